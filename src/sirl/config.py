@@ -1,0 +1,161 @@
+"""Settings, one model per verb; a YAML file plus `key=value` overrides, unknown keys refused.
+
+Every field says what it is and in which unit; the text is also what `--help` and the
+documentation show. Nothing here imports torch.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from sirl.errors import ConfigError, did_you_mean
+
+__all__ = ["DemoConfig", "EvaluateConfig", "ProbeConfig", "TrainConfig", "resolve"]
+
+
+class Settings(BaseModel):
+    """What every verb that runs a model has in common."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    model: str = Field("embedded", description="checkpoint folder, hub id, or 'embedded'")
+    out: str = Field(..., description="run folder to write")
+    seed: int = Field(0, description="seed of every random choice")
+    new_tokens: int = Field(64, ge=1, description="longest answer, in tokens")
+    dtype: Literal["float32", "bfloat16"] = Field("float32", description="precision of products")
+    rows: int = Field(256, ge=1, description="completions sampled together")
+    strict: bool = Field(False, description="stop at the first unusable row of an input file")
+
+
+class TrainConfig(Settings):
+    """Harden a model."""
+
+    prompts: str | None = Field(
+        None, description="unlabelled prompts (CSV, JSONL, text); the embedded model has its own"
+    )
+    steps: int = Field(30, ge=1, description="batches of completions to learn from")
+    group: int = Field(8, ge=2, description="completions per prompt")
+    batch: int = Field(16, ge=1, description="prompts per step")
+    learning_rate: float = Field(1e-4, gt=0, description="peak learning rate of AdamW")
+    schedule: Literal["constant", "cosine"] = Field(
+        "constant", description="learning rate's course"
+    )
+    weight_decay: float = Field(0.0, ge=0, description="decoupled weight decay of AdamW")
+    kl: float = Field(0.01, ge=0, description="weight of the KL leash to the starting model")
+    kl_estimator: Literal["k1", "k2", "k3"] = Field("k3", description="how KL is estimated")
+    clip: float = Field(0.2, gt=0, lt=1, description="how far a ratio counts from 1")
+    reward: Literal["negative_entropy", "reversed", "random", "perplexity", "self_certainty"] = (
+        Field("negative_entropy", description="the method's reward, or one of the paper's controls")
+    )
+    temperature: float = Field(1.0, gt=0, description="of the sampling; entropies stay at 1")
+    mini_batches: int = Field(1, ge=1, description="optimizer steps per batch of completions")
+    token_budget: int = Field(16384, ge=1, description="padded tokens per micro-batch")
+    max_gradient_norm: float = Field(1.0, gt=0, description="longer gradients are clipped to this")
+    lora: bool = Field(False, description="train a LoRA adapter in place of all weights")
+    lora_rank: int = Field(16, ge=1, description="rank of the adapter")
+    checkpoint_every: int = Field(10, ge=1, description="steps between checkpoints")
+    attacks: str = Field("quick", description="attacks of the table before and after")
+    held_out: int = Field(
+        24, ge=0, description="prompts kept from training for the table; 0 leaves the table out"
+    )
+    disguised: bool = Field(
+        False, description="embedded model only: train on disguised prompts, and see the decay"
+    )
+
+
+class EvaluateConfig(Settings):
+    """Measure a model."""
+
+    behaviours: str | None = Field(None, description="unsafe requests (CSV, JSONL, text)")
+    attacks: str = Field("quick", description="names joined by commas, or quick, standard, full")
+    ordinary: str | None = Field(None, description="ordinary prompts, for over-refusal")
+    lookalikes: str | None = Field(None, description="harmless prompts that sound unsafe")
+    limit: int | None = Field(None, ge=1, description="prompts used of each file, evenly spread")
+
+
+class ProbeConfig(EvaluateConfig):
+    """Measure the entropy gap alone."""
+
+    attacks: str = Field("direct", description="names joined by commas, or quick, standard, full")
+
+
+class DemoConfig(TrainConfig):
+    """The whole idea on the embedded model."""
+
+    out: str = Field("runs/demo", description="run folder to write")
+    attacks: str = Field("full", description="attacks of the table before and after")
+    held_out: int = Field(40, ge=1, description="unseen unsafe requests in the table")
+    new_tokens: int = Field(48, ge=1, description="longest answer, in tokens")
+
+
+Verb = TypeVar("Verb", bound=Settings)
+
+
+def resolve(
+    verb: type[Verb],
+    *,
+    file: Path | None,
+    overrides: Sequence[str],
+    flags: Mapping[str, Any],
+) -> Verb:
+    """The settings of a verb: defaults, then the file, then `key=value`, then flags given.
+
+    Raises:
+        ConfigError: A key is unknown, a value does not fit, or the file is no mapping.
+    """
+    settings = read_settings(file)
+    where = dict.fromkeys(settings, str(file))
+    for override in overrides:
+        key, equals, value = override.partition("=")
+        if not equals:
+            raise ConfigError(f"--set {override} is not key=value")
+        settings[key.strip()] = parse_value(override, value)
+        where[key.strip()] = f"--set {override}"
+    for key, value in flags.items():
+        if value is not None:
+            settings[key] = value
+            where[key] = f"--{key.replace('_', '-')} {value}"
+    for key in settings:
+        if key not in verb.model_fields:
+            hint = did_you_mean(str(key), verb.model_fields)
+            raise ConfigError(f"{where[key]}: there is no setting {str(key)!r}. {hint}")
+    try:
+        return verb.model_validate(settings)
+    except ValidationError as error:
+        raise ConfigError(sentence(error, where)) from error
+
+
+def read_settings(file: Path | None) -> dict[str, Any]:
+    """The mapping in a YAML file."""
+    if file is None:
+        return {}
+    try:
+        settings = yaml.safe_load(file.read_text("utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        reason = str(error).splitlines()[0]
+        raise ConfigError(f"--config {file} cannot be read as YAML: {reason}") from error
+    if settings is None:
+        return {}
+    if not isinstance(settings, dict):
+        raise ConfigError(f"--config {file} holds no mapping of settings")
+    return settings
+
+
+def parse_value(override: str, value: str) -> Any:  # noqa: ANN401 - any YAML scalar
+    """A value as YAML reads it."""
+    try:
+        return yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"--set {override}: the value is not YAML") from error
+
+
+def sentence(error: ValidationError, where: Mapping[str, str]) -> str:
+    """The first complaint: where, what, and what would fit."""
+    first = error.errors()[0]
+    key = str(first["loc"][0]) if first["loc"] else ""
+    if first["type"] == "missing":
+        return f"--{key.replace('_', '-')} is needed"
+    return f"{where.get(key, key)}: {key} {first['msg'][0].lower()}{first['msg'][1:]}"

@@ -1,0 +1,104 @@
+"""Token entropy and its neighbours, as pure tensor functions.
+
+Axes: `rows` are completions, `seq` token positions, `vocab` the full vocabulary. Row t of the
+logits predicts token t+1, so whoever passes logits here has already shifted them: position t is
+the distribution that produced token t, the end-of-turn token included, nothing after it.
+Entropies and log-probabilities are in nats, of the raw distribution: temperature 1, before
+top-p, penalties or grammars. Everything is computed in float32 or better.
+"""
+
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+__all__ = [
+    "TokenNumbers",
+    "entropy_curve",
+    "masked_mean",
+    "self_certainty",
+    "token_entropy",
+    "token_logprobs",
+    "token_numbers",
+]
+
+
+class TokenNumbers(NamedTuple):
+    """What one pass over the logits tells about each sampled token."""
+
+    logprobs: Tensor
+    entropies: Tensor
+    certainties: Tensor
+
+
+def at_least_float32(logits: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
+    """The same numbers in float32, or as they are when more precise."""
+    return logits if logits.dtype == torch.float64 else logits.float()
+
+
+def token_entropy(logits: Float[Tensor, "*batch vocab"]) -> Float[Tensor, "*batch"]:
+    """Entropy of the next-token distribution at every position, in nats.
+
+    Never in bfloat16: there a top probability of 0.999 rounds to 1, and the difference between
+    a sure refusal and a surer one, which is the reward, is gone. Ruled-out tokens (logit -inf)
+    add nothing; a NaN logit stays NaN, so that a broken forward pass is seen, not averaged away.
+
+    >>> token_entropy(torch.zeros(1, 1, 4)).exp().item()
+    4.0
+    """
+    probs = at_least_float32(logits).softmax(dim=-1)
+    entropy: Tensor = torch.special.entr(probs).sum(dim=-1)
+    return entropy
+
+
+def token_logprobs(
+    logits: Float[Tensor, "*batch vocab"], token_ids: Int[Tensor, "*batch"]
+) -> Float[Tensor, "*batch"]:
+    """Log-probability of each token under the distribution that produced it, in nats."""
+    logprobs = at_least_float32(logits).log_softmax(dim=-1)
+    return logprobs.gather(-1, token_ids.unsqueeze(-1)).squeeze(-1)
+
+
+def self_certainty(logits: Float[Tensor, "*batch vocab"]) -> Float[Tensor, "*batch"]:
+    """KL from the uniform distribution to the policy, in nats (Intuitor, arXiv 2505.19590).
+
+    Infinite as soon as one token is ruled out: a uniform guess would have allowed it.
+
+    >>> self_certainty(torch.zeros(1, 1, 4)).item()
+    0.0
+    """
+    wide = at_least_float32(logits)
+    uniform = torch.log(torch.tensor(float(wide.shape[-1]), dtype=wide.dtype, device=wide.device))
+    return -wide.log_softmax(dim=-1).mean(dim=-1) - uniform
+
+
+def token_numbers(
+    logits: Float[Tensor, "*batch vocab"], token_ids: Int[Tensor, "*batch"]
+) -> TokenNumbers:
+    """Log-probability, entropy and self-certainty of each token."""
+    return TokenNumbers(
+        token_logprobs(logits, token_ids), token_entropy(logits), self_certainty(logits)
+    )
+
+
+def masked_mean(
+    values: Float[Tensor, "rows seq"], is_completion: Bool[Tensor, "rows seq"]
+) -> Float[Tensor, " rows"]:
+    """Mean of each row over its completion tokens; what stands in the padding never matters.
+
+    A row without any completion token has no mean: NaN.
+
+    >>> values = torch.tensor([[1.0, 3.0, 99.0]])
+    >>> masked_mean(values, torch.tensor([[True, True, False]])).item()
+    2.0
+    """
+    total = values.masked_fill(~is_completion, 0.0).sum(dim=1)
+    return total / is_completion.sum(dim=1)
+
+
+def entropy_curve(
+    entropies: Float[Tensor, "rows seq"], is_completion: Bool[Tensor, "rows seq"]
+) -> Float[Tensor, " seq"]:
+    """Mean entropy at each position over the completions that reach it; NaN where none does."""
+    return masked_mean(entropies.T, is_completion.T)

@@ -1,0 +1,86 @@
+"""What can go wrong in a way that a person can mend.
+
+    SirlError              one sentence: thing, value, way out; exit status 2, no traceback
+    ├── ConfigError        a setting that is unknown, malformed, or clashes with another
+    ├── InputError         a prompt file, table or record that cannot be used
+    ├── ModelError         a checkpoint, tokenizer or template that cannot be used
+    ├── RunError           a run folder that is taken, locked, damaged or full
+    ├── TrainingError      training that cannot go on (numbers no longer finite)
+    └── MissingExtraError  an optional dependency that a feature needs
+
+Anything else that escapes is a bug of ours and shows its traceback, but for `Stopped`: work that
+was asked to stop, and did so with everything saved.
+"""
+
+import difflib
+from collections.abc import Iterable
+
+__all__ = [
+    "ConfigError",
+    "InputError",
+    "MissingExtraError",
+    "ModelError",
+    "RunError",
+    "SirlError",
+    "Stopped",
+    "TrainingError",
+    "did_you_mean",
+    "unknown_name",
+]
+
+
+class SirlError(Exception):
+    """Root of the errors that the user can mend."""
+
+
+class ConfigError(SirlError, ValueError):
+    """A setting that is unknown, malformed, or clashes with another."""
+
+
+class InputError(SirlError, ValueError):
+    """A file of prompts, behaviours or records that cannot be used."""
+
+
+class ModelError(SirlError, ValueError):
+    """A checkpoint, tokenizer or chat template that cannot be used."""
+
+
+class RunError(SirlError, OSError):
+    """A run folder that is taken, locked, damaged, or on a full disk."""
+
+
+class TrainingError(SirlError, ArithmeticError):
+    """Training that cannot go on: its numbers are no longer finite."""
+
+
+class MissingExtraError(SirlError, ImportError):
+    """An optional dependency that a feature needs and this environment lacks."""
+
+    def __init__(self, feature: str, extra: str) -> None:
+        super().__init__(f"{feature} needs the extra {extra!r}: pip install 'sirl[{extra}]'")
+
+
+class Stopped(Exception):  # noqa: N818 - not an error: it was asked for
+    """Work stopped on request; what was done is saved."""
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """The likeliest right word as a question, or the list of all when none is near.
+
+    >>> did_you_mean("temprature", ["temperature", "top_p"])
+    "Did you mean 'temperature'?"
+    >>> did_you_mean("zebra", ["temperature", "top_p"])
+    'Known: temperature, top_p.'
+    """
+    known = sorted(known)
+    near = difflib.get_close_matches(word, known, n=1)
+    return f"Did you mean {near[0]!r}?" if near else f"Known: {', '.join(known)}."
+
+
+def unknown_name(kind: str, name: str, known: Iterable[str]) -> ConfigError:
+    """Say which name of which kind is unknown, and the likeliest right one.
+
+    >>> print(unknown_name("reward", "entropy", ["negative_entropy", "random"]))
+    there is no reward 'entropy'. Did you mean 'negative_entropy'?
+    """
+    return ConfigError(f"there is no {kind} {name!r}. {did_you_mean(name, known)}")

@@ -1,0 +1,1 @@
+"""What changed: defence, over-refusal, capability, and the entropy gap."""

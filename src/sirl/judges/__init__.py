@@ -1,0 +1,1 @@
+"""Judges: was the request refused?"""

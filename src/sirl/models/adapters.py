@@ -1,0 +1,34 @@
+"""LoRA: train a small adapter; the starting model is the same weights with it switched off."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model
+
+from sirl.models.loading import ChatModel
+
+__all__ = ["is_adapted", "with_lora"]
+
+
+def with_lora(chat: ChatModel, *, rank: int, seed: int) -> ChatModel:
+    """The model with a fresh adapter on every linear layer; its answers are still the same.
+
+    Alpha is twice the rank and dropout is off: dropout alone would already move the policy away
+    from its reference. The base is named by its full path, so that the adapter can be loaded from
+    any folder.
+    """
+    torch.manual_seed(seed)
+    config = LoraConfig(
+        r=rank, lora_alpha=2 * rank, target_modules="all-linear", task_type="CAUSAL_LM"
+    )
+    base = Path(chat.model.config._name_or_path)
+    adapted = get_peft_model(chat.model, config)
+    if base.exists():
+        adapted.peft_config["default"].base_model_name_or_path = str(base.resolve())
+    return replace(chat, model=adapted.eval())
+
+
+def is_adapted(chat: ChatModel) -> bool:
+    """Whether the model carries a LoRA adapter."""
+    return isinstance(chat.model, PeftModel)

@@ -1,0 +1,217 @@
+"""From a folder or hub id to a model that can chat: weights, tokenizer, template, adapter.
+
+Weights are read from safetensors only and no code that comes with a checkpoint is run. A folder
+with an `adapter_config.json` is a LoRA adapter: its base is loaded underneath.
+"""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+from transformers.utils import logging as transformers_logging
+
+from sirl.errors import InputError, ModelError
+from sirl.models.embedded import EMBEDDED_PATH
+from sirl.types import Message, Prompt
+
+__all__ = ["ChatModel", "DType", "fingerprint", "load"]
+
+DType = Literal["float32", "bfloat16"]
+
+
+@dataclass(frozen=True)
+class ChatModel:
+    """A causal language model with what is needed to talk to it."""
+
+    name: str
+    """The path or id it was loaded from."""
+    model: Any
+    tokenizer: Any
+    end_ids: frozenset[int]
+    """Tokens that end a turn."""
+    pad_id: int
+    context: int
+    """Longest prompt and completion together, in tokens."""
+    autocast: torch.dtype | None = None
+    """Precision of the products while the weights stay in float32, or None for the weights' own."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights live."""
+        device: torch.device = next(self.model.parameters()).device
+        return device
+
+    def precision(self) -> AbstractContextManager[Any]:
+        """The precision in which every forward pass runs."""
+        if self.autocast is None:
+            return nullcontext()
+        return torch.autocast(self.device.type, self.autocast)
+
+    def render(self, messages: Sequence[Message]) -> tuple[int, ...]:
+        """Token ids of a conversation, ready for the assistant to speak.
+
+        A last assistant turn is an opener to be continued: its end is left open.
+
+        Raises:
+            InputError: The chat template refuses the conversation.
+        """
+        turns = [{"role": m.role, "content": m.content} for m in messages]
+        opened = bool(messages) and messages[-1].role == "assistant"
+        try:
+            text = self.tokenizer.apply_chat_template(
+                turns,
+                tokenize=False,
+                add_generation_prompt=not opened,
+                continue_final_message=opened,
+            )
+        except Exception as error:  # a template is foreign code and raises what it likes
+            roles = ", ".join(m.role for m in messages)
+            raise InputError(
+                f"the chat template of {self.name} refuses a conversation of ({roles}): {error}"
+            ) from error
+        ids = self.tokenizer(text, add_special_tokens=False)["input_ids"]
+        return tuple(int(i) for i in ids)
+
+    def decode(self, token_ids: Sequence[int]) -> str:
+        """The text of a completion, without its end-of-turn token and other special tokens."""
+        text: str = self.tokenizer.decode(list(token_ids), skip_special_tokens=True)
+        return text
+
+    def pieces(self, token_ids: Sequence[int]) -> tuple[str, ...]:
+        """The text of each token by itself; the end-of-turn token keeps its name."""
+        return tuple(self.tokenizer.decode([i]) for i in token_ids)
+
+    def fits(self, prompt: Prompt, new_tokens: int) -> bool:
+        """Whether the prompt and an answer of `new_tokens` tokens fit the context."""
+        return len(self.render(prompt.messages)) + new_tokens <= self.context
+
+
+def load(name: str, *, dtype: DType = "float32", device: str | None = None) -> ChatModel:
+    """The chat model of a folder, a hub id, or `embedded`; a LoRA adapter on top of its base.
+
+    Raises:
+        ModelError: It is no model, has no chat template, no end-of-turn token, or lies about
+            its weights.
+    """
+    where = str(EMBEDDED_PATH) if name == "embedded" else name
+    transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    adapter = Path(where) / "adapter_config.json"
+    base = adapter_base(adapter) if adapter.is_file() else where
+    check_folder(base)
+    tokenizer = load_tokenizer(where if (Path(where) / "tokenizer_config.json").is_file() else base)
+    model: Any = load_weights(base, dtype)
+    # A mapped file may place tensors off the boundaries that matrix kernels favour, and the last
+    # bit of a product depends on that: a resumed run would not be the unbroken one.
+    for parameter in model.parameters():
+        parameter.data = parameter.data.clone()
+    if adapter.is_file():
+        from peft import PeftModel  # noqa: PLC0415 - seconds of import that plain models never need
+
+        model = PeftModel.from_pretrained(model, where, is_trainable=True)
+    model = model.to(device or ("cuda" if torch.cuda.is_available() else "cpu")).eval()
+    ends = end_tokens(model, tokenizer)
+    if not ends:
+        raise ModelError(f"{name} names no end-of-turn token: set eos_token in its tokenizer")
+    pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else min(ends)
+    context = int(getattr(model.config, "max_position_embeddings", 0) or 4096)
+    return ChatModel(name, model, tokenizer, ends, pad, context)
+
+
+def adapter_base(adapter: Path) -> str:
+    """The base model that an adapter's configuration names."""
+    try:
+        base = json.loads(adapter.read_text(encoding="utf-8"))["base_model_name_or_path"]
+    except (ValueError, KeyError) as error:
+        raise ModelError(f"{adapter} does not name its base_model_name_or_path") from error
+    return str(base)
+
+
+def check_folder(where: str) -> None:
+    """Refuse a path that is no checkpoint before a library does so in twenty lines."""
+    folder = Path(where)
+    looks_local = where.startswith((".", "/", "~")) or folder.exists()
+    if looks_local and not folder.is_dir():
+        raise ModelError(f"--model {where} is not a folder: give a checkpoint folder or a hub id")
+    if folder.is_dir() and not (folder / "config.json").is_file():
+        raise ModelError(f"--model {where} is no model: it has no config.json")
+
+
+def load_tokenizer(where: str) -> PreTrainedTokenizerBase:
+    """The tokenizer, with a chat template."""
+    try:
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
+            where, trust_remote_code=False
+        )
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ModelError(
+            f"{where} has no usable tokenizer: {first_line(error)}; save one beside the weights"
+        ) from error
+    if not tokenizer.chat_template:
+        raise ModelError(
+            f"the tokenizer of {where} has no chat template: sirl hardens chat models; "
+            "add chat_template.jinja to the folder"
+        )
+    return tokenizer
+
+
+def load_weights(where: str, dtype: DType) -> PreTrainedModel:
+    """The causal language model, from safetensors only."""
+    try:
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
+            where,
+            dtype=getattr(torch, dtype),
+            use_safetensors=True,
+            trust_remote_code=False,
+            output_loading_info=True,
+        )
+    except Exception as error:  # safetensors and hub clients raise types of their own
+        raise ModelError(
+            f"{where} cannot be loaded as a chat model: {first_line(error)}"
+        ) from error
+    model: PreTrainedModel = loaded[0]
+    report: dict[str, set[str]] = loaded[1]
+    if report["missing_keys"]:
+        raise ModelError(
+            f"{where} lacks the weights {sorted(report['missing_keys'])[:3]}: "
+            "they would be random; check that the folder is complete"
+        )
+    return model
+
+
+def first_line(error: Exception) -> str:
+    """The first line of an error that may be pages long, without a trailing full stop."""
+    lines = str(error).strip().splitlines()
+    return f"{lines[0].rstrip('.')} ({type(error).__name__})" if lines else type(error).__name__
+
+
+def end_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:
+    """Every token that ends a turn, wherever the checkpoint names it."""
+    named = [tokenizer.eos_token_id, model.config.eos_token_id]
+    if getattr(model, "generation_config", None) is not None:
+        named.append(model.generation_config.eos_token_id)
+    flat: list[int] = []
+    for ids in named:
+        flat.extend(ids if isinstance(ids, list) else [] if ids is None else [ids])
+    return frozenset(int(i) for i in flat)
+
+
+def fingerprint(chat: ChatModel) -> dict[str, str]:
+    """SHA-256 of the weights (names, shapes and bytes) and of the chat template."""
+    digest = hashlib.sha256()
+    for key, tensor in sorted(chat.model.state_dict().items()):
+        digest.update(f"{key}{tuple(tensor.shape)}{tensor.dtype}".encode())
+        flat = tensor.detach().cpu().contiguous().flatten()
+        digest.update(memoryview(flat.view(torch.uint8).numpy()))
+    template = str(chat.tokenizer.chat_template).encode()
+    return {"weights": digest.hexdigest(), "template": hashlib.sha256(template).hexdigest()}

@@ -1,0 +1,233 @@
+"""The batched sampler: every distinct prompt is read once, every token's entropy is kept.
+
+The cache of a prompt is copied to the completions of its group, finished rows leave the batch,
+and the numbers that the method rewards are taken from the very logits that were sampled from,
+so that no second forward pass is needed.
+
+The uniform that picks a token is a function of (run seed, step, prompt id, sample, position),
+never of the batch; a token is picked by inverting the cumulative distribution, so that the last
+bit of a logit, which does depend on the batch, moves a choice about once in a million tokens.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor
+from transformers import DynamicCache
+
+from sirl.entropy import token_numbers
+from sirl.errors import InputError
+from sirl.models.loading import ChatModel
+from sirl.types import Completion, Finish, Prompt
+
+__all__ = ["NativeEngine", "pick", "row_key", "uniforms"]
+
+GOLDEN = 0x9E3779B97F4A7C15
+"""2^64 over the golden ratio: SplitMix64's step."""
+COMPACT_BELOW = 0.9
+"""Finished rows leave once fewer than this share of the batch is alive: copying costs too."""
+
+
+@dataclass
+class Row:
+    """One completion while it is being written."""
+
+    prompt: Prompt
+    prompt_ids: tuple[int, ...]
+    sample: int
+    key: int
+    token_ids: list[int] = field(default_factory=list)
+    logprobs: list[float] = field(default_factory=list)
+    entropies: list[float] = field(default_factory=list)
+    certainties: list[float] = field(default_factory=list)
+    finish: Finish = "length"
+
+
+@dataclass(frozen=True)
+class NativeEngine:
+    """Samples from an in-process model; satisfies `sirl.types.Engine`."""
+
+    chat: ChatModel
+    seed: int
+    new_tokens: int
+    """Longest completion, in tokens."""
+    temperature: float = 1.0
+    """Of the sampling alone; 0 takes the likeliest token. Entropies are always at 1."""
+    rows: int = 256
+    """Completions decoded together."""
+
+    def sample(
+        self, prompts: Sequence[Prompt], *, group: int = 1, step: int = 0
+    ) -> list[Completion]:
+        """`group` completions of each prompt, siblings adjacent, in the order of the prompts.
+
+        Raises:
+            InputError: A prompt leaves no room for an answer; it is never cut.
+        """
+        rendered = [self.chat.render(p.messages) for p in prompts]
+        for prompt, ids in zip(prompts, rendered, strict=True):
+            self.check_room(prompt, ids)
+        # Prompts of like length share a batch, so that little is padding.
+        order = sorted(range(len(prompts)), key=lambda i: (len(rendered[i]), i))
+        per_batch = max(1, self.rows // group)
+        done: dict[tuple[int, int], Completion] = {}
+        for start in range(0, len(order), per_batch):
+            chosen = order[start : start + per_batch]
+            rows = [
+                Row(prompts[i], rendered[i], s, row_key(self.seed, step, prompts[i].id, s))
+                for i in chosen
+                for s in range(group)
+            ]
+            self.decode([rendered[i] for i in chosen], rows, group)
+            places = ((i, s) for i in chosen for s in range(group))
+            done.update(zip(places, map(self.completion, rows), strict=True))
+        return [done[i, s] for i in range(len(prompts)) for s in range(group)]
+
+    def check_room(self, prompt: Prompt, ids: Sequence[int]) -> None:
+        """Refuse a prompt that leaves no room for an answer."""
+        if len(ids) + self.new_tokens > self.chat.context:
+            raise InputError(
+                f"prompt {prompt.id} has {len(ids)} tokens; with {self.new_tokens} new ones it "
+                f"exceeds the context of {self.chat.context}: shorten it or lower new_tokens"
+            )
+
+    @torch.inference_mode()
+    def decode(self, prompts: Sequence[tuple[int, ...]], rows: list[Row], group: int) -> None:
+        """Write all rows to their end. Rows are prompts x group, siblings adjacent."""
+        with self.chat.precision():
+            state = prefill(self.chat, prompts, group)
+            alive = list(rows)
+            for position in range(self.new_tokens):
+                token_ids = self.choose(state.logits, alive, position)
+                running = [row.finish == "length" for row in alive]
+                if not any(running) or position + 1 == self.new_tokens:
+                    return
+                if sum(running) <= COMPACT_BELOW * len(alive):
+                    keep = [i for i, runs in enumerate(running) if runs]
+                    alive = [alive[i] for i in keep]
+                    token_ids = token_ids[state.select(keep)]
+                state.advance(self.chat, token_ids)
+
+    def choose(self, logits: Tensor, alive: Sequence[Row], position: int) -> Tensor:
+        """Pick the next token of every row and note it where the row still runs."""
+        draws = uniforms([row.key for row in alive], position)
+        token_ids = pick(logits, torch.from_numpy(draws).to(logits.device), self.temperature)
+        numbers = token_numbers(logits, token_ids)
+        columns = zip(
+            alive,
+            token_ids.tolist(),
+            *(column.tolist() for column in numbers),
+            strict=True,
+        )
+        for row, token, logprob, entropy, certainty in columns:
+            if row.finish == "stop":
+                continue
+            row.token_ids.append(token)
+            row.logprobs.append(logprob)
+            row.entropies.append(entropy)
+            row.certainties.append(certainty)
+            if token in self.chat.end_ids:
+                row.finish = "stop"
+        return token_ids
+
+    def completion(self, row: Row) -> Completion:
+        """The finished row as a value."""
+        return Completion(
+            prompt_id=row.prompt.id,
+            prompt_ids=row.prompt_ids,
+            token_ids=tuple(row.token_ids),
+            text=self.chat.decode(row.token_ids[: -1 if row.finish == "stop" else None]),
+            logprobs=tuple(row.logprobs),
+            entropies=tuple(row.entropies),
+            finish=row.finish,
+            sample=row.sample,
+            certainties=tuple(row.certainties),
+        )
+
+
+@dataclass
+class State:
+    """The decoding batch: caches, masks, and the logits of the next token (rows x vocab)."""
+
+    cache: DynamicCache
+    is_token: Tensor
+    position: Tensor
+    logits: Tensor
+
+    def select(self, keep: list[int]) -> Tensor:
+        """Keep only these rows; returns them as an index."""
+        index = torch.tensor(keep, device=self.is_token.device)
+        self.cache.batch_select_indices(index)
+        self.is_token, self.position = self.is_token[index], self.position[index]
+        return index
+
+    def advance(self, chat: ChatModel, token_ids: Tensor) -> None:
+        """Read one more token per row."""
+        self.is_token = torch.cat([self.is_token, torch.ones_like(self.is_token[:, :1])], dim=1)
+        self.position = self.position + 1
+        self.logits = chat.model(
+            input_ids=token_ids.unsqueeze(1),
+            attention_mask=self.is_token,
+            position_ids=self.position.unsqueeze(1),
+            past_key_values=self.cache,
+            use_cache=True,
+        ).logits[:, -1]
+
+
+def prefill(chat: ChatModel, prompts: Sequence[tuple[int, ...]], group: int) -> State:
+    """Read each prompt once, left-padded, and share its cache with its group."""
+    width = max(len(ids) for ids in prompts)
+    input_ids = torch.full((len(prompts), width), chat.pad_id)
+    is_token = torch.zeros_like(input_ids)
+    for row, ids in enumerate(prompts):
+        input_ids[row, width - len(ids) :] = torch.tensor(ids)
+        is_token[row, width - len(ids) :] = 1
+    input_ids, is_token = input_ids.to(chat.device), is_token.to(chat.device)
+    cache = DynamicCache(config=chat.model.config)
+    logits = chat.model(
+        input_ids=input_ids,
+        attention_mask=is_token,
+        position_ids=(is_token.cumsum(dim=1) - 1).clamp(min=0),
+        past_key_values=cache,
+        use_cache=True,
+        logits_to_keep=1,
+    ).logits[:, -1]
+    cache.batch_repeat_interleave(group)
+    is_token = is_token.repeat_interleave(group, dim=0)
+    return State(cache, is_token, is_token.sum(dim=1) - 1, logits.repeat_interleave(group, dim=0))
+
+
+def row_key(seed: int, step: int, prompt_id: str, sample: int) -> int:
+    """The 64-bit key of a completion's stream of uniforms."""
+    name = f"{seed}\0{step}\0{sample}\0{prompt_id}".encode("utf-8", "surrogatepass")
+    return int.from_bytes(hashlib.blake2b(name, digest_size=8).digest(), "big")
+
+
+def uniforms(keys: Sequence[int], position: int) -> np.ndarray:
+    """One float64 in [0, 1) per key: the SplitMix64 hash (Steele et al., 2014) of key, position."""
+    with np.errstate(over="ignore"):
+        x = np.array(keys, dtype=np.uint64) + np.uint64((position + 1) * GOLDEN % 2**64)
+        x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        x = x ^ (x >> np.uint64(31))
+    uniform: np.ndarray = (x >> np.uint64(11)).astype(np.float64) * 2.0**-53
+    return uniform
+
+
+def pick(logits: Tensor, uniform: Tensor, temperature: float) -> Tensor:
+    """Token of each row where its uniform cuts the cumulative distribution.
+
+    Never a token of probability zero, whatever the rounding: the cut stays below the total.
+    """
+    wide = logits.float()
+    if temperature == 0:
+        return wide.argmax(dim=-1)
+    cumulative = (wide / temperature).softmax(dim=-1).cumsum(dim=-1)
+    total = cumulative[:, -1:]
+    cut = torch.minimum(
+        uniform.float().unsqueeze(1) * total, torch.nextafter(total, torch.zeros_like(total))
+    )
+    return torch.searchsorted(cumulative, cut, right=True).squeeze(1).clamp(max=wide.shape[-1] - 1)

@@ -1,0 +1,218 @@
+"""The run folder: append-only logs, atomic documents, one writer, and a way to go on.
+
+    runs/NAME/
+    ├── run.json         verb, versions, seeds, hashes, hardware, exit
+    ├── config.yaml      the resolved configuration
+    ├── metrics.jsonl    one line per step
+    ├── records.jsonl    one line per evaluated item
+    ├── rejected.jsonl   rows of the input that could not be used
+    ├── summary.json     the figures, each with n and interval
+    ├── checkpoints/step-000030/
+    └── report.html
+
+A line is flushed to the disk before the work goes on, a document is written beside its place and
+moved there: killed at any instant, the folder holds whole lines but perhaps the last, and whole
+documents. Numbers that are not finite are written as null.
+"""
+
+import errno
+import fcntl
+import json
+import math
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+
+from sirl.errors import ConfigError, RunError
+
+__all__ = ["Existing", "Run", "open_run", "plain", "sync_folder", "write_atomically"]
+
+Existing = Literal["ask", "resume", "overwrite"]
+"""What to do with a folder that exists: `ask` stops with the named answers."""
+
+CONFIG = "config.yaml"
+
+
+class Run:
+    """An open run folder; the lock is held until `close`."""
+
+    def __init__(self, path: Path, lock: int, *, resumed: bool) -> None:
+        self.path = path
+        self.resumed = resumed
+        self._lock = lock
+
+    def close(self) -> None:
+        """Let go of the lock."""
+        os.close(self._lock)
+
+    def append(self, name: str, *rows: Mapping[str, Any]) -> None:
+        """Add lines to a log in one write and see them onto the disk."""
+        text = "".join(json.dumps(plain(row), ensure_ascii=True) + "\n" for row in rows)
+        with disk_errors(self.path / name), (self.path / name).open("ab") as log:
+            log.write(text.encode("ascii"))
+            log.flush()
+            os.fsync(log.fileno())
+
+    def rows(self, name: str) -> list[dict[str, Any]]:
+        """The whole lines of a log; a last line cut short by a kill is not one of them.
+
+        Raises:
+            RunError: A line other than the last is damaged.
+        """
+        path = self.path / name
+        if not path.exists():
+            return []
+        *lines, _torn = path.read_bytes().split(b"\n")
+        rows = []
+        for number, line in enumerate(lines, 1):
+            try:
+                rows.append(json.loads(line))
+            except ValueError as error:
+                raise RunError(
+                    f"{path}:{number} is damaged and cannot be resumed from: "
+                    "restore the file, or begin anew with --overwrite"
+                ) from error
+        return rows
+
+    def keep(self, name: str, rows: list[dict[str, Any]]) -> None:
+        """Replace a log by these rows; a resumed run writes the rest again."""
+        text = "".join(json.dumps(plain(row), ensure_ascii=True) + "\n" for row in rows)
+        write_atomically(self.path / name, text)
+
+    def write(self, name: str, document: Mapping[str, Any]) -> None:
+        """Write a JSON document, whole or not at all."""
+        write_atomically(self.path / name, json.dumps(plain(document), indent=1) + "\n")
+
+    def read(self, name: str) -> dict[str, Any]:
+        """A JSON document; empty when it is not there."""
+        path = self.path / name
+        document: dict[str, Any] = json.loads(path.read_text("utf-8")) if path.exists() else {}
+        return document
+
+
+def open_run(path: Path, config: Mapping[str, Any], existing: Existing) -> Run:
+    """Make or reopen a run folder, locked, with its resolved configuration inside.
+
+    Raises:
+        RunError: The folder exists and nothing was said about it; is no run; or is in use.
+        ConfigError: It is to be resumed with another configuration.
+    """
+    occupied = path.exists() and (not path.is_dir() or any(path.iterdir()))
+    is_run = (path / CONFIG).is_file()
+    if occupied and existing == "ask":
+        raise RunError(
+            f"{path} exists: --resume goes on with it, --overwrite begins anew, "
+            "or give another --out"
+        )
+    if occupied and not is_run and not only_lock(path):
+        raise RunError(f"{path} is not a run folder (no {CONFIG}): give another --out")
+    with disk_errors(path):
+        path.mkdir(parents=True, exist_ok=True)
+    lock = take_lock(path)
+    try:
+        resumed = is_run and existing == "resume"
+        if resumed:
+            check_same(path, config)
+        else:
+            clear(path)
+        write_atomically(path / CONFIG, yaml.safe_dump(dict(config), sort_keys=False))
+    except BaseException:
+        os.close(lock)
+        raise
+    return Run(path, lock, resumed=resumed)
+
+
+def only_lock(path: Path) -> bool:
+    """Whether a folder holds nothing but a lock: a run killed before its first document."""
+    return path.is_dir() and all(p.name.startswith(".") for p in path.iterdir())
+
+
+def take_lock(path: Path) -> int:
+    """The folder's lock; the system lets go of it when the process dies."""
+    lock = os.open(path / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(lock)
+        raise RunError(
+            f"{path} is in use by another process: wait for it, or give another --out"
+        ) from error
+    return lock
+
+
+def check_same(path: Path, config: Mapping[str, Any]) -> None:
+    """A resumed run keeps its settings; only its number of steps may change."""
+    before = yaml.safe_load((path / CONFIG).read_text("utf-8")) or {}
+    for key in sorted({*before, *config} - {"steps"}):
+        if before.get(key) != config.get(key):
+            raise ConfigError(
+                f"{path} was started with {key} = {before.get(key)!r}, not {config.get(key)!r}: "
+                "resume with the same settings, or begin anew with --overwrite"
+            )
+
+
+def clear(path: Path) -> None:
+    """Empty the folder but for the lock that is held."""
+    for entry in path.iterdir():
+        if entry.name == ".lock":
+            continue
+        if entry.is_dir() and not entry.is_symlink():
+            shutil.rmtree(entry)
+        else:
+            entry.unlink()
+
+
+def plain(value: Any) -> Any:  # noqa: ANN401 - any JSON value
+    """The value as JSON can hold it: tuples as lists, numbers that are not finite as null.
+
+    >>> plain({"a": (1.0, float("nan"))})
+    {'a': [1.0, None]}
+    """
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    return value
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write a file whole or not at all: beside its place, onto the disk, then moved there."""
+    beside = path.with_name(f".{path.name}.writing")
+    with disk_errors(path):
+        with beside.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        beside.replace(path)
+        sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """See the names in a folder onto the disk."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+@contextmanager
+def disk_errors(path: Path) -> Iterator[None]:
+    """Turn a full or read-only disk into a sentence."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise RunError(
+                f"no space left while writing {path}: free some, then go on with --resume"
+            ) from error
+        if error.errno in (errno.EACCES, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.EPERM):
+            raise RunError(f"cannot write {path}: {error.strerror}; give another --out") from error
+        raise

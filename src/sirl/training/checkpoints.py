@@ -1,0 +1,163 @@
+"""Checkpoints: an ordinary model folder, plus what training needs to go on from it.
+
+    checkpoints/step-000030/
+    ├── config.json, model.safetensors, tokenizer files     loads with plain transformers
+    │   (or adapter_config.json, adapter_model.safetensors  loads with peft)
+    ├── trainer/optimizer.safetensors
+    ├── trainer/state.json
+    └── manifest.json                                       sizes and hashes of all, written last
+
+A checkpoint is written beside its place and moved there whole. One whose manifest does not agree
+with its files is passed over in favour of the one before.
+"""
+
+import errno
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+
+from sirl.errors import RunError
+from sirl.models.loading import ChatModel
+from sirl.runs import sync_folder
+from sirl.training.update import Learner
+
+__all__ = ["Checkpoint", "fault", "newest", "restore_optimizer", "save"]
+
+MANIFEST = "manifest.json"
+BLOCK = 1 << 20
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A verified checkpoint."""
+
+    path: Path
+    step: int
+    """Steps taken when it was written."""
+    state: Mapping[str, Any]
+
+
+def save(folder: Path, step: int, learner: Learner, state: Mapping[str, Any]) -> Path:
+    """Write the checkpoint of a step, whole or not at all.
+
+    Raises:
+        RunError: The disk is full; earlier checkpoints are untouched.
+    """
+    place = folder / f"step-{step:06d}"
+    beside = folder / f".writing-{place.name}"
+    shutil.rmtree(beside, ignore_errors=True)
+    try:
+        beside.mkdir(parents=True)
+        write_model(beside, learner.chat)
+        (beside / "trainer").mkdir()
+        save_file(optimizer_tensors(learner), beside / "trainer" / "optimizer.safetensors")
+        document = {"step": step, **state}
+        (beside / "trainer" / "state.json").write_text(json.dumps(document), "utf-8")
+        write_manifest(beside)
+        if place.exists():  # left by a run whose manifest no longer agrees
+            shutil.rmtree(place)
+        beside.rename(place)
+        sync_folder(folder)
+    except Exception as error:  # safetensors wraps a full disk in an error of its own
+        shutil.rmtree(beside, ignore_errors=True)
+        if is_disk_full(error):
+            raise RunError(
+                f"no space left while saving {place}: free some, then go on with --resume; "
+                "earlier checkpoints are whole"
+            ) from error
+        raise
+    return place
+
+
+def is_disk_full(error: Exception) -> bool:
+    """Whether an error means that the disk is full, whichever library says so."""
+    full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+    return full or "No space left" in str(error) or "os error 28" in str(error)
+
+
+def write_model(folder: Path, chat: ChatModel) -> None:
+    """The model or adapter and its tokenizer, as plain transformers or peft read them."""
+    chat.model.save_pretrained(folder)
+    chat.tokenizer.save_pretrained(folder)
+
+
+def optimizer_tensors(learner: Learner) -> dict[str, torch.Tensor]:
+    """The optimizer's moments, named after the parameters that they belong to."""
+    tensors = {}
+    for name, parameter in learner.parameters.items():
+        for key, value in learner.optimizer.state.get(parameter, {}).items():
+            tensors[f"{name}/{key}"] = value.detach().contiguous().cpu()
+    return tensors
+
+
+def restore_optimizer(learner: Learner, checkpoint: Checkpoint) -> None:
+    """Give the optimizer the moments that it had at the checkpoint."""
+    tensors = load_file(checkpoint.path / "trainer" / "optimizer.safetensors")
+    for key, value in tensors.items():
+        name, moment = key.rsplit("/", 1)
+        parameter = learner.parameters[name]
+        # AdamW counts its steps on the CPU unless it is fused.
+        home = value if moment == "step" else value.to(parameter.device)
+        learner.optimizer.state[parameter][moment] = home.clone()
+
+
+def write_manifest(folder: Path) -> None:
+    """Sizes and hashes of every file, written and synced last."""
+    files = sorted(p for p in folder.rglob("*") if p.is_file())
+    listing = {str(p.relative_to(folder)): sha256(p) for p in files}
+    for path in files:
+        sync_file(path)
+    manifest = folder / MANIFEST
+    manifest.write_text(json.dumps({"sha256": listing}, indent=1), "utf-8")
+    sync_file(manifest)
+    sync_folder(folder)
+
+
+def sha256(path: Path) -> str:
+    """Hash of a file's bytes."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(BLOCK):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def sync_file(path: Path) -> None:
+    """See a file's bytes onto the disk."""
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+
+
+def fault(folder: Path) -> str:
+    """What is wrong with a checkpoint in a few words; empty when nothing is."""
+    try:
+        listing = json.loads((folder / MANIFEST).read_text("utf-8"))["sha256"]
+    except (OSError, ValueError, KeyError):
+        return "its manifest cannot be read"
+    for name, expected in listing.items():
+        path = folder / name
+        if not path.is_file():
+            return f"{name} is missing"
+        if sha256(path) != expected:
+            return f"{name} is not what was written"
+    return ""
+
+
+def newest(folder: Path) -> tuple[Checkpoint | None, list[str]]:
+    """The newest whole checkpoint, if any, and a sentence for each newer one passed over."""
+    passed_over = []
+    for place in sorted(folder.glob("step-*"), reverse=True):
+        if wrong := fault(place):
+            passed_over.append(f"{place} is passed over: {wrong}")
+            continue
+        state = json.loads((place / "trainer" / "state.json").read_text("utf-8"))
+        return Checkpoint(place, int(state["step"]), state), passed_over
+    return None, passed_over

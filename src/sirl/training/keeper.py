@@ -1,0 +1,103 @@
+"""Keeps a training run: logs each step, saves when due, stops when asked or when numbers break."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from sirl.errors import ConfigError, Stopped, TrainingError
+from sirl.runs import Run
+from sirl.training.checkpoints import Checkpoint, save
+from sirl.training.update import Learner
+from sirl.types import Progress, Prompt, silent
+
+__all__ = ["Keeper", "prompt_batches"]
+
+METRICS = "metrics.jsonl"
+
+
+def prompt_batches(
+    prompts: Sequence[Prompt], size: int, seed: int, steps: range
+) -> Iterator[tuple[int, Sequence[Prompt]]]:
+    """The prompts of each step, a function of (seed, step) alone.
+
+    Every pass over the prompts is shuffled anew; what does not fill a batch waits for the next.
+
+    Raises:
+        ConfigError: There are fewer prompts than a batch needs.
+    """
+    per_pass = len(prompts) // size
+    if not per_pass:
+        raise ConfigError(f"a batch of {size} exceeds the {len(prompts)} usable prompts: lower it")
+    for step in steps:
+        order = list(range(len(prompts)))
+        Random(f"{seed}/{step // per_pass}").shuffle(order)
+        start = (step % per_pass) * size
+        yield step, [prompts[i] for i in order[start : start + size]]
+
+
+@dataclass
+class Keeper:
+    """Told after every step; satisfies `sirl.training.rl.StepDone`."""
+
+    run: Run
+    learner: Learner
+    steps: int
+    every: int
+    """Steps between checkpoints."""
+    stop: Callable[[], bool] = lambda: False
+    """Asked after every step."""
+    progress: Progress = silent
+    patience: int = 3
+    """Broken steps in a row before training ends."""
+    skipped: int = 0
+    in_a_row: int = 0
+    last_good: Path | None = None
+
+    def resume(self, checkpoint: Checkpoint | None) -> int:
+        """Forget what was logged after the checkpoint; the step to go on with."""
+        step = checkpoint.step if checkpoint else 0
+        kept = [row for row in self.run.rows(METRICS) if row["step"] < step]
+        self.run.keep(METRICS, kept)
+        if checkpoint:
+            self.skipped = int(checkpoint.state["skipped"])
+            self.in_a_row = int(checkpoint.state["in_a_row"])
+            self.last_good = checkpoint.path
+        return step
+
+    def __call__(self, taken: int, metrics: dict[str, float]) -> None:
+        """Log a step, save when due, then see whether to go on.
+
+        Raises:
+            TrainingError: Too many steps in a row were not finite.
+            Stopped: A stop was asked for; this step is saved.
+        """
+        broken = int(metrics["update/skipped"])
+        self.skipped += broken
+        self.in_a_row = self.in_a_row + broken if broken == metrics["update/steps"] else 0
+        row = {"step": taken - 1, **metrics, "update/skipped_total": self.skipped}
+        self.run.append(METRICS, row)
+        self.progress(f"training, entropy {metrics['entropy/mean']:.2f} nats", taken, self.steps)
+        if self.in_a_row >= self.patience:
+            raise TrainingError(self.broken_sentence(taken))
+        asked = self.stop()
+        if taken % self.every == 0 or taken == self.steps or asked:
+            self.save(taken)
+        if asked and taken < self.steps:
+            raise Stopped(f"stopped after step {taken} of {self.steps}, saved")
+
+    def save(self, taken: int) -> None:
+        """Write a checkpoint; a skipped step has left the policy whole."""
+        state: dict[str, Any] = {"skipped": self.skipped, "in_a_row": self.in_a_row}
+        self.last_good = save(self.run.path / "checkpoints", taken, self.learner, state)
+
+    def broken_sentence(self, taken: int) -> str:
+        """What to do when the numbers broke."""
+        back = (
+            f"the last good checkpoint is {self.last_good}" if self.last_good else "none is saved"
+        )
+        return (
+            f"{self.in_a_row} optimizer steps in a row up to step {taken} had a loss or gradient "
+            f"that is not finite; {back}: lower --learning-rate, raise --kl, or use float32"
+        )

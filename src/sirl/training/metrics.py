@@ -1,0 +1,49 @@
+"""What a batch of completions looks like: the numbers by which collapse is seen coming."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from torch import Tensor
+
+from sirl.types import Completion
+
+__all__ = ["batch_metrics", "repetition"]
+
+OPENING = 8
+"""Tokens that make an opening."""
+NGRAM = 4
+
+
+def batch_metrics(
+    completions: Sequence[Completion], rewards: Tensor, advantages: Tensor, group: int
+) -> dict[str, float]:
+    """Reward, entropy, length and diversity of one batch, by metric key; nats and tokens."""
+    entropies = np.array([c.mean_entropy for c in completions])
+    lengths = np.array([len(c.token_ids) for c in completions])
+    low, median, high = np.quantile(entropies, [0.1, 0.5, 0.9])
+    flat = (advantages.view(-1, group) == 0).all(dim=1)
+    return {
+        "reward/mean": rewards.mean().item(),
+        "reward/std": rewards.std().item(),
+        "entropy/mean": float(entropies.mean()),
+        "entropy/p10": float(low),
+        "entropy/p50": float(median),
+        "entropy/p90": float(high),
+        "completion/length": float(lengths.mean()),
+        "completion/length_max": float(lengths.max()),
+        "completion/truncated": sum(c.finish == "length" for c in completions) / len(completions),
+        "completion/distinct_openings": len({c.token_ids[:OPENING] for c in completions})
+        / len(completions),
+        "completion/repetition": float(np.mean([repetition(c.token_ids) for c in completions])),
+        "group/flat": flat.double().mean().item(),
+    }
+
+
+def repetition(token_ids: Sequence[int]) -> float:
+    """Share of a completion's 4-grams that it has already used; 0 when it is shorter.
+
+    >>> repetition([1, 2, 3, 4, 1, 2, 3, 4])
+    0.2
+    """
+    grams = [tuple(token_ids[i : i + NGRAM]) for i in range(len(token_ids) - NGRAM + 1)]
+    return 1 - len(set(grams)) / len(grams) if grams else 0.0

@@ -1,0 +1,38 @@
+"""The starting model that the leash is tied to: a frozen copy, or the adapters switched off."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from sirl.models.forward import score
+from sirl.models.loading import ChatModel
+from sirl.types import Completion
+
+__all__ = ["AdaptersOff", "FrozenCopy", "Reference"]
+
+
+@dataclass(frozen=True)
+class FrozenCopy:
+    """A second set of weights that never moves."""
+
+    chat: ChatModel
+
+    def logprobs(self, completions: Sequence[Completion], token_budget: int) -> list[Tensor]:
+        """Per completion: log-probabilities of its tokens under the starting model."""
+        return [n.logprobs for n in score(self.chat, completions, token_budget=token_budget)]
+
+
+@dataclass(frozen=True)
+class AdaptersOff:
+    """The policy's own weights without the adapter that is being trained."""
+
+    chat: ChatModel
+
+    def logprobs(self, completions: Sequence[Completion], token_budget: int) -> list[Tensor]:
+        """Per completion: log-probabilities of its tokens under the starting model."""
+        with self.chat.model.disable_adapter():
+            return [n.logprobs for n in score(self.chat, completions, token_budget=token_budget)]
+
+
+Reference = FrozenCopy | AdaptersOff
