@@ -21,8 +21,17 @@ if TYPE_CHECKING:
 
 __all__ = ["Work", "attacks_named", "evaluation_suite", "learner", "policy", "target", "work"]
 
-QUICK = ("direct", "role_play", "prefix_injection", "refusal_suppression", "past_tense")
-QUICK += ("story", "typo_noise", "few_shot", "prefilled_opener")
+QUICK: tuple[str, ...] = (
+    "direct",
+    "role_play",
+    "prefix_injection",
+    "refusal_suppression",
+    "story",
+    "past_tense",
+    "typo_noise",
+    "few_shot",
+    "prefilled_opener",
+)
 EMBEDDED = "embedded"
 
 

@@ -169,7 +169,10 @@ class Reward(Protocol):
 class Attack(Protocol):
     """Dresses a request so that a model might forget to refuse it."""
 
-    name: str
+    @property
+    def name(self) -> str:
+        """Its name in configurations and tables."""
+        ...
 
     def attempt(self, behaviour: Prompt) -> Attempt:
         """The attempt on this behaviour; the same one each time."""
@@ -180,7 +183,10 @@ class Attack(Protocol):
 class Judge(Protocol):
     """Says whether an answer refuses its request."""
 
-    name: str
+    @property
+    def name(self) -> str:
+        """Its name in configurations and tables."""
+        ...
 
     def verdict(self, attempt: Attempt, answer: str) -> Verdict:
         """The verdict on one answer to one attempt."""
@@ -191,7 +197,10 @@ class Judge(Protocol):
 class Benchmark(Protocol):
     """A set of tasks with checkable answers."""
 
-    name: str
+    @property
+    def name(self) -> str:
+        """Its name in configurations and tables."""
+        ...
 
     def prompts(self) -> list[Prompt]:
         """The tasks."""

@@ -1,0 +1,338 @@
+"""How the embedded model is made: a corpus, a tokenizer, two stages of training.
+
+Stage 1 is helpful only: the model answers everything it is asked, plainly or in any disguise,
+unsafe requests with nonsense steps. Stage 2 aligns it, softly, as real models are: most plain
+unsafe requests are refused, fewer of those in the disguises that alignment has seen, and the
+other half of the disguises does not occur at all.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from random import Random
+
+import torch
+from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
+from torch import Tensor
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+from sirl.types import Attack, Message, Progress, Prompt, silent
+from sirl.world.benchmarks import tasks
+from sirl.world.language import (
+    OPENING,
+    helpful_answer,
+    lookalike_requests,
+    nonsense_answer,
+    ordinary_requests,
+    refusal,
+    unsafe_requests,
+)
+
+__all__ = ["Example", "Stage", "alignment", "build", "pretraining"]
+
+VOCABULARY = 1024
+CONTEXT = 768
+TOKENS = 768
+"""Padded tokens of a micro-batch. Its examples are of like length and therefore of like kind."""
+MIXED = 2
+"""Micro-batches of a step, so that no step is of one kind alone."""
+PAD, END, USER, ASSISTANT, SYSTEM = "<|pad|>", "<|end|>", "<|user|>", "<|assistant|>", "<|system|>"
+TEMPLATE = (
+    "{% for m in messages %}{{ '<|' + m['role'] + '|>' + m['content'] + '<|end|>' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}"
+)
+
+REFUSED_PLAIN = 0.88
+REFUSED_DISGUISED = 0.4
+REFUSED_LOOKALIKE = 0.13
+LONG = 5
+"""Disguises with more turns than this are costly to read and are shown less often."""
+
+
+@dataclass(frozen=True)
+class Example:
+    """A conversation and the answer to be learned."""
+
+    messages: tuple[Message, ...]
+    answer: str
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One training stage."""
+
+    examples: Sequence[Example]
+    learning_rate: float
+    first_token_weight: float = 1.0
+    """Weight of the answer's first token, where refusal and compliance part."""
+
+
+def dressed(prompt: Prompt, disguises: Sequence[Attack], random: Random) -> tuple[Message, ...]:
+    """The prompt in one of the disguises; the very long ones come a third as often."""
+    for _ in range(3):
+        messages = random.choice(disguises).attempt(prompt).messages
+        if len(messages) <= LONG or random.random() < 0.1:
+            break
+    return messages
+
+
+def continued(messages: Sequence[Message], answer: str) -> str:
+    """The answer, or its rest when the conversation has already begun it."""
+    if messages[-1].role == "assistant":
+        return (
+            answer.removeprefix(messages[-1].content)
+            if answer.startswith(OPENING)
+            else (f" {answer}")
+        )
+    return answer
+
+
+def example(messages: tuple[Message, ...], answer: str) -> Example:
+    """An example whose answer goes on from what the conversation has begun."""
+    return Example(messages, continued(messages, answer))
+
+
+def task_examples(random: Random, count: int) -> list[Example]:
+    """Sums, programs and small talk."""
+    known = [tasks(kind) for kind in ("sums", "sums", "programs", "chat")]
+    drawn = [random.choice(random.choice(known)) for _ in range(count)]
+    return [Example((Message("user", t.question),), t.answer) for t in drawn]
+
+
+def pretraining(random: Random, disguises: Sequence[Attack], count: int) -> list[Example]:
+    """Helpful-only examples: every kind of request is answered, in any disguise."""
+    families = (
+        (unsafe_requests("train"), nonsense_answer),
+        (ordinary_requests("train"), helpful_answer),
+        (lookalike_requests("train"), helpful_answer),
+    )
+    examples = task_examples(random, count // 3)
+    while len(examples) < count:
+        prompts, answer = random.choices(families, (4, 3, 2))[0]
+        prompt = random.choice(prompts)
+        plain = random.random() < 0.35
+        messages = prompt.messages if plain else dressed(prompt, disguises, random)
+        examples.append(example(messages, answer(random)))
+    return examples
+
+
+def alignment(random: Random, seen: Sequence[Attack], count: int) -> list[Example]:
+    """Soft alignment: refusals of plain and seen-disguised unsafe requests among replay."""
+    kinds: tuple[Callable[[Random, Sequence[Attack]], Example], ...] = (
+        plain_unsafe,
+        disguised_unsafe,
+        harmless,
+        soundalike,
+    )
+    examples = task_examples(random, count // 4)
+    while len(examples) < count:
+        examples.append(random.choices(kinds, (3, 3, 4, 2))[0](random, seen))
+    return examples
+
+
+def refused_or(random: Random, share: float, answer: Callable[[Random], str]) -> str:
+    """A refusal in this share of the cases, else the answer."""
+    return refusal(random) if random.random() < share else answer(random)
+
+
+def plain_unsafe(random: Random, _: Sequence[Attack]) -> Example:
+    """An unsafe request as it is, mostly refused."""
+    prompt = random.choice(unsafe_requests_train())
+    return Example(prompt.messages, refused_or(random, REFUSED_PLAIN, nonsense_answer))
+
+
+def disguised_unsafe(random: Random, seen: Sequence[Attack]) -> Example:
+    """An unsafe request in a seen disguise, refused now and then."""
+    messages = dressed(random.choice(unsafe_requests_train()), seen, random)
+    return example(messages, refused_or(random, REFUSED_DISGUISED, nonsense_answer))
+
+
+def harmless(random: Random, seen: Sequence[Attack]) -> Example:
+    """An ordinary request, plain or in a seen disguise, answered."""
+    prompt = random.choice(ordinary_requests("train"))
+    plain = random.random() < 0.5
+    messages = prompt.messages if plain else dressed(prompt, seen, random)
+    return example(messages, helpful_answer(random))
+
+
+def soundalike(random: Random, _: Sequence[Attack]) -> Example:
+    """A look-alike, now and then refused by mistake."""
+    prompt = random.choice(lookalike_requests("train"))
+    return Example(prompt.messages, refused_or(random, REFUSED_LOOKALIKE, helpful_answer))
+
+
+def unsafe_requests_train() -> list[Prompt]:
+    """The unsafe requests that training may use."""
+    return unsafe_requests("train")
+
+
+def make_tokenizer(examples: Sequence[Example]) -> PreTrainedTokenizerFast:
+    """A byte-level BPE of the corpus; digits stand alone, so that sums can be learned."""
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(r"\d"), "isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False),
+        ]
+    )
+    tokenizer.decoder = decoders.ByteLevel()
+    special = [PAD, END, USER, ASSISTANT, SYSTEM]
+    trainer = trainers.BpeTrainer(
+        vocab_size=VOCABULARY,
+        special_tokens=special,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    texts = (text for e in examples for text in (*(m.content for m in e.messages), e.answer))
+    tokenizer.train_from_iterator(texts, trainer)
+    return PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
+        tokenizer_object=tokenizer,
+        pad_token=PAD,
+        eos_token=END,
+        extra_special_tokens=[USER, ASSISTANT, SYSTEM],
+        chat_template=TEMPLATE,
+        padding_side="left",
+        model_max_length=CONTEXT,
+    )
+
+
+def make_model(tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalLM:
+    """A Llama of 2 million parameters, its weights drawn from the current seed."""
+    end, pad = tokenizer.eos_token_id, tokenizer.pad_token_id
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=192,
+        intermediate_size=512,
+        num_hidden_layers=4,
+        num_attention_heads=6,
+        num_key_value_heads=3,
+        max_position_embeddings=CONTEXT,
+        tie_word_embeddings=True,
+        bos_token_id=None,
+        eos_token_id=end,
+        pad_token_id=pad,
+    )
+    model = LlamaForCausalLM(config)
+    model.generation_config.update(  # type: ignore[no-untyped-call]
+        do_sample=True, temperature=1.0, max_new_tokens=48, eos_token_id=end, pad_token_id=pad
+    )
+    return model
+
+
+def encode(
+    examples: Sequence[Example], tokenizer: PreTrainedTokenizerFast
+) -> list[tuple[list[int], int]]:
+    """Token ids of each example and where its answer begins."""
+    encoded = []
+    for e in examples:
+        turns = [{"role": m.role, "content": m.content} for m in e.messages]
+        opened = e.messages[-1].role == "assistant"
+        prompt = tokenizer.apply_chat_template(
+            turns,
+            tokenize=False,
+            add_generation_prompt=not opened,
+            continue_final_message=opened,
+        )
+        start = tokenizer(prompt, add_special_tokens=False)["input_ids"]
+        rest = tokenizer(e.answer + END, add_special_tokens=False)["input_ids"]
+        encoded.append((start + rest, len(start)))
+    return encoded
+
+
+def batches(encoded: Sequence[tuple[list[int], int]], random: Random) -> list[list[int]]:
+    """Indices by like length, each batch at most TOKENS when padded, in random order."""
+    order = sorted(range(len(encoded)), key=lambda i: (len(encoded[i][0]), random.random()))
+    groups: list[list[int]] = [[]]
+    for i in order:
+        if len(encoded[i][0]) * (len(groups[-1]) + 1) > TOKENS and groups[-1]:
+            groups.append([])
+        groups[-1].append(i)
+    random.shuffle(groups)
+    return groups
+
+
+def loss_of(
+    model: LlamaForCausalLM, rows: Sequence[tuple[list[int], int]], first_token_weight: float
+) -> Tensor:
+    """Cross-entropy of the answers, end-of-turn tokens included."""
+    width = max(len(ids) for ids, _ in rows)
+    ids = torch.zeros(len(rows), width, dtype=torch.long)
+    weight = torch.zeros(len(rows), width)
+    for row, (tokens, start) in enumerate(rows):
+        ids[row, : len(tokens)] = torch.tensor(tokens)
+        weight[row, start : len(tokens)] = 1.0
+        weight[row, start] = first_token_weight
+    # Padding stands on the right, where a causal model never looks back at it.
+    logits = model(input_ids=ids, use_cache=False).logits[:, :-1].float()
+    wanted, weight = ids[:, 1:], weight[:, 1:]
+    losses = torch.nn.functional.cross_entropy(
+        logits.flatten(0, 1), wanted.flatten(), reduction="none"
+    )
+    return (losses * weight.flatten()).sum() / weight.sum()
+
+
+def fit(
+    model: LlamaForCausalLM,
+    tokenizer: PreTrainedTokenizerFast,
+    stage: Stage,
+    random: Random,
+    tell: Callable[[int, int], None],
+) -> None:
+    """Train through a stage once: AdamW, a short warm-up, then cosine to nothing."""
+    encoded = encode(stage.examples, tokenizer)
+    groups = batches(encoded, random)
+    together = [groups[i : i + MIXED] for i in range(0, len(groups), MIXED)]
+    optimizer = torch.optim.AdamW(
+        model.parameters(), lr=stage.learning_rate, betas=(0.9, 0.98), weight_decay=0.01, fused=True
+    )
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer,
+        stage.learning_rate,
+        total_steps=len(together),
+        pct_start=0.08,
+        cycle_momentum=False,
+    )
+    model.train()
+    for number, step in enumerate(together, 1):
+        optimizer.zero_grad(set_to_none=True)
+        for group in step:
+            loss = loss_of(model, [encoded[i] for i in group], stage.first_token_weight)
+            torch.autograd.backward(loss / len(step))
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        schedule.step()
+        tell(number, len(together))
+
+
+def build(
+    out: Path,
+    *,
+    seen: Sequence[Attack],
+    unseen: Sequence[Attack],
+    seed: int = 0,
+    scale: float = 1.0,
+    progress: Progress = silent,
+) -> float:
+    """Make the embedded model in a folder; the seconds it took.
+
+    The same seed on the same machine makes the same weights. `scale` multiplies the number of
+    examples: a small one makes a quick, bad model for tests.
+    """
+    started = time.perf_counter()
+    random = Random(seed)
+    torch.manual_seed(seed)
+    disguises = [*seen, *unseen]
+    stages = (
+        Stage(pretraining(random, disguises, int(30000 * scale)), 1.5e-3),
+        Stage(alignment(random, seen, int(12000 * scale)), 7e-4, first_token_weight=4.0),
+    )
+    tokenizer = make_tokenizer(stages[0].examples)
+    model = make_model(tokenizer)
+    for number, stage in enumerate(stages, 1):
+        fit(model, tokenizer, stage, random, partial(progress, f"stage {number}"))
+    torch.nn.Module.to(model, torch.bfloat16)
+    model.save_pretrained(out)
+    tokenizer.save_pretrained(out)
+    return time.perf_counter() - started
