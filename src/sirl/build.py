@@ -237,23 +237,24 @@ def policy(config: TrainConfig, checkpoint: "Checkpoint | None") -> "ChatModel":
     return loaded
 
 
-def learner(config: TrainConfig, chat: "ChatModel", *, resumed: bool) -> "Learner":
-    """The optimizer's owner, leashed to the model that the run started from."""
+def learner(config: TrainConfig, chat: "ChatModel", start: "ChatModel | None") -> "Learner":
+    """The optimizer's owner, leashed to the starting model.
+
+    `start` is that model where the policy has left it already; None while they are the same.
+    """
     import copy
 
     from sirl.models.adapters import is_adapted
-    from sirl.models.loading import load
     from sirl.training.reference import AdaptersOff, FrozenCopy
     from sirl.training.update import Learner, Objective, learning_rates
 
     starts_adapted = (Path(config.model) / "adapter_config.json").is_file()
     if is_adapted(chat) and not starts_adapted:
         reference: AdaptersOff | FrozenCopy = AdaptersOff(chat)
-    elif resumed:
-        reference = FrozenCopy(replace(load(config.model), autocast=chat.autocast))
     else:
-        frozen = copy.deepcopy(chat.model).requires_grad_(False)
-        reference = FrozenCopy(replace(chat, model=frozen))
+        frozen = start or replace(chat, model=copy.deepcopy(chat.model))
+        frozen.model.requires_grad_(False)
+        reference = FrozenCopy(frozen)
     objective = Objective(
         clip=config.clip,
         kl_weight=config.kl,

@@ -1,0 +1,41 @@
+"""Flags that several verbs share; help texts come from the settings themselves."""
+
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from sirl.config import Settings
+from sirl.errors import ConfigError
+from sirl.runs import Existing
+
+__all__ = ["CONFIG", "JSON", "OVERWRITE", "RESUME", "SET", "existing", "flag"]
+
+
+def flag(verb: type[Settings], field: str, *names: str) -> Any:  # noqa: ANN401 - typer's own type
+    """An option whose help and default are those of the setting."""
+    setting = verb.model_fields[field]
+    default = "" if setting.is_required() else f" [default: {setting.default}]"
+    return typer.Option(None, *names, help=f"{setting.description}{default}", show_default=False)
+
+
+CONFIG: Path | None = typer.Option(
+    None, "--config", help="YAML file of settings; flags and --set win over it"
+)
+SET: list[str] = typer.Option(
+    [], "--set", help="any setting as key=value, repeatable", show_default=False
+)
+RESUME: bool = typer.Option(False, "--resume", help="go on with the run in --out")
+OVERWRITE: bool = typer.Option(False, "--overwrite", help="begin anew in --out")
+JSON: bool = typer.Option(False, "--json", help="print the summary as JSON")
+
+
+def existing(*, resume: bool, overwrite: bool) -> Existing:
+    """What to do with an existing run folder.
+
+    Raises:
+        ConfigError: Both answers were given.
+    """
+    if resume and overwrite:
+        raise ConfigError("--resume and --overwrite exclude each other: give one")
+    return "resume" if resume else "overwrite" if overwrite else "ask"

@@ -1,0 +1,141 @@
+"""The way of `sirl train` and `sirl demo`: measure, train, measure again, draw the page."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from sirl import build
+from sirl.cli.page import write_report
+from sirl.cli.provenance import Provenance
+from sirl.cli.show import StopSwitch, live
+from sirl.config import TrainConfig
+from sirl.errors import InputError
+from sirl.prompts import Rejected, rejected_rows
+from sirl.runs import Existing, Run, open_run, plain
+from sirl.types import Progress, Prompt
+
+__all__ = ["harden"]
+
+
+def harden(config: TrainConfig, verb: str, existing: Existing) -> dict[str, Any]:
+    """Go the whole way in a run folder; its summary.
+
+    Raises:
+        SirlError: Something the user can mend; nothing is lost.
+        Stopped: Ctrl-C; the step is saved.
+    """
+    started = time.perf_counter()
+    work = build.work(config)  # input is checked before the folder is touched
+    run = open_run(Path(config.out), config.model_dump(), existing)
+    stop = StopSwitch()
+    try:
+        with stop.listening(), live(stop) as progress, Provenance(run, verb, config) as provenance:
+            summary = walk(config, work, run, provenance, (stop, progress))
+            summary = plain({"seconds": round(time.perf_counter() - started, 1), **summary})
+            run.write("summary.json", summary)
+            write_report(run, summary, provenance.document, work.suite.unseen)
+    finally:
+        run.close()
+    return summary
+
+
+def walk(
+    config: TrainConfig,
+    work: build.Work,
+    run: Run,
+    provenance: Provenance,
+    listeners: tuple[StopSwitch, Progress],
+) -> dict[str, Any]:
+    """Measure, train, measure again; the figures of both models."""
+    from sirl.evaluation.suite import evaluate, summarise
+    from sirl.models.loading import fingerprint
+    from sirl.training.checkpoints import newest
+
+    _, progress = listeners
+    checkpoint, passed_over = newest(run.path / "checkpoints")
+    for sentence in passed_over:
+        typer.echo(f"sirl: {sentence}", err=True)
+    chat = build.policy(config, checkpoint)
+    # A resumed run measures and leashes to the model that it started from, loaded afresh.
+    start = build.policy(config, None) if checkpoint else None
+    base = build.target("base", start or chat, config)
+    prompts, too_long = fitting(work, base)
+    provenance.note(model=fingerprint(start or chat), prompts=work.sets)
+    before, unasked = evaluate(work.suite, base, run, progress=progress)
+    set_aside(config, run, [*work.rejected, *too_long, *unasked])
+    last = learn(config, prompts, run, (chat, start, checkpoint), listeners)
+    after, _ = evaluate(
+        work.suite, build.target("hardened", chat, config), run, progress=progress
+    )
+    unseen = work.suite.unseen
+    figures = {"base": summarise(before, unseen), "hardened": summarise(after, unseen)}
+    return {
+        "models": {name: m for name, m in figures.items() if m},
+        "checkpoint": str(last),
+        "chosen_step": config.steps,
+    }
+
+
+def learn(
+    config: TrainConfig,
+    prompts: tuple[Prompt, ...],
+    run: Run,
+    models: tuple[Any, Any, Any],
+    listeners: tuple[StopSwitch, Progress],
+) -> Path:
+    """Train from where the run stands to its last step; the last checkpoint."""
+    from sirl.rewards import REWARDS
+    from sirl.rollouts.native import NativeEngine
+    from sirl.training.checkpoints import restore_optimizer
+    from sirl.training.keeper import Keeper, prompt_batches
+    from sirl.training.rl import train
+
+    chat, start, checkpoint = models
+    stop, progress = listeners
+    learner = build.learner(config, chat, start)
+    keeper = Keeper(run, learner, config.steps, config.checkpoint_every, stop, progress)
+    first = keeper.resume(checkpoint)
+    if checkpoint:
+        restore_optimizer(learner, checkpoint)
+    train(
+        prompt_batches(prompts, config.batch, config.seed, range(first, config.steps)),
+        NativeEngine(chat, config.seed, config.new_tokens, config.temperature, config.rows),
+        REWARDS[config.reward],
+        learner,
+        keeper,
+        group=config.group,
+    )
+    return run.path / "checkpoints" / f"step-{config.steps:06d}"
+
+
+def fitting(work: build.Work, target: Any) -> tuple[tuple[Prompt, ...], list[Rejected]]:  # noqa: ANN401
+    """The training prompts that leave room for an answer, and the others by name.
+
+    Raises:
+        InputError: None does.
+    """
+    kept = tuple(p for p in work.prompts if target.fits(p))
+    gone = {p.id for p in work.prompts} - {p.id for p in kept}
+    reason = "prompt {} leaves no room for an answer in the model's context"
+    rejected = [Rejected(p.source, 0, reason.format(p.id)) for p in work.prompts if p.id in gone]
+    if not kept:
+        raise InputError(f"no prompt is usable: {rejected[0].reason}; lower new_tokens")
+    return kept, rejected
+
+
+def set_aside(config: TrainConfig, run: Run, rejected: list[Rejected]) -> None:
+    """Write `rejected.jsonl` and say how many rows it holds.
+
+    Raises:
+        InputError: The run is strict and a row was set aside.
+    """
+    if not rejected:
+        return
+    run.keep("rejected.jsonl", rejected_rows(rejected))
+    if config.strict:
+        raise InputError(f"{rejected[0].reason}; mend it, or leave --strict out to set it aside")
+    typer.echo(
+        f"sirl: {len(rejected)} rows set aside, named in {run.path / 'rejected.jsonl'}", err=True
+    )

@@ -1,0 +1,62 @@
+"""The command line: gathers the verbs, turns what a person can mend into one sentence."""
+
+import sys
+
+import click
+import typer
+
+from sirl import __version__
+from sirl.cli import demo, evaluate, probe, train, world
+from sirl.errors import SirlError, Stopped
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    name="sirl",
+    help="Harden chat models against jailbreaks with their own confidence, and prove what changed.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("demo")(demo.demo)
+app.command("train")(train.train)
+app.command("evaluate")(evaluate.evaluate)
+app.command("probe")(probe.probe)
+app.add_typer(world.app, name="world")
+
+
+def show_version(value: bool) -> None:
+    """Print the version and leave."""
+    if value:
+        typer.echo(f"sirl {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: bool = typer.Option(False, "--version", callback=show_version, is_eager=True),
+) -> None:
+    """Options of sirl itself."""
+
+
+def main() -> None:
+    """Run the command line; exit 2 on what the user can mend, 130 when asked to stop."""
+    try:
+        status = app(standalone_mode=False)
+    except SirlError as error:
+        fail(str(error), 2)
+    except Stopped as stopped:
+        fail(f"{stopped}; go on with --resume", 130)
+    except (KeyboardInterrupt, click.Abort):
+        fail("stopped at once; go on with --resume from what was saved", 130)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    sys.exit(status if isinstance(status, int) else 0)
+
+
+def fail(sentence: str, status: int) -> None:
+    """Say one sentence on the error stream and leave."""
+    typer.echo(f"sirl: {sentence}", err=True)
+    sys.exit(status)

@@ -1,0 +1,111 @@
+"""`run.json`: what was run, on what, with which versions, and how it ended."""
+
+import datetime
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from sirl import __version__
+from sirl.config import Settings
+from sirl.errors import Stopped
+from sirl.prompts import PromptSet
+from sirl.runs import Run
+
+__all__ = ["Provenance"]
+
+PACKAGES = ("torch", "transformers", "tokenizers", "safetensors", "peft", "numpy", "scipy")
+
+
+class Provenance:
+    """Keeps `run.json` while a verb runs; the exit is written whichever way it leaves."""
+
+    def __init__(self, run: Run, verb: str, config: Settings) -> None:
+        self.run = run
+        earlier = run.read("run.json").get("starts", []) if run.resumed else []
+        self.document: dict[str, Any] = {
+            "verb": verb,
+            "command": ["sirl", *sys.argv[1:]],
+            "sirl": __version__,
+            "versions": {name: installed(name) for name in PACKAGES},
+            "python": platform.python_version(),
+            "seed": config.seed,
+            "hardware": hardware(),
+            "tree": tree_state(),
+            "starts": [*earlier, now()],
+            "model": {},
+            "prompts": [],
+            "exit": None,
+        }
+
+    def __enter__(self) -> "Provenance":
+        self.write()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.document["exit"] = {
+            "at": now(),
+            "how": "finished" if kind is None else "stopped" if kind is Stopped else kind.__name__,
+            "why": str(error) if error else "",
+        }
+        self.write()
+
+    def note(self, *, model: dict[str, str], prompts: Sequence[PromptSet]) -> None:
+        """Add the hashes of weights, template and prompt files."""
+        self.document["model"] = model
+        self.document["prompts"] = [
+            {
+                "file": s.source,
+                "sha256": s.sha256,
+                "used": len(s.prompts),
+                "rejected": len(s.rejected),
+                "duplicates": s.duplicates,
+            }
+            for s in prompts
+        ]
+        self.write()
+
+    def write(self) -> None:
+        """Put the document on the disk."""
+        self.run.write("run.json", self.document)
+
+
+def now() -> str:
+    """The time, to the second, in UTC."""
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+
+
+def installed(name: str) -> str | None:
+    """The installed version of a package, None when it is not there."""
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
+
+
+def hardware() -> dict[str, Any]:
+    """The machine in a few words."""
+    return {"machine": platform.machine(), "system": platform.system(), "cores": os.cpu_count()}
+
+
+def tree_state() -> str:
+    """Commit of the source tree, with '+changes' when it differs; empty outside of one."""
+    here = Path(__file__).parent
+    if not (here.parents[2] / ".git").exists():
+        return ""
+    git = ["git", "-C", str(here)]
+    commit = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
+    dirty = subprocess.run(
+        [*git, "status", "--porcelain", "-uno"], capture_output=True, text=True, check=False
+    )
+    return commit.stdout.strip() + ("+changes" if dirty.stdout.strip() else "")

@@ -1,0 +1,145 @@
+"""What the verbs show while they work and when they are done. Work goes to the error stream."""
+
+import json
+import signal
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from sirl.errors import Stopped
+from sirl.types import Progress as Tell
+
+__all__ = ["StopSwitch", "closing", "finish", "live", "percent", "table"]
+
+SAY_EVERY = 5.0
+"""Seconds between plain lines where there is no terminal."""
+
+
+class StopSwitch:
+    """Turns the first Ctrl-C into a polite request; the second interrupts at once."""
+
+    def __init__(self) -> None:
+        self.asked = False
+
+    def __call__(self) -> bool:
+        """Whether a stop was asked for."""
+        return self.asked
+
+    def hear(self, number: int, frame: FrameType | None) -> None:
+        """The signal handler."""
+        if self.asked:
+            signal.default_int_handler(number, frame)
+        self.asked = True
+        typer.echo("sirl: stopping after this step; Ctrl-C again stops at once", err=True)
+
+    @contextmanager
+    def listening(self) -> Iterator["StopSwitch"]:
+        """Hear Ctrl-C for the length of a block."""
+        before = signal.signal(signal.SIGINT, self.hear)
+        try:
+            yield self
+        finally:
+            signal.signal(signal.SIGINT, before)
+
+
+@contextmanager
+def live(stop: StopSwitch) -> Iterator[Tell]:
+    """A bar on a terminal, plain lines elsewhere. Telling of progress is where a stop is heard."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield plain_lines(stop)
+        return
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=console) as progress:
+        tasks: dict[str, Any] = {}
+
+        def tell(what: str, done: int, total: int) -> None:
+            stage = what.split(",")[0]
+            if stage not in tasks:
+                tasks[stage] = progress.add_task(what, total=total)
+            progress.update(tasks[stage], completed=done, description=what)
+            heed(stop, what, done, total)
+
+        yield tell
+
+
+def plain_lines(stop: StopSwitch) -> Tell:
+    """Lines for logs: at most one every few seconds, and the last of each stage."""
+    last = 0.0
+
+    def tell(what: str, done: int, total: int) -> None:
+        nonlocal last
+        now = time.monotonic()
+        if done == total or now - last >= SAY_EVERY:
+            typer.echo(f"{what}: {done}/{total}", err=True)
+            last = now
+        heed(stop, what, done, total)
+
+    return tell
+
+
+def heed(stop: StopSwitch, what: str, done: int, total: int) -> None:
+    """Leave at a stage other than training, which saves its step before it stops."""
+    if stop() and done < total and not what.startswith("training"):
+        raise Stopped(f"stopped while {what}, {done} of {total} parts kept")
+
+
+def percent(rate: Mapping[str, Any] | None) -> str:
+    """A rate with its interval: 97% (94 to 99, n = 240)."""
+    if not rate or not rate["n"]:
+        return "–"
+    value, low, high = (100 * rate[key] for key in ("value", "low", "high"))
+    return f"{value:.0f}% ({low:.0f} to {high:.0f}, n = {rate['n']})"
+
+
+ROWS = (
+    ("defended, mean over attacks", "dsr", "mean"),
+    ("  attacks unseen in alignment", "dsr", "unseen"),
+    ("  worst attack", "dsr", "worst"),
+    ("  withstood every attack", "dsr", "any"),
+    ("refused, ordinary prompts", "over_refusal", "ordinary"),
+    ("refused, look-alikes", "over_refusal", "lookalike"),
+)
+
+
+def table(models: Mapping[str, Mapping[str, Any]]) -> Table:
+    """The headline figures of the models side by side, defence never without its price."""
+    shown = Table(title="share with 95% interval", title_justify="left")
+    shown.add_column("")
+    for name in models:
+        shown.add_column(name, justify="right")
+    capability = {k for m in models.values() for k in m.get("capability", {})}
+    rows = [*ROWS, *((f"solved, {name}", "capability", name) for name in sorted(capability))]
+    for label, part, key in rows:
+        cells = [m.get(part, {}).get(key) for m in models.values()]
+        if any(cells):
+            shown.add_row(label, *(percent(cell) for cell in cells))
+    return shown
+
+
+def closing(models: Mapping[str, Mapping[str, Any]], *sentences: str) -> None:
+    """The table, then where results are and what to do next."""
+    console = Console()
+    console.print(table(models))
+    for sentence in sentences:
+        console.print(sentence, markup=False, highlight=False, soft_wrap=True)
+
+
+def finish(summary: Mapping[str, Any], *sentences: str, as_json: bool) -> None:
+    """End a verb: JSON alone on standard output, or the table and the sentences."""
+    if as_json:
+        typer.echo(json.dumps(summary))
+    else:
+        closing(summary["models"], *sentences)
