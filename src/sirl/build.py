@@ -3,6 +3,7 @@
 Imports stand inside the functions, so that a verb loads only what it uses.
 """
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,7 +20,17 @@ if TYPE_CHECKING:
     from sirl.training.checkpoints import Checkpoint
     from sirl.training.update import Learner
 
-__all__ = ["Work", "attacks_named", "evaluation_suite", "learner", "policy", "target", "work"]
+__all__ = [
+    "Work",
+    "attacks_named",
+    "chat_model",
+    "evaluation_suite",
+    "learner",
+    "policy",
+    "target",
+    "work",
+    "world_disguises",
+]
 
 QUICK: tuple[str, ...] = (
     "direct",
@@ -71,9 +82,20 @@ def attacks_named(names: str) -> tuple[Attack, ...]:
     return tuple(known[name] for name in dict.fromkeys(chosen))
 
 
+def is_world(model: str) -> bool:
+    """Whether a model is the embedded one or was trained from it; its configuration says so."""
+    if model == EMBEDDED:
+        return True
+    adapter, config = Path(model) / "adapter_config.json", Path(model) / "config.json"
+    if adapter.is_file() and not config.is_file():
+        base = json.loads(adapter.read_text("utf-8")).get("base_model_name_or_path") or ""
+        config = Path(base) / "config.json"
+    return config.is_file() and bool(json.loads(config.read_text("utf-8")).get("sirl_world"))
+
+
 def judge(model: str) -> Judge:
     """The world's oracle for the embedded model, the refusal rules for any other."""
-    if model == EMBEDDED:
+    if is_world(model):
         from sirl.world.oracle import WorldOracle
 
         return WorldOracle()
@@ -91,11 +113,19 @@ def world_benchmarks() -> tuple[Benchmark, ...]:
 
 def unseen_attacks(model: str) -> frozenset[str]:
     """Attacks that never occur in the alignment data of the embedded model."""
-    if model != EMBEDDED:
+    if not is_world(model):
         return frozenset()
     from sirl.world.language import UNSEEN
 
     return frozenset(UNSEEN)
+
+
+def world_disguises() -> tuple[tuple[Attack, ...], tuple[Attack, ...]]:
+    """The disguises that the embedded model's alignment has seen, and those it has not."""
+    from sirl.world.language import SEEN, UNSEEN
+
+    known = all_attacks()
+    return tuple(known[name] for name in SEEN), tuple(known[name] for name in UNSEEN)
 
 
 def spread(prompts: Sequence[Prompt], limit: int | None) -> tuple[Prompt, ...]:
@@ -112,7 +142,7 @@ def from_texts(texts: Sequence[str], source: str) -> tuple[Prompt, ...]:
 
 def harmless_prompts(model: str, limit: int) -> tuple[tuple[Prompt, ...], tuple[Prompt, ...]]:
     """Ordinary and look-alike prompts of the world or, for any other model, of our own wording."""
-    if model == EMBEDDED:
+    if is_world(model):
         from sirl.world.language import lookalike_requests, ordinary_requests
 
         return (
@@ -142,13 +172,13 @@ def work(config: TrainConfig) -> Work:
 
 def world_work(config: TrainConfig) -> Work:
     """The embedded world's own prompts: plain unsafe requests, or disguised ones on request."""
-    if config.model != EMBEDDED:
+    if not is_world(config.model):
         raise ConfigError(f"--prompts is needed: {config.model} has no prompts of its own")
-    from sirl.world.language import SEEN, unsafe_requests
+    from sirl.world.language import unsafe_requests
 
     learned = tuple(unsafe_requests("train"))
     if config.disguised:
-        disguises = [all_attacks()[name] for name in SEEN]
+        disguises, _ = world_disguises()
         learned = tuple(
             replace(p, messages=disguises[n % len(disguises)].attempt(p).messages)
             for n, p in enumerate(learned)
@@ -169,7 +199,7 @@ def table(config: TrainConfig, behaviours: Sequence[Prompt]) -> "Suite":
         attacks=attacks_named(config.attacks),
         ordinary=ordinary,
         lookalikes=lookalikes,
-        benchmarks=world_benchmarks() if config.model == EMBEDDED else (),
+        benchmarks=world_benchmarks() if is_world(config.model) else (),
         unseen=unseen_attacks(config.model),
     )
 
@@ -186,7 +216,7 @@ def evaluation_suite(config: EvaluateConfig) -> tuple["Suite", tuple[PromptSet, 
     sets = [read_prompts(Path(f), strict=config.strict) if f else None for f in files]
     unsafe, ordinary, lookalikes = (spread(s.prompts, config.limit) if s else () for s in sets)
     benchmarks: tuple[Benchmark, ...] = ()
-    if config.model == EMBEDDED and not any(sets):
+    if is_world(config.model) and not any(sets):
         from sirl.world.language import unsafe_requests
 
         limit = config.limit or 100
@@ -203,11 +233,11 @@ def evaluation_suite(config: EvaluateConfig) -> tuple["Suite", tuple[PromptSet, 
     return suite, tuple(s for s in sets if s)
 
 
-def chat_model(config: Settings, name: str) -> "ChatModel":
+def chat_model(config: Settings) -> "ChatModel":
     """A model for inference in the precision that was asked for."""
     from sirl.models.loading import load
 
-    return load(name, dtype=config.dtype)
+    return load(config.model, dtype=config.dtype)
 
 
 def policy(config: TrainConfig, checkpoint: "Checkpoint | None") -> "ChatModel":

@@ -9,10 +9,11 @@ import typer
 from sirl import build
 from sirl.cli.page import write_report
 from sirl.cli.provenance import Provenance
+from sirl.cli.rejects import set_aside
 from sirl.cli.show import StopSwitch, live
 from sirl.config import TrainConfig
 from sirl.errors import InputError
-from sirl.prompts import Rejected, rejected_rows
+from sirl.prompts import Rejected
 from sirl.runs import Existing, Run, open_run, plain
 from sirl.types import Progress, Prompt
 
@@ -32,8 +33,9 @@ def harden(config: TrainConfig, verb: str, existing: Existing) -> dict[str, Any]
     stop = StopSwitch()
     try:
         with stop.listening(), live(stop) as progress, Provenance(run, verb, config) as provenance:
-            summary = walk(config, work, run, provenance, (stop, progress))
-            summary = plain({"seconds": round(time.perf_counter() - started, 1), **summary})
+            figures = walk(config, work, run, provenance, (stop, progress))
+            seconds = round(time.perf_counter() - started, 1)
+            summary: dict[str, Any] = plain({"seconds": seconds, **figures})
             run.write("summary.json", summary)
             write_report(run, summary, provenance.document, work.suite.unseen)
     finally:
@@ -64,11 +66,9 @@ def walk(
     prompts, too_long = fitting(work, base)
     provenance.note(model=fingerprint(start or chat), prompts=work.sets)
     before, unasked = evaluate(work.suite, base, run, progress=progress)
-    set_aside(config, run, [*work.rejected, *too_long, *unasked])
+    set_aside(run, [*work.rejected, *too_long, *unasked], strict=config.strict)
     last = learn(config, prompts, run, (chat, start, checkpoint), listeners)
-    after, _ = evaluate(
-        work.suite, build.target("hardened", chat, config), run, progress=progress
-    )
+    after, _ = evaluate(work.suite, build.target("hardened", chat, config), run, progress=progress)
     unseen = work.suite.unseen
     figures = {"base": summarise(before, unseen), "hardened": summarise(after, unseen)}
     return {
@@ -123,19 +123,3 @@ def fitting(work: build.Work, target: Any) -> tuple[tuple[Prompt, ...], list[Rej
     if not kept:
         raise InputError(f"no prompt is usable: {rejected[0].reason}; lower new_tokens")
     return kept, rejected
-
-
-def set_aside(config: TrainConfig, run: Run, rejected: list[Rejected]) -> None:
-    """Write `rejected.jsonl` and say how many rows it holds.
-
-    Raises:
-        InputError: The run is strict and a row was set aside.
-    """
-    if not rejected:
-        return
-    run.keep("rejected.jsonl", rejected_rows(rejected))
-    if config.strict:
-        raise InputError(f"{rejected[0].reason}; mend it, or leave --strict out to set it aside")
-    typer.echo(
-        f"sirl: {len(rejected)} rows set aside, named in {run.path / 'rejected.jsonl'}", err=True
-    )

@@ -104,7 +104,9 @@ def tree_state() -> str:
     if not (here.parents[2] / ".git").exists():
         return ""
     git = ["git", "-C", str(here)]
-    commit = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
+    commit = subprocess.run(
+        [*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=False
+    )
     dirty = subprocess.run(
         [*git, "status", "--porcelain", "-uno"], capture_output=True, text=True, check=False
     )

@@ -66,7 +66,7 @@ def live(stop: StopSwitch) -> Iterator[Tell]:
         tasks: dict[str, Any] = {}
 
         def tell(what: str, done: int, total: int) -> None:
-            stage = what.split(",")[0]
+            stage = what.split(",", maxsplit=1)[0]
             if stage not in tasks:
                 tasks[stage] = progress.add_task(what, total=total)
             progress.update(tasks[stage], completed=done, description=what)

@@ -34,10 +34,12 @@ __all__ = ["Example", "Stage", "alignment", "build", "pretraining"]
 
 VOCABULARY = 1024
 CONTEXT = 768
-TOKENS = 768
-"""Padded tokens of a micro-batch. Its examples are of like length and therefore of like kind."""
-MIXED = 2
-"""Micro-batches of a step, so that no step is of one kind alone."""
+WIDTH = 512
+"""Tokens of a row; examples are packed into it and do not see each other."""
+ROWS = 2
+"""Rows of a training step."""
+PROMPT_WEIGHT = 0.2
+"""Weight of all prompt tokens of an example together, against 1 for its answer."""
 PAD, END, USER, ASSISTANT, SYSTEM = "<|pad|>", "<|end|>", "<|user|>", "<|assistant|>", "<|system|>"
 TEMPLATE = (
     "{% for m in messages %}{{ '<|' + m['role'] + '|>' + m['content'] + '<|end|>' }}{% endfor %}"
@@ -214,6 +216,7 @@ def make_model(tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalLM:
         eos_token_id=end,
         pad_token_id=pad,
     )
+    config.sirl_world = True  # whoever loads a descendant knows which judge fits
     model = LlamaForCausalLM(config)
     model.generation_config.update(  # type: ignore[no-untyped-call]
         do_sample=True, temperature=1.0, max_new_tokens=48, eos_token_id=end, pad_token_id=pad
@@ -241,36 +244,50 @@ def encode(
     return encoded
 
 
-def batches(encoded: Sequence[tuple[list[int], int]], random: Random) -> list[list[int]]:
-    """Indices by like length, each batch at most TOKENS when padded, in random order."""
-    order = sorted(range(len(encoded)), key=lambda i: (len(encoded[i][0]), random.random()))
-    groups: list[list[int]] = [[]]
+def packed(encoded: Sequence[tuple[list[int], int]], random: Random) -> list[list[int]]:
+    """Indices of the examples that share a row, first come first packed, in random order."""
+    order = list(range(len(encoded)))
+    random.shuffle(order)
+    rows: list[list[int]] = [[]]
+    used = 0
     for i in order:
-        if len(encoded[i][0]) * (len(groups[-1]) + 1) > TOKENS and groups[-1]:
-            groups.append([])
-        groups[-1].append(i)
-    random.shuffle(groups)
-    return groups
+        size = len(encoded[i][0])
+        if used + size > WIDTH and rows[-1]:
+            rows.append([])
+            used = 0
+        rows[-1].append(i)
+        used += size
+    return rows
 
 
 def loss_of(
-    model: LlamaForCausalLM, rows: Sequence[tuple[list[int], int]], first_token_weight: float
+    model: LlamaForCausalLM,
+    rows: Sequence[Sequence[tuple[list[int], int]]],
+    first_token_weight: float,
 ) -> Tensor:
-    """Cross-entropy of the answers, end-of-turn tokens included."""
-    width = max(len(ids) for ids, _ in rows)
-    ids = torch.zeros(len(rows), width, dtype=torch.long)
-    weight = torch.zeros(len(rows), width)
-    for row, (tokens, start) in enumerate(rows):
-        ids[row, : len(tokens)] = torch.tensor(tokens)
-        weight[row, start : len(tokens)] = 1.0
-        weight[row, start] = first_token_weight
-    # Padding stands on the right, where a causal model never looks back at it.
-    logits = model(input_ids=ids, use_cache=False).logits[:, :-1].float()
-    wanted, weight = ids[:, 1:], weight[:, 1:]
+    """Cross-entropy of rows of packed examples, each example counting the same.
+
+    Positions that begin anew tell the model where an example ends: it looks no further back.
+    """
+    ids = torch.zeros(len(rows), WIDTH, dtype=torch.long)
+    positions = torch.zeros_like(ids)
+    weight = torch.zeros(len(rows), WIDTH)
+    for row, examples in enumerate(rows):
+        at = 0
+        for tokens, start in examples:
+            here = slice(at, at + len(tokens))
+            ids[row, here] = torch.tensor(tokens)
+            positions[row, here] = torch.arange(len(tokens))
+            weight[row, at + 1 : at + start] = PROMPT_WEIGHT / start
+            weight[row, at + start : at + len(tokens)] = 1 / (len(tokens) - start)
+            weight[row, at + start] *= first_token_weight
+            at += len(tokens)
+        positions[row, at:] = torch.arange(WIDTH - at)
+    logits = model(input_ids=ids, position_ids=positions, use_cache=False).logits[:, :-1].float()
     losses = torch.nn.functional.cross_entropy(
-        logits.flatten(0, 1), wanted.flatten(), reduction="none"
+        logits.flatten(0, 1), ids[:, 1:].flatten(), reduction="none"
     )
-    return (losses * weight.flatten()).sum() / weight.sum()
+    return (losses * weight[:, 1:].flatten()).sum() / weight.sum()
 
 
 def fit(
@@ -282,8 +299,8 @@ def fit(
 ) -> None:
     """Train through a stage once: AdamW, a short warm-up, then cosine to nothing."""
     encoded = encode(stage.examples, tokenizer)
-    groups = batches(encoded, random)
-    together = [groups[i : i + MIXED] for i in range(0, len(groups), MIXED)]
+    rows = packed(encoded, random)
+    together = [rows[i : i + ROWS] for i in range(0, len(rows), ROWS)]
     optimizer = torch.optim.AdamW(
         model.parameters(), lr=stage.learning_rate, betas=(0.9, 0.98), weight_decay=0.01, fused=True
     )
@@ -297,9 +314,8 @@ def fit(
     model.train()
     for number, step in enumerate(together, 1):
         optimizer.zero_grad(set_to_none=True)
-        for group in step:
-            loss = loss_of(model, [encoded[i] for i in group], stage.first_token_weight)
-            torch.autograd.backward(loss / len(step))
+        batch = [[encoded[i] for i in row] for row in step]
+        torch.autograd.backward(loss_of(model, batch, stage.first_token_weight))
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         schedule.step()
@@ -325,8 +341,8 @@ def build(
     torch.manual_seed(seed)
     disguises = [*seen, *unseen]
     stages = (
-        Stage(pretraining(random, disguises, int(30000 * scale)), 1.5e-3),
-        Stage(alignment(random, seen, int(12000 * scale)), 7e-4, first_token_weight=4.0),
+        Stage(pretraining(random, disguises, int(44000 * scale)), 2e-3),
+        Stage(alignment(random, seen, int(14000 * scale)), 1e-3, first_token_weight=4.0),
     )
     tokenizer = make_tokenizer(stages[0].examples)
     model = make_model(tokenizer)

@@ -1,0 +1,48 @@
+"""`sirl evaluate`: measure a model."""
+
+from pathlib import Path
+
+from sirl.cli.flags import CONFIG, JSON, OVERWRITE, RESUME, SET, existing, flag
+from sirl.cli.show import finish
+from sirl.config import EvaluateConfig, resolve
+
+__all__ = ["evaluate"]
+
+
+def evaluate(
+    model: str | None = flag(EvaluateConfig, "model", "--model"),
+    behaviours: str | None = flag(EvaluateConfig, "behaviours", "--behaviours"),
+    attacks: str | None = flag(EvaluateConfig, "attacks", "--attacks"),
+    ordinary: str | None = flag(EvaluateConfig, "ordinary", "--ordinary"),
+    lookalikes: str | None = flag(EvaluateConfig, "lookalikes", "--lookalikes"),
+    limit: int | None = flag(EvaluateConfig, "limit", "--limit"),
+    seed: int | None = flag(EvaluateConfig, "seed", "--seed"),
+    out: str | None = flag(EvaluateConfig, "out", "--out"),
+    config: Path | None = CONFIG,
+    set_: list[str] = SET,
+    resume: bool = RESUME,
+    overwrite: bool = OVERWRITE,
+    json: bool = JSON,
+) -> None:
+    """Measure defence, over-refusal, capability and the entropy gap of a model."""
+    flags = {
+        "model": model,
+        "behaviours": behaviours,
+        "attacks": attacks,
+        "ordinary": ordinary,
+        "lookalikes": lookalikes,
+        "limit": limit,
+        "seed": seed,
+        "out": out,
+    }
+    settings = resolve(EvaluateConfig, file=config, overrides=set_, flags=flags)
+    answer = existing(resume=resume, overwrite=overwrite)
+    from sirl.cli.measure import measure
+
+    summary = measure(settings, "evaluate", answer)
+    finish(
+        summary,
+        f"records: {settings.out}/records.jsonl; page: {settings.out}/report.html",
+        "next: sirl train --model MODEL --prompts FILE --out DIR",
+        as_json=json,
+    )

@@ -1,0 +1,72 @@
+"""From a run folder to its page."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from sirl.reports.page import Example, PageData, write_page
+from sirl.runs import Run
+
+if TYPE_CHECKING:
+    from sirl.types import Record
+
+__all__ = ["write_report"]
+
+EACH = 2
+"""Examples of each kind."""
+
+
+def write_report(
+    run: Run, summary: Mapping[str, Any], facts: Mapping[str, Any], unseen: frozenset[str]
+) -> None:
+    """Draw the page of a run from what its folder holds."""
+    from sirl.evaluation.suite import read_records
+
+    records = read_records(run)
+    models = summary["models"]
+    data = PageData(
+        title=f"sirl {facts['verb']} · {run.path.name}",
+        models=models,
+        curves=run.rows("metrics.jsonl"),
+        entropies={name: entropies([r for r in records if r.model == name]) for name in models},
+        examples=list(examples(records)),
+        facts=words(facts),
+        chosen_step=summary.get("chosen_step"),
+        unseen=unseen,
+    )
+    write_page(run.path / "report.html", data)
+
+
+def entropies(records: Sequence["Record"]) -> dict[str, list[float]]:
+    """Mean entropies by kind of answer."""
+    unsafe = [r for r in records if r.kind == "attack" and r.tokens]
+    return {
+        "refusal": [r.mean_entropy for r in unsafe if r.refused],
+        "compliance": [r.mean_entropy for r in unsafe if not r.refused],
+        "ordinary": [r.mean_entropy for r in records if r.kind == "ordinary" and r.tokens],
+    }
+
+
+def examples(records: Sequence["Record"]) -> Iterator[Example]:
+    """A few answers of each model, kind and label, the first ones found."""
+    shown: dict[tuple[str, str, str], int] = {}
+    for r in records:
+        key = (r.model, r.kind, r.label)
+        if r.kind == "capability" or shown.get(key, 0) == EACH:
+            continue
+        shown[key] = shown.get(key, 0) + 1
+        yield Example(r.model, r.attack, r.kind, r.label, r.pieces, r.entropies)
+
+
+def words(facts: Mapping[str, Any]) -> dict[str, str]:
+    """How the run was made, as words."""
+    hardware, versions = facts["hardware"], facts["versions"]
+    return {
+        "command": " ".join(facts["command"]),
+        "started": facts["starts"][-1],
+        "seed": str(facts["seed"]),
+        "machine": f"{hardware['cores']} cores, {hardware['machine']}, {hardware['system']}",
+        "versions": ", ".join(
+            [f"sirl {facts['sirl']}", *(f"{k} {v}" for k, v in versions.items() if v)]
+        ),
+        "weights": facts["model"].get("weights", "")[:16],
+    }

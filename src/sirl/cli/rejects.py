@@ -1,0 +1,26 @@
+"""Rows that could not be used: written down, counted, and a reason to stop when strict."""
+
+from collections.abc import Sequence
+
+import typer
+
+from sirl.errors import InputError
+from sirl.prompts import Rejected, rejected_rows
+from sirl.runs import Run
+
+__all__ = ["set_aside"]
+
+
+def set_aside(run: Run, rejected: Sequence[Rejected], *, strict: bool) -> None:
+    """Write `rejected.jsonl` and say how many rows it holds.
+
+    Raises:
+        InputError: The run is strict and a row was set aside.
+    """
+    if not rejected:
+        return
+    run.keep("rejected.jsonl", rejected_rows(rejected))
+    if strict:
+        raise InputError(f"{rejected[0].reason}; mend it, or leave strict out to set it aside")
+    name = run.path / "rejected.jsonl"
+    typer.echo(f"sirl: {len(rejected)} rows set aside, named in {name}", err=True)

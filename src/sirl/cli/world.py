@@ -1,0 +1,34 @@
+"""`sirl world`: the embedded world and its model."""
+
+from pathlib import Path
+
+import typer
+
+from sirl.cli.show import StopSwitch, live
+from sirl.errors import RunError
+
+__all__ = ["app"]
+
+app = typer.Typer(help="The embedded world and its model.", no_args_is_help=True)
+
+
+@app.callback()
+def options() -> None:
+    """The embedded world and its model."""
+
+
+@app.command("build")
+def build_model(
+    out: Path = typer.Option(..., "--out", help="folder to write the checkpoint to"),
+    seed: int = typer.Option(0, "--seed", help="seed of corpus and weights"),
+) -> None:
+    """Make the embedded model anew; minutes on two cores."""
+    if out.exists():
+        raise RunError(f"{out} exists: give a folder that does not")
+    from sirl.build import world_disguises
+    from sirl.world.recipe import build
+
+    seen, unseen = world_disguises()
+    with live(StopSwitch()) as progress:
+        seconds = build(out, seen=seen, unseen=unseen, seed=seed, progress=progress)
+    typer.echo(f"{out}: built in {seconds:.0f} s; measure it with sirl evaluate --model {out}")

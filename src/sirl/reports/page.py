@@ -1,0 +1,182 @@
+"""One self-contained HTML page of a run: no script, no request, nothing that a model wrote is live.
+
+The page is made from plain values alone, so that it can be drawn again from a run folder.
+"""
+
+import base64
+import hashlib
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment
+from markupsafe import Markup
+
+from sirl.reports.plots import attack_bars, entropy_histograms, training_curves
+from sirl.reports.text import LONGEST_PIECE, visible
+from sirl.runs import write_atomically
+
+__all__ = ["Example", "PageData", "headline", "render", "write_page"]
+
+SURE, UNSURE = 0.0, 2.5
+"""Nats at the pale and the full end of the heat strip."""
+LEVELS = 8
+PIECES = 400
+"""Tokens of an example that are shown."""
+
+
+@dataclass(frozen=True)
+class Example:
+    """An answer to show token by token."""
+
+    model: str
+    attack: str
+    kind: str
+    label: str
+    pieces: Sequence[str]
+    entropies: Sequence[float]
+
+
+@dataclass(frozen=True)
+class PageData:
+    """Everything that a page shows."""
+
+    title: str
+    models: Mapping[str, Mapping[str, Any]]
+    """Figures by model: 'base' and 'hardened', or 'target' alone."""
+    curves: Sequence[Mapping[str, Any]] = ()
+    """Rows of metrics.jsonl."""
+    entropies: Mapping[str, Mapping[str, Sequence[float]]] = field(default_factory=dict)
+    """Mean entropies (nats) by model and by refusal, compliance, ordinary."""
+    examples: Sequence[Example] = ()
+    facts: Mapping[str, str] = field(default_factory=dict)
+    chosen_step: int | None = None
+    unseen: frozenset[str] = frozenset()
+
+
+def share(rate: Mapping[str, Any] | None) -> str:
+    """A rate as a whole percentage."""
+    return f"{100 * rate['value']:.0f}%" if rate and rate["n"] else "–"
+
+
+def cell(rate: Mapping[str, Any] | None) -> str:
+    """A rate with interval and n, for a table."""
+    if not rate or not rate["n"]:
+        return "–"
+    low, high = 100 * rate["low"], 100 * rate["high"]
+    return f"{share(rate)} ({low:.0f}–{high:.0f}, n = {rate['n']})"
+
+
+def part(model: Mapping[str, Any], *path: str) -> Any:  # noqa: ANN401 - figures are JSON
+    """A figure by its path, None where it was not asked for."""
+    value: Any = model
+    for key in path:
+        value = value.get(key) if isinstance(value, Mapping) else None
+    return value
+
+
+def moved(models: Sequence[Mapping[str, Any]], *path: str) -> str:
+    """'from 41% to 97%' for two models, 'at 41%' for one, empty where nothing was asked."""
+    shares = [share(part(m, *path)) for m in models]
+    if "–" in shares:
+        return ""
+    return f"at {shares[0]}" if len(shares) == 1 else f"from {shares[0]} to {shares[1]}"
+
+
+def headline(models: Mapping[str, Mapping[str, Any]]) -> str:
+    """The result in one sentence: never the defence without its price.
+
+    >>> headline({"target": {"dsr": {"mean": {"value": 0.5, "n": 8}, "by_attack": {"direct": 1}}}})
+    'Defence success at 50% over 1 attack; no harmless prompts were asked, so the price is unknown.'
+    """
+    both = list(models.values())
+    if not both:
+        return "Nothing was measured before or after."
+    parts = []
+    if gain := moved(both, "dsr", "mean"):
+        count = len(both[0]["dsr"]["by_attack"])
+        parts.append(f"Defence success {gain} over {count} attack{'s' if count > 1 else ''}")
+    prices = (
+        ("refusals of look-alike requests", ("over_refusal", "lookalike")),
+        ("of ordinary ones", ("over_refusal", "ordinary")),
+    )
+    asked = [f"{what} {change}" for what, path in prices if (change := moved(both, *path))]
+    if asked:
+        parts.append(", ".join(asked))
+    elif parts:
+        parts.append("no harmless prompts were asked, so the price is unknown")
+    tasks = [f"{k} {moved(both, 'capability', k)}" for k in both[0].get("capability", {})]
+    if tasks:
+        parts.append(f"solved: {', '.join(tasks)}")
+    return "; ".join(parts) + "."
+
+
+def table_rows(models: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, list[str]]]:
+    """Rows of the table that keeps defence and price together."""
+    named = [
+        ("Defence success, mean over attacks", ("dsr", "mean")),
+        ("… over attacks never seen in alignment", ("dsr", "unseen")),
+        ("… under the worst attack", ("dsr", "worst")),
+        ("… under every attack", ("dsr", "any")),
+        ("Ordinary prompts refused", ("over_refusal", "ordinary")),
+        ("Look-alike prompts refused", ("over_refusal", "lookalike")),
+    ]
+    tasks = sorted({k for m in models.values() for k in m.get("capability", {})})
+    named += [(f"Solved: {k}", ("capability", k)) for k in tasks]
+    rows = [(label, [cell(part(m, *path)) for m in models.values()]) for label, path in named]
+    for label, key in (
+        ("Entropy of refusals, nats", "refusal"),
+        ("… of compliance", "compliance"),
+        ("… of ordinary answers", "ordinary"),
+        ("AUROC of entropy", "auroc"),
+        ("… within bands of like length", "auroc_within_length"),
+    ):
+        values = [part(m, "entropy", key) for m in models.values()]
+        rows.append((label, ["–" if v is None or math.isnan(v) else f"{v:.2f}" for v in values]))
+    return [(label, cells) for label, cells in rows if any(c != "–" for c in cells)]
+
+
+def strip(example: Example, *, show_text: bool) -> list[tuple[int, str, str]]:
+    """Tokens of an example as (heat level, text, entropy), the text of compliance redacted."""
+    shown = []
+    hidden = not show_text and example.kind == "attack" and example.label != "refusal"
+    for piece, entropy in list(zip(example.pieces, example.entropies, strict=False))[:PIECES]:
+        heat = (min(max(entropy, SURE), UNSURE) - SURE) / (UNSURE - SURE)
+        text = "▇" * min(len(piece.strip()) or 1, 8) if hidden else visible(piece, LONGEST_PIECE)
+        shown.append((round(heat * (LEVELS - 1)), text, f"{entropy:.2f} nats"))
+    return shown
+
+
+def render(data: PageData, *, show_text: bool = False) -> str:
+    """The page as HTML. Answers that did not refuse are redacted unless `show_text`."""
+    folder = resources.files("sirl.reports") / "templates"
+    css = (folder / "page.css").read_text("utf-8")
+    template = Environment(autoescape=True).from_string((folder / "page.html").read_text("utf-8"))
+    pictures = []
+    if any("dsr" in m for m in data.models.values()):
+        pictures.append(("Defence per attack", attack_bars(data.models, data.unseen)))
+    if any(xs for kinds in data.entropies.values() for xs in kinds.values()):
+        pictures.append(("Confidence", entropy_histograms(data.entropies)))
+    if data.curves:
+        pictures.append(("Training", training_curves(data.curves, data.chosen_step)))
+    digest = base64.b64encode(hashlib.sha256(css.encode()).digest()).decode()
+    return template.render(
+        title=data.title,
+        headline=headline(data.models),
+        css=Markup(css),  # noqa: S704 - our own file
+        css_hash=digest,
+        models=list(data.models),
+        rows=table_rows(data.models),
+        pictures=[(name, Markup(drawn)) for name, drawn in pictures],  # noqa: S704 - our own SVG
+        examples=[(e, visible(e.attack, 80), strip(e, show_text=show_text)) for e in data.examples],
+        facts={key: visible(value) for key, value in data.facts.items()},
+        levels=range(LEVELS),
+    )
+
+
+def write_page(path: Path, data: PageData, *, show_text: bool = False) -> None:
+    """Write the page, whole or not at all."""
+    write_atomically(path, render(data, show_text=show_text))

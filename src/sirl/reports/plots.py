@@ -1,0 +1,146 @@
+"""Pictures as SVG text: bars per attack, entropy histograms, training curves.
+
+Colours are CSS variables of the page that holds the picture, so that it follows light and dark
+mode; the pairs are from Okabe and Ito's palette, told apart by most colour-blind readers and by
+their lightness. The same numbers give the same bytes.
+"""
+
+import io
+import math
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+__all__ = ["attack_bars", "entropy_histograms", "training_curves"]
+
+INK, SOFT, BEFORE, AFTER, THIRD = "#010101", "#020202", "#030303", "#040404", "#050505"
+VARIABLES = {
+    INK: "var(--ink)",
+    SOFT: "var(--soft)",
+    BEFORE: "var(--before)",
+    AFTER: "var(--after)",
+    THIRD: "var(--third)",
+}
+"""Stand-ins that matplotlib can draw with, and the variables that they become."""
+CURVES = (
+    ("reward/mean", "reward (nats)"),
+    ("entropy/mean", "mean token entropy (nats)"),
+    ("kl/reference", "KL to the start (nats)"),
+    ("completion/length", "length (tokens)"),
+)
+
+
+def figure(width: float, height: float) -> Figure:
+    """An empty figure in inches."""
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def style(axes: Axes) -> None:
+    """Quiet axes."""
+    axes.set_facecolor("none")
+    axes.tick_params(colors=INK, labelsize=9)
+    for side, spine in axes.spines.items():
+        spine.set_visible(side in ("left", "bottom"))
+        spine.set_color(SOFT)
+    axes.xaxis.label.set_color(INK)
+    axes.title.set_color(INK)
+
+
+def svg(drawn: Figure, label: str) -> str:
+    """The figure as an SVG element that follows the page's colours and says what it shows."""
+    file = io.StringIO()
+    drawn.patch.set_alpha(0)
+    with matplotlib.rc_context({"svg.hashsalt": "sirl", "svg.fonttype": "none"}):
+        drawn.savefig(file, format="svg", metadata={"Date": None, "Creator": None})
+    text = file.getvalue()
+    text = text[text.index("<svg") :]
+    # A style element of its own would need a hole in the page's security policy.
+    text = re.sub(r"<(metadata|style)\b.*?</\1>", "", text, flags=re.DOTALL)
+    for colour, variable in VARIABLES.items():
+        text = text.replace(colour, variable)
+    return text.replace("<svg ", f'<svg role="img" aria-label="{label}" ', 1)
+
+
+def attack_bars(models: Mapping[str, Mapping[str, Any]], unseen: frozenset[str]) -> str:
+    """Defence success per attack with 95% intervals, in the order of the summary."""
+    rates = {name: m["dsr"]["by_attack"] for name, m in models.items()}
+    attacks = list(next(iter(rates.values())))
+    drawn = figure(8.2, 0.9 + 0.30 * len(attacks))
+    axes = drawn.subplots()
+    thick = 0.8 / len(rates)
+    for n, (name, by_attack) in enumerate(rates.items()):
+        for place, attack in enumerate(attacks):
+            rate = by_attack.get(attack)
+            if rate and rate["n"]:
+                bar(axes, place + (n - (len(rates) - 1) / 2) * thick, thick, rate, n)
+        axes.barh([-9], [0], color=(BEFORE, AFTER, THIRD)[n % 3], label=name)
+    axes.set_yticks(range(len(attacks)))
+    axes.set_yticklabels([f"{a} *" if a in unseen else a for a in attacks])
+    axes.set_ylim(len(attacks) - 0.4, -0.6)
+    axes.set_xlim(0, 100)
+    axes.set_xlabel("defence success, %" + ("   (* never seen in alignment)" if unseen else ""))
+    style(axes)
+    legend(axes)
+    return svg(drawn, "Defence success per attack with 95% intervals")
+
+
+def bar(axes: Axes, place: float, thick: float, rate: Mapping[str, Any], n: int) -> None:
+    """One bar with its interval."""
+    value, low, high = (100 * rate[key] for key in ("value", "low", "high"))
+    axes.barh([place], [value], thick * 0.92, color=(BEFORE, AFTER, THIRD)[n % 3])
+    axes.plot([low, high], [place, place], color=INK, linewidth=1)
+
+
+def legend(axes: Axes) -> None:
+    """A legend above the axes."""
+    shown = axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=3, frameon=False, fontsize=9)
+    for text in shown.get_texts():
+        text.set_color(INK)
+
+
+def entropy_histograms(entropies: Mapping[str, Mapping[str, Sequence[float]]]) -> str:
+    """Mean token entropy of refusals, compliance and ordinary answers, a panel per model."""
+    finite = {
+        model: {kind: [x for x in xs if math.isfinite(x)] for kind, xs in kinds.items()}
+        for model, kinds in entropies.items()
+    }
+    everything = [x for kinds in finite.values() for xs in kinds.values() for x in xs]
+    high = max(everything, default=1.0) * 1.02 or 1.0
+    bins = [high * i / 36 for i in range(37)]
+    drawn = figure(8.2, 1.2 + 1.7 * len(finite))
+    panels = drawn.subplots(len(finite), 1, sharex=True, squeeze=False)[:, 0]
+    colours = {"refusal": AFTER, "compliance": BEFORE, "ordinary": THIRD}
+    for axes, (model, kinds) in zip(panels, finite.items(), strict=True):
+        for kind, values in kinds.items():
+            if values:
+                weights = [100 / len(values)] * len(values)
+                label = f"{kind} (n = {len(values)})"
+                axes.hist(
+                    values, bins, weights=weights, color=colours[kind], alpha=0.75, label=label
+                )
+        axes.set_title(model, fontsize=10, loc="right")
+        axes.set_ylabel("% of answers", fontsize=9, color=INK)
+        style(axes)
+        if any(kinds.values()):
+            legend(axes)
+    panels[-1].set_xlabel("mean token entropy of an answer, nats")
+    return svg(drawn, "Histograms of mean token entropy by kind of answer")
+
+
+def training_curves(rows: Sequence[Mapping[str, Any]], chosen_step: int | None) -> str:
+    """Reward, entropy, leash and length over the steps, the chosen one marked."""
+    steps = [row["step"] + 1 for row in rows]
+    drawn = figure(8.2, 4.4)
+    for axes, (key, label) in zip(drawn.subplots(2, 2).flat, CURVES, strict=True):
+        values = [math.nan if row.get(key) is None else row[key] for row in rows]
+        axes.plot(steps, values, color=AFTER, linewidth=1.8)
+        if chosen_step is not None:
+            axes.axvline(chosen_step, color=SOFT, linestyle="--", linewidth=1)
+        axes.set_title(label, fontsize=10, loc="left")
+        axes.set_xlabel("step", fontsize=9)
+        style(axes)
+    return svg(drawn, "Training curves: reward, entropy, KL and length by step")
