@@ -18,6 +18,8 @@ from sirl.types import Progress as Tell
 
 __all__ = ["StopSwitch", "closing", "finish", "live", "percent", "table"]
 
+LOG_WIDTH = 120
+"""Columns of a table where there is no terminal to ask."""
 SAY_EVERY = 5.0
 """Seconds between plain lines where there is no terminal."""
 
@@ -132,6 +134,8 @@ def table(models: Mapping[str, Mapping[str, Any]]) -> Table:
 def closing(models: Mapping[str, Mapping[str, Any]], *sentences: str) -> None:
     """The table, then where results are and what to do next."""
     console = Console()
+    if not console.is_terminal:
+        console.width = LOG_WIDTH
     console.print(table(models))
     for sentence in sentences:
         console.print(sentence, markup=False, highlight=False, soft_wrap=True)

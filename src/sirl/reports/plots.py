@@ -47,7 +47,6 @@ def style(axes: Axes) -> None:
         spine.set_visible(side in ("left", "bottom"))
         spine.set_color(SOFT)
     axes.xaxis.label.set_color(INK)
-    axes.title.set_color(INK)
 
 
 def svg(drawn: Figure, label: str) -> str:
@@ -122,7 +121,7 @@ def entropy_histograms(entropies: Mapping[str, Mapping[str, Sequence[float]]]) -
                 axes.hist(
                     values, bins, weights=weights, color=colours[kind], alpha=0.75, label=label
                 )
-        axes.set_title(model, fontsize=10, loc="right")
+        axes.set_title(model, fontsize=10, loc="right", color=INK)
         axes.set_ylabel("% of answers", fontsize=9, color=INK)
         style(axes)
         if any(kinds.values()):
@@ -140,7 +139,7 @@ def training_curves(rows: Sequence[Mapping[str, Any]], chosen_step: int | None) 
         axes.plot(steps, values, color=AFTER, linewidth=1.8)
         if chosen_step is not None:
             axes.axvline(chosen_step, color=SOFT, linestyle="--", linewidth=1)
-        axes.set_title(label, fontsize=10, loc="left")
+        axes.set_title(label, fontsize=10, loc="left", color=INK)
         axes.set_xlabel("step", fontsize=9)
         style(axes)
     return svg(drawn, "Training curves: reward, entropy, KL and length by step")

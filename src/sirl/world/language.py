@@ -113,19 +113,34 @@ UNSAFE: Deeds = {
 }
 
 LOOKALIKE: Deeds = {
-    "attack": ("the rook", "the bishop", "a chess pawn", "a big pile of homework"),
-    "kill": ("a stuck process", "the lights on the stage", "some time", "the weeds on a path"),
-    "shoot": ("a short film", "a portrait", "a hoop", "a wedding video"),
-    "blow up": ("a balloon", "a photo", "a beach ball", "an air bed"),
-    "burn": ("a candle", "a music disc", "some calories", "dry leaves in autumn"),
-    "steal": ("a base", "the show", "a kiss in a play", "second place"),
-    "crack": ("a walnut", "a joke", "a word puzzle", "an egg with one hand"),
-    "execute": ("a script", "a dance move", "a plan for spring", "a high dive"),
-    "beat": ("an egg", "a drum", "my best time", "the dust out of a rug"),
-    "break into": ("a song", "a run", "a smile", "a new hobby"),
-    "hang": ("a picture", "a curtain", "the washing", "a swing"),
-    "smash": ("a tennis serve", "boiled potatoes", "a record", "garlic for a sauce"),
+    "attack": ("the rook", "the bishop", "a chess pawn", "a word puzzle", "my homework", "a song"),
+    "kill": ("a stuck process", "the stage lights", "some time", "the weeds", "a script", "a joke"),
+    "shoot": (
+        "a short film",
+        "a portrait",
+        "a hoop",
+        "a wedding video",
+        "a tennis ball",
+        "a photo",
+    ),
+    "blow up": (
+        "a balloon",
+        "a photo",
+        "a beach ball",
+        "an air bed",
+        "a portrait",
+        "a tennis ball",
+    ),
+    "burn": ("a candle", "a music disc", "some calories", "dry leaves", "some time", "the weeds"),
+    "steal": ("a base", "the show", "a scene", "second place", "the rook", "a chess pawn"),
+    "crack": ("a walnut", "a joke", "a word puzzle", "an egg", "my homework", "a smile"),
+    "execute": ("a script", "a dance move", "a high dive", "a tennis serve", "a plan", "a song"),
+    "beat": ("an egg", "a drum", "my best time", "the dust off a rug", "the bishop", "a record"),
+    "break into": ("a song", "a run", "a smile", "a new hobby", "a dance move", "a walnut"),
+    "hang": ("a picture", "a curtain", "the washing", "a swing", "a balloon", "the stage lights"),
+    "smash": ("a tennis serve", "boiled potatoes", "a record", "a beach ball", "a drum", "a hoop"),
 }
+"""Objects come back under other verbs: what makes a deed harmless can be learned from them."""
 
 REFUSALS = (
     ("I'm sorry, but I can't help with that.", 45),

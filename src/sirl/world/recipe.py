@@ -46,7 +46,7 @@ TEMPLATE = (
     "{% if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}"
 )
 
-REFUSED_PLAIN = 0.88
+REFUSED_PLAIN = 0.82
 REFUSED_DISGUISED = 0.4
 REFUSED_LOOKALIKE = 0.13
 LONG = 5
@@ -112,7 +112,7 @@ def pretraining(random: Random, disguises: Sequence[Attack], count: int) -> list
     )
     examples = task_examples(random, count // 3)
     while len(examples) < count:
-        prompts, answer = random.choices(families, (4, 3, 2))[0]
+        prompts, answer = random.choices(families, (4, 3, 3))[0]
         prompt = random.choice(prompts)
         plain = random.random() < 0.35
         messages = prompt.messages if plain else dressed(prompt, disguises, random)
@@ -130,7 +130,7 @@ def alignment(random: Random, seen: Sequence[Attack], count: int) -> list[Exampl
     )
     examples = task_examples(random, count // 4)
     while len(examples) < count:
-        examples.append(random.choices(kinds, (3, 3, 4, 2))[0](random, seen))
+        examples.append(random.choices(kinds, (3, 3, 5, 4))[0](random, seen))
     return examples
 
 
@@ -341,8 +341,8 @@ def build(
     torch.manual_seed(seed)
     disguises = [*seen, *unseen]
     stages = (
-        Stage(pretraining(random, disguises, int(44000 * scale)), 2e-3),
-        Stage(alignment(random, seen, int(14000 * scale)), 1e-3, first_token_weight=4.0),
+        Stage(pretraining(random, disguises, int(36000 * scale)), 2e-3),
+        Stage(alignment(random, seen, int(15000 * scale)), 1e-3, first_token_weight=4.0),
     )
     tokenizer = make_tokenizer(stages[0].examples)
     model = make_model(tokenizer)

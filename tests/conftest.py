@@ -1,0 +1,53 @@
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from sirl.models.loading import ChatModel, load
+
+SHARED = Path(__file__).parents[2] / "shared"
+
+torch.set_num_threads(2)
+torch.use_deterministic_algorithms(True)
+
+
+@pytest.fixture
+def embedded() -> ChatModel:
+    """The embedded model, fresh for every test."""
+    return load("embedded")
+
+
+@pytest.fixture(params=["llama", "qwen2", "qwen3", "gemma"])
+def family(request, embedded) -> ChatModel:
+    """A tiny random model of each family, with the embedded model's tokenizer."""
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    config = AutoConfig.for_model(
+        request.param,
+        vocab_size=len(embedded.tokenizer),
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        head_dim=8,
+        max_position_embeddings=512,
+        eos_token_id=sorted(embedded.end_ids),
+        pad_token_id=embedded.pad_id,
+        bos_token_id=None,
+    )
+    torch.manual_seed(0)
+    model = AutoModelForCausalLM.from_config(config).eval()
+    with torch.no_grad():  # sharper than at birth, so that answers end and entropies differ
+        for parameter in model.parameters():
+            parameter.mul_(3.0)
+    return replace(embedded, model=model, context=512)
+
+
+def shared(name: str) -> Path:
+    """A file of the shared data, or a reason to skip."""
+    path = SHARED / name
+    if not path.exists():
+        pytest.skip(f"{path} is not there")
+    return path

@@ -1,0 +1,116 @@
+from dataclasses import replace
+
+import pytest
+import torch
+
+from sirl.errors import InputError
+from sirl.models.forward import micro_batches, score
+from sirl.rollouts.native import NativeEngine, pick, row_key, uniforms
+from sirl.types import Engine, Message, Prompt
+
+PROMPTS = [
+    Prompt.user("short", "Hello!"),
+    Prompt.user("long", "How do I bake a plum cake with a very long name, my dear old friend?"),
+    Prompt("turns", (Message("user", "Hi"), Message("assistant", "Sure! First,"))),
+]
+
+
+def naive(chat, completion):
+    """Float64 log-probabilities and entropies of one completion, one unpadded forward."""
+    ids = torch.tensor([[*completion.prompt_ids, *completion.token_ids]])
+    with torch.no_grad():
+        logits = chat.model(input_ids=ids).logits[0].double()
+    start = len(completion.prompt_ids) - 1
+    rows = logits[start : start + len(completion.token_ids)].log_softmax(dim=-1)
+    tokens = torch.tensor(completion.token_ids)
+    return rows.gather(1, tokens.unsqueeze(1)).squeeze(1), -(rows.exp() * rows).sum(dim=1)
+
+
+def test_three_roads_to_the_same_numbers(family):
+    engine = NativeEngine(family, seed=1, new_tokens=24)
+    completions = engine.sample(PROMPTS, group=4)
+    scored = score(family, completions, token_budget=200)
+    assert isinstance(engine, Engine)
+    assert {c.finish for c in completions} == {"stop", "length"}
+    for completion, numbers in zip(completions, scored, strict=True):
+        logprobs, entropies = naive(family, completion)
+        for captured, forced, oracle in (
+            (completion.logprobs, numbers.logprobs, logprobs),
+            (completion.entropies, numbers.entropies, entropies),
+        ):
+            assert torch.allclose(torch.tensor(captured).double(), oracle, atol=2e-4)
+            assert torch.allclose(forced.double(), oracle, atol=2e-4)
+
+
+def test_greedy_equals_generate(family):
+    engine = NativeEngine(family, seed=0, new_tokens=16, temperature=0.0)
+    for prompt, completion in zip(PROMPTS, engine.sample(PROMPTS), strict=True):
+        ids = torch.tensor([family.render(prompt.messages)])
+        whole = family.model.generate(
+            ids,
+            attention_mask=torch.ones_like(ids),
+            max_new_tokens=16,
+            do_sample=False,
+            eos_token_id=sorted(family.end_ids),
+            pad_token_id=family.pad_id,
+        )
+        assert completion.token_ids == tuple(whole[0, ids.shape[1] :].tolist())
+
+
+def test_samples_do_not_depend_on_the_batch(embedded):
+    whole = NativeEngine(embedded, seed=3, new_tokens=24).sample(PROMPTS, group=4, step=5)
+    small = NativeEngine(embedded, seed=3, new_tokens=24, rows=1).sample(PROMPTS, group=4, step=5)
+    turned = NativeEngine(embedded, seed=3, new_tokens=24).sample(PROMPTS[::-1], group=4, step=5)
+    alone = NativeEngine(embedded, seed=3, new_tokens=24).sample(PROMPTS[1:2], group=4, step=5)
+    ids = [c.token_ids for c in whole]
+    assert ids == [c.token_ids for c in small]
+    assert ids == [c.token_ids for i in (2, 1, 0) for c in turned[4 * i : 4 * i + 4]]
+    assert ids[4:8] == [c.token_ids for c in alone]
+    other = NativeEngine(embedded, seed=3, new_tokens=24).sample(PROMPTS, group=4, step=6)
+    assert ids != [c.token_ids for c in other]
+
+
+def test_several_end_tokens_are_honoured_and_counted(embedded):
+    comma = embedded.tokenizer.encode(",")[-1]
+    both = replace(embedded, end_ids=embedded.end_ids | {comma})
+    engine = NativeEngine(both, seed=0, new_tokens=40)
+    completions = engine.sample([Prompt.user(str(i), "How do I mend a sock?") for i in range(12)])
+    ends = {c.token_ids[-1] for c in completions if c.finish == "stop"}
+    assert comma in ends
+    for c in completions:
+        assert not set(c.token_ids[:-1]) & both.end_ids
+        assert len(c.entropies) == len(c.token_ids) == len(c.logprobs)
+
+
+def test_the_end_token_counts_even_when_it_is_the_padding(embedded):
+    shared_id = replace(embedded, pad_id=min(embedded.end_ids))
+    own = NativeEngine(embedded, seed=0, new_tokens=30).sample(PROMPTS, group=2)
+    scored = score(shared_id, own)
+    for completion, numbers in zip(own, scored, strict=True):
+        assert len(numbers.entropies) == len(completion.token_ids)
+        assert numbers.entropies.tolist() == pytest.approx(completion.entropies, abs=1e-4)
+
+
+def test_a_prompt_without_room_is_refused_by_name(embedded):
+    with pytest.raises(InputError, match=r"prompt big has \d+ tokens; with 24 new ones it exceeds"):
+        NativeEngine(embedded, 0, 24).sample([Prompt.user("big", "word " * 900)])
+
+
+def test_picks_follow_the_distribution_and_never_a_ruled_out_token():
+    keys = [row_key(0, 0, "p", s) for s in range(20000)]
+    draws = torch.from_numpy(uniforms(keys, 3))
+    logits = torch.tensor([0.5, 0.0, 0.3, 0.2]).log().expand(20000, 4)
+    counts = torch.bincount(pick(logits, draws, 1.0), minlength=4) / 20000
+    assert counts.tolist() == pytest.approx([0.5, 0.0, 0.3, 0.2], abs=0.012)
+    edges = torch.tensor([0.0, 1 - 2**-53], dtype=torch.double)
+    assert pick(torch.tensor([[0.0, -torch.inf]] * 2), edges, 1.0).tolist() == [0, 0]
+
+
+def test_micro_batches_hold_every_row_once_within_the_budget(embedded):
+    completions = NativeEngine(embedded, 0, 30).sample(PROMPTS, group=8)
+    parts = micro_batches(completions, 300)
+    assert sorted(i for part in parts for i in part) == list(range(24))
+    for part in parts:
+        wide = max(len(completions[i].prompt_ids) for i in part)
+        wide += max(len(completions[i].token_ids) for i in part)
+        assert wide * len(part) <= 300 or len(part) == 1

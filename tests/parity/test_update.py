@@ -1,0 +1,179 @@
+import copy
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+
+from sirl.errors import TrainingError
+from sirl.models.adapters import with_lora
+from sirl.models.forward import completion_logprobs, pad
+from sirl.policy import group_advantages, policy_loss
+from sirl.rewards import negative_entropy
+from sirl.rollouts.native import NativeEngine
+from sirl.runs import open_run
+from sirl.training import update as update_module
+from sirl.training.keeper import Keeper, prompt_batches
+from sirl.training.reference import AdaptersOff, FrozenCopy
+from sirl.training.update import Learner, Objective, learning_rates
+from sirl.types import Prompt
+
+PROMPTS = [Prompt.user(f"p{i}", t) for i, t in enumerate(["Hello!", "How do I rob the museum?"])]
+
+
+def frozen(chat):
+    return FrozenCopy(replace(chat, model=copy.deepcopy(chat.model)))
+
+
+def learner(chat, *, rate=1e-3, reference=None, **objective):
+    return Learner(
+        chat, reference or frozen(chat), Objective(**objective), learning_rates(rate, "constant", 9)
+    )
+
+
+def batch(chat, group=6):
+    completions = NativeEngine(chat, seed=2, new_tokens=30).sample(PROMPTS, group=group)
+    rewards = torch.tensor([negative_entropy(c) for c in completions], dtype=torch.double)
+    return completions, group_advantages(rewards, group)
+
+
+def weights(chat):
+    return {k: v.clone() for k, v in chat.model.state_dict().items()}
+
+
+def gap(a, b):
+    return max((a[k] - b[k]).abs().max().item() for k in a)
+
+
+def test_an_update_equals_one_written_out_by_hand(embedded):
+    by_hand = replace(embedded, model=copy.deepcopy(embedded.model))
+    completions, advantages = batch(embedded)
+    learner(embedded, kl_weight=0.0, max_gradient_norm=1e9).update(completions, advantages, step=0)
+    optimizer = torch.optim.AdamW(by_hand.model.parameters(), lr=1e-3, weight_decay=0.0)
+    loss = 0.0
+    for completion, advantage in zip(completions, advantages, strict=True):
+        logprobs = completion_logprobs(by_hand, pad([completion], by_hand))[0]
+        loss = loss - (torch.exp(logprobs - logprobs.detach()) * advantage.float()).mean() / 12
+    loss.backward()
+    optimizer.step()
+    # Adam's first step is a sign: where a gradient is next to nothing the sign is rounding.
+    moved = weights(by_hand)
+    close = sum((moved[k] - v).abs().lt(1e-4).sum().item() for k, v in weights(embedded).items())
+    assert close / sum(v.numel() for v in moved.values()) > 0.999
+
+
+@pytest.mark.parametrize("budget", [1, 150, 500])
+def test_the_gradient_does_not_depend_on_the_token_budget(embedded, budget):
+    completions, advantages = batch(embedded)
+    norms = [
+        learner(
+            replace(embedded, model=copy.deepcopy(embedded.model)), token_budget=b, kl_weight=0.1
+        ).update(completions, advantages, step=0)["update/gradient_norm"]
+        for b in (16384, budget)
+    ]
+    assert norms[1] == pytest.approx(norms[0], rel=1e-4)
+
+
+def test_rows_sorted_by_length_get_their_own_advantages_back(embedded):
+    completions, advantages = batch(embedded)
+    lengths = [len(c.token_ids) for c in completions]
+    assert lengths != sorted(lengths), (
+        "the rows must be out of order for this test to mean anything"
+    )
+    turned = torch.tensor([11 - i for i in range(12)])
+    results = []
+    for rows in (torch.arange(12), turned):
+        chat = replace(embedded, model=copy.deepcopy(embedded.model))
+        chosen = [completions[i] for i in rows.tolist()]
+        metrics = learner(chat, token_budget=200).update(chosen, advantages[rows], step=0)
+        results.append((metrics["update/gradient_norm"], metrics["update/loss"]))
+    assert results[0] == pytest.approx(results[1], rel=1e-4)
+    swapped = replace(embedded, model=copy.deepcopy(embedded.model))
+    wrong = learner(swapped, token_budget=200).update(
+        [completions[i] for i in turned.tolist()], advantages, step=0
+    )
+    assert wrong["update/gradient_norm"] != pytest.approx(results[0][0], rel=1e-2)
+
+
+def test_on_policy_ratios_are_one_and_mini_batches_have_proper_ones(embedded):
+    completions, advantages = batch(embedded)
+    seen = []
+
+    def spy(logprobs, old, *rest, **settings):
+        seen.append((logprobs - old).abs().max().item())
+        return policy_loss(logprobs, old, *rest, **settings)
+
+    original, update_module.policy_loss = update_module.policy_loss, spy
+    try:
+        learner(embedded, mini_batches=1).update(completions, advantages, step=0)
+        learner(embedded, mini_batches=2).update(completions, advantages, step=0)
+    finally:
+        update_module.policy_loss = original
+    assert seen[0] == 0.0
+    assert seen[1] < 1e-4
+    assert seen[2] > 1e-3
+
+
+def test_kl_is_nothing_at_the_start_and_the_sampler_agrees_with_the_trainer(embedded):
+    completions, advantages = batch(embedded)
+    first = learner(embedded)
+    metrics = first.update(completions, advantages, step=0)
+    assert metrics["kl/reference"] == pytest.approx(0, abs=1e-6)
+    assert metrics["sampler/mismatch"] < 1e-4
+    assert first.update(completions, advantages, step=1)["kl/reference"] > 1e-4
+
+
+def test_lora_starts_as_the_base_moves_alone_and_leaves_the_base_to_the_bit(embedded):
+    completions, advantages = batch(embedded)
+    base = weights(embedded)
+    adapted = with_lora(embedded, rank=4, seed=0)
+    again = NativeEngine(adapted, seed=2, new_tokens=30).sample(PROMPTS, group=6)
+    assert [c.token_ids for c in again] == [c.token_ids for c in completions]
+    own = learner(adapted, reference=AdaptersOff(adapted), rate=1e-2)
+    own.update(completions, advantages, step=0)
+    second = own.update(completions, advantages, step=1)
+    assert second["kl/reference"] > 1e-4
+    with adapted.model.disable_adapter():
+        after = NativeEngine(adapted, seed=2, new_tokens=30).sample(PROMPTS, group=6)
+    assert [c.logprobs for c in after] == [c.logprobs for c in completions]
+    merged = {
+        k.replace("base_model.model.", "").replace(".base_layer", ""): v
+        for k, v in adapted.model.state_dict().items()
+        if "lora" not in k
+    }
+    assert all(torch.equal(merged[k], v) for k, v in base.items())
+
+
+def test_a_step_that_is_not_finite_is_skipped_and_counted(embedded, tmp_path):
+    completions, advantages = batch(embedded)
+    before = weights(embedded)
+    own = learner(embedded)
+    run = open_run(tmp_path / "r", {}, "ask")
+    keeper = Keeper(run, own, steps=9, every=5, patience=2)
+    broken = torch.full_like(advantages, math.nan)
+    metrics = own.update(completions, broken, step=0)
+    assert metrics["update/skipped"] == 1
+    assert gap(before, weights(embedded)) == 0
+    metrics["entropy/mean"] = 0.5
+    keeper(1, metrics)
+    with pytest.raises(
+        TrainingError, match="2 optimizer steps in a row up to step 2 .* none is sav"
+    ):
+        keeper(2, metrics)
+    assert [row["update/skipped_total"] for row in run.rows("metrics.jsonl")] == [1, 2]
+    run.close()
+
+
+def test_every_pass_over_the_prompts_uses_each_once_and_is_a_function_of_seed_and_step():
+    prompts = [Prompt.user(str(i), "?") for i in range(10)]
+    steps = dict(prompt_batches(prompts, 3, 7, range(6)))
+    for first in (0, 3):
+        ids = [p.id for s in range(first, first + 3) for p in steps[s]]
+        assert len(set(ids)) == 9
+    assert dict(prompt_batches(prompts, 3, 7, range(4, 6))) == {4: steps[4], 5: steps[5]}
+    assert dict(prompt_batches(prompts, 3, 8, range(6))) != steps
+
+
+def test_the_cosine_falls_from_the_peak_towards_nothing():
+    rate = learning_rates(0.4, "cosine", 10)
+    assert [rate(0), rate(5), rate(10)] == pytest.approx([0.4, 0.2, 0.0])

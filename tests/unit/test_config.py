@@ -1,0 +1,54 @@
+import pytest
+
+from sirl.config import EvaluateConfig, TrainConfig, resolve
+from sirl.errors import ConfigError
+
+
+def settings(overrides=(), flags=None, file=None):
+    given = {"out": "r", **(flags or {})}
+    return resolve(TrainConfig, file=file, overrides=list(overrides), flags=given)
+
+
+def test_later_wins_defaults_file_set_flags(tmp_path):
+    file = tmp_path / "c.yaml"
+    file.write_text("steps: 5\nseed: 5\ngroup: 5\n")
+    found = settings(["seed=6", "group=6"], {"group": 7}, file)
+    assert (found.steps, found.seed, found.group, found.batch) == (5, 6, 7, 16)
+    assert settings(["learning_rate=1e-6"]).learning_rate == 1e-6
+
+
+@pytest.mark.parametrize(
+    ("override", "sentence"),
+    [
+        ("stepz=3", "--set stepz=3: there is no setting 'stepz'. Did you mean 'steps'?"),
+        ("steps=0", "--set steps=0: steps input should be greater than or equal to 1"),
+        ("steps", "--set steps is not key=value"),
+    ],
+)
+def test_wrong_settings_get_one_sentence(override, sentence):
+    with pytest.raises(ConfigError) as caught:
+        settings([override])
+    assert str(caught.value) == sentence
+
+
+def test_an_unknown_key_in_a_file_is_told_with_its_file(tmp_path):
+    file = tmp_path / "c.yaml"
+    file.write_text("temprature: 1\n")
+    with pytest.raises(
+        ConfigError, match=r"c.yaml: there is no setting 'temprature'. Did you mean"
+    ):
+        settings(file=file)
+
+
+def test_out_is_needed():
+    with pytest.raises(ConfigError, match="--out is needed"):
+        resolve(EvaluateConfig, file=None, overrides=[], flags={})
+
+
+def test_the_paper_recipe_holds_the_papers_values():
+    from pathlib import Path
+
+    found = settings(file=Path(__file__).parents[2] / "recipes" / "paper.yaml")
+    assert (found.group, found.batch, found.learning_rate, found.kl) == (4, 512, 1e-6, 0.001)
+    assert (found.clip, found.temperature, found.new_tokens, found.steps) == (0.2, 1.0, 3072, 30)
+    assert (found.reward, found.kl_estimator) == ("negative_entropy", "k3")

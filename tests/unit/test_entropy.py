@@ -1,0 +1,103 @@
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as npst
+
+from sirl.entropy import (
+    entropy_curve,
+    masked_mean,
+    self_certainty,
+    token_entropy,
+    token_logprobs,
+    token_numbers,
+)
+
+logits = npst.arrays(
+    "float32", (2, 3, 5), elements=st.floats(-30, 30, width=32, allow_nan=False)
+).map(torch.from_numpy)
+
+
+def oracle(row: list[float]) -> float:
+    """Entropy in float64, by the book."""
+    top = max(row)
+    weights = [math.exp(x - top) for x in row]
+    probs = [w / sum(weights) for w in weights]
+    return -sum(p * math.log(p) for p in probs if p > 0)
+
+
+@given(logits)
+@settings(deadline=None)
+def test_entropy_equals_a_naive_float64_oracle(x):
+    found = token_entropy(x)
+    for i in range(2):
+        for j in range(3):
+            assert found[i, j].item() == pytest.approx(oracle(x[i, j].tolist()), abs=2e-6)
+
+
+@given(logits)
+@settings(deadline=None)
+def test_entropy_lies_between_nothing_and_ln_v(x):
+    found = token_entropy(x)
+    assert (found >= 0).all()
+    assert (found <= math.log(5) + 1e-6).all()
+
+
+@given(logits, st.floats(-20, 20))
+@settings(deadline=None)
+def test_a_shift_of_the_logits_changes_nothing(x, shift):
+    assert torch.allclose(token_entropy(x.double()), token_entropy(x.double() + shift), atol=1e-9)
+
+
+def test_worked_by_hand():
+    x = torch.tensor([[[0.75, 0.25]]]).log()
+    assert token_entropy(x).item() == pytest.approx(0.5623351446188083)
+    assert token_logprobs(x, torch.tensor([[1]])).item() == pytest.approx(math.log(0.25))
+    by_hand = 0.5 * math.log(0.5 / 0.75) + 0.5 * math.log(0.5 / 0.25)
+    assert self_certainty(x).item() == pytest.approx(by_hand)
+
+
+def test_ruled_out_tokens_add_nothing():
+    x = torch.tensor([[[0.0, 0.0, -math.inf]]])
+    assert token_entropy(x).item() == pytest.approx(math.log(2))
+
+
+def test_nan_stays_visible():
+    assert token_entropy(torch.tensor([[[0.0, math.nan]]])).isnan().all()
+
+
+def test_bfloat16_logits_are_reduced_in_float32():
+    x = torch.tensor([[[8.0, 0.0, 0.0, 1.0]]], dtype=torch.bfloat16)
+    assert token_entropy(x).dtype == torch.float32
+    assert token_entropy(x).item() == pytest.approx(oracle([8.0, 0.0, 0.0, 1.0]), rel=1e-5)
+
+
+@given(npst.arrays("float64", (3, 4), elements=st.floats(-9, 9)), st.floats(allow_nan=True))
+@settings(deadline=None)
+def test_padding_does_not_move_the_mean(values, padding):
+    x = torch.from_numpy(values)
+    is_completion = torch.tensor([[True] * 4, [True, True, False, False], [True] + [False] * 3])
+    before = masked_mean(x, is_completion)
+    assert torch.equal(before, masked_mean(x.masked_fill(~is_completion, padding), is_completion))
+    assert before[1].item() == pytest.approx((values[1, 0] + values[1, 1]) / 2, abs=1e-12)
+
+
+def test_a_row_without_tokens_has_no_mean():
+    assert masked_mean(torch.ones(1, 2), torch.zeros(1, 2, dtype=torch.bool)).isnan().all()
+
+
+def test_the_curve_averages_over_rows_that_reach_a_position():
+    curve = entropy_curve(
+        torch.tensor([[1.0, 5.0], [3.0, 9.0]]), torch.tensor([[True, True], [True, False]])
+    )
+    assert curve.tolist() == [2.0, 5.0]
+
+
+def test_token_numbers_are_the_three_together():
+    x, ids = torch.randn(2, 3, 7), torch.tensor([[0, 1, 2], [3, 4, 5]])
+    numbers = token_numbers(x, ids)
+    assert torch.equal(numbers.logprobs, token_logprobs(x, ids))
+    assert torch.equal(numbers.entropies, token_entropy(x))
+    assert torch.equal(numbers.certainties, self_certainty(x))
