@@ -1,0 +1,158 @@
+"""From the command a user types."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+
+def sirl(*words, cwd=None, **settings):
+    return subprocess.run(
+        [sys.executable, "-m", "sirl", *map(str, words)],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=cwd,
+        **settings,
+    )
+
+
+def test_help_is_light_and_names_every_verb():
+    script = (
+        "import sys; sys.argv = ['sirl', '--help']\n"
+        "from sirl.cli.main import main\n"
+        "try: main()\n"
+        "except SystemExit: pass\n"
+        "print(sorted({'torch', 'transformers', 'scipy', 'matplotlib'} & set(sys.modules)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.splitlines()[-1] == "[]"
+    for verb in ("demo", "train", "evaluate", "probe", "world"):
+        assert verb in done.stdout
+
+
+def test_evaluate_and_probe_the_embedded_model(tmp_path):
+    done = sirl(
+        "evaluate", "--model", "embedded", "--limit", 8, "--attacks", "direct,story", "--out",
+        tmp_path / "e", "--json",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    target = json.loads(done.stdout)["models"]["target"]
+    assert list(target["dsr"]["by_attack"]) == ["direct", "story"]
+    assert target["dsr"]["mean"]["n"] == 16
+    assert (
+        target["dsr"]["by_attack"]["direct"]["value"] > target["dsr"]["by_attack"]["story"]["value"]
+    )
+    assert target["capability"]["sums"]["value"] >= 0.8
+    assert target["entropy"]["refusal"] < target["entropy"]["compliance"]
+    assert json.loads((tmp_path / "e" / "summary.json").read_text())["models"]["target"] == target
+    assert (tmp_path / "e" / "report.html").stat().st_size < 1_000_000
+    probe = sirl("probe", "--model", "embedded", "--limit", 40, "--out", tmp_path / "p")
+    assert "SIRL has an instinct to amplify" in probe.stdout
+
+
+def test_a_lora_run_leaves_an_adapter_that_evaluates(tmp_path):
+    done = sirl(
+        "train", "--model", "embedded", "--lora", "--steps", 1, "--batch", 2, "--group", 2,
+        "--set", "held_out=0", "--set", "new_tokens=8", "--out", tmp_path / "t", "--json",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    folder = json.loads(done.stdout)["checkpoint"]
+    again = sirl(
+        "evaluate", "--model", folder, "--limit", 2, "--attacks", "direct", "--out", tmp_path / "e"
+    )
+    assert again.returncode == 0, again.stderr
+
+
+def wrong_inputs(folder):
+    (folder / "empty.txt").write_text("")
+    (folder / "binary.txt").write_bytes(bytes(range(256)) * 9)
+    (folder / "few.txt").write_text("one\ntwo\n")
+    (folder / "nothing").mkdir()
+    (folder / "bad.yaml").write_text("stepz: 3\n")
+    return {
+        "no model": (["--model", folder / "nothing"], "is no model: it has no config.json"),
+        "a file": (["--model", folder / "few.txt"], "is not a folder"),
+        "empty": (["--prompts", folder / "empty.txt"], "is empty"),
+        "binary": (["--prompts", folder / "binary.txt"], "is no text file"),
+        "few": (["--prompts", folder / "few.txt"], "a batch of 16 exceeds the 2 usable prompts"),
+        "key": (["--config", folder / "bad.yaml"], "Did you mean 'steps'?"),
+        "set": (["--set", "stepz=3"], "Did you mean 'steps'?"),
+        "flags": (["--resume", "--overwrite"], "exclude each other"),
+        "no such flag": (["--stepz", "3"], "No such option"),
+    }
+
+
+@pytest.mark.parametrize(
+    "case",
+    ["no model", "a file", "empty", "binary", "few", "key", "set", "flags", "no such flag"],
+)
+def test_wrong_input_gets_a_sentence_status_2_and_no_traceback(tmp_path, case):
+    words, sentence = wrong_inputs(tmp_path)[case]
+    done = sirl("train", *words, "--out", tmp_path / "r")
+    assert done.returncode == 2, done.stderr
+    assert sentence in " ".join(done.stderr.split())
+    assert "Traceback" not in done.stderr
+
+
+def test_a_tokenizer_without_template_is_refused(tmp_path):
+    import shutil
+
+    from sirl.models.embedded import EMBEDDED_PATH
+
+    copy = tmp_path / "m"
+    shutil.copytree(EMBEDDED_PATH, copy)
+    (copy / "chat_template.jinja").unlink()
+    done = sirl("probe", "--model", copy, "--out", tmp_path / "p")
+    assert done.returncode == 2
+    assert "has no chat template" in done.stderr
+
+
+def test_a_prompt_longer_than_the_context_is_set_aside_by_name(tmp_path):
+    (tmp_path / "p.txt").write_text("a request\n" + "long " * 2000 + "\nanother request\n")
+    done = sirl(
+        "evaluate", "--model", "embedded", "--behaviours", tmp_path / "p.txt", "--attacks",
+        "direct", "--out", tmp_path / "e", "--json",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["models"]["target"]["dsr"]["mean"]["n"] == 2
+    rejected = (tmp_path / "e" / "rejected.jsonl").read_text()
+    assert "attack/direct/p-2 leaves no room for an answer" in rejected
+
+
+def test_ctrl_c_finishes_the_step_saves_and_exits_130(tmp_path):
+    words = [
+        "train",
+        "--model",
+        "embedded",
+        "--steps",
+        "500",
+        "--batch",
+        "2",
+        "--group",
+        "2",
+        "--set",
+        "held_out=0",
+    ]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "sirl", *words, "--out", str(tmp_path / "r")],
+        stderr=subprocess.PIPE,
+        text=True,
+        env=dict(os.environ),
+    )
+    log = tmp_path / "r" / "metrics.jsonl"
+    while not (log.exists() and log.read_text().count("\n") >= 2):
+        assert process.poll() is None
+        time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate()
+    assert process.returncode == 130
+    taken = log.read_text().count("\n")
+    assert f"stopped after step {taken} of 500, saved" in said
+    assert (tmp_path / "r" / "checkpoints" / f"step-{taken:06d}" / "manifest.json").exists()
