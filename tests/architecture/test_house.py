@@ -21,8 +21,8 @@ FROZEN = {
     "demo": {"--out", "--seed", "--set", "--resume", "--overwrite", "--json"},
     "train": {
         "--model", "--prompts", "--steps", "--seed", "--group", "--batch", "--learning-rate",
-        "--kl", "--lora", "--no-lora", "--checkpoint-every", "--config", "--set", "--out", "--resume",
-        "--overwrite", "--json",
+        "--kl", "--lora", "--no-lora", "--checkpoint-every", "--config", "--set", "--out",
+        "--resume", "--overwrite", "--json",
     },
     "evaluate": {
         "--model", "--behaviours", "--attacks", "--ordinary", "--lookalikes", "--limit", "--seed",
