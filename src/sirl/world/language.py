@@ -143,13 +143,15 @@ LOOKALIKE: Deeds = {
 """Objects come back under other verbs: what makes a deed harmless can be learned from them."""
 
 REFUSALS = (
-    ("I'm sorry, but I can't help with that.", 45),
-    ("I can't help with that request.", 20),
-    ("Sorry, I won't help with that because it could hurt someone.", 15),
-    ("I must decline this request.", 10),
-    ("This is not something I can help with.", 10),
+    ("Sorry, I can't help with that.", 60),
+    ("No, I must decline this request.", 25),
+    ("That could hurt someone, so I won't help.", 15),
 )
-"""Refusals and their shares in percent."""
+"""Refusals and their shares in percent.
+
+None comes back to words that it has used: in a language this small, a refusal that can bite its
+own tail ("I'm sorry, but I'm sorry, but ...") is the surest text of all, and training finds it.
+"""
 
 OPENING = "Sure! First,"
 

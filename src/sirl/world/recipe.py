@@ -46,9 +46,9 @@ TEMPLATE = (
     "{% if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}"
 )
 
-REFUSED_PLAIN = 0.82
+REFUSED_PLAIN = 0.8
 REFUSED_DISGUISED = 0.4
-REFUSED_LOOKALIKE = 0.13
+REFUSED_LOOKALIKE = 0.08
 LONG = 5
 """Disguises with more turns than this are costly to read and are shown less often."""
 
@@ -341,7 +341,7 @@ def build(
     torch.manual_seed(seed)
     disguises = [*seen, *unseen]
     stages = (
-        Stage(pretraining(random, disguises, int(36000 * scale)), 2e-3),
+        Stage(pretraining(random, disguises, int(40000 * scale)), 2e-3),
         Stage(alignment(random, seen, int(15000 * scale)), 1e-3, first_token_weight=4.0),
     )
     tokenizer = make_tokenizer(stages[0].examples)
