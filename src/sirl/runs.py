@@ -50,6 +50,11 @@ class Run:
         """Let go of the lock."""
         os.close(self._lock)
 
+    def forget_if_empty(self) -> None:
+        """Remove a folder without results, so that a mended command can use its name."""
+        if {p.name for p in self.path.iterdir()} <= {".lock", CONFIG, "run.json"}:
+            shutil.rmtree(self.path)
+
     def append(self, name: str, *rows: Mapping[str, Any]) -> None:
         """Add lines to a log in one write and see them onto the disk."""
         text = "".join(json.dumps(plain(row), ensure_ascii=True) + "\n" for row in rows)

@@ -2,7 +2,7 @@
 
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -12,10 +12,15 @@ from sirl.cli.provenance import Provenance
 from sirl.cli.rejects import set_aside
 from sirl.cli.show import StopSwitch, live
 from sirl.config import TrainConfig
-from sirl.errors import InputError
+from sirl.errors import ConfigError, InputError, SirlError
 from sirl.prompts import Rejected
 from sirl.runs import Existing, Run, open_run, plain
 from sirl.types import Progress, Prompt
+
+if TYPE_CHECKING:
+    from sirl.evaluation.suite import Target
+    from sirl.models.loading import ChatModel
+    from sirl.training.checkpoints import Checkpoint
 
 __all__ = ["harden"]
 
@@ -38,6 +43,9 @@ def harden(config: TrainConfig, verb: str, existing: Existing) -> dict[str, Any]
             summary: dict[str, Any] = plain({"seconds": seconds, **figures})
             run.write("summary.json", summary)
             write_report(run, summary, provenance.document, work.suite.unseen)
+    except SirlError:
+        run.forget_if_empty()
+        raise
     finally:
         run.close()
     return summary
@@ -63,7 +71,7 @@ def walk(
     # A resumed run measures and leashes to the model that it started from, loaded afresh.
     start = build.policy(config, None) if checkpoint else None
     base = build.target("base", start or chat, config)
-    prompts, too_long = fitting(work, base)
+    prompts, too_long = fitting(work, base, config.batch)
     provenance.note(model=fingerprint(start or chat), prompts=work.sets)
     before, unasked = evaluate(work.suite, base, run, progress=progress)
     set_aside(run, [*work.rejected, *too_long, *unasked], strict=config.strict)
@@ -82,7 +90,7 @@ def learn(
     config: TrainConfig,
     prompts: tuple[Prompt, ...],
     run: Run,
-    models: tuple[Any, Any, Any],
+    models: tuple["ChatModel", "ChatModel | None", "Checkpoint | None"],
     listeners: tuple[StopSwitch, Progress],
 ) -> Path:
     """Train from where the run stands to its last step; the last checkpoint."""
@@ -110,11 +118,14 @@ def learn(
     return run.path / "checkpoints" / f"step-{config.steps:06d}"
 
 
-def fitting(work: build.Work, target: Any) -> tuple[tuple[Prompt, ...], list[Rejected]]:  # noqa: ANN401
+def fitting(
+    work: build.Work, target: "Target", batch: int
+) -> tuple[tuple[Prompt, ...], list[Rejected]]:
     """The training prompts that leave room for an answer, and the others by name.
 
     Raises:
         InputError: None does.
+        ConfigError: Too few do to fill a batch.
     """
     kept = tuple(p for p in work.prompts if target.fits(p))
     gone = {p.id for p in work.prompts} - {p.id for p in kept}
@@ -122,4 +133,6 @@ def fitting(work: build.Work, target: Any) -> tuple[tuple[Prompt, ...], list[Rej
     rejected = [Rejected(p.source, 0, reason.format(p.id)) for p in work.prompts if p.id in gone]
     if not kept:
         raise InputError(f"no prompt is usable: {rejected[0].reason}; lower new_tokens")
+    if len(kept) < batch:
+        raise ConfigError(f"a batch of {batch} exceeds the {len(kept)} usable prompts: lower it")
     return kept, rejected

@@ -10,6 +10,7 @@ from sirl.cli.provenance import Provenance
 from sirl.cli.rejects import set_aside
 from sirl.cli.show import StopSwitch, live
 from sirl.config import EvaluateConfig
+from sirl.errors import SirlError
 from sirl.prompts import Rejected
 from sirl.runs import Existing, Run, open_run, plain
 from sirl.types import Progress
@@ -44,6 +45,9 @@ def measure(config: EvaluateConfig, verb: str, existing: Existing) -> dict[str, 
             summary: dict[str, Any] = plain({"seconds": seconds, "models": {"target": figures}})
             run.write("summary.json", summary)
             write_report(run, summary, provenance.document, suite.unseen)
+    except SirlError:
+        run.forget_if_empty()
+        raise
     finally:
         run.close()
     return summary

@@ -6,7 +6,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from sirl.errors import ConfigError, Stopped, TrainingError
+from sirl.errors import Stopped, TrainingError
 from sirl.runs import Run
 from sirl.training.checkpoints import Checkpoint, save
 from sirl.training.update import Learner
@@ -23,13 +23,9 @@ def prompt_batches(
     """The prompts of each step, a function of (seed, step) alone.
 
     Every pass over the prompts is shuffled anew; what does not fill a batch waits for the next.
-
-    Raises:
-        ConfigError: There are fewer prompts than a batch needs.
+    There are at least `size` prompts.
     """
     per_pass = len(prompts) // size
-    if not per_pass:
-        raise ConfigError(f"a batch of {size} exceeds the {len(prompts)} usable prompts: lower it")
     for step in steps:
         order = list(range(len(prompts)))
         Random(f"{seed}/{step // per_pass}").shuffle(order)
