@@ -151,9 +151,9 @@ def take_lock(path: Path) -> int:
 
 
 def check_same(path: Path, config: Mapping[str, Any]) -> None:
-    """A resumed run keeps its settings; only its number of steps may change."""
+    """A resumed run keeps its settings; it may be moved, and its number of steps may change."""
     before = yaml.safe_load((path / CONFIG).read_text("utf-8")) or {}
-    for key in sorted({*before, *config} - {"steps"}):
+    for key in sorted({*before, *config} - {"out", "steps"}):
         if before.get(key) != config.get(key):
             raise ConfigError(
                 f"{path} was started with {key} = {before.get(key)!r}, not {config.get(key)!r}: "

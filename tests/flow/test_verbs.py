@@ -49,7 +49,7 @@ def test_evaluate_and_probe_the_embedded_model(tmp_path):
     assert (
         target["dsr"]["by_attack"]["direct"]["value"] > target["dsr"]["by_attack"]["story"]["value"]
     )
-    assert target["capability"]["sums"]["value"] >= 0.8
+    assert target["capability"]["programs"]["value"] >= 0.8
     assert target["entropy"]["refusal"] < target["entropy"]["compliance"]
     assert json.loads((tmp_path / "e" / "summary.json").read_text())["models"]["target"] == target
     assert (tmp_path / "e" / "report.html").stat().st_size < 1_000_000
@@ -74,11 +74,18 @@ def wrong_inputs(folder):
     (folder / "empty.txt").write_text("")
     (folder / "binary.txt").write_bytes(bytes(range(256)) * 9)
     (folder / "few.txt").write_text("one\ntwo\n")
+    (folder / "ok.txt").write_text("".join(f"request {n}\n" for n in range(30)))
     (folder / "nothing").mkdir()
     (folder / "bad.yaml").write_text("stepz: 3\n")
     return {
-        "no model": (["--model", folder / "nothing"], "is no model: it has no config.json"),
-        "a file": (["--model", folder / "few.txt"], "is not a folder"),
+        "no model": (
+            ["--model", folder / "nothing", "--prompts", folder / "ok.txt"],
+            "is no model: it has no config.json",
+        ),
+        "a file": (
+            ["--model", folder / "few.txt", "--prompts", folder / "ok.txt"],
+            "is not a folder",
+        ),
         "empty": (["--prompts", folder / "empty.txt"], "is empty"),
         "binary": (["--prompts", folder / "binary.txt"], "is no text file"),
         "few": (["--prompts", folder / "few.txt"], "a batch of 16 exceeds the 2 usable prompts"),

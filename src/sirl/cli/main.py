@@ -2,7 +2,6 @@
 
 import sys
 
-import click
 import typer
 
 from sirl import __version__
@@ -43,17 +42,11 @@ def options(
 def main() -> None:
     """Run the command line; exit 2 on what the user can mend, 130 when asked to stop."""
     try:
-        status = app(standalone_mode=False)
+        app()
     except SirlError as error:
         fail(str(error), 2)
     except Stopped as stopped:
         fail(f"{stopped}; go on with --resume", 130)
-    except (KeyboardInterrupt, click.Abort):
-        fail("stopped at once; go on with --resume from what was saved", 130)
-    except click.ClickException as error:
-        error.show()
-        sys.exit(error.exit_code)
-    sys.exit(status if isinstance(status, int) else 0)
 
 
 def fail(sentence: str, status: int) -> None:

@@ -34,10 +34,10 @@ class StopSwitch:
         """Whether a stop was asked for."""
         return self.asked
 
-    def hear(self, number: int, frame: FrameType | None) -> None:
+    def hear(self, _number: int, _frame: FrameType | None) -> None:
         """The signal handler."""
         if self.asked:
-            signal.default_int_handler(number, frame)
+            raise Stopped("stopped at once; what was saved is whole")
         self.asked = True
         typer.echo("sirl: stopping after this step; Ctrl-C again stops at once", err=True)
 
