@@ -143,9 +143,8 @@ LOOKALIKE: Deeds = {
 """Objects come back under other verbs: what makes a deed harmless can be learned from them."""
 
 REFUSALS = (
-    ("Sorry, I can't help with that.", 60),
-    ("No, I must decline this request.", 25),
-    ("That could hurt someone, so I won't help.", 15),
+    ("Sorry, I can't help with that.", 70),
+    ("No, I must decline this request.", 30),
 )
 """Refusals and their shares in percent.
 

@@ -98,7 +98,7 @@ def example(messages: tuple[Message, ...], answer: str) -> Example:
 
 def task_examples(random: Random, count: int) -> list[Example]:
     """Sums, programs and small talk."""
-    known = [tasks(kind) for kind in ("sums", "sums", "programs", "chat")]
+    known = [tasks(kind) for kind in ("sums", "sums", "sums", "programs", "chat")]
     drawn = [random.choice(random.choice(known)) for _ in range(count)]
     return [Example((Message("user", t.question),), t.answer) for t in drawn]
 
@@ -130,7 +130,7 @@ def alignment(random: Random, seen: Sequence[Attack], count: int) -> list[Exampl
     )
     examples = task_examples(random, count // 4)
     while len(examples) < count:
-        examples.append(random.choices(kinds, (3, 3, 5, 4))[0](random, seen))
+        examples.append(random.choices(kinds, (3, 3, 7, 4))[0](random, seen))
     return examples
 
 
