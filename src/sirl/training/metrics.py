@@ -42,7 +42,7 @@ def batch_metrics(
 def repetition(token_ids: Sequence[int]) -> float:
     """Share of a completion's 4-grams that it has already used; 0 when it is shorter.
 
-    >>> repetition([1, 2, 3, 4, 1, 2, 3, 4])
+    >>> round(repetition([1, 2, 3, 4, 1, 2, 3, 4]), 6)
     0.2
     """
     grams = [tuple(token_ids[i : i + NGRAM]) for i in range(len(token_ids) - NGRAM + 1)]
