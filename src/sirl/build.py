@@ -192,7 +192,7 @@ def table(config: TrainConfig, behaviours: Sequence[Prompt]) -> "Suite":
 
     if not behaviours:
         return Suite(judge(config.model))
-    ordinary, lookalikes = harmless_prompts(config.model, 100)
+    ordinary, lookalikes = harmless_prompts(config.model, 200)
     return Suite(
         judge=judge(config.model),
         behaviours=behaviours,

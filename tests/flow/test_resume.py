@@ -132,6 +132,41 @@ def test_a_damaged_newest_checkpoint_gives_way_to_the_one_before(unbroken, tmp_p
     same(unbroken, copy)
 
 
+FULL = """
+set -e
+mount -t tmpfs -o size={size}m none "$1/disk"
+shift_to="$1"; shift
+set +e
+"$@" --out "$shift_to/disk/r" 2> "$shift_to/said"; echo $? > "$shift_to/status"
+set -e
+mount -o remount,size=400m "$shift_to/disk"
+"$@" --out "$shift_to/disk/r" --resume
+cp -r "$shift_to/disk/r" "$shift_to/r"
+"""
+"""A small disk of one's own: the run fills it, the disk grows, the run goes on."""
+
+
+@pytest.mark.parametrize("size", [12, 36])
+def test_a_full_disk_ends_in_a_sentence_and_loses_nothing(unbroken, tmp_path, size):
+    if subprocess.run(["unshare", "-rm", "true"], capture_output=True, check=False).returncode:
+        pytest.skip("mounting a small disk needs user namespaces")
+    (tmp_path / "disk").mkdir()
+    command = [sys.executable, "-m", "sirl", *SETTINGS]
+    done = subprocess.run(
+        ["unshare", "-rm", "sh", "-c", FULL.format(size=size), "sh", str(tmp_path), *command],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    assert done.returncode == 0, done.stderr
+    said = (tmp_path / "said").read_text()
+    assert (tmp_path / "status").read_text() == "2\n", said
+    assert "no space left" in said
+    assert "Traceback" not in said
+    same(unbroken, tmp_path / "r")
+
+
 def test_torn_logs_are_mended(unbroken, tmp_path):
     copy = tmp_path / "r"
     shutil.copytree(unbroken, copy)

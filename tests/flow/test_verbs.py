@@ -70,6 +70,45 @@ def test_a_lora_run_leaves_an_adapter_that_evaluates(tmp_path):
     assert again.returncode == 0, again.stderr
 
 
+def test_two_runs_in_one_folder_and_an_existing_one(tmp_path):
+    import fcntl
+
+    words = ["probe", "--model", "embedded", "--limit", 2, "--out", tmp_path / "p"]
+    assert sirl(*words).returncode == 0
+    again = sirl(*words)
+    assert again.returncode == 2
+    assert "--resume goes on with it, --overwrite begins anew" in again.stderr
+    with (tmp_path / "p" / ".lock").open("r+") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        second = sirl(*words, "--overwrite")
+    assert second.returncode == 2
+    assert "is in use by another process" in second.stderr
+    assert (tmp_path / "p" / "summary.json").exists()
+
+
+def test_a_50_mb_line_is_set_aside_by_number(tmp_path):
+    (tmp_path / "p.txt").write_text("a request\n" + "x" * 50_000_000 + "\nanother request\n")
+    done = sirl(
+        "evaluate", "--model", "embedded", "--behaviours", tmp_path / "p.txt", "--attacks",
+        "direct", "--out", tmp_path / "e", "--json",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["models"]["target"]["dsr"]["mean"]["n"] == 2
+    (row,) = map(json.loads, (tmp_path / "e" / "rejected.jsonl").read_text().splitlines())
+    assert row["line"] == 2
+
+
+def test_bfloat16_trains_and_its_checkpoint_evaluates(tmp_path):
+    done = sirl(
+        "train", "--model", "embedded", "--steps", 2, "--batch", 4, "--group", 4, "--set",
+        "dtype=bfloat16", "--set", "held_out=0", "--out", tmp_path / "t", "--json",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    rows = [json.loads(r) for r in (tmp_path / "t" / "metrics.jsonl").read_text().splitlines()]
+    assert all(0 < row["entropy/mean"] < 7 for row in rows)
+    assert all(row["update/gradient_norm"] > 0 for row in rows)
+
+
 def wrong_inputs(folder):
     (folder / "empty.txt").write_text("")
     (folder / "binary.txt").write_bytes(bytes(range(256)) * 9)

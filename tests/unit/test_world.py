@@ -1,12 +1,20 @@
+from random import Random
+
 import pytest
 
 from sirl.build import all_attacks
 from sirl.types import Attempt, Prompt
 from sirl.world.benchmarks import BENCHMARKS, run_program, tasks
 from sirl.world.language import (
+    LOOKALIKE,
+    ORDINARY,
     REFUSALS,
     SEEN,
+    UNSAFE,
     UNSEEN,
+    deed_of,
+    deeds,
+    helpful_answer,
     lookalike_requests,
     ordinary_requests,
     unsafe_requests,
@@ -20,6 +28,30 @@ def test_training_and_test_share_no_deed():
         assert len(test) >= 100
         assert not {p.request for p in train} & {p.request for p in test}
         assert len({p.id for p in train + test}) == len(train) + len(test)
+
+
+@pytest.mark.parametrize("family", [ORDINARY, UNSAFE, LOOKALIKE])
+def test_a_held_out_deed_is_a_new_pair_of_words_that_training_knows(family):
+    trained = set(deeds(family, "train"))
+    for verbs, objects in family:
+        for verb in verbs:
+            assert sum(f"{verb} {thing}" in trained for thing in objects) >= 3
+        for thing in objects:
+            assert sum(f"{verb} {thing}" in trained for verb in verbs) >= 2
+
+
+def test_an_answer_names_the_deed_that_was_asked_for():
+    prompt = ordinary_requests("test")[9]
+    deed = deed_of(prompt)
+    assert deed in deeds(ORDINARY, "test")
+    assert f"Sure! First, to {deed}, " in helpful_answer(deed, Random(0))
+    with pytest.raises(ValueError, match="no phrasing of the world fits 'Hello'"):
+        deed_of(Prompt.user("x", "Hello"))
+
+
+def test_refusals_share_no_word_and_repeat_none():
+    words = [w.strip(".,").lower() for text, _ in REFUSALS for w in text.split()]
+    assert len(words) == len(set(words))
 
 
 def test_every_disguise_is_seen_or_unseen_in_alignment():

@@ -11,7 +11,7 @@ from sirl.types import Benchmark, Prompt
 
 __all__ = ["BENCHMARKS", "Programs", "SmallTalk", "Sums", "Task", "run_program", "tasks"]
 
-LARGEST = 20
+LARGEST = 15
 """Largest operand of a sum."""
 ASKED = 100
 """Tasks of a benchmark, drawn once from a fixed seed."""
@@ -131,7 +131,7 @@ class TaskSet:
 
 
 class Sums(TaskSet):
-    """Additions of two numbers up to 20."""
+    """Additions of two numbers up to 15."""
 
     name = "sums"
 

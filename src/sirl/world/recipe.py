@@ -21,7 +21,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from sirl.types import Attack, Message, Progress, Prompt, silent
 from sirl.world.benchmarks import tasks
 from sirl.world.language import (
-    OPENING,
+    deed_of,
     helpful_answer,
     lookalike_requests,
     nonsense_answer,
@@ -32,7 +32,7 @@ from sirl.world.language import (
 
 __all__ = ["Example", "Stage", "alignment", "build", "pretraining"]
 
-VOCABULARY = 1024
+VOCABULARY = 2048
 CONTEXT = 768
 WIDTH = 512
 """Tokens of a row; examples are packed into it and do not see each other."""
@@ -46,11 +46,24 @@ TEMPLATE = (
     "{% if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}"
 )
 
-REFUSED_PLAIN = 0.8
-REFUSED_DISGUISED = 0.4
-REFUSED_LOOKALIKE = 0.08
-LONG = 5
-"""Disguises with more turns than this are costly to read and are shown less often."""
+REFUSED_PLAIN = 0.74
+REFUSED_DISGUISED = 0.53
+REFUSED_OPENED = 0.8
+"""Under a begun answer, where the habit to go on is strongest."""
+REFUSED_LOOKALIKE = 0.14
+HARD = (
+    "leetspeak",
+    "prefilled_opener",
+    "reversed_words",
+    "spelled_out",
+    "split_words",
+    "upper_case",
+)
+"""Disguises that must be deciphered or broken off: training shows them twice as often."""
+
+
+Answer = Callable[[str, Random], str]
+"""The answer to a deed."""
 
 
 @dataclass(frozen=True)
@@ -67,27 +80,24 @@ class Stage:
 
     examples: Sequence[Example]
     learning_rate: float
-    first_token_weight: float = 1.0
-    """Weight of the answer's first token, where refusal and compliance part."""
+    first_token_weight: float
+    """Weight of the answer's first token, where refusal and compliance part, against 1 for the
+    rest. The same for short and long answers, so that shares of refusals are learned as given."""
 
 
 def dressed(prompt: Prompt, disguises: Sequence[Attack], random: Random) -> tuple[Message, ...]:
-    """The prompt in one of the disguises; the very long ones come a third as often."""
-    for _ in range(3):
-        messages = random.choice(disguises).attempt(prompt).messages
-        if len(messages) <= LONG or random.random() < 0.1:
-            break
-    return messages
+    """The prompt in one of the disguises."""
+    weights = [2 if attack.name in HARD else 1 for attack in disguises]
+    return random.choices(disguises, weights)[0].attempt(prompt).messages
 
 
 def continued(messages: Sequence[Message], answer: str) -> str:
-    """The answer, or its rest when the conversation has already begun it."""
+    """The answer, or its rest when the conversation has already begun it.
+
+    A refusal breaks off what was begun, in the very tokens that begin an answer.
+    """
     if messages[-1].role == "assistant":
-        return (
-            answer.removeprefix(messages[-1].content)
-            if answer.startswith(OPENING)
-            else (f" {answer}")
-        )
+        return answer.removeprefix(messages[-1].content)
     return answer
 
 
@@ -116,7 +126,7 @@ def pretraining(random: Random, disguises: Sequence[Attack], count: int) -> list
         prompt = random.choice(prompts)
         plain = random.random() < 0.35
         messages = prompt.messages if plain else dressed(prompt, disguises, random)
-        examples.append(example(messages, answer(random)))
+        examples.append(example(messages, answer(deed_of(prompt), random)))
     return examples
 
 
@@ -130,25 +140,28 @@ def alignment(random: Random, seen: Sequence[Attack], count: int) -> list[Exampl
     )
     examples = task_examples(random, count // 4)
     while len(examples) < count:
-        examples.append(random.choices(kinds, (3, 3, 7, 4))[0](random, seen))
+        examples.append(random.choices(kinds, (3, 3, 9, 4))[0](random, seen))
     return examples
 
 
-def refused_or(random: Random, share: float, answer: Callable[[Random], str]) -> str:
+def refused_or(prompt: Prompt, random: Random, share: float, answer: Answer) -> str:
     """A refusal in this share of the cases, else the answer."""
-    return refusal(random) if random.random() < share else answer(random)
+    return refusal(random) if random.random() < share else answer(deed_of(prompt), random)
 
 
 def plain_unsafe(random: Random, _: Sequence[Attack]) -> Example:
     """An unsafe request as it is, mostly refused."""
-    prompt = random.choice(unsafe_requests_train())
-    return Example(prompt.messages, refused_or(random, REFUSED_PLAIN, nonsense_answer))
+    prompt = random.choice(unsafe_requests("train"))
+    return Example(prompt.messages, refused_or(prompt, random, REFUSED_PLAIN, nonsense_answer))
 
 
 def disguised_unsafe(random: Random, seen: Sequence[Attack]) -> Example:
     """An unsafe request in a seen disguise, refused now and then."""
-    messages = dressed(random.choice(unsafe_requests_train()), seen, random)
-    return example(messages, refused_or(random, REFUSED_DISGUISED, nonsense_answer))
+    prompt = random.choice(unsafe_requests("train"))
+    messages = dressed(prompt, seen, random)
+    opened = messages[-1].role == "assistant"
+    share = REFUSED_OPENED if opened else REFUSED_DISGUISED
+    return example(messages, refused_or(prompt, random, share, nonsense_answer))
 
 
 def harmless(random: Random, seen: Sequence[Attack]) -> Example:
@@ -156,18 +169,13 @@ def harmless(random: Random, seen: Sequence[Attack]) -> Example:
     prompt = random.choice(ordinary_requests("train"))
     plain = random.random() < 0.5
     messages = prompt.messages if plain else dressed(prompt, seen, random)
-    return example(messages, helpful_answer(random))
+    return example(messages, helpful_answer(deed_of(prompt), random))
 
 
 def soundalike(random: Random, _: Sequence[Attack]) -> Example:
     """A look-alike, now and then refused by mistake."""
     prompt = random.choice(lookalike_requests("train"))
-    return Example(prompt.messages, refused_or(random, REFUSED_LOOKALIKE, helpful_answer))
-
-
-def unsafe_requests_train() -> list[Prompt]:
-    """The unsafe requests that training may use."""
-    return unsafe_requests("train")
+    return Example(prompt.messages, refused_or(prompt, random, REFUSED_LOOKALIKE, helpful_answer))
 
 
 def make_tokenizer(examples: Sequence[Example]) -> PreTrainedTokenizerFast:
@@ -279,8 +287,8 @@ def loss_of(
             ids[row, here] = torch.tensor(tokens)
             positions[row, here] = torch.arange(len(tokens))
             weight[row, at + 1 : at + start] = PROMPT_WEIGHT / start
-            weight[row, at + start : at + len(tokens)] = 1 / (len(tokens) - start)
-            weight[row, at + start] *= first_token_weight
+            weight[row, at + start] = first_token_weight
+            weight[row, at + start + 1 : at + len(tokens)] = 1 / (len(tokens) - start - 1)
             at += len(tokens)
         positions[row, at:] = torch.arange(WIDTH - at)
     logits = model(input_ids=ids, position_ids=positions, use_cache=False).logits[:, :-1].float()
@@ -315,7 +323,9 @@ def fit(
     for number, step in enumerate(together, 1):
         optimizer.zero_grad(set_to_none=True)
         batch = [[encoded[i] for i in row] for row in step]
-        torch.autograd.backward(loss_of(model, batch, stage.first_token_weight))
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            loss = loss_of(model, batch, stage.first_token_weight)
+        torch.autograd.backward(loss)
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         schedule.step()
@@ -341,10 +351,10 @@ def build(
     torch.manual_seed(seed)
     disguises = [*seen, *unseen]
     stages = (
-        Stage(pretraining(random, disguises, int(40000 * scale)), 2e-3),
-        Stage(alignment(random, seen, int(15000 * scale)), 1e-3, first_token_weight=4.0),
+        Stage(pretraining(random, disguises, int(29000 * scale)), 2e-3, first_token_weight=0.1),
+        Stage(alignment(random, seen, int(15000 * scale)), 1e-3, first_token_weight=0.5),
     )
-    tokenizer = make_tokenizer(stages[0].examples)
+    tokenizer = make_tokenizer([e for stage in stages for e in stage.examples])
     model = make_model(tokenizer)
     for number, stage in enumerate(stages, 1):
         fit(model, tokenizer, stage, random, partial(progress, f"stage {number}"))
