@@ -3,6 +3,7 @@
 Imports stand inside the functions, so that a verb loads only what it uses.
 """
 
+import importlib.util
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sirl.config import EvaluateConfig, Settings, TrainConfig
-from sirl.errors import ConfigError, ModelError, unknown_name
+from sirl.errors import ConfigError, MissingExtraError, ModelError, unknown_name
 from sirl.prompts import PromptSet, Rejected, read_prompts
 from sirl.types import Attack, Benchmark, Judge, Prompt
 
@@ -27,6 +28,7 @@ __all__ = [
     "evaluation_suite",
     "learner",
     "policy",
+    "require_models",
     "target",
     "work",
     "world_disguises",
@@ -44,6 +46,8 @@ QUICK: tuple[str, ...] = (
     "prefilled_opener",
 )
 EMBEDDED = "embedded"
+MODEL_PACKAGES = ("jaxtyping", "peft", "safetensors", "tokenizers", "torch", "transformers")
+"""What the extra `train` brings."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +58,16 @@ class Work:
     suite: "Suite"
     sets: tuple[PromptSet, ...]
     rejected: tuple[Rejected, ...]
+
+
+def require_models(feature: str) -> None:
+    """See that what runs models is installed, before anything is touched.
+
+    Raises:
+        MissingExtraError: It is not.
+    """
+    if any(importlib.util.find_spec(name) is None for name in MODEL_PACKAGES):
+        raise MissingExtraError(feature, "train")
 
 
 def all_attacks() -> dict[str, Attack]:

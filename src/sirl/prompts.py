@@ -43,8 +43,7 @@ class PromptSet:
 
     prompts: tuple[Prompt, ...]
     rejected: tuple[Rejected, ...]
-    duplicates: int
-    """Rows dropped because their text, case and spacing aside, stood further up."""
+    """Duplicates, whose text but for case and spacing stands further up, are among them."""
     source: str
     sha256: str
 
@@ -69,24 +68,22 @@ def read_prompts(path: Path, *, strict: bool = False) -> PromptSet:
     rows = readers.get(path.suffix.lower(), text_rows)(path, data)
     prompts: list[Prompt] = []
     rejected: list[Rejected] = []
-    texts: set[str] = set()
+    lines: dict[str, int] = {}
     ids: set[str] = set()
-    duplicates = 0
     for row in rows:
         prompt, fault = read_row(path, row, ids)
-        if prompt is None:
+        if prompt is not None:
+            text = " ".join(" ".join(m.content for m in prompt.messages).casefold().split())
+            if (first := lines.setdefault(text, row.line)) != row.line:
+                fault = f"the same prompt stands in line {first}"
+        if prompt is None or fault:
             rejected.append(Rejected(str(path), row.line, fault))
             continue
-        text = " ".join(" ".join(m.content for m in prompt.messages).casefold().split())
-        if text in texts:
-            duplicates += 1
-            continue
-        texts.add(text)
         ids.add(prompt.id)
         prompts.append(prompt)
     check(path, prompts, rejected, strict=strict)
     digest = hashlib.sha256(data).hexdigest()
-    return PromptSet(tuple(prompts), tuple(rejected), duplicates, str(path), digest)
+    return PromptSet(tuple(prompts), tuple(rejected), str(path), digest)
 
 
 def rejected_rows(rejected: Sequence[Rejected]) -> list[dict[str, Any]]:

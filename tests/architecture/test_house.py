@@ -22,15 +22,15 @@ FROZEN = {
     "train": {
         "--model", "--prompts", "--steps", "--seed", "--group", "--batch", "--learning-rate",
         "--kl", "--lora", "--no-lora", "--checkpoint-every", "--config", "--set", "--out",
-        "--resume", "--overwrite", "--json",
+        "--resume", "--overwrite", "--strict", "--json",
     },
     "evaluate": {
         "--model", "--behaviours", "--attacks", "--ordinary", "--lookalikes", "--limit", "--seed",
-        "--config", "--set", "--out", "--resume", "--overwrite", "--json",
+        "--config", "--set", "--out", "--strict", "--resume", "--overwrite", "--json",
     },
     "probe": {
         "--model", "--behaviours", "--attacks", "--ordinary", "--lookalikes", "--limit", "--seed",
-        "--config", "--set", "--out", "--resume", "--overwrite", "--json",
+        "--config", "--set", "--out", "--strict", "--resume", "--overwrite", "--json",
     },
     "world build": {"--out", "--seed"},
 }  # fmt: skip

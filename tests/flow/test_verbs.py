@@ -147,6 +147,29 @@ def test_wrong_input_gets_a_sentence_status_2_and_no_traceback(tmp_path, case):
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize("missing", ["torch", "peft"])
+def test_a_missing_extra_says_who_wanted_it_and_how_to_get_it(tmp_path, missing):
+    script = (
+        f"import sys; sys.modules[{missing!r}] = None\n"
+        f"sys.argv = ['sirl', 'probe', '--out', {str(tmp_path / 'p')!r}]\n"
+        "from sirl.cli.main import main; main()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    assert done.stderr == "sirl: sirl probe needs the extra 'train': pip install 'sirl[train]'\n"
+    assert not (tmp_path / "p").exists()
+
+
+def test_strict_stops_at_a_duplicate_and_says_where(tmp_path):
+    (tmp_path / "p.txt").write_text("a request\nanother\nA  request\n")
+    words = ["evaluate", "--behaviours", tmp_path / "p.txt", "--out", tmp_path / "e", "--strict"]
+    done = sirl(*words)
+    assert done.returncode == 2
+    assert "p.txt:3: the same prompt stands in line 1; mend the row" in done.stderr
+
+
 def test_a_tokenizer_without_template_is_refused(tmp_path):
     import shutil
 

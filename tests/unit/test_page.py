@@ -80,6 +80,8 @@ def test_the_page_is_small_still_and_closed():
     assert len(html.encode()) < 1_000_000
     assert html == page()
     assert "default-src 'none'" in html
+    assert "unsafe" not in html
+    assert " style=" not in html
     assert "story *" in html
     for call in ("<script", "<link", "<iframe", "url(http", "@import"):
         assert call not in html

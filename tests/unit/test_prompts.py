@@ -33,7 +33,7 @@ def test_plain_text_duplicates_and_bom(tmp_path):
     path = write(tmp_path, "p.txt", "\ufeffone\n\nTwo  words\ntwo words\n")
     found = read_prompts(path)
     assert [p.request for p in found.prompts] == ["one", "Two  words"]
-    assert found.duplicates == 1
+    assert [(r.line, r.reason) for r in found.rejected] == [(4, "the same prompt stands in line 3")]
 
 
 def test_bad_rows_are_named_by_line_and_set_aside(tmp_path):
@@ -106,5 +106,5 @@ def test_the_public_files_are_read_whole():
     counts = {"advbench_goals.csv": 520, "harmbench_val.csv": 80, "xstest_safe.csv": 250}
     for name, rows in counts.items():
         found = read_prompts(shared(f"data/{name}"))
-        assert len(found.prompts) + found.duplicates == rows
-        assert found.rejected == ()
+        assert len(found.prompts) + len(found.rejected) == rows
+        assert all("the same prompt stands in line" in row.reason for row in found.rejected)

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from sirl.cli.flags import CONFIG, JSON, OVERWRITE, RESUME, SET, existing, flag
+from sirl.cli.flags import CONFIG, JSON, OVERWRITE, RESUME, SET, STRICT, existing, flag
 from sirl.cli.show import finish
 from sirl.config import EvaluateConfig, resolve
 
@@ -20,6 +20,7 @@ def evaluate(
     out: str | None = flag(EvaluateConfig, "out", "--out"),
     config: Path | None = CONFIG,
     set_: list[str] = SET,
+    strict: bool | None = STRICT,
     resume: bool = RESUME,
     overwrite: bool = OVERWRITE,
     json: bool = JSON,
@@ -34,6 +35,7 @@ def evaluate(
         "limit": limit,
         "seed": seed,
         "out": out,
+        "strict": strict,
     }
     settings = resolve(EvaluateConfig, file=config, overrides=set_, flags=flags)
     answer = existing(resume=resume, overwrite=overwrite)

@@ -9,7 +9,7 @@ from sirl.config import Settings
 from sirl.errors import ConfigError
 from sirl.runs import Existing
 
-__all__ = ["CONFIG", "JSON", "OVERWRITE", "RESUME", "SET", "existing", "flag"]
+__all__ = ["CONFIG", "JSON", "OVERWRITE", "RESUME", "SET", "STRICT", "existing", "flag"]
 
 
 def flag(verb: type[Settings], field: str, *names: str) -> Any:  # noqa: ANN401 - typer's own type
@@ -27,6 +27,9 @@ SET: list[str] = typer.Option(
 )
 RESUME: bool = typer.Option(False, "--resume", help="go on with the run in --out")
 OVERWRITE: bool = typer.Option(False, "--overwrite", help="begin anew in --out")
+STRICT: bool | None = typer.Option(
+    None, "--strict", help="stop at the first row of an input file that cannot be used"
+)
 JSON: bool = typer.Option(False, "--json", help="print the summary as JSON")
 
 

@@ -33,6 +33,7 @@ def harden(config: TrainConfig, verb: str, existing: Existing) -> dict[str, Any]
         Stopped: Ctrl-C; the step is saved.
     """
     started = time.perf_counter()
+    build.require_models(f"sirl {verb}")
     work = build.work(config)  # input is checked before the folder is touched
     run = open_run(Path(config.out), config.model_dump(), existing)
     stop = StopSwitch()

@@ -30,6 +30,7 @@ def measure(config: EvaluateConfig, verb: str, existing: Existing) -> dict[str, 
         Stopped: Ctrl-C; the parts that were finished are kept.
     """
     started = time.perf_counter()
+    build.require_models(f"sirl {verb}")
     suite, sets = build.evaluation_suite(config)
     run = open_run(Path(config.out), config.model_dump(), existing)
     stop = StopSwitch()

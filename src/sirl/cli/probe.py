@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from sirl.cli.flags import CONFIG, JSON, OVERWRITE, RESUME, SET, existing, flag
+from sirl.cli.flags import CONFIG, JSON, OVERWRITE, RESUME, SET, STRICT, existing, flag
 from sirl.cli.show import finish
 from sirl.config import ProbeConfig, resolve
 
@@ -20,6 +20,7 @@ def probe(
     out: str | None = flag(ProbeConfig, "out", "--out"),
     config: Path | None = CONFIG,
     set_: list[str] = SET,
+    strict: bool | None = STRICT,
     resume: bool = RESUME,
     overwrite: bool = OVERWRITE,
     json: bool = JSON,
@@ -34,6 +35,7 @@ def probe(
         "limit": limit,
         "seed": seed,
         "out": out,
+        "strict": strict,
     }
     settings = resolve(ProbeConfig, file=config, overrides=set_, flags=flags)
     answer = existing(resume=resume, overwrite=overwrite)

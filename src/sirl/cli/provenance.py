@@ -69,7 +69,6 @@ class Provenance:
                 "sha256": s.sha256,
                 "used": len(s.prompts),
                 "rejected": len(s.rejected),
-                "duplicates": s.duplicates,
             }
             for s in prompts
         ]

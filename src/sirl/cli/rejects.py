@@ -21,6 +21,6 @@ def set_aside(run: Run, rejected: Sequence[Rejected], *, strict: bool) -> None:
         return
     run.keep("rejected.jsonl", rejected_rows(rejected))
     if strict:
-        raise InputError(f"{rejected[0].reason}; mend it, or leave strict out to set it aside")
+        raise InputError(f"{rejected[0].reason}; mend it, or leave --strict out to set it aside")
     name = run.path / "rejected.jsonl"
     typer.echo(f"sirl: {len(rejected)} rows set aside, named in {name}", err=True)

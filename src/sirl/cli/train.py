@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from sirl.cli.flags import CONFIG, JSON, OVERWRITE, RESUME, SET, existing, flag
+from sirl.cli.flags import CONFIG, JSON, OVERWRITE, RESUME, SET, STRICT, existing, flag
 from sirl.cli.show import finish
 from sirl.config import TrainConfig, resolve
 
@@ -23,6 +23,7 @@ def train(
     checkpoint_every: int | None = flag(TrainConfig, "checkpoint_every", "--checkpoint-every"),
     config: Path | None = CONFIG,
     set_: list[str] = SET,
+    strict: bool | None = STRICT,
     resume: bool = RESUME,
     overwrite: bool = OVERWRITE,
     json: bool = JSON,
@@ -32,6 +33,7 @@ def train(
         "model": model,
         "prompts": prompts,
         "out": out,
+        "strict": strict,
         "steps": steps,
         "seed": seed,
         "group": group,

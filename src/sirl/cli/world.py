@@ -4,6 +4,7 @@ from pathlib import Path
 
 import typer
 
+from sirl import build
 from sirl.cli.show import StopSwitch, live
 from sirl.errors import RunError
 
@@ -25,10 +26,10 @@ def build_model(
     """Make the embedded model anew; minutes on two cores."""
     if out.exists():
         raise RunError(f"{out} exists: give a folder that does not")
-    from sirl.build import world_disguises
-    from sirl.world.recipe import build
+    build.require_models("sirl world build")
+    from sirl.world.recipe import build as build_world
 
-    seen, unseen = world_disguises()
+    seen, unseen = build.world_disguises()
     with live(StopSwitch()) as progress:
-        seconds = build(out, seen=seen, unseen=unseen, seed=seed, progress=progress)
+        seconds = build_world(out, seen=seen, unseen=unseen, seed=seed, progress=progress)
     typer.echo(f"{out}: built in {seconds:.0f} s; measure it with sirl evaluate --model {out}")

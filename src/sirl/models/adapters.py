@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 
-from sirl.models.loading import ChatModel
+from sirl.models.loading import ChatModel, old_names
 
 __all__ = ["is_adapted", "with_lora"]
 
@@ -23,7 +23,8 @@ def with_lora(chat: ChatModel, *, rank: int, seed: int) -> ChatModel:
         r=rank, lora_alpha=2 * rank, target_modules="all-linear", task_type="CAUSAL_LM"
     )
     base = Path(chat.model.config._name_or_path)
-    adapted = get_peft_model(chat.model, config)
+    with old_names():
+        adapted = get_peft_model(chat.model, config)
     if base.exists():
         adapted.peft_config["default"].base_model_name_or_path = str(base.resolve())
     return replace(chat, model=adapted.eval())

@@ -57,11 +57,22 @@ def svg(drawn: Figure, label: str) -> str:
         drawn.savefig(file, format="svg", metadata={"Date": None, "Creator": None})
     text = file.getvalue()
     text = text[text.index("<svg") :]
-    # A style element of its own would need a hole in the page's security policy.
+    # Styles of the picture's own would need a hole in the page's security policy.
     text = re.sub(r"<(metadata|style)\b.*?</\1>", "", text, flags=re.DOTALL)
+    text = re.sub(r'style="([^"]*)"', lambda found: attributes(found[1]), text)
     for colour, variable in VARIABLES.items():
         text = text.replace(colour, variable)
     return text.replace("<svg ", f'<svg role="img" aria-label="{label}" ', 1)
+
+
+def attributes(style: str) -> str:
+    """The declarations of a style as attributes; letters take the font of the page.
+
+    >>> attributes("fill: none; stroke: var(--ink); font-family: Arial")
+    'fill="none" stroke="var(--ink)"'
+    """
+    pairs = (declaration.split(":", 1) for declaration in style.split(";"))
+    return " ".join(f'{k.strip()}="{v.strip()}"' for k, v in pairs if k.strip() != "font-family")
 
 
 def attack_bars(models: Mapping[str, Mapping[str, Any]], unseen: frozenset[str]) -> str:
