@@ -4,14 +4,15 @@ Imports stand inside the functions, so that a verb loads only what it uses.
 """
 
 import importlib.util
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sirl.config import EvaluateConfig, Settings, TrainConfig
+from sirl.config import EvaluateConfig, ProbeConfig, Settings, TrainConfig
 from sirl.errors import ConfigError, MissingExtraError, ModelError, unknown_name
+from sirl.models.folder import adapter_base, document, is_adapter
 from sirl.prompts import PromptSet, Rejected, read_prompts
 from sirl.types import Attack, Benchmark, Judge, Prompt
 
@@ -100,11 +101,10 @@ def is_world(model: str) -> bool:
     """Whether a model is the embedded one or was trained from it; its configuration says so."""
     if model == EMBEDDED:
         return True
-    adapter, config = Path(model) / "adapter_config.json", Path(model) / "config.json"
-    if adapter.is_file() and not config.is_file():
-        base = json.loads(adapter.read_text("utf-8")).get("base_model_name_or_path") or ""
-        config = Path(base) / "config.json"
-    return config.is_file() and bool(json.loads(config.read_text("utf-8")).get("sirl_world"))
+    folder = Path(model)
+    if is_adapter(folder):
+        folder = Path(adapter_base(folder))
+    return (folder / "config.json").is_file() and "sirl_world" in document(folder / "config.json")
 
 
 def judge(model: str) -> Judge:
@@ -172,10 +172,15 @@ def work(config: TrainConfig) -> Work:
     """Training prompts, and the questions before and after, with no prompt in both.
 
     Raises:
-        ConfigError: A model other than the embedded one was given no prompts, or too few.
+        ConfigError: A model other than the embedded one was given no prompts, or too few; or
+            prompts of one's own are to be disguised.
     """
     if config.prompts is None:
         return world_work(config)
+    if config.disguised:
+        raise ConfigError(
+            "disguised is for the embedded model's own prompts: leave it or --prompts out"
+        )
     given = read_prompts(Path(config.prompts), strict=config.strict)
     held = min(config.held_out, len(given.prompts) // 4)
     held_out = spread(given.prompts, held) if held else ()
@@ -222,10 +227,11 @@ def evaluation_suite(config: EvaluateConfig) -> tuple["Suite", tuple[PromptSet, 
     """The questions of `sirl evaluate` and `sirl probe`, and the files they came from.
 
     Raises:
-        ConfigError: Nothing was given to ask.
+        ConfigError: Nothing was given to ask, or nothing unsafe to a probe.
     """
     from sirl.evaluation.suite import Suite
 
+    gap_alone = isinstance(config, ProbeConfig)
     files = (config.behaviours, config.ordinary, config.lookalikes)
     sets = [read_prompts(Path(f), strict=config.strict) if f else None for f in files]
     unsafe, ordinary, lookalikes = (spread(s.prompts, config.limit) if s else () for s in sets)
@@ -237,6 +243,10 @@ def evaluation_suite(config: EvaluateConfig) -> tuple["Suite", tuple[PromptSet, 
         unsafe = spread(unsafe_requests("test"), limit)
         ordinary, lookalikes = harmless_prompts(config.model, limit)
         benchmarks = world_benchmarks()
+    if gap_alone:
+        lookalikes, benchmarks = (), ()
+    if gap_alone and not unsafe:
+        raise ConfigError(f"the gap of {config.model} needs unsafe requests: give --behaviours")
     if not (unsafe or ordinary or lookalikes):
         raise ConfigError(
             f"there is nothing to ask {config.model}: give --behaviours, --ordinary or --lookalikes"
@@ -292,8 +302,7 @@ def learner(config: TrainConfig, chat: "ChatModel", start: "ChatModel | None") -
     from sirl.training.reference import AdaptersOff, FrozenCopy
     from sirl.training.update import Learner, Objective, learning_rates
 
-    starts_adapted = (Path(config.model) / "adapter_config.json").is_file()
-    if is_adapted(chat) and not starts_adapted:
+    if is_adapted(chat) and not is_adapter(Path(config.model)):
         reference: AdaptersOff | FrozenCopy = AdaptersOff(chat)
     else:
         frozen = start or replace(chat, model=copy.deepcopy(chat.model))
@@ -318,5 +327,5 @@ def target(name: str, chat: "ChatModel", config: Settings) -> "Target":
 
     engine = NativeEngine(chat, config.seed, config.new_tokens, rows=config.rows)
     greedy = replace(engine, temperature=0.0)
-    fits = lambda prompt: chat.fits(prompt, config.new_tokens)  # noqa: E731 - a closure by name
-    return Target(name, engine, greedy, chat.pieces, fits)
+    fault = partial(chat.fault, new_tokens=config.new_tokens)
+    return Target(name, engine, greedy, chat.pieces, fault)

@@ -157,7 +157,8 @@ def json_rows(_: Path, data: bytes) -> Iterator[Row]:
 def csv_rows(path: Path, data: bytes) -> Iterator[Row]:
     """CSV with a header; fields may hold line breaks."""
     text = data.decode("utf-8", "surrogateescape")
-    reader = csv.reader(io.StringIO(text, newline=""))
+    # Strict: an unclosed quote would otherwise swallow the rest of the file.
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     header = next_row(reader) or []
     if isinstance(header, str) or not set(header) & set(TEXT_KEYS):
         found = header if isinstance(header, str) else ", ".join(header)[:200]

@@ -35,16 +35,38 @@ __all__ = ["Existing", "Run", "open_run", "plain", "sync_folder", "write_atomica
 Existing = Literal["ask", "resume", "overwrite"]
 """What to do with a folder that exists: `ask` stops with the named answers."""
 
-CONFIG = "config.yaml"
+CONFIG, ABOUT, LOCK = "config.yaml", "run.json", ".lock"
+NAMES = (
+    "report.html",
+    "summary.json",
+    "rejected.jsonl",
+    "records.jsonl",
+    "metrics.jsonl",
+    "checkpoints",
+    ABOUT,
+    CONFIG,
+)
+"""All that a run writes, in the order in which `--overwrite` removes it: a folder that a kill left
+half removed is still known as a run."""
 
 
 class Run:
     """An open run folder; the lock is held until `close`."""
 
-    def __init__(self, path: Path, lock: int, *, resumed: bool) -> None:
+    def __init__(self, path: Path, lock: int, config: Mapping[str, Any], *, resumed: bool) -> None:
         self.path = path
         self.resumed = resumed
         self._lock = lock
+        self._config = config
+
+    def begin(self) -> None:
+        """Write the configuration; what an overwritten run left goes only now.
+
+        Whoever opens a run looks at its other input first, so that a wrong command loses nothing.
+        """
+        if not self.resumed:
+            clear(self.path)
+        write_atomically(self.path / CONFIG, yaml.safe_dump(dict(self._config), sort_keys=False))
 
     def close(self) -> None:
         """Let go of the lock."""
@@ -52,7 +74,7 @@ class Run:
 
     def forget_if_empty(self) -> None:
         """Remove a folder without results, so that a mended command can use its name."""
-        if {p.name for p in self.path.iterdir()} <= {".lock", CONFIG, "run.json"}:
+        if {p.name for p in self.path.iterdir()} <= {LOCK, CONFIG, ABOUT, "rejected.jsonl"}:
             shutil.rmtree(self.path)
 
     def append(self, name: str, *rows: Mapping[str, Any]) -> None:
@@ -101,45 +123,44 @@ class Run:
 
 
 def open_run(path: Path, config: Mapping[str, Any], existing: Existing) -> Run:
-    """Make or reopen a run folder, locked, with its resolved configuration inside.
+    """Make or reopen a run folder, locked; nothing in it changes before `Run.begin`.
 
     Raises:
         RunError: The folder exists and nothing was said about it; is no run; or is in use.
         ConfigError: It is to be resumed with another configuration.
     """
     occupied = path.exists() and (not path.is_dir() or any(path.iterdir()))
-    is_run = (path / CONFIG).is_file()
+    is_run = occupied and path.is_dir() and is_run_folder(path)
     if occupied and existing == "ask":
         raise RunError(
             f"{path} exists: --resume goes on with it, --overwrite begins anew, "
             "or give another --out"
         )
-    if occupied and not is_run and not only_lock(path):
-        raise RunError(f"{path} is not a run folder (no {CONFIG}): give another --out")
+    if occupied and not is_run:
+        raise RunError(f"{path} is not a run folder: give another --out")
     with disk_errors(path):
         path.mkdir(parents=True, exist_ok=True)
-    lock = take_lock(path)
-    try:
-        resumed = is_run and existing == "resume"
-        if resumed:
+        lock = take_lock(path)
+    resumed = existing == "resume" and (path / CONFIG).is_file()
+    if resumed:
+        try:
             check_same(path, config)
-        else:
-            clear(path)
-        write_atomically(path / CONFIG, yaml.safe_dump(dict(config), sort_keys=False))
-    except BaseException:
-        os.close(lock)
-        raise
-    return Run(path, lock, resumed=resumed)
+        except BaseException:
+            os.close(lock)
+            raise
+    return Run(path, lock, config, resumed=resumed)
 
 
-def only_lock(path: Path) -> bool:
-    """Whether a folder holds nothing but a lock: a run killed before its first document."""
-    return path.is_dir() and all(p.name.startswith(".") for p in path.iterdir())
+def is_run_folder(path: Path) -> bool:
+    """Whether a run made this folder, even one that was killed before its first document."""
+    names = {p.name for p in path.iterdir()}
+    writing = {beside(path / name).name for name in NAMES}
+    return {CONFIG, ABOUT} <= names or names <= {LOCK, *NAMES, *writing}
 
 
 def take_lock(path: Path) -> int:
     """The folder's lock; the system lets go of it when the process dies."""
-    lock = os.open(path / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
+    lock = os.open(path / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
@@ -162,14 +183,12 @@ def check_same(path: Path, config: Mapping[str, Any]) -> None:
 
 
 def clear(path: Path) -> None:
-    """Empty the folder but for the lock that is held."""
-    for entry in path.iterdir():
-        if entry.name == ".lock":
-            continue
+    """Remove what a run has written, and nothing else."""
+    for entry in (path / name for name in NAMES):
         if entry.is_dir() and not entry.is_symlink():
             shutil.rmtree(entry)
         else:
-            entry.unlink()
+            entry.unlink(missing_ok=True)
 
 
 def plain(value: Any) -> Any:  # noqa: ANN401 - any JSON value
@@ -189,14 +208,18 @@ def plain(value: Any) -> Any:  # noqa: ANN401 - any JSON value
 
 def write_atomically(path: Path, text: str) -> None:
     """Write a file whole or not at all: beside its place, onto the disk, then moved there."""
-    beside = path.with_name(f".{path.name}.writing")
     with disk_errors(path):
-        with beside.open("w", encoding="utf-8") as file:
+        with beside(path).open("w", encoding="utf-8") as file:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
-        beside.replace(path)
+        beside(path).replace(path)
         sync_folder(path.parent)
+
+
+def beside(path: Path) -> Path:
+    """Where a document is written before it is moved to its place."""
+    return path.with_name(f".{path.name}.writing")
 
 
 def sync_folder(folder: Path) -> None:

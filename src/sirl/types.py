@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import Literal, Protocol, runtime_checkable
 
 __all__ = [
-    "LABELS",
     "Attack",
     "Attempt",
     "Benchmark",
@@ -32,7 +31,6 @@ __all__ = [
 Role = Literal["system", "user", "assistant"]
 Finish = Literal["stop", "length"]
 Label = Literal["refusal", "partial", "compliance", "unscored"]
-LABELS: tuple[Label, ...] = ("refusal", "partial", "compliance", "unscored")
 
 
 @dataclass(frozen=True)

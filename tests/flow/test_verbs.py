@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -162,6 +163,68 @@ def test_a_missing_extra_says_who_wanted_it_and_how_to_get_it(tmp_path, missing)
     assert not (tmp_path / "p").exists()
 
 
+def test_help_says_every_default():
+    done = sirl("train", "--help", env={**os.environ, "COLUMNS": "200"})
+    for default in ("default: embedded", "default: 30", "default: 0.0001", "default: 0.01"):
+        assert default in done.stdout
+
+
+def test_a_wrong_command_loses_nothing_of_the_run_it_would_overwrite(tmp_path):
+    out = tmp_path / "p"
+    assert sirl("probe", "--limit", 2, "--out", out).returncode == 0
+    before = {p.name: p.read_bytes() for p in out.iterdir() if p.is_file()}
+    (tmp_path / "typo").mkdir()
+    done = sirl("probe", "--limit", 2, "--model", tmp_path / "typo", "--out", out, "--overwrite",
+                "--behaviours", out / "records.jsonl")  # fmt: skip
+    assert done.returncode == 2
+    assert {p.name: p.read_bytes() for p in out.iterdir() if p.is_file()} == before
+
+
+def test_a_resumed_run_of_more_steps_measures_the_new_model(tmp_path):
+    words = [
+        "train", "--batch", 4, "--group", 4, "--learning-rate", 1e-3, "--set", "held_out=4",
+        "--set", "attacks=direct", "--set", "new_tokens=12", "--out", tmp_path / "t",
+    ]  # fmt: skip
+    assert sirl(*words, "--steps", 1).returncode == 0
+    first = (tmp_path / "t" / "records.jsonl").read_text()
+    grown = sirl(*words, "--steps", 4, "--resume")
+    assert grown.returncode == 0, grown.stderr
+    second = (tmp_path / "t" / "records.jsonl").read_text()
+    base, hardened = ([line for line in text.splitlines() if f'"model": "{m}"' in line]
+                      for text, m in ((second, "base"), (second, "hardened")))  # fmt: skip
+    assert all(line in first for line in base)
+    assert not all(line in first for line in hardened)
+    fewer = sirl(*words, "--steps", 2, "--resume")
+    assert fewer.returncode == 2
+    assert "has taken 4 steps, more than 2" in fewer.stderr
+
+
+def test_a_probe_needs_unsafe_requests(tmp_path):
+    (tmp_path / "o.txt").write_text("How do I bake bread?\n")
+    done = sirl("probe", "--ordinary", tmp_path / "o.txt", "--out", tmp_path / "p")
+    assert done.returncode == 2
+    assert "the gap of embedded needs unsafe requests: give --behaviours" in done.stderr
+
+
+def test_damaged_checkpoints_get_a_sentence(tmp_path):
+    from sirl.models.folder import EMBEDDED_PATH
+
+    adapter = json.dumps({"base_model_name_or_path": str(EMBEDDED_PATH)})
+    damaged = {
+        "torn": ("config.json", '{"model_type"', "config.json cannot be read as JSON"),
+        "no object": ("config.json", "[]", "config.json holds no JSON object"),
+        "no base": ("adapter_config.json", "{}", "does not name its base_model_name_or_path"),
+        "no weights": ("adapter_config.json", adapter, "has no adapter_model.safetensors"),
+    }
+    for name, (file, text, sentence) in damaged.items():
+        (tmp_path / name).mkdir()
+        (tmp_path / name / file).write_text(text)
+        done = sirl("probe", "--model", tmp_path / name, "--out", tmp_path / "p")
+        assert done.returncode == 2, name
+        assert sentence in done.stderr
+        assert "Traceback" not in done.stderr
+
+
 def test_strict_stops_at_a_duplicate_and_says_where(tmp_path):
     (tmp_path / "p.txt").write_text("a request\nanother\nA  request\n")
     words = ["evaluate", "--behaviours", tmp_path / "p.txt", "--out", tmp_path / "e", "--strict"]
@@ -173,7 +236,7 @@ def test_strict_stops_at_a_duplicate_and_says_where(tmp_path):
 def test_a_tokenizer_without_template_is_refused(tmp_path):
     import shutil
 
-    from sirl.models.embedded import EMBEDDED_PATH
+    from sirl.models.folder import EMBEDDED_PATH
 
     copy = tmp_path / "m"
     shutil.copytree(EMBEDDED_PATH, copy)
@@ -192,7 +255,7 @@ def test_a_prompt_longer_than_the_context_is_set_aside_by_name(tmp_path):
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["models"]["target"]["dsr"]["mean"]["n"] == 2
     rejected = (tmp_path / "e" / "rejected.jsonl").read_text()
-    assert "attack/direct/p-2 leaves no room for an answer" in rejected
+    assert re.search(r"attack/direct/p-2: \d+ tokens leave no room for an answer", rejected)
 
 
 def test_ctrl_c_finishes_the_step_saves_and_exits_130(tmp_path):

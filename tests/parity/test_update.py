@@ -149,7 +149,7 @@ def test_a_step_that_is_not_finite_is_skipped_and_counted(embedded, tmp_path):
     before = weights(embedded)
     own = learner(embedded)
     run = open_run(tmp_path / "r", {}, "ask")
-    keeper = Keeper(run, own, steps=9, every=5, patience=2)
+    keeper = Keeper(run, own, steps=9, every=1, patience=2)
     broken = torch.full_like(advantages, math.nan)
     metrics = own.update(completions, broken, step=0)
     assert metrics["update/skipped"] == 1
@@ -157,10 +157,27 @@ def test_a_step_that_is_not_finite_is_skipped_and_counted(embedded, tmp_path):
     metrics["entropy/mean"] = 0.5
     keeper(1, metrics)
     with pytest.raises(
-        TrainingError, match="2 optimizer steps in a row up to step 2 .* none is sav"
+        TrainingError, match="2 optimizer steps in a row up to step 2 .* no good checkpoint yet"
     ):
         keeper(2, metrics)
     assert [row["update/skipped_total"] for row in run.rows("metrics.jsonl")] == [1, 2]
+    assert not (run.path / "checkpoints").exists()
+    run.close()
+
+
+def test_the_last_good_checkpoint_is_one_that_a_finite_step_came_from(embedded, tmp_path):
+    run = open_run(tmp_path / "r", {}, "ask")
+    keeper = Keeper(run, learner(embedded), steps=9, every=1, patience=2)
+    finite = {"update/skipped": 0, "update/steps": 1, "entropy/mean": 0.5}
+    keeper(1, finite)
+    keeper(2, finite)
+    keeper(3, {**finite, "update/skipped": 1})
+    with pytest.raises(TrainingError, match=r"in a new run, --model \S+step-000001, with a lower"):
+        keeper(4, {**finite, "update/skipped": 1})
+    assert sorted(p.name for p in (run.path / "checkpoints").iterdir()) == [
+        "step-000001",
+        "step-000002",
+    ]
     run.close()
 
 

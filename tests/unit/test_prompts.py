@@ -95,6 +95,15 @@ def test_unusable_files_get_one_sentence(tmp_path, name, content, says):
     assert str(path) in str(caught.value)
 
 
+def test_a_stray_quote_is_named_and_hides_nothing(tmp_path):
+    path = write(tmp_path, "p.csv", 'prompt\none\n"two has a stray quote\nthree\nfour\n')
+    found = read_prompts(path)
+    assert [p.request for p in found.prompts] == ["one"]
+    assert [(r.line, r.reason) for r in found.rejected] == [
+        (3, "the row is no CSV: unexpected end of data")
+    ]
+
+
 def test_a_missing_file_and_a_folder(tmp_path):
     with pytest.raises(InputError, match="cannot be read: No such file"):
         read_prompts(tmp_path / "none.txt")

@@ -1,6 +1,5 @@
 import hashlib
 import json
-import math
 
 import numpy as np
 import pytest
@@ -106,4 +105,3 @@ def test_the_shipped_table_agrees_with_humans():
     rows, _, refused = labelled()
     guess = [label(r["completion"], r["prompt"]) in ("refusal", "partial") for r in rows]
     assert cohen_kappa(refused.tolist(), guess) >= 0.75
-    assert not any(math.isnan(g) for g in guess)

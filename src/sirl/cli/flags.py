@@ -15,7 +15,9 @@ __all__ = ["CONFIG", "JSON", "OVERWRITE", "RESUME", "SET", "STRICT", "existing",
 def flag(verb: type[Settings], field: str, *names: str) -> Any:  # noqa: ANN401 - typer's own type
     """An option whose help and default are those of the setting."""
     setting = verb.model_fields[field]
-    default = "" if setting.is_required() else f" [default: {setting.default}]"
+    # In square brackets it would be taken for markup and vanish.
+    unset = setting.is_required() or setting.default is None
+    default = "" if unset else f" (default: {setting.default})"
     return typer.Option(None, *names, help=f"{setting.description}{default}", show_default=False)
 
 

@@ -1,6 +1,7 @@
 """The way of `sirl train` and `sirl demo`: measure, train, measure again, draw the page."""
 
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,12 +39,17 @@ def harden(config: TrainConfig, verb: str, existing: Existing) -> dict[str, Any]
     run = open_run(Path(config.out), config.model_dump(), existing)
     stop = StopSwitch()
     try:
-        with stop.listening(), live(stop) as progress, Provenance(run, verb, config) as provenance:
-            figures = walk(config, work, run, provenance, (stop, progress))
-            seconds = round(time.perf_counter() - started, 1)
-            summary: dict[str, Any] = plain({"seconds": seconds, **figures})
-            run.write("summary.json", summary)
-            write_report(run, summary, provenance.document, work.suite.unseen)
+        with stop.listening(), live(stop) as progress:
+            start = build.policy(config, None)
+            prompts, rejected = fitting(work, build.target("base", start, config), config.batch)
+            run.begin()
+            work = replace(work, prompts=prompts, rejected=(*work.rejected, *rejected))
+            with Provenance(run, verb, config) as provenance:
+                figures = walk(config, work, run, start, (provenance, stop, progress))
+                seconds = round(time.perf_counter() - started, 1)
+                summary: dict[str, Any] = plain({"seconds": seconds, **figures})
+                run.write("summary.json", summary)
+                write_report(run, summary, provenance.document, work.suite.unseen)
     except SirlError:
         run.forget_if_empty()
         raise
@@ -56,28 +62,29 @@ def walk(
     config: TrainConfig,
     work: build.Work,
     run: Run,
-    provenance: Provenance,
-    listeners: tuple[StopSwitch, Progress],
+    start: "ChatModel",
+    listeners: tuple[Provenance, StopSwitch, Progress],
 ) -> dict[str, Any]:
     """Measure, train, measure again; the figures of both models."""
-    from sirl.evaluation.suite import evaluate, summarise
+    from sirl.evaluation.suite import askable, evaluate, forget, summarise
     from sirl.models.loading import fingerprint
-    from sirl.training.checkpoints import newest
 
-    _, progress = listeners
-    checkpoint, passed_over = newest(run.path / "checkpoints")
-    for sentence in passed_over:
-        typer.echo(f"sirl: {sentence}", err=True)
-    chat = build.policy(config, checkpoint)
-    # A resumed run measures and leashes to the model that it started from, loaded afresh.
-    start = build.policy(config, None) if checkpoint else None
-    base = build.target("base", start or chat, config)
-    prompts, too_long = fitting(work, base, config.batch)
-    provenance.note(model=fingerprint(start or chat), prompts=work.sets)
-    before, unasked = evaluate(work.suite, base, run, progress=progress)
-    set_aside(run, [*work.rejected, *too_long, *unasked], strict=config.strict)
-    last = learn(config, prompts, run, (chat, start, checkpoint), listeners)
-    after, _ = evaluate(work.suite, build.target("hardened", chat, config), run, progress=progress)
+    provenance, stop, progress = listeners
+    checkpoint = newest_checkpoint(run, config.steps)
+    provenance.note(model=fingerprint(start), prompts=work.sets)
+    base = build.target("base", start, config)
+    chunks, unasked = askable(work.suite, base)
+    set_aside(run, [*work.rejected, *unasked], strict=config.strict)
+    before = evaluate(chunks, work.suite.judge, base, run, progress=progress)
+    # The model to measure again may be an older one than that which was measured.
+    if run.resumed and (checkpoint is None or checkpoint.step < config.steps):
+        forget(run, "hardened")
+    # A resumed policy has left the model that it started from, to which it stays leashed.
+    chat = build.policy(config, checkpoint) if checkpoint else start
+    models = (chat, start if checkpoint else None, checkpoint)
+    last = learn(config, work.prompts, run, models, (stop, progress))
+    hardened = build.target("hardened", chat, config)
+    after = evaluate(chunks, work.suite.judge, hardened, run, progress=progress)
     unseen = work.suite.unseen
     figures = {"base": summarise(before, unseen), "hardened": summarise(after, unseen)}
     return {
@@ -85,6 +92,25 @@ def walk(
         "checkpoint": str(last),
         "chosen_step": config.steps,
     }
+
+
+def newest_checkpoint(run: Run, steps: int) -> "Checkpoint | None":
+    """The checkpoint to go on from, if any; a damaged one is passed over with a sentence.
+
+    Raises:
+        ConfigError: The run has taken more steps than are asked for.
+    """
+    from sirl.training.checkpoints import newest
+
+    checkpoint, passed_over = newest(run.path / "checkpoints")
+    for sentence in passed_over:
+        typer.echo(f"sirl: {sentence}", err=True)
+    if checkpoint and checkpoint.step > steps:
+        raise ConfigError(
+            f"{run.path} has taken {checkpoint.step} steps, more than {steps}: "
+            "raise --steps, or begin anew with --overwrite"
+        )
+    return checkpoint
 
 
 def learn(
@@ -128,10 +154,11 @@ def fitting(
         InputError: None does.
         ConfigError: Too few do to fill a batch.
     """
-    kept = tuple(p for p in work.prompts if target.fits(p))
-    gone = {p.id for p in work.prompts} - {p.id for p in kept}
-    reason = "prompt {} leaves no room for an answer in the model's context"
-    rejected = [Rejected(p.source, 0, reason.format(p.id)) for p in work.prompts if p.id in gone]
+    faults = {p.id: fault for p in work.prompts if (fault := target.fault(p))}
+    kept = tuple(p for p in work.prompts if p.id not in faults)
+    rejected = [
+        Rejected(p.source, 0, f"{p.id}: {faults[p.id]}") for p in work.prompts if p.id in faults
+    ]
     if not kept:
         raise InputError(f"no prompt is usable: {rejected[0].reason}; lower new_tokens")
     if len(kept) < batch:

@@ -45,6 +45,8 @@ def main() -> None:
         app()
     except SirlError as error:
         fail(str(error), 2)
+    except KeyboardInterrupt:
+        fail("stopped before anything began", 130)
     except Stopped as stopped:
         fail(f"{stopped}; go on with --resume", 130)
 

@@ -35,17 +35,19 @@ def measure(config: EvaluateConfig, verb: str, existing: Existing) -> dict[str, 
     run = open_run(Path(config.out), config.model_dump(), existing)
     stop = StopSwitch()
     try:
-        with stop.listening(), live(stop) as progress, Provenance(run, verb, config) as provenance:
+        with stop.listening(), live(stop) as progress:
             chat = build.chat_model(config)
-            from sirl.models.loading import fingerprint
+            run.begin()
+            with Provenance(run, verb, config) as provenance:
+                from sirl.models.loading import fingerprint
 
-            provenance.note(model=fingerprint(chat), prompts=sets)
-            rejected = [row for s in sets for row in s.rejected]
-            figures = ask(config, suite, run, (chat, rejected), progress)
-            seconds = round(time.perf_counter() - started, 1)
-            summary: dict[str, Any] = plain({"seconds": seconds, "models": {"target": figures}})
-            run.write("summary.json", summary)
-            write_report(run, summary, provenance.document, suite.unseen)
+                provenance.note(model=fingerprint(chat), prompts=sets)
+                rejected = [row for s in sets for row in s.rejected]
+                figures = ask(config, suite, run, (chat, rejected), progress)
+                seconds = round(time.perf_counter() - started, 1)
+                summary: dict[str, Any] = plain({"seconds": seconds, "models": {"target": figures}})
+                run.write("summary.json", summary)
+                write_report(run, summary, provenance.document, suite.unseen)
     except SirlError:
         run.forget_if_empty()
         raise
@@ -61,11 +63,12 @@ def ask(
     given: tuple["ChatModel", list[Rejected]],
     progress: Progress,
 ) -> dict[str, Any]:
-    """Evaluate, and set aside what could not be asked."""
-    from sirl.evaluation.suite import evaluate, summarise
+    """Set aside what cannot be asked, then evaluate."""
+    from sirl.evaluation.suite import askable, evaluate, summarise
 
     chat, rejected = given
     target = build.target("target", chat, config)
-    records, unasked = evaluate(suite, target, run, progress=progress)
+    chunks, unasked = askable(suite, target)
     set_aside(run, [*rejected, *unasked], strict=config.strict)
+    records = evaluate(chunks, suite.judge, target, run, progress=progress)
     return summarise(records, suite.unseen)

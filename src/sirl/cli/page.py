@@ -38,7 +38,7 @@ def write_report(
 
 def entropies(records: Sequence["Record"]) -> dict[str, list[float]]:
     """Mean entropies by kind of answer."""
-    unsafe = [r for r in records if r.kind == "attack" and r.tokens]
+    unsafe = [r for r in records if r.kind == "attack" and r.tokens and r.label != "unscored"]
     return {
         "refusal": [r.mean_entropy for r in unsafe if r.refused],
         "compliance": [r.mean_entropy for r in unsafe if not r.refused],

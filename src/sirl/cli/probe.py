@@ -1,4 +1,4 @@
-"""`sirl probe`: does the model have an instinct to amplify?."""
+"""`sirl probe`: does the model have an instinct to amplify?"""
 
 from pathlib import Path
 
@@ -46,7 +46,7 @@ def probe(
 
     finish(
         summary,
-        gap_sentence(summary["models"]["target"]["entropy"]),
+        gap_sentence(summary["models"]["target"].get("entropy", {})),
         f"records: {settings.out}/records.jsonl; page: {settings.out}/report.html",
         "next: sirl train --model MODEL --prompts FILE --out DIR",
         as_json=json,

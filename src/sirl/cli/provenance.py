@@ -5,7 +5,7 @@ import os
 import platform
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import TracebackType
@@ -13,7 +13,7 @@ from typing import Any
 
 from sirl import __version__
 from sirl.config import Settings
-from sirl.errors import Stopped
+from sirl.errors import ConfigError, Stopped
 from sirl.prompts import PromptSet
 from sirl.runs import Run
 
@@ -27,7 +27,7 @@ class Provenance:
 
     def __init__(self, run: Run, verb: str, config: Settings) -> None:
         self.run = run
-        earlier = run.read("run.json").get("starts", []) if run.resumed else []
+        earlier = run.read("run.json") if run.resumed else {}
         self.document: dict[str, Any] = {
             "verb": verb,
             "command": ["sirl", *sys.argv[1:]],
@@ -37,9 +37,9 @@ class Provenance:
             "seed": config.seed,
             "hardware": hardware(),
             "tree": tree_state(),
-            "starts": [*earlier, now()],
-            "model": {},
-            "prompts": [],
+            "starts": [*earlier.get("starts", []), now()],
+            "model": earlier.get("model", {}),
+            "prompts": earlier.get("prompts", []),
             "exit": None,
         }
 
@@ -61,9 +61,12 @@ class Provenance:
         self.write()
 
     def note(self, *, model: dict[str, str], prompts: Sequence[PromptSet]) -> None:
-        """Add the hashes of weights, template and prompt files."""
-        self.document["model"] = model
-        self.document["prompts"] = [
+        """Add the hashes of weights, template and prompt files.
+
+        Raises:
+            ConfigError: The run that is resumed was started with others.
+        """
+        files = [
             {
                 "file": s.source,
                 "sha256": s.sha256,
@@ -72,11 +75,27 @@ class Provenance:
             }
             for s in prompts
         ]
+        self.refuse_change("weights or template", self.document["model"], model)
+        self.refuse_change("prompt files", hashes(self.document["prompts"]), hashes(files))
+        self.document |= {"model": model, "prompts": files}
         self.write()
+
+    def refuse_change(self, what: str, before: Any, given: Any) -> None:  # noqa: ANN401 - from JSON
+        """Refuse to go on with other inputs than those that the run was started with."""
+        if before and before != given:
+            raise ConfigError(
+                f"{self.run.path} was started with other {what}: "
+                "give those, or begin anew with --overwrite"
+            )
 
     def write(self) -> None:
         """Put the document on the disk."""
         self.run.write("run.json", self.document)
+
+
+def hashes(files: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The hashes of prompt files, wherever they lie."""
+    return [file["sha256"] for file in files]
 
 
 def now() -> str:

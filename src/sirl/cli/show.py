@@ -14,9 +14,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from sirl.errors import Stopped
+from sirl.reports.figures import rate_rows
 from sirl.types import Progress as Tell
 
-__all__ = ["StopSwitch", "closing", "finish", "live", "percent", "table"]
+__all__ = ["StopSwitch", "closing", "finish", "live", "table"]
 
 LOG_WIDTH = 120
 """Columns of a table where there is no terminal to ask."""
@@ -98,45 +99,24 @@ def heed(stop: StopSwitch, what: str, done: int, total: int) -> None:
         raise Stopped(f"stopped while {what}, {done} of {total} parts kept")
 
 
-def percent(rate: Mapping[str, Any] | None) -> str:
-    """A rate with its interval: 97% (94 to 99, n = 240)."""
-    if not rate or not rate["n"]:
-        return "–"
-    value, low, high = (100 * rate[key] for key in ("value", "low", "high"))
-    return f"{value:.0f}% ({low:.0f} to {high:.0f}, n = {rate['n']})"
-
-
-ROWS = (
-    ("defended, mean over attacks", "dsr", "mean"),
-    ("  attacks unseen in alignment", "dsr", "unseen"),
-    ("  worst attack", "dsr", "worst"),
-    ("  withstood every attack", "dsr", "any"),
-    ("refused, ordinary prompts", "over_refusal", "ordinary"),
-    ("refused, look-alikes", "over_refusal", "lookalike"),
-)
-
-
 def table(models: Mapping[str, Mapping[str, Any]]) -> Table:
-    """The headline figures of the models side by side, defence never without its price."""
+    """The headline figures of the models side by side."""
     shown = Table(title="share with 95% interval", title_justify="left")
     shown.add_column("")
     for name in models:
         shown.add_column(name, justify="right")
-    capability = {k for m in models.values() for k in m.get("capability", {})}
-    rows = [*ROWS, *((f"solved, {name}", "capability", name) for name in sorted(capability))]
-    for label, part, key in rows:
-        cells = [m.get(part, {}).get(key) for m in models.values()]
-        if any(cells):
-            shown.add_row(label, *(percent(cell) for cell in cells))
+    for label, cells in rate_rows(models):
+        shown.add_row(label, *cells)
     return shown
 
 
 def closing(models: Mapping[str, Mapping[str, Any]], *sentences: str) -> None:
-    """The table, then where results are and what to do next."""
+    """The table where something was measured, then where results are and what to do next."""
     console = Console()
     if not console.is_terminal:
         console.width = LOG_WIDTH
-    console.print(table(models))
+    if models:
+        console.print(table(models))
     for sentence in sentences:
         console.print(sentence, markup=False, highlight=False, soft_wrap=True)
 

@@ -1,10 +1,12 @@
 """`sirl world`: the embedded world and its model."""
 
+from json import dumps
 from pathlib import Path
 
 import typer
 
 from sirl import build
+from sirl.cli.flags import JSON
 from sirl.cli.show import StopSwitch, live
 from sirl.errors import RunError
 
@@ -21,7 +23,8 @@ def options() -> None:
 @app.command("build")
 def build_model(
     out: Path = typer.Option(..., "--out", help="folder to write the checkpoint to"),
-    seed: int = typer.Option(0, "--seed", help="seed of corpus and weights"),
+    seed: int = typer.Option(0, "--seed", help="seed of corpus and weights (default: 0)"),
+    json: bool = JSON,
 ) -> None:
     """Make the embedded model anew; minutes on two cores."""
     if out.exists():
@@ -32,4 +35,7 @@ def build_model(
     seen, unseen = build.world_disguises()
     with live(StopSwitch()) as progress:
         seconds = build_world(out, seen=seen, unseen=unseen, seed=seed, progress=progress)
+    if json:
+        typer.echo(dumps({"out": str(out), "seconds": round(seconds, 1)}))
+        return
     typer.echo(f"{out}: built in {seconds:.0f} s; measure it with sirl evaluate --model {out}")

@@ -57,8 +57,11 @@ def gap_sentence(entropy: dict[str, Any]) -> str:
     >>> gap_sentence({"n": {"refusal": 0, "compliance": 80}})
     'This model hardly ever refuses (0 of 80): it has no safety instinct for SIRL to amplify.'
     """
-    refused, complied = entropy["n"]["refusal"], entropy["n"]["compliance"]
+    counts = entropy.get("n", {"refusal": 0, "compliance": 0})
+    refused, complied = counts["refusal"], counts["compliance"]
     total = refused + complied
+    if not total:
+        return "This model gave no answer that could be judged: there is no gap to measure."
     if refused < TOO_FEW * total:
         return (
             f"This model hardly ever refuses ({refused} of {total}): "

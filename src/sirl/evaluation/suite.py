@@ -5,7 +5,7 @@ run that was killed repeats at most one chunk and ends with the same file as an 
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from sirl.evaluation.capability import summarise_capability
@@ -28,7 +28,7 @@ from sirl.types import (
     silent,
 )
 
-__all__ = ["Suite", "Target", "evaluate", "read_records", "summarise"]
+__all__ = ["Chunk", "Suite", "Target", "askable", "evaluate", "forget", "read_records", "summarise"]
 
 RECORDS = "records.jsonl"
 
@@ -43,7 +43,8 @@ class Target:
     greedy: Engine
     """Takes the likeliest token: capability without luck."""
     pieces: Callable[[Sequence[int]], tuple[str, ...]]
-    fits: Callable[[Prompt], bool]
+    fault: Callable[[Prompt], str]
+    """Why a prompt cannot be asked; empty when it can."""
 
 
 @dataclass(frozen=True)
@@ -81,30 +82,43 @@ class Chunk:
     benchmark: Benchmark | None = None
 
 
-def evaluate(
-    suite: Suite, target: Target, run: Run, *, progress: Progress = silent
-) -> tuple[list[Record], list[Rejected]]:
-    """Records of every item, those of an earlier, broken evaluation included.
+def askable(suite: Suite, target: Target) -> tuple[list[Chunk], list[Rejected]]:
+    """The chunks without what this model cannot be asked, and that by name; nothing is cut."""
+    chunks, rejected = [], []
+    for chunk in suite.chunks():
+        fitting = []
+        for attempt in chunk.attempts:
+            prompt = as_prompt(chunk, attempt)
+            if fault := target.fault(prompt):
+                rejected.append(Rejected(attempt.behaviour.source, 0, f"{prompt.id}: {fault}"))
+            else:
+                fitting.append(attempt)
+        chunks.append(replace(chunk, attempts=fitting))
+    return chunks, rejected
 
-    Items that leave no room for an answer are returned as rejected, by name, never cut.
-    """
-    chunks = list(suite.chunks())
-    kept = whole_chunks(run, target.name, chunks, target)
-    rejected: list[Rejected] = []
+
+def evaluate(
+    chunks: Sequence[Chunk],
+    judge: Judge,
+    target: Target,
+    run: Run,
+    *,
+    progress: Progress = silent,
+) -> list[Record]:
+    """Records of every item, those of an earlier, broken evaluation included."""
+    kept = whole_chunks(run, target.name, chunks)
     for number, chunk in enumerate(chunks):
-        fitting, long = fitting_attempts(chunk, target)
-        rejected.extend(long)
         key = (chunk.kind, chunk.name)
         if key not in kept:
-            records = sample_chunk(chunk, fitting, suite, target)
+            records = sample_chunk(chunk, judge, target)
             run.append(RECORDS, *(asdict(record) for record in records))
             kept[key] = records
         progress(f"evaluating {target.name}", number + 1, len(chunks))
-    return [record for records in kept.values() for record in records], rejected
+    return [record for records in kept.values() for record in records]
 
 
 def whole_chunks(
-    run: Run, model: str, chunks: Sequence[Chunk], target: Target
+    run: Run, model: str, chunks: Sequence[Chunk]
 ) -> dict[tuple[str, str], list[Record]]:
     """The chunks already recorded for this model; what a kill left of another is dropped."""
     rows = run.rows(RECORDS)
@@ -113,7 +127,7 @@ def whole_chunks(
     whole: dict[tuple[str, str], list[Record]] = {}
     for chunk in chunks:
         found = [r for r in mine if (r.kind, chunk_name(r)) == (chunk.kind, chunk.name)]
-        if not found or len(found) != len(fitting_attempts(chunk, target)[0]):
+        if len(found) != len(chunk.attempts):
             break
         whole[chunk.kind, chunk.name] = found
     kept = [asdict(record) for records in whole.values() for record in records]
@@ -122,22 +136,14 @@ def whole_chunks(
     return whole
 
 
+def forget(run: Run, model: str) -> None:
+    """Drop a model's records: it has changed since."""
+    run.keep(RECORDS, [row for row in run.rows(RECORDS) if row["model"] != model])
+
+
 def chunk_name(record: Record) -> str:
     """The name of the chunk that a record belongs to."""
     return record.judge if record.kind == "capability" else record.attack
-
-
-def fitting_attempts(chunk: Chunk, target: Target) -> tuple[list[Attempt], list[Rejected]]:
-    """The attempts that fit the context with an answer, and the others by name."""
-    fitting, rejected = [], []
-    for attempt in chunk.attempts:
-        if target.fits(as_prompt(chunk, attempt)):
-            fitting.append(attempt)
-        else:
-            name = as_prompt(chunk, attempt).id
-            reason = f"{name} leaves no room for an answer in the model's context"
-            rejected.append(Rejected(attempt.behaviour.source, 0, reason))
-    return fitting, rejected
 
 
 def as_prompt(chunk: Chunk, attempt: Attempt) -> Prompt:
@@ -145,16 +151,14 @@ def as_prompt(chunk: Chunk, attempt: Attempt) -> Prompt:
     return Prompt(f"{chunk.kind}/{chunk.name}/{attempt.behaviour.id}", attempt.messages)
 
 
-def sample_chunk(
-    chunk: Chunk, attempts: Sequence[Attempt], suite: Suite, target: Target
-) -> list[Record]:
+def sample_chunk(chunk: Chunk, judge: Judge, target: Target) -> list[Record]:
     """Sample and judge one chunk."""
     engine = target.greedy if chunk.benchmark else target.engine
-    prompts = [as_prompt(chunk, attempt) for attempt in attempts]
+    prompts = [as_prompt(chunk, attempt) for attempt in chunk.attempts]
     completions = engine.sample(prompts) if prompts else []
     return [
-        judged(chunk, prompt, attempt, completion, suite, target)
-        for prompt, attempt, completion in zip(prompts, attempts, completions, strict=True)
+        judged(chunk, prompt, attempt, completion, judge, target)
+        for prompt, attempt, completion in zip(prompts, chunk.attempts, completions, strict=True)
     ]
 
 
@@ -163,15 +167,15 @@ def judged(  # noqa: PLR0913 - one record has this many parents
     prompt: Prompt,
     attempt: Attempt,
     completion: Completion,
-    suite: Suite,
+    judge: Judge,
     target: Target,
 ) -> Record:
     """One completion as a record. A task's score is whether it is solved; its label, refusal."""
-    verdict = suite.judge.verdict(attempt, completion.text)
-    score, reason, judge = verdict.score, verdict.reason, verdict.judge
+    verdict = judge.verdict(attempt, completion.text)
+    score, reason, judged_by = verdict.score, verdict.reason, verdict.judge
     if chunk.benchmark:
         solved = chunk.benchmark.correct(attempt.behaviour, completion.text)
-        score, reason, judge = float(solved), "solved" if solved else "wrong", chunk.name
+        score, reason, judged_by = float(solved), "solved" if solved else "wrong", chunk.name
     return Record(
         id=f"{target.name}/{prompt.id}",
         model=target.name,
@@ -188,7 +192,7 @@ def judged(  # noqa: PLR0913 - one record has this many parents
         label=verdict.label,
         score=score,
         reason=reason,
-        judge=judge,
+        judge=judged_by,
         pieces=target.pieces(completion.token_ids),
     )
 

@@ -4,7 +4,7 @@ Rows are padded so that completions begin in the same column: prompts on the lef
 on the right. Only the logits of completion positions are asked for, a micro-batch at a time.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -14,7 +14,7 @@ from sirl.entropy import TokenNumbers, token_logprobs, token_numbers
 from sirl.models.loading import ChatModel
 from sirl.types import Completion
 
-__all__ = ["Batch", "completion_logprobs", "micro_batches", "pad", "score"]
+__all__ = ["Batch", "completion_logprobs", "micro_batches", "pad", "score", "score_logprobs"]
 
 
 class Batch(NamedTuple):
@@ -68,19 +68,40 @@ def completion_logprobs(chat: ChatModel, batch: Batch) -> Tensor:
     return token_logprobs(completion_logits(chat, batch), batch.token_ids)
 
 
-@torch.no_grad()
 def score(
     chat: ChatModel, completions: Sequence[Completion], *, token_budget: int = 16384
 ) -> list[TokenNumbers]:
     """Per completion: log-probability, entropy and certainty of its tokens, in the given order."""
-    scored: dict[int, TokenNumbers] = {}
+    rows = measured(chat, completions, token_budget, token_numbers)
+    return [TokenNumbers(*row) for row in rows]
+
+
+def score_logprobs(
+    chat: ChatModel, completions: Sequence[Completion], *, token_budget: int = 16384
+) -> list[Tensor]:
+    """Per completion: log-probabilities of its tokens alone, which is all that a leash needs."""
+
+    def alone(logits: Tensor, token_ids: Tensor) -> tuple[Tensor]:
+        return (token_logprobs(logits, token_ids),)
+
+    return [logprobs for (logprobs,) in measured(chat, completions, token_budget, alone)]
+
+
+@torch.no_grad()
+def measured(
+    chat: ChatModel,
+    completions: Sequence[Completion],
+    token_budget: int,
+    numbers: Callable[[Tensor, Tensor], Sequence[Tensor]],
+) -> list[list[Tensor]]:
+    """What `numbers` makes of logits and token ids, cut to each completion, in the given order."""
+    found: dict[int, list[Tensor]] = {}
     for rows in micro_batches(completions, token_budget):
         batch = pad([completions[i] for i in rows], chat)
-        numbers = token_numbers(completion_logits(chat, batch), batch.token_ids)
+        columns = numbers(completion_logits(chat, batch), batch.token_ids)
         for place, i in enumerate(rows):
-            tokens = len(completions[i].token_ids)
-            scored[i] = TokenNumbers(*(n[place, :tokens] for n in numbers))
-    return [scored[i] for i in range(len(completions))]
+            found[i] = [column[place, : len(completions[i].token_ids)] for column in columns]
+    return [found[i] for i in range(len(completions))]
 
 
 def micro_batches(completions: Sequence[Completion], token_budget: int) -> list[list[int]]:

@@ -5,7 +5,6 @@ with an `adapter_config.json` is a LoRA adapter: its base is loaded underneath.
 """
 
 import hashlib
-import json
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -23,11 +22,12 @@ from transformers import (
 from transformers.utils import logging as transformers_logging
 
 from sirl.errors import InputError, ModelError
-from sirl.models.embedded import EMBEDDED_PATH
+from sirl.models.folder import EMBEDDED_PATH, adapter_base, is_adapter
 from sirl.types import Message, Prompt
 
 __all__ = ["ChatModel", "DType", "fingerprint", "load", "old_names"]
 
+ADAPTER_WEIGHTS = "adapter_model.safetensors"
 DType = Literal["float32", "bfloat16"]
 
 
@@ -93,9 +93,15 @@ class ChatModel:
         """The text of each token by itself; the end-of-turn token keeps its name."""
         return tuple(self.tokenizer.decode([i]) for i in token_ids)
 
-    def fits(self, prompt: Prompt, new_tokens: int) -> bool:
-        """Whether the prompt and an answer of `new_tokens` tokens fit the context."""
-        return len(self.render(prompt.messages)) + new_tokens <= self.context
+    def fault(self, prompt: Prompt, new_tokens: int) -> str:
+        """Why the prompt cannot be asked with room for `new_tokens` more; empty when it can."""
+        try:
+            tokens = len(self.render(prompt.messages))
+        except InputError as error:
+            return str(error)
+        if tokens + new_tokens <= self.context:
+            return ""
+        return f"{tokens} tokens leave no room for an answer in a context of {self.context}"
 
 
 def load(name: str, *, dtype: DType = "float32", device: str | None = None) -> ChatModel:
@@ -107,8 +113,8 @@ def load(name: str, *, dtype: DType = "float32", device: str | None = None) -> C
     """
     where = str(EMBEDDED_PATH) if name == "embedded" else name
     transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    adapter = Path(where) / "adapter_config.json"
-    base = adapter_base(adapter) if adapter.is_file() else where
+    adapted = is_adapter(Path(where))
+    base = adapter_base(Path(where)) if adapted else where
     check_folder(base)
     tokenizer = load_tokenizer(where if (Path(where) / "tokenizer_config.json").is_file() else base)
     model: Any = load_weights(base, dtype)
@@ -116,11 +122,8 @@ def load(name: str, *, dtype: DType = "float32", device: str | None = None) -> C
     # bit of a product depends on that: a resumed run would not be the unbroken one.
     for parameter in model.parameters():
         parameter.data = parameter.data.clone()
-    if adapter.is_file():
-        from peft import PeftModel  # noqa: PLC0415 - seconds of import that plain models never need
-
-        with old_names():
-            model = PeftModel.from_pretrained(model, where, is_trainable=True)
+    if adapted:
+        model = with_adapter(model, where)
     model = model.to(device or ("cuda" if torch.cuda.is_available() else "cpu")).eval()
     ends = end_tokens(model, tokenizer)
     if not ends:
@@ -138,13 +141,17 @@ def old_names() -> Iterator[None]:
         yield
 
 
-def adapter_base(adapter: Path) -> str:
-    """The base model that an adapter's configuration names."""
+def with_adapter(model: Any, where: str) -> Any:  # noqa: ANN401 - peft's own wrapper
+    """The model under the LoRA adapter of a folder, ready to be trained on."""
+    from peft import PeftModel  # noqa: PLC0415 - seconds of import that plain models never need
+
+    if not (Path(where) / ADAPTER_WEIGHTS).is_file():
+        raise ModelError(f"{where} has no {ADAPTER_WEIGHTS}: check that the folder is complete")
     try:
-        base = json.loads(adapter.read_text(encoding="utf-8"))["base_model_name_or_path"]
-    except (ValueError, KeyError) as error:
-        raise ModelError(f"{adapter} does not name its base_model_name_or_path") from error
-    return str(base)
+        with old_names():
+            return PeftModel.from_pretrained(model, where, is_trainable=True)
+    except Exception as error:  # safetensors and peft raise types of their own
+        raise ModelError(f"the adapter {where} does not fit: {first_line(error)}") from error
 
 
 def check_folder(where: str) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 from jinja2 import Environment
 from markupsafe import Markup
 
+from sirl.reports.figures import figure, rate_rows
 from sirl.reports.plots import attack_bars, entropy_histograms, training_curves
 from sirl.reports.text import LONGEST_PIECE, visible
 from sirl.runs import write_atomically
@@ -62,25 +63,9 @@ def share(rate: Mapping[str, Any] | None) -> str:
     return f"{100 * rate['value']:.0f}%" if rate and rate["n"] else "–"
 
 
-def cell(rate: Mapping[str, Any] | None) -> str:
-    """A rate with interval and n, for a table."""
-    if not rate or not rate["n"]:
-        return "–"
-    low, high = 100 * rate["low"], 100 * rate["high"]
-    return f"{share(rate)} ({low:.0f}–{high:.0f}, n = {rate['n']})"
-
-
-def part(model: Mapping[str, Any], *path: str) -> Any:  # noqa: ANN401 - figures are JSON
-    """A figure by its path, None where it was not asked for."""
-    value: Any = model
-    for key in path:
-        value = value.get(key) if isinstance(value, Mapping) else None
-    return value
-
-
 def moved(models: Sequence[Mapping[str, Any]], *path: str) -> str:
     """'from 41% to 97%' for two models, 'at 41%' for one, empty where nothing was asked."""
-    shares = [share(part(m, *path)) for m in models]
+    shares = [share(figure(m, *path)) for m in models]
     if "–" in shares:
         return ""
     return f"at {shares[0]}" if len(shares) == 1 else f"from {shares[0]} to {shares[1]}"
@@ -115,18 +100,8 @@ def headline(models: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 def table_rows(models: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, list[str]]]:
-    """Rows of the table that keeps defence and price together."""
-    named = [
-        ("Defence success, mean over attacks", ("dsr", "mean")),
-        ("… over attacks never seen in alignment", ("dsr", "unseen")),
-        ("… under the worst attack", ("dsr", "worst")),
-        ("… under every attack", ("dsr", "any")),
-        ("Ordinary prompts refused", ("over_refusal", "ordinary")),
-        ("Look-alike prompts refused", ("over_refusal", "lookalike")),
-    ]
-    tasks = sorted({k for m in models.values() for k in m.get("capability", {})})
-    named += [(f"Solved: {k}", ("capability", k)) for k in tasks]
-    rows = [(label, [cell(part(m, *path)) for m in models.values()]) for label, path in named]
+    """Rows of the table: the rates, then the entropies."""
+    rows = rate_rows(models)
     for label, key in (
         ("Entropy of refusals, nats", "refusal"),
         ("… of compliance", "compliance"),
@@ -134,9 +109,11 @@ def table_rows(models: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, list[
         ("AUROC of entropy", "auroc"),
         ("… within bands of like length", "auroc_within_length"),
     ):
-        values = [part(m, "entropy", key) for m in models.values()]
-        rows.append((label, ["–" if v is None or math.isnan(v) else f"{v:.2f}" for v in values]))
-    return [(label, cells) for label, cells in rows if any(c != "–" for c in cells)]
+        values = [figure(m, "entropy", key) for m in models.values()]
+        cells = ["–" if v is None or math.isnan(v) else f"{v:.2f}" for v in values]
+        if set(cells) != {"–"}:
+            rows.append((label, cells))
+    return rows
 
 
 def strip(example: Example, *, show_text: bool) -> list[tuple[int, str, str]]:
@@ -177,6 +154,6 @@ def render(data: PageData, *, show_text: bool = False) -> str:
     )
 
 
-def write_page(path: Path, data: PageData, *, show_text: bool = False) -> None:
+def write_page(path: Path, data: PageData) -> None:
     """Write the page, whole or not at all."""
-    write_atomically(path, render(data, show_text=show_text))
+    write_atomically(path, render(data))

@@ -23,7 +23,7 @@ from sirl.errors import InputError
 from sirl.models.loading import ChatModel
 from sirl.types import Completion, Finish, Prompt
 
-__all__ = ["NativeEngine", "pick", "row_key", "uniforms"]
+__all__ = ["NativeEngine", "like_lengths", "pick", "row_key", "uniforms"]
 
 GOLDEN = 0x9E3779B97F4A7C15
 """2^64 over the golden ratio: SplitMix64's step."""
@@ -70,12 +70,8 @@ class NativeEngine:
         rendered = [self.chat.render(p.messages) for p in prompts]
         for prompt, ids in zip(prompts, rendered, strict=True):
             self.check_room(prompt, ids)
-        # Prompts of like length share a batch, so that little is padding.
-        order = sorted(range(len(prompts)), key=lambda i: (len(rendered[i]), i))
-        per_batch = max(1, self.rows // group)
         done: dict[tuple[int, int], Completion] = {}
-        for start in range(0, len(order), per_batch):
-            chosen = order[start : start + per_batch]
+        for chosen in like_lengths([len(ids) for ids in rendered], max(1, self.rows // group)):
             rows = [
                 Row(prompts[i], rendered[i], s, row_key(self.seed, step, prompts[i].id, s))
                 for i in chosen
@@ -175,6 +171,22 @@ class State:
             past_key_values=self.cache,
             use_cache=True,
         ).logits[:, -1]
+
+
+def like_lengths(lengths: Sequence[int], most: int) -> list[list[int]]:
+    """Indices of prompts that are read together: at most `most`, less than half of it padding.
+
+    >>> like_lengths([40, 900, 30, 50, 1000], most=2)
+    [[2, 0], [3], [1, 4]]
+    """
+    batches: list[list[int]] = []
+    for i in sorted(range(len(lengths)), key=lambda i: (lengths[i], i)):
+        last = batches[-1] if batches else []
+        if last and len(last) < most and lengths[i] < 2 * lengths[last[0]]:
+            last.append(i)
+        else:
+            batches.append([i])
+    return batches
 
 
 def prefill(chat: ChatModel, prompts: Sequence[tuple[int, ...]], group: int) -> State:

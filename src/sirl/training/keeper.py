@@ -49,7 +49,9 @@ class Keeper:
     """Broken steps in a row before training ends."""
     skipped: int = 0
     in_a_row: int = 0
+    saved: Path | None = None
     last_good: Path | None = None
+    """The newest checkpoint from which a later step came out finite."""
 
     def resume(self, checkpoint: Checkpoint | None) -> int:
         """Forget what was logged after the checkpoint; the step to go on with."""
@@ -59,7 +61,7 @@ class Keeper:
         if checkpoint:
             self.skipped = int(checkpoint.state["skipped"])
             self.in_a_row = int(checkpoint.state["in_a_row"])
-            self.last_good = checkpoint.path
+            self.saved = checkpoint.path
         return step
 
     def __call__(self, taken: int, metrics: dict[str, float]) -> None:
@@ -72,28 +74,33 @@ class Keeper:
         broken = int(metrics["update/skipped"])
         self.skipped += broken
         self.in_a_row = self.in_a_row + broken if broken == metrics["update/steps"] else 0
+        if not broken:
+            self.last_good = self.saved
         row = {"step": taken - 1, **metrics, "update/skipped_total": self.skipped}
         self.run.append(METRICS, row)
         self.progress(f"training, entropy {metrics['entropy/mean']:.2f} nats", taken, self.steps)
         if self.in_a_row >= self.patience:
             raise TrainingError(self.broken_sentence(taken))
         asked = self.stop()
-        if taken % self.every == 0 or taken == self.steps or asked:
+        due = taken % self.every == 0 and not self.in_a_row
+        if due or taken == self.steps or asked:
             self.save(taken)
         if asked and taken < self.steps:
             raise Stopped(f"stopped after step {taken} of {self.steps}, saved")
 
     def save(self, taken: int) -> None:
-        """Write a checkpoint; a skipped step has left the policy whole."""
+        """Write a checkpoint."""
         state: dict[str, Any] = {"skipped": self.skipped, "in_a_row": self.in_a_row}
-        self.last_good = save(self.run.path / "checkpoints", taken, self.learner, state)
+        self.saved = save(self.run.path / "checkpoints", taken, self.learner, state)
 
     def broken_sentence(self, taken: int) -> str:
         """What to do when the numbers broke."""
         back = (
-            f"the last good checkpoint is {self.last_good}" if self.last_good else "none is saved"
+            f"go back to the last good checkpoint in a new run, --model {self.last_good}"
+            if self.last_good
+            else "there is no good checkpoint yet: begin anew"
         )
         return (
             f"{self.in_a_row} optimizer steps in a row up to step {taken} had a loss or gradient "
-            f"that is not finite; {back}: lower --learning-rate, raise --kl, or use float32"
+            f"that is not finite; {back}, with a lower --learning-rate, a higher --kl, or float32"
         )

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from sirl.models.forward import score
+from sirl.models.forward import score_logprobs
 from sirl.models.loading import ChatModel
 from sirl.types import Completion
 
@@ -20,7 +20,7 @@ class FrozenCopy:
 
     def logprobs(self, completions: Sequence[Completion], token_budget: int) -> list[Tensor]:
         """Per completion: log-probabilities of its tokens under the starting model."""
-        return [n.logprobs for n in score(self.chat, completions, token_budget=token_budget)]
+        return score_logprobs(self.chat, completions, token_budget=token_budget)
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class AdaptersOff:
     def logprobs(self, completions: Sequence[Completion], token_budget: int) -> list[Tensor]:
         """Per completion: log-probabilities of its tokens under the starting model."""
         with self.chat.model.disable_adapter():
-            return [n.logprobs for n in score(self.chat, completions, token_budget=token_budget)]
+            return score_logprobs(self.chat, completions, token_budget=token_budget)
 
 
 Reference = FrozenCopy | AdaptersOff

@@ -1,8 +1,8 @@
 """One optimizer step: completions and their advantages in, a moved policy out.
 
-The first mini-batch is on-policy: its old log-probabilities are its own, one forward pass does
-for both and the ratio is exactly 1. Further mini-batches compare with log-probabilities scored
-before anything moved. The reference scores the completions without gradient.
+A batch taken in one step is on-policy: its old log-probabilities are its own, one forward pass
+does for both and the ratio is exactly 1. Several mini-batches compare with log-probabilities that
+were scored before anything moved. The reference scores the completions without gradient.
 """
 
 import math
@@ -14,7 +14,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from sirl.models.forward import Batch, completion_logprobs, micro_batches, pad, score
+from sirl.models.forward import Batch, completion_logprobs, micro_batches, pad, score_logprobs
 from sirl.models.loading import ChatModel
 from sirl.policy import KLEstimator, policy_loss
 from sirl.training.reference import Reference
@@ -119,7 +119,7 @@ class Learner:
     def old_logprobs(self, completions: Sequence[Completion]) -> list[Tensor]:
         """Log-probabilities before anything moves."""
         budget = self.objective.token_budget
-        return [n.logprobs for n in score(self.chat, completions, token_budget=budget)]
+        return score_logprobs(self.chat, completions, token_budget=budget)
 
     def descend(  # noqa: PLR0913 - per-row columns of one batch, kept apart so that none is renamed
         self,

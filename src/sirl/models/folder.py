@@ -1,0 +1,45 @@
+"""What a checkpoint folder says of itself, read without loading anything heavy."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from sirl.errors import ModelError
+
+__all__ = ["EMBEDDED_PATH", "adapter_base", "document", "is_adapter"]
+
+EMBEDDED_PATH = Path(__file__).parent / "world-chat"
+"""The embedded model inside the package; `sirl world build` makes it."""
+ADAPTER = "adapter_config.json"
+
+
+def document(path: Path) -> dict[str, Any]:
+    """A JSON object of the folder.
+
+    Raises:
+        ModelError: The file is damaged or holds something else.
+    """
+    try:
+        found = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{path} cannot be read as JSON: restore the checkpoint") from error
+    if not isinstance(found, dict):
+        raise ModelError(f"{path} holds no JSON object: restore the checkpoint")
+    return found
+
+
+def is_adapter(folder: Path) -> bool:
+    """Whether the folder is a LoRA adapter, which needs its base model underneath."""
+    return (folder / ADAPTER).is_file()
+
+
+def adapter_base(folder: Path) -> str:
+    """The base model that an adapter names.
+
+    Raises:
+        ModelError: It names none.
+    """
+    base = document(folder / ADAPTER).get("base_model_name_or_path")
+    if not isinstance(base, str) or not base:
+        raise ModelError(f"{folder / ADAPTER} does not name its base_model_name_or_path")
+    return base
