@@ -80,6 +80,8 @@ class Completion:
     finish: Finish
     sample: int = 0
     """Index inside the group."""
+    seed: int = 0
+    """Seed of the run; with the prompt's id, step and sample it makes the completion again."""
     certainties: tuple[float, ...] = ()
     """Per token: KL from the uniform distribution to the policy, in nats (Intuitor's signal)."""
 

@@ -112,6 +112,8 @@ def load(name: str, *, dtype: DType = "float32", device: str | None = None) -> C
             its weights.
     """
     where = str(EMBEDDED_PATH) if name == "embedded" else name
+    # Its warnings speak of what is checked and named here; its errors are raised.
+    transformers_logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     adapted = is_adapter(Path(where))
     base = adapter_base(Path(where)) if adapted else where
@@ -212,7 +214,10 @@ def first_line(error: Exception) -> str:
     return f"{lines[0].rstrip('.')} ({type(error).__name__})" if lines else type(error).__name__
 
 
-def end_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:
+def end_tokens(
+    model: Any,  # noqa: ANN401 - plain, or wrapped by peft
+    tokenizer: PreTrainedTokenizerBase,
+) -> frozenset[int]:
     """Every token that ends a turn, wherever the checkpoint names it."""
     named = [tokenizer.eos_token_id, model.config.eos_token_id]
     if getattr(model, "generation_config", None) is not None:

@@ -140,6 +140,7 @@ class NativeEngine:
             entropies=tuple(row.entropies),
             finish=row.finish,
             sample=row.sample,
+            seed=self.seed,
             certainties=tuple(row.certainties),
         )
 
