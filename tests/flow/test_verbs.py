@@ -54,7 +54,8 @@ def test_evaluate_and_probe_the_embedded_model(tmp_path):
     assert target["entropy"]["refusal"] < target["entropy"]["compliance"]
     assert json.loads((tmp_path / "e" / "summary.json").read_text())["models"]["target"] == target
     assert (tmp_path / "e" / "report.html").stat().st_size < 1_000_000
-    probe = sirl("probe", "--model", "embedded", "--limit", 40, "--out", tmp_path / "p")
+    words = ("probe", "--limit", 40, "--attacks", "direct,story", "--out", tmp_path / "p")
+    probe = sirl(*words)
     assert "SIRL has an instinct to amplify" in probe.stdout
 
 

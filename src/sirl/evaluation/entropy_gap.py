@@ -68,7 +68,10 @@ def gap_sentence(entropy: dict[str, Any]) -> str:
             "it has no safety instinct for SIRL to amplify."
         )
     if complied < TOO_FEW * total:
-        return f"This model refuses nearly always ({refused} of {total}): little is left to gain."
+        return (
+            f"This model refuses nearly always ({refused} of {total}): little is left to gain "
+            "on these requests; see how it fares in disguises, with --attacks quick."
+        )
     gap = f"{entropy['refusal']:.2f} against {entropy['compliance']:.2f} nats"
     if entropy["auroc"] < 0.6:
         return (
