@@ -168,12 +168,12 @@ def test_a_step_that_is_not_finite_is_skipped_and_counted(embedded, tmp_path):
 def test_the_last_good_checkpoint_is_one_that_a_finite_step_came_from(embedded, tmp_path):
     run = open_run(tmp_path / "r", {}, "ask")
     keeper = Keeper(run, learner(embedded), steps=9, every=1, patience=2)
-    finite = {"update/skipped": 0, "update/steps": 1, "entropy/mean": 0.5}
+    finite = {"update/skipped": 0.0, "update/steps": 1.0, "entropy/mean": 0.5}
     keeper(1, finite)
     keeper(2, finite)
-    keeper(3, {**finite, "update/skipped": 1})
+    keeper(3, {**finite, "update/skipped": 1.0})
     with pytest.raises(TrainingError, match=r"in a new run, --model \S+step-000001, with a lower"):
-        keeper(4, {**finite, "update/skipped": 1})
+        keeper(4, {**finite, "update/skipped": 1.0})
     assert sorted(p.name for p in (run.path / "checkpoints").iterdir()) == [
         "step-000001",
         "step-000002",
