@@ -57,6 +57,9 @@ class TrainConfig(Settings):
     lora: bool = Field(False, description="train a LoRA adapter in place of all weights")
     lora_rank: int = Field(16, ge=1, description="rank of the adapter")
     checkpoint_every: int = Field(10, ge=1, description="steps between checkpoints")
+    checkup_every: int = Field(
+        10, ge=0, description="steps between looks at defence, price and skill; 0 never looks"
+    )
     attacks: str = Field("quick", description="attacks of the table before and after")
     held_out: int = Field(
         24, ge=0, description="prompts kept from training for the table; 0 leaves the table out"
@@ -69,11 +72,48 @@ class TrainConfig(Settings):
 class EvaluateConfig(Settings):
     """Measure a model."""
 
+    model: str = Field(
+        "embedded",
+        description="checkpoint folder, hub id, 'embedded', https://HOST/v1#NAME (OpenAI-style "
+        "endpoint), or python:MODULE:FUNCTION",
+    )
     behaviours: str | None = Field(None, description="unsafe requests (CSV, JSONL, text)")
-    attacks: str = Field("quick", description="names joined by commas, or quick, standard, full")
+    attacks: str = Field(
+        "quick", description="names joined by commas, quick, standard or full; none for own files"
+    )
+    judge: str = Field(
+        "auto",
+        description="judges joined by commas, the first for the headline: rules, "
+        "classifier:FOLDER, strongreject:MODEL and other rubrics; a+b+c is a jury",
+    )
+    attacker: str = Field(
+        "auto", description="model that writes attempts (as --model; 'none' for none)"
+    )
+    sheet: str | None = Field(None, description="recorded attacks (CSV, JSONL, JBB artefact)")
+    templates: str | None = Field(None, description="frames with {request} (text, JSONL)")
+    transcripts: str | None = Field(None, description="user turns of conversations (JSONL)")
+    targets: str | None = Field(
+        None, description="first words of compliant answers (JSONL: behavior_id, target)"
+    )
     ordinary: str | None = Field(None, description="ordinary prompts, for over-refusal")
     lookalikes: str | None = Field(None, description="harmless prompts that sound unsafe")
     limit: int | None = Field(None, ge=1, description="prompts used of each file, evenly spread")
+    trained_on: str | None = Field(
+        None, description="training prompts, to be looked for among the behaviours"
+    )
+    calibration: str | None = Field(
+        None, description="what sirl judge calibrate measured, to correct the rates by"
+    )
+    max_queries: int | None = Field(None, ge=1, description="most target calls of a search")
+    max_tokens: int | None = Field(None, ge=1, description="most answer tokens of a search")
+    max_seconds: float | None = Field(None, gt=0, description="most seconds of a search")
+    best_of: int = Field(
+        1, ge=1, description="defence without training: of so many answers the surest is given"
+    )
+    requests_per_minute: int | None = Field(None, ge=1, description="limit at an endpoint")
+    supports_opener: bool = Field(
+        False, description="whether the endpoint continues an answer that was begun"
+    )
 
 
 class ProbeConfig(EvaluateConfig):
@@ -86,7 +126,7 @@ class DemoConfig(TrainConfig):
     """The whole idea on the embedded model."""
 
     out: str = Field("runs/demo", description="run folder to write")
-    attacks: str = Field("full", description="attacks of the table before and after")
+    attacks: str = Field("world", description="attacks of the table before and after")
     held_out: int = Field(40, ge=1, description="unseen unsafe requests in the table")
     new_tokens: int = Field(48, ge=1, description="longest answer, in tokens")
 

@@ -16,7 +16,20 @@ from typing import Any, NamedTuple, get_args
 from sirl.errors import InputError
 from sirl.types import Message, Prompt, Role
 
-__all__ = ["PromptSet", "Rejected", "read_prompts", "rejected_rows"]
+__all__ = [
+    "PromptSet",
+    "Rejected",
+    "Row",
+    "check",
+    "json_rows",
+    "next_row",
+    "read_bytes",
+    "read_prompts",
+    "read_targets",
+    "rejected_rows",
+    "text_fault",
+    "text_rows",
+]
 
 TEXT_KEYS = ("prompt", "goal", "instruction", "behavior", "Behavior")
 ID_KEYS = ("id", "BehaviorID", "index", "key")
@@ -104,6 +117,22 @@ def read_bytes(path: Path) -> bytes:
     if is_binary(data):
         raise InputError(f"{path} is no text file: save it as UTF-8 CSV, JSONL or plain text")
     return data.removeprefix(b"\xef\xbb\xbf")
+
+
+def read_targets(path: Path) -> dict[str, str]:
+    """First words of compliant answers: JSON lines of behavior_id and target, by behaviour id.
+
+    Raises:
+        InputError: The file cannot be read, or a row names no behaviour or no words.
+    """
+    found = {}
+    for row in json_rows(path, read_bytes(path)):
+        name, text = row.fields.get("behavior_id"), row.fields.get("target")
+        if row.fault or name is None or not isinstance(text, str) or not text.strip():
+            reason = row.fault or "behavior_id or target is missing"
+            raise InputError(f"{path}:{row.line}: {reason}; mend the row")
+        found[str(name)] = text
+    return found
 
 
 def is_binary(data: bytes) -> bool:

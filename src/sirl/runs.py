@@ -4,7 +4,11 @@
     ├── run.json         verb, versions, seeds, hashes, hardware, exit
     ├── config.yaml      the resolved configuration
     ├── metrics.jsonl    one line per step
-    ├── records.jsonl    one line per evaluated item
+    ├── records.jsonl    one line per answer (readable by its owner alone)
+    ├── items.jsonl      one line per attack on one behaviour that took more than one try
+    ├── verdicts.jsonl   what further judges say of the records
+    ├── checkups.jsonl   the mini-suite, every so many steps of training
+    ├── costs.jsonl      calls, tokens and seconds by role
     ├── rejected.jsonl   rows of the input that could not be used
     ├── summary.json     the figures, each with n and interval
     ├── checkpoints/step-000030/
@@ -24,7 +28,7 @@ import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import IO, Any, Literal
 
 import yaml
 
@@ -41,6 +45,10 @@ NAMES = (
     "summary.json",
     "rejected.jsonl",
     "records.jsonl",
+    "items.jsonl",
+    "costs.jsonl",
+    "verdicts.jsonl",
+    "checkups.jsonl",
     "metrics.jsonl",
     "checkpoints",
     ABOUT,
@@ -48,6 +56,9 @@ NAMES = (
 )
 """All that a run writes, in the order in which `--overwrite` removes it: a folder that a kill left
 half removed is still known as a run."""
+
+PRIVATE = frozenset({"records.jsonl"})
+"""Files that hold attacks and answers in full."""
 
 
 class Run:
@@ -78,9 +89,9 @@ class Run:
             shutil.rmtree(self.path)
 
     def append(self, name: str, *rows: Mapping[str, Any]) -> None:
-        """Add lines to a log in one write and see them onto the disk."""
+        """Add lines to a log in one write and see them onto the disk; a private one stays so."""
         text = "".join(json.dumps(plain(row), ensure_ascii=True) + "\n" for row in rows)
-        with disk_errors(self.path / name), (self.path / name).open("ab") as log:
+        with disk_errors(self.path / name), opened(self.path / name, "ab") as log:
             log.write(text.encode("ascii"))
             log.flush()
             os.fsync(log.fileno())
@@ -209,12 +220,18 @@ def plain(value: Any) -> Any:  # noqa: ANN401 - any JSON value
 def write_atomically(path: Path, text: str) -> None:
     """Write a file whole or not at all: beside its place, onto the disk, then moved there."""
     with disk_errors(path):
-        with beside(path).open("w", encoding="utf-8") as file:
-            file.write(text)
+        with opened(beside(path), "wb", private=path.name in PRIVATE) as file:
+            file.write(text.encode("utf-8"))
             file.flush()
             os.fsync(file.fileno())
         beside(path).replace(path)
         sync_folder(path.parent)
+
+
+def opened(path: Path, mode: str, *, private: bool | None = None) -> IO[bytes]:
+    """A file for writing; one that holds attacks and answers in full is its owner's alone."""
+    secret = path.name in PRIVATE if private is None else private
+    return open(path, mode, opener=lambda p, flags: os.open(p, flags, 0o600 if secret else 0o666))  # noqa: PTH123 - Path.open takes no opener
 
 
 def beside(path: Path) -> Path:

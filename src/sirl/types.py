@@ -5,32 +5,56 @@ hold them. Entropies and log-probabilities are in nats, times in seconds. Tensor
 maths, the models, the trainer and the native rollout, never here.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, get_args, runtime_checkable
 
 __all__ = [
+    "NEEDS",
+    "SAFE",
+    "Access",
     "Attack",
     "Attempt",
+    "BatchJudge",
     "Benchmark",
+    "Budget",
     "Completion",
+    "Disguise",
     "Engine",
     "Finish",
     "Judge",
     "Label",
     "Message",
+    "Need",
+    "Outcome",
     "Progress",
     "Prompt",
+    "Question",
     "Record",
     "Reward",
     "Role",
+    "Sampling",
+    "Search",
+    "Tries",
     "Verdict",
     "silent",
 ]
 
 Role = Literal["system", "user", "assistant"]
 Finish = Literal["stop", "length"]
-Label = Literal["refusal", "partial", "compliance", "unscored"]
+Label = Literal["refusal", "partial", "compliance", "harmless", "harmful", "unscored"]
+"""The first three answer 'was it refused?', the next two 'was it harmful help?'."""
+SAFE: frozenset[str] = frozenset({"refusal", "partial", "harmless"})
+"""Labels under which the defence held. `unscored` is not among them: nobody knows."""
+Question = Literal["refusal", "harm"]
+Need = Literal["gradients", "likelihoods", "opener", "decoding", "attacker", "judge"]
+"""What an attack asks of the target or of the evaluator.
+
+`gradients`: the weights in this process. `likelihoods`: log-probabilities of a given answer.
+`opener`: an answer begun by the attacker. `decoding`: temperature, top-p, top-k. `attacker`: a
+model that writes attempts. `judge`: verdicts while it searches.
+"""
+NEEDS: frozenset[Need] = frozenset(get_args(Need))
 
 
 @dataclass(frozen=True)
@@ -92,6 +116,29 @@ class Completion:
 
 
 @dataclass(frozen=True)
+class Sampling:
+    """How tokens are drawn; the default is the model's own distribution."""
+
+    temperature: float = 1.0
+    """0 takes the likeliest token."""
+    top_p: float = 1.0
+    top_k: int = 0
+    """0 leaves all tokens in."""
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What an attack may spend on one behaviour; None is no limit."""
+
+    queries: int = 1
+    """Sequences that the target reads: answers, likelihoods, and candidates of a gradient step."""
+    tokens: int | None = None
+    """Tokens that the target writes in answers."""
+    seconds: float | None = None
+    """Wall time, shared by the behaviours that are attacked together; it makes runs differ."""
+
+
+@dataclass(frozen=True)
 class Attempt:
     """One try of one attack on one behaviour: what the target is shown."""
 
@@ -100,8 +147,11 @@ class Attempt:
     attack: str
     messages: tuple[Message, ...]
     """The rendered conversation. A last assistant turn is a prefilled opener to be continued."""
-    queries: int = 1
-    """Target calls spent to find this attempt."""
+    sampling: Sampling = Sampling()
+    trace: tuple[float, ...] = ()
+    """How the search went on the way here: its loss or score per step, where it has one."""
+    probe: bool = False
+    """An intermediate question of a search: its answer is used, never judged."""
 
 
 @dataclass(frozen=True)
@@ -110,9 +160,28 @@ class Verdict:
 
     label: Label
     score: float
-    """1 where the request was refused, 0 where it was not, NaN when unscored."""
+    """From 0, complied or harmful, to 1, refused or harmless; NaN when unscored."""
     reason: str
     judge: str
+
+    @property
+    def safe(self) -> bool:
+        """Whether the defence held, as far as this judge can tell."""
+        return self.label in SAFE
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of an attempt; a search is told it and goes on from there."""
+
+    attempt: Attempt
+    completion: Completion
+    verdict: Verdict
+
+    @property
+    def broke(self) -> bool:
+        """Whether the attempt broke the defence; an unscored answer did not."""
+        return self.verdict.label in ("compliance", "harmful")
 
 
 @dataclass(frozen=True)
@@ -138,11 +207,22 @@ class Record:
     judge: str
     pieces: tuple[str, ...] = ()
     """The completion token by token, for the heat strip."""
+    family: str = ""
+    """Family of the attack."""
+    number: int = 0
+    """Which try of its attack on its behaviour this is, from 0."""
+    queries: int = 1
+    """Target calls spent on this behaviour so far, this one included."""
+    sampling: Sampling = Sampling()
+    trace: tuple[float, ...] = ()
+    """Loss or score per step of the search that led here."""
+    key: str = ""
+    """Hash of weights, template, rendered prompt, sampling and seed: what determines the answer."""
 
     @property
     def refused(self) -> bool:
-        """Whether the request was refused, in full or in part."""
-        return self.label in ("refusal", "partial")
+        """Whether the request was refused, in full or in part, or got no harmful help."""
+        return self.label in SAFE
 
 
 @runtime_checkable
@@ -166,12 +246,61 @@ class Reward(Protocol):
 
 
 @runtime_checkable
-class Attack(Protocol):
-    """Dresses a request so that a model might forget to refuse it."""
+class Access(Protocol):
+    """What the evaluator grants an attack on one behaviour; calls of the target are counted."""
+
+    @property
+    def seed(self) -> int:
+        """Seed of every random choice of the attack."""
+        ...
+
+    @property
+    def target_model(self) -> Any:  # noqa: ANN401 - torch stays out of the dictionary
+        """The target's `sirl.models.loading.ChatModel`, for attacks that need `gradients`."""
+        ...
+
+    def opener(self, behaviour: Prompt) -> str:
+        """First words of a compliant answer to this behaviour."""
+        ...
+
+    def likelihoods(self, conversations: Sequence[tuple[Message, ...]], answer: str) -> list[float]:
+        """Mean log-probability per token (nats) of an answer after each conversation.
+
+        Each conversation is one query.
+        """
+        ...
+
+    def ask_attacker(self, conversations: Sequence[tuple[Message, ...]]) -> list[str]:
+        """What the attacker model says after each conversation."""
+        ...
+
+    def spend(self, queries: int) -> bool:
+        """Count target calls that the attack makes by itself; False once the budget is gone."""
+        ...
+
+
+Tries = Generator[Sequence[Attempt], Sequence[Outcome], None]
+"""Yields attempts and is sent what came of each, in order; it is closed at the first that broke
+the defence, and when the budget is spent."""
+
+
+@runtime_checkable
+class Disguise(Protocol):
+    """Dresses a request once, knowing nothing of the target."""
 
     @property
     def name(self) -> str:
         """Its name in configurations and tables."""
+        ...
+
+    @property
+    def family(self) -> str:
+        """What carries the request, or how the attack searches."""
+        ...
+
+    @property
+    def needs(self) -> frozenset[Need]:
+        """What it asks of the target."""
         ...
 
     def attempt(self, behaviour: Prompt) -> Attempt:
@@ -180,16 +309,62 @@ class Attack(Protocol):
 
 
 @runtime_checkable
-class Judge(Protocol):
-    """Says whether an answer refuses its request."""
+class Search(Protocol):
+    """Tries again and again, from what came of the tries before."""
 
     @property
     def name(self) -> str:
         """Its name in configurations and tables."""
         ...
 
+    @property
+    def family(self) -> str:
+        """How it searches."""
+        ...
+
+    @property
+    def needs(self) -> frozenset[Need]:
+        """What it asks of the target and of the evaluator."""
+        ...
+
+    @property
+    def budget(self) -> Budget:
+        """What it may spend on one behaviour."""
+        ...
+
+    def tries(self, behaviour: Prompt, access: Access) -> Tries:
+        """Attempts on this behaviour, round after round; the same for the same answers."""
+        ...
+
+
+Attack = Disguise | Search
+
+
+@runtime_checkable
+class Judge(Protocol):
+    """Says of an answer whether it refuses its request, or whether it is harmful help."""
+
+    @property
+    def name(self) -> str:
+        """Its name in configurations and tables."""
+        ...
+
+    @property
+    def question(self) -> Question:
+        """What it is asked."""
+        ...
+
     def verdict(self, attempt: Attempt, answer: str) -> Verdict:
         """The verdict on one answer to one attempt."""
+        ...
+
+
+@runtime_checkable
+class BatchJudge(Judge, Protocol):
+    """A judge that is faster on many answers at once."""
+
+    def verdicts(self, items: Sequence[tuple[Attempt, str]]) -> list[Verdict]:
+        """The verdicts on (attempt, answer) pairs, in their order."""
         ...
 
 

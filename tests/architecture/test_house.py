@@ -22,13 +22,20 @@ FROZEN = {
         "--resume", "--overwrite", "--strict", "--json",
     },
     "evaluate": {
-        "--model", "--behaviours", "--attacks", "--ordinary", "--lookalikes", "--limit", "--seed",
+        "--model", "--behaviours", "--attacks", "--judge", "--attacker", "--sheet", "--templates",
+        "--transcripts", "--targets", "--ordinary", "--lookalikes", "--limit", "--seed",
         "--config", "--set", "--out", "--strict", "--resume", "--overwrite", "--json",
     },
     "probe": {
         "--model", "--behaviours", "--attacks", "--ordinary", "--lookalikes", "--limit", "--seed",
         "--config", "--set", "--out", "--strict", "--resume", "--overwrite", "--json",
     },
+    "compare": {"--before-model", "--after-model", "--json"},
+    "gate": {"--base", "--min-dsr", "--max-overrefusal-rise", "--json"},
+    "export": {"--format", "--model", "--attack", "--texts", "--out"},
+    "judge again": {"--judge", "--out", "--overwrite", "--json"},
+    "judge calibrate": {"--labels", "--judge", "--out", "--json"},
+    "judge fit": {"--labels", "--out", "--seed", "--json"},
     "world build": {"--out", "--seed", "--json"},
 }  # fmt: skip
 
@@ -65,7 +72,7 @@ def test_the_command_line_is_frozen():
         pairs = {f"{name} {k}": v for k, v in members.items()} if members else {name: verb}
         for label, leaf in pairs.items():
             options = {o for p in leaf.params for o in (*p.opts, *p.secondary_opts)}
-            found[label] = options - {"--help", "-h"}
+            found[label] = {o for o in options if o.startswith("-")} - {"--help", "-h"}
     assert found == FROZEN
 
 

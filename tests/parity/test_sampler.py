@@ -5,8 +5,8 @@ import torch
 
 from sirl.errors import InputError
 from sirl.models.forward import micro_batches, score
-from sirl.rollouts.native import NativeEngine, pick, row_key, uniforms
-from sirl.types import Engine, Message, Prompt
+from sirl.rollouts.native import NativeEngine, kept, pick, row_key, uniforms
+from sirl.types import Engine, Message, Prompt, Sampling
 
 PROMPTS = [
     Prompt.user("short", "Hello!"),
@@ -43,7 +43,7 @@ def test_three_roads_to_the_same_numbers(family):
 
 
 def test_greedy_equals_generate(family):
-    engine = NativeEngine(family, seed=0, new_tokens=16, temperature=0.0)
+    engine = NativeEngine(family, seed=0, new_tokens=16, sampling=Sampling(temperature=0.0))
     for prompt, completion in zip(PROMPTS, engine.sample(PROMPTS), strict=True):
         ids = torch.tensor([family.render(prompt.messages)])
         whole = family.model.generate(
@@ -100,10 +100,10 @@ def test_picks_follow_the_distribution_and_never_a_ruled_out_token():
     keys = [row_key(0, 0, "p", s) for s in range(20000)]
     draws = torch.from_numpy(uniforms(keys, 3))
     logits = torch.tensor([0.5, 0.0, 0.3, 0.2]).log().expand(20000, 4)
-    counts = torch.bincount(pick(logits, draws, 1.0), minlength=4) / 20000
+    counts = torch.bincount(pick(logits, draws), minlength=4) / 20000
     assert counts.tolist() == pytest.approx([0.5, 0.0, 0.3, 0.2], abs=0.012)
     edges = torch.tensor([0.0, 1 - 2**-53], dtype=torch.double)
-    assert pick(torch.tensor([[0.0, -torch.inf]] * 2), edges, 1.0).tolist() == [0, 0]
+    assert pick(torch.tensor([[0.0, -torch.inf]] * 2), edges).tolist() == [0, 0]
 
 
 def test_micro_batches_hold_every_row_once_within_the_budget(embedded):
@@ -114,3 +114,43 @@ def test_micro_batches_hold_every_row_once_within_the_budget(embedded):
         wide = max(len(completions[i].prompt_ids) for i in part)
         wide += max(len(completions[i].token_ids) for i in part)
         assert wide * len(part) <= 300 or len(part) == 1
+
+
+@pytest.mark.parametrize(
+    ("sampling", "left"),
+    [
+        (Sampling(top_k=2), [0.4, 0.3, 0.0, 0.0]),
+        (Sampling(top_p=0.7), [0.4, 0.3, 0.0, 0.0]),
+        (Sampling(top_p=0.71), [0.4, 0.3, 0.2, 0.0]),
+        (Sampling(top_p=1e-9), [0.4, 0.0, 0.0, 0.0]),
+        (Sampling(top_k=3, top_p=0.5), [0.4, 0.3, 0.0, 0.0]),
+    ],
+)
+def test_truncation_keeps_the_likeliest_tokens(sampling, left):
+    probs = torch.tensor([[0.1, 0.4, 0.2, 0.3]], dtype=torch.float64)
+    found = kept(probs, sampling)[0, [1, 3, 2, 0]]
+    assert found.tolist() == left
+
+
+def test_truncated_sampling_agrees_with_a_whole_distribution_cut_by_hand():
+    logits = torch.log(torch.tensor([[0.4, 0.3, 0.2, 0.1]])).expand(20000, 4)
+    draws = torch.from_numpy(uniforms(range(20000), 0))
+    counts = torch.bincount(pick(logits, draws, Sampling(top_k=2)), minlength=4) / 20000
+    assert counts[2:].tolist() == [0.0, 0.0]
+    assert counts[0].item() == pytest.approx(4 / 7, abs=0.01)
+
+
+class Narrow(NativeEngine):
+    """An engine whose memory holds two prompts."""
+
+    def decode(self, prompts, rows, group):
+        """Fail as the CPU's allocator does, or decode."""
+        if len(prompts) > 2:
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried a lot")
+        super().decode(prompts, rows, group)
+
+
+def test_a_batch_too_large_for_the_memory_is_halved_and_nothing_changes(embedded):
+    wide = NativeEngine(embedded, 5, 16).sample(PROMPTS, group=2)
+    narrow = Narrow(embedded, 5, 16).sample(PROMPTS, group=2)
+    assert [c.token_ids for c in narrow] == [c.token_ids for c in wide]

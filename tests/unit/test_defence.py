@@ -16,7 +16,7 @@ def record(attack, behaviour, label):
 def test_a_silent_model_never_looks_safe():
     labels = ("refusal", "unscored", "unscored", "unscored")
     figures = summarise_defence(
-        [record("direct", str(n), label) for n, label in enumerate(labels)], frozenset()
+        [record("direct", str(n), label) for n, label in enumerate(labels)], (), frozenset()
     )
     assert figures["mean"]["value"] == figures["worst"]["value"] == 0.25
     assert figures["any"]["value"] == 0.25
@@ -33,7 +33,9 @@ def test_partial_refusals_count_and_worst_and_unseen_are_told_apart():
         ("story", "compliance"),
     ]
     figures = summarise_defence(
-        [record(a, str(n % 2), label) for n, (a, label) in enumerate(cells)], frozenset({"story"})
+        [record(a, str(n % 2), label) for n, (a, label) in enumerate(cells)],
+        (),
+        frozenset({"story"}),
     )
     assert figures["mean"]["value"] == pytest.approx(0.75)
     assert (figures["worst"]["attack"], figures["worst"]["value"]) == ("story", 0.5)
@@ -43,5 +45,5 @@ def test_partial_refusals_count_and_worst_and_unseen_are_told_apart():
 
 def test_withstanding_every_attack_counts_only_what_every_attack_was_tried_on():
     cells = [("direct", "a", "refusal"), ("direct", "b", "refusal"), ("many_shot", "a", "refusal")]
-    figures = summarise_defence([record(*cell) for cell in cells], frozenset())
+    figures = summarise_defence([record(*cell) for cell in cells], (), frozenset())
     assert (figures["any"]["value"], figures["any"]["n"]) == (1.0, 1)

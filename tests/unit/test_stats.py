@@ -1,10 +1,28 @@
 import math
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import binom
 
-from sirl.stats import any_rate, auroc, auroc_within_bands, cohen_kappa, mean_rate, rate
+from sirl.stats import (
+    Rate,
+    any_rate,
+    auroc,
+    auroc_within_bands,
+    clustered_difference,
+    cohen_kappa,
+    corrected_mean_rate,
+    corrected_rate,
+    holm,
+    krippendorff_alpha,
+    mcnemar,
+    mean_rate,
+    minimum_detectable_change,
+    power_hint,
+    rate,
+)
 
 
 @pytest.mark.parametrize(
@@ -75,3 +93,198 @@ def test_kappa_by_hand():
     assert cohen_kappa([1, 1, 0, 0], [1, 1, 0, 0]) == 1
     assert cohen_kappa([1, 1, 0, 0], [1, 0, 1, 0]) == 0
     assert math.isnan(cohen_kappa([1, 1], [1, 1]))
+
+
+def said(*lines):
+    """One rater a line; a dot is silence."""
+    return [[None if c == "." else c for c in line.replace(" ", "")] for line in lines]
+
+
+@pytest.mark.parametrize(
+    ("ratings", "alpha"),
+    [
+        # Krippendorff (2011), sections A to C.
+        (said("0100000010", "1110010000"), 0.095),
+        (said("aabbdcccedda", "babbbccceddd"), 0.692),
+        (said("123321412...", "1233224125.3", ".3332342251.", "1233244 1251."), 0.743),
+        # The example with three raters in the encyclopaedias.
+        (said(".....34121133.3", "1.21334 3.......", "..21344.211 33.4"), 0.691),
+    ],
+)
+def test_alpha_of_published_examples(ratings, alpha):
+    assert krippendorff_alpha(ratings) == pytest.approx(alpha, abs=5e-4)
+
+
+OPINION = st.sampled_from(["yes", "no", "maybe", None])
+
+
+@given(st.lists(st.tuples(OPINION, OPINION, OPINION), min_size=1, max_size=12))
+@settings(deadline=None)
+def test_alpha_knows_neither_names_nor_the_order_of_raters(items):
+    raters = [list(r) for r in zip(*items, strict=True)]
+    alpha = krippendorff_alpha(raters)
+    renamed = [[{"yes": 7, "no": 8, "maybe": 9}.get(o) for o in row] for row in raters[::-1]]
+    assert krippendorff_alpha(renamed) == pytest.approx(alpha, nan_ok=True)
+    assert math.isnan(alpha) or alpha <= 1
+    alone = [[o, None, None] for o, _, _ in items]
+    assert krippendorff_alpha([*raters, [None] * len(items)]) == pytest.approx(alpha, nan_ok=True)
+    assert math.isnan(krippendorff_alpha([list(r) for r in zip(*alone, strict=True)]))
+
+
+def test_alpha_of_full_agreement_is_one():
+    assert krippendorff_alpha(said("aabb", "aabb")) == 1
+    assert math.isnan(krippendorff_alpha(said("aaaa", "aaaa")))
+
+
+@pytest.mark.parametrize(("changed", "p"), [(0, 1.0), (1, 1.0), (5, 0.0625), (6, 0.03125)])
+def test_mcnemar_of_changes_in_one_direction(changed, p):
+    found = mcnemar([False] * changed + [True, False], [True] * changed + [True, False])
+    assert (found.lost, found.gained, found.p) == (0, changed, pytest.approx(p))
+
+
+@given(st.lists(st.tuples(st.booleans(), st.booleans()), max_size=30))
+@settings(deadline=None)
+def test_mcnemar_by_the_sum(pairs):
+    before, after = [b for b, _ in pairs], [a for _, a in pairs]
+    lost, gained, p = mcnemar(before, after)
+    tail = sum(math.comb(lost + gained, k) for k in range(min(lost, gained) + 1))
+    assert p == pytest.approx(min(1.0, 2 * tail / 2 ** (lost + gained)))
+    assert gained - lost == sum(after) - sum(before)
+    assert mcnemar(after, before) == (gained, lost, pytest.approx(p))
+
+
+def test_holm_by_hand():
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert holm([0.9, 0.8]) == [1, 1]
+    assert holm([]) == []
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=9), st.floats(0.001, 0.2))
+def test_holm_rejects_what_the_steps_reject(pvalues, alpha):
+    adjusted = holm(pvalues)
+    assert all(a >= p for a, p in zip(adjusted, pvalues, strict=True))
+    ordered = sorted(pvalues)
+    steps = [p * (len(ordered) - k) <= alpha for k, p in enumerate(ordered)]
+    stop = steps.index(False) if False in steps else len(steps)
+    assert sum(a <= alpha for a in adjusted) == stop
+
+
+@given(st.integers(1, 60), st.integers(1, 30))
+@settings(deadline=None)
+def test_the_least_change_is_significant_and_one_less_is_not(n, attacks):
+    def significant(changed):
+        p = mcnemar([False] * n, [True] * changed + [False] * (n - changed)).p
+        return holm([p] + [1.0] * (attacks - 1))[0] <= 0.05
+
+    least = minimum_detectable_change(n, attacks=attacks)
+    if math.isnan(least):
+        assert not significant(n)
+    else:
+        changed = round(least * n)
+        assert significant(changed)
+        assert not significant(changed - 1)
+
+
+@pytest.mark.parametrize(("change", "discordant"), [(0.1, 0.2), (0.05, 0.1), (-0.2, 0.5)])
+def test_so_many_pairs_give_the_power_that_was_promised(change, discordant):
+    n = power_hint(change, discordant=discordant)
+    up = (discordant + change) / 2 / discordant
+    power = 0.0
+    for changed in range(1, n + 1):
+        gained = np.arange(changed + 1)
+        found = abs(2 * gained - changed) > 1.96 * math.sqrt(changed)
+        power += binom.pmf(changed, n, discordant) * binom.pmf(gained, changed, up)[found].sum()
+    assert power == pytest.approx(0.8, abs=0.04)
+
+
+def test_a_change_that_no_pairs_can_show_is_refused():
+    with pytest.raises(ValueError, match="cannot come of a share of 0.1 pairs"):
+        power_hint(0.2, discordant=0.1)
+    with pytest.raises(ValueError, match="a change of 0.0 cannot"):
+        power_hint(0.0)
+
+
+@given(st.floats(0.55, 1), st.floats(0.55, 1), st.floats(0, 1))
+@settings(deadline=None, max_examples=40)
+def test_correction_undoes_what_the_judge_did(sensitivity, specificity, share):
+    n = 100_000
+    seen = round(n * (share * sensitivity + (1 - share) * (1 - specificity)))
+    judge = [Rate(v, 0.0, 1.0, n) for v in (sensitivity, specificity)]
+    found = corrected_rate(seen, n, *judge)
+    assert found.value == pytest.approx(share, abs=2e-4)
+    assert 0 <= found.low <= found.value <= found.high <= 1
+    assert found.low - 2e-4 <= share <= found.high + 2e-4
+    assert found.n == n
+
+
+def test_correction_is_clipped_and_of_a_coin_it_is_nan():
+    good = rate(90, 100)
+    assert corrected_rate(0, 50, good, good).value == 0
+    assert corrected_rate(50, 50, good, good).value == 1
+    for useless in (rate(10, 100), rate(0, 0)):
+        assert math.isnan(corrected_rate(5, 50, good, useless).value)
+        assert math.isnan(corrected_rate(5, 50, useless, good).low)
+    assert math.isnan(corrected_rate(0, 0, good, good).value)
+
+
+def test_few_labels_make_a_correction_unsure():
+    widths = []
+    for labels in (10, 100, 1000):
+        found = corrected_rate(30, 100, rate(labels * 8 // 10, labels), rate(labels, labels))
+        widths.append(found.high - found.low)
+    assert widths == sorted(widths, reverse=True)
+    assert widths[0] > 1.5 * widths[2]
+
+
+def test_the_corrected_interval_holds_the_truth_as_often_as_it_says():
+    draw = np.random.default_rng(5)
+    truth, sensitivity, specificity, runs = 0.4, 0.85, 0.8, 200
+    inside = 0
+    for _ in range(runs):
+        judge = [rate(int(draw.binomial(60, s)), 60) for s in (sensitivity, specificity)]
+        seen = truth * sensitivity + (1 - truth) * (1 - specificity)
+        found = corrected_rate(int(draw.binomial(150, seen)), 150, *judge)
+        inside += found.low <= truth <= found.high
+    assert 0.91 <= inside / runs <= 0.99
+
+
+def test_an_attack_counted_twice_makes_a_corrected_mean_no_surer():
+    row = {str(i): i < 30 for i in range(100)}
+    judge = rate(90, 100), rate(80, 100)
+    once = corrected_mean_rate({"a": row}, *judge)
+    twice = corrected_mean_rate({"a": row, "b": row}, *judge)
+    plain = corrected_rate(30, 100, *judge)
+    assert (twice.value, twice.n) == (pytest.approx(once.value), 200)
+    assert (twice.low, twice.high) == pytest.approx((once.low, once.high))
+    assert (once.value, once.n) == (pytest.approx(plain.value), 100)
+    assert (once.low, once.high) == pytest.approx((plain.low, plain.high), abs=0.03)
+
+
+def test_a_corrected_mean_of_cells_all_alike_is_as_sure_as_its_behaviours():
+    perfect = rate(1000, 1000)
+    found = corrected_mean_rate({"a": {str(i): False for i in range(20)}}, perfect, perfect)
+    assert (found.value, found.low) == (0, 0)
+    assert 0.05 < found.high < 0.2
+    assert math.isnan(corrected_mean_rate({}, perfect, perfect).value)
+
+
+def test_a_difference_is_paired_and_clustered():
+    before = {"a": {str(i): i < 30 for i in range(100)}, "gone": {"1": True}}
+    after = {"a": {str(i): i < 70 for i in range(100)}, "new": {"1": False}}
+    found = clustered_difference(before, after)
+    assert (found.value, found.n) == (pytest.approx(0.4), 100)
+    assert 0.28 < found.low < 0.33
+    assert 0.47 < found.high < 0.52
+    back = clustered_difference(after, before)
+    assert (back.value, back.low) == (-found.value, pytest.approx(-found.high, abs=0.02))
+    double = {"a": after["a"], "b": after["a"]}
+    same = clustered_difference({"a": before["a"], "b": before["a"]}, double)
+    assert (same.low, same.high) == pytest.approx((found.low, found.high))
+
+
+def test_a_difference_without_spread_still_has_room():
+    row = {str(i): True for i in range(20)}
+    found = clustered_difference({"a": row}, {"a": row})
+    assert found.value == 0
+    assert found.high == -found.low == pytest.approx(rate(0, 20).high)
+    assert math.isnan(clustered_difference({"a": row}, {"b": row}).value)

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from sirl.cli.flags import CONFIG, JSON, OVERWRITE, RESUME, SET, STRICT, existing, flag
+from sirl.cli.flags import CONFIG, JSON, OVERWRITE, RESUME, SET, STRICT, existing, flag, given
 from sirl.cli.show import finish
 from sirl.config import EvaluateConfig, resolve
 
@@ -13,6 +13,12 @@ def evaluate(
     model: str | None = flag(EvaluateConfig, "model", "--model"),
     behaviours: str | None = flag(EvaluateConfig, "behaviours", "--behaviours"),
     attacks: str | None = flag(EvaluateConfig, "attacks", "--attacks"),
+    judge: str | None = flag(EvaluateConfig, "judge", "--judge"),
+    attacker: str | None = flag(EvaluateConfig, "attacker", "--attacker"),
+    sheet: str | None = flag(EvaluateConfig, "sheet", "--sheet"),
+    templates: str | None = flag(EvaluateConfig, "templates", "--templates"),
+    transcripts: str | None = flag(EvaluateConfig, "transcripts", "--transcripts"),
+    targets: str | None = flag(EvaluateConfig, "targets", "--targets"),
     ordinary: str | None = flag(EvaluateConfig, "ordinary", "--ordinary"),
     lookalikes: str | None = flag(EvaluateConfig, "lookalikes", "--lookalikes"),
     limit: int | None = flag(EvaluateConfig, "limit", "--limit"),
@@ -26,17 +32,7 @@ def evaluate(
     json: bool = JSON,
 ) -> None:
     """Measure defence, over-refusal, capability and the entropy gap of a model."""
-    flags = {
-        "model": model,
-        "behaviours": behaviours,
-        "attacks": attacks,
-        "ordinary": ordinary,
-        "lookalikes": lookalikes,
-        "limit": limit,
-        "seed": seed,
-        "out": out,
-        "strict": strict,
-    }
+    flags = given(EvaluateConfig, locals())
     settings = resolve(EvaluateConfig, file=config, overrides=set_, flags=flags)
     answer = existing(resume=resume, overwrite=overwrite)
     from sirl.cli.measure import measure

@@ -1,5 +1,6 @@
 """Flags that several verbs share; help texts come from the settings themselves."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ from sirl.config import Settings
 from sirl.errors import ConfigError
 from sirl.runs import Existing
 
-__all__ = ["CONFIG", "JSON", "OVERWRITE", "RESUME", "SET", "STRICT", "existing", "flag"]
+__all__ = ["CONFIG", "JSON", "OVERWRITE", "RESUME", "SET", "STRICT", "existing", "flag", "given"]
 
 
 def flag(verb: type[Settings], field: str, *names: str) -> Any:  # noqa: ANN401 - typer's own type
@@ -19,6 +20,11 @@ def flag(verb: type[Settings], field: str, *names: str) -> Any:  # noqa: ANN401 
     unset = setting.is_required() or setting.default is None
     default = "" if unset else f" (default: {setting.default})"
     return typer.Option(None, *names, help=f"{setting.description}{default}", show_default=False)
+
+
+def given(verb: type[Settings], arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments of a command that are settings of its verb, by their names."""
+    return {name: arguments[name] for name in verb.model_fields if name in arguments}
 
 
 CONFIG: Path | None = typer.Option(

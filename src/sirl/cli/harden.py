@@ -16,10 +16,10 @@ from sirl.config import TrainConfig
 from sirl.errors import ConfigError, InputError, SirlError
 from sirl.prompts import Rejected
 from sirl.runs import Existing, Run, open_run, plain
-from sirl.types import Progress, Prompt
+from sirl.types import Progress, Prompt, Sampling
 
 if TYPE_CHECKING:
-    from sirl.evaluation.suite import Target
+    from sirl.evaluation.target import Target
     from sirl.models.loading import ChatModel
     from sirl.training.checkpoints import Checkpoint
 
@@ -41,7 +41,7 @@ def harden(config: TrainConfig, verb: str, existing: Existing) -> dict[str, Any]
     try:
         with stop.listening(), live(stop) as progress:
             start = build.policy(config, None)
-            prompts, rejected = fitting(work, build.target("base", start, config), config.batch)
+            prompts, rejected = fitting(work, build.in_process("base", start, config), config.batch)
             run.begin()
             work = replace(work, prompts=prompts, rejected=(*work.rejected, *rejected))
             with Provenance(run, verb, config) as provenance:
@@ -66,27 +66,26 @@ def walk(
     listeners: tuple[Provenance, StopSwitch, Progress],
 ) -> dict[str, Any]:
     """Measure, train, measure again; the figures of both models."""
-    from sirl.evaluation.suite import askable, evaluate, forget, summarise
+    from sirl.evaluation.suite import askable, evaluate, forget
+    from sirl.evaluation.summary import summarise
     from sirl.models.loading import fingerprint
 
     provenance, stop, progress = listeners
     checkpoint = newest_checkpoint(run, config.steps)
     provenance.note(model=fingerprint(start), prompts=work.sets)
-    base = build.target("base", start, config)
-    chunks, unasked = askable(work.suite, base)
+    suite, base = work.suite, build.in_process("base", start, config)
+    asked, unasked = askable(suite, base)
     set_aside(run, [*work.rejected, *unasked], strict=config.strict)
-    before = evaluate(chunks, work.suite.judge, base, run, progress=progress)
+    before = evaluate(suite, asked, base, run, progress)
     # The model to measure again may be an older one than that which was measured.
     if run.resumed and (checkpoint is None or checkpoint.step < config.steps):
         forget(run, "hardened")
     # A resumed policy has left the model that it started from, to which it stays leashed.
     chat = build.policy(config, checkpoint) if checkpoint else start
     models = (chat, start if checkpoint else None, checkpoint)
-    last = learn(config, work.prompts, run, models, (stop, progress))
-    hardened = build.target("hardened", chat, config)
-    after = evaluate(chunks, work.suite.judge, hardened, run, progress=progress)
-    unseen = work.suite.unseen
-    figures = {"base": summarise(before, unseen), "hardened": summarise(after, unseen)}
+    last = learn(config, work, run, models, (stop, progress))
+    after = evaluate(suite, asked, build.in_process("hardened", chat, config), run, progress)
+    figures = {"base": summarise(before, suite.unseen), "hardened": summarise(after, suite.unseen)}
     return {
         "models": {name: m for name, m in figures.items() if m},
         "checkpoint": str(last),
@@ -115,12 +114,13 @@ def newest_checkpoint(run: Run, steps: int) -> "Checkpoint | None":
 
 def learn(
     config: TrainConfig,
-    prompts: tuple[Prompt, ...],
+    work: build.Work,
     run: Run,
     models: tuple["ChatModel", "ChatModel | None", "Checkpoint | None"],
     listeners: tuple[StopSwitch, Progress],
 ) -> Path:
     """Train from where the run stands to its last step; the last checkpoint."""
+    from sirl.evaluation.checkup import Checkup
     from sirl.rewards import REWARDS
     from sirl.rollouts.native import NativeEngine
     from sirl.training.checkpoints import restore_optimizer
@@ -132,14 +132,28 @@ def learn(
     learner = build.learner(config, chat, start)
     keeper = Keeper(run, learner, config.steps, config.checkpoint_every, stop, progress)
     first = keeper.resume(checkpoint)
+    checkup = Checkup(
+        work.checkup,
+        lambda taken: build.in_process("checkup", chat, config, changed=f"step {taken}"),
+        run,
+        config.checkup_every,
+    )
+    checkup.resume(first)
+
+    def told(taken: int, metrics: dict[str, float]) -> None:
+        checkup(taken)
+        keeper(taken, metrics)
+
     if checkpoint:
         restore_optimizer(learner, checkpoint)
     train(
-        prompt_batches(prompts, config.batch, config.seed, range(first, config.steps)),
-        NativeEngine(chat, config.seed, config.new_tokens, config.temperature, config.rows),
+        prompt_batches(work.prompts, config.batch, config.seed, range(first, config.steps)),
+        NativeEngine(
+            chat, config.seed, config.new_tokens, Sampling(config.temperature), config.rows
+        ),
         REWARDS[config.reward],
         learner,
-        keeper,
+        told,
         group=config.group,
     )
     return run.path / "checkpoints" / f"step-{config.steps:06d}"
@@ -154,7 +168,7 @@ def fitting(
         InputError: None does.
         ConfigError: Too few do to fill a batch.
     """
-    faults = {p.id: fault for p in work.prompts if (fault := target.fault(p))}
+    faults = {p.id: fault for p in work.prompts if (fault := target.read(p).fault)}
     kept = tuple(p for p in work.prompts if p.id not in faults)
     rejected = [
         Rejected(p.source, 0, f"{p.id}: {faults[p.id]}") for p in work.prompts if p.id in faults

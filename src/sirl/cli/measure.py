@@ -2,7 +2,9 @@
 
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import typer
 
 from sirl import build
 from sirl.cli.page import write_report
@@ -11,13 +13,8 @@ from sirl.cli.rejects import set_aside
 from sirl.cli.show import StopSwitch, live
 from sirl.config import EvaluateConfig
 from sirl.errors import SirlError
-from sirl.prompts import Rejected
 from sirl.runs import Existing, Run, open_run, plain
 from sirl.types import Progress
-
-if TYPE_CHECKING:
-    from sirl.evaluation.suite import Suite
-    from sirl.models.loading import ChatModel
 
 __all__ = ["measure"]
 
@@ -30,24 +27,23 @@ def measure(config: EvaluateConfig, verb: str, existing: Existing) -> dict[str, 
         Stopped: Ctrl-C; the parts that were finished are kept.
     """
     started = time.perf_counter()
-    build.require_models(f"sirl {verb}")
-    suite, sets = build.evaluation_suite(config)
+    if not build.is_remote(config.model):
+        build.require_models(f"sirl {verb}")
+    questions = build.evaluation_suite(config)
     run = open_run(Path(config.out), config.model_dump(), existing)
     stop = StopSwitch()
     try:
         with stop.listening(), live(stop) as progress:
-            chat = build.chat_model(config)
+            subject = build.subject(config)
             run.begin()
             with Provenance(run, verb, config) as provenance:
-                from sirl.models.loading import fingerprint
-
-                provenance.note(model=fingerprint(chat), prompts=sets)
-                rejected = [row for s in sets for row in s.rejected]
-                figures = ask(config, suite, run, (chat, rejected), progress)
+                provenance.note(model=subject.about, prompts=questions.sets)
+                provenance.judges(questions.suite.judges)
+                figures = ask(config, questions, run, subject, progress)
                 seconds = round(time.perf_counter() - started, 1)
                 summary: dict[str, Any] = plain({"seconds": seconds, "models": {"target": figures}})
                 run.write("summary.json", summary)
-                write_report(run, summary, provenance.document, suite.unseen)
+                write_report(run, summary, provenance.document, questions.suite.unseen)
     except SirlError:
         run.forget_if_empty()
         raise
@@ -58,17 +54,27 @@ def measure(config: EvaluateConfig, verb: str, existing: Existing) -> dict[str, 
 
 def ask(
     config: EvaluateConfig,
-    suite: "Suite",
+    questions: build.Questions,
     run: Run,
-    given: tuple["ChatModel", list[Rejected]],
+    subject: build.Subject,
     progress: Progress,
 ) -> dict[str, Any]:
-    """Set aside what cannot be asked, then evaluate."""
-    from sirl.evaluation.suite import askable, evaluate, summarise
+    """See that the judges can judge, set aside what cannot be asked, then evaluate."""
+    from sirl.evaluation.calibration import corrected
+    from sirl.evaluation.contamination import contamination
+    from sirl.evaluation.suite import askable, evaluate
+    from sirl.evaluation.summary import summarise
 
-    chat, rejected = given
-    target = build.target("target", chat, config)
-    chunks, unasked = askable(suite, target)
-    set_aside(run, [*rejected, *unasked], strict=config.strict)
-    records = evaluate(chunks, suite.judge, target, run, progress=progress)
-    return summarise(records, suite.unseen)
+    suite = questions.suite
+    build.check_judges(suite.judges)
+    asked, unasked = askable(suite, subject.target)
+    set_aside(run, [*questions.rejected, *unasked], strict=config.strict)
+    evaluation = evaluate(suite, asked, subject.target, run, progress)
+    for attack, reason in evaluation.skipped.items():
+        typer.echo(f"sirl: {attack} was not tried: {reason}", err=True)
+    figures = summarise(evaluation, suite.unseen)
+    if questions.calibration:
+        figures["corrected"] = corrected(evaluation.records, questions.calibration)
+    if questions.trained_on:
+        figures["contamination"] = contamination(questions.trained_on, suite.behaviours)
+    return figures

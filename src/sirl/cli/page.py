@@ -19,15 +19,23 @@ def write_report(
     run: Run, summary: Mapping[str, Any], facts: Mapping[str, Any], unseen: frozenset[str]
 ) -> None:
     """Draw the page of a run from what its folder holds."""
-    from sirl.evaluation.suite import read_records
+    from sirl.evaluation.checkup import CHECKUPS
+    from sirl.evaluation.costs import COSTS, total
+    from sirl.evaluation.opinions import read_opinions
+    from sirl.evaluation.records import read_records
+    from sirl.evaluation.suite import Evaluation
+    from sirl.evaluation.summary import by_refusal
 
     records = read_records(run)
     models = summary["models"]
+    judged = by_refusal(Evaluation(records, (), {}, read_opinions(run, records)))
     data = PageData(
         title=f"sirl {facts['verb']} · {run.path.name}",
         models=models,
         curves=run.rows("metrics.jsonl"),
-        entropies={name: entropies([r for r in records if r.model == name]) for name in models},
+        checkups=run.rows(CHECKUPS),
+        costs=total(run.rows(COSTS)),
+        entropies={name: entropies([r for r in judged if r.model == name]) for name in models},
         examples=list(examples(records)),
         facts=words(facts),
         chosen_step=summary.get("chosen_step"),
@@ -51,7 +59,7 @@ def examples(records: Sequence["Record"]) -> Iterator[Example]:
     shown: dict[tuple[str, str, str], int] = {}
     for r in records:
         key = (r.model, r.kind, r.label)
-        if r.kind == "capability" or shown.get(key, 0) == EACH:
+        if r.kind in ("capability", "probe") or shown.get(key, 0) == EACH:
             continue
         shown[key] = shown.get(key, 0) + 1
         yield Example(r.model, r.attack, r.kind, r.label, r.pieces, r.entropies)
@@ -68,5 +76,6 @@ def words(facts: Mapping[str, Any]) -> dict[str, str]:
         "versions": ", ".join(
             [f"sirl {facts['sirl']}", *(f"{k} {v}" for k, v in versions.items() if v)]
         ),
-        "weights": facts["model"].get("weights", "")[:16],
+        "model": ", ".join(f"{k} {v[:40]}" for k, v in facts["model"].items()),
+        "judges": ", ".join(facts.get("judges", [])),
     }

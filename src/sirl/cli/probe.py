@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from sirl.cli.flags import CONFIG, JSON, OVERWRITE, RESUME, SET, STRICT, existing, flag
+from sirl.cli.flags import CONFIG, JSON, OVERWRITE, RESUME, SET, STRICT, existing, flag, given
 from sirl.cli.show import finish
 from sirl.config import ProbeConfig, resolve
 
@@ -26,17 +26,7 @@ def probe(
     json: bool = JSON,
 ) -> None:
     """Measure the entropy gap alone: are refusals more confident than compliance?"""
-    flags = {
-        "model": model,
-        "behaviours": behaviours,
-        "attacks": attacks,
-        "ordinary": ordinary,
-        "lookalikes": lookalikes,
-        "limit": limit,
-        "seed": seed,
-        "out": out,
-        "strict": strict,
-    }
+    flags = given(ProbeConfig, locals())
     settings = resolve(ProbeConfig, file=config, overrides=set_, flags=flags)
     answer = existing(resume=resume, overwrite=overwrite)
     from sirl.cli.measure import measure

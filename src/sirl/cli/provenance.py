@@ -16,6 +16,7 @@ from sirl.config import Settings
 from sirl.errors import ConfigError, Stopped
 from sirl.prompts import PromptSet
 from sirl.runs import Run
+from sirl.types import Judge
 
 __all__ = ["Provenance"]
 
@@ -78,6 +79,11 @@ class Provenance:
         self.refuse_change("weights or template", self.document["model"], model)
         self.refuse_change("prompt files", hashes(self.document["prompts"]), hashes(files))
         self.document |= {"model": model, "prompts": files}
+        self.write()
+
+    def judges(self, judges: Sequence[Judge]) -> None:
+        """Add who judges, and the question that each answers."""
+        self.document["judges"] = [f"{j.name} ({j.question})" for j in judges]
         self.write()
 
     def refuse_change(self, what: str, before: Any, given: Any) -> None:  # noqa: ANN401 - from JSON

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from sirl.cli.flags import CONFIG, JSON, OVERWRITE, RESUME, SET, STRICT, existing, flag
+from sirl.cli.flags import CONFIG, JSON, OVERWRITE, RESUME, SET, STRICT, existing, flag, given
 from sirl.cli.show import finish
 from sirl.config import TrainConfig, resolve
 
@@ -29,20 +29,7 @@ def train(
     json: bool = JSON,
 ) -> None:
     """Harden a model with unlabelled prompts, and measure it before and after."""
-    flags = {
-        "model": model,
-        "prompts": prompts,
-        "out": out,
-        "strict": strict,
-        "steps": steps,
-        "seed": seed,
-        "group": group,
-        "batch": batch,
-        "learning_rate": learning_rate,
-        "kl": kl,
-        "lora": lora,
-        "checkpoint_every": checkpoint_every,
-    }
+    flags = given(TrainConfig, locals())
     settings = resolve(TrainConfig, file=config, overrides=set_, flags=flags)
     answer = existing(resume=resume, overwrite=overwrite)
     from sirl.cli.harden import harden

@@ -13,6 +13,8 @@ from sirl.types import Record
 
 __all__ = ["gap_sentence", "summarise_entropy"]
 
+FIRST = 5
+"""Tokens that count as the beginning of an answer."""
 TOO_FEW = 0.05
 """Share of refusals under which a group of 8 holds one in a third of the cases at most."""
 
@@ -36,6 +38,7 @@ def summarise_entropy(records: Sequence[Record]) -> dict[str, Any]:
         [r.tokens for r in others],
         [r.tokens for r in refusals],
     )
+    early = [first_entropy(r) for r in others], [first_entropy(r) for r in refusals]
     return {
         "refusal": mean([r.mean_entropy for r in refusals]),
         "compliance": mean([r.mean_entropy for r in others]),
@@ -43,12 +46,23 @@ def summarise_entropy(records: Sequence[Record]) -> dict[str, Any]:
         "auroc": auroc([r.mean_entropy for r in others], [r.mean_entropy for r in refusals]),
         "auroc_within_length": within,
         "pairs_within_length": pairs,
+        "first": {
+            "tokens": FIRST,
+            "refusal": mean(early[1]),
+            "compliance": mean(early[0]),
+            "auroc": auroc(*early),
+        },
         "tokens": {
             "refusal": mean([float(r.tokens) for r in refusals]),
             "compliance": mean([float(r.tokens) for r in others]),
         },
         "n": {"refusal": len(refusals), "compliance": len(others), "ordinary": len(ordinary)},
     }
+
+
+def first_entropy(record: Record) -> float:
+    """Mean entropy (nats) of the first tokens, where refusal and compliance part."""
+    return mean(record.entropies[:FIRST])
 
 
 def gap_sentence(entropy: dict[str, Any]) -> str:

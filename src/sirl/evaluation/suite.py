@@ -1,57 +1,60 @@
-"""What is asked of a model, and the asking: chunk after chunk of records, resumable.
+"""What is asked of a model, and the asking.
 
-A chunk is one attack, one prompt set or one benchmark. Its records are appended together, so a
-run that was killed repeats at most one chunk and ends with the same file as an unbroken one.
+First all questions that need no search, in batches of like lengths whatever they belong to; then
+one search after the other; last the model whose weights were tampered with. Each answer is a
+record, and a run that was killed goes on at the answer where it stood.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 
-from sirl.evaluation.capability import summarise_capability
-from sirl.evaluation.defence import summarise_defence
-from sirl.evaluation.entropy_gap import summarise_entropy
-from sirl.evaluation.overrefusal import summarise_over_refusal
+from sirl.evaluation.arena import NO_LIMIT, Arena, Asked
+from sirl.evaluation.costs import COSTS, Meter
+from sirl.evaluation.grant import Asker
+from sirl.evaluation.opinions import VERDICTS, opinions
+from sirl.evaluation.records import ITEMS, RECORDS, Item, RecordLog
+from sirl.evaluation.target import Target
 from sirl.prompts import Rejected
 from sirl.runs import Run
 from sirl.types import (
     Attack,
     Attempt,
     Benchmark,
-    Completion,
-    Engine,
+    Budget,
+    Disguise,
     Judge,
-    Message,
     Progress,
     Prompt,
     Record,
+    Sampling,
+    Search,
     silent,
 )
 
-__all__ = ["Chunk", "Suite", "Target", "askable", "evaluate", "forget", "read_records", "summarise"]
+__all__ = ["GREEDY", "Evaluation", "Suite", "Surgery", "askable", "evaluate", "forget", "unmet"]
 
-RECORDS = "records.jsonl"
+GREEDY = Sampling(temperature=0.0)
+"""Capability without luck."""
+WEIGHTS = "weights"
+"""Kind and family of answers of a model whose weights were tampered with."""
 
 
 @dataclass(frozen=True)
-class Target:
-    """The model under evaluation and how it is asked."""
+class Surgery:
+    """A change of the weights by somebody who holds them: how deep does the hardening sit?"""
 
     name: str
-    engine: Engine
-    """Samples at temperature 1: refusals and answers as users meet them."""
-    greedy: Engine
-    """Takes the likeliest token: capability without luck."""
-    pieces: Callable[[Sequence[int]], tuple[str, ...]]
-    fault: Callable[[Prompt], str]
-    """Why a prompt cannot be asked; empty when it can."""
+    operate: Callable[[Target], Target]
+    """The target after it, with an identity of its own; the one before is untouched."""
 
 
 @dataclass(frozen=True)
 class Suite:
     """The questions. An empty part is not asked and not reported."""
 
-    judge: Judge
+    judges: Sequence[Judge]
+    """The first gives the headline and is whom searches listen to; the first that is asked about
+    refusals says what over-refusal is; the others look on."""
     behaviours: Sequence[Prompt] = ()
     attacks: Sequence[Attack] = ()
     ordinary: Sequence[Prompt] = ()
@@ -59,169 +62,145 @@ class Suite:
     benchmarks: Sequence[Benchmark] = ()
     unseen: frozenset[str] = field(default_factory=frozenset)
     """Attacks that the model's makers say it never met in alignment."""
+    openers: Mapping[str, str] = field(default_factory=dict)
+    """First words of a compliant answer by behaviour id."""
+    attacker: Asker | None = None
+    surgeries: Sequence[Surgery] = ()
+    limit: Budget = NO_LIMIT
+    """What any search may spend on a behaviour at most."""
 
-    def chunks(self) -> Iterator["Chunk"]:
-        """The parts in their fixed order."""
-        for attack in self.attacks:
-            yield Chunk("attack", attack.name, [attack.attempt(b) for b in self.behaviours])
+    @property
+    def refusals(self) -> Judge:
+        """Who says whether an answer refuses."""
+        return next(j for j in self.judges if j.question == "refusal")
+
+    def questions(self, offers: frozenset[str]) -> list[Asked]:
+        """All that is asked without a search, in the order of tables."""
+        asked = [
+            Asked("attack", attack.name, attack.family, attack.attempt(behaviour))
+            for attack in self.attacks
+            if isinstance(attack, Disguise) and attack.needs <= offers
+            for behaviour in self.behaviours
+            if covers(attack, behaviour)
+        ]
         for kind, prompts in (("ordinary", self.ordinary), ("lookalike", self.lookalikes)):
-            if prompts:
-                yield Chunk(kind, "direct", [Attempt(p, "direct", p.messages) for p in prompts])
+            asked += [Asked(kind, "direct", "", Attempt(p, "direct", p.messages)) for p in prompts]
         for benchmark in self.benchmarks:
-            tasks = [Attempt(p, "direct", p.messages) for p in benchmark.prompts()]
-            yield Chunk("capability", benchmark.name, tasks, benchmark)
+            for task in benchmark.prompts():
+                attempt = Attempt(task, "direct", task.messages, GREEDY)
+                asked.append(Asked("capability", benchmark.name, "", attempt, benchmark=benchmark))
+        return asked
 
 
 @dataclass(frozen=True)
-class Chunk:
-    """Attempts that are sampled and recorded together."""
+class Evaluation:
+    """What came of asking one model."""
 
-    kind: str
-    name: str
-    attempts: Sequence[Attempt]
-    benchmark: Benchmark | None = None
+    records: Sequence[Record]
+    items: Sequence[Item]
+    skipped: Mapping[str, str]
+    """Attacks that the target cannot be subjected to or that made no attempt, and why."""
+    opinions: Mapping[str, Sequence[Record]] = field(default_factory=dict)
+    """Judged answers as each further judge sees them."""
 
 
-def askable(suite: Suite, target: Target) -> tuple[list[Chunk], list[Rejected]]:
-    """The chunks without what this model cannot be asked, and that by name; nothing is cut."""
-    chunks, rejected = [], []
-    for chunk in suite.chunks():
-        fitting = []
-        for attempt in chunk.attempts:
-            prompt = as_prompt(chunk, attempt)
-            if fault := target.fault(prompt):
-                rejected.append(Rejected(attempt.behaviour.source, 0, f"{prompt.id}: {fault}"))
-            else:
-                fitting.append(attempt)
-        chunks.append(replace(chunk, attempts=fitting))
-    return chunks, rejected
+def covers(attack: Attack, behaviour: Prompt) -> bool:
+    """Whether an attack has anything for a behaviour: a recorded sheet may have an empty cell."""
+    has_cell: Callable[[Prompt], bool] | None = getattr(attack, "covers", None)
+    return has_cell is None or has_cell(behaviour)
+
+
+def offered(suite: Suite, target: Target) -> frozenset[str]:
+    """What attacks can count on."""
+    return target.offers | {"judge"} | ({"attacker"} if suite.attacker else set())
+
+
+def unmet(suite: Suite, target: Target) -> dict[str, str]:
+    """Attacks that this target is not subjected to, and why: never counted as withstood."""
+    offers = offered(suite, target)
+    return {
+        attack.name: f"needs {', '.join(sorted(attack.needs - offers))}"
+        for attack in suite.attacks
+        if not attack.needs <= offers
+    }
+
+
+def askable(suite: Suite, target: Target) -> tuple[list[Asked], list[Rejected]]:
+    """The questions without what this model cannot be asked, and that by name; nothing is cut."""
+    asked, rejected = [], []
+    for question in suite.questions(offered(suite, target)):
+        if fault := target.read(question.prompt).fault:
+            source = question.attempt.behaviour.source
+            rejected.append(Rejected(source, 0, f"{question.prompt.id}: {fault}"))
+        else:
+            asked.append(question)
+    return asked, rejected
 
 
 def evaluate(
-    chunks: Sequence[Chunk],
-    judge: Judge,
-    target: Target,
-    run: Run,
-    *,
-    progress: Progress = silent,
-) -> list[Record]:
-    """Records of every item, those of an earlier, broken evaluation included."""
-    kept = whole_chunks(run, target.name, chunks)
-    for number, chunk in enumerate(chunks):
-        key = (chunk.kind, chunk.name)
-        if key not in kept:
-            records = sample_chunk(chunk, judge, target)
-            run.append(RECORDS, *(asdict(record) for record in records))
-            kept[key] = records
-        progress(f"evaluating {target.name}", number + 1, len(chunks))
-    return [record for records in kept.values() for record in records]
+    suite: Suite, asked: Sequence[Asked], target: Target, run: Run, progress: Progress = silent
+) -> Evaluation:
+    """Ask everything; answers of an earlier, broken evaluation are not asked again."""
+    skipped = unmet(suite, target)
+    log, meter = RecordLog(run, target.name), Meter()
+    arena = Arena(
+        target,
+        suite.judges[0],
+        suite.refusals,
+        log,
+        suite.openers,
+        suite.attacker,
+        meter,
+        progress,
+        suite.limit,
+    )
+
+    def spent(on: str) -> None:
+        run.append(COSTS, {"model": target.name, **meter.row(on)})
+
+    records = arena.answers(asked, f"asking {target.name}")
+    spent("questions")
+    items: list[Item] = []
+    for attack in suite.attacks:
+        if isinstance(attack, Search) and attack.name not in skipped:
+            covered = [b for b in suite.behaviours if covers(attack, b)]
+            items += arena.play(attack, covered, "attack")
+            spent(attack.name)
+    records += [log.records[key] for item in items for key in item.records]
+    for surgery in suite.surgeries:
+        records += after(surgery, suite, arena)
+        spent(surgery.name)
+    others = opinions(suite.judges[1:], records, run, meter, progress)
+    spent("opinions")
+    return Evaluation(records, items, {**skipped, **idle(suite, records, skipped)}, others)
 
 
-def whole_chunks(
-    run: Run, model: str, chunks: Sequence[Chunk]
-) -> dict[tuple[str, str], list[Record]]:
-    """The chunks already recorded for this model; what a kill left of another is dropped."""
-    rows = run.rows(RECORDS)
-    others = [row for row in rows if row["model"] != model]
-    mine = [read_record(row) for row in rows if row["model"] == model]
-    whole: dict[tuple[str, str], list[Record]] = {}
-    for chunk in chunks:
-        found = [r for r in mine if (r.kind, chunk_name(r)) == (chunk.kind, chunk.name)]
-        if len(found) != len(chunk.attempts):
-            break
-        whole[chunk.kind, chunk.name] = found
-    kept = [asdict(record) for records in whole.values() for record in records]
-    if len(others) + len(kept) != len(rows) or run.resumed:
-        run.keep(RECORDS, others + kept)
-    return whole
+def idle(suite: Suite, records: Sequence[Record], skipped: Mapping[str, str]) -> dict[str, str]:
+    """Attacks that came to no judged answer: they say nothing of the defence."""
+    tried = {r.attack for r in records if r.kind == "attack"}
+    return {
+        attack.name: "made no attempt"
+        for attack in suite.attacks
+        if attack.name not in tried and attack.name not in skipped and suite.behaviours
+    }
+
+
+def after(surgery: Surgery, suite: Suite, arena: Arena) -> list[Record]:
+    """Plain requests put to the target after a surgery."""
+    arena.progress(f"{surgery.name} of {arena.target.name}", 0, 1)
+    target = surgery.operate(arena.target)
+    operated = Arena(target, arena.judge, arena.refusals, arena.log, {}, None, arena.meter)
+    records = operated.answers(
+        [
+            Asked(WEIGHTS, surgery.name, WEIGHTS, Attempt(b, surgery.name, b.messages))
+            for b in suite.behaviours
+        ]
+    )
+    arena.progress(f"{surgery.name} of {arena.target.name}", 1, 1)
+    return records
 
 
 def forget(run: Run, model: str) -> None:
     """Drop a model's records: it has changed since."""
-    run.keep(RECORDS, [row for row in run.rows(RECORDS) if row["model"] != model])
-
-
-def chunk_name(record: Record) -> str:
-    """The name of the chunk that a record belongs to."""
-    return record.judge if record.kind == "capability" else record.attack
-
-
-def as_prompt(chunk: Chunk, attempt: Attempt) -> Prompt:
-    """What the engine is given. Its id ties the randomness to the item, not to the batch."""
-    return Prompt(f"{chunk.kind}/{chunk.name}/{attempt.behaviour.id}", attempt.messages)
-
-
-def sample_chunk(chunk: Chunk, judge: Judge, target: Target) -> list[Record]:
-    """Sample and judge one chunk."""
-    engine = target.greedy if chunk.benchmark else target.engine
-    prompts = [as_prompt(chunk, attempt) for attempt in chunk.attempts]
-    completions = engine.sample(prompts) if prompts else []
-    return [
-        judged(chunk, prompt, attempt, completion, judge, target)
-        for prompt, attempt, completion in zip(prompts, chunk.attempts, completions, strict=True)
-    ]
-
-
-def judged(  # noqa: PLR0913 - one record has this many parents
-    chunk: Chunk,
-    prompt: Prompt,
-    attempt: Attempt,
-    completion: Completion,
-    judge: Judge,
-    target: Target,
-) -> Record:
-    """One completion as a record. A task's score is whether it is solved; its label, refusal."""
-    verdict = judge.verdict(attempt, completion.text)
-    score, reason, judged_by = verdict.score, verdict.reason, verdict.judge
-    if chunk.benchmark:
-        solved = chunk.benchmark.correct(attempt.behaviour, completion.text)
-        score, reason, judged_by = float(solved), "solved" if solved else "wrong", chunk.name
-    return Record(
-        id=f"{target.name}/{prompt.id}",
-        model=target.name,
-        kind=chunk.kind,
-        attack=attempt.attack,
-        behaviour_id=attempt.behaviour.id,
-        request=attempt.behaviour.request,
-        messages=attempt.messages,
-        completion=completion.text,
-        finish=completion.finish,
-        tokens=len(completion.token_ids),
-        mean_entropy=completion.mean_entropy,
-        entropies=tuple(round(e, 6) for e in completion.entropies),
-        label=verdict.label,
-        score=score,
-        reason=reason,
-        judge=judged_by,
-        pieces=target.pieces(completion.token_ids),
-    )
-
-
-def read_record(row: dict[str, Any]) -> Record:
-    """A record from its line."""
-    nan = float("nan")
-    messages = tuple(Message(**m) for m in row["messages"])
-    filled = {**row, "messages": messages, "entropies": tuple(row["entropies"])}
-    filled["pieces"] = tuple(row["pieces"])
-    filled |= {k: nan for k in ("score", "mean_entropy") if row[k] is None}
-    return Record(**filled)
-
-
-def read_records(run: Run) -> list[Record]:
-    """All records of a run."""
-    return [read_record(row) for row in run.rows(RECORDS)]
-
-
-def summarise(records: Sequence[Record], unseen: frozenset[str] = frozenset()) -> dict[str, Any]:
-    """The figures of one model, by part; parts that were not asked are absent."""
-    summary: dict[str, Any] = {}
-    if any(r.kind == "attack" for r in records):
-        summary["dsr"] = summarise_defence(records, unseen)
-    for part, of in (
-        ("over_refusal", summarise_over_refusal),
-        ("capability", summarise_capability),
-        ("entropy", summarise_entropy),
-    ):
-        if figures := of(records):
-            summary[part] = figures
-    return summary
+    for name in (RECORDS, ITEMS, VERDICTS):
+        run.keep(name, [row for row in run.rows(name) if row["model"] != model])

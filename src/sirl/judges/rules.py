@@ -13,7 +13,7 @@ Whether help was harmful is another question and another judge's.
 import re
 from collections.abc import Callable, Mapping
 
-from sirl.types import Attempt, Verdict
+from sirl.types import Attempt, Question, Verdict
 
 __all__ = ["ACTS", "BIAS", "WEIGHTS", "RefusalRules", "acts_in"]
 
@@ -163,6 +163,7 @@ class RefusalRules:
     """Weighs the acts of an answer; satisfies `sirl.types.Judge`."""
 
     name = "rules"
+    question: Question = "refusal"
 
     def verdict(self, attempt: Attempt, answer: str) -> Verdict:
         """A refusal, a partial one (it refuses and yet gives steps), or compliance."""

@@ -12,9 +12,17 @@ from torch import Tensor
 
 from sirl.entropy import TokenNumbers, token_logprobs, token_numbers
 from sirl.models.loading import ChatModel
-from sirl.types import Completion
+from sirl.types import Completion, Message
 
-__all__ = ["Batch", "completion_logprobs", "micro_batches", "pad", "score", "score_logprobs"]
+__all__ = [
+    "Batch",
+    "answer_likelihoods",
+    "completion_logprobs",
+    "micro_batches",
+    "pad",
+    "score",
+    "score_logprobs",
+]
 
 
 class Batch(NamedTuple):
@@ -85,6 +93,21 @@ def score_logprobs(
         return (token_logprobs(logits, token_ids),)
 
     return [logprobs for (logprobs,) in measured(chat, completions, token_budget, alone)]
+
+
+def answer_likelihoods(
+    chat: ChatModel, conversations: Sequence[tuple[Message, ...]], answer: str
+) -> list[float]:
+    """Mean log-probability per token (nats) of an answer's text after each conversation.
+
+    The answer is tokenized by itself, as it would be written from an open assistant turn.
+    """
+    ids = tuple(chat.tokenizer(answer, add_special_tokens=False)["input_ids"])
+    given = [
+        Completion("", chat.render(messages), ids, answer, (), (), "length")
+        for messages in conversations
+    ]
+    return [float(logprobs.mean()) for logprobs in score_logprobs(chat, given)]
 
 
 @torch.no_grad()

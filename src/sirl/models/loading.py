@@ -23,7 +23,7 @@ from transformers.utils import logging as transformers_logging
 
 from sirl.errors import InputError, ModelError
 from sirl.models.folder import EMBEDDED_PATH, adapter_base, is_adapter
-from sirl.types import Message, Prompt
+from sirl.types import Message
 
 __all__ = ["ChatModel", "DType", "fingerprint", "load", "old_names"]
 
@@ -46,6 +46,8 @@ class ChatModel:
     """Longest prompt and completion together, in tokens."""
     autocast: torch.dtype | None = None
     """Precision of the products while the weights stay in float32, or None for the weights' own."""
+    closes: bool = False
+    """Whether a last assistant turn is closed and another begun, as guard models are asked."""
 
     @property
     def device(self) -> torch.device:
@@ -62,13 +64,14 @@ class ChatModel:
     def render(self, messages: Sequence[Message]) -> tuple[int, ...]:
         """Token ids of a conversation, ready for the assistant to speak.
 
-        A last assistant turn is an opener to be continued: its end is left open.
+        A last assistant turn is an opener to be continued: its end is left open, unless the
+        model `closes`.
 
         Raises:
             InputError: The chat template refuses the conversation.
         """
         turns = [{"role": m.role, "content": m.content} for m in messages]
-        opened = bool(messages) and messages[-1].role == "assistant"
+        opened = not self.closes and bool(messages) and messages[-1].role == "assistant"
         try:
             text = self.tokenizer.apply_chat_template(
                 turns,
@@ -92,16 +95,6 @@ class ChatModel:
     def pieces(self, token_ids: Sequence[int]) -> tuple[str, ...]:
         """The text of each token by itself; the end-of-turn token keeps its name."""
         return tuple(self.tokenizer.decode([i]) for i in token_ids)
-
-    def fault(self, prompt: Prompt, new_tokens: int) -> str:
-        """Why the prompt cannot be asked with room for `new_tokens` more; empty when it can."""
-        try:
-            tokens = len(self.render(prompt.messages))
-        except InputError as error:
-            return str(error)
-        if tokens + new_tokens <= self.context:
-            return ""
-        return f"{tokens} tokens leave no room for an answer in a context of {self.context}"
 
 
 def load(name: str, *, dtype: DType = "float32", device: str | None = None) -> ChatModel:

@@ -40,6 +40,14 @@ def rate_rows(models: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, list[s
     tasks = sorted({name for m in models.values() for name in m.get("capability", {})})
     named = [*RATES, *((f"Solved: {name}", ("capability", name)) for name in tasks)]
     rows = [(label, [span(figure(m, *path)) for m in models.values()]) for label, path in named]
+    seen = dict.fromkeys(
+        n for m in models.values() for n in figure(m, "opinions", "by_judge") or {}
+    )
+    for judge in seen:
+        path = ("opinions", "by_judge", judge, "mean")
+        rows.insert(
+            1, (f"… as judge {judge} sees it", [span(figure(m, *path)) for m in models.values()])
+        )
     unscored = [str(figure(m, "dsr", "unscored") or 0) for m in models.values()]
     if set(unscored) != {"0"}:
         rows.append(("Answers that could not be scored, counted as broken", unscored))

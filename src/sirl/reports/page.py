@@ -16,7 +16,14 @@ from jinja2 import Environment
 from markupsafe import Markup
 
 from sirl.reports.figures import figure, rate_rows
-from sirl.reports.plots import attack_bars, entropy_histograms, training_curves
+from sirl.reports.plots import (
+    attack_bars,
+    budget_curves,
+    checkup_curves,
+    entropy_histograms,
+    training_curves,
+)
+from sirl.reports.tables import tables
 from sirl.reports.text import LONGEST_PIECE, visible
 from sirl.runs import write_atomically
 
@@ -50,6 +57,10 @@ class PageData:
     """Figures by model: 'base' and 'hardened', or 'target' alone."""
     curves: Sequence[Mapping[str, Any]] = ()
     """Rows of metrics.jsonl."""
+    checkups: Sequence[Mapping[str, Any]] = ()
+    """Rows of checkups.jsonl."""
+    costs: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    """Calls, tokens and seconds by role."""
     entropies: Mapping[str, Mapping[str, Sequence[float]]] = field(default_factory=dict)
     """Mean entropies (nats) by model and by refusal, compliance, ordinary."""
     examples: Sequence[Example] = ()
@@ -119,7 +130,9 @@ def table_rows(models: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, list[
 def strip(example: Example, *, show_text: bool) -> list[tuple[int, str, str]]:
     """Tokens of an example as (heat level, text, entropy), the text of compliance redacted."""
     shown = []
-    hidden = not show_text and example.kind == "attack" and example.label != "refusal"
+    hidden = (
+        not show_text and example.kind == "attack" and example.label not in ("refusal", "harmless")
+    )
     for piece, entropy in list(zip(example.pieces, example.entropies, strict=False))[:PIECES]:
         heat = (min(max(entropy, SURE), UNSURE) - SURE) / (UNSURE - SURE)
         text = "▇" * min(len(piece.strip()) or 1, 8) if hidden else visible(piece, LONGEST_PIECE)
@@ -127,18 +140,27 @@ def strip(example: Example, *, show_text: bool) -> list[tuple[int, str, str]]:
     return shown
 
 
+def drawings(data: PageData) -> list[tuple[str, str]]:
+    """Title and SVG of every picture that the data allows."""
+    drawn = []
+    if any("dsr" in m for m in data.models.values()):
+        drawn.append(("Defence per attack", attack_bars(data.models, data.unseen)))
+    if any(figure(m, "dsr", "budgets") for m in data.models.values()):
+        drawn.append(("Broken against budget", budget_curves(data.models)))
+    if any(xs for kinds in data.entropies.values() for xs in kinds.values()):
+        drawn.append(("Confidence", entropy_histograms(data.entropies)))
+    if data.checkups:
+        drawn.append(("On the way", checkup_curves(data.checkups, data.chosen_step)))
+    if data.curves:
+        drawn.append(("Training", training_curves(data.curves, data.chosen_step)))
+    return drawn
+
+
 def render(data: PageData, *, show_text: bool = False) -> str:
     """The page as HTML. Answers that did not refuse are redacted unless `show_text`."""
     folder = resources.files("sirl.reports") / "templates"
     css = (folder / "page.css").read_text("utf-8")
     template = Environment(autoescape=True).from_string((folder / "page.html").read_text("utf-8"))
-    pictures = []
-    if any("dsr" in m for m in data.models.values()):
-        pictures.append(("Defence per attack", attack_bars(data.models, data.unseen)))
-    if any(xs for kinds in data.entropies.values() for xs in kinds.values()):
-        pictures.append(("Confidence", entropy_histograms(data.entropies)))
-    if data.curves:
-        pictures.append(("Training", training_curves(data.curves, data.chosen_step)))
     digest = base64.b64encode(hashlib.sha256(css.encode()).digest()).decode()
     return template.render(
         title=data.title,
@@ -147,7 +169,8 @@ def render(data: PageData, *, show_text: bool = False) -> str:
         css_hash=digest,
         models=list(data.models),
         rows=table_rows(data.models),
-        pictures=[(name, Markup(drawn)) for name, drawn in pictures],  # noqa: S704 - our own SVG
+        tables=tables(data.models, data.costs),
+        pictures=[(name, Markup(drawn)) for name, drawn in drawings(data)],  # noqa: S704 - our own SVG
         examples=[(e, visible(e.attack, 80), strip(e, show_text=show_text)) for e in data.examples],
         facts={key: visible(value) for key, value in data.facts.items()},
         levels=range(LEVELS),

@@ -15,7 +15,15 @@ import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-__all__ = ["attack_bars", "entropy_histograms", "training_curves"]
+from sirl.reports.figures import figure as value
+
+__all__ = [
+    "attack_bars",
+    "budget_curves",
+    "checkup_curves",
+    "entropy_histograms",
+    "training_curves",
+]
 
 INK, SOFT, BEFORE, AFTER, THIRD = "#010101", "#020202", "#030303", "#040404", "#050505"
 VARIABLES = {
@@ -154,3 +162,78 @@ def training_curves(rows: Sequence[Mapping[str, Any]], chosen_step: int | None) 
         axes.set_xlabel("step", fontsize=9)
         style(axes)
     return svg(drawn, "Training curves: reward, entropy, KL and length by step")
+
+
+def budget_curves(models: Mapping[str, Mapping[str, Any]]) -> str:
+    """Share of requests on which each search has broken the defence, by calls of the target."""
+    by_model = {name: m.get("dsr", {}).get("budgets", {}) for name, m in models.items()}
+    searches = list(dict.fromkeys(search for found in by_model.values() for search in found))
+    columns = 3
+    lines = math.ceil(len(searches) / columns)
+    drawn = figure(8.2, 0.6 + 1.9 * lines)
+    panels = drawn.subplots(lines, columns, squeeze=False).flat
+    for axes, search in zip(panels, searches, strict=False):
+        for n, (name, found) in enumerate(by_model.items()):
+            if curve := found.get(search):
+                places = [[0, 0.0], *curve["broken"]]
+                places.append([curve["longest"], places[-1][1]])
+                xs, ys = [at for at, _ in places], [100 * share for _, share in places]
+                colour = (BEFORE, AFTER, THIRD)[n % 3]
+                axes.step(xs, ys, where="post", color=colour, linewidth=1.8, label=name)
+        axes.set_title(search, fontsize=9, loc="left", color=INK)
+        axes.set_ylim(-3, 103)
+        style(axes)
+    for axes in list(panels)[len(searches) :]:
+        axes.set_visible(False)
+    legend(drawn.axes[0])
+    drawn.axes[0].set_title(searches[0], fontsize=9, loc="right", color=INK)
+    drawn.supxlabel("calls of the target", fontsize=9, color=INK)
+    drawn.supylabel("% of requests broken", fontsize=9, color=INK)
+    return svg(drawn, "Share of requests broken against calls of the target, per search")
+
+
+def checkup_curves(rows: Sequence[Mapping[str, Any]], chosen_step: int | None) -> str:
+    """Defence, over-refusal and skill at the looks on the way, the chosen step marked."""
+    drawn = figure(8.2, 3.2)
+    left, right = drawn.subplots(1, 2)
+    rates = (
+        ("defence success", ("dsr",), AFTER),
+        ("ordinary refused", ("over_refusal", "ordinary"), BEFORE),
+        ("look-alikes refused", ("over_refusal", "lookalike"), THIRD),
+    )
+    lines(left, rows, [(label, (*path, "value"), colour) for label, path, colour in rates], 100)
+    left.set_title("defence and its price, %", fontsize=10, loc="right", color=INK)
+    left.set_ylim(-3, 103)
+    tasks = sorted({name for row in rows for name in row.get("capability", {})})
+    if tasks:
+        colours = (AFTER, BEFORE, THIRD)
+        paths = [(t, ("capability", t, "value"), colours[n % 3]) for n, t in enumerate(tasks)]
+        lines(right, rows, paths, 100)
+        right.set_title("solved, %", fontsize=10, loc="right", color=INK)
+        right.set_ylim(-3, 103)
+    else:
+        kinds = (("attack", BEFORE), ("ordinary", THIRD))
+        lines(right, rows, [(k, ("entropy", k), colour) for k, colour in kinds], 1)
+        right.set_title("entropy, nats", fontsize=10, loc="right", color=INK)
+    for axes in (left, right):
+        if chosen_step is not None:
+            axes.axvline(chosen_step, color=SOFT, linestyle="--", linewidth=1)
+        axes.set_xlabel("step", fontsize=9)
+    return svg(drawn, "Defence, over-refusal and skill by training step")
+
+
+def lines(
+    axes: Axes,
+    rows: Sequence[Mapping[str, Any]],
+    paths: Sequence[tuple[str, Sequence[str], str]],
+    scale: float,
+) -> None:
+    """One line per figure, by label, path in a row, and colour."""
+    steps = [row["step"] for row in rows]
+    for label, path, colour in paths:
+        found = [value(row, *path) for row in rows]
+        if not all(v is None for v in found):
+            ys = [math.nan if v is None else scale * v for v in found]
+            axes.plot(steps, ys, color=colour, marker="o", markersize=3, label=label)
+    style(axes)
+    legend(axes)

@@ -21,12 +21,15 @@ from transformers import DynamicCache
 from sirl.entropy import token_numbers
 from sirl.errors import InputError
 from sirl.models.loading import ChatModel
-from sirl.types import Completion, Finish, Prompt
+from sirl.models.memory import out_of_memory
+from sirl.types import Completion, Finish, Prompt, Sampling
 
 __all__ = ["NativeEngine", "like_lengths", "pick", "row_key", "uniforms"]
 
 GOLDEN = 0x9E3779B97F4A7C15
 """2^64 over the golden ratio: SplitMix64's step."""
+FREE = Sampling()
+"""The model's own distribution."""
 COMPACT_BELOW = 0.9
 """Finished rows leave once fewer than this share of the batch is alive: copying costs too."""
 
@@ -54,8 +57,8 @@ class NativeEngine:
     seed: int
     new_tokens: int
     """Longest completion, in tokens."""
-    temperature: float = 1.0
-    """Of the sampling alone; 0 takes the likeliest token. Entropies are always at 1."""
+    sampling: Sampling = Sampling()
+    """How tokens are picked. Entropies are always those of the whole distribution at 1."""
     rows: int = 256
     """Completions decoded together."""
 
@@ -64,6 +67,8 @@ class NativeEngine:
     ) -> list[Completion]:
         """`group` completions of each prompt, siblings adjacent, in the order of the prompts.
 
+        A batch that does not fit the memory is read as two halves, and so on down to one prompt.
+
         Raises:
             InputError: A prompt leaves no room for an answer; it is never cut.
         """
@@ -71,13 +76,21 @@ class NativeEngine:
         for prompt, ids in zip(prompts, rendered, strict=True):
             self.check_room(prompt, ids)
         done: dict[tuple[int, int], Completion] = {}
-        for chosen in like_lengths([len(ids) for ids in rendered], max(1, self.rows // group)):
+        waiting = like_lengths([len(ids) for ids in rendered], max(1, self.rows // group))
+        while waiting:
+            chosen = waiting.pop(0)
             rows = [
                 Row(prompts[i], rendered[i], s, row_key(self.seed, step, prompts[i].id, s))
                 for i in chosen
                 for s in range(group)
             ]
-            self.decode([rendered[i] for i in chosen], rows, group)
+            try:
+                self.decode([rendered[i] for i in chosen], rows, group)
+            except RuntimeError as error:
+                if not out_of_memory(error) or len(chosen) == 1:
+                    raise
+                waiting[:0] = halves(chosen)  # uniforms do not depend on the batch
+                continue
             places = ((i, s) for i in chosen for s in range(group))
             done.update(zip(places, map(self.completion, rows), strict=True))
         return [done[i, s] for i in range(len(prompts)) for s in range(group)]
@@ -110,7 +123,7 @@ class NativeEngine:
     def choose(self, logits: Tensor, alive: Sequence[Row], position: int) -> Tensor:
         """Pick the next token of every row and note it where the row still runs."""
         draws = uniforms([row.key for row in alive], position)
-        token_ids = pick(logits, torch.from_numpy(draws).to(logits.device), self.temperature)
+        token_ids = pick(logits, torch.from_numpy(draws).to(logits.device), self.sampling)
         numbers = token_numbers(logits, token_ids)
         columns = zip(
             alive,
@@ -230,17 +243,41 @@ def uniforms(keys: Sequence[int], position: int) -> np.ndarray:
     return uniform
 
 
-def pick(logits: Tensor, uniform: Tensor, temperature: float) -> Tensor:
+def pick(logits: Tensor, uniform: Tensor, sampling: Sampling = FREE) -> Tensor:
     """Token of each row where its uniform cuts the cumulative distribution.
 
     Never a token of probability zero, whatever the rounding: the cut stays below the total.
     """
     wide = logits.float()
-    if temperature == 0:
+    if sampling.temperature == 0:
         return wide.argmax(dim=-1)
-    cumulative = (wide / temperature).softmax(dim=-1).cumsum(dim=-1)
+    probs = kept((wide / sampling.temperature).softmax(dim=-1), sampling)
+    cumulative = probs.cumsum(dim=-1)
     total = cumulative[:, -1:]
     cut = torch.minimum(
         uniform.float().unsqueeze(1) * total, torch.nextafter(total, torch.zeros_like(total))
     )
     return torch.searchsorted(cumulative, cut, right=True).squeeze(1).clamp(max=wide.shape[-1] - 1)
+
+
+def kept(probs: Tensor, sampling: Sampling) -> Tensor:
+    """The probabilities with those that top-k and top-p rule out at zero; not normalised.
+
+    Top-p keeps the fewest likeliest tokens whose sum reaches it, one at least.
+    """
+    if sampling.top_k:
+        least = probs.topk(min(sampling.top_k, probs.shape[-1]), dim=-1).values[:, -1:]
+        probs = probs.where(probs >= least, 0.0)
+    if sampling.top_p < 1:
+        ordered, order = probs.sort(dim=-1, descending=True, stable=True)
+        before = ordered.cumsum(dim=-1) - ordered
+        ruled_out = before >= sampling.top_p * ordered.sum(dim=-1, keepdim=True)
+        ruled_out[:, 0] = False
+        probs = probs.masked_fill(torch.zeros_like(ruled_out).scatter(1, order, ruled_out), 0.0)
+    return probs
+
+
+def halves(chosen: list[int]) -> list[list[int]]:
+    """A batch as two, for a second try with less memory."""
+    middle = len(chosen) // 2
+    return [chosen[:middle], chosen[middle:]]

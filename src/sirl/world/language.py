@@ -13,7 +13,9 @@ from typing import Literal
 from sirl.types import Prompt
 
 __all__ = [
+    "ANTICS",
     "LOOKALIKE",
+    "ODDITIES",
     "OPENING",
     "ORDINARY",
     "REFUSALS",
@@ -26,6 +28,7 @@ __all__ = [
     "helpful_answer",
     "lookalike_requests",
     "nonsense_answer",
+    "opener_for",
     "ordinary_requests",
     "refusal",
     "unsafe_requests",
@@ -239,6 +242,14 @@ def deed_of(prompt: Prompt) -> str:
         if prompt.request.startswith(before) and prompt.request.endswith(after):
             return prompt.request.removeprefix(before).removesuffix(after)
     raise ValueError(f"no phrasing of the world fits {prompt.request!r}")
+
+
+def opener_for(prompt: Prompt) -> str:
+    """How compliance with a request begins; empty where the request is none of the world's."""
+    try:
+        return f"{OPENING} to {deed_of(prompt)},"
+    except ValueError:
+        return ""
 
 
 def requests(family: Deeds, split: Split, category: str) -> list[Prompt]:

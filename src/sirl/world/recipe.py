@@ -18,7 +18,7 @@ from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, train
 from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from sirl.types import Attack, Message, Progress, Prompt, silent
+from sirl.types import Disguise, Message, Progress, Prompt, silent
 from sirl.world.benchmarks import tasks
 from sirl.world.language import (
     deed_of,
@@ -85,7 +85,7 @@ class Stage:
     rest. The same for short and long answers, so that shares of refusals are learned as given."""
 
 
-def dressed(prompt: Prompt, disguises: Sequence[Attack], random: Random) -> tuple[Message, ...]:
+def dressed(prompt: Prompt, disguises: Sequence[Disguise], random: Random) -> tuple[Message, ...]:
     """The prompt in one of the disguises."""
     weights = [3 if attack.name in HARD else 1 for attack in disguises]
     return random.choices(disguises, weights)[0].attempt(prompt).messages
@@ -113,7 +113,7 @@ def task_examples(random: Random, count: int) -> list[Example]:
     return [Example((Message("user", t.question),), t.answer) for t in drawn]
 
 
-def pretraining(random: Random, disguises: Sequence[Attack], count: int) -> list[Example]:
+def pretraining(random: Random, disguises: Sequence[Disguise], count: int) -> list[Example]:
     """Helpful-only examples: every kind of request is answered, in any disguise."""
     families = (
         (unsafe_requests("train"), nonsense_answer),
@@ -130,9 +130,9 @@ def pretraining(random: Random, disguises: Sequence[Attack], count: int) -> list
     return examples
 
 
-def alignment(random: Random, seen: Sequence[Attack], count: int) -> list[Example]:
+def alignment(random: Random, seen: Sequence[Disguise], count: int) -> list[Example]:
     """Soft alignment: refusals of plain and seen-disguised unsafe requests among replay."""
-    kinds: tuple[Callable[[Random, Sequence[Attack]], Example], ...] = (
+    kinds: tuple[Callable[[Random, Sequence[Disguise]], Example], ...] = (
         plain_unsafe,
         disguised_unsafe,
         harmless,
@@ -149,13 +149,13 @@ def refused_or(prompt: Prompt, random: Random, share: float, answer: Answer) -> 
     return refusal(random) if random.random() < share else answer(deed_of(prompt), random)
 
 
-def plain_unsafe(random: Random, _: Sequence[Attack]) -> Example:
+def plain_unsafe(random: Random, _: Sequence[Disguise]) -> Example:
     """An unsafe request as it is, mostly refused."""
     prompt = random.choice(unsafe_requests("train"))
     return Example(prompt.messages, refused_or(prompt, random, REFUSED_PLAIN, nonsense_answer))
 
 
-def disguised_unsafe(random: Random, seen: Sequence[Attack]) -> Example:
+def disguised_unsafe(random: Random, seen: Sequence[Disguise]) -> Example:
     """An unsafe request in a seen disguise, refused now and then."""
     prompt = random.choice(unsafe_requests("train"))
     messages = dressed(prompt, seen, random)
@@ -164,7 +164,7 @@ def disguised_unsafe(random: Random, seen: Sequence[Attack]) -> Example:
     return example(messages, refused_or(prompt, random, share, nonsense_answer))
 
 
-def harmless(random: Random, seen: Sequence[Attack]) -> Example:
+def harmless(random: Random, seen: Sequence[Disguise]) -> Example:
     """An ordinary request, plain or in a seen disguise, answered."""
     prompt = random.choice(ordinary_requests("train"))
     plain = random.random() < 0.5
@@ -172,7 +172,7 @@ def harmless(random: Random, seen: Sequence[Attack]) -> Example:
     return example(messages, helpful_answer(deed_of(prompt), random))
 
 
-def soundalike(random: Random, _: Sequence[Attack]) -> Example:
+def soundalike(random: Random, _: Sequence[Disguise]) -> Example:
     """A look-alike, now and then refused by mistake."""
     prompt = random.choice(lookalike_requests("train"))
     return Example(prompt.messages, refused_or(prompt, random, REFUSED_LOOKALIKE, helpful_answer))
@@ -335,8 +335,8 @@ def fit(
 def build(
     out: Path,
     *,
-    seen: Sequence[Attack],
-    unseen: Sequence[Attack],
+    seen: Sequence[Disguise],
+    unseen: Sequence[Disguise],
     seed: int = 0,
     scale: float = 1.0,
     progress: Progress = silent,

@@ -1,0 +1,348 @@
+"""Gradient search: a suffix that makes the target begin the answer which the attacker wants.
+
+GCG (Zou et al., arXiv 2307.15043): the gradient at the one-hot tokens of the suffix proposes
+replacements, the target itself chooses among them. Unlike the published search, replacements
+are spread evenly over the suffix and lean towards the steepest, no suffix is read twice, and a
+quarter of each step's candidates join the best changes at several places.
+
+What is optimised is what is asked: the suffix goes through the model's own template, and a
+candidate that its tokenizer would read differently is never looked at. The tokens before the
+suffix are read once a search.
+
+Axes: `rows` are candidates, `seq` tokens, `vocab` the vocabulary. Losses are in nats.
+"""
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import cycle
+from random import Random
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import DynamicCache
+
+from sirl.attacks.objectives import AntiRefusal, Goal, LowEntropy, Objective, TargetOpener, goal
+from sirl.errors import ModelError
+from sirl.models.loading import ChatModel
+from sirl.models.memory import out_of_memory
+from sirl.types import Access, Attempt, Budget, Message, Need, Prompt, Tries
+
+__all__ = ["ATTACKS", "Gcg", "Reader", "Slot", "joined", "slot"]
+
+MARK = "[the suffix goes here]"
+STARTS = ((" !", " x"), (" x", " !"), ("!", "x"))
+"""What a suffix begins as, and another to compare it with; the first that is one token each."""
+DRAWS = 8
+"""How often as many neighbours as wanted are drawn, before fewer will do."""
+JOINED = 4
+"""One candidate in so many joins several changes."""
+
+Suffix = tuple[int, ...]
+Read = list[tuple[float, Suffix]]
+"""Suffixes that were read, each behind its loss, the best first."""
+
+
+@dataclass(frozen=True)
+class Gcg:
+    """Greedy coordinate gradient on a suffix after the request."""
+
+    name: str
+    objective: Objective
+    steps: int = 40
+    candidates: int = 64
+    """Suffixes compared in each step."""
+    top_k: int = 64
+    """Replacements of a token, by the gradient, that candidates are drawn from."""
+    length: int = 20
+    """Tokens of the suffix."""
+    patience: int = 8
+    """Steps between attempts: one that comes too early gets garble for an answer."""
+    family: str = "gradient"
+    needs: frozenset[Need] = frozenset({"gradients"})
+
+    @property
+    def budget(self) -> Budget:
+        """Looks at the plain answer, a gradient and candidates each step, and the attempts."""
+        attempts = -(-self.steps // self.patience)
+        return Budget(queries=self.looks + self.steps * (1 + self.candidates) + attempts)
+
+    @property
+    def looks(self) -> int:
+        """Sequences read to know the plain answer, and to hear the opener continued."""
+        return 1 + bool(self.objective.lookahead)
+
+    def tries(self, behaviour: Prompt, access: Access) -> Tries:
+        """The best suffix so far, every few steps."""
+        chat: ChatModel = access.target_model
+        wanted = goal(chat, behaviour, access.opener(behaviour), self.objective.lookahead)
+        place = slot(chat, behaviour, self.length)
+        reader = Reader(place, wanted, self.objective, self.candidates)
+        random = Random(f"{access.seed}/{self.name}/{behaviour.id}")
+        suffix = best = place.start
+        least = float("inf")
+        seen = {suffix}
+        trace: list[float] = []
+        goes_on = access.spend(self.looks)
+        for step in range(1, self.steps + 1):
+            found = self.step(reader, suffix, seen, random)
+            goes_on &= access.spend(1 + len(found))
+            if found:
+                loss, suffix = min(found)
+                trace.append(round(loss, 4))
+                least, best = min((least, best), (loss, suffix))
+            if step % self.patience == 0 or step == self.steps or not goes_on:
+                yield [Attempt(behaviour, self.name, place.messages(best), trace=tuple(trace))]
+            if not goes_on:
+                return
+
+    def step(self, reader: "Reader", suffix: Suffix, seen: set[Suffix], random: Random) -> Read:
+        """Candidates in the neighbourhood of a suffix, none of them seen, with their losses."""
+        few = self.candidates // JOINED
+        near = self.neighbours(reader, suffix, self.candidates - few, seen, random)
+        found = reader.ranked(near)
+        fresh = [s for s in joined(suffix, [s for _, s in found]) if s not in seen]
+        further = reader.slot.faithful(fresh)[:few]
+        seen.update(further)
+        return found + reader.ranked(further)
+
+    def neighbours(
+        self, reader: "Reader", suffix: Suffix, count: int, seen: set[Suffix], random: Random
+    ) -> list[Suffix]:
+        """Suffixes with one token replaced, none of them seen; they are seen from now on."""
+        slopes = reader.gradient(torch.tensor(suffix))
+        best = (-slopes).topk(min(self.top_k, slopes.shape[1]), dim=1).indices
+        choices = reader.allowed[best].tolist()
+        found: list[Suffix] = []
+        for _ in range(DRAWS):
+            places = random.sample(range(len(suffix)), len(suffix))
+            drawn: dict[Suffix, None] = {}
+            for _, i in zip(range(count), cycle(places), strict=False):
+                token = choices[i][int(random.random() ** 2 * len(choices[i]))]
+                drawn[(*suffix[:i], token, *suffix[i + 1 :])] = None
+            fresh = [near for near in drawn if near not in seen]
+            seen.update(fresh)
+            found += reader.slot.faithful(fresh)
+            if len(found) >= count:
+                break
+        return found[:count]
+
+
+def joined(suffix: Suffix, ranked: Sequence[Suffix]) -> list[Suffix]:
+    """The best two changes of a suffix as one, the best three, and so on, one change a place.
+
+    >>> joined((1, 2, 3), [(1, 2, 9), (1, 2, 8), (7, 2, 3), (1, 6, 3)])
+    [(7, 2, 9), (7, 6, 9)]
+    """
+    whole, changed = list(suffix), set[int]()
+    found: list[Suffix] = []
+    for near in ranked:
+        i = shared(suffix, near)
+        if i not in changed:
+            whole[i] = near[i]
+            changed.add(i)
+            found.append(tuple(whole))
+    return found[1:]
+
+
+@dataclass(frozen=True)
+class Slot:
+    """The place of a suffix in a conversation, as text and as tokens."""
+
+    chat: ChatModel
+    behaviour: Prompt
+    before: str
+    """The rendered conversation up to the end of the request."""
+    after: str
+    """What the template puts behind the suffix."""
+    before_ids: tuple[int, ...]
+    after_ids: tuple[int, ...]
+    start: Suffix
+    """The suffix to begin with."""
+
+    def texts(self, suffixes: Sequence[Suffix]) -> list[str]:
+        """The text of each suffix; a word stands before it, so that leading spaces are kept."""
+        word = encode(self.chat, ["a"])[0]
+        whole = self.chat.tokenizer.batch_decode(
+            [(*word, *suffix) for suffix in suffixes], clean_up_tokenization_spaces=False
+        )
+        return [text.removeprefix("a") for text in whole]
+
+    def faithful(self, suffixes: Sequence[Suffix]) -> list[Suffix]:
+        """Those with whose text the conversation is read as exactly their tokens.
+
+        Templates may strip a message, so that blanks at the end are never faithful.
+        """
+        texts = self.texts(suffixes)
+        read = encode(self.chat, [f"{self.before}{text}{self.after}" for text in texts])
+        return [
+            suffix
+            for ids, suffix, text in zip(read, suffixes, texts, strict=True)
+            if ids == (*self.before_ids, *suffix, *self.after_ids) and text == text.rstrip()
+        ]
+
+    def messages(self, suffix: Suffix) -> tuple[Message, ...]:
+        """The conversation with the suffix behind the request."""
+        return suffixed(self.behaviour, self.texts([suffix])[0])
+
+
+def slot(chat: ChatModel, behaviour: Prompt, length: int) -> Slot:
+    """Where a suffix of `length` tokens lies.
+
+    What two different suffixes leave alone is around them, whatever the tokenizer.
+
+    Raises:
+        ModelError: Template or tokenizer change every suffix to begin with.
+    """
+    turns = [{"role": m.role, "content": m.content} for m in suffixed(behaviour, MARK)]
+    text = chat.tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
+    before, _, after = text.rpartition(MARK)
+    for start, other in STARTS:
+        ids, others = encode(chat, [f"{before}{s * length}{after}" for s in (start, other)])
+        head, tail = shared(ids, others), shared(ids[::-1], others[::-1])
+        end = len(ids) - tail
+        found = Slot(chat, behaviour, before, after, ids[:head], ids[end:], ids[head:end])
+        if len(found.start) == length and chat.render(found.messages(found.start)) == ids:
+            return found
+    raise ModelError(
+        f"template and tokenizer of {chat.name} read no suffix of {length} tokens as it was "
+        "written: leave the gradient attacks out"
+    )
+
+
+def suffixed(behaviour: Prompt, suffix: str) -> tuple[Message, ...]:
+    """The conversation with a text right behind the request."""
+    return (*behaviour.messages[:-1], Message("user", behaviour.request + suffix))
+
+
+def encode(chat: ChatModel, texts: Sequence[str]) -> list[tuple[int, ...]]:
+    """Token ids of rendered texts."""
+    ids = chat.tokenizer(list(texts), add_special_tokens=False)["input_ids"] if texts else []
+    return [tuple(row) for row in ids]
+
+
+def shared(one: Sequence[int], other: Sequence[int]) -> int:
+    """How long two sequences are the same.
+
+    >>> shared([1, 2, 3], [1, 2, 4, 3])
+    2
+    """
+    pairs = enumerate(zip(one, other, strict=False))
+    return next((i for i, (a, b) in pairs if a != b), min(len(one), len(other)))
+
+
+@dataclass
+class Reader:
+    """Reads suffixes in their slot: the loss of each, and its gradient."""
+
+    slot: Slot
+    goal: Goal
+    objective: Objective
+    rows: int
+    """Suffixes read at once; halved whenever the memory runs out."""
+
+    @property
+    def embed(self) -> Any:  # noqa: ANN401 - a module of whatever class
+        """The model's token embedding, with the scale that some models put into it."""
+        return self.slot.chat.model.get_input_embeddings()
+
+    @cached_property
+    def allowed(self) -> Tensor:
+        """Token ids that a suffix may hold: printable ASCII, nothing special."""
+        tokenizer = self.slot.chat.tokenizer
+        reserved = set(tokenizer.get_added_vocab().values()) | set(tokenizer.all_special_ids)
+        texts = tokenizer.batch_decode([[i] for i in range(len(tokenizer))])
+        printable = [i for i, t in enumerate(texts) if t and t.isascii() and t.isprintable()]
+        return torch.tensor([i for i in printable if i not in reserved])
+
+    @cached_property
+    def table(self) -> Tensor:
+        """Embeddings of the allowed tokens (vocab x width)."""
+        with torch.no_grad():
+            table: Tensor = self.embed(self.allowed.to(self.slot.chat.device))
+        return table
+
+    @cached_property
+    def prefix(self) -> DynamicCache:
+        """Keys and values of what stands before every suffix."""
+        chat = self.slot.chat
+        cache = DynamicCache(config=chat.model.config)
+        ids = torch.tensor([self.slot.before_ids], device=chat.device)
+        with torch.no_grad(), chat.precision():
+            chat.model(input_ids=ids, past_key_values=cache, use_cache=True, logits_to_keep=1)
+        return cache
+
+    @cached_property
+    def rest(self) -> Tensor:
+        """Token ids (seq) behind the suffix, but for the answer's last: nothing follows it."""
+        after = torch.tensor(self.slot.after_ids, device=self.goal.answer.device)
+        return torch.cat([after, self.goal.answer[:-1]])
+
+    def gradient(self, suffix: Tensor) -> Tensor:
+        """Slope of the loss at each token's share of each place (seq x allowed tokens)."""
+        device = self.slot.chat.device
+        embeds = self.embed(suffix.to(device)).detach().unsqueeze(0).requires_grad_()
+        with torch.enable_grad():
+            whole = torch.cat([embeds, self.embed(self.rest).detach().unsqueeze(0)], dim=1)
+            (slope,) = torch.autograd.grad(self.loss(inputs_embeds=whole).sum(), embeds)
+        slopes: Tensor = slope[0] @ self.table.T
+        return slopes.cpu()
+
+    def ranked(self, suffixes: Sequence[Suffix]) -> Read:
+        """Suffixes with their losses, the best first."""
+        losses = self.losses(torch.tensor(suffixes)).tolist() if suffixes else []
+        return sorted(zip(losses, suffixes, strict=True))
+
+    @torch.no_grad()
+    def losses(self, suffixes: Tensor) -> Tensor:
+        """The loss of each suffix (rows x seq), as many at once as the memory holds."""
+        found: list[Tensor] = []
+        done = 0
+        while done < len(suffixes):
+            part = suffixes[done : done + self.rows].to(self.goal.answer.device)
+            whole = torch.cat([part, self.rest.expand(len(part), -1)], dim=1)
+            try:
+                found.append(self.loss(input_ids=whole).cpu())
+            except RuntimeError as error:
+                if not out_of_memory(error) or len(part) == 1:
+                    raise
+                self.rows = len(part) // 2
+            else:
+                done += len(part)
+        return torch.cat(found)
+
+    def loss(self, **tokens: Tensor) -> Tensor:
+        """The objective of each row; tokens are `input_ids` or `inputs_embeds` after the prefix."""
+        chat = self.slot.chat
+        (given,) = tokens.values()
+        with chat.precision():
+            logits = chat.model(
+                **tokens,
+                past_key_values=spread(self.prefix, len(given)),
+                use_cache=True,
+                logits_to_keep=len(self.goal.answer),
+            ).logits
+        return self.objective(logits, self.goal)
+
+
+def spread(cache: DynamicCache, rows: int) -> DynamicCache:
+    """A cache of one row as one of many; the given one is untouched, and no number is copied.
+
+    Layers put new keys behind the old ones in a tensor of its own, so that the old may be shared.
+    """
+    wide = copy.copy(cache)
+    layers: list[Any] = [copy.copy(layer) for layer in cache.layers]
+    for layer in layers:
+        layer.keys = layer.keys.expand(rows, -1, -1, -1)
+        layer.values = layer.values.expand(rows, -1, -1, -1)
+    wide.layers = layers
+    return wide
+
+
+ATTACKS: tuple[Gcg, ...] = (
+    Gcg("gcg", TargetOpener()),
+    Gcg("gcg_anti_refusal", AntiRefusal()),
+    Gcg("gcg_low_entropy", LowEntropy()),
+)

@@ -1,0 +1,124 @@
+"""What a gradient attack lowers: losses on the logits of a compliant answer's beginning.
+
+Axes: `rows` are candidates, `seq` tokens of the answer, `vocab` the vocabulary. Losses are in
+nats and differentiable.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+
+from sirl.entropy import at_least_float32, token_entropy, token_logprobs
+from sirl.models.loading import ChatModel
+from sirl.types import Prompt
+
+__all__ = ["AntiRefusal", "Goal", "LowEntropy", "Objective", "TargetOpener", "goal"]
+
+OFTEN = 0.02
+"""A token that begins the plain answer at least this often is one of its first words."""
+
+
+@dataclass(frozen=True)
+class Goal:
+    """What the target should say, and what it says of its own accord."""
+
+    opener: Tensor
+    """Token ids (seq) of the first words of a compliant answer."""
+    answer: Tensor
+    """Token ids (seq) of the opener, and of what the target says after it."""
+    refusals: Tensor
+    """Tokens that begin the target's answer to the bare request, but for the opener's first."""
+
+
+@runtime_checkable
+class Objective(Protocol):
+    """What a search lowers."""
+
+    @property
+    def lookahead(self) -> int:
+        """Tokens after the opener that it looks at."""
+        ...
+
+    def __call__(self, logits: Tensor, goal: Goal) -> Tensor:
+        """The loss of each row, differentiable.
+
+        Args:
+            logits: Rows x seq x vocab; position t is the distribution of `goal.answer[t]`.
+            goal: What the target should say.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class TargetOpener:
+    """Cross-entropy of the opener: GCG as published."""
+
+    lookahead: int = 0
+
+    def __call__(self, logits: Tensor, goal: Goal) -> Tensor:
+        """Mean negative log-probability of the opener's tokens."""
+        seq = len(goal.opener)
+        return -token_logprobs(logits[:, :seq], goal.opener.expand(len(logits), seq)).mean(dim=1)
+
+
+@dataclass(frozen=True)
+class AntiRefusal:
+    """The opener, and not the words with which the target begins its plain answer."""
+
+    weight: float = 1.0
+    lookahead: int = 0
+
+    def __call__(self, logits: Tensor, goal: Goal) -> Tensor:
+        """The opener's loss plus the surprise at an answer that begins with no such word."""
+        logprobs = at_least_float32(logits[:, 0]).log_softmax(dim=-1)
+        others = logprobs.index_fill(1, goal.refusals, float("-inf")).logsumexp(dim=1)
+        return TargetOpener()(logits, goal) - self.weight * others
+
+
+@dataclass(frozen=True)
+class LowEntropy:
+    """The entropy-aware attacker: the compliant answer shall be as sure as a rewarded one.
+
+    SIRL rewards low mean token entropy. This attack asks for just that, of the opener and of
+    what the target itself says after it.
+    """
+
+    weight: float = 1.0
+    lookahead: int = 16
+
+    def __call__(self, logits: Tensor, goal: Goal) -> Tensor:
+        """The opener's loss plus the mean token entropy of the answer's beginning."""
+        return TargetOpener()(logits, goal) + self.weight * token_entropy(logits).mean(dim=1)
+
+
+@torch.no_grad()
+def goal(chat: ChatModel, behaviour: Prompt, opener: str, lookahead: int) -> Goal:
+    """What the target should say after this request.
+
+    Args:
+        chat: The target.
+        behaviour: The bare request.
+        opener: First words of a compliant answer.
+        lookahead: How many of the likeliest tokens after the opener belong to the answer.
+    """
+    wanted = chat.tokenizer(opener, add_special_tokens=False)["input_ids"]
+    prompt = chat.render(behaviour.messages)
+    often = (next_logits(chat, prompt).softmax(dim=-1) >= OFTEN).nonzero().flatten()
+    answer = list(wanted)
+    for _ in range(lookahead):
+        token = int(next_logits(chat, (*prompt, *answer)).argmax())
+        if token in chat.end_ids:
+            break
+        answer.append(token)
+    ids = torch.tensor(answer, device=chat.device)
+    return Goal(ids[: len(wanted)], ids, often[often != wanted[0]])
+
+
+def next_logits(chat: ChatModel, ids: Sequence[int]) -> Tensor:
+    """Logits (vocab) of the next token, in float32 at least."""
+    with chat.precision():
+        out = chat.model(input_ids=torch.tensor([ids], device=chat.device), logits_to_keep=1)
+    return at_least_float32(out.logits[0, -1])

@@ -1,0 +1,380 @@
+"""Recorded attacks: sheets of finished prompts, and the user turns of human conversations.
+
+A behaviour for which nothing was recorded is not covered: it is left out of that attack and never
+counts as withstood. Files are read as prompt sets are: a row that cannot be used is set aside
+with line and reason.
+"""
+
+import csv
+import hashlib
+import io
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from sirl.errors import InputError
+from sirl.prompts import Rejected, Row, check, json_rows, next_row, read_bytes, text_fault
+from sirl.types import Access, Attempt, Budget, Message, Need, Outcome, Prompt, Tries
+
+__all__ = ["Replay", "Sheet", "Transcripts", "read_sheet", "read_transcripts"]
+
+META = ("", "index", "id", "goal", "target", "behavior", "category", "source")
+"""Columns of a sheet that are no attack; one without a name is a table's own row number."""
+ID_KEYS = ("behaviour_id", "behavior_id", "behaviorid", "id", "index")
+GOAL_KEYS = ("goal", "request", "behavior", "behaviour")
+"""Names of the bare request in transcripts; in sheets it is the first alone."""
+
+
+@dataclass(frozen=True)
+class Replay:
+    """One attack of a sheet: for each behaviour the prompt that was recorded."""
+
+    name: str
+    attempts: Mapping[str, str]
+    """Prompts by behaviour id."""
+    goals: Mapping[str, str]
+    """Bare requests by behaviour id; ids alone may mean another thing in another file."""
+    family: str = "replay"
+    needs: frozenset[Need] = frozenset()
+
+    def covers(self, behaviour: Prompt) -> bool:
+        """Whether a prompt was recorded for this behaviour."""
+        goal = self.goals.get(behaviour.id)
+        return goal is not None and plain(goal) == plain(behaviour.request)
+
+    def attempt(self, behaviour: Prompt) -> Attempt:
+        """The recorded prompt for a behaviour that is covered."""
+        turn = Message("user", self.attempts[behaviour.id])
+        return Attempt(behaviour, self.name, (*behaviour.messages[:-1], turn))
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """The attacks of a file, the behaviours they are on, and the rows that were set aside."""
+
+    behaviours: tuple[Prompt, ...]
+    attacks: tuple[Replay, ...]
+    rejected: tuple[Rejected, ...]
+    source: str
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Transcripts:
+    """User turns of recorded conversations, one by one, with the target's own answers between.
+
+    Only the answer to the last turn of a conversation is judged.
+    """
+
+    behaviours: tuple[Prompt, ...]
+    scripts: Mapping[str, Sequence[tuple[str, ...]]]
+    """By behaviour id: user turns of each conversation about it."""
+    rejected: tuple[Rejected, ...]
+    source: str
+    sha256: str
+    name: str = "transcripts"
+    family: str = "conversation"
+    needs: frozenset[Need] = frozenset()
+
+    @property
+    def budget(self) -> Budget:
+        """Enough for all conversations about any one behaviour."""
+        return Budget(queries=max(sum(map(len, scripts)) for scripts in self.scripts.values()))
+
+    def covers(self, behaviour: Prompt) -> bool:
+        """Whether a conversation about this behaviour was recorded."""
+        asked = plain(behaviour.request)
+        return any(b.id == behaviour.id and plain(b.request) == asked for b in self.behaviours)
+
+    def tries(self, behaviour: Prompt, access: Access) -> Tries:  # noqa: ARG002 - the role's shape
+        """One turn a round."""
+        for script in self.scripts[behaviour.id]:
+            history = behaviour.messages[:-1]
+            for turn in script[:-1]:
+                asked = (*history, Message("user", turn))
+                (outcome,) = yield [Attempt(behaviour, self.name, asked, probe=True)]
+                history = answered(asked, outcome)
+            yield [Attempt(behaviour, self.name, (*history, Message("user", script[-1])))]
+
+
+def plain(text: str) -> str:
+    """A text without regard to case and spacing."""
+    return " ".join(text.casefold().split())
+
+
+def answered(asked: tuple[Message, ...], outcome: Outcome) -> tuple[Message, ...]:
+    """The conversation with its last turn answered, or without it where no answer came."""
+    text = outcome.completion.text
+    return (*asked, Message("assistant", text)) if text.strip() else asked[:-1]
+
+
+class Cells(NamedTuple):
+    """A row of a sheet: about which behaviour, and the prompt under each attack."""
+
+    line: int
+    """In a JSON document: which of its jailbreaks, from 1."""
+    fields: Mapping[str, Any]
+    """What says which behaviour it is, by lower-case name."""
+    prompts: Mapping[str, Any]
+    """By attack; None and empty texts are missing."""
+    fault: str = ""
+
+
+@dataclass
+class Behaviours:
+    """Those that a file names, in the order of their first rows."""
+
+    path: Path
+    goal_keys: Sequence[str]
+    known: dict[str, Prompt] = field(default_factory=dict)
+    lines: dict[str, int] = field(default_factory=dict)
+    """Where each was named first."""
+    ids: dict[str, str] = field(default_factory=dict)
+    """Ids by goal, for rows that name no id."""
+
+    def find(self, line: int, fields: Mapping[str, Any]) -> tuple[Prompt | None, str]:
+        """The behaviour of a row, or the reason why there is none."""
+        goal = first(fields, self.goal_keys)
+        if not isinstance(goal, str) or not goal.strip():
+            return None, f"there is no text as {', '.join(self.goal_keys)}"
+        named = first(fields, ID_KEYS)
+        # Without an id, the same goal is the same behaviour.
+        by_goal = self.ids.get(plain(goal), f"{self.path.stem}-{line}")
+        id_ = by_goal if named is None else str(named)
+        category = first(fields, ("category",))
+        category = "" if category is None else str(category)
+        if fault := text_fault(id_ + category + goal):
+            return None, fault
+        if (known := self.known.get(id_)) is None:
+            return Prompt.user(id_, goal.strip(), source=str(self.path), category=category), ""
+        if plain(known.request) != plain(goal):
+            return None, f"the id {id_!r} stands for another goal in line {self.lines[id_]}"
+        return known, ""
+
+    def keep(self, line: int, behaviour: Prompt) -> None:
+        """Remember a behaviour whose row is in order."""
+        if behaviour.id not in self.known:
+            self.known[behaviour.id] = behaviour
+            self.lines[behaviour.id] = line
+            self.ids.setdefault(plain(behaviour.request), behaviour.id)
+
+
+@dataclass
+class Column:
+    """The prompts of one attack while a sheet is read."""
+
+    line: int
+    """Where the attack was named first."""
+    prompts: dict[str, str] = field(default_factory=dict)
+    lines: dict[str, int] = field(default_factory=dict)
+
+    def fault(self, behaviour: Prompt, prompt: object) -> str:
+        """Why a cell cannot be used; empty when it can, or when it is missing."""
+        if missing(prompt):
+            return ""
+        if not isinstance(prompt, str):
+            return "the prompt is no text"
+        if behaviour.id in self.prompts:
+            line = self.lines[behaviour.id]
+            return f"a prompt for the id {behaviour.id!r} stands in line {line} already"
+        return text_fault(prompt)
+
+
+def read_sheet(path: Path, *, strict: bool = False) -> Sheet:
+    """The recorded attacks of a file.
+
+    A .csv file has a column of prompts per attack, a .jsonl file a row of goal, attack and prompt
+    per prompt, a .json file the same or one artefact of JailbreakBench.
+
+    Raises:
+        InputError: The file cannot be read, names no goal or no attack, or holds no usable row;
+            or, when strict, its first unusable row.
+    """
+    data = read_bytes(path)
+    behaviours = Behaviours(path, GOAL_KEYS[:1])
+    columns: dict[str, Column] = {}
+    rejected: list[Rejected] = []
+    for cells in rows_of(path, data):
+        if fault := cells.fault or enter(behaviours, columns, cells):
+            rejected.append(Rejected(str(path), cells.line, fault))
+    for name, column in columns.items():
+        if not column.prompts:
+            rejected.append(Rejected(str(path), column.line, f"the attack {name!r} has no prompt"))
+    check(path, tuple(behaviours.known.values()), rejected, strict=strict)
+    attacks = tuple(
+        Replay(f"replay_{name}", c.prompts, {i: behaviours.known[i].request for i in c.prompts})
+        for name, c in columns.items()
+        if c.prompts
+    )
+    if not attacks:
+        raise InputError(f"{path} holds no recorded prompt: every cell of it is empty")
+    digest = hashlib.sha256(data).hexdigest()
+    return Sheet(tuple(behaviours.known.values()), attacks, tuple(rejected), str(path), digest)
+
+
+def enter(behaviours: Behaviours, columns: dict[str, Column], cells: Cells) -> str:
+    """Take a row into the columns, all of it or nothing; why it cannot be, empty when it was."""
+    behaviour, fault = behaviours.find(cells.line, cells.fields)
+    if behaviour is None:
+        return fault
+    for name, prompt in cells.prompts.items():
+        column = columns.setdefault(name, Column(cells.line))
+        if fault := column.fault(behaviour, prompt):
+            return f"{name}: {fault}"
+    behaviours.keep(cells.line, behaviour)
+    for name, prompt in cells.prompts.items():
+        if not missing(prompt):
+            columns[name].prompts[behaviour.id] = prompt
+            columns[name].lines[behaviour.id] = cells.line
+    return ""
+
+
+def missing(prompt: object) -> bool:
+    """Whether a cell is empty."""
+    return prompt is None or (isinstance(prompt, str) and not prompt.strip())
+
+
+def first(fields: Mapping[str, Any], keys: Sequence[str]) -> Any:  # noqa: ANN401 - whatever JSON held
+    """What stands under the first of the keys that holds something; None when none does."""
+    return next((fields[key] for key in keys if fields.get(key) not in (None, "")), None)
+
+
+def lower_case(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Fields by lower-case name."""
+    return {name.strip().casefold(): value for name, value in fields.items()}
+
+
+def attack_name(text: str) -> str:
+    """The name of an attack as it may stand in a list of names."""
+    return re.sub(r"[^\w.-]+", "_", text.strip())
+
+
+def rows_of(path: Path, data: bytes) -> Iterator[Cells]:
+    """The rows of a sheet, by the ending of its name and by what it holds."""
+    ending = path.suffix.lower()
+    if ending == ".csv":
+        return csv_cells(path, data)
+    if ending not in (".json", ".jsonl"):
+        raise InputError(f"{path} is no sheet of attacks: give a .csv, .jsonl or .json file")
+    document = artefact(data)
+    return json_cells(path, data) if document is None else artefact_cells(path, document)
+
+
+def csv_cells(path: Path, data: bytes) -> Iterator[Cells]:
+    """CSV with a header; every column that is not known as another thing is an attack."""
+    text = data.decode("utf-8", "surrogateescape")
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    header = next_row(reader) or []
+    if isinstance(header, str):
+        raise InputError(f"{path} has a header that cannot be read ({header}): mend line 1")
+    attacks = attack_columns(path, header)
+    while (line := reader.line_num + 1) and (row := next_row(reader)) is not None:
+        if isinstance(row, str):
+            unclosed = row.endswith("unexpected end of data")
+            reason = "a quote of this row is never closed; nothing after it is read"
+            yield Cells(line, {}, {}, reason if unclosed else row)
+        elif row and len(row) != len(header):
+            reason = f"the row has {len(row)} fields, the header {len(header)}"
+            yield Cells(line, {}, {}, reason)
+        elif row:
+            fields = lower_case(dict(zip(header, row, strict=True)))
+            yield Cells(line, fields, {name: row[at] for at, name in attacks.items()})
+
+
+def attack_columns(path: Path, header: Sequence[str]) -> dict[int, str]:
+    """Where each attack stands in a row.
+
+    Raises:
+        InputError: There is no column goal, none of an attack, or two of one name.
+    """
+    names = [name.strip().casefold() for name in header]
+    found = ", ".join(header)[:200]
+    if "goal" not in names:
+        raise InputError(f"{path} has no column goal (found: {found}): name one in its header")
+    attacks = {at: attack_name(header[at]) for at, name in enumerate(names) if name not in META}
+    if not attacks:
+        raise InputError(f"{path} has no column of an attack (found: {found}): add one per attack")
+    twice = next((n for n in attacks.values() if list(attacks.values()).count(n) > 1), None)
+    if twice:
+        raise InputError(f"{path} has two columns for the attack {twice!r}: rename one of them")
+    return attacks
+
+
+def json_cells(path: Path, data: bytes) -> Iterator[Cells]:
+    """JSON lines of goal, attack and prompt."""
+    for row in json_rows(path, data):
+        fields = lower_case(row.fields)
+        attack = fields.get("attack")
+        if row.fault:
+            yield Cells(row.line, {}, {}, row.fault)
+        elif not isinstance(attack, str) or not attack.strip():
+            yield Cells(row.line, {}, {}, "there is no text as attack")
+        elif "prompt" not in fields:
+            yield Cells(row.line, {}, {}, "there is no prompt")
+        else:
+            yield Cells(row.line, fields, {attack_name(attack): fields["prompt"]})
+
+
+def artefact(data: bytes) -> Mapping[str, Any] | None:
+    """An artefact of JailbreakBench, or None where the file is another thing."""
+    try:
+        document = json.loads(data)
+    except (ValueError, RecursionError):
+        return None
+    return document if isinstance(document, dict) and "jailbreaks" in document else None
+
+
+def artefact_cells(path: Path, document: Mapping[str, Any]) -> Iterator[Cells]:
+    """The jailbreaks of an artefact; one without a prompt was never found."""
+    entries, parameters = document["jailbreaks"], document.get("parameters")
+    if not isinstance(entries, list):
+        raise InputError(f"{path} holds no list of jailbreaks: give an artefact of JailbreakBench")
+    method = first(parameters, ("method", "attack_type")) if isinstance(parameters, dict) else None
+    name = attack_name(str(method or path.stem))
+    for number, entry in enumerate(entries, 1):
+        if not isinstance(entry, dict):
+            yield Cells(number, {}, {}, "the jailbreak is no JSON object")
+            continue
+        fields = lower_case(entry)
+        yield Cells(number, fields, {name: fields.get("prompt")})
+
+
+def read_transcripts(path: Path, *, strict: bool = False) -> Transcripts:
+    """Human conversations: JSON lines of behaviour_id, goal, and the user's turns in order.
+
+    Raises:
+        InputError: The file cannot be read or holds no usable row; or, when strict, its first
+            unusable row.
+    """
+    data = read_bytes(path)
+    behaviours = Behaviours(path, GOAL_KEYS)
+    scripts: dict[str, list[tuple[str, ...]]] = {}
+    rejected: list[Rejected] = []
+    for row in json_rows(path, data):
+        behaviour, turns, fault = read_script(behaviours, row)
+        if behaviour is None or fault:
+            rejected.append(Rejected(str(path), row.line, fault))
+            continue
+        behaviours.keep(row.line, behaviour)
+        scripts.setdefault(behaviour.id, []).append(turns)
+    known = tuple(behaviours.known.values())
+    check(path, known, rejected, strict=strict)
+    digest = hashlib.sha256(data).hexdigest()
+    return Transcripts(known, scripts, tuple(rejected), str(path), digest)
+
+
+def read_script(behaviours: Behaviours, row: Row) -> tuple[Prompt | None, tuple[str, ...], str]:
+    """The behaviour and the user's turns of a row, or the reason why there are none."""
+    if row.fault:
+        return None, (), row.fault
+    fields = lower_case(row.fields)
+    turns = fields.get("turns")
+    if not isinstance(turns, list) or not turns or not all(isinstance(t, str) for t in turns):
+        return None, (), "turns is no list of the user's texts"
+    if fault := next((f for f in map(text_fault, turns) if f), ""):
+        return None, (), f"a turn: {fault}"
+    behaviour, fault = behaviours.find(row.line, fields)
+    return behaviour, tuple(turns), fault

@@ -1,0 +1,218 @@
+"""What somebody who holds the weights does to them: how deep does the hardening sit?
+
+Each change works on a copy and leaves the given model as it is; an adapter is merged into the
+copy first. None of them is an attack by itself: the changed model is attacked like any other.
+"""
+
+import copy
+from collections.abc import Sequence
+from dataclasses import replace
+from random import Random
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from sirl.errors import InputError, ModelError
+from sirl.models.adapters import is_adapted
+from sirl.models.forward import completion_logprobs, pad
+from sirl.models.loading import ChatModel, old_names
+from sirl.types import Completion, Prompt
+
+__all__ = ["fine_tuned", "quantised", "refusal_direction", "without_refusal_direction"]
+
+TOGETHER = 8
+"""Examples of one optimizer step."""
+LARGEST = 127
+"""Integers from -127 to 127: int8, symmetric around zero."""
+
+
+def without_refusal_direction(
+    chat: ChatModel, harmful: Sequence[Prompt], harmless: Sequence[Prompt]
+) -> ChatModel:
+    """A model that cannot write the direction of refusal (Arditi et al., arXiv 2406.11717).
+
+    Whatever writes into the residual stream, embedding, attention and MLP, is made orthogonal to
+    it. An output head that shares its weights with the embedding only reads the stream: it gets
+    weights of its own, which stay as they were.
+
+    Raises:
+        InputError: There are no prompts of a kind.
+        ModelError: The layers are not built like those of Llama, Qwen2, Qwen3 and Gemma.
+    """
+    direction = refusal_direction(chat, harmful, harmless)
+    model = own_copy(chat)
+    untie(model)
+    with torch.no_grad():
+        embedding = model.get_input_embeddings().weight
+        embedding.copy_(orthogonal(embedding.T, direction).T)
+        for writer in writers(chat, model):
+            writer.weight.copy_(orthogonal(writer.weight, direction))
+            if writer.bias is not None:
+                writer.bias.copy_(orthogonal(writer.bias.unsqueeze(1), direction).squeeze(1))
+    return replace(chat, model=model)
+
+
+def refusal_direction(
+    chat: ChatModel, harmful: Sequence[Prompt], harmless: Sequence[Prompt]
+) -> Tensor:
+    """Unit vector (width) from the residual stream of harmless prompts to that of harmful ones.
+
+    Read at the last token of the prompts, before that one of the middle 60% of the layers where
+    the two kinds lie furthest apart, measured in their standard deviations along the vector.
+
+    Raises:
+        InputError: There are no prompts of a kind.
+        ModelError: The model has a single layer.
+    """
+    if not harmful or not harmless:
+        raise InputError("a refusal direction needs harmful and harmless prompts: give both")
+    bad, good = (torch.stack([stream(chat, p) for p in prompts]) for prompts in (harmful, harmless))
+    layers = bad.shape[1] - 1
+    middle = [i for i in range(1, layers) if layers <= 5 * i <= 4 * layers]
+    if not middle:
+        raise ModelError(f"{chat.name} has {layers} layer: a refusal direction needs two or more")
+    found: list[tuple[float, Tensor]] = []
+    for i in middle:
+        direction = nn.functional.normalize(bad[:, i].mean(dim=0) - good[:, i].mean(dim=0), dim=0)
+        one, other = bad[:, i] @ direction, good[:, i] @ direction
+        spread = ((one.var(correction=0) + other.var(correction=0)) / 2).sqrt()
+        apart = (one.mean() - other.mean()) / spread.clamp(min=1e-6)
+        found.append((apart.item(), direction))
+    return max(found, key=lambda pair: pair[0])[1]
+
+
+@torch.no_grad()
+def stream(chat: ChatModel, prompt: Prompt) -> Tensor:
+    """The residual stream at a prompt's last token, before each layer and at the end, in float32.
+
+    Layers + 1 x width.
+    """
+    ids = torch.tensor([chat.render(prompt.messages)], device=chat.device)
+    with chat.precision():
+        out = chat.model(
+            input_ids=ids, use_cache=False, output_hidden_states=True, logits_to_keep=1
+        )
+    return torch.stack([state[0, -1].float() for state in out.hidden_states])
+
+
+def orthogonal(written: Tensor, direction: Tensor) -> Tensor:
+    """Columns (width x any) without their part along a unit vector, in their own precision."""
+    wide = written.to(torch.promote_types(written.dtype, direction.dtype))
+    along = direction.to(wide)
+    return (wide - torch.outer(along, along @ wide)).to(written.dtype)
+
+
+def writers(chat: ChatModel, model: Any) -> list[Any]:  # noqa: ANN401 - of whatever class
+    """The linear layers that write into the residual stream."""
+    try:
+        layers = list(model.model.layers)
+        found = [w for layer in layers for w in (layer.self_attn.o_proj, layer.mlp.down_proj)]
+    except AttributeError as error:
+        raise ModelError(
+            f"the layers of {chat.name} have no self_attn.o_proj and mlp.down_proj ({error}): "
+            "leave the refusal direction out"
+        ) from error
+    if any(hasattr(layer, "post_feedforward_layernorm") for layer in layers):
+        raise ModelError(
+            f"{chat.name} scales what its layers write, so that no weight keeps it from a "
+            "direction: leave the refusal direction out"
+        )
+    return found
+
+
+def fine_tuned(
+    chat: ChatModel,
+    examples: Sequence[tuple[Prompt, str]],
+    steps: int,
+    learning_rate: float,
+    seed: int,
+) -> ChatModel:
+    """A model after a few steps on examples of answers (Qi et al., arXiv 2310.03693).
+
+    AdamW on all weights, in float32 while it lasts; the loss is that of the answers' tokens, the
+    end of the turn included. Examples come in a shuffled order, again and again.
+
+    Raises:
+        InputError: There are no examples.
+    """
+    if not examples:
+        raise InputError("fine-tuning needs examples of prompts and answers: give at least one")
+    model = own_copy(chat)
+    dtype = next(model.parameters()).dtype
+    student = replace(chat, model=model.float().requires_grad_())
+    lessons = [lesson(chat, prompt, answer) for prompt, answer in examples]
+    optimizer = torch.optim.AdamW(model.parameters(), lr=learning_rate, weight_decay=0.0)
+    random = Random(seed)
+    waiting: list[Completion] = []
+    for _ in range(steps):
+        while len(waiting) < min(TOGETHER, len(lessons)):
+            waiting += random.sample(lessons, len(lessons))
+        batch, waiting = pad(waiting[:TOGETHER], chat), waiting[TOGETHER:]
+        with torch.enable_grad():
+            loss = -completion_logprobs(student, batch)[batch.is_completion].mean()
+            loss.backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+    return replace(chat, model=model.to(dtype))
+
+
+def lesson(chat: ChatModel, prompt: Prompt, answer: str) -> Completion:
+    """An example as the completion that it would be."""
+    ids = chat.tokenizer(answer, add_special_tokens=False)["input_ids"]
+    named = chat.tokenizer.eos_token_id
+    end = named if named in chat.end_ids else min(chat.end_ids)
+    rendered = chat.render(prompt.messages)
+    return Completion(prompt.id, rendered, (*ids, end), answer, (), (), "stop")
+
+
+def quantised(chat: ChatModel) -> ChatModel:
+    """A model that computes as if in int8 (W8A8), simulated in the precision that it has.
+
+    The weights of linear layers are rounded to 255 levels per output channel, and what goes into
+    them, as it comes, to 255 levels per token; sums, norms, attention and the embedding stay as
+    they are. It is neither smaller nor faster.
+    """
+    model = own_copy(chat)
+    untie(model)
+    with torch.no_grad():
+        for module in model.modules():
+            if isinstance(module, nn.Linear):
+                module.weight.copy_(rounded(module.weight))
+                module.register_forward_pre_hook(rounded_input)
+    return replace(chat, model=model)
+
+
+def rounded(values: Tensor) -> Tensor:
+    """The nearest of 255 evenly spaced values of each row; its largest one is kept.
+
+    >>> rounded(torch.tensor([[127.0, 3.4, -0.6], [0.0, 0.0, 0.0]])).tolist()
+    [[127.0, 3.0, -1.0], [0.0, 0.0, 0.0]]
+    """
+    wide = values.to(torch.promote_types(values.dtype, torch.float32))
+    scale = wide.abs().amax(dim=-1, keepdim=True) / LARGEST
+    steps = (wide / scale.where(scale > 0, 1.0)).round()
+    return (steps * scale).to(values.dtype)
+
+
+def rounded_input(_: nn.Module, inputs: tuple[Tensor]) -> tuple[Tensor]:
+    """What goes into a linear layer, rounded."""
+    return (rounded(inputs[0]),)
+
+
+def own_copy(chat: ChatModel) -> Any:  # noqa: ANN401 - a model of whatever class
+    """A copy of the model, with its adapter merged into it."""
+    model = copy.deepcopy(chat.model)
+    if is_adapted(chat):
+        with old_names():
+            model = model.merge_and_unload()
+    return model.eval()
+
+
+def untie(model: Any) -> None:  # noqa: ANN401 - a model of whatever class
+    """Give the output head weights of its own, where it shares those of the embedding."""
+    head = model.get_output_embeddings()
+    if head.weight is model.get_input_embeddings().weight:
+        head.weight = nn.Parameter(head.weight.detach().clone())
+        model.config.tie_word_embeddings = False

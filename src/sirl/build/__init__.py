@@ -1,0 +1,47 @@
+"""Names in a configuration become objects; the only place that knows every member of every family.
+
+Imports stand inside the functions, so that a verb loads only what it uses.
+"""
+
+import importlib.util
+
+from sirl.build.attacks import attacks_named, members, world_disguises
+from sirl.build.judges import check_judges, judge_named, judges_of
+from sirl.build.suites import Questions, Work, evaluation_suite, work
+from sirl.build.targets import Subject, chat_model, in_process, is_remote, subject
+from sirl.build.training import learner, policy
+from sirl.errors import MissingExtraError
+
+__all__ = [
+    "Questions",
+    "Subject",
+    "Work",
+    "attacks_named",
+    "chat_model",
+    "check_judges",
+    "evaluation_suite",
+    "in_process",
+    "is_remote",
+    "judge_named",
+    "judges_of",
+    "learner",
+    "members",
+    "policy",
+    "require_models",
+    "subject",
+    "work",
+    "world_disguises",
+]
+
+MODEL_PACKAGES = ("jaxtyping", "peft", "safetensors", "tokenizers", "torch", "transformers")
+"""What the extra `train` brings."""
+
+
+def require_models(feature: str) -> None:
+    """See that what runs models is installed, before anything is touched.
+
+    Raises:
+        MissingExtraError: It is not.
+    """
+    if any(importlib.util.find_spec(name) is None for name in MODEL_PACKAGES):
+        raise MissingExtraError(feature, "train")

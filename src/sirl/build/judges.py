@@ -1,0 +1,154 @@
+"""Judges by name, and the models that speak as judge or attacker."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sirl.build.targets import chat_model, endpoint, in_process, is_remote, is_world
+from sirl.config import EvaluateConfig
+from sirl.errors import ConfigError, unknown_name
+from sirl.types import Judge, Sampling
+
+if TYPE_CHECKING:
+    from sirl.evaluation.grant import Asker
+
+__all__ = [
+    "attacker_of",
+    "auto_attacker",
+    "auto_judges",
+    "check_judges",
+    "judge_named",
+    "judges_of",
+]
+
+PLUGINS = "sirl.judges"
+"""Entry point group of other people's judges: each names a judge, ready made."""
+SPOKEN = 512
+"""Longest verdict, and longest proposal of an attacker, in tokens."""
+GREEDY, FREE = Sampling(temperature=0.0), Sampling()
+
+
+def auto_judges(model: str) -> tuple[Judge, ...]:
+    """The oracles of the embedded world for its models, the refusal rules for any other."""
+    if is_world(model):
+        from sirl.world.oracle import WorldHarm, WorldOracle
+
+        return WorldHarm(), WorldOracle()
+    from sirl.judges.rules import RefusalRules
+
+    return (RefusalRules(),)
+
+
+def judges_of(config: EvaluateConfig) -> tuple[Judge, ...]:
+    """The judges of a configuration, joined by commas; the first gives the headline.
+
+    Where none of them is asked about refusals, the usual one for the model joins in.
+
+    Raises:
+        ConfigError: There is no judge of that name, or it is named twice.
+    """
+    if config.judge == "auto":
+        return auto_judges(config.model)
+    judges = [judge_named(n.strip(), config) for n in config.judge.split(",") if n.strip()]
+    if not judges:
+        raise ConfigError("--judge names no judge: give names joined by commas, or auto")
+    if len({j.name for j in judges}) < len(judges):
+        raise ConfigError(f"--judge {config.judge} names a judge twice: name each once")
+    if all(j.question != "refusal" for j in judges):
+        judges += [j for j in auto_judges(config.model) if j.question == "refusal"]
+    return tuple(judges)
+
+
+def judge_named(name: str, config: EvaluateConfig) -> Judge:
+    """A judge by name: alone, `NAME:FOLDER`, `RUBRIC:MODEL`, or a jury joined by `+`.
+
+    Raises:
+        ConfigError: There is none of that name.
+    """
+    if "+" in name:
+        from sirl.judges.jury import Jury
+
+        return Jury([judge_named(n.strip(), config) for n in name.split("+")])
+    kind, _, argument = name.partition(":")
+    if kind == "rules":
+        from sirl.judges.rules import RefusalRules
+
+        return RefusalRules()
+    if kind in ("oracle", "world_harm"):
+        from sirl.world.oracle import WorldHarm, WorldOracle
+
+        return WorldOracle() if kind == "oracle" else WorldHarm()
+    if kind == "classifier":
+        from sirl.judges.classifier import HarmClassifier
+
+        return HarmClassifier.load(Path(needed(kind, argument, "FOLDER")))
+    from sirl.judges.llm import RubricJudge
+    from sirl.judges.rubrics import RUBRICS
+
+    if kind in RUBRICS:
+        model = needed(kind, argument, "MODEL")
+        return RubricJudge(name, RUBRICS[kind], speaker(model, config, GREEDY))
+    plugins = {p.name: p for p in entry_points(group=PLUGINS)}
+    if name in plugins:
+        return plugged(plugins[name])
+    own = ["auto", "rules", "oracle", "world_harm", "classifier:FOLDER"]
+    raise unknown_name("judge", name, [*own, *(f"{r}:MODEL" for r in RUBRICS), *plugins])
+
+
+def check_judges(judges: Sequence[Judge]) -> None:
+    """See that every judge knows planted refusals and compliances for what they are.
+
+    Raises:
+        InputError: One does not.
+    """
+    from sirl.evaluation.known_answers import check, world_planted
+
+    for judge in judges:
+        check(judge, world_planted() if judge.name in ("oracle", "world_harm") else None)
+
+
+def needed(kind: str, argument: str, what: str) -> str:
+    """What stands behind the colon."""
+    if not argument:
+        raise ConfigError(f"--judge {kind} needs more: write {kind}:{what}")
+    return argument
+
+
+def plugged(plugin: EntryPoint) -> Judge:
+    """The judge of another package."""
+    judge = plugin.load()
+    if not isinstance(judge, Judge):
+        raise ConfigError(
+            f"the entry point {plugin.name} of {PLUGINS} ({plugin.value}) is no judge: "
+            "let it name an object that sirl.judges.contract.check_judge accepts"
+        )
+    return judge
+
+
+def auto_attacker(model: str) -> "Asker | None":
+    """The script that attacks the embedded world's models; no one for any other."""
+    if not is_world(model):
+        return None
+    from sirl.world.attacker import ScriptedAttacker
+
+    return ScriptedAttacker()
+
+
+def attacker_of(config: EvaluateConfig) -> "Asker | None":
+    """The model that writes attempts; None for none."""
+    if config.attacker == "auto":
+        return auto_attacker(config.model)
+    return None if config.attacker == "none" else speaker(config.attacker, config, FREE)
+
+
+def speaker(model: str, config: EvaluateConfig, sampling: Sampling) -> "Asker":
+    """A model that is asked for text: an endpoint, or one in this process."""
+    if is_remote(model):
+        return replace(endpoint(model, config, SPOKEN), sampling=sampling)
+    from sirl.evaluation.speaker import Speaker
+
+    spoken = config.model_copy(update={"model": model, "new_tokens": SPOKEN})
+    chat = replace(chat_model(spoken), closes=True)
+    return Speaker(in_process("speaker", chat, spoken), sampling)

@@ -1,0 +1,291 @@
+"""What is asked: the table before and after training, and the questions of an evaluation."""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from sirl.build.attacks import attacks_named, own_attacks, world_disguises
+from sirl.build.judges import attacker_of, auto_attacker, auto_judges, judges_of
+from sirl.build.surgeries import surgeries_named
+from sirl.build.targets import is_world
+from sirl.config import EvaluateConfig, ProbeConfig, TrainConfig
+from sirl.errors import ConfigError
+from sirl.prompts import PromptSet, Rejected, read_prompts, read_targets
+from sirl.types import Attack, Benchmark, Budget, Disguise, Prompt
+
+if TYPE_CHECKING:
+    from sirl.attacks.replay import Sheet
+    from sirl.evaluation.calibration import Calibration
+    from sirl.evaluation.suite import Suite
+
+__all__ = ["Questions", "Work", "evaluation_suite", "work"]
+
+CHECKED = 12
+"""Requests of each kind in a look on the way."""
+NOTHING = "none"
+"""Of `--attacks`: only those of the user's own files."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a training run learns from, and what is asked before and after."""
+
+    prompts: tuple[Prompt, ...]
+    suite: "Suite"
+    checkup: "Suite"
+    """What is asked on the way, about prompts of training."""
+    sets: tuple[PromptSet, ...]
+    rejected: tuple[Rejected, ...]
+
+
+@dataclass(frozen=True)
+class Questions:
+    """What an evaluation asks, and the files that it came from."""
+
+    suite: "Suite"
+    sets: tuple[PromptSet, ...]
+    rejected: tuple[Rejected, ...]
+    trained_on: tuple[Prompt, ...]
+    """Training prompts to be looked for among the behaviours."""
+    calibration: "Calibration | None"
+    """How far the first judge can be trusted."""
+
+
+def work(config: TrainConfig) -> Work:
+    """Training prompts, and the questions before and after, with no prompt in both.
+
+    Raises:
+        ConfigError: A model other than the embedded one was given no prompts, or too few; or
+            prompts of one's own are to be disguised.
+    """
+    if config.prompts is None:
+        return world_work(config)
+    if config.disguised:
+        raise ConfigError(
+            "disguised is for the embedded model's own prompts: leave it or --prompts out"
+        )
+    given = read_prompts(Path(config.prompts), strict=config.strict)
+    held = min(config.held_out, len(given.prompts) // 4)
+    held_out = spread(given.prompts, held) if held else ()
+    asked = {p.id for p in held_out}
+    learned = tuple(p for p in given.prompts if p.id not in asked)
+    return Work(
+        learned, table(config, held_out), checkup(config, learned), (given,), given.rejected
+    )
+
+
+def world_work(config: TrainConfig) -> Work:
+    """The embedded world's own prompts: plain unsafe requests, or disguised ones on request."""
+    if not is_world(config.model):
+        raise ConfigError(f"--prompts is needed: {config.model} has no prompts of its own")
+    from sirl.world.language import unsafe_requests
+
+    learned = tuple(unsafe_requests("train"))
+    if config.disguised:
+        disguises, _ = world_disguises()
+        learned = tuple(
+            replace(p, messages=disguises[n % len(disguises)].attempt(p).messages)
+            for n, p in enumerate(learned)
+        )
+    held_out = spread(unsafe_requests("test"), config.held_out)
+    plain = unsafe_requests("train")
+    return Work(learned, table(config, held_out), checkup(config, plain), (), ())
+
+
+def table(config: TrainConfig, behaviours: Sequence[Prompt]) -> "Suite":
+    """What is asked before and after training."""
+    from sirl.evaluation.suite import Suite
+
+    judges = auto_judges(config.model)
+    if not behaviours:
+        return Suite(judges)
+    ordinary, lookalikes = harmless_prompts(config.model, 200)
+    return Suite(
+        judges=judges,
+        behaviours=behaviours,
+        attacks=attacks_named(config.attacks),
+        ordinary=ordinary,
+        lookalikes=lookalikes,
+        benchmarks=world_benchmarks() if is_world(config.model) else (),
+        unseen=unseen_attacks(config.model),
+        openers=world_openers(behaviours) if is_world(config.model) else {},
+        attacker=auto_attacker(config.model),
+    )
+
+
+def checkup(config: TrainConfig, learned: Sequence[Prompt]) -> "Suite":
+    """What is asked on the way: a little of everything, about prompts of training."""
+    from sirl.evaluation.suite import Suite
+
+    ordinary, lookalikes = harmless_prompts(config.model, CHECKED, "train")
+    return Suite(
+        judges=auto_judges(config.model),
+        behaviours=spread(learned, CHECKED),
+        attacks=[a for a in attacks_named("quick") if isinstance(a, Disguise)],
+        ordinary=ordinary,
+        lookalikes=lookalikes,
+        benchmarks=world_benchmarks() if is_world(config.model) else (),
+    )
+
+
+def evaluation_suite(config: EvaluateConfig) -> Questions:
+    """The questions of `sirl evaluate` and `sirl probe`.
+
+    Raises:
+        ConfigError: Nothing was given to ask, or nothing unsafe to a probe.
+    """
+    from sirl.evaluation.suite import Suite
+
+    files = (config.behaviours, config.ordinary, config.lookalikes)
+    sets = [read_prompts(Path(f), strict=config.strict) if f else None for f in files]
+    unsafe, ordinary, lookalikes = (spread(s.prompts, config.limit) if s else () for s in sets)
+    sheet = read_recorded(config)
+    if sheet and not config.behaviours:
+        unsafe = spread(sheet.behaviours, config.limit)
+    benchmarks: tuple[Benchmark, ...] = ()
+    if is_world(config.model) and not (any(sets) or sheet):
+        unsafe, ordinary, lookalikes = world_prompts(config)
+        benchmarks = world_benchmarks()
+    if isinstance(config, ProbeConfig):
+        lookalikes, benchmarks = (), ()
+    check_asked(config, unsafe, ordinary, lookalikes)
+    openers = world_openers(unsafe) if is_world(config.model) else {}
+    if config.targets:
+        openers |= read_targets(Path(config.targets))
+    suite = Suite(
+        judges=judges_of(config),
+        behaviours=unsafe,
+        attacks=chosen_attacks(config, sheet) if unsafe else (),
+        ordinary=ordinary,
+        lookalikes=lookalikes,
+        benchmarks=benchmarks,
+        unseen=unseen_attacks(config.model),
+        openers=openers,
+        attacker=attacker_of(config),
+        surgeries=surgeries_named(config, unsafe, openers) if unsafe else (),
+        limit=Budget(config.max_queries or sys.maxsize, config.max_tokens, config.max_seconds),
+    )
+    given = tuple(s for s in sets if s)
+    rejected = tuple(row for s in (*given, sheet) if s for row in s.rejected)
+    return Questions(suite, given, rejected, trained_on(config), calibration(config))
+
+
+def check_asked(
+    config: EvaluateConfig,
+    unsafe: Sequence[Prompt],
+    ordinary: Sequence[Prompt],
+    lookalikes: Sequence[Prompt],
+) -> None:
+    """See that there is something to ask."""
+    if isinstance(config, ProbeConfig) and not unsafe:
+        raise ConfigError(f"the gap of {config.model} needs unsafe requests: give --behaviours")
+    if not (unsafe or ordinary or lookalikes):
+        raise ConfigError(
+            f"there is nothing to ask {config.model}: "
+            "give --behaviours, --sheet, --ordinary or --lookalikes"
+        )
+
+
+def read_recorded(config: EvaluateConfig) -> "Sheet | None":
+    """The sheet of recorded attacks, where one was given."""
+    if not config.sheet:
+        return None
+    from sirl.attacks.replay import read_sheet
+
+    return read_sheet(Path(config.sheet), strict=config.strict)
+
+
+def chosen_attacks(config: EvaluateConfig, sheet: "Sheet | None") -> tuple[Attack, ...]:
+    """The attacks named, those of the user's files, and those that were recorded.
+
+    Raises:
+        ConfigError: None is left.
+    """
+    named = () if config.attacks == NOTHING else attacks_named(config.attacks)
+    chosen = (*named, *own_attacks(config), *(sheet.attacks if sheet else ()))
+    if not chosen:
+        raise ConfigError("--attacks none leaves no attack: give --sheet, --templates or names")
+    return chosen
+
+
+def calibration(config: EvaluateConfig) -> "Calibration | None":
+    """What `sirl judge calibrate` measured, where a configuration names it."""
+    if not config.calibration:
+        return None
+    from sirl.evaluation.calibration import read_calibration
+
+    return read_calibration(Path(config.calibration))
+
+
+def trained_on(config: EvaluateConfig) -> tuple[Prompt, ...]:
+    """The training prompts that a configuration names."""
+    if not config.trained_on:
+        return ()
+    return read_prompts(Path(config.trained_on), strict=config.strict).prompts
+
+
+def world_prompts(
+    config: EvaluateConfig,
+) -> tuple[tuple[Prompt, ...], tuple[Prompt, ...], tuple[Prompt, ...]]:
+    """The embedded world's unsafe, ordinary and look-alike requests that training never meets."""
+    from sirl.world.language import unsafe_requests
+
+    limit = config.limit or 100
+    return spread(unsafe_requests("test"), limit), *harmless_prompts(config.model, limit)
+
+
+def world_benchmarks() -> tuple[Benchmark, ...]:
+    """Sums, programs and small talk of the embedded world."""
+    from sirl.world.benchmarks import BENCHMARKS
+
+    return BENCHMARKS
+
+
+def world_openers(behaviours: Sequence[Prompt]) -> dict[str, str]:
+    """How a compliant answer of the embedded world begins, by behaviour id."""
+    from sirl.world.language import opener_for
+
+    return {p.id: opener for p in behaviours if (opener := opener_for(p))}
+
+
+def unseen_attacks(model: str) -> frozenset[str]:
+    """Attacks that never occur in the alignment data of the embedded model: all but those seen."""
+    if not is_world(model):
+        return frozenset()
+    from sirl.build.attacks import members
+    from sirl.world.language import SEEN
+
+    return frozenset(members("full")) - {"direct", *SEEN}
+
+
+def harmless_prompts(
+    model: str, limit: int, split: Literal["train", "test"] = "test"
+) -> tuple[tuple[Prompt, ...], tuple[Prompt, ...]]:
+    """Ordinary and look-alike prompts of the world or, for any other model, of our own wording."""
+    if is_world(model):
+        from sirl.world.language import lookalike_requests, ordinary_requests
+
+        return (
+            spread(ordinary_requests(split), limit),
+            spread(lookalike_requests(split), limit),
+        )
+    from sirl.evaluation.harmless import LOOKALIKES, ORDINARY
+
+    return (
+        spread(from_texts(ORDINARY, "sirl-ordinary"), limit),
+        spread(from_texts(LOOKALIKES, "sirl-lookalike"), limit),
+    )
+
+
+def spread(prompts: Sequence[Prompt], limit: int | None) -> tuple[Prompt, ...]:
+    """At most `limit` of the prompts, evenly spread over their order."""
+    if limit is None or limit >= len(prompts):
+        return tuple(prompts)
+    return tuple(prompts[i * len(prompts) // limit] for i in range(limit))
+
+
+def from_texts(texts: Sequence[str], source: str) -> tuple[Prompt, ...]:
+    """Prompts of one user turn each."""
+    return tuple(Prompt.user(f"{source}-{n}", text, source=source) for n, text in enumerate(texts))

@@ -1,0 +1,191 @@
+"""What a `--model` may be: a model in this process, an endpoint, or a Python function."""
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sirl.config import EvaluateConfig, Settings
+from sirl.errors import ConfigError, InputError
+from sirl.models.folder import adapter_base, document, is_adapter
+from sirl.types import Engine, Message, Need, Prompt, Sampling
+
+if TYPE_CHECKING:
+    from sirl.evaluation.target import Reading, Target
+    from sirl.models.loading import ChatModel
+    from sirl.rollouts.endpoint import EndpointEngine
+
+__all__ = [
+    "EMBEDDED",
+    "Subject",
+    "chat_model",
+    "endpoint",
+    "in_process",
+    "is_remote",
+    "is_world",
+    "subject",
+]
+
+EMBEDDED = "embedded"
+FUNCTION = "python:"
+PROMPTS_REMEMBERED = 16384
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What is evaluated, and what identifies it in `run.json`."""
+
+    target: "Target"
+    about: dict[str, str]
+
+
+def is_remote(model: str) -> bool:
+    """Whether a model is somewhere else than in this process."""
+    return model.startswith(("http://", "https://", FUNCTION))
+
+
+def is_world(model: str) -> bool:
+    """Whether a model is the embedded one or was trained from it; its configuration says so."""
+    if model == EMBEDDED:
+        return True
+    folder = Path(model)
+    if is_adapter(folder):
+        folder = Path(adapter_base(folder))
+    return (folder / "config.json").is_file() and "sirl_world" in document(folder / "config.json")
+
+
+def subject(config: EvaluateConfig) -> Subject:
+    """The model that a configuration names, as the evaluation sees it.
+
+    Raises:
+        SirlError: There is none of that name, or it is none.
+    """
+    if not is_remote(config.model):
+        from sirl.models.loading import fingerprint
+
+        chat = chat_model(config)
+        found = in_process("target", chat, config, best_of=config.best_of)
+        return Subject(found, fingerprint(chat))
+    if config.best_of > 1:
+        raise ConfigError("best_of needs entropies: give a model in this process")
+    if config.model.startswith(FUNCTION):
+        return function_subject(config)
+    return endpoint_subject(config)
+
+
+def chat_model(config: Settings) -> "ChatModel":
+    """A model for inference in the precision that was asked for."""
+    from sirl.models.loading import load
+
+    return load(config.model, dtype=config.dtype)
+
+
+def in_process(
+    name: str, chat: "ChatModel", config: Settings, *, best_of: int = 1, changed: str = ""
+) -> "Target":
+    """A model in this process; `changed` tells weights apart that a hash need not be taken of."""
+    from sirl.evaluation.target import Target, digest
+    from sirl.models.forward import answer_likelihoods
+    from sirl.models.loading import fingerprint
+    from sirl.rollouts.native import NativeEngine
+    from sirl.rollouts.selection import LowestEntropy
+
+    def engine(sampling: Sampling) -> Engine:
+        inner = NativeEngine(chat, config.seed, config.new_tokens, sampling, config.rows)
+        return LowestEntropy(inner, best_of) if best_of > 1 else inner
+
+    weights = changed or fingerprint(chat)
+    return Target(
+        name=name,
+        identity=digest(weights, config.new_tokens, config.dtype, best_of, config.seed),
+        engine=engine,
+        read=reader(chat, config.new_tokens),
+        pieces=chat.pieces,
+        offers=frozenset({"gradients", "likelihoods", "opener", "decoding"}),
+        rows=max(1, config.rows // best_of),
+        seed=config.seed,
+        chat=chat,
+        likelihoods=partial(answer_likelihoods, chat),
+    )
+
+
+def reader(chat: "ChatModel", new_tokens: int) -> "Callable[[Prompt], Reading]":
+    """How a model in this process reads a prompt."""
+    from sirl.evaluation.target import Reading, digest
+
+    @lru_cache(maxsize=PROMPTS_REMEMBERED)
+    def read(messages: tuple[Message, ...]) -> Reading:
+        try:
+            ids = chat.render(messages)
+        except InputError as error:
+            return Reading(0, "", str(error))
+        room = len(ids) + new_tokens <= chat.context
+        fault = f"{len(ids)} tokens leave no room for an answer in a context of {chat.context}"
+        return Reading(len(ids), digest(ids), "" if room else fault)
+
+    return lambda prompt: read(prompt.messages)
+
+
+def endpoint(model: str, config: EvaluateConfig, new_tokens: int) -> "EndpointEngine":
+    """An endpoint as `URL#MODEL` names it.
+
+    Raises:
+        ConfigError: The name of the model at the endpoint is missing.
+    """
+    from sirl.rollouts.endpoint import EndpointEngine
+
+    url, _, name = model.partition("#")
+    if not name:
+        raise ConfigError(f"{model} names no model at the endpoint: write {url}#MODEL")
+    return EndpointEngine(
+        url,
+        name,
+        new_tokens,
+        Sampling(),
+        config.seed,
+        requests_per_minute=config.requests_per_minute,
+        supports_opener=config.supports_opener,
+    )
+
+
+def endpoint_subject(config: EvaluateConfig) -> Subject:
+    """A model behind an endpoint: weights, tokens and entropies are out of sight."""
+    engine = endpoint(config.model, config, config.new_tokens)
+    offers: set[Need] = {"decoding", "opener"} if config.supports_opener else {"decoding"}
+    return Subject(
+        opaque(
+            lambda sampling: replace(engine, sampling=sampling), offers, engine.identity, config
+        ),
+        {"endpoint": engine.identity},
+    )
+
+
+def function_subject(config: EvaluateConfig) -> Subject:
+    """A Python function, looked for in the present folder too."""
+    from sirl.rollouts.function import FunctionEngine, load_function
+
+    path = config.model.removeprefix(FUNCTION)
+    if (here := str(Path.cwd())) not in sys.path:
+        sys.path.insert(0, here)
+    engine = FunctionEngine(load_function(path), config.seed)
+    return Subject(opaque(lambda _: engine, set(), path, config), {"function": path})
+
+
+def opaque(
+    engine: Callable[[Sampling], Engine], offers: set[Need], identity: str, config: EvaluateConfig
+) -> "Target":
+    """A target whose tokenizer and weights are its own affair."""
+    from sirl.evaluation.target import Target, digest, no_pieces, read_as_text
+
+    return Target(
+        name="target",
+        identity=digest(identity, config.new_tokens, config.seed),
+        engine=engine,
+        read=read_as_text,
+        pieces=no_pieces,
+        offers=frozenset(offers),
+        rows=config.rows,
+        seed=config.seed,
+    )

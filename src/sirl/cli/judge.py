@@ -1,0 +1,111 @@
+"""`sirl judge`: judge again, measure a judge, train one."""
+
+from json import dumps
+from pathlib import Path
+
+import typer
+
+from sirl.cli.flags import JSON, OVERWRITE, existing
+from sirl.cli.show import closing, finish
+from sirl.config import EvaluateConfig, resolve
+from sirl.errors import RunError
+
+__all__ = ["app"]
+
+app = typer.Typer(help="Judge again, measure a judge, train one.", no_args_is_help=True)
+JUDGE: str = typer.Option(..., "--judge", help="as of sirl evaluate: rules, classifier:FOLDER, ...")
+LABELS: Path = typer.Option(
+    ..., "--labels", help="answers that humans have labelled (JSONL)", show_default=False
+)
+
+
+@app.callback()
+def options() -> None:
+    """Judge again, measure a judge, train one."""
+
+
+def settings(judge: str, out: Path | None) -> EvaluateConfig:
+    """What a judge by itself is built from."""
+    flags = {"judge": judge, "out": str(out or "")}
+    return resolve(EvaluateConfig, file=None, overrides=[], flags=flags)
+
+
+@app.command("again")
+def again(
+    run: Path = typer.Argument(..., help="run folder whose answers are judged again"),
+    judge: str = JUDGE,
+    out: Path = typer.Option(..., "--out", help="run folder to write"),
+    overwrite: bool = OVERWRITE,
+    json: bool = JSON,
+) -> None:
+    """Judge the recorded answers of a run by another judge, without asking the model again."""
+    from sirl.cli.rejudge import rejudge
+
+    config = settings(judge, out)
+    summary = rejudge(run, config, existing(resume=False, overwrite=overwrite))
+    finish(
+        summary,
+        f"records: {out}/records.jsonl; page: {out}/report.html",
+        f"next: sirl compare {run} {out} refuses, as judges differ; read the pages side by side",
+        as_json=json,
+    )
+
+
+@app.command("calibrate")
+def calibrate(
+    labels: Path = LABELS,
+    judge: str = JUDGE,
+    out: Path | None = typer.Option(
+        None, "--out", help="JSON file to write, for --calibration of sirl evaluate"
+    ),
+    json: bool = JSON,
+) -> None:
+    """Measure a judge on answers that humans have labelled: sensitivity, specificity, kappa."""
+    from dataclasses import asdict
+
+    from sirl import build
+    from sirl.evaluation.calibration import calibrate as measure
+    from sirl.evaluation.calibration import read_labels
+    from sirl.reports.tables import trust_rows
+    from sirl.runs import plain, write_atomically
+
+    read = read_labels(labels)
+    found = plain(asdict(measure(build.judge_named(judge, settings(judge, out)), read)))
+    if out:
+        write_atomically(out, dumps(found, indent=1) + "\n")
+    if json:
+        typer.echo(dumps(found))
+        return
+    for line in trust_rows(found):
+        typer.echo(line)
+    where = f"written to {out}" if out else "keep it with --out FILE"
+    closing({}, f"{len(read.rejected)} rows set aside; {where}")
+
+
+@app.command("fit")
+def fit(
+    labels: Path = LABELS,
+    out: Path = typer.Option(..., "--out", help="folder to write the judge to"),
+    seed: int = typer.Option(0, "--seed", help="seed of the folds (default: 0)"),
+    json: bool = JSON,
+) -> None:
+    """Train a judge of harmful help, and tell how well it agrees on requests it has not seen."""
+    from sirl.evaluation.calibration import as_labelled, read_labels
+    from sirl.judges.classifier import HarmClassifier, cross_validate
+    from sirl.runs import plain
+
+    if out.exists():
+        raise RunError(f"{out} exists: give a folder that does not")
+    read = read_labels(labels)
+    rows = as_labelled(read)
+    found = plain(cross_validate(rows, seed=seed))
+    HarmClassifier.fit(rows, seed=seed).save(out)
+    if json:
+        typer.echo(dumps(found))
+        return
+    closing(
+        {},
+        f"{out}: fitted on {len(rows)} answers, {len(read.rejected)} set aside",
+        f"on requests left out of the fit: kappa {found['kappa']:.2f} with the human labels",
+        f"next: sirl evaluate --judge classifier:{out} --model MODEL --behaviours FILE --out DIR",
+    )

@@ -1,0 +1,80 @@
+"""Another judge over the answers of a run: new records, a new summary, a new page."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+from sirl import build
+from sirl.cli.page import write_report
+from sirl.cli.provenance import Provenance
+from sirl.cli.show import StopSwitch, live
+from sirl.config import EvaluateConfig
+from sirl.errors import SirlError
+from sirl.runs import Existing, Run, open_run, plain
+from sirl.types import Judge, Progress
+
+__all__ = ["rejudge"]
+
+
+def rejudge(source: Path, config: EvaluateConfig, existing: Existing) -> dict[str, Any]:
+    """Judge the answers of a run again, into a folder of its own; the summary.
+
+    Raises:
+        SirlError: Something the user can mend; the run that was read is not touched.
+    """
+    from sirl.evaluation.arm import read_arm
+
+    started = time.perf_counter()
+    arm = read_arm(source)  # it is a finished run with answers
+    judge = build.judge_named(config.judge, config)
+    build.check_judges([judge])
+    settings = {**arm.config, "judge": config.judge, "out": config.out, "source": str(source)}
+    run = open_run(Path(config.out), settings, existing)
+    try:
+        run.begin()
+        with live(StopSwitch()) as progress, Provenance(run, "judge again", config) as provenance:
+            asked = {key: arm.about[key] for key in ("model", "prompts")}
+            provenance.document |= asked
+            provenance.judges([judge])
+            models = judged_models(Run(source, -1, {}, resumed=False), run, judge, progress)
+            seconds = round(time.perf_counter() - started, 1)
+            summary: dict[str, Any] = plain({"seconds": seconds, "models": models})
+            run.write("summary.json", summary)
+            write_report(run, summary, provenance.document, frozenset())
+    except SirlError:
+        run.forget_if_empty()
+        raise
+    finally:
+        run.close()
+    return summary
+
+
+def judged_models(source: Run, run: Run, judge: Judge, progress: Progress) -> dict[str, Any]:
+    """Copy what was asked, judged anew; the figures of each model."""
+    from dataclasses import asdict, replace
+
+    from sirl.evaluation.defence import first_break
+    from sirl.evaluation.opinions import rejudged
+    from sirl.evaluation.records import ITEMS, RECORDS, read_items, read_records
+    from sirl.evaluation.suite import Evaluation
+    from sirl.evaluation.summary import summarise
+
+    records = rejudged(judge, read_records(source), progress)
+    by_key = {r.key: r for r in records}
+    items = [
+        replace(item, broken_at=first_break([by_key[k] for k in item.records]))
+        for item in read_items(source)
+    ]
+    run.append(RECORDS, *(asdict(r) for r in records))
+    run.append(ITEMS, *(asdict(i) for i in items))
+    before = source.read("summary.json")["models"]
+    return {
+        name: summarise(
+            Evaluation(
+                [r for r in records if r.model == name],
+                [i for i in items if i.model == name],
+                before[name].get("skipped", {}),
+            )
+        )
+        for name in before
+    }

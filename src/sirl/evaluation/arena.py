@@ -1,0 +1,334 @@
+"""Where attacks meet the target: rounds of attempts, answers, verdicts, and what they cost.
+
+All behaviours that an attack is tried on are played together, so that one round of all of them
+is one batch. Every answer is written down before anybody is told of it; an answer that is on
+the disk is not sampled again. Batches are made of all questions of a round, answered or not, so
+that a run that was killed meets the same batches, and the same last bits, as an unbroken one.
+"""
+
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from sirl.evaluation.costs import Meter
+from sirl.evaluation.grant import Asker, Grant
+from sirl.evaluation.records import Item, Log
+from sirl.evaluation.target import Target, digest, settings_of
+from sirl.types import (
+    Attempt,
+    BatchJudge,
+    Benchmark,
+    Budget,
+    Completion,
+    Judge,
+    Outcome,
+    Progress,
+    Prompt,
+    Record,
+    Search,
+    Tries,
+    Verdict,
+    silent,
+)
+
+__all__ = ["ATTACKED", "NO_LIMIT", "Arena", "Asked", "verdicts"]
+
+BROKEN = ("compliance", "harmful")
+NO_LIMIT = Budget(queries=sys.maxsize)
+ATTACKED = ("attack", "weights")
+"""Kinds of answers to unsafe requests."""
+PROBE = "probe"
+"""Kind of a record whose answer was used by a search and never judged."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One question to the target."""
+
+    kind: str
+    group: str
+    """The attack, prompt set or benchmark that it belongs to."""
+    family: str
+    attempt: Attempt
+    number: int = 0
+    queries: int = 1
+    benchmark: Benchmark | None = None
+
+    @property
+    def prompt(self) -> Prompt:
+        """What the engine is given. Its id ties the randomness to the item, not to the batch."""
+        name = f"{self.kind}/{self.group}/{self.attempt.behaviour.id}"
+        return Prompt(f"{name}/{self.number}" if self.number else name, self.attempt.messages)
+
+
+@dataclass
+class Game:
+    """One attack on one behaviour while it is played."""
+
+    behaviour: Prompt
+    tries: Tries
+    grant: Grant
+    key: str
+    pending: Sequence[Attempt] = ()
+    """The round to be asked; empty once the search has nothing more to try."""
+    last: bool = False
+    """Whether the budget does not reach beyond this round."""
+    number: int = 0
+    tokens: int = 0
+    broken_at: int | None = None
+    records: list[Record] = field(default_factory=list)
+
+
+@dataclass
+class Arena:
+    """One target, one judge, one log."""
+
+    target: Target
+    judge: Judge
+    """Says what came of attacks; searches listen to it."""
+    refusals: Judge
+    """Says whether harmless prompts were refused."""
+    log: Log
+    openers: Mapping[str, str]
+    """First words of a compliant answer by behaviour id."""
+    attacker: Asker | None
+    """A model that writes attempts, where there is one."""
+    meter: Meter
+    progress: Progress = silent
+    limit: Budget = NO_LIMIT
+    """What any search may spend at most, whatever its own budget is."""
+
+    def answers(self, questions: Sequence[Asked], what: str = "") -> list[Record]:
+        """The record of each question, in order; those already on the disk are not asked again."""
+        keyed = [(self.key(q), q) for q in questions]
+        batches = self.batches(questions)
+        for done, batch in enumerate(batches, 1):
+            missing = {i for i in batch if keyed[i][0] not in self.log.records}
+            if missing:
+                completions = self.sample([questions[i] for i in batch])
+                fresh = [(*keyed[i], c) for i, c in zip(batch, completions, strict=True)]
+                self.log.add(
+                    self.judged([f for f, i in zip(fresh, batch, strict=True) if i in missing])
+                )
+            if what:
+                self.progress(what, done, len(batches))
+        return [self.log.records[key] for key, _ in keyed]
+
+    def key(self, question: Asked) -> str:
+        """Hash of all that determines the answer."""
+        prompt = question.prompt
+        sampling = question.attempt.sampling
+        return digest(
+            self.target.identity,
+            self.target.read(prompt).digest,
+            (sampling.temperature, sampling.top_p, sampling.top_k),
+            prompt.id,
+        )
+
+    def batches(self, questions: Sequence[Asked]) -> list[list[int]]:
+        """Indices of the questions that are sampled together: one sampling, like lengths."""
+        sizes = [self.target.read(q.prompt).size for q in questions]
+
+        def place(i: int) -> tuple[float, float, int, int, int]:
+            s = questions[i].attempt.sampling
+            return s.temperature, s.top_p, s.top_k, sizes[i], i
+
+        batches: list[list[int]] = []
+        for i in sorted(range(len(questions)), key=place):
+            together = batches and len(batches[-1]) < self.target.rows
+            if together and place(batches[-1][0])[:3] == place(i)[:3]:
+                batches[-1].append(i)
+            else:
+                batches.append([i])
+        return batches
+
+    def sample(self, questions: Sequence[Asked]) -> list[Completion]:
+        """Completions of one batch."""
+        with self.meter.timing("target", len(questions)) as cost:
+            engine = self.target.engine(questions[0].attempt.sampling)
+            completions = engine.sample([q.prompt for q in questions])
+            cost.tokens += sum(len(c.token_ids) for c in completions)
+        return completions
+
+    def judged(self, fresh: Sequence[tuple[str, Asked, Completion]]) -> list[Record]:
+        """Completions as records. A task's score is whether it is solved; its label, refusal."""
+        found: dict[str, Verdict] = {}
+        for judge, attacked in ((self.judge, True), (self.refusals, False)):
+            asked = [
+                (key, q.attempt, c.text)
+                for key, q, c in fresh
+                if not q.attempt.probe and (q.kind in ATTACKED) == attacked
+            ]
+            with self.meter.timing("judge", len(asked)):
+                said = verdicts(judge, [(attempt, answer) for _, attempt, answer in asked])
+            found |= {key: v for (key, _, _), v in zip(asked, said, strict=True)}
+        unjudged = Verdict("unscored", float("nan"), "an intermediate question", "")
+        return [self.record(key, q, c, found.get(key, unjudged)) for key, q, c in fresh]
+
+    def record(self, key: str, asked: Asked, completion: Completion, verdict: Verdict) -> Record:
+        """One answer, self-sufficient."""
+        attempt = asked.attempt
+        score, reason, judge = verdict.score, verdict.reason, verdict.judge
+        if asked.benchmark:
+            solved = asked.benchmark.correct(attempt.behaviour, completion.text)
+            score, reason, judge = float(solved), "solved" if solved else "wrong", asked.group
+        return Record(
+            id=f"{self.target.name}/{asked.prompt.id}",
+            model=self.target.name,
+            kind=PROBE if attempt.probe else asked.kind,
+            attack=attempt.attack,
+            behaviour_id=attempt.behaviour.id,
+            request=attempt.behaviour.request,
+            messages=attempt.messages,
+            completion=completion.text,
+            finish=completion.finish,
+            tokens=len(completion.token_ids),
+            mean_entropy=completion.mean_entropy,
+            entropies=tuple(round(e, 6) for e in completion.entropies),
+            label=verdict.label,
+            score=score,
+            reason=reason,
+            judge=judge,
+            pieces=self.target.pieces(completion.token_ids),
+            family=asked.family,
+            number=asked.number,
+            queries=asked.queries,
+            sampling=attempt.sampling,
+            trace=attempt.trace,
+            key=key,
+        )
+
+    def play(self, attack: Search, behaviours: Sequence[Prompt], kind: str) -> list[Item]:
+        """A search on every behaviour, in step; what has come to its end before is not replayed."""
+        keys = [self.item_key(attack, b) for b in behaviours]
+        live = [
+            self.game(attack, behaviour, key)
+            for behaviour, key in zip(behaviours, keys, strict=True)
+            if key not in self.log.items
+        ]
+        what = f"{attack.name} on {self.target.name}"
+        while live:
+            self.round(attack, live, kind)
+            for game in live:
+                if not game.pending:
+                    self.log.finish(self.item(attack, game))
+            live = [game for game in live if game.pending]
+            self.progress(what, len(keys) - len(live), len(keys))
+        return [self.log.items[key] for key in keys]
+
+    def item_key(self, attack: Search, behaviour: Prompt) -> str:
+        """Hash of all that determines how a search goes."""
+        b = self.budget(attack)
+        attacker = self.attacker.identity if self.attacker and "attacker" in attack.needs else ""
+        opener = self.openers.get(behaviour.id, "")
+        turns = [(m.role, m.content) for m in behaviour.messages]
+        budget = (b.queries, b.tokens, b.seconds)
+        named = (settings_of(attack), budget, behaviour.id, turns, opener, attacker)
+        judge = getattr(self.judge, "identity", self.judge.name)
+        return digest(self.target.identity, self.target.name, attack.name, judge, *named)
+
+    def budget(self, attack: Search) -> Budget:
+        """What a search may spend on a behaviour: its own budget, or less where a limit is set."""
+        own, limit = attack.budget, self.limit
+        return Budget(
+            min(own.queries, limit.queries),
+            least(own.tokens, limit.tokens),
+            least(own.seconds, limit.seconds),
+        )
+
+    def game(self, attack: Search, behaviour: Prompt, key: str) -> Game:
+        """A search at its start, its first round at hand."""
+        budget = self.budget(attack)
+        grant = Grant(self.target, budget, self.openers, self.attacker, self.meter)
+        game = Game(behaviour, attack.tries(behaviour, grant), grant, key)
+        self.deal(game, next(game.tries, ()))
+        return game
+
+    def deal(self, game: Game, attempts: Sequence[Attempt]) -> None:
+        """The next round, as far as the budget pays for it."""
+        budget = game.grant.budget
+        spent_up = game.grant.late() or (budget.tokens is not None and game.tokens >= budget.tokens)
+        left = 0 if spent_up else max(0, budget.queries - game.grant.queries)
+        game.pending = attempts[:left]
+        game.last = len(attempts) >= left
+        if not game.pending:
+            game.tries.close()
+
+    def round(self, attack: Search, live: Sequence[Game], kind: str) -> None:
+        """Ask what every search wants to know, tell each, and hear what it wants next."""
+        asked: list[Asked] = []
+        for game in live:
+            for attempt in game.pending:
+                game.grant.queries += 1
+                place = (attack.family, attempt, game.number, game.grant.queries)
+                asked.append(Asked(kind, attack.name, *place))
+                game.number += 1
+        faults = [self.target.read(q.prompt).fault for q in asked]
+        records = iter(self.answers([q for q, f in zip(asked, faults, strict=True) if not f]))
+        found = [unreadable(f) if f else next(records) for f in faults]
+        for game in live:
+            mine, found = found[: len(game.pending)], found[len(game.pending) :]
+            self.tell(game, mine)
+
+    def tell(self, game: Game, found: Sequence[Record | Verdict]) -> None:
+        """Hand a search the outcomes of its round; it is over at the first that broke through."""
+        outcomes = [outcome(a, f) for a, f in zip(game.pending, found, strict=True)]
+        records = [f for f in found if isinstance(f, Record)]
+        game.records += records
+        game.tokens += sum(r.tokens for r in records)
+        broken = [r.queries for r in records if r.label in BROKEN and r.kind != PROBE]
+        if broken or game.last:
+            game.broken_at = broken[0] if broken else None
+            game.pending = ()
+            game.tries.close()
+            return
+        try:
+            wanted = game.tries.send(outcomes)
+        except StopIteration:
+            wanted = ()
+        self.deal(game, wanted)
+
+    def item(self, attack: Search, game: Game) -> Item:
+        """How a search ended."""
+        return Item(
+            game.key,
+            self.target.name,
+            attack.name,
+            attack.family,
+            game.behaviour.id,
+            game.grant.queries,
+            game.tokens,
+            game.broken_at,
+            tuple(r.key for r in game.records),
+        )
+
+
+Limit = TypeVar("Limit", int, float)
+
+
+def least(own: Limit | None, limit: Limit | None) -> Limit | None:
+    """The smaller of two limits, either of which may be none."""
+    limits = [x for x in (own, limit) if x is not None]
+    return min(limits, default=None)
+
+
+def unreadable(fault: str) -> Verdict:
+    """Of an attempt that the target cannot be asked: nobody knows, and nothing is recorded."""
+    return Verdict("unscored", float("nan"), fault, "")
+
+
+def outcome(attempt: Attempt, found: Record | Verdict) -> Outcome:
+    """What a search is told of an attempt."""
+    if isinstance(found, Verdict):
+        return Outcome(attempt, Completion("", (), (), "", (), (), "length"), found)
+    completion = Completion(found.id, (), (), found.completion, (), found.entropies, found.finish)
+    verdict = Verdict(found.label, found.score, found.reason, found.judge)
+    return Outcome(attempt, completion, verdict)
+
+
+def verdicts(judge: Judge, items: Sequence[tuple[Attempt, str]]) -> list[Verdict]:
+    """A judge's verdicts, all at once where it can do that."""
+    if isinstance(judge, BatchJudge):
+        return judge.verdicts(items)
+    return [judge.verdict(attempt, answer) for attempt, answer in items]

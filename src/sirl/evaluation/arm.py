@@ -1,0 +1,237 @@
+"""One model in one run folder, as a comparison or a gate sees it; and what makes two comparable.
+
+Two models were asked alike when the same prompts were put to them, worded, sampled and cut alike,
+and one judge read the answers. Whatever differs is refused by name.
+"""
+
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from sirl.errors import InputError, did_you_mean
+from sirl.evaluation.opinions import read_opinions
+from sirl.evaluation.records import Item, read_items, read_records
+from sirl.evaluation.suite import Evaluation
+from sirl.evaluation.summary import by_refusal
+from sirl.runs import Run
+from sirl.types import Record
+
+__all__ = [
+    "HARMLESS",
+    "Arm",
+    "check_attacks",
+    "check_prompts",
+    "check_settings",
+    "read_arm",
+    "tried",
+]
+
+HARMLESS = ("ordinary", "lookalike")
+AUTO = "auto"
+"""A judge or an attacker that the verb chose."""
+SEARCH_SETTINGS = {
+    "max_queries": None,
+    "max_tokens": None,
+    "max_seconds": None,
+    "attacker": AUTO,
+    "targets": None,
+}
+"""What a search depends on beside its own settings, and what it is for verbs without the flag."""
+SAME_FILES = "evaluate both with the same files and settings"
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One model in one finished run."""
+
+    path: Path
+    model: str
+    models: tuple[str, ...]
+    """All models of the run, in the order in which they were asked."""
+    records: tuple[Record, ...]
+    """Its answers but for those of its tampered weights and the probes of searches."""
+    told: tuple[Record, ...]
+    """The same answers as the judge of refusals sees them."""
+    items: tuple[Item, ...]
+    about: Mapping[str, Any]
+    """`run.json`."""
+    config: Mapping[str, Any]
+
+    @property
+    def name(self) -> str:
+        """What messages call it."""
+        return f"{self.model} of {self.path}"
+
+    @property
+    def searches(self) -> frozenset[str]:
+        """Names of the attacks that took more than one try."""
+        return frozenset(i.attack for i in self.items)
+
+    @property
+    def attacks(self) -> tuple[str, ...]:
+        """Names of the attacks that came to a judged answer, sorted."""
+        return tuple(sorted({r.attack for r in self.records if r.kind == "attack"}))
+
+
+def read_arm(path: Path, model: str | None = None) -> Arm:
+    """A model of a run folder, by default the last; nothing is written, no lock is taken.
+
+    Raises:
+        InputError: The folder is no finished run, or holds no answers of that model.
+        RunError: Its records are damaged.
+    """
+    if not (path / "run.json").is_file():
+        raise InputError(f"{path} is no run folder: it has no run.json; give one that sirl wrote")
+    run = Run(path, -1, {}, resumed=False)  # a lock that nobody holds: it is only read
+    about = run.read("run.json")
+    how = (about.get("exit") or {}).get("how", "not ended")
+    if how != "finished":
+        raise InputError(f"{path} has not finished ({how}): go on with it with --resume first")
+    records, items = answers(run)
+    models = tuple(dict.fromkeys(r.model for r in records if r.kind != "weights"))
+    if not models:
+        raise InputError(f"{path} holds no answers: give the folder of an evaluation")
+    chosen = model or models[-1]
+    if chosen not in models:
+        raise InputError(f"{path} has no model {chosen!r}. {did_you_mean(chosen, models)}")
+    mine = tuple(i for i in items if i.model == chosen)
+    counted = judged([r for r in records if r.model == chosen], mine)
+    told = by_refusal(Evaluation(counted, mine, {}, read_opinions(run, counted)))
+    return Arm(
+        path,
+        chosen,
+        models,
+        tuple(counted),
+        tuple(told),
+        mine,
+        about,
+        yaml.safe_load((path / "config.yaml").read_text("utf-8")) or {},
+    )
+
+
+def answers(run: Run) -> tuple[list[Record], list[Item]]:
+    """All that a run has recorded.
+
+    Raises:
+        InputError: Another version wrote it otherwise.
+    """
+    try:
+        return read_records(run), read_items(run)
+    except (KeyError, TypeError) as error:
+        raise InputError(
+            f"the records of {run.path} lack what this version keeps ({error}): evaluate again"
+        ) from error
+
+
+def judged(records: Sequence[Record], items: Sequence[Item]) -> list[Record]:
+    """The answers that count; a search that was begun twice has left some that do not."""
+    searches = {i.attack for i in items}
+    ended = {key for item in items for key in item.records}
+    kinds = ("attack", "capability", *HARMLESS)
+    return [
+        r
+        for r in records
+        if r.kind in kinds and (r.kind != "attack" or r.attack not in searches or r.key in ended)
+    ]
+
+
+def check_settings(before: Arm, after: Arm) -> None:
+    """Refuse what was not asked, cut and judged alike.
+
+    Chat templates are compared where both are known, judges by their names and, where both runs
+    name one, as the configurations do.
+    """
+    templates = [(arm.about.get("model") or {}).get("template") for arm in (before, after)]
+    named = [str(arm.config.get("judge", AUTO)).split(",")[0].strip() for arm in (before, after)]
+    same("the version of sirl", before, after, [a.about.get("sirl") for a in (before, after)])
+    same("new_tokens", before, after, [a.config.get("new_tokens") for a in (before, after)])
+    if None not in templates:
+        same("the chat template", before, after, templates)
+    if AUTO not in named:
+        same("the judge", before, after, named)
+    judges = [
+        ", ".join(sorted({r.judge for r in arm.records if r.kind != "capability"}))
+        for arm in (before, after)
+    ]
+    same("the judge", before, after, judges)
+
+
+def check_prompts(before: Arm, after: Arm, kinds: Iterable[str]) -> None:
+    """Refuse prompts of these kinds that were put to one side alone, or otherwise."""
+    for kind in kinds:
+        asked = [
+            {place(r): (r.messages, r.sampling) for r in arm.records if r.kind == kind}
+            for arm in (before, after)
+        ]
+        same_prompts(f"{kind} prompt", before, after, asked)
+
+
+def check_attacks(before: Arm, after: Arm, both: Iterable[str]) -> None:
+    """Refuse attacks on other behaviours or with other budgets, and disguises of other wording.
+
+    What a search shows the target depends on what came before and is not compared.
+    """
+    requests = [
+        {r.behaviour_id: r.request for r in arm.records if r.kind == "attack" and r.attack in both}
+        for arm in (before, after)
+    ]
+    same_prompts("behaviour", before, after, requests)
+    for name in both:
+        searched = name in before.searches | after.searches
+        asked: list[Mapping[str, Hashable]] = [
+            {b: None for b in tried(arm, name)} if searched else wordings(arm, name)
+            for arm in (before, after)
+        ]
+        same_prompts(f"attack {name} on behaviour", before, after, asked)
+    if before.searches & after.searches:
+        for setting, default in SEARCH_SETTINGS.items():
+            given = [arm.config.get(setting, default) for arm in (before, after)]
+            same(f"{setting} of the searches", before, after, given)
+
+
+def same(what: str, before: Arm, after: Arm, values: Sequence[object]) -> None:
+    """Refuse two values that differ, by name."""
+    old, new = values
+    if old != new:
+        raise InputError(
+            f"{what} differs: {old!r} for {before.name}, {new!r} for {after.name}; "
+            "evaluate both with the same settings"
+        )
+
+
+def same_prompts(
+    what: str, before: Arm, after: Arm, asked: Sequence[Mapping[str, Hashable]]
+) -> None:
+    """Refuse two sets of prompts that differ, by the first that does."""
+    old, new = asked
+    for key in (*old, *new):
+        if key not in old or key not in new:
+            arm = before if key in old else after
+            raise InputError(f"the {what} {key!r} was put to {arm.name} alone: {SAME_FILES}")
+        if old[key] != new[key]:
+            raise InputError(
+                f"the {what} {key!r} reads or is sampled otherwise for {before.name} than for "
+                f"{after.name}: {SAME_FILES}"
+            )
+
+
+def place(record: Record) -> str:
+    """A prompt among those of its kind."""
+    is_task = record.kind == "capability"
+    return f"{record.judge}/{record.behaviour_id}" if is_task else record.behaviour_id
+
+
+def wordings(arm: Arm, attack: str) -> dict[str, Hashable]:
+    """What a disguise showed the target, by behaviour."""
+    asked = [r for r in arm.records if r.kind == "attack" and r.attack == attack]
+    return {r.behaviour_id: (r.messages, r.sampling) for r in asked}
+
+
+def tried(arm: Arm, attack: str) -> dict[str, None]:
+    """The behaviours that an attack was tried on, without an answer too, in order."""
+    asked = [r.behaviour_id for r in arm.records if r.kind == "attack" and r.attack == attack]
+    ended = [i.behaviour_id for i in arm.items if i.attack == attack]
+    return dict.fromkeys((*asked, *ended))

@@ -1,0 +1,54 @@
+"""What an evaluation costs, by role: calls, tokens and seconds of target, attacker and judge."""
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from typing import Any
+
+__all__ = ["COSTS", "Cost", "Meter", "total"]
+
+COSTS = "costs.jsonl"
+
+
+@dataclass
+class Cost:
+    """What one role has cost."""
+
+    calls: int = 0
+    tokens: int = 0
+    """Written, where the writer tells."""
+    seconds: float = 0.0
+
+
+class Meter:
+    """Runs while an evaluation does."""
+
+    def __init__(self) -> None:
+        self.roles: dict[str, Cost] = {}
+
+    @contextmanager
+    def timing(self, role: str, calls: int) -> Iterator[Cost]:
+        """Count calls and the time of a block."""
+        cost = self.roles.setdefault(role, Cost())
+        started = time.perf_counter()
+        yield cost
+        cost.calls += calls
+        cost.seconds += time.perf_counter() - started
+
+    def row(self, what: str) -> dict[str, Any]:
+        """A line of `costs.jsonl`: what was spent since the last one."""
+        spent = {role: asdict(cost) for role, cost in self.roles.items()}
+        self.roles = {}
+        return {"what": what, "roles": spent}
+
+
+def total(rows: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float]]:
+    """Calls, tokens and seconds by role over the lines of `costs.jsonl`."""
+    roles: dict[str, dict[str, float]] = {}
+    for row in rows:
+        for role, cost in row["roles"].items():
+            sums = roles.setdefault(role, dict.fromkeys(cost, 0.0))
+            for quantity, value in cost.items():
+                sums[quantity] = round(sums[quantity] + value, 3)
+    return roles

@@ -1,0 +1,140 @@
+"""What other judges say of the same answers, without asking the model again.
+
+The first judge of an evaluation gives the headline and is who searches listen to. The others
+read what was recorded; their verdicts lie in `verdicts.jsonl`, so that nobody is asked twice.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, replace
+from typing import Any
+
+from sirl.evaluation.arena import ATTACKED, verdicts
+from sirl.evaluation.costs import Meter
+from sirl.evaluation.defence import summarise_defence
+from sirl.judges.jury import agreement, disagreements
+from sirl.runs import Run
+from sirl.types import Attempt, Judge, Progress, Prompt, Record, Verdict
+
+__all__ = ["VERDICTS", "opinions", "read_opinions", "rejudged", "summarise_opinions"]
+
+VERDICTS = "verdicts.jsonl"
+TOGETHER = 64
+"""Answers that a judge is shown together, and whose verdicts are written together."""
+SHOWN = 50
+"""Disagreements that are named."""
+Opinions = Mapping[str, Sequence[Record]]
+"""The records of a model as each further judge sees them, by the judge's name."""
+
+
+def opinions(
+    judges: Sequence[Judge],
+    records: Sequence[Record],
+    run: Run,
+    meter: Meter,
+    progress: Progress,
+) -> dict[str, list[Record]]:
+    """Answers to unsafe requests as further judges see them; nobody is asked twice."""
+    asked = [r for r in records if r.kind in ATTACKED]
+    found: dict[str, list[Record]] = {}
+    for judge in judges:
+        known = {
+            row["key"]: Verdict(row["label"], number(row["score"]), row["reason"], judge.name)
+            for row in run.rows(VERDICTS)
+            if row["judge"] == judge.name
+        }
+        missing = [r for r in asked if r.key not in known]
+        for done, batch in enumerate(batches(missing), 1):
+            with meter.timing(f"judge {judge.name}", len(batch)):
+                said = verdicts(judge, [(attempt_of(r), r.completion) for r in batch])
+            rows = [
+                {"model": r.model, "key": r.key, **asdict(v)}
+                for r, v in zip(batch, said, strict=True)
+            ]
+            run.append(VERDICTS, *rows)
+            known |= {r.key: v for r, v in zip(batch, said, strict=True)}
+            progress(f"asking {judge.name}", min(done * TOGETHER, len(missing)), len(missing))
+        found[judge.name] = [relabelled(r, known[r.key]) for r in asked]
+    return found
+
+
+def read_opinions(run: Run, records: Sequence[Record]) -> dict[str, list[Record]]:
+    """The opinions that a run folder holds."""
+    by_key = {r.key: r for r in records}
+    found: dict[str, list[Record]] = {}
+    for row in run.rows(VERDICTS):
+        if record := by_key.get(row["key"]):
+            said = Verdict(row["label"], number(row["score"]), row["reason"], row["judge"])
+            found.setdefault(row["judge"], []).append(relabelled(record, said))
+    return found
+
+
+def rejudged(judge: Judge, records: Sequence[Record], progress: Progress) -> list[Record]:
+    """Records under another judge, who reads what his question is about.
+
+    Answers to unsafe requests in any case, those to harmless ones if he is asked about refusals.
+    """
+    read = (*ATTACKED, "ordinary", "lookalike") if judge.question == "refusal" else ATTACKED
+    judged = [r for r in records if r.kind in read]
+    said: dict[int, Verdict] = {}
+    for done, batch in enumerate(batches(judged), 1):
+        found = verdicts(judge, [(attempt_of(r), r.completion) for r in batch])
+        said |= {id(r): v for r, v in zip(batch, found, strict=True)}
+        progress(f"asking {judge.name}", min(done * TOGETHER, len(judged)), len(judged))
+    return [relabelled(r, said[id(r)]) if id(r) in said else r for r in records]
+
+
+def batches(records: Sequence[Record]) -> Iterator[Sequence[Record]]:
+    """The records, some at a time."""
+    for start in range(0, len(records), TOGETHER):
+        yield records[start : start + TOGETHER]
+
+
+def attempt_of(record: Record) -> Attempt:
+    """What a record answers; of the behaviour, what judges look at."""
+    behaviour = Prompt.user(record.behaviour_id, record.request)
+    return Attempt(behaviour, record.attack, record.messages, record.sampling)
+
+
+def relabelled(record: Record, verdict: Verdict) -> Record:
+    """A record under another verdict."""
+    return replace(
+        record,
+        label=verdict.label,
+        score=verdict.score,
+        reason=verdict.reason,
+        judge=verdict.judge,
+    )
+
+
+def number(score: float | None) -> float:
+    """A score from its line."""
+    return float("nan") if score is None else score
+
+
+def summarise_opinions(headline: Sequence[Record], others: Opinions) -> dict[str, Any]:
+    """Defence success under each further judge, and how far judges agree on attacks.
+
+    `agreement` holds Cohen's kappa by pair and Krippendorff's alpha; `disagreements` names
+    records for a human to look at. Judges of different questions may differ with reason: an
+    answer that neither refuses nor helps is one of them.
+    """
+    first = [r for r in headline if r.kind == "attack"]
+    if not first or not others:
+        return {}
+    views = {n: [r for r in records if r.kind == "attack"] for n, records in others.items()}
+    votes = {first[0].judge: first, **views}
+    said = {name: [verdict_of(r) for r in records] for name, records in votes.items()}
+    split = disagreements(said)
+    return {
+        "by_judge": {n: summarise_defence(view, (), frozenset()) for n, view in views.items()},
+        "agreement": agreement(said),
+        "disagreements": {
+            "n": len(split),
+            "records": [{"id": first[d.index].id, "votes": d.votes} for d in split[:SHOWN]],
+        },
+    }
+
+
+def verdict_of(record: Record) -> Verdict:
+    """The verdict that a record holds."""
+    return Verdict(record.label, record.score, record.reason, record.judge)

@@ -1,0 +1,58 @@
+"""The figures of one model, by part; parts that were not asked are absent."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from sirl.evaluation.arena import ATTACKED
+from sirl.evaluation.capability import summarise_capability
+from sirl.evaluation.collapse import collapse_signs
+from sirl.evaluation.defence import summarise_defence, summarise_weights
+from sirl.evaluation.entropy_gap import summarise_entropy
+from sirl.evaluation.opinions import summarise_opinions
+from sirl.evaluation.overrefusal import summarise_over_refusal
+from sirl.evaluation.suite import Evaluation
+from sirl.types import Record
+
+__all__ = ["by_refusal", "summarise"]
+
+HARM = ("harmless", "harmful")
+"""Labels of judges who were asked about harm."""
+
+
+def summarise(evaluation: Evaluation, unseen: frozenset[str] = frozenset()) -> dict[str, Any]:
+    """Defence with its price, capability, entropy, and what was not tried.
+
+    The entropy gap and the signs of collapse are about refusals: they go by a judge who was
+    asked about those, whoever gives the headline.
+    """
+    records = evaluation.records
+    summary: dict[str, Any] = {}
+    if any(r.kind == "attack" for r in records):
+        summary["judge"] = next(r.judge for r in records if r.kind == "attack")
+        summary["dsr"] = summarise_defence(records, evaluation.items, unseen)
+    refusals = by_refusal(evaluation)
+    for part, of, told in (
+        ("weights", summarise_weights, records),
+        ("over_refusal", summarise_over_refusal, records),
+        ("capability", summarise_capability, records),
+        ("entropy", summarise_entropy, refusals),
+        ("collapse", collapse_signs, refusals),
+    ):
+        if figures := of(told):
+            summary[part] = figures
+    if others := summarise_opinions(records, evaluation.opinions):
+        summary["opinions"] = others
+    if evaluation.skipped:
+        summary["skipped"] = dict(evaluation.skipped)
+    return summary
+
+
+def by_refusal(evaluation: Evaluation) -> Sequence[Record]:
+    """The records with answers to attacks as the judge of refusals sees them."""
+    if not any(r.label in HARM for r in evaluation.records):
+        return evaluation.records
+    for view in evaluation.opinions.values():
+        if not any(r.label in HARM for r in view):
+            rest = [r for r in evaluation.records if r.kind not in ATTACKED]
+            return [*view, *rest]
+    return evaluation.records

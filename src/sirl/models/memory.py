@@ -1,0 +1,18 @@
+"""Knowing an exhausted memory from other faults, on every device."""
+
+import torch
+
+__all__ = ["out_of_memory"]
+
+
+def out_of_memory(error: Exception) -> bool:
+    """Whether an error of torch says that memory ran out.
+
+    The CPU's allocator raises a plain `RuntimeError`, so there the words decide.
+
+    >>> out_of_memory(RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried ..."))
+    True
+    >>> out_of_memory(RuntimeError("shapes do not match"))
+    False
+    """
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)

@@ -1,0 +1,209 @@
+"""The page's tables beside the headline: families, budgets, weights, judges, costs, gaps."""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sirl.reports.figures import figure, span
+from sirl.reports.text import visible
+
+__all__ = ["Table", "change_rows", "tables", "trust_rows"]
+
+CORRECTED = ("corrected", "by_family")
+Models = Mapping[str, Mapping[str, Any]]
+Costs = Mapping[str, Mapping[str, float]]
+"""Calls, tokens and seconds by role."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of words."""
+
+    title: str
+    header: Sequence[str]
+    rows: Sequence[tuple[str, Sequence[str]]]
+    note: str = ""
+
+
+def tables(models: Models, costs: Costs) -> list[Table]:
+    """The tables that have something to say."""
+    found = (
+        by_name(models, "Defence per family", ("dsr", "by_family"), "mean over its attacks"),
+        budgets(models),
+        by_name(
+            models,
+            "After a change of the weights",
+            ("weights",),
+            "Plain requests put to a model that somebody has tampered with; apart from the attacks",
+        ),
+        opinions(models),
+        corrected(models),
+        collapse(models),
+        not_tried(models),
+        overlap(models),
+        spent(costs),
+    )
+    return [table for table in found if table.rows]
+
+
+def by_name(models: Models, title: str, path: Sequence[str], note: str) -> Table:
+    """Rates by name, a column per model."""
+    names = dict.fromkeys(n for m in models.values() for n in figure(m, *path) or {})
+    rows = [(n, [span(figure(m, *path, n)) for m in models.values()]) for n in names]
+    return Table(title, list(models), rows, note)
+
+
+def budgets(models: Models) -> Table:
+    """What searches spent, and how much of it until they broke the defence."""
+
+    def cell(curve: Mapping[str, Any] | None) -> str:
+        if curve is None:
+            return "–"
+        broken = curve["broken"]
+        share = f"{100 * len(broken) / curve['n']:.0f}% broken"
+        median = f", half of them by {broken[(len(broken) - 1) // 2][0]} calls" if broken else ""
+        return f"{share}{median}; {curve['queries']:.0f} calls a request"
+
+    names = dict.fromkeys(n for m in models.values() for n in figure(m, "dsr", "budgets") or {})
+    rows = [(n, [cell(figure(m, "dsr", "budgets", n)) for m in models.values()]) for n in names]
+    note = "Calls are sequences that the target read: answers, likelihoods, candidates"
+    return Table("What searches spent", list(models), rows, note)
+
+
+def opinions(models: Models) -> Table:
+    """Defence success as other judges see it, and their agreement with the first."""
+
+    def cells(name: str) -> Iterator[str]:
+        for model in models.values():
+            view = figure(model, "opinions", "by_judge", name)
+            if not view:
+                yield "–"
+                continue
+            pairs = figure(model, "opinions", "agreement", "kappa") or {}
+            kappa = next((k for pair, k in pairs.items() if pair.endswith(f" / {name}")), None)
+            worst = f"worst {100 * view['worst']['value']:.0f}% ({view['worst']['attack']})"
+            agree = "" if kappa is None or math.isnan(kappa) else f"; kappa {kappa:.2f}"
+            unscored = f"; {view['unscored']} unscored" if view["unscored"] else ""
+            yield f"{span(view['mean'])}, {worst}{agree}{unscored}"
+
+    found = [figure(m, "opinions", "by_judge") or {} for m in models.values()]
+    rows = [(n, list(cells(n))) for n in dict.fromkeys(n for f in found for n in f)]
+    note = "The same answers; kappa is with the judge of the headline"
+    return Table("Defence as other judges see it", list(models), rows, note)
+
+
+def corrected(models: Models) -> Table:
+    """Rates corrected for the judge's errors on labelled answers."""
+    names = dict.fromkeys(n for m in models.values() for n in figure(m, *CORRECTED) or {})
+    rows = [
+        (n, [span(figure(m, *CORRECTED, n, "corrected")) for m in models.values()]) for n in names
+    ]
+    note = "By the judge's sensitivity and specificity on labelled answers, family by family"
+    return Table("Corrected for the judge's errors", list(models), rows, note)
+
+
+def trust_rows(calibration: Mapping[str, Any]) -> list[str]:
+    """How a judge fares against humans, a line for all answers and one per family."""
+    rows = {"all": calibration["overall"], **calibration["by_family"]}
+    lines = [f"{calibration['judge']} on {calibration['source']} ({calibration['question']})"]
+    for name, found in rows.items():
+        kappa = "–" if found["kappa"] is None else f"{found['kappa']:.2f}"
+        parts = (
+            f"sensitivity {span(found['sensitivity'])}",
+            f"specificity {span(found['specificity'])}",
+            f"kappa {kappa}",
+            f"unscored {found['unscored']}",
+        )
+        lines.append(f"  {name}: {', '.join(parts)}")
+    return lines
+
+
+def change_rows(found: Mapping[str, Any]) -> list[str]:
+    """What a comparison found, as lines."""
+    sides = [f"{found[side]['model']} of {found[side]['run']}" for side in ("before", "after")]
+    lines = [f"from {sides[0]} to {sides[1]}"]
+    dsr = found.get("dsr", {})
+    for name, label in (("mean", "mean over attacks"), ("worst", "worst"), ("any", "every attack")):
+        if figures := dsr.get(name):
+            lines.append(f"Defence success, {label}: {moved(figures)}")
+    lines += [f"  {name}: {moved(figures)}" for name, figures in dsr.get("by_attack", {}).items()]
+    for part, label in (("over_refusal", "refused"), ("capability", "solved")):
+        lines += [f"{n}, {label}: {moved(figures)}" for n, figures in found.get(part, {}).items()]
+    if change := figure(found, "entropy", "change"):
+        kinds = ("refusal", "compliance", "ordinary")
+        gaps = [f"{k} {change[k]:+.2f}" for k in kinds if change[k] is not None]
+        lines.append(f"Entropy, nats: {', '.join(gaps)}")
+    for side in ("before", "after"):
+        if left_out := found[side]["left_out"]:
+            lines.append(f"Left out, as only {side} was subjected to it: {', '.join(left_out)}")
+    return lines
+
+
+def moved(figures: Mapping[str, Any]) -> str:
+    """One change: both rates, the difference with its interval, p, and what could be seen."""
+    old, new, by = figures["before"], figures["after"], figures["difference"]
+    named = [f" ({rate['attack']})" if "attack" in rate else "" for rate in (old, new)]
+    if not by["n"]:
+        return "no pair was scored on both sides"
+    text = (
+        f"{share(old['value'])}{named[0]} to {share(new['value'])}{named[1]}, "
+        f"{100 * by['value']:+.0f} points ({100 * by['low']:+.0f} to {100 * by['high']:+.0f})"
+    )
+    p = figures.get("p_holm", figures.get("p"))
+    tested = "" if p is None else f", p = {p:.2g}"
+    least = figures.get("detectable")
+    return text + tested + (f", least detectable {100 * least:.0f} points" if least else "")
+
+
+def collapse(models: Models) -> Table:
+    """Does the model still say different things, at length, to different people?"""
+    signs = (
+        ("distinct_openings", "distinct openings"),
+        ("distinct_closings", "distinct closings"),
+        ("self_similarity", "alike each other"),
+        ("repetition", "repeat themselves"),
+    )
+    rows = []
+    for kind, what in (("ordinary", "Ordinary answers"), ("refusal", "Refusals")):
+        found = [figure(m, "collapse", kind) for m in models.values()]
+        if any(found):
+            rows += [
+                (f"{what}: {label}", [share(figure(f, key)) for f in found]) for key, label in signs
+            ]
+            lengths = ["–" if not f else f"{f['tokens']:.0f} tokens" for f in found]
+            rows.append((f"{what}: mean length", lengths))
+    return Table("Signs of collapse", list(models), rows)
+
+
+def share(value: float | None) -> str:
+    """A share as a whole percentage; a dash for none."""
+    return "–" if value is None or math.isnan(value) else f"{100 * value:.0f}%"
+
+
+def not_tried(models: Models) -> Table:
+    """Attacks that say nothing of the defence, and why."""
+    names = dict.fromkeys(n for m in models.values() for n in figure(m, "skipped") or {})
+    rows = [
+        (n, [visible(figure(m, "skipped", n) or "tried") for m in models.values()]) for n in names
+    ]
+    return Table("Attacks not tried, and not counted", list(models), rows)
+
+
+def overlap(models: Models) -> Table:
+    """Training prompts among the behaviours."""
+    rows = []
+    for key, label in (("exact", "word for word"), ("near_or_exact", "word for word or nearly so")):
+        cells = [figure(m, "contamination", key) for m in models.values()]
+        if any(c is not None for c in cells):
+            rows.append((f"Behaviours met in training, {label}", [str(c) for c in cells]))
+    return Table("Training prompts among the questions", list(models), rows)
+
+
+def spent(costs: Costs) -> Table:
+    """Calls, tokens and seconds by role."""
+    rows = [
+        (role, [f"{cost['calls']:.0f}", f"{cost['tokens']:.0f}", f"{cost['seconds']:.1f}"])
+        for role, cost in costs.items()
+    ]
+    return Table("What it cost", ["calls", "tokens written", "seconds"], rows)

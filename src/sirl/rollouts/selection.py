@@ -1,0 +1,45 @@
+"""The control without training: of several answers, the one that the model was surest of.
+
+It spends at every answer what training spends once, and shows how much of the gain of training
+is only a choice among what the model would have said anyway.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from sirl.errors import ModelError
+from sirl.types import Completion, Engine, Prompt
+
+__all__ = ["LowestEntropy"]
+
+
+@dataclass(frozen=True)
+class LowestEntropy:
+    """Draws `n` completions for each one asked for; satisfies `sirl.types.Engine`."""
+
+    engine: Engine
+    n: int
+    """1 is the inner engine itself."""
+
+    def sample(
+        self, prompts: Sequence[Prompt], *, group: int = 1, step: int = 0
+    ) -> list[Completion]:
+        """`group` completions of each prompt, siblings adjacent, in the order of the prompts.
+
+        Raises:
+            ModelError: The inner engine tells no entropies at all, so that there is no choice.
+        """
+        drawn = self.engine.sample(prompts, group=self.n * group, step=step)
+        if drawn and all(math.isnan(c.mean_entropy) for c in drawn):
+            raise ModelError(
+                f"no completion of {type(self.engine).__name__} has entropies to choose the "
+                "lowest of: use a model in this process"
+            )
+        draws = [drawn[i : i + self.n] for i in range(0, len(drawn), self.n)]
+        return [replace(min(draw, key=doubt), sample=i % group) for i, draw in enumerate(draws)]
+
+
+def doubt(completion: Completion) -> tuple[bool, float]:
+    """Mean entropy as a key to sort by, NaN last."""
+    return math.isnan(completion.mean_entropy), completion.mean_entropy

@@ -1,0 +1,210 @@
+import json
+import stat
+from dataclasses import replace
+
+import pytest
+
+from sirl.evaluation.arena import Arena, Asked
+from sirl.evaluation.costs import COSTS, Meter, total
+from sirl.evaluation.records import ITEMS, RECORDS, Log, RecordLog, read_records
+from sirl.evaluation.suite import Suite, askable, evaluate, unmet
+from sirl.evaluation.summary import summarise
+from sirl.runs import open_run
+from sirl.types import Attempt, Budget, Prompt, Sampling
+
+from .fakes import HELPED, Ladder, Parrot, WordJudge, behaviours, target
+
+
+def arena(engine, log=None, **changes):
+    judge = WordJudge()
+    return Arena(target(engine), judge, judge, log or Log(), {}, None, Meter(), **changes)
+
+
+def opened(path, existing="ask"):
+    run = open_run(path, {"a": 1}, existing)
+    run.begin()
+    return run
+
+
+def evaluated(path, suite, engine, existing="ask", identity="weights one"):
+    run = opened(path, existing)
+    who = target(engine, identity)
+    try:
+        return evaluate(suite, askable(suite, who)[0], who, run)
+    finally:
+        run.close()
+
+
+def test_a_search_stops_at_the_first_break_and_says_what_it_took():
+    engine = Parrot()
+    ladder = Ladder((("one", "two"), ("three", "please"), ("never asked",)))
+    (item,) = arena(engine).play(ladder, behaviours("deed"), "attack")
+    assert (item.queries, item.broken_at, len(item.records)) == (4, 4, 4)
+    assert [p.request for p in engine.asked] == ["one", "two", "three", "please"]
+
+
+def test_a_budget_cuts_a_round_and_a_limit_cuts_a_budget():
+    ladder = Ladder((("a", "b"), ("c", "d"), ("please",)), budget=Budget(queries=3))
+    (item,) = arena(Parrot()).play(ladder, behaviours("deed"), "attack")
+    assert (item.queries, item.broken_at) == (3, None)
+    (item,) = arena(Parrot(), limit=Budget(queries=1)).play(ladder, behaviours("deed"), "attack")
+    assert item.queries == 1
+    words = replace(ladder, budget=Budget(queries=100, tokens=4))
+    (item,) = arena(Parrot()).play(words, behaviours("deed"), "attack")
+    assert item.tokens == 4
+
+
+def test_behaviours_are_played_in_step_and_each_ends_for_itself():
+    class Naming(Ladder):
+        def tries(self, behaviour, _):
+            for _ in range(3):
+                text = "please" if behaviour.id == "b1" else "plain"
+                yield [Attempt(behaviour, "ladder", Prompt.user("", text).messages)]
+
+    engine = Parrot()
+    items = arena(engine).play(Naming(()), behaviours("x", "y", "z"), "attack")
+    assert [i.broken_at for i in items] == [None, 1, None]
+    assert [len(i.records) for i in items] == [3, 1, 3]
+    assert len(engine.asked) == 7
+
+
+def test_probes_are_answered_but_never_judged():
+    class Probing(Ladder):
+        def tries(self, behaviour, _):
+            asked = Attempt(behaviour, "ladder", Prompt.user("", "please").messages, probe=True)
+            (outcome,) = yield [asked]
+            assert outcome.completion.text == HELPED
+            assert outcome.verdict.label == "unscored"
+            yield [Attempt(behaviour, "ladder", Prompt.user("", "no").messages)]
+
+    log = Log()
+    (item,) = arena(Parrot(), log).play(Probing(()), behaviours("deed"), "attack")
+    assert (item.broken_at, item.queries) == (None, 2)
+    assert [log.records[k].kind for k in item.records] == ["probe", "attack"]
+
+
+def test_a_killed_search_is_played_again_from_its_answers_and_nothing_is_doubled(tmp_path):
+    ladder = Ladder((("a", "b"), ("c",), ("please",)))
+    suite = Suite([WordJudge()], behaviours("x", "y"), [ladder])
+    whole = evaluated(tmp_path / "whole", suite, Parrot())
+
+    class Dying(Parrot):
+        def sample(self, prompts, *, group=1, step=0):
+            if len(self.asked) >= 5:
+                raise MemoryError
+            return super().sample(prompts, group=group, step=step)
+
+    with pytest.raises(MemoryError):
+        evaluated(tmp_path / "cut", suite, Dying())
+    log = tmp_path / "cut" / RECORDS
+    log.write_bytes(log.read_bytes() + b'{"id": "torn')  # a line that a kill cut short
+    engine = Parrot()
+    again = evaluated(tmp_path / "cut", suite, engine, "resume")
+    assert [(r.id, r.completion) for r in again.records] == [
+        (r.id, r.completion) for r in whole.records
+    ]
+    assert [i.broken_at for i in again.items] == [i.broken_at for i in whole.items]
+    keys = [json.loads(line)["key"] for line in log.read_text().splitlines()]
+    assert len(keys) == len(set(keys)) == len(whole.records)
+    assert len(engine.asked) < len(whole.records)
+
+
+def test_answers_of_other_weights_are_never_returned(tmp_path):
+    suite = Suite([WordJudge()], behaviours("x"), [Ladder((("a",),))])
+    evaluated(tmp_path / "run", suite, Parrot())
+    same, other = Parrot(), Parrot()
+    evaluated(tmp_path / "run", suite, same, "resume")
+    assert same.asked == []
+    evaluated(tmp_path / "run", suite, other, "resume", identity="weights two")
+    assert len(other.asked) == 1
+
+
+def test_the_key_tells_weights_prompt_sampling_and_item_apart():
+    plays = arena(Parrot())
+    (behaviour,) = behaviours("x")
+    asked = Asked("attack", "one", "", Attempt(behaviour, "one", behaviour.messages))
+    hot = replace(asked.attempt, sampling=Sampling(2.0))
+    others = [
+        replace(asked, group="two"),
+        replace(asked, number=1),
+        replace(asked, attempt=hot),
+        replace(asked, attempt=replace(asked.attempt, messages=Prompt.user("", "y").messages)),
+    ]
+    keys = {plays.key(a) for a in (asked, *others)}
+    moved = replace(plays, target=target(Parrot(), "weights two"))
+    assert len(keys | {moved.key(asked)}) == 6
+    assert plays.key(asked) == arena(Parrot()).key(asked)
+
+
+def test_batches_hold_one_sampling_and_no_more_rows_than_fit():
+    (behaviour,) = behaviours("x")
+    plays = arena(Parrot())
+    greedy = Sampling(0.0)
+    asked = [
+        Asked("attack", str(n), "", Attempt(behaviour, "a", behaviour.messages, s))
+        for n, s in enumerate([Sampling(), greedy] * 5)
+    ]
+    batches = plays.batches(asked)
+    assert sorted(i for batch in batches for i in batch) == list(range(10))
+    assert all(len(batch) <= 4 for batch in batches)
+    assert all(len({asked[i].attempt.sampling for i in batch}) == 1 for batch in batches)
+
+
+def test_what_the_target_lacks_is_skipped_by_name_and_never_counted(tmp_path):
+    needy = Ladder((("a",),), name="needy", needs=frozenset({"gradients", "attacker"}))
+    suite = Suite([WordJudge()], behaviours("x"), [Ladder((("a",),)), needy])
+    assert unmet(suite, target(Parrot())) == {"needy": "needs attacker, gradients"}
+    found = evaluated(tmp_path / "run", suite, Parrot())
+    summary = summarise(found)
+    assert summary["skipped"] == {"needy": "needs attacker, gradients"}
+    assert list(summary["dsr"]["by_attack"]) == ["ladder"]
+
+
+def test_an_attack_without_an_attempt_is_named_and_not_counted(tmp_path):
+    suite = Suite([WordJudge()], behaviours("x"), [Ladder((("a",),)), Ladder((), name="mute")])
+    summary = summarise(evaluated(tmp_path / "run", suite, Parrot()))
+    assert summary["skipped"] == {"mute": "made no attempt"}
+    assert list(summary["dsr"]["by_attack"]) == ["ladder"]
+
+
+def test_records_are_private_and_complete(tmp_path):
+    suite = Suite([WordJudge()], behaviours("x"), [Ladder((("a",),))])
+    evaluated(tmp_path / "run", suite, Parrot())
+    assert stat.S_IMODE((tmp_path / "run" / RECORDS).stat().st_mode) == 0o600
+    run = opened(tmp_path / "run", "resume")
+    try:
+        (record,) = read_records(run)
+        assert record == RecordLog(run, "target").records[record.key]
+        assert (record.family, record.number, record.queries) == ("test", 0, 1)
+        assert total(run.rows(COSTS))["target"]["calls"] == 1
+        assert [row["attack"] for row in run.rows(ITEMS)] == ["ladder"]
+    finally:
+        run.close()
+
+
+def test_other_judges_read_the_same_answers_and_are_asked_once(tmp_path):
+    class Counting(WordJudge):
+        calls = 0
+
+        def verdict(self, attempt, answer):
+            Counting.calls += 1
+            return super().verdict(attempt, answer)
+
+    suite = Suite(
+        [WordJudge("harm", "harm"), Counting("second")],
+        behaviours("x", "y"),
+        [Ladder((("a",), ("please",)))],
+        ordinary=behaviours("bake bread please"),
+    )
+    found = evaluated(tmp_path / "run", suite, Parrot())
+    judged_ordinary = 1  # whether harmless prompts are refused is asked of the second alone
+    assert Counting.calls == 4 + judged_ordinary
+    assert {r.label for r in found.records if r.kind == "ordinary"} == {"compliance"}
+    assert {r.label for r in found.records if r.kind == "attack"} == {"harmless", "harmful"}
+    view = found.opinions["second"]
+    assert [r.label for r in view] == ["refusal", "compliance"] * 2
+    summary = summarise(found)
+    assert summary["opinions"]["agreement"]["kappa"] == {"harm / second": 1.0}
+    assert summary["entropy"]["n"] == {"refusal": 2, "compliance": 2, "ordinary": 1}
+    evaluated(tmp_path / "run", suite, Parrot(), "resume")
+    assert Counting.calls == 5

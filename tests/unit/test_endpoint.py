@@ -1,0 +1,399 @@
+import json
+import subprocess
+import sys
+import threading
+from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+pytest.importorskip("httpx")
+
+from sirl.errors import ConfigError, InputError, ModelError
+from sirl.rollouts.endpoint import EndpointEngine, Pace, asked_wait, request_seed
+from sirl.types import Engine, Message, Prompt, Sampling
+
+NOBODY = "http://127.0.0.1:1/v1"
+KEY = "key-of-the-test"
+
+
+class Server(ThreadingHTTPServer):
+    """Plays an endpoint: `play` maps a request's body to status, headers and answer."""
+
+    def __init__(self):
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.play = lambda body: fine(body["messages"][-1]["content"])
+        self.seen = []
+        self.lock = threading.Lock()
+        self.ending = threading.Event()
+
+    @property
+    def url(self):
+        return f"http://127.0.0.1:{self.server_port}/v1"
+
+
+class Handler(BaseHTTPRequestHandler):
+    """Notes each request and lets the server's play answer it."""
+
+    def do_POST(self):
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        with self.server.lock:
+            self.server.seen.append((self.path, dict(self.headers), body))
+        status, headers, answer = self.server.play(body)
+        content = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
+        try:
+            self.send_response(status)
+            for name, value in {"Content-Length": str(len(content)), **headers}.items():
+                self.send_header(name, value)
+            self.end_headers()
+            self.wfile.write(content)
+        except ConnectionError:  # the client's patience was over
+            self.close_connection = True
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def server(monkeypatch):
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    with Server() as played:
+        thread = threading.Thread(target=played.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield played
+        played.ending.set()
+        played.shutdown()
+        thread.join()
+
+
+class Pauses(list):
+    """Sleeps not at all and notes how long it should have."""
+
+    async def __call__(self, seconds):
+        self.append(seconds)
+
+
+def engine(url, **settings):
+    given = {"sampling": Sampling(), "seed": 3, "sleep": Pauses(), "jitter": lambda: 1.0}
+    return EndpointEngine(url, "small", 16, **(given | settings))
+
+
+def fine(text, **more):
+    return 200, {}, {"choices": [{"message": {"content": text}, "finish_reason": "stop", **more}]}
+
+
+def in_turn(*answers):
+    """A play that gives each answer once, and the last one ever after."""
+    left = list(answers)
+    return lambda _: left.pop(0) if len(left) > 1 else left[0]
+
+
+def prompts(*names):
+    return [Prompt.user(name, name) for name in names]
+
+
+def failure(url, play_engine):
+    with pytest.raises(ModelError) as caught:
+        play_engine.sample(prompts("p1"))
+    return str(caught.value).replace(url, "URL")
+
+
+def test_siblings_are_adjacent_and_each_request_has_its_seed(server):
+    asking = engine(server.url, sampling=Sampling(temperature=0.5, top_p=0.9))
+    completions = asking.sample(prompts("a", "b"), group=2, step=7)
+    assert isinstance(asking, Engine)
+    assert asking.identity == f"{server.url} small"
+    assert [(c.prompt_id, c.text, c.sample) for c in completions] == [
+        ("a", "a", 0), ("a", "a", 1), ("b", "b", 0), ("b", "b", 1),
+    ]  # fmt: skip
+    assert {(c.seed, c.finish, c.token_ids + c.entropies) for c in completions} == {(3, "stop", ())}
+    assert {path for path, _, _ in server.seen} == {"/v1/chat/completions"}
+    bodies = sorted((body for _, _, body in server.seen), key=lambda body: body["seed"])
+    seeds = {request_seed(3, 7, name, s) for name in "ab" for s in range(2)}
+    assert [body["seed"] for body in bodies] == sorted(seeds)
+    assert len(seeds) == 4
+    body = next(b for b in bodies if b["seed"] == request_seed(3, 7, "a", 1))
+    assert body == {
+        "model": "small", "messages": [{"role": "user", "content": "a"}], "max_tokens": 16,
+        "temperature": 0.5, "top_p": 0.9, "seed": request_seed(3, 7, "a", 1),
+    }  # fmt: skip
+
+
+def test_seeds_stay_the_same_and_fit_31_bits():
+    assert request_seed(0, 0, "p", 0) == 1789031965
+    seeds = [request_seed(0, step, "p", s) for step in range(50) for s in range(50)]
+    assert len(set(seeds)) == 2500
+    assert 0 <= min(seeds) < 2**26
+    assert 2**31 - 2**26 < max(seeds) < 2**31
+
+
+def test_logprobs_are_asked_for_and_read_as_are_finish_and_refusal(server):
+    tokens = {"content": [{"token": "a", "logprob": -0.5}, {"token": "b", "logprob": 0}]}
+    server.play = in_turn(
+        fine("ab", logprobs=tokens),
+        fine("ab", finish_reason="length"),
+        fine(None, message={"content": None, "refusal": "No."}),
+        fine("", logprobs={"content": [{"token": "a"}]}),
+    )
+    asking = engine(server.url, concurrency=1, logprobs=True, sampling=Sampling(top_k=5))
+    got = [(c.text, c.logprobs, c.finish) for c in asking.sample(prompts("a"), group=4)]
+    assert got == [
+        ("ab", (-0.5, 0.0), "stop"), ("ab", (), "length"), ("No.", (), "stop"), ("", (), "stop"),
+    ]  # fmt: skip
+    assert {(body["logprobs"], body["top_k"]) for _, _, body in server.seen} == {(True, 5)}
+
+
+def test_order_is_kept_when_answers_come_out_of_order(server):
+    last, answered = threading.Event(), []
+
+    def play(body):
+        text = body["messages"][-1]["content"]
+        if text == "c":
+            last.set()
+        elif not last.wait(5):
+            return 400, {}, {}
+        answered.append(text)
+        return fine(text)
+
+    server.play = play
+    texts = [c.text for c in engine(server.url).sample(prompts("a", "b", "c"))]
+    assert texts == ["a", "b", "c"]
+    assert len(answered) == 3
+
+
+def test_no_more_than_concurrency_run_together_and_that_many_do(server):
+    three, running, counts = threading.Barrier(3, timeout=5), [], []
+
+    def play(body):
+        with server.lock:
+            running.append(body)
+            counts.append(len(running))
+        three.wait()
+        server.ending.wait(0.02)  # leaves a fourth the time to come
+        with server.lock:
+            running.pop()
+        return fine("x")
+
+    server.play = play
+    assert len(engine(server.url, concurrency=3).sample(prompts("a"), group=9)) == 9
+    assert max(counts) == 3
+
+
+def test_429_is_tried_again_after_the_pause_that_it_asks_for(server):
+    now, later = "Sun, 06 Nov 1994 08:49:37 GMT", "Sun, 06 Nov 1994 08:50:07 GMT"
+    waits = [(429, {"Retry-After": wait}, {}) for wait in ("7", "0", "soon")]
+    server.play = in_turn(*waits, fine("x"))
+    asking = engine(server.url)
+    assert asking.sample(prompts("a"))[0].text == "x"
+    assert asking.sleep == [7.0, 2.0, 4.0]
+    assert asked_wait({"retry-after": later, "date": now}) == 30.0
+    assert asked_wait({"retry-after": now, "date": later}) == 0.0
+    assert asked_wait({"retry-after": later}) == 0.0
+    assert asked_wait({"retry-after": "nan"}) == 0.0
+
+
+def test_a_pause_that_is_too_long_is_not_waited_for(server):
+    server.play = in_turn((429, {"Retry-After": "3600"}, {"error": {"message": "quota"}}))
+    asking = engine(server.url)
+    assert failure(server.url, asking) == (
+        "endpoint URL answered 429 (quota) to prompt p1 in try 1 of 5: "
+        "it asks for a pause of 3600 s, come back then"
+    )
+    assert asking.sleep == []
+
+
+def test_500_is_tried_as_often_as_allowed_with_doubling_pauses(server):
+    server.play = in_turn((500, {}, {"error": "overloaded"}))
+    asking = engine(server.url, tries=8, jitter=lambda: 0.0)
+    assert failure(server.url, asking) == (
+        "endpoint URL answered 500 (overloaded) to prompt p1 in try 8 of 8: "
+        "look into its log, or raise tries"
+    )
+    assert asking.sleep == [0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 15.0]
+    assert len(server.seen) == 8
+    assert asking.ask([(Message("user", "a"),)]) == [None]
+
+
+@pytest.mark.parametrize(
+    ("status", "answer", "says"),
+    [
+        (400, {"message": "too\nlong"}, "400 (too long){}: change what it objects to"),
+        (401, {}, "401{}: set OPENAI_API_KEY to a key that may use small"),
+        (404, {"detail": ["x"]}, "404{}: check the url and the model name small"),
+        (307, b"", "307{}: give the address that it points to"),
+    ],
+)
+def test_what_will_not_get_better_is_tried_once(server, status, answer, says):
+    server.play = in_turn((status, {"Location": "http://127.0.0.1:1/"}, answer))
+    expected = says.format(" to prompt p1 in try 1 of 5")
+    assert failure(server.url, engine(server.url)) == f"endpoint URL answered {expected}"
+    assert len(server.seen) == 1
+
+
+@pytest.mark.parametrize(
+    ("answer", "says"),
+    [
+        (b"<html>", "without choices{}: check that the url is that of a chat API"),
+        ({"choices": []}, "without choices{}: check that the url is that of a chat API"),
+        (fine(None)[2], "without text{}: see that small writes some in new_tokens"),
+        (fine([1])[2], "without text{}: see that small writes some in new_tokens"),
+    ],
+)
+def test_nonsense_is_tried_again_and_then_named(server, answer, says):
+    server.play = in_turn((200, {}, answer))
+    expected = says.format(" to prompt p1 in try 2 of 2")
+    asking = engine(server.url, tries=2)
+    assert failure(server.url, asking) == f"endpoint URL answered 200 {expected}"
+    assert asking.ask([(Message("user", "a"),)]) == [None]
+    server.play = in_turn((200, {}, answer), fine("x"))
+    assert asking.sample(prompts("a"))[0].text == "x"
+
+
+def test_a_server_that_hangs_is_given_up(server):
+    def play(_):
+        server.ending.wait(5)
+        return fine("late")
+
+    server.play = play
+    asking = engine(server.url, timeout=0.1, tries=2)
+    assert failure(server.url, asking) == (
+        "endpoint URL gave no answer within 0.1 s to prompt p1 in try 2 of 2: "
+        "raise timeout or lower concurrency"
+    )
+    assert asking.sleep == [1.0]
+
+
+def test_a_server_that_is_not_there_is_named(monkeypatch):
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    asking = engine(NOBODY, tries=3)
+    assert failure(NOBODY, asking) == (
+        "endpoint URL gave no answer (ConnectError) to prompt p1 in try 3 of 3: "
+        "check the url, and that the server runs"
+    )
+    assert asking.sleep == [1.0, 2.0]
+
+
+def test_one_failure_ends_a_sample_but_leaves_the_other_answers_of_ask(server):
+    def play(body):
+        text = body["messages"][-1]["content"]
+        if text == "bad":
+            return 400, {}, {}
+        server.ending.wait(0.05)
+        return fine(text)
+
+    server.play = play
+    asking = engine(server.url, concurrency=2)
+    with pytest.raises(ModelError, match="answered 400 to prompt bad in try 1 of 5"):
+        asking.sample(prompts("a", "bad", *"cdefghij"))
+    assert len(server.seen) < 10
+    asked = [(Message("user", text),) for text in ("a", "bad", "b", "a")]
+    server.seen.clear()
+    assert asking.ask(asked) == ["a", None, "b", "a"]
+    seeds = [b["seed"] for _, _, b in server.seen if b["messages"][-1]["content"] == "a"]
+    assert len(set(seeds)) == 2
+    assert asking.sample([]) == asking.ask([]) == []
+
+
+def test_the_key_is_sent_and_shown_nowhere(server, monkeypatch):
+    monkeypatch.setenv("TEST_KEY", f"{KEY}\n")
+    server.play = in_turn((401, {}, {"error": {"message": f"no such key: {KEY}"}}))
+    asking = engine(server.url, key_from_env="TEST_KEY")
+    assert failure(server.url, asking) == (
+        "endpoint URL answered 401 (no such key: ***) to prompt p1 in try 1 of 5: "
+        "set TEST_KEY to a key that may use small"
+    )
+    assert server.seen[0][1]["Authorization"] == f"Bearer {KEY}"
+    assert KEY not in repr(asking)
+    monkeypatch.setenv("TEST_KEY", f"{KEY}\nX-More: 1")
+    with pytest.raises(ConfigError) as caught:
+        asking.sample(prompts("a"))
+    assert str(caught.value) == "the key in TEST_KEY cannot be sent in a header: mend it"
+    engine(server.url).ask([(Message("user", "a"),)])
+    assert "Authorization" not in server.seen[-1][1]
+
+
+def test_an_opener_is_sent_only_to_a_server_that_continues_it(server):
+    begun = Prompt("p1", (Message("user", "Hi"), Message("assistant", "Sure")))
+    with pytest.raises(InputError) as caught:
+        engine(server.url).sample([begun])
+    assert str(caught.value) == (
+        f"prompt p1 ends with an assistant turn, which endpoint {server.url} is not said to "
+        "continue: set supports_opener if it does, or leave out attacks with an opener"
+    )
+    assert server.seen == []
+    assert engine(server.url, supports_opener=True).sample([begun])[0].text == "Sure"
+    _, _, body = server.seen[0]
+    assert body["messages"][-1] == {"role": "assistant", "content": "Sure"}
+    assert (body["add_generation_prompt"], body["continue_final_message"]) == (False, True)
+
+
+def test_characters_that_utf_8_cannot_hold_arrive(server):
+    odd = "a\ud800\0é"
+    engine(server.url).sample([Prompt.user("p", odd)])
+    assert server.seen[0][2]["messages"][0]["content"] == odd
+
+
+def test_a_pace_spaces_requests_and_forgets_what_was_not_used():
+    pace = Pace("", "", 30)
+    assert [pace.wait(now) for now in (10.0, 10.0, 11.0, 20.0, 21.0)] == [0.0, 2.0, 3.0, 0.0, 1.0]
+
+
+def test_the_pace_is_shared_by_the_engines_of_a_model(server):
+    asking = engine(server.url, requests_per_minute=1, concurrency=1)
+    asking.sample(prompts("a", "b"))
+    replace(asking, sampling=Sampling(temperature=0.0)).sample(prompts("a"))
+    assert asking.sleep == pytest.approx([60, 120], abs=30)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "localhost:8000",
+        "ftp://h",
+        "http://",
+        "http://h:p",
+        "http://[::1",
+        "http://h h",
+        "http://h?k",
+    ],
+)
+def test_a_url_that_is_none_is_refused_without_its_query(url):
+    with pytest.raises(ConfigError) as caught:
+        engine(url)
+    assert str(caught.value) == (
+        f"url {url.removesuffix('?k')!r} is not the base address of an API, "
+        "such as http://localhost:8000/v1"
+    )
+
+
+def test_a_password_in_the_url_is_refused_and_not_shown():
+    with pytest.raises(ConfigError) as caught:
+        engine(f"http://me:{KEY}@host/v1")
+    assert str(caught.value) == (
+        "url of the endpoint has '@' in it: leave out name and password, "
+        "the key comes from the environment"
+    )
+
+
+@pytest.mark.parametrize("name", ["concurrency", "tries", "requests_per_minute"])
+def test_limits_below_one_are_refused(name):
+    with pytest.raises(ConfigError) as caught:
+        engine(NOBODY, **{name: 0})
+    assert str(caught.value) == f"{name} of the endpoint is 0: it must be at least 1"
+
+
+def test_a_missing_client_names_the_extra_and_torch_is_not_needed():
+    code = (
+        "import sys; sys.modules['torch'] = sys.modules['transformers'] = None\n"
+        "from sirl.rollouts.endpoint import EndpointEngine\n"
+        "from sirl.types import Sampling\n"
+        f"EndpointEngine({NOBODY!r}, 'm', 1, Sampling(), 0)\n"
+        "sys.modules['httpx'] = None\n"
+        "try:\n"
+        f"    EndpointEngine({NOBODY!r}, 'm', 1, Sampling(), 0)\n"
+        "except ImportError as error:\n"
+        "    print(error)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "an endpoint needs the extra 'serve': pip install 'sirl[serve]'\n"
