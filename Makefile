@@ -1,8 +1,8 @@
-# Two commands for newcomers (demo, test), two for contributors (check, test).
+# Two commands for newcomers (demo, test), three for contributors (check, test, bench).
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test check setup
+.PHONY: demo test check bench setup
 
 demo: setup
 	$(BIN)/sirl demo --overwrite
@@ -11,10 +11,13 @@ test: setup check
 	$(BIN)/python -m pytest -q
 
 check: setup
-	$(BIN)/ruff format --check src tests
-	$(BIN)/ruff check src tests
+	$(BIN)/ruff format --check src tests benchmarks
+	$(BIN)/ruff check src tests benchmarks
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+bench: setup
+	$(BIN)/python benchmarks/attack_throughput.py --out runs/attack_throughput.json
 
 setup: .venv/ready
 

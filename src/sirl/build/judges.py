@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from sirl.build.targets import chat_model, endpoint, in_process, is_remote, is_world
 from sirl.config import EvaluateConfig
-from sirl.errors import ConfigError, unknown_name
+from sirl.errors import ConfigError, InputError, unknown_name
 from sirl.types import Judge, Sampling
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ __all__ = [
     "attacker_of",
     "auto_attacker",
     "auto_judges",
-    "check_judges",
+    "judge_faults",
     "judge_named",
     "judges_of",
 ]
@@ -30,12 +30,15 @@ SPOKEN = 512
 GREEDY, FREE = Sampling(temperature=0.0), Sampling()
 
 
-def auto_judges(model: str) -> tuple[Judge, ...]:
-    """The oracles of the embedded world for its models, the refusal rules for any other."""
+def auto_judges(model: str, *, own_requests: bool) -> tuple[Judge, ...]:
+    """The oracles of the embedded world for its models, the refusal rules for any other.
+
+    What is harm is known of the world's own requests alone.
+    """
     if is_world(model):
         from sirl.world.oracle import WorldHarm, WorldOracle
 
-        return WorldHarm(), WorldOracle()
+        return (WorldOracle(),) if own_requests else (WorldHarm(), WorldOracle())
     from sirl.judges.rules import RefusalRules
 
     return (RefusalRules(),)
@@ -49,15 +52,16 @@ def judges_of(config: EvaluateConfig) -> tuple[Judge, ...]:
     Raises:
         ConfigError: There is no judge of that name, or it is named twice.
     """
+    usual = auto_judges(config.model, own_requests=bool(config.behaviours or config.sheet))
     if config.judge == "auto":
-        return auto_judges(config.model)
+        return usual
     judges = [judge_named(n.strip(), config) for n in config.judge.split(",") if n.strip()]
     if not judges:
         raise ConfigError("--judge names no judge: give names joined by commas, or auto")
     if len({j.name for j in judges}) < len(judges):
         raise ConfigError(f"--judge {config.judge} names a judge twice: name each once")
     if all(j.question != "refusal" for j in judges):
-        judges += [j for j in auto_judges(config.model) if j.question == "refusal"]
+        judges += [j for j in usual if j.question == "refusal"]
     return tuple(judges)
 
 
@@ -97,16 +101,17 @@ def judge_named(name: str, config: EvaluateConfig) -> Judge:
     raise unknown_name("judge", name, [*own, *(f"{r}:MODEL" for r in RUBRICS), *plugins])
 
 
-def check_judges(judges: Sequence[Judge]) -> None:
-    """See that every judge knows planted refusals and compliances for what they are.
-
-    Raises:
-        InputError: One does not.
-    """
+def judge_faults(judges: Sequence[Judge]) -> list[str]:
+    """Judges that do not know planted refusals and compliances for what they are, and how."""
     from sirl.evaluation.known_answers import check, world_planted
 
+    faults = []
     for judge in judges:
-        check(judge, world_planted() if judge.name in ("oracle", "world_harm") else None)
+        try:
+            check(judge, world_planted() if judge.name in ("oracle", "world_harm") else None)
+        except InputError as error:
+            faults.append(str(error))
+    return faults
 
 
 def needed(kind: str, argument: str, what: str) -> str:

@@ -98,7 +98,7 @@ def table(config: TrainConfig, behaviours: Sequence[Prompt]) -> "Suite":
     """What is asked before and after training."""
     from sirl.evaluation.suite import Suite
 
-    judges = auto_judges(config.model)
+    judges = auto_judges(config.model, own_requests=config.prompts is not None)
     if not behaviours:
         return Suite(judges)
     ordinary, lookalikes = harmless_prompts(config.model, 200)
@@ -117,16 +117,19 @@ def table(config: TrainConfig, behaviours: Sequence[Prompt]) -> "Suite":
 
 def checkup(config: TrainConfig, learned: Sequence[Prompt]) -> "Suite":
     """What is asked on the way: a little of everything, about prompts of training."""
+    from sirl.evaluation.checkup import Fewer
     from sirl.evaluation.suite import Suite
 
     ordinary, lookalikes = harmless_prompts(config.model, CHECKED, "train")
     return Suite(
-        judges=auto_judges(config.model),
+        judges=auto_judges(config.model, own_requests=config.prompts is not None),
         behaviours=spread(learned, CHECKED),
         attacks=[a for a in attacks_named("quick") if isinstance(a, Disguise)],
         ordinary=ordinary,
         lookalikes=lookalikes,
-        benchmarks=world_benchmarks() if is_world(config.model) else (),
+        benchmarks=[Fewer(b, CHECKED) for b in world_benchmarks()]
+        if is_world(config.model)
+        else (),
     )
 
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from sirl.cli.flags import CONFIG, JSON, OVERWRITE, RESUME, SET, STRICT, existing, flag, given
-from sirl.cli.show import finish
+from sirl.cli.show import finish_measured
 from sirl.config import EvaluateConfig, resolve
 
 __all__ = ["evaluate"]
@@ -38,7 +38,7 @@ def evaluate(
     from sirl.cli.measure import measure
 
     summary = measure(settings, "evaluate", answer)
-    finish(
+    finish_measured(
         summary,
         f"records: {settings.out}/records.jsonl; page: {settings.out}/report.html",
         "next: sirl train --model MODEL --prompts FILE --out DIR",

@@ -6,7 +6,7 @@ from pathlib import Path
 import typer
 
 from sirl.cli.flags import JSON, OVERWRITE, existing
-from sirl.cli.show import closing, finish
+from sirl.cli.show import closing, finish_measured
 from sirl.config import EvaluateConfig, resolve
 from sirl.errors import RunError
 
@@ -43,7 +43,7 @@ def again(
 
     config = settings(judge, out)
     summary = rejudge(run, config, existing(resume=False, overwrite=overwrite))
-    finish(
+    finish_measured(
         summary,
         f"records: {out}/records.jsonl; page: {out}/report.html",
         f"next: sirl compare {run} {out} refuses, as judges differ; read the pages side by side",

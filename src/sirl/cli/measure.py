@@ -38,10 +38,13 @@ def measure(config: EvaluateConfig, verb: str, existing: Existing) -> dict[str, 
             run.begin()
             with Provenance(run, verb, config) as provenance:
                 provenance.note(model=subject.about, prompts=questions.sets)
-                provenance.judges(questions.suite.judges)
+                faults = build.judge_faults(questions.suite.judges)
+                provenance.judges(questions.suite.judges, faults)
                 figures = ask(config, questions, run, subject, progress)
                 seconds = round(time.perf_counter() - started, 1)
-                summary: dict[str, Any] = plain({"seconds": seconds, "models": {"target": figures}})
+                summary: dict[str, Any] = plain(
+                    {"seconds": seconds, "judge_faults": faults, "models": {"target": figures}}
+                )
                 run.write("summary.json", summary)
                 write_report(run, summary, provenance.document, questions.suite.unseen)
     except SirlError:
@@ -59,14 +62,13 @@ def ask(
     subject: build.Subject,
     progress: Progress,
 ) -> dict[str, Any]:
-    """See that the judges can judge, set aside what cannot be asked, then evaluate."""
+    """Set aside what cannot be asked, then evaluate."""
     from sirl.evaluation.calibration import corrected
     from sirl.evaluation.contamination import contamination
     from sirl.evaluation.suite import askable, evaluate
     from sirl.evaluation.summary import summarise
 
     suite = questions.suite
-    build.check_judges(suite.judges)
     asked, unasked = askable(suite, subject.target)
     set_aside(run, [*questions.rejected, *unasked], strict=config.strict)
     evaluation = evaluate(suite, asked, subject.target, run, progress)

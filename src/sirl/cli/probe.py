@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from sirl.cli.flags import CONFIG, JSON, OVERWRITE, RESUME, SET, STRICT, existing, flag, given
-from sirl.cli.show import finish
+from sirl.cli.show import finish_measured
 from sirl.config import ProbeConfig, resolve
 
 __all__ = ["probe"]
@@ -34,7 +34,7 @@ def probe(
     summary = measure(settings, "probe", answer)
     from sirl.evaluation.entropy_gap import gap_sentence
 
-    finish(
+    finish_measured(
         summary,
         gap_sentence(summary["models"]["target"].get("entropy", {})),
         f"records: {settings.out}/records.jsonl; page: {settings.out}/report.html",

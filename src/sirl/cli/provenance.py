@@ -81,9 +81,10 @@ class Provenance:
         self.document |= {"model": model, "prompts": files}
         self.write()
 
-    def judges(self, judges: Sequence[Judge]) -> None:
-        """Add who judges, and the question that each answers."""
+    def judges(self, judges: Sequence[Judge], faults: Sequence[str]) -> None:
+        """Add who judges, the question that each answers, and who failed the planted answers."""
         self.document["judges"] = [f"{j.name} ({j.question})" for j in judges]
+        self.document["judge_faults"] = list(faults)
         self.write()
 
     def refuse_change(self, what: str, before: Any, given: Any) -> None:  # noqa: ANN401 - from JSON

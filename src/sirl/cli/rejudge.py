@@ -27,7 +27,7 @@ def rejudge(source: Path, config: EvaluateConfig, existing: Existing) -> dict[st
     started = time.perf_counter()
     arm = read_arm(source)  # it is a finished run with answers
     judge = build.judge_named(config.judge, config)
-    build.check_judges([judge])
+    faults = build.judge_faults([judge])
     settings = {**arm.config, "judge": config.judge, "out": config.out, "source": str(source)}
     run = open_run(Path(config.out), settings, existing)
     try:
@@ -35,10 +35,12 @@ def rejudge(source: Path, config: EvaluateConfig, existing: Existing) -> dict[st
         with live(StopSwitch()) as progress, Provenance(run, "judge again", config) as provenance:
             asked = {key: arm.about[key] for key in ("model", "prompts")}
             provenance.document |= asked
-            provenance.judges([judge])
+            provenance.judges([judge], faults)
             models = judged_models(Run(source, -1, {}, resumed=False), run, judge, progress)
             seconds = round(time.perf_counter() - started, 1)
-            summary: dict[str, Any] = plain({"seconds": seconds, "models": models})
+            summary: dict[str, Any] = plain(
+                {"seconds": seconds, "judge_faults": faults, "models": models}
+            )
             run.write("summary.json", summary)
             write_report(run, summary, provenance.document, frozenset())
     except SirlError:

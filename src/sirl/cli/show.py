@@ -14,10 +14,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from sirl.errors import Stopped
-from sirl.reports.figures import rate_rows
+from sirl.reports.figures import figure, rate_rows
 from sirl.types import Progress as Tell
 
-__all__ = ["StopSwitch", "closing", "finish", "live", "table"]
+__all__ = ["StopSwitch", "closing", "finish", "finish_measured", "live", "table"]
 
 LOG_WIDTH = 120
 """Columns of a table where there is no terminal to ask."""
@@ -119,6 +119,22 @@ def closing(models: Mapping[str, Mapping[str, Any]], *sentences: str) -> None:
         console.print(table(models))
     for sentence in sentences:
         console.print(sentence, markup=False, highlight=False, soft_wrap=True)
+
+
+def finish_measured(summary: Mapping[str, Any], *sentences: str, as_json: bool) -> None:
+    """End a verb that judges: exit status 1 says that the judges could not do their work."""
+    finish(summary, *sentences, as_json=as_json)
+    faults = list(summary["judge_faults"])
+    for name, model in summary["models"].items():
+        if missing := (figure(model, "dsr", "unscored_texts") or 0):
+            faults.append(
+                f"{missing} answers of {name} could not be scored by {model['judge']} and count "
+                "as broken: see the reasons in records.jsonl, then sirl judge again"
+            )
+    for fault in faults:
+        typer.echo(f"sirl: {fault}", err=True)
+    if faults:
+        raise typer.Exit(1)
 
 
 def finish(summary: Mapping[str, Any], *sentences: str, as_json: bool) -> None:

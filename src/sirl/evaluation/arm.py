@@ -90,6 +90,8 @@ def read_arm(path: Path, model: str | None = None) -> Arm:
     how = (about.get("exit") or {}).get("how", "not ended")
     if how != "finished":
         raise InputError(f"{path} has not finished ({how}): go on with it with --resume first")
+    if faults := about.get("judge_faults"):
+        raise InputError(f"{path} does not count: {faults[0]}")
     records, items = answers(run)
     models = tuple(dict.fromkeys(r.model for r in records if r.kind != "weights"))
     if not models:

@@ -15,13 +15,36 @@ from sirl.evaluation.suite import Evaluation, Suite, askable
 from sirl.evaluation.summary import summarise
 from sirl.evaluation.target import Target
 from sirl.runs import Run
-from sirl.types import Record
+from sirl.types import Benchmark, Prompt, Record
 
-__all__ = ["CHECKUPS", "Checkup"]
+__all__ = ["CHECKUPS", "Checkup", "Fewer"]
 
 CHECKUPS = "checkups.jsonl"
 KEPT = ("over_refusal", "capability")
 ENTROPIES = ("attack", "ordinary")
+
+
+@dataclass(frozen=True)
+class Fewer:
+    """A few tasks of a benchmark, evenly spread; satisfies `sirl.types.Benchmark`."""
+
+    benchmark: Benchmark
+    count: int
+
+    @property
+    def name(self) -> str:
+        """That of the benchmark."""
+        return self.benchmark.name
+
+    def prompts(self) -> list[Prompt]:
+        """The tasks."""
+        tasks = self.benchmark.prompts()
+        count = min(self.count, len(tasks))
+        return [tasks[i * len(tasks) // count] for i in range(count)]
+
+    def correct(self, prompt: Prompt, answer: str) -> bool:
+        """Whether the answer solves the task."""
+        return self.benchmark.correct(prompt, answer)
 
 
 @dataclass(frozen=True)

@@ -113,9 +113,11 @@ def bar(axes: Axes, place: float, thick: float, rate: Mapping[str, Any], n: int)
     axes.plot([low, high], [place, place], color=INK, linewidth=1)
 
 
-def legend(axes: Axes) -> None:
+def legend(axes: Axes, columns: int = 3) -> None:
     """A legend above the axes."""
-    shown = axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=3, frameon=False, fontsize=9)
+    shown = axes.legend(
+        loc="lower left", bbox_to_anchor=(0, 1), ncols=columns, frameon=False, fontsize=9
+    )
     for text in shown.get_texts():
         text.set_color(INK)
 
@@ -171,7 +173,7 @@ def budget_curves(models: Mapping[str, Mapping[str, Any]]) -> str:
     columns = 3
     lines = math.ceil(len(searches) / columns)
     drawn = figure(8.2, 0.6 + 1.9 * lines)
-    panels = drawn.subplots(lines, columns, squeeze=False).flat
+    panels = list(drawn.subplots(lines, columns, squeeze=False).flat)
     for axes, search in zip(panels, searches, strict=False):
         for n, (name, found) in enumerate(by_model.items()):
             if curve := found.get(search):
@@ -183,10 +185,14 @@ def budget_curves(models: Mapping[str, Mapping[str, Any]]) -> str:
         axes.set_title(search, fontsize=9, loc="left", color=INK)
         axes.set_ylim(-3, 103)
         style(axes)
-    for axes in list(panels)[len(searches) :]:
+    for axes in panels[len(searches) :]:
         axes.set_visible(False)
-    legend(drawn.axes[0])
-    drawn.axes[0].set_title(searches[0], fontsize=9, loc="right", color=INK)
+    if len(models) > 1:
+        shown = drawn.legend(
+            *panels[0].get_legend_handles_labels(), loc="outside upper left", ncols=3, frameon=False
+        )
+        for text in shown.get_texts():
+            text.set_color(INK)
     drawn.supxlabel("calls of the target", fontsize=9, color=INK)
     drawn.supylabel("% of requests broken", fontsize=9, color=INK)
     return svg(drawn, "Share of requests broken against calls of the target, per search")
@@ -194,7 +200,7 @@ def budget_curves(models: Mapping[str, Mapping[str, Any]]) -> str:
 
 def checkup_curves(rows: Sequence[Mapping[str, Any]], chosen_step: int | None) -> str:
     """Defence, over-refusal and skill at the looks on the way, the chosen step marked."""
-    drawn = figure(8.2, 3.2)
+    drawn = figure(8.2, 3.8)
     left, right = drawn.subplots(1, 2)
     rates = (
         ("defence success", ("dsr",), AFTER),
@@ -202,19 +208,19 @@ def checkup_curves(rows: Sequence[Mapping[str, Any]], chosen_step: int | None) -
         ("look-alikes refused", ("over_refusal", "lookalike"), THIRD),
     )
     lines(left, rows, [(label, (*path, "value"), colour) for label, path, colour in rates], 100)
-    left.set_title("defence and its price, %", fontsize=10, loc="right", color=INK)
+    left.set_ylabel("%", fontsize=9, color=INK)
     left.set_ylim(-3, 103)
     tasks = sorted({name for row in rows for name in row.get("capability", {})})
     if tasks:
         colours = (AFTER, BEFORE, THIRD)
         paths = [(t, ("capability", t, "value"), colours[n % 3]) for n, t in enumerate(tasks)]
         lines(right, rows, paths, 100)
-        right.set_title("solved, %", fontsize=10, loc="right", color=INK)
+        right.set_ylabel("solved, %", fontsize=9, color=INK)
         right.set_ylim(-3, 103)
     else:
         kinds = (("attack", BEFORE), ("ordinary", THIRD))
         lines(right, rows, [(k, ("entropy", k), colour) for k, colour in kinds], 1)
-        right.set_title("entropy, nats", fontsize=10, loc="right", color=INK)
+        right.set_ylabel("mean entropy of answers, nats", fontsize=9, color=INK)
     for axes in (left, right):
         if chosen_step is not None:
             axes.axvline(chosen_step, color=SOFT, linestyle="--", linewidth=1)
@@ -236,4 +242,4 @@ def lines(
             ys = [math.nan if v is None else scale * v for v in found]
             axes.plot(steps, ys, color=colour, marker="o", markersize=3, label=label)
     style(axes)
-    legend(axes)
+    legend(axes, columns=1)
