@@ -23,7 +23,7 @@ from sirl.evaluation.arena import Arena, Asked
 from sirl.evaluation.costs import Meter
 from sirl.evaluation.records import Log
 from sirl.models.loading import ChatModel, load
-from sirl.types import Attempt, Disguise, Prompt
+from sirl.types import Attempt, Disguise
 from sirl.world.language import unsafe_requests
 from sirl.world.oracle import WorldOracle
 
@@ -31,7 +31,7 @@ BATCH = 32
 
 
 def items(count: int) -> list[tuple[str, Attempt]]:
-    """Attempts of every one-shot attack on the world's held-out requests, behaviour by behaviour."""
+    """One-shot attacks on the world's held-out requests, behaviour by behaviour."""
     disguises = [a for a in attacks_named("standard") if isinstance(a, Disguise)]
     made = [(a.name, a.attempt(b)) for b in unsafe_requests("test") for a in disguises]
     if len(made) < count:
@@ -105,9 +105,8 @@ def main() -> None:
         for name, way in ways.items():
             runs[name].append(timed(lambda way=way: way(chat, asked, given.new_tokens)))
     medians = {n: statistics.median(r["seconds"] for r in found) for n, found in runs.items()}
-    print(
-        f"{given.items} items, {given.model}, {torch.get_num_threads()} threads, {platform.machine()}"
-    )
+    where = f"{torch.get_num_threads()} threads, {platform.machine()}"
+    print(f"{given.items} items, {given.model}, {where}")
     for name, found in runs.items():
         tokens = statistics.median(r["tokens"] for r in found)
         rate = tokens / medians[name]
@@ -116,6 +115,7 @@ def main() -> None:
     print(f"  ratio {loop / ours:.2f}")
     if given.out:
         report = {"items": given.items, "model": given.model, "runs": runs, "ratio": loop / ours}
+        given.out.parent.mkdir(parents=True, exist_ok=True)
         given.out.write_text(json.dumps(report, indent=1) + "\n")
 
 
