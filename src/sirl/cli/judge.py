@@ -46,7 +46,7 @@ def again(
     finish_measured(
         summary,
         f"records: {out}/records.jsonl; page: {out}/report.html",
-        f"next: sirl compare {run} {out} refuses, as judges differ; read the pages side by side",
+        f"next: sirl gate {out} --min-dsr 0.95",
         as_json=json,
     )
 

@@ -25,8 +25,10 @@ from sirl.errors import InputError, ModelError
 from sirl.models.folder import EMBEDDED_PATH, adapter_base, is_adapter
 from sirl.types import Message
 
-__all__ = ["ChatModel", "DType", "fingerprint", "load", "old_names"]
+__all__ = ["ChatModel", "DType", "check_roles", "fingerprint", "load", "old_names"]
 
+PLACE = "qzx7"
+"""Stands for what somebody says; no template holds it."""
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
 DType = Literal["float32", "bfloat16"]
 
@@ -123,6 +125,7 @@ def load(name: str, *, dtype: DType = "float32", device: str | None = None) -> C
     ends = end_tokens(model, tokenizer)
     if not ends:
         raise ModelError(f"{name} names no end-of-turn token: set eos_token in its tokenizer")
+    check_roles(name, tokenizer)
     pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else min(ends)
     context = int(getattr(model.config, "max_position_embeddings", 0) or 4096)
     return ChatModel(name, model, tokenizer, ends, pad, context)
@@ -175,6 +178,27 @@ def load_tokenizer(where: str) -> PreTrainedTokenizerBase:
             "add chat_template.jinja to the folder"
         )
     return tokenizer
+
+
+def check_roles(where: str, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Refuse a tokenizer that reads the marks of two roles as the same tokens.
+
+    A template may refuse a conversation; then there is nothing to compare.
+    """
+    turns = [
+        {"role": role, "content": PLACE} for role in ("user", "assistant", "user", "assistant")
+    ]
+    try:
+        text = str(tokenizer.apply_chat_template(turns, tokenize=False))
+    except Exception:  # a template is foreign code and raises what it likes
+        return
+    marks = text.split(PLACE)[1:3]  # before the assistant's first turn, before the user's second
+    read = [tokenizer(mark, add_special_tokens=False)["input_ids"] for mark in marks]
+    if len(marks) == 2 and marks[0] != marks[1] and read[0] == read[1]:
+        raise ModelError(
+            f"the tokenizer of {where} reads the user's and the assistant's marks as the same "
+            "tokens: add the tokens that its chat template writes"
+        )
 
 
 def load_weights(where: str, dtype: DType) -> PreTrainedModel:

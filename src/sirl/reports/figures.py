@@ -7,6 +7,7 @@ __all__ = ["figure", "rate_rows", "span"]
 
 RATES = (
     ("Defence success, mean over attacks", ("dsr", "mean")),
+    ("… at the first try of each", ("dsr", "first_try")),
     ("… over attacks never seen in alignment", ("dsr", "unseen")),
     ("… under the worst attack", ("dsr", "worst")),
     ("… under every attack", ("dsr", "any")),
