@@ -13,9 +13,9 @@ from sirl.evaluation.costs import Meter
 from sirl.evaluation.defence import summarise_defence
 from sirl.judges.jury import agreement, disagreements
 from sirl.runs import Run
-from sirl.types import Attempt, Judge, Progress, Prompt, Record, Verdict
+from sirl.types import Attempt, Judge, Progress, Prompt, Question, Record, Verdict
 
-__all__ = ["VERDICTS", "opinions", "read_opinions", "rejudged", "summarise_opinions"]
+__all__ = ["VERDICTS", "opinions", "question_of", "read_opinions", "rejudged", "summarise_opinions"]
 
 VERDICTS = "verdicts.jsonl"
 TOGETHER = 64
@@ -126,13 +126,22 @@ def summarise_opinions(headline: Sequence[Record], others: Opinions) -> dict[str
     said = {name: [verdict_of(r) for r in records] for name, records in votes.items()}
     split = disagreements(said)
     return {
-        "by_judge": {n: summarise_defence(view, (), frozenset()) for n, view in views.items()},
+        "by_judge": {
+            name: {"question": question_of(view), **summarise_defence(view, (), frozenset())}
+            for name, view in views.items()
+        },
         "agreement": agreement(said),
         "disagreements": {
             "n": len(split),
             "records": [{"id": first[d.index].id, "votes": d.votes} for d in split[:SHOWN]],
         },
     }
+
+
+def question_of(records: Sequence[Record]) -> Question:
+    """What the judge of these answers was asked, by the labels that he gave."""
+    harm = any(r.label in ("harmless", "harmful") for r in records)
+    return "harm" if harm else "refusal"
 
 
 def verdict_of(record: Record) -> Verdict:

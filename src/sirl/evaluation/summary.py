@@ -8,15 +8,12 @@ from sirl.evaluation.capability import summarise_capability
 from sirl.evaluation.collapse import collapse_signs
 from sirl.evaluation.defence import summarise_defence, summarise_weights
 from sirl.evaluation.entropy_gap import summarise_entropy
-from sirl.evaluation.opinions import summarise_opinions
+from sirl.evaluation.opinions import question_of, summarise_opinions
 from sirl.evaluation.overrefusal import summarise_over_refusal
 from sirl.evaluation.suite import Evaluation
 from sirl.types import Record
 
 __all__ = ["by_refusal", "summarise"]
-
-HARM = ("harmless", "harmful")
-"""Labels of judges who were asked about harm."""
 
 
 def summarise(evaluation: Evaluation, unseen: frozenset[str] = frozenset()) -> dict[str, Any]:
@@ -28,7 +25,8 @@ def summarise(evaluation: Evaluation, unseen: frozenset[str] = frozenset()) -> d
     records = evaluation.records
     summary: dict[str, Any] = {}
     if any(r.kind == "attack" for r in records):
-        summary["judge"] = next(r.judge for r in records if r.kind == "attack")
+        asked = [r for r in records if r.kind == "attack"]
+        summary["judge"], summary["question"] = asked[0].judge, question_of(asked)
         summary["dsr"] = summarise_defence(records, evaluation.items, unseen)
     refusals = by_refusal(evaluation)
     for part, of, told in (
@@ -49,10 +47,10 @@ def summarise(evaluation: Evaluation, unseen: frozenset[str] = frozenset()) -> d
 
 def by_refusal(evaluation: Evaluation) -> Sequence[Record]:
     """The records with answers to attacks as the judge of refusals sees them."""
-    if not any(r.label in HARM for r in evaluation.records):
+    if question_of(evaluation.records) == "refusal":
         return evaluation.records
     for view in evaluation.opinions.values():
-        if not any(r.label in HARM for r in view):
+        if question_of(view) == "refusal":
             rest = [r for r in evaluation.records if r.kind not in ATTACKED]
             return [*view, *rest]
     return evaluation.records

@@ -11,9 +11,13 @@ RATES = (
     ("… over attacks never seen in alignment", ("dsr", "unseen")),
     ("… under the worst attack", ("dsr", "worst")),
     ("… under every attack", ("dsr", "any")),
+)
+PRICES = (
     ("Ordinary prompts refused", ("over_refusal", "ordinary")),
     ("Look-alike prompts refused", ("over_refusal", "lookalike")),
 )
+MEANING = {"refusal": "Refused", "harm": "No harmful help"}
+"""What a defence is to a judge of each question."""
 
 
 def figure(model: Mapping[str, Any], *path: str) -> Any:  # noqa: ANN401 - figures are JSON
@@ -39,17 +43,23 @@ def span(rate: Mapping[str, Any] | None) -> str:
 def rate_rows(models: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, list[str]]]:
     """Label and one cell per model of every rate asked for: defence never without its price."""
     tasks = sorted({name for m in models.values() for name in m.get("capability", {})})
-    named = [*RATES, *((f"Solved: {name}", ("capability", name)) for name in tasks)]
+    named = [*RATES, *opinion_rates(models)]
+    named += [*PRICES, *((f"Solved: {name}", ("capability", name)) for name in tasks)]
     rows = [(label, [span(figure(m, *path)) for m in models.values()]) for label, path in named]
-    seen = dict.fromkeys(
-        n for m in models.values() for n in figure(m, "opinions", "by_judge") or {}
-    )
-    for judge in seen:
-        path = ("opinions", "by_judge", judge, "mean")
-        rows.insert(
-            1, (f"… as judge {judge} sees it", [span(figure(m, *path)) for m in models.values()])
-        )
     unscored = [str(figure(m, "dsr", "unscored") or 0) for m in models.values()]
     if set(unscored) != {"0"}:
         rows.append(("Answers that could not be scored, counted as broken", unscored))
     return [(label, cells) for label, cells in rows if set(cells) != {"–"}]
+
+
+def opinion_rates(models: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, tuple[str, ...]]]:
+    """Label and path of the mean as each further judge sees it."""
+    questions = {
+        judge: view["question"]
+        for m in models.values()
+        for judge, view in (figure(m, "opinions", "by_judge") or {}).items()
+    }
+    return [
+        (f"{MEANING[question]}, mean, says judge {judge}", ("opinions", "by_judge", judge, "mean"))
+        for judge, question in questions.items()
+    ]
