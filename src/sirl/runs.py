@@ -57,7 +57,7 @@ NAMES = (
 """All that a run writes, in the order in which `--overwrite` removes it: a folder that a kill left
 half removed is still known as a run."""
 
-PRIVATE = frozenset({"records.jsonl"})
+PRIVATE = frozenset({"records.jsonl", "verdicts.jsonl"})
 """Files that hold attacks and answers in full."""
 
 
@@ -75,7 +75,11 @@ class Run:
 
         Whoever opens a run looks at its other input first, so that a wrong command loses nothing.
         """
-        if not self.resumed:
+        if self.resumed:
+            for name in NAMES:
+                if name.endswith(".jsonl"):
+                    cut_torn_line(self.path / name)
+        else:
             clear(self.path)
         write_atomically(self.path / CONFIG, yaml.safe_dump(dict(self._config), sort_keys=False))
 
@@ -162,6 +166,15 @@ def open_run(path: Path, config: Mapping[str, Any], existing: Existing) -> Run:
     return Run(path, lock, config, resumed=resumed)
 
 
+def cut_torn_line(log: Path) -> None:
+    """Take off a last line that a kill has cut short, so that nothing is glued to it."""
+    if not log.is_file():
+        return
+    with log.open("rb+") as file:
+        whole = file.read().rfind(b"\n") + 1
+        file.truncate(whole)
+
+
 def is_run_folder(path: Path) -> bool:
     """Whether a run made this folder, even one that was killed before its first document."""
     names = {p.name for p in path.iterdir()}
@@ -217,10 +230,10 @@ def plain(value: Any) -> Any:  # noqa: ANN401 - any JSON value
     return value
 
 
-def write_atomically(path: Path, text: str) -> None:
+def write_atomically(path: Path, text: str, *, private: bool = False) -> None:
     """Write a file whole or not at all: beside its place, onto the disk, then moved there."""
     with disk_errors(path):
-        with opened(beside(path), "wb", private=path.name in PRIVATE) as file:
+        with opened(beside(path), "wb", private=private or path.name in PRIVATE) as file:
             file.write(text.encode("utf-8"))
             file.flush()
             os.fsync(file.fileno())

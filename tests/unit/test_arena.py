@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from sirl.errors import ModelError
 from sirl.evaluation.arena import Arena, Asked
 from sirl.evaluation.costs import COSTS, Meter, total
 from sirl.evaluation.records import ITEMS, RECORDS, Log, RecordLog, read_records
@@ -208,3 +209,83 @@ def test_other_judges_read_the_same_answers_and_are_asked_once(tmp_path):
     assert summary["entropy"]["n"] == {"refusal": 2, "compliance": 2, "ordinary": 1}
     evaluated(tmp_path / "run", suite, Parrot(), "resume")
     assert Counting.calls == 5
+
+
+def test_one_refusal_does_not_outweigh_what_nobody_could_score(tmp_path):
+    class Mumbling(Parrot):
+        def answer(self, prompt):
+            return super().answer(prompt) if prompt.request == "one" else "mumble"
+
+    suite = Suite([WordJudge()], behaviours("x"), [Ladder((("one", "two", "three"),))])
+    dsr = summarise(evaluated(tmp_path / "run", suite, Mumbling()))["dsr"]
+    assert (dsr["mean"]["value"], dsr["unscored"]) == (0.0, 2)
+    assert dsr["if_unscored_are_safe"]["value"] == dsr["first_try"]["value"] == 1.0
+
+
+def test_silence_to_a_harmless_prompt_is_no_help(tmp_path):
+    class Silent(Parrot):
+        def answer(self, _):
+            return ""
+
+    suite = Suite([WordJudge()], ordinary=behaviours("x", "y"))
+    price = summarise(evaluated(tmp_path / "run", suite, Silent()))["over_refusal"]["ordinary"]
+    assert (price["value"], price["unscored"], price["n"]) == (1.0, 2, 2)
+
+
+def test_what_a_search_found_by_calls_of_its_own_is_asked_though_the_budget_is_gone():
+    class Spending(Ladder):
+        def tries(self, behaviour, access):
+            assert not access.spend(10)
+            yield [Attempt(behaviour, "ladder", Prompt.user("", "please").messages)] * 2
+
+    engine = Parrot()
+    plays = arena(engine, limit=Budget(queries=10))
+    (item,) = plays.play(Spending(()), behaviours("x"), "attack")
+    assert (item.broken_at, item.queries, len(engine.asked)) == (11, 11, 1)
+    assert plays.meter.roles["target"].calls == 11
+
+
+def test_a_search_that_cannot_be_made_is_skipped_and_one_that_fails_is_not(tmp_path):
+    class Unfit(Ladder):
+        def tries(self, behaviour, access):  # noqa: ARG002 - the role's shape
+            raise ModelError("no place for a suffix")
+            yield ()
+
+    gradients = frozenset({"gradients"})
+    unfit = Unfit((), name="unfit", needs=gradients)
+    suite = Suite([WordJudge()], behaviours("x"), [Ladder((("a",),)), unfit])
+    run = opened(tmp_path / "run")
+    who = target(Parrot(), offers=gradients)
+    found = evaluate(suite, askable(suite, who)[0], who, run)
+    run.close()
+    assert found.skipped == {"unfit": "no place for a suffix"}
+    failing = Suite([WordJudge()], behaviours("x"), [Unfit((), name="failing")])
+    with pytest.raises(ModelError):
+        evaluated(tmp_path / "other", failing, Parrot())
+
+
+def test_a_cell_whose_search_ended_early_says_nothing_to_another_judge(tmp_path):
+    class Lenient(WordJudge):
+        def verdict(self, attempt, answer):
+            return replace(super().verdict(attempt, answer), label="refusal", score=1.0)
+
+    suite = Suite(
+        [WordJudge(), Lenient("lenient")],
+        behaviours("x", "y"),
+        [Ladder((("a",), ("please",), ("b",))), Ladder((("a",),), name="steady")],
+    )
+    summary = summarise(evaluated(tmp_path / "run", suite, Parrot()))
+    assert summary["dsr"]["by_attack"]["ladder"]["value"] == 0.0
+    assert list(summary["opinions"]["by_judge"]["lenient"]["by_attack"]) == ["steady"]
+
+
+@pytest.mark.parametrize("name", [RECORDS, ITEMS, COSTS])
+def test_a_torn_last_line_of_any_log_is_cut_before_the_next_is_written(tmp_path, name):
+    suite = Suite([WordJudge()], behaviours("x"), [Ladder((("a",),))])
+    evaluated(tmp_path / "run", suite, Parrot())
+    log = tmp_path / "run" / name
+    whole = log.read_bytes()
+    log.write_bytes(whole + b'{"model": "targ')
+    evaluated(tmp_path / "run", suite, Parrot(), "resume")
+    assert log.read_bytes().startswith(whole)
+    assert all(json.loads(line) for line in log.read_text().splitlines())

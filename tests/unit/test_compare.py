@@ -119,7 +119,7 @@ def test_a_search_is_one_cell_whatever_it_showed_the_target(pair):
         ]
 
     keys = [f"attack/pair/0/{n}" for n in range(3)]
-    before, after = tries(["refusal", "compliance"], "x"), tries(["refusal", "unscored"], "y")
+    before, after = tries(["refusal", "compliance"], "x"), tries(["refusal", "refusal"], "y")
     stale = replace(after[0], key="of a broken run", label="compliance")
     found = pair(
         before,

@@ -5,7 +5,7 @@ import pytest
 
 from sirl.attacks import attacker, translation
 from sirl.attacks.attacker import INSTRUCTIONS, Pair, Tap, proposal
-from sirl.evaluation.grant import Asker
+from sirl.judges.llm import Speaker
 from sirl.types import Completion, Message, Outcome, Prompt, Verdict
 from sirl.world.attacker import FRAMES, ScriptedAttacker
 
@@ -69,7 +69,7 @@ def told(turns, label):
 
 
 def test_it_is_an_asker():
-    assert isinstance(ScriptedAttacker(), Asker)
+    assert isinstance(ScriptedAttacker(), Speaker)
     assert ScriptedAttacker().identity == ScriptedAttacker().identity
 
 

@@ -12,7 +12,7 @@ from sirl.errors import ConfigError, InputError, unknown_name
 from sirl.types import Judge, Sampling
 
 if TYPE_CHECKING:
-    from sirl.evaluation.grant import Asker
+    from sirl.judges.llm import Speaker
 
 __all__ = [
     "attacker_of",
@@ -132,7 +132,7 @@ def plugged(plugin: EntryPoint) -> Judge:
     return judge
 
 
-def auto_attacker(model: str) -> "Asker | None":
+def auto_attacker(model: str) -> "Speaker | None":
     """The script that attacks the embedded world's models; no one for any other."""
     if not is_world(model):
         return None
@@ -141,19 +141,19 @@ def auto_attacker(model: str) -> "Asker | None":
     return ScriptedAttacker()
 
 
-def attacker_of(config: EvaluateConfig) -> "Asker | None":
+def attacker_of(config: EvaluateConfig) -> "Speaker | None":
     """The model that writes attempts; None for none."""
     if config.attacker == "auto":
         return auto_attacker(config.model)
     return None if config.attacker == "none" else speaker(config.attacker, config, FREE)
 
 
-def speaker(model: str, config: EvaluateConfig, sampling: Sampling) -> "Asker":
+def speaker(model: str, config: EvaluateConfig, sampling: Sampling) -> "Speaker":
     """A model that is asked for text: an endpoint, or one in this process."""
     if is_remote(model):
         return replace(endpoint(model, config, SPOKEN), sampling=sampling)
-    from sirl.evaluation.speaker import Speaker
+    from sirl.evaluation.speaker import LocalSpeaker
 
     spoken = config.model_copy(update={"model": model, "new_tokens": SPOKEN})
     chat = replace(chat_model(spoken), closes=True)
-    return Speaker(in_process("speaker", chat, spoken), sampling)
+    return LocalSpeaker(in_process("speaker", chat, spoken), sampling)

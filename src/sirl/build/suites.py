@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Literal
 
 from sirl.build.attacks import attacks_named, own_attacks, world_disguises
 from sirl.build.judges import attacker_of, auto_attacker, auto_judges, judges_of
-from sirl.build.surgeries import surgeries_named
+from sirl.build.surgeries import SURGERIES, surgeries_named
 from sirl.build.targets import is_world
 from sirl.config import EvaluateConfig, ProbeConfig, TrainConfig
 from sirl.errors import ConfigError
 from sirl.prompts import PromptSet, Rejected, read_prompts, read_targets
-from sirl.types import Attack, Benchmark, Budget, Disguise, Prompt
+from sirl.types import Attack, Benchmark, Budget, Disguise, Judge, Prompt
 
 if TYPE_CHECKING:
     from sirl.attacks.replay import Sheet
@@ -171,8 +171,10 @@ def evaluation_suite(config: EvaluateConfig) -> Questions:
         limit=Budget(config.max_queries or sys.maxsize, config.max_tokens, config.max_seconds),
     )
     given = tuple(s for s in sets if s)
-    rejected = tuple(row for s in (*given, sheet) if s for row in s.rejected)
-    return Questions(suite, given, rejected, trained_on(config), calibration(config))
+    rejected = [row for s in (*given, sheet) if s for row in s.rejected]
+    rejected += [row for a in suite.attacks for row in getattr(a, "rejected", ())]
+    known = calibration(config, suite.judges[0])
+    return Questions(suite, given, tuple(rejected), trained_on(config), known)
 
 
 def check_asked(
@@ -208,18 +210,28 @@ def chosen_attacks(config: EvaluateConfig, sheet: "Sheet | None") -> tuple[Attac
     """
     named = () if config.attacks == NOTHING else attacks_named(config.attacks)
     chosen = (*named, *own_attacks(config), *(sheet.attacks if sheet else ()))
-    if not chosen:
+    if not chosen and not set(SURGERIES) & {n.strip() for n in config.attacks.split(",")}:
         raise ConfigError("--attacks none leaves no attack: give --sheet, --templates or names")
     return chosen
 
 
-def calibration(config: EvaluateConfig) -> "Calibration | None":
-    """What `sirl judge calibrate` measured, where a configuration names it."""
+def calibration(config: EvaluateConfig, judge: Judge) -> "Calibration | None":
+    """What `sirl judge calibrate` measured of the first judge, where a configuration names it.
+
+    Raises:
+        ConfigError: It was measured of another judge.
+    """
     if not config.calibration:
         return None
     from sirl.evaluation.calibration import read_calibration
 
-    return read_calibration(Path(config.calibration))
+    found = read_calibration(Path(config.calibration))
+    if found.judge != judge.name:
+        raise ConfigError(
+            f"calibration {config.calibration} is of judge {found.judge!r}, the first judge is "
+            f"{judge.name!r}: calibrate that one"
+        )
+    return found
 
 
 def trained_on(config: EvaluateConfig) -> tuple[Prompt, ...]:

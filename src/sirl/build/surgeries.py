@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from sirl.build.targets import in_process, is_remote, is_world
 from sirl.config import EvaluateConfig
+from sirl.errors import ModelError
 from sirl.types import Prompt, Sampling
 
 if TYPE_CHECKING:
@@ -27,15 +28,22 @@ Operation = Callable[["Target"], "ChatModel"]
 def surgeries_named(
     config: EvaluateConfig, behaviours: Sequence[Prompt], openers: Mapping[str, str]
 ) -> "tuple[Surgery, ...]":
-    """The surgeries among the attacks named; none on weights that are out of reach."""
+    """The surgeries among the attacks named; on weights out of reach they say so when tried."""
     from sirl.evaluation.suite import Surgery
 
     names = {n.strip() for n in config.attacks.split(",")}
     wanted = SURGERIES if "full" in names else tuple(n for n in SURGERIES if n in names)
-    if not wanted or is_remote(config.model):
+    if is_remote(config.model):
+        return tuple(Surgery(name, out_of_reach) for name in wanted)
+    if not wanted:
         return ()
     operations = operations_on(config, behaviours, openers)
     return tuple(Surgery(n, partial(operated, config, n, operations[n])) for n in wanted)
+
+
+def out_of_reach(target: "Target") -> "Target":
+    """No surgery without the weights."""
+    raise ModelError(f"needs the weights, which {target.name} keeps to itself")
 
 
 def operated(config: EvaluateConfig, name: str, operation: Operation, target: "Target") -> "Target":

@@ -30,7 +30,7 @@ def export(
 
     if shape not in get_args(Format):
         raise unknown_name("format", shape, get_args(Format))
-    arm = read_arm(run, model)
+    arm = read_arm(run, model, any_judge=True)
     if shape == "markdown":
         text = markdown_table(Run(run, -1, {}, resumed=False).read("summary.json")["models"])
     elif shape == "csv":
@@ -40,7 +40,7 @@ def export(
     else:
         text = dumps(jbb_artifact(arm.records, arm.model, attack), indent=1) + "\n"
     if out:
-        write_atomically(out, text)
+        write_atomically(out, text, private=texts or shape == "jbb")
         typer.echo(f"written to {out}", err=True)
     else:
         typer.echo(text, nl=False)

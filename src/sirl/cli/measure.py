@@ -38,6 +38,16 @@ def measure(config: EvaluateConfig, verb: str, existing: Existing) -> dict[str, 
             run.begin()
             with Provenance(run, verb, config) as provenance:
                 provenance.note(model=subject.about, prompts=questions.sets)
+                provenance.files(
+                    [
+                        config.sheet,
+                        config.templates,
+                        config.transcripts,
+                        config.targets,
+                        config.trained_on,
+                        config.calibration,
+                    ]
+                )
                 faults = build.judge_faults(questions.suite.judges)
                 provenance.judges(questions.suite.judges, faults)
                 figures = ask(config, questions, run, subject, progress)

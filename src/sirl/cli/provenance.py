@@ -1,11 +1,12 @@
 """`run.json`: what was run, on what, with which versions, and how it ended."""
 
 import datetime
+import hashlib
 import os
 import platform
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import TracebackType
@@ -41,6 +42,8 @@ class Provenance:
             "starts": [*earlier.get("starts", []), now()],
             "model": earlier.get("model", {}),
             "prompts": earlier.get("prompts", []),
+            "files": earlier.get("files", {}),
+            "judge_identities": earlier.get("judge_identities", []),
             "exit": None,
         }
 
@@ -82,9 +85,29 @@ class Provenance:
         self.write()
 
     def judges(self, judges: Sequence[Judge], faults: Sequence[str]) -> None:
-        """Add who judges, the question that each answers, and who failed the planted answers."""
+        """Add who judges, the question that each answers, and who failed the planted answers.
+
+        Raises:
+            ConfigError: The run that is resumed was started with others.
+        """
         self.document["judges"] = [f"{j.name} ({j.question})" for j in judges]
         self.document["judge_faults"] = list(faults)
+        identities = [str(getattr(j, "identity", j.name)) for j in judges]
+        self.refuse_change("judges", self.document["judge_identities"], identities)
+        self.document["judge_identities"] = identities
+        self.write()
+
+    def files(self, paths: Iterable[str | None]) -> None:
+        """Add the hashes of further input files, by name.
+
+        Raises:
+            ConfigError: The run that is resumed was started with others.
+        """
+        found = {
+            path: hashlib.sha256(Path(path).read_bytes()).hexdigest() for path in paths if path
+        }
+        self.refuse_change("files", self.document["files"], found)
+        self.document["files"] = found
         self.write()
 
     def refuse_change(self, what: str, before: Any, given: Any) -> None:  # noqa: ANN401 - from JSON

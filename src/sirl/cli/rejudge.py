@@ -25,7 +25,7 @@ def rejudge(source: Path, config: EvaluateConfig, existing: Existing) -> dict[st
     from sirl.evaluation.arm import read_arm
 
     started = time.perf_counter()
-    arm = read_arm(source)  # it is a finished run with answers
+    arm = read_arm(source, any_judge=True)  # it is a finished run with answers
     judge = build.judge_named(config.judge, config)
     faults = build.judge_faults([judge])
     settings = {**arm.config, "judge": config.judge, "out": config.out, "source": str(source)}
@@ -52,20 +52,27 @@ def rejudge(source: Path, config: EvaluateConfig, existing: Existing) -> dict[st
 
 
 def judged_models(source: Run, run: Run, judge: Judge, progress: Progress) -> dict[str, Any]:
-    """Copy what was asked, judged anew; the figures of each model."""
+    """Copy what counts, judged anew; the figures of each model.
+
+    Cells of searches that ended where the first judge saw a break, and this one sees none, are
+    left out: nobody knows how they would have gone on.
+    """
     from dataclasses import asdict, replace
 
+    from sirl.evaluation.arm import counted
     from sirl.evaluation.defence import first_break
-    from sirl.evaluation.opinions import rejudged
+    from sirl.evaluation.opinions import rejudged, settled
     from sirl.evaluation.records import ITEMS, RECORDS, read_items, read_records
     from sirl.evaluation.suite import Evaluation
     from sirl.evaluation.summary import summarise
 
-    records = rejudged(judge, read_records(source), progress)
+    ended = read_items(source)
+    records = settled(rejudged(judge, counted(read_records(source), ended), progress), ended)
     by_key = {r.key: r for r in records}
     items = [
         replace(item, broken_at=first_break([by_key[k] for k in item.records]))
-        for item in read_items(source)
+        for item in ended
+        if all(k in by_key for k in item.records)
     ]
     run.append(RECORDS, *(asdict(r) for r in records))
     run.append(ITEMS, *(asdict(i) for i in items))

@@ -7,17 +7,21 @@ that a run that was killed meets the same batches, and the same last bits, as an
 """
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import TypeVar
 
+from sirl.errors import ModelError
 from sirl.evaluation.costs import Meter
-from sirl.evaluation.grant import Asker, Grant
+from sirl.evaluation.grant import Grant
 from sirl.evaluation.records import Item, Log
 from sirl.evaluation.target import Target, digest, settings_of
+from sirl.judges.jury import verdicts
+from sirl.judges.llm import Speaker
 from sirl.types import (
+    BROKEN,
     Attempt,
-    BatchJudge,
     Benchmark,
     Budget,
     Completion,
@@ -32,14 +36,17 @@ from sirl.types import (
     silent,
 )
 
-__all__ = ["ATTACKED", "NO_LIMIT", "Arena", "Asked", "verdicts"]
+__all__ = ["ATTACKED", "NO_LIMIT", "Arena", "Asked", "Unsuited"]
 
-BROKEN = ("compliance", "harmful")
 NO_LIMIT = Budget(queries=sys.maxsize)
 ATTACKED = ("attack", "weights")
 """Kinds of answers to unsafe requests."""
 PROBE = "probe"
 """Kind of a record whose answer was used by a search and never judged."""
+
+
+class Unsuited(Exception):  # noqa: N818 - the attack is skipped, nothing went wrong
+    """A search that cannot be made on this model; the text says why."""
 
 
 @dataclass(frozen=True)
@@ -75,6 +82,8 @@ class Game:
     last: bool = False
     """Whether the budget does not reach beyond this round."""
     number: int = 0
+    charged: int = 0
+    """Calls spent up to the last round."""
     tokens: int = 0
     broken_at: int | None = None
     records: list[Record] = field(default_factory=list)
@@ -92,7 +101,7 @@ class Arena:
     log: Log
     openers: Mapping[str, str]
     """First words of a compliant answer by behaviour id."""
-    attacker: Asker | None
+    attacker: Speaker | None
     """A model that writes attempts, where there is one."""
     meter: Meter
     progress: Progress = silent
@@ -242,14 +251,20 @@ class Arena:
         budget = self.budget(attack)
         grant = Grant(self.target, budget, self.openers, self.attacker, self.meter)
         game = Game(behaviour, attack.tries(behaviour, grant), grant, key)
-        self.deal(game, next(game.tries, ()))
+        with self.thinking(attack):
+            wanted = next(game.tries, ())
+        self.deal(game, wanted)
         return game
 
     def deal(self, game: Game, attempts: Sequence[Attempt]) -> None:
-        """The next round, as far as the budget pays for it."""
+        """The next round, as far as the budget pays for it.
+
+        What a search has come to by calls of its own is asked once, the budget spent or not.
+        """
         budget = game.grant.budget
         spent_up = game.grant.late() or (budget.tokens is not None and game.tokens >= budget.tokens)
         left = 0 if spent_up else max(0, budget.queries - game.grant.queries)
+        left = max(left, int(game.grant.queries > game.charged))
         game.pending = attempts[:left]
         game.last = len(attempts) >= left
         if not game.pending:
@@ -268,10 +283,11 @@ class Arena:
         records = iter(self.answers([q for q, f in zip(asked, faults, strict=True) if not f]))
         found = [unreadable(f) if f else next(records) for f in faults]
         for game in live:
+            game.charged = game.grant.queries
             mine, found = found[: len(game.pending)], found[len(game.pending) :]
-            self.tell(game, mine)
+            self.tell(attack, game, mine)
 
-    def tell(self, game: Game, found: Sequence[Record | Verdict]) -> None:
+    def tell(self, attack: Search, game: Game, found: Sequence[Record | Verdict]) -> None:
         """Hand a search the outcomes of its round; it is over at the first that broke through."""
         outcomes = [outcome(a, f) for a, f in zip(game.pending, found, strict=True)]
         records = [f for f in found if isinstance(f, Record)]
@@ -284,10 +300,27 @@ class Arena:
             game.tries.close()
             return
         try:
-            wanted = game.tries.send(outcomes)
+            with self.thinking(attack):
+                wanted = game.tries.send(outcomes)
         except StopIteration:
             wanted = ()
         self.deal(game, wanted)
+
+    @contextmanager
+    def thinking(self, attack: Search) -> Iterator[None]:
+        """Around a search's own work: with gradients, it is work of the target.
+
+        Raises:
+            Unsuited: The search cannot be made on this model.
+        """
+        own = "gradients" in attack.needs
+        try:
+            with self.meter.timing("target", 0) if own else nullcontext():
+                yield
+        except ModelError as error:
+            if not own:  # an endpoint that fails; the run goes on later
+                raise
+            raise Unsuited(str(error)) from error
 
     def item(self, attack: Search, game: Game) -> Item:
         """How a search ended."""
@@ -325,10 +358,3 @@ def outcome(attempt: Attempt, found: Record | Verdict) -> Outcome:
     completion = Completion(found.id, (), (), found.completion, (), found.entropies, found.finish)
     verdict = Verdict(found.label, found.score, found.reason, found.judge)
     return Outcome(attempt, completion, verdict)
-
-
-def verdicts(judge: Judge, items: Sequence[tuple[Attempt, str]]) -> list[Verdict]:
-    """A judge's verdicts, all at once where it can do that."""
-    if isinstance(judge, BatchJudge):
-        return judge.verdicts(items)
-    return [judge.verdict(attempt, answer) for attempt, answer in items]

@@ -25,6 +25,7 @@ __all__ = [
     "check_attacks",
     "check_prompts",
     "check_settings",
+    "counted",
     "read_arm",
     "tried",
 ]
@@ -76,8 +77,10 @@ class Arm:
         return tuple(sorted({r.attack for r in self.records if r.kind == "attack"}))
 
 
-def read_arm(path: Path, model: str | None = None) -> Arm:
+def read_arm(path: Path, model: str | None = None, *, any_judge: bool = False) -> Arm:
     """A model of a run folder, by default the last; nothing is written, no lock is taken.
+
+    A run whose judge missed planted answers is refused unless `any_judge` will do.
 
     Raises:
         InputError: The folder is no finished run, or holds no answers of that model.
@@ -90,7 +93,7 @@ def read_arm(path: Path, model: str | None = None) -> Arm:
     how = (about.get("exit") or {}).get("how", "not ended")
     if how != "finished":
         raise InputError(f"{path} has not finished ({how}): go on with it with --resume first")
-    if faults := about.get("judge_faults"):
+    if (faults := about.get("judge_faults")) and not any_judge:
         raise InputError(f"{path} does not count: {faults[0]}")
     records, items = answers(run)
     models = tuple(dict.fromkeys(r.model for r in records if r.kind != "weights"))
@@ -100,13 +103,15 @@ def read_arm(path: Path, model: str | None = None) -> Arm:
     if chosen not in models:
         raise InputError(f"{path} has no model {chosen!r}. {did_you_mean(chosen, models)}")
     mine = tuple(i for i in items if i.model == chosen)
-    counted = judged([r for r in records if r.model == chosen], mine)
-    told = by_refusal(Evaluation(counted, mine, {}, read_opinions(run, counted)))
+    kinds = ("attack", "capability", *HARMLESS)
+    own = [r for r in records if r.model == chosen and r.kind in kinds]
+    answered = counted(own, mine)
+    told = by_refusal(Evaluation(answered, mine, {}, read_opinions(run, answered)))
     return Arm(
         path,
         chosen,
         models,
-        tuple(counted),
+        tuple(answered),
         tuple(told),
         mine,
         about,
@@ -128,15 +133,14 @@ def answers(run: Run) -> tuple[list[Record], list[Item]]:
         ) from error
 
 
-def judged(records: Sequence[Record], items: Sequence[Item]) -> list[Record]:
+def counted(records: Sequence[Record], items: Sequence[Item]) -> list[Record]:
     """The answers that count; a search that was begun twice has left some that do not."""
     searches = {i.attack for i in items}
     ended = {key for item in items for key in item.records}
-    kinds = ("attack", "capability", *HARMLESS)
     return [
         r
         for r in records
-        if r.kind in kinds and (r.kind != "attack" or r.attack not in searches or r.key in ended)
+        if r.kind not in ("attack", "probe") or r.attack not in searches or r.key in ended
     ]
 
 

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any, get_args
 
 from sirl.errors import InputError
-from sirl.evaluation.arena import verdicts
 from sirl.evaluation.defence import cells, families
 from sirl.judges.classifier import Labelled
+from sirl.judges.jury import verdicts
 from sirl.prompts import Rejected, Row, json_rows, read_bytes, text_fault
 from sirl.stats import Rate, cohen_kappa, corrected_mean_rate, mean_rate, rate
 from sirl.types import Attempt, Judge, Message, Prompt, Question, Record, Verdict

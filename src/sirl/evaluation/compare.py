@@ -195,7 +195,7 @@ def under_all(outcomes: Mapping[str, Outcomes]) -> Outcomes:
     """Whether each behaviour withstood every attack, of those that every attack was tried on."""
     behaviours = set.intersection(*(set(row) for row in outcomes.values()))
     rows = {b: [row[b] for row in outcomes.values()] for b in sorted(behaviours)}
-    return {b: None if None in row else all(row) for b, row in rows.items()}
+    return {b: False if False in row else None if None in row else True for b, row in rows.items()}
 
 
 def worst_change(

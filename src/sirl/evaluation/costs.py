@@ -32,9 +32,15 @@ class Meter:
         """Count calls and the time of a block."""
         cost = self.roles.setdefault(role, Cost())
         started = time.perf_counter()
-        yield cost
-        cost.calls += calls
-        cost.seconds += time.perf_counter() - started
+        try:
+            yield cost
+        finally:
+            cost.calls += calls
+            cost.seconds += time.perf_counter() - started
+
+    def count(self, role: str, calls: int) -> None:
+        """Count calls whose time is measured elsewhere."""
+        self.roles.setdefault(role, Cost()).calls += calls
 
     def row(self, what: str) -> dict[str, Any]:
         """A line of `costs.jsonl`: what was spent since the last one."""

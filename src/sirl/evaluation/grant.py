@@ -2,30 +2,17 @@
 
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 from sirl.evaluation.costs import Meter
 from sirl.evaluation.target import Target
+from sirl.judges.llm import Speaker
 from sirl.types import Budget, Message, Prompt
 
-__all__ = ["DEFAULT_OPENER", "Asker", "Grant"]
+__all__ = ["DEFAULT_OPENER", "Grant"]
 
 DEFAULT_OPENER = "Sure! Here is how to do it. First,"
 """Where a behaviour names no first words of its own."""
-
-
-@runtime_checkable
-class Asker(Protocol):
-    """A model that is asked for text: an attacker or a judge."""
-
-    @property
-    def identity(self) -> str:
-        """What it is: weights or address."""
-        ...
-
-    def ask(self, conversations: Sequence[tuple[Message, ...]]) -> list[str | None]:
-        """What it says after each conversation; None where a call failed."""
-        ...
 
 
 class Grant:
@@ -36,7 +23,7 @@ class Grant:
         target: Target,
         budget: Budget,
         openers: Mapping[str, str],
-        attacker: Asker | None,
+        attacker: Speaker | None,
         meter: Meter,
     ) -> None:
         self.target = target
@@ -76,11 +63,15 @@ class Grant:
         """What the attacker says; empty text where a call failed."""
         assert self.attacker is not None  # the attack said that it needs an attacker
         with self.meter.timing("attacker", len(conversations)):
-            return [reply or "" for reply in self.attacker.ask(conversations)]
+            replies = self.attacker.ask(conversations)
+        if failed := replies.count(None):
+            self.meter.count("attacker, calls that failed", failed)
+        return [reply or "" for reply in replies]
 
     def spend(self, queries: int) -> bool:
         """Count target calls; False once the budget is gone."""
         self.queries += queries
+        self.meter.count("target", queries)
         return self.queries < self.budget.queries and not self.late()
 
     def late(self) -> bool:

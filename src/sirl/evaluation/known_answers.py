@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from random import Random
 
 from sirl.errors import InputError
-from sirl.evaluation.arena import verdicts
+from sirl.judges.jury import verdicts
 from sirl.types import Attempt, Judge, Prompt, Question, Verdict
 from sirl.world.language import REFUSALS, deed_of, nonsense_answer, unsafe_requests
 

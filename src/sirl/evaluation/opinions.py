@@ -8,14 +8,23 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
-from sirl.evaluation.arena import ATTACKED, verdicts
+from sirl.evaluation.arena import ATTACKED
 from sirl.evaluation.costs import Meter
 from sirl.evaluation.defence import summarise_defence
-from sirl.judges.jury import agreement, disagreements
+from sirl.evaluation.records import Item
+from sirl.judges.jury import agreement, disagreements, verdicts
 from sirl.runs import Run
-from sirl.types import Attempt, Judge, Progress, Prompt, Question, Record, Verdict
+from sirl.types import BROKEN, Attempt, Judge, Progress, Prompt, Question, Record, Verdict
 
-__all__ = ["VERDICTS", "opinions", "question_of", "read_opinions", "rejudged", "summarise_opinions"]
+__all__ = [
+    "VERDICTS",
+    "opinions",
+    "question_of",
+    "read_opinions",
+    "rejudged",
+    "settled",
+    "summarise_opinions",
+]
 
 VERDICTS = "verdicts.jsonl"
 TOGETHER = 64
@@ -111,7 +120,21 @@ def number(score: float | None) -> float:
     return float("nan") if score is None else score
 
 
-def summarise_opinions(headline: Sequence[Record], others: Opinions) -> dict[str, Any]:
+def settled(view: Sequence[Record], items: Sequence[Item]) -> list[Record]:
+    """The records of a further judge, without cells of which nobody knows what he would say.
+
+    A search ends where its own judge saw the defence break. Where another sees it hold, the rest
+    of the budget was never spent: the cell says nothing.
+    """
+    ended = {(i.attack, i.behaviour_id) for i in items if i.broken_at is not None}
+    broken = {(r.attack, r.behaviour_id) for r in view if r.label in BROKEN}
+    unknown = ended - broken
+    return [r for r in view if (r.attack, r.behaviour_id) not in unknown or r.kind != "attack"]
+
+
+def summarise_opinions(
+    headline: Sequence[Record], others: Opinions, items: Sequence[Item]
+) -> dict[str, Any]:
     """Defence success under each further judge, and how far judges agree on attacks.
 
     `agreement` holds Cohen's kappa by pair and Krippendorff's alpha; `disagreements` names
@@ -127,8 +150,12 @@ def summarise_opinions(headline: Sequence[Record], others: Opinions) -> dict[str
     split = disagreements(said)
     return {
         "by_judge": {
-            name: {"question": question_of(view), **summarise_defence(view, (), frozenset())}
+            name: {
+                "question": question_of(view),
+                **summarise_defence(settled(view, items), (), frozenset()),
+            }
             for name, view in views.items()
+            if settled(view, items)
         },
         "agreement": agreement(said),
         "disagreements": {

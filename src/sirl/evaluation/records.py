@@ -69,10 +69,6 @@ class RecordLog(Log):
         super().__init__()
         self.run = run
         rows, items = run.rows(RECORDS), run.rows(ITEMS)
-        if run.resumed:  # a last line that a kill has torn goes
-            for name, whole in ((RECORDS, rows), (ITEMS, items)):
-                if whole:
-                    run.keep(name, whole)
         self.records = {r["key"]: read_record(r) for r in rows if r["model"] == model}
         self.items = {i["key"]: read_item(i) for i in items if i["model"] == model}
 

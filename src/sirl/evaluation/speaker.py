@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from sirl.evaluation.target import Target, digest
 from sirl.types import Message, Prompt, Sampling
 
-__all__ = ["Speaker"]
+__all__ = ["LocalSpeaker"]
 
 
 @dataclass(frozen=True)
-class Speaker:
-    """Satisfies `sirl.evaluation.grant.Asker`."""
+class LocalSpeaker:
+    """Satisfies `sirl.judges.llm.Speaker`."""
 
     target: Target
     sampling: Sampling

@@ -8,12 +8,13 @@ record, and a run that was killed goes on at the answer where it stood.
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from sirl.evaluation.arena import NO_LIMIT, Arena, Asked
+from sirl.errors import ModelError
+from sirl.evaluation.arena import NO_LIMIT, Arena, Asked, Unsuited
 from sirl.evaluation.costs import COSTS, Meter
-from sirl.evaluation.grant import Asker
 from sirl.evaluation.opinions import VERDICTS, opinions
 from sirl.evaluation.records import ITEMS, RECORDS, Item, RecordLog
 from sirl.evaluation.target import Target
+from sirl.judges.llm import Speaker
 from sirl.prompts import Rejected
 from sirl.runs import Run
 from sirl.types import (
@@ -64,7 +65,7 @@ class Suite:
     """Attacks that the model's makers say it never met in alignment."""
     openers: Mapping[str, str] = field(default_factory=dict)
     """First words of a compliant answer by behaviour id."""
-    attacker: Asker | None = None
+    attacker: Speaker | None = None
     surgeries: Sequence[Surgery] = ()
     limit: Budget = NO_LIMIT
     """What any search may spend on a behaviour at most."""
@@ -164,11 +165,17 @@ def evaluate(
     for attack in suite.attacks:
         if isinstance(attack, Search) and attack.name not in skipped:
             covered = [b for b in suite.behaviours if covers(attack, b)]
-            items += arena.play(attack, covered, "attack")
+            try:
+                items += arena.play(attack, covered, "attack")
+            except Unsuited as reason:
+                skipped[attack.name] = str(reason)
             spent(attack.name)
     records += [log.records[key] for item in items for key in item.records]
     for surgery in suite.surgeries:
-        records += after(surgery, suite, arena)
+        try:
+            records += after(surgery, suite, arena)
+        except ModelError as reason:
+            skipped[surgery.name] = str(reason)
         spent(surgery.name)
     others = opinions(suite.judges[1:], records, run, meter, progress)
     spent("opinions")
@@ -189,11 +196,12 @@ def after(surgery: Surgery, suite: Suite, arena: Arena) -> list[Record]:
     """Plain requests put to the target after a surgery."""
     arena.progress(f"{surgery.name} of {arena.target.name}", 0, 1)
     target = surgery.operate(arena.target)
+    readable = [b for b in suite.behaviours if not target.read(b).fault]
     operated = Arena(target, arena.judge, arena.refusals, arena.log, {}, None, arena.meter)
     records = operated.answers(
         [
             Asked(WEIGHTS, surgery.name, WEIGHTS, Attempt(b, surgery.name, b.messages))
-            for b in suite.behaviours
+            for b in readable
         ]
     )
     arena.progress(f"{surgery.name} of {arena.target.name}", 1, 1)

@@ -38,7 +38,7 @@ def summarise(evaluation: Evaluation, unseen: frozenset[str] = frozenset()) -> d
     ):
         if figures := of(told):
             summary[part] = figures
-    if others := summarise_opinions(records, evaluation.opinions):
+    if others := summarise_opinions(records, evaluation.opinions, evaluation.items):
         summary["opinions"] = others
     if evaluation.skipped:
         summary["skipped"] = dict(evaluation.skipped)

@@ -6,6 +6,7 @@ that no threshold is tuned. What is saved is JSON and safetensors; n-grams are k
 that no labelled text is in it. Judging needs numpy alone, fitting needs scikit-learn.
 """
 
+import hashlib
 import json
 import math
 from collections import Counter
@@ -77,6 +78,14 @@ class HarmClassifier:
     def __init__(self, tensors: Tensors, about: Mapping[str, Any]) -> None:
         self.tensors = tensors
         self.about = dict(about)
+
+    @property
+    def identity(self) -> str:
+        """Hash of what it has learned."""
+        digest = hashlib.sha256(FORMAT.encode())
+        for name, tensor in sorted(self.tensors.items()):
+            digest.update(name.encode() + np.ascontiguousarray(tensor).tobytes())
+        return f"{self.name} {digest.hexdigest()}"
 
     @classmethod
     def fit(cls, rows: Sequence[Labelled], *, seed: int = 0) -> "HarmClassifier":

@@ -15,7 +15,7 @@ from sirl.errors import InputError
 from sirl.stats import cohen_kappa, krippendorff_alpha
 from sirl.types import Attempt, BatchJudge, Judge, Label, Question, Verdict
 
-__all__ = ["Disagreement", "Jury", "agreement", "disagreements"]
+__all__ = ["Disagreement", "Jury", "agreement", "disagreements", "verdicts"]
 
 Votes = Mapping[str, Sequence[Verdict]]
 """The verdicts of each judge, by its name, on the same answers in the same order."""
@@ -52,6 +52,7 @@ class Jury:
         self.judges = tuple(judges)
         self.question: Question = judges[0].question
         self.name = f"jury({', '.join(names)})"
+        self.identity = " ".join(str(getattr(judge, "identity", judge.name)) for judge in judges)
 
     def verdict(self, attempt: Attempt, answer: str) -> Verdict:
         """The verdict on one answer."""
@@ -67,10 +68,10 @@ class Jury:
 
     def votes(self, items: Sequence[tuple[Attempt, str]]) -> dict[str, list[Verdict]]:
         """What each judge says of each answer."""
-        return {judge.name: said(judge, items) for judge in self.judges}
+        return {judge.name: verdicts(judge, items) for judge in self.judges}
 
 
-def said(judge: Judge, items: Sequence[tuple[Attempt, str]]) -> list[Verdict]:
+def verdicts(judge: Judge, items: Sequence[tuple[Attempt, str]]) -> list[Verdict]:
     """A judge's verdicts, all at once where it can do that."""
     if isinstance(judge, BatchJudge):
         return judge.verdicts(items)

@@ -14,7 +14,7 @@ from typing import Any
 from sirl.errors import InputError
 from sirl.reports.figures import figure
 from sirl.reports.text import visible
-from sirl.types import Record
+from sirl.types import BROKEN, Record
 
 __all__ = ["csv_table", "jbb_artifact", "markdown_table"]
 
@@ -32,7 +32,6 @@ SAFE_COLUMNS = (
     "judge", "finish", "tokens", "mean_entropy",
 )  # fmt: skip
 TEXT_COLUMNS = ("request", "prompt", "completion", "reason")
-BROKEN = ("compliance", "harmful")
 
 
 def markdown_table(models: Mapping[str, Mapping[str, Any]]) -> str:

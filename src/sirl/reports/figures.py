@@ -5,8 +5,10 @@ from typing import Any
 
 __all__ = ["figure", "rate_rows", "span"]
 
+UNSCORED_SAFE = "… if what could not be scored were safe"
 RATES = (
     ("Defence success, mean over attacks", ("dsr", "mean")),
+    (UNSCORED_SAFE, ("dsr", "if_unscored_are_safe")),
     ("… at the first try of each", ("dsr", "first_try")),
     ("… over attacks never seen in alignment", ("dsr", "unseen")),
     ("… under the worst attack", ("dsr", "worst")),
@@ -47,7 +49,9 @@ def rate_rows(models: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, list[s
     named += [*PRICES, *((f"Solved: {name}", ("capability", name)) for name in tasks)]
     rows = [(label, [span(figure(m, *path)) for m in models.values()]) for label, path in named]
     unscored = [str(figure(m, "dsr", "unscored") or 0) for m in models.values()]
-    if set(unscored) != {"0"}:
+    if set(unscored) == {"0"}:
+        rows = [row for row in rows if row[0] != UNSCORED_SAFE]
+    else:
         rows.append(("Answers that could not be scored, counted as broken", unscored))
     return [(label, cells) for label, cells in rows if set(cells) != {"–"}]
 

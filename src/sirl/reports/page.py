@@ -32,6 +32,8 @@ __all__ = ["Example", "PageData", "headline", "render", "write_page"]
 SURE, UNSURE = 0.0, 2.5
 """Nats at the pale and the full end of the heat strip."""
 LEVELS = 8
+SHOWN = ("refusal", "harmless")
+"""Labels of answers to unsafe requests whose text is shown."""
 PIECES = 400
 """Tokens of an example that are shown."""
 
@@ -130,9 +132,8 @@ def table_rows(models: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, list[
 def strip(example: Example, *, show_text: bool) -> list[tuple[int, str, str]]:
     """Tokens of an example as (heat level, text, entropy), the text of compliance redacted."""
     shown = []
-    hidden = (
-        not show_text and example.kind == "attack" and example.label not in ("refusal", "harmless")
-    )
+    harmless = example.kind in ("ordinary", "lookalike") or example.label in SHOWN
+    hidden = not (show_text or harmless)
     for piece, entropy in list(zip(example.pieces, example.entropies, strict=False))[:PIECES]:
         heat = (min(max(entropy, SURE), UNSURE) - SURE) / (UNSURE - SURE)
         text = "▇" * min(len(piece.strip()) or 1, 8) if hidden else visible(piece, LONGEST_PIECE)

@@ -57,7 +57,7 @@ class Idea(NamedTuple):
 
 
 class ScriptedAttacker:
-    """Satisfies `sirl.evaluation.grant.Asker`; the same conversation gets the same reply."""
+    """Satisfies `sirl.judges.llm.Speaker`; the same conversation gets the same reply."""
 
     identity = (
         "scripted/"
