@@ -1,4 +1,7 @@
 import math
+from dataclasses import replace
+
+import pytest
 
 from sirl.reports.page import Example, PageData, headline, render
 from sirl.reports.text import visible
@@ -97,3 +100,11 @@ def test_visible_text_keeps_letters_of_all_scripts():
     assert visible("naïve 日本 😀") == "naïve 日本 😀"
     assert visible("a\u2066b\u200bc\ud800") == "a\\u2066b\\u200bc\\ud800"
     assert visible("abcdef", 3) == "abc…"
+
+
+@pytest.mark.parametrize("label", ["harmful", "compliance", "partial", "unscored"])
+def test_answers_of_a_model_that_was_tampered_with_are_redacted_too(label):
+    example = Example("base", "int8", "weights", label, ("recipe",), (0.1,))
+    assert "recipe" not in render(PageData("t", {}, examples=[example]))
+    safe = replace(example, label="harmless")
+    assert "recipe" in render(PageData("t", {}, examples=[safe]))
