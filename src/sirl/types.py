@@ -110,6 +110,8 @@ class Completion:
     """Seed of the run; with the prompt's id, step and sample it makes the completion again."""
     certainties: tuple[float, ...] = ()
     """Per token: KL from the uniform distribution to the policy, in nats (Intuitor's signal)."""
+    told_tokens: int = 0
+    """How many tokens, where their ids are not told."""
 
     @property
     def mean_entropy(self) -> float:

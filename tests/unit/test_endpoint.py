@@ -397,3 +397,11 @@ def test_a_missing_client_names_the_extra_and_torch_is_not_needed():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "an endpoint needs the extra 'serve': pip install 'sirl[serve]'\n"
+
+
+@pytest.mark.parametrize(("usage", "told"), [({"completion_tokens": 7}, 7), ({}, 0), (None, 0)])
+def test_tokens_are_those_that_the_endpoint_tells(server, usage, told):
+    status, headers, answer = fine("yes")
+    server.play = lambda _: (status, headers, {**answer, "usage": usage})
+    (completion,) = engine(server.url).sample(prompts("p"))
+    assert (completion.told_tokens, completion.token_ids) == (told, ())

@@ -56,7 +56,7 @@ def calibrate(
     labels: Path = LABELS,
     judge: str = JUDGE,
     out: Path | None = typer.Option(
-        None, "--out", help="JSON file to write, for --calibration of sirl evaluate"
+        None, "--out", help="JSON file to write, for --set calibration=FILE of sirl evaluate"
     ),
     json: bool = JSON,
 ) -> None:

@@ -157,7 +157,7 @@ class Arena:
         with self.meter.timing("target", len(questions)) as cost:
             engine = self.target.engine(questions[0].attempt.sampling)
             completions = engine.sample([q.prompt for q in questions])
-            cost.tokens += sum(len(c.token_ids) for c in completions)
+            cost.tokens += sum(len(c.token_ids) or c.told_tokens for c in completions)
         return completions
 
     def judged(self, fresh: Sequence[tuple[str, Asked, Completion]]) -> list[Record]:
@@ -192,7 +192,7 @@ class Arena:
             messages=attempt.messages,
             completion=completion.text,
             finish=completion.finish,
-            tokens=len(completion.token_ids),
+            tokens=len(completion.token_ids) or completion.told_tokens,
             mean_entropy=completion.mean_entropy,
             entropies=tuple(round(e, 6) for e in completion.entropies),
             label=verdict.label,

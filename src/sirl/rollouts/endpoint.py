@@ -55,6 +55,7 @@ class Answer:
     text: str
     logprobs: tuple[float, ...]
     finish: Finish
+    tokens: int
 
 
 @dataclass(frozen=True)
@@ -151,7 +152,7 @@ class EndpointEngine:
         ]
         answers = asyncio.run(self.together(requests, self.answer))
         return [
-            Completion(p.id, (), (), a.text, a.logprobs, (), a.finish, s, self.seed)
+            Completion(p.id, (), (), a.text, a.logprobs, (), a.finish, s, self.seed, (), a.tokens)
             for (p, s), a in zip(wanted, answers, strict=True)
         ]
 
@@ -346,10 +347,12 @@ def answer_in(payload: object) -> Answer | None:
     tokens = dig(choice, "logprobs", "content")
     logprobs = [dig(token, "logprob") for token in tokens] if isinstance(tokens, list) else []
     numbers = tuple(float(p) for p in logprobs if isinstance(p, int | float))
+    used = dig(payload, "usage", "completion_tokens")
     return Answer(
         text,
         numbers if len(numbers) == len(logprobs) else (),
         "length" if dig(choice, "finish_reason") == "length" else "stop",
+        used if isinstance(used, int) else 0,
     )
 
 
