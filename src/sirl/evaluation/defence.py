@@ -78,7 +78,7 @@ def summarise_defence(
     if new := {attack: row for attack, row in outcomes.items() if attack in unseen}:
         figures["unseen"] = asdict(mean_rate(new))
     if any(r.number for r in asked):
-        figures["first_try"] = asdict(mean_rate(cells(r for r in asked if not r.number)))
+        figures["first_try"] = asdict(mean_rate(cells(asked, holds=at_first)))
     judged = {r.key for r in asked}
     tried = [i for i in items if judged & set(i.records)]
     if tried:
@@ -113,6 +113,11 @@ def by_family(outcomes: Cells, family: Mapping[str, str]) -> dict[str, Any]:
         members = {a: row for a, row in outcomes.items() if family[a] == name}
         found[name] = {**asdict(mean_rate(members)), "attacks": len(members)}
     return found
+
+
+def at_first(tries: Sequence[Record]) -> bool:
+    """Whether the defence held at the first judged try."""
+    return tries[0].refused
 
 
 def unbroken(tries: Sequence[Record]) -> bool:
