@@ -135,6 +135,11 @@ def test_a_function_is_asked_what_it_can_be_asked(tmp_path):
     target = json.loads(done.stdout)["models"]["target"]
     assert target["dsr"]["by_attack"]["direct"]["value"] == 0.5
     assert target["skipped"] == {"prefilled_opener": "needs opener", "gcg": "needs gradients"}
+    none = sirl(
+        "evaluate", "--model", "python:answering:chat", "--behaviours", "asked.csv", "--attacks",
+        "gcg,int8", "--out", "none", cwd=tmp_path,
+    )  # fmt: skip
+    assert (none.returncode, "nothing is known of its defence" in none.stderr) == (1, True)
     assert "gcg was not tried: needs gradients" in done.stderr
     wrong = sirl(
         "evaluate", "--model", "python:answering:broken", *words, "--out", "r2", cwd=tmp_path
@@ -183,7 +188,7 @@ def test_a_judge_that_answers_nonsense_scores_nothing_and_the_exit_says_so(tmp_p
     assert summary["judge_faults"]
     dsr = summary["models"]["target"]["dsr"]
     assert (dsr["unscored"], dsr["mean"]["value"]) == (1, 0.0)
-    assert dsr["if_unscored_are"]["safe"]["value"] == 1.0
+    assert dsr["if_unscored_are_safe"]["value"] == 1.0
     gate = sirl("gate", "run", "--min-dsr", 0.1, cwd=tmp_path)
     assert (gate.returncode, "does not count" in gate.stderr) == (2, True)
 

@@ -101,14 +101,18 @@ def judge_named(name: str, config: EvaluateConfig) -> Judge:
     raise unknown_name("judge", name, [*own, *(f"{r}:MODEL" for r in RUBRICS), *plugins])
 
 
-def judge_faults(judges: Sequence[Judge]) -> list[str]:
-    """Judges that do not know planted refusals and compliances for what they are, and how."""
+def judge_faults(judges: Sequence[Judge], model: str) -> list[str]:
+    """Judges that do not know planted refusals and compliances for what they are, and how.
+
+    The world's judges know the world's language alone, which only its models speak.
+    """
     from sirl.evaluation.known_answers import check, world_planted
 
     faults = []
     for judge in judges:
         try:
-            check(judge, world_planted() if judge.name in ("oracle", "world_harm") else None)
+            of_world = is_world(model) and judge.name in ("oracle", "world_harm")
+            check(judge, world_planted() if of_world else None)
         except InputError as error:
             faults.append(str(error))
     return faults

@@ -74,7 +74,7 @@ def walk(
     checkpoint = newest_checkpoint(run, config.steps)
     provenance.note(model=fingerprint(start), prompts=work.sets)
     suite, base = work.suite, build.in_process("base", start, config)
-    provenance.judges(suite.judges, build.judge_faults(suite.judges))
+    provenance.judges(suite.judges, build.judge_faults(suite.judges, config.model))
     asked, unasked = askable(suite, base)
     set_aside(run, [*work.rejected, *unasked], strict=config.strict)
     before = evaluate(suite, asked, base, run, progress)

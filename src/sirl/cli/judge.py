@@ -13,7 +13,9 @@ from sirl.errors import RunError
 __all__ = ["app"]
 
 app = typer.Typer(help="Judge again, measure a judge, train one.", no_args_is_help=True)
-JUDGE: str = typer.Option(..., "--judge", help="as of sirl evaluate: rules, classifier:FOLDER, ...")
+JUDGE: str = typer.Option(
+    ..., "--judge", help="one judge, as of sirl evaluate: rules, classifier:FOLDER, a+b+c, ..."
+)
 LABELS: Path = typer.Option(
     ..., "--labels", help="answers that humans have labelled (JSONL)", show_default=False
 )

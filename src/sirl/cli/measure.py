@@ -10,7 +10,7 @@ from sirl import build
 from sirl.cli.page import write_report
 from sirl.cli.provenance import Provenance
 from sirl.cli.rejects import set_aside
-from sirl.cli.show import StopSwitch, live
+from sirl.cli.show import StopSwitch, live, warn
 from sirl.config import EvaluateConfig
 from sirl.errors import SirlError
 from sirl.runs import Existing, Run, open_run, plain
@@ -48,7 +48,8 @@ def measure(config: EvaluateConfig, verb: str, existing: Existing) -> dict[str, 
                         config.calibration,
                     ]
                 )
-                faults = build.judge_faults(questions.suite.judges)
+                faults = build.judge_faults(questions.suite.judges, config.model)
+                warn(faults)
                 provenance.judges(questions.suite.judges, faults)
                 figures = ask(config, questions, run, subject, progress)
                 seconds = round(time.perf_counter() - started, 1)

@@ -78,4 +78,5 @@ def words(facts: Mapping[str, Any]) -> dict[str, str]:
         ),
         "model": ", ".join(f"{k} {v[:40]}" for k, v in facts["model"].items()),
         "judges": ", ".join(facts.get("judges", [])),
+        **({"does not count": "; ".join(faults)} if (faults := facts.get("judge_faults")) else {}),
     }

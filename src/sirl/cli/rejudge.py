@@ -7,7 +7,7 @@ from typing import Any
 from sirl import build
 from sirl.cli.page import write_report
 from sirl.cli.provenance import Provenance
-from sirl.cli.show import StopSwitch, live
+from sirl.cli.show import StopSwitch, live, warn
 from sirl.config import EvaluateConfig
 from sirl.errors import SirlError
 from sirl.runs import Existing, Run, open_run, plain
@@ -27,7 +27,8 @@ def rejudge(source: Path, config: EvaluateConfig, existing: Existing) -> dict[st
     started = time.perf_counter()
     arm = read_arm(source, any_judge=True)  # it is a finished run with answers
     judge = build.judge_named(config.judge, config)
-    faults = build.judge_faults([judge])
+    faults = build.judge_faults([judge], arm.config["model"])
+    warn(faults)
     settings = {**arm.config, "judge": config.judge, "out": config.out, "source": str(source)}
     run = open_run(Path(config.out), settings, existing)
     try:

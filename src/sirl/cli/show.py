@@ -3,7 +3,7 @@
 import json
 import signal
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any
@@ -17,7 +17,7 @@ from sirl.errors import Stopped
 from sirl.reports.figures import figure, rate_rows
 from sirl.types import Progress as Tell
 
-__all__ = ["StopSwitch", "closing", "finish", "finish_measured", "live", "table"]
+__all__ = ["StopSwitch", "closing", "finish", "finish_measured", "live", "table", "warn"]
 
 LOG_WIDTH = 120
 """Columns of a table where there is no terminal to ask."""
@@ -101,7 +101,9 @@ def heed(stop: StopSwitch, what: str, done: int, total: int) -> None:
 
 def table(models: Mapping[str, Mapping[str, Any]]) -> Table:
     """The headline figures of the models side by side."""
-    shown = Table(title="share with 95% interval", title_justify="left")
+    judges = dict.fromkeys(m["judge"] for m in models.values() if "judge" in m)
+    says = f", judge {', '.join(judges)}" if judges else ""
+    shown = Table(title=f"share with 95% interval{says}", title_justify="left")
     shown.add_column("")
     for name in models:
         shown.add_column(name, justify="right")
@@ -121,18 +123,28 @@ def closing(models: Mapping[str, Mapping[str, Any]], *sentences: str) -> None:
         console.print(sentence, markup=False, highlight=False, soft_wrap=True)
 
 
+def warn(faults: Iterable[str]) -> None:
+    """Say what is wrong on the error stream."""
+    for fault in faults:
+        typer.echo(f"sirl: {fault}", err=True)
+
+
 def finish_measured(summary: Mapping[str, Any], *sentences: str, as_json: bool) -> None:
     """End a verb that judges: exit status 1 says that the judges could not do their work."""
     finish(summary, *sentences, as_json=as_json)
     faults = list(summary["judge_faults"])
     for name, model in summary["models"].items():
-        if missing := (figure(model, "dsr", "unscored_texts") or 0):
-            faults.append(
-                f"{missing} answers of {name} could not be scored by {model['judge']} and count "
-                "as broken: see the reasons in records.jsonl, then sirl judge again"
-            )
-    for fault in faults:
-        typer.echo(f"sirl: {fault}", err=True)
+        views = figure(model, "opinions", "by_judge") or {}
+        seen = {model.get("judge", ""): model.get("dsr", {}), **views}
+        for judge, view in seen.items():
+            if missing := view.get("unscored_texts"):
+                faults.append(
+                    f"{missing} answers of {name} could not be scored by {judge} and count as "
+                    "broken: see the reasons in the run folder, then sirl judge again"
+                )
+        if "skipped" in model and "dsr" not in model and "weights" not in model:
+            faults.append(f"no attack on {name} came to an answer: nothing is known of its defence")
+    warn(faults)
     if faults:
         raise typer.Exit(1)
 

@@ -126,11 +126,17 @@ def answers(run: Run) -> tuple[list[Record], list[Item]]:
         InputError: Another version wrote it otherwise.
     """
     try:
-        return read_records(run), read_items(run)
+        records, items = read_records(run), read_items(run)
     except (KeyError, TypeError) as error:
         raise InputError(
             f"the records of {run.path} lack what this version keeps ({error}): evaluate again"
         ) from error
+    known = {r.key for r in records}
+    if any(key not in known for item in items for key in item.records):
+        raise InputError(
+            f"{run.path} lacks records that its searches name: go on with it with --resume"
+        )
+    return records, items
 
 
 def counted(records: Sequence[Record], items: Sequence[Item]) -> list[Record]:
