@@ -22,6 +22,7 @@ __all__ = [
     "holm",
     "krippendorff_alpha",
     "mcnemar",
+    "mean",
     "mean_rate",
     "minimum_detectable_change",
     "power_hint",
@@ -45,6 +46,11 @@ class Rate:
     low: float
     high: float
     n: int
+
+
+def mean(values: Sequence[float]) -> float:
+    """The mean, NaN for none."""
+    return sum(values) / len(values) if values else float("nan")
 
 
 def rate(successes: int, n: int) -> Rate:

@@ -15,6 +15,7 @@ from sirl.evaluation.suite import Evaluation, Suite, askable
 from sirl.evaluation.summary import summarise
 from sirl.evaluation.target import Target
 from sirl.runs import Run
+from sirl.stats import mean
 from sirl.types import Benchmark, Prompt, Record
 
 __all__ = ["CHECKUPS", "Checkup", "Fewer"]
@@ -85,5 +86,4 @@ class Checkup:
 
 def entropy(records: Sequence[Record], kind: str) -> float:
     """Mean entropy (nats) of the answers to prompts of a kind; NaN where none tells."""
-    told = [r.mean_entropy for r in records if r.kind == kind and r.tokens]
-    return sum(told) / len(told) if told else float("nan")
+    return mean([r.mean_entropy for r in records if r.kind == kind and r.tokens])

@@ -11,7 +11,7 @@ from dataclasses import asdict
 from itertools import combinations
 from typing import Any
 
-from sirl.stats import rate
+from sirl.stats import mean, rate
 from sirl.types import Record
 
 __all__ = ["collapse_change", "collapse_signs"]
@@ -82,11 +82,6 @@ def signs(answers: Sequence[Record], looked_at: int) -> dict[str, Any]:
 def words(text: str) -> tuple[str, ...]:
     """The words of a text in lower case."""
     return tuple(re.findall(r"[\w']+", text.casefold()))
-
-
-def mean(values: Sequence[float]) -> float:
-    """The mean, NaN for none."""
-    return sum(values) / len(values) if values else float("nan")
 
 
 def self_similarity(texts: Sequence[Sequence[str]]) -> float:

@@ -8,7 +8,7 @@ it is also given within bands of like length.
 from collections.abc import Sequence
 from typing import Any
 
-from sirl.stats import auroc, auroc_within_bands
+from sirl.stats import auroc, auroc_within_bands, mean
 from sirl.types import Record
 
 __all__ = ["gap_sentence", "summarise_entropy"]
@@ -17,11 +17,6 @@ FIRST = 5
 """Tokens that count as the beginning of an answer."""
 TOO_FEW = 0.05
 """Share of refusals under which a group of 8 holds one in a third of the cases at most."""
-
-
-def mean(values: Sequence[float]) -> float:
-    """The mean, NaN for none."""
-    return sum(values) / len(values) if values else float("nan")
 
 
 def summarise_entropy(records: Sequence[Record]) -> dict[str, Any]:

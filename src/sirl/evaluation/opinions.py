@@ -46,22 +46,11 @@ def opinions(
     asked = [r for r in records if r.kind in ATTACKED]
     found: dict[str, list[Record]] = {}
     for judge in judges:
-        known = {
-            row["key"]: Verdict(row["label"], number(row["score"]), row["reason"], judge.name)
-            for row in run.rows(VERDICTS)
-            if row["judge"] == judge.name
-        }
+        known = {r["key"]: verdict_in(r) for r in run.rows(VERDICTS) if r["judge"] == judge.name}
         missing = [r for r in asked if r.key not in known]
-        for done, batch in enumerate(batches(missing), 1):
-            with meter.timing(f"judge {judge.name}", len(batch)):
-                said = verdicts(judge, [(attempt_of(r), r.completion) for r in batch])
-            rows = [
-                {"model": r.model, "key": r.key, **asdict(v)}
-                for r, v in zip(batch, said, strict=True)
-            ]
-            run.append(VERDICTS, *rows)
-            known |= {r.key: v for r, v in zip(batch, said, strict=True)}
-            progress(f"asking {judge.name}", min(done * TOGETHER, len(missing)), len(missing))
+        for batch in judged(judge, missing, meter, progress):
+            run.append(VERDICTS, *({"model": r.model, "key": r.key, **asdict(v)} for r, v in batch))
+            known |= {r.key: v for r, v in batch}
         found[judge.name] = [relabelled(r, known[r.key]) for r in asked]
     return found
 
@@ -72,8 +61,7 @@ def read_opinions(run: Run, records: Sequence[Record]) -> dict[str, list[Record]
     found: dict[str, list[Record]] = {}
     for row in run.rows(VERDICTS):
         if record := by_key.get(row["key"]):
-            said = Verdict(row["label"], number(row["score"]), row["reason"], row["judge"])
-            found.setdefault(row["judge"], []).append(relabelled(record, said))
+            found.setdefault(row["judge"], []).append(relabelled(record, verdict_in(row)))
     return found
 
 
@@ -83,19 +71,27 @@ def rejudged(judge: Judge, records: Sequence[Record], progress: Progress) -> lis
     Answers to unsafe requests in any case, those to harmless ones if he is asked about refusals.
     """
     read = (*ATTACKED, "ordinary", "lookalike") if judge.question == "refusal" else ATTACKED
-    judged = [r for r in records if r.kind in read]
-    said: dict[int, Verdict] = {}
-    for done, batch in enumerate(batches(judged), 1):
-        found = verdicts(judge, [(attempt_of(r), r.completion) for r in batch])
-        said |= {id(r): v for r, v in zip(batch, found, strict=True)}
-        progress(f"asking {judge.name}", min(done * TOGETHER, len(judged)), len(judged))
+    asked = [r for r in records if r.kind in read]
+    said = {id(r): v for batch in judged(judge, asked, Meter(), progress) for r, v in batch}
     return [relabelled(r, said[id(r)]) if id(r) in said else r for r in records]
 
 
-def batches(records: Sequence[Record]) -> Iterator[Sequence[Record]]:
-    """The records, some at a time."""
+def judged(
+    judge: Judge, records: Sequence[Record], meter: Meter, progress: Progress
+) -> Iterator[list[tuple[Record, Verdict]]]:
+    """The records with a judge's verdicts, some at a time."""
     for start in range(0, len(records), TOGETHER):
-        yield records[start : start + TOGETHER]
+        batch = records[start : start + TOGETHER]
+        with meter.timing(f"judge {judge.name}", len(batch)):
+            said = verdicts(judge, [(attempt_of(r), r.completion) for r in batch])
+        yield list(zip(batch, said, strict=True))
+        progress(f"asking {judge.name}", start + len(batch), len(records))
+
+
+def verdict_in(row: Mapping[str, Any]) -> Verdict:
+    """A verdict from its line; a score that JSON could not hold is NaN."""
+    score = float("nan") if row["score"] is None else row["score"]
+    return Verdict(row["label"], score, row["reason"], row["judge"])
 
 
 def attempt_of(record: Record) -> Attempt:
@@ -113,11 +109,6 @@ def relabelled(record: Record, verdict: Verdict) -> Record:
         reason=verdict.reason,
         judge=verdict.judge,
     )
-
-
-def number(score: float | None) -> float:
-    """A score from its line."""
-    return float("nan") if score is None else score
 
 
 def settled(view: Sequence[Record], items: Sequence[Item]) -> list[Record]:
