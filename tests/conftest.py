@@ -4,7 +4,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from sirl.models.loading import ChatModel, load
+from sirl.models.chat import ChatModel
+from sirl.models.loading import load
 
 SHARED = Path(__file__).parents[2] / "shared"
 

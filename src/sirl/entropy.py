@@ -15,6 +15,7 @@ from torch import Tensor
 
 __all__ = [
     "TokenNumbers",
+    "at_least_float32",
     "entropy_curve",
     "masked_mean",
     "self_certainty",
@@ -69,17 +70,30 @@ def self_certainty(logits: Float[Tensor, "*batch vocab"]) -> Float[Tensor, "*bat
     0.0
     """
     wide = at_least_float32(logits)
-    uniform = torch.log(torch.tensor(float(wide.shape[-1]), dtype=wide.dtype, device=wide.device))
-    return -wide.log_softmax(dim=-1).mean(dim=-1) - uniform
+    return -wide.log_softmax(dim=-1).mean(dim=-1) - log_size(wide)
 
 
 def token_numbers(
     logits: Float[Tensor, "*batch vocab"], token_ids: Int[Tensor, "*batch"]
 ) -> TokenNumbers:
-    """Log-probability, entropy and self-certainty of each token."""
+    """Log-probability, entropy and self-certainty of each token, from one look at the logits.
+
+    >>> numbers = token_numbers(torch.zeros(1, 4), torch.tensor([2]))
+    >>> [round(column.item(), 4) for column in numbers]
+    [-1.3863, 1.3863, 0.0]
+    """
+    everything = at_least_float32(logits).log_softmax(dim=-1)
+    entropy: Tensor = torch.special.entr(everything.exp()).sum(dim=-1)
     return TokenNumbers(
-        token_logprobs(logits, token_ids), token_entropy(logits), self_certainty(logits)
+        everything.gather(-1, token_ids.unsqueeze(-1)).squeeze(-1),
+        entropy,
+        -everything.mean(dim=-1) - log_size(everything),
     )
+
+
+def log_size(wide: Float[Tensor, "*batch vocab"]) -> Float[Tensor, ""]:
+    """Entropy of the uniform distribution over the vocabulary, in nats."""
+    return torch.log(torch.tensor(float(wide.shape[-1]), dtype=wide.dtype, device=wide.device))
 
 
 def masked_mean(

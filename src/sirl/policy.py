@@ -1,6 +1,7 @@
 """The policy-gradient maths: group advantages, the clipped loss, the KL leash.
 
-Axes: `rows` are completions, siblings of one prompt adjacent; `seq` are token positions. The
+Axes: `rows` are completions, siblings of one prompt adjacent; `tokens` are theirs, one completion
+after another. The
 objective is GRPO's as the paper states it: a clipped ratio times the advantage, averaged over
 the tokens of each completion and then over completions, minus the leash. Denominators are
 explicit, so that loss and gradient do not depend on the split into micro-batches.
@@ -9,12 +10,18 @@ explicit, so that loss and gradient do not depend on the split into micro-batche
 from typing import Literal, NamedTuple
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
-from sirl.entropy import masked_mean
-
-__all__ = ["MIN_STD", "KLEstimator", "PolicyLoss", "group_advantages", "kl_estimate", "policy_loss"]
+__all__ = [
+    "MIN_STD",
+    "KLEstimator",
+    "PolicyLoss",
+    "group_advantages",
+    "kl_estimate",
+    "policy_loss",
+    "token_weights",
+]
 
 MIN_STD = 1e-4
 """Groups whose rewards spread less than this, in reward units, teach nothing."""
@@ -23,7 +30,7 @@ KLEstimator = Literal["k1", "k2", "k3"]
 
 
 class PolicyLoss(NamedTuple):
-    """One micro-batch's share of the loss, and what to log beside it (sums over its rows)."""
+    """The share of some tokens in the loss, and what to log beside it: sums, weighted alike."""
 
     loss: Tensor
     kl: Tensor
@@ -55,16 +62,16 @@ def group_advantages(rewards: Float[Tensor, " rows"], group: int) -> Float[Tenso
 
 
 def kl_estimate(
-    logprobs: Float[Tensor, "rows seq"],
-    reference: Float[Tensor, "rows seq"],
+    logprobs: Float[Tensor, " tokens"],
+    reference: Float[Tensor, " tokens"],
     estimator: KLEstimator,
-) -> Float[Tensor, "rows seq"]:
+) -> Float[Tensor, " tokens"]:
     """Per-token estimate of KL(policy, reference) from sampled tokens (Schulman, 2020).
 
     k1 is unbiased and may be negative, k2 is biased and low in variance, k3 is unbiased and
     never negative.
 
-    >>> one, half = torch.zeros(1, 1), torch.full((1, 1), 0.5).log()
+    >>> one, half = torch.zeros(1), torch.full((1,), 0.5).log()
     >>> [round(kl_estimate(one, half, k).item(), 4) for k in ("k1", "k2", "k3")]
     [0.6931, 0.2402, 0.1931]
     """
@@ -76,36 +83,38 @@ def kl_estimate(
     return torch.expm1(log_ratio) - log_ratio
 
 
+def token_weights(lengths: Int[Tensor, " rows"], batch_rows: int) -> Float[Tensor, " tokens"]:
+    """What each token of these completions counts for: a mean over tokens, then over completions.
+
+    >>> token_weights(torch.tensor([1, 2]), batch_rows=2).tolist()
+    [0.5, 0.25, 0.25]
+    """
+    return (1.0 / (lengths.double() * batch_rows)).repeat_interleave(lengths)
+
+
 def policy_loss(  # noqa: PLR0913 - the objective has these terms; a bag would only hide them
-    logprobs: Float[Tensor, "rows seq"],
-    old: Float[Tensor, "rows seq"],
-    reference: Float[Tensor, "rows seq"],
-    advantages: Float[Tensor, " rows"],
-    is_completion: Bool[Tensor, "rows seq"],
+    logprobs: Float[Tensor, " tokens"],
+    old: Float[Tensor, " tokens"],
+    reference: Float[Tensor, " tokens"],
+    advantages: Float[Tensor, " tokens"],
+    weights: Float[Tensor, " tokens"],
     *,
-    batch_rows: int,
     clip: float,
     kl_weight: float,
     kl_estimator: KLEstimator = "k3",
 ) -> PolicyLoss:
-    """The share of these rows in the loss of a batch of `batch_rows` completions.
+    """The share of these tokens in the loss of their batch; shares add up.
 
-    loss = -(1/rows) sum_i mean_t min(c A, clip(c, 1-eps, 1+eps) A) + beta mean_t KL, with
-    c = exp(logprobs - old). Only `logprobs` carries a gradient; shares of micro-batches add up
-    to the loss of the batch. Values in the padding never matter.
+    loss = sum_t w [beta KL - min(c A, clip(c, 1-eps, 1+eps) A)], with c = exp(logprobs - old), the
+    advantage A of the completion and the weight w of `token_weights`. Only `logprobs` carries a
+    gradient.
     """
-    ratio = torch.exp((logprobs - old).masked_fill(~is_completion, 0.0))
-    gain = advantages.unsqueeze(1)
-    surrogate = torch.minimum(ratio * gain, ratio.clamp(1 - clip, 1 + clip) * gain)
-    leash = kl_estimate(
-        logprobs.masked_fill(~is_completion, 0.0),
-        reference.masked_fill(~is_completion, 0.0),
-        kl_estimator,
-    )
-    is_clipped = (ratio * gain > surrogate).to(logprobs.dtype)
-    per_row = masked_mean(kl_weight * leash - surrogate, is_completion)
+    ratio = torch.exp(logprobs - old)
+    surrogate = torch.minimum(ratio * advantages, ratio.clamp(1 - clip, 1 + clip) * advantages)
+    leash = kl_estimate(logprobs, reference, kl_estimator)
+    is_clipped = (ratio * advantages > surrogate).to(weights)
     return PolicyLoss(
-        loss=per_row.sum() / batch_rows,
-        kl=masked_mean(leash.detach(), is_completion).sum(),
-        clipped=masked_mean(is_clipped, is_completion).sum(),
+        loss=(weights * (kl_weight * leash - surrogate)).sum(),
+        kl=(weights * leash.detach()).sum(),
+        clipped=(weights * is_clipped).sum(),
     )

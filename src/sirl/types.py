@@ -260,7 +260,7 @@ class Access(Protocol):
 
     @property
     def target_model(self) -> Any:  # noqa: ANN401 - torch stays out of the dictionary
-        """The target's `sirl.models.loading.ChatModel`, for attacks that need `gradients`."""
+        """The target's `sirl.models.chat.ChatModel`, for attacks that need `gradients`."""
         ...
 
     def opener(self, behaviour: Prompt) -> str:

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from sirl.errors import InputError
-from sirl.models.forward import micro_batches, score
+from sirl.models.forward import score
 from sirl.rollouts.native import NativeEngine, kept, pick, row_key, uniforms
 from sirl.types import Engine, Message, Prompt, Sampling
 
@@ -104,16 +104,6 @@ def test_picks_follow_the_distribution_and_never_a_ruled_out_token():
     assert counts.tolist() == pytest.approx([0.5, 0.0, 0.3, 0.2], abs=0.012)
     edges = torch.tensor([0.0, 1 - 2**-53], dtype=torch.double)
     assert pick(torch.tensor([[0.0, -torch.inf]] * 2), edges).tolist() == [0, 0]
-
-
-def test_micro_batches_hold_every_row_once_within_the_budget(embedded):
-    completions = NativeEngine(embedded, 0, 30).sample(PROMPTS, group=8)
-    parts = micro_batches(completions, 300)
-    assert sorted(i for part in parts for i in part) == list(range(24))
-    for part in parts:
-        wide = max(len(completions[i].prompt_ids) for i in part)
-        wide += max(len(completions[i].token_ids) for i in part)
-        assert wide * len(part) <= 300 or len(part) == 1
 
 
 @pytest.mark.parametrize(

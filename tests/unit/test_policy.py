@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sirl.policy import MIN_STD, group_advantages, kl_estimate, policy_loss
+from sirl.policy import MIN_STD, group_advantages, kl_estimate, policy_loss, token_weights
 
 
 def test_a_group_of_equal_rewards_teaches_nothing():
@@ -41,54 +41,58 @@ def test_advantages_ignore_scale_and_shift(rewards, scale, shift):
 
 
 def test_kl_by_hand():
-    here, there = torch.tensor([[0.5]]).log(), torch.tensor([[0.25]]).log()
+    here, there = torch.tensor([0.5]).log(), torch.tensor([0.25]).log()
     assert kl_estimate(here, there, "k1").item() == pytest.approx(math.log(2))
     assert kl_estimate(here, there, "k2").item() == pytest.approx(math.log(2) ** 2 / 2)
     assert kl_estimate(here, there, "k3").item() == pytest.approx(0.5 - 1 + math.log(2))
 
 
-def example(rows=6, seq=5):
+LENGTHS = [5, 4, 3, 2, 1, 5]
+
+
+def example():
+    """Log-probabilities, old, reference, advantages and weights of six completions' tokens."""
     torch.manual_seed(3)
-    logprobs = (-torch.rand(rows, seq, dtype=torch.double)).requires_grad_()
-    old = logprobs.detach() + 0.3 * torch.randn(rows, seq)
-    reference = logprobs.detach() + 0.2 * torch.randn(rows, seq)
-    lengths = torch.tensor([5, 4, 3, 2, 1, 5][:rows])
-    is_completion = torch.arange(seq) < lengths.unsqueeze(1)
-    return logprobs, old, reference, torch.randn(rows, dtype=torch.double), is_completion
+    lengths = torch.tensor(LENGTHS)
+    tokens = sum(LENGTHS)
+    logprobs = (-torch.rand(tokens, dtype=torch.double)).requires_grad_()
+    old = logprobs.detach() + 0.3 * torch.randn(tokens)
+    reference = logprobs.detach() + 0.2 * torch.randn(tokens)
+    advantages = torch.randn(6, dtype=torch.double).repeat_interleave(lengths)
+    return logprobs, old, reference, advantages, token_weights(lengths, batch_rows=6)
 
 
-def oracle(logprobs, old, reference, advantages, is_completion, clip, beta) -> float:
+def oracle(values, clip, beta) -> float:
     """The objective in plain Python."""
-    logprobs = logprobs.detach()
-    total = 0.0
-    for i in range(len(logprobs)):
+    logprobs, old, reference, advantages, _ = (v.tolist() for v in values)
+    total, t = 0.0, 0
+    for length in LENGTHS:
         terms = []
-        for t in range(logprobs.shape[1]):
-            if is_completion[i, t]:
-                c = math.exp(logprobs[i, t] - old[i, t])
-                clipped = min(max(c, 1 - clip), 1 + clip)
-                gap = (reference[i, t] - logprobs[i, t]).item()
-                kl = math.exp(gap) - gap - 1
-                gain = min(c * advantages[i].item(), clipped * advantages[i].item())
-                terms.append(gain - beta * kl)
-        total += sum(terms) / len(terms)
-    return -total / len(logprobs)
+        for _ in range(length):
+            c = math.exp(logprobs[t] - old[t])
+            clipped = min(max(c, 1 - clip), 1 + clip)
+            gap = reference[t] - logprobs[t]
+            gain = min(c * advantages[t], clipped * advantages[t])
+            terms.append(gain - beta * (math.exp(gap) - gap - 1))
+            t += 1
+        total += sum(terms) / length
+    return -total / len(LENGTHS)
 
 
 def test_the_loss_equals_a_naive_oracle():
     values = example()
-    found = policy_loss(*values, batch_rows=6, clip=0.2, kl_weight=0.1).loss
-    assert found.item() == pytest.approx(oracle(*values, 0.2, 0.1), rel=1e-12)
+    found = policy_loss(*values, clip=0.2, kl_weight=0.1).loss
+    assert found.item() == pytest.approx(oracle(values, 0.2, 0.1), rel=1e-12)
 
 
-@pytest.mark.parametrize("cut", [1, 2, 3, 5])
+@pytest.mark.parametrize("cut", [1, 5, 9, 19])
 def test_loss_and_gradient_are_equal_for_any_split(cut):
     values = example()
-    whole = policy_loss(*values, batch_rows=6, clip=0.2, kl_weight=0.1).loss
+    whole = policy_loss(*values, clip=0.2, kl_weight=0.1).loss
     (gradient,) = torch.autograd.grad(whole, values[0])
     parts = [
-        policy_loss(*(v[rows] for v in values), batch_rows=6, clip=0.2, kl_weight=0.1).loss
-        for rows in (slice(0, cut), slice(cut, 6))
+        policy_loss(*(v[part] for v in values), clip=0.2, kl_weight=0.1).loss
+        for part in (slice(0, cut), slice(cut, None))
     ]
     (split,) = torch.autograd.grad(sum(parts), values[0])
     assert sum(parts).item() == pytest.approx(whole.item(), rel=1e-12)
@@ -96,28 +100,14 @@ def test_loss_and_gradient_are_equal_for_any_split(cut):
 
 
 def test_on_policy_the_gradient_is_the_plain_policy_gradient():
-    logprobs, _, _, advantages, is_completion = example()
-    loss = policy_loss(
-        logprobs,
-        logprobs.detach(),
-        logprobs.detach(),
-        advantages,
-        is_completion,
-        batch_rows=6,
-        clip=0.2,
-        kl_weight=0.1,
-    )
+    logprobs, _, _, advantages, weights = example()
+    here = logprobs.detach()
+    loss = policy_loss(logprobs, here, here, advantages, weights, clip=0.2, kl_weight=0.1)
     (gradient,) = torch.autograd.grad(loss.loss, logprobs)
-    by_hand = -advantages.unsqueeze(1) * is_completion / is_completion.sum(1, keepdim=True) / 6
-    assert torch.allclose(gradient, by_hand)
+    assert torch.allclose(gradient, -advantages * weights)
     assert (loss.kl.item(), loss.clipped.item()) == (0.0, 0.0)
 
 
-def test_padding_never_matters():
-    logprobs, old, reference, advantages, is_completion = example()
-    spoiled = [x.detach().masked_fill(~is_completion, math.nan) for x in (logprobs, old, reference)]
-    a = policy_loss(
-        logprobs, old, reference, advantages, is_completion, batch_rows=6, clip=0.2, kl_weight=0.1
-    )
-    b = policy_loss(*spoiled, advantages, is_completion, batch_rows=6, clip=0.2, kl_weight=0.1)
-    assert b.loss.item() == pytest.approx(a.loss.item(), rel=1e-12)
+def test_a_long_completion_counts_as_much_as_a_short_one():
+    weights = token_weights(torch.tensor([1, 4]), batch_rows=2)
+    assert weights[0].item() == weights[1:].sum().item() == 0.5

@@ -26,7 +26,7 @@ from transformers import DynamicCache
 
 from sirl.attacks.objectives import AntiRefusal, Goal, LowEntropy, Objective, TargetOpener, goal
 from sirl.errors import ModelError
-from sirl.models.loading import ChatModel
+from sirl.models.chat import ChatModel
 from sirl.models.memory import out_of_memory
 from sirl.types import Access, Attempt, Budget, Message, Need, Prompt, Tries
 

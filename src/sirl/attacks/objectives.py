@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from sirl.entropy import at_least_float32, token_entropy, token_logprobs
-from sirl.models.loading import ChatModel
+from sirl.models.chat import ChatModel
 from sirl.types import Prompt
 
 __all__ = ["AntiRefusal", "Goal", "LowEntropy", "Objective", "TargetOpener", "goal"]

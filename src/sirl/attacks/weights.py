@@ -15,8 +15,9 @@ from torch import Tensor, nn
 
 from sirl.errors import InputError, ModelError
 from sirl.models.adapters import is_adapted
-from sirl.models.forward import completion_logprobs, pad
-from sirl.models.loading import ChatModel, old_names
+from sirl.models.chat import ChatModel
+from sirl.models.forward import Scorer
+from sirl.models.loading import old_names
 from sirl.types import Completion, Prompt
 
 __all__ = ["fine_tuned", "quantised", "refusal_direction", "without_refusal_direction"]
@@ -141,6 +142,7 @@ def fine_tuned(
     model = own_copy(chat)
     dtype = next(model.parameters()).dtype
     student = replace(chat, model=model.float().requires_grad_())
+    scorer = Scorer(student)
     lessons = [lesson(chat, prompt, answer) for prompt, answer in examples]
     optimizer = torch.optim.AdamW(model.parameters(), lr=learning_rate, weight_decay=0.0)
     random = Random(seed)
@@ -148,10 +150,10 @@ def fine_tuned(
     for _ in range(steps):
         while len(waiting) < min(TOGETHER, len(lessons)):
             waiting += random.sample(lessons, len(lessons))
-        batch, waiting = pad(waiting[:TOGETHER], chat), waiting[TOGETHER:]
+        batch, waiting = waiting[:TOGETHER], waiting[TOGETHER:]
         with torch.enable_grad():
-            loss = -completion_logprobs(student, batch)[batch.is_completion].mean()
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss, _ = scorer(batch, lambda logprobs, _: -logprobs.sum())
+            (loss / sum(len(c.token_ids) for c in batch)).backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         optimizer.zero_grad()

@@ -12,7 +12,7 @@ from sirl.types import Prompt, Sampling
 if TYPE_CHECKING:
     from sirl.evaluation.suite import Surgery
     from sirl.evaluation.target import Target
-    from sirl.models.loading import ChatModel
+    from sirl.models.chat import ChatModel
 
 __all__ = ["SURGERIES", "surgeries_named"]
 

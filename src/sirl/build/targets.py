@@ -14,7 +14,7 @@ from sirl.types import Engine, Message, Need, Prompt, Sampling
 
 if TYPE_CHECKING:
     from sirl.evaluation.target import Reading, Target
-    from sirl.models.loading import ChatModel
+    from sirl.models.chat import ChatModel
     from sirl.rollouts.endpoint import EndpointEngine
 
 __all__ = [

@@ -10,7 +10,7 @@ from sirl.errors import ModelError
 from sirl.models.folder import is_adapter
 
 if TYPE_CHECKING:
-    from sirl.models.loading import ChatModel
+    from sirl.models.chat import ChatModel
     from sirl.training.checkpoints import Checkpoint
     from sirl.training.update import Learner
 

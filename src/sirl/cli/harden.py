@@ -20,7 +20,7 @@ from sirl.types import Progress, Prompt, Sampling
 
 if TYPE_CHECKING:
     from sirl.evaluation.target import Target
-    from sirl.models.loading import ChatModel
+    from sirl.models.chat import ChatModel
     from sirl.training.checkpoints import Checkpoint
 
 __all__ = ["harden"]

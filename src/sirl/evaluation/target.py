@@ -46,7 +46,7 @@ class Target:
     """Answers sampled together, and recorded together."""
     seed: int
     chat: Any = None
-    """The `sirl.models.loading.ChatModel`, where the weights are in this process."""
+    """The `sirl.models.chat.ChatModel`, where the weights are in this process."""
     likelihoods: Likelihoods | None = None
 
 

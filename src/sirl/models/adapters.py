@@ -6,7 +6,8 @@ from pathlib import Path
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 
-from sirl.models.loading import ChatModel, old_names
+from sirl.models.chat import ChatModel
+from sirl.models.loading import old_names
 
 __all__ = ["is_adapted", "with_lora"]
 

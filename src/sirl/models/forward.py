@@ -1,45 +1,97 @@
-"""Teacher-forced forward passes: log-probabilities and entropies of given completions.
+"""Teacher-forced forward passes: log-probabilities, entropies and losses of given completions.
 
-Rows are padded so that completions begin in the same column: prompts on the left, completions
-on the right. Only the logits of completion positions are asked for, a micro-batch at a time.
+A model that can is read packed: each distinct prompt once, no padding, the head a tile at a time.
+Any other reads padded rows, prompts on the left and completions on the right, and gives its own
+logits. Either way what comes out is flat: the predicted tokens, completion after completion.
 """
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from sirl.entropy import TokenNumbers, token_logprobs, token_numbers
-from sirl.models.loading import ChatModel
+from sirl.entropy import TokenNumbers
+from sirl.models.chat import ChatModel
+from sirl.models.head import Predicted, TokenLoss, logprobs_of, loss_of, numbers_of
+from sirl.models.packing import PACKED, pack
 from sirl.types import Completion, Message
 
 __all__ = [
-    "Batch",
+    "Scorer",
+    "adopt",
     "answer_likelihoods",
-    "completion_logprobs",
     "micro_batches",
-    "pad",
     "score",
     "score_logprobs",
 ]
 
-
-class Batch(NamedTuple):
-    """Padded completions; `seq` counts completion positions only."""
-
-    input_ids: Tensor
-    """rows x (prompt + seq)."""
-    is_token: Tensor
-    """rows x (prompt + seq): not padding."""
-    token_ids: Tensor
-    """rows x seq."""
-    is_completion: Tensor
-    """rows x seq. The end-of-turn token counts even where it shares its id with the padding."""
+SPARED = 4
+"""Padding of a packed micro-batch costs attention alone: so many times the budget may be padded."""
+SCALES = ("final_logit_softcapping", "logit_scale", "logits_scaling")
+"""What Gemma 2, Cohere and Granite do to their logits."""
+PROBE = ((3, 4, 5), (3, 6), (4,))
+"""A made-up prompt and the completions by which a model is tried."""
+AGREES, ROUNDED = 1e-3, 0.1
+"""Nats by which two readings of the probe may differ, in float32 and in less."""
 
 
-def pad(completions: Sequence[Completion], chat: ChatModel) -> Batch:
-    """The completions as one batch, prompts left-padded, completions right-padded."""
+class Scorer(nn.Module):
+    """A model as what it thinks of given completions; the module that is wrapped to be sharded."""
+
+    def __init__(self, chat: ChatModel) -> None:
+        super().__init__()
+        self.model = chat.model
+        self.chat = chat
+
+    def forward(self, completions: Sequence[Completion], loss: TokenLoss) -> tuple[Tensor, Tensor]:
+        """The loss over all predicted tokens, and their log-probabilities without a gradient."""
+        return loss_of(predicted(self.chat, completions), loss)
+
+
+def predicted(chat: ChatModel, completions: Sequence[Completion]) -> Predicted:
+    """The predicted tokens of the completions, and what predicts them."""
+    if is_packed(chat.model):
+        return packed_states(chat, completions)
+    return padded_logits(chat, completions)
+
+
+def is_packed(model: Any) -> bool:  # noqa: ANN401 - plain, or wrapped by peft
+    """Whether a model is read packed."""
+    return model.config._attn_implementation == PACKED and plain_head(model) is not None
+
+
+def plain_head(model: Any) -> Tensor | None:  # noqa: ANN401 - plain, or wrapped by peft
+    """The weight of a head that is a product and nothing else, None for any other."""
+    head = model.get_output_embeddings()
+    if any(getattr(model.config, name, None) not in (None, 1.0) for name in SCALES):
+        return None
+    bare = type(head).forward is nn.Linear.forward and head.bias is None
+    return head.weight if bare and not (head._forward_hooks or head._forward_pre_hooks) else None
+
+
+def packed_states(chat: ChatModel, completions: Sequence[Completion]) -> Predicted:
+    """The hidden state that predicts each token, of one packed row."""
+    packed = pack(completions, chat.device)
+    inner = chat.model.get_base_model() if hasattr(chat.model, "get_base_model") else chat.model
+    with chat.precision():
+        hidden: Tensor = inner.get_decoder()(
+            input_ids=packed.input_ids.unsqueeze(0),
+            # Of four axes, so that it is handed through as it is; the layout says who sees whom.
+            attention_mask=torch.ones(1, 1, 1, 1, dtype=torch.bool, device=chat.device),
+            position_ids=packed.positions.unsqueeze(0),
+            use_cache=False,
+            sirl_layout=packed.layout,
+        ).last_hidden_state[0]
+    return Predicted(packed.token_ids, hidden[packed.predicting], plain_head(chat.model))
+
+
+def padded_logits(chat: ChatModel, completions: Sequence[Completion]) -> Predicted:
+    """The logits that predict each token, of padded rows.
+
+    The row before a completion's first token is the last of its prompt; the row after its last
+    token predicts nothing that was sampled.
+    """
     prompt = max(len(c.prompt_ids) for c in completions)
     seq = max(len(c.token_ids) for c in completions)
     input_ids = torch.full((len(completions), prompt + seq), chat.pad_id)
@@ -49,50 +101,56 @@ def pad(completions: Sequence[Completion], chat: ChatModel) -> Batch:
         input_ids[row, start:end] = torch.tensor([*c.prompt_ids, *c.token_ids])
         is_token[row, start:end] = True
     input_ids, is_token = input_ids.to(chat.device), is_token.to(chat.device)
-    return Batch(input_ids, is_token, input_ids[:, prompt:], is_token[:, prompt:])
-
-
-def completion_logits(chat: ChatModel, batch: Batch) -> Tensor:
-    """Logits that produced each completion token: rows x seq x vocab.
-
-    The row before the first completion token is the last of the prompt; the row after the last
-    token predicts nothing that was sampled and is dropped.
-    """
-    seq = batch.token_ids.shape[1]
-    positions = (batch.is_token.long().cumsum(dim=1) - 1).clamp(min=0)
     with chat.precision():
         logits: Tensor = chat.model(
-            input_ids=batch.input_ids,
-            attention_mask=batch.is_token.long(),
-            position_ids=positions,
+            input_ids=input_ids,
+            attention_mask=is_token.long(),
+            position_ids=(is_token.long().cumsum(dim=1) - 1).clamp(min=0),
             use_cache=False,
             logits_to_keep=seq + 1,
-        ).logits
-    return logits[:, :-1]
+        ).logits[:, :-1]
+    # The end-of-turn token counts even where it shares its id with the padding.
+    is_completion = is_token[:, prompt:]
+    return Predicted(input_ids[:, prompt:][is_completion], logits[is_completion], None)
 
 
-def completion_logprobs(chat: ChatModel, batch: Batch) -> Tensor:
-    """Log-probability of each completion token, with gradient where one is recorded."""
-    return token_logprobs(completion_logits(chat, batch), batch.token_ids)
+@torch.no_grad()
+def adopt(chat: ChatModel) -> None:
+    """Have the model read packed rows, if it thinks the same of them as of padded ones.
+
+    A model that mixes tokens elsewhere than in its attention, or that does more to its logits
+    than multiply, does not, and stays as it was.
+    """
+    config, before = chat.model.config, chat.model.config._attn_implementation
+    if before != "sdpa" or plain_head(chat.model) is None:
+        return
+    prompt, *answers = PROBE
+    given = [Completion("", prompt, ids, "", (), (), "length") for ids in answers]
+    padded = logprobs_of(padded_logits(chat, given))
+    config._attn_implementation = PACKED
+    try:
+        gap = (logprobs_of(predicted(chat, given)) - padded).abs().max()
+        same = bool(gap < (AGREES if chat.model.dtype.itemsize >= 4 else ROUNDED))
+    except (RuntimeError, TypeError, ValueError):  # foreign code that takes no layout
+        same = False
+    if not same:
+        config._attn_implementation = before
 
 
 def score(
-    chat: ChatModel, completions: Sequence[Completion], *, token_budget: int = 16384
+    chat: ChatModel, completions: Sequence[Completion], *, token_budget: int = 8192
 ) -> list[TokenNumbers]:
     """Per completion: log-probability, entropy and certainty of its tokens, in the given order."""
-    rows = measured(chat, completions, token_budget, token_numbers)
+    rows = measured(chat, completions, token_budget, numbers_of)
     return [TokenNumbers(*row) for row in rows]
 
 
 def score_logprobs(
-    chat: ChatModel, completions: Sequence[Completion], *, token_budget: int = 16384
+    chat: ChatModel, completions: Sequence[Completion], *, token_budget: int = 8192
 ) -> list[Tensor]:
     """Per completion: log-probabilities of its tokens alone, which is all that a leash needs."""
-
-    def alone(logits: Tensor, token_ids: Tensor) -> tuple[Tensor]:
-        return (token_logprobs(logits, token_ids),)
-
-    return [logprobs for (logprobs,) in measured(chat, completions, token_budget, alone)]
+    rows = measured(chat, completions, token_budget, lambda p: (logprobs_of(p),))
+    return [logprobs for (logprobs,) in rows]
 
 
 def answer_likelihoods(
@@ -115,34 +173,51 @@ def measured(
     chat: ChatModel,
     completions: Sequence[Completion],
     token_budget: int,
-    numbers: Callable[[Tensor, Tensor], Sequence[Tensor]],
+    numbers: Callable[[Predicted], Sequence[Tensor]],
 ) -> list[list[Tensor]]:
-    """What `numbers` makes of logits and token ids, cut to each completion, in the given order."""
+    """What `numbers` makes of predicted tokens, cut to each completion, in the given order."""
     found: dict[int, list[Tensor]] = {}
-    for rows in micro_batches(completions, token_budget):
-        batch = pad([completions[i] for i in rows], chat)
-        columns = numbers(completion_logits(chat, batch), batch.token_ids)
+    spared = SPARED if is_packed(chat.model) else 1
+    for rows in micro_batches(completions, token_budget, spared=spared):
+        chosen = [completions[i] for i in rows]
+        lengths = [len(c.token_ids) for c in chosen]
+        columns = [torch.split(c, lengths) for c in numbers(predicted(chat, chosen))]
         for place, i in enumerate(rows):
-            found[i] = [column[place, : len(completions[i].token_ids)] for column in columns]
+            found[i] = [column[place] for column in columns]
     return [found[i] for i in range(len(completions))]
 
 
-def micro_batches(completions: Sequence[Completion], token_budget: int) -> list[list[int]]:
-    """Indices of the completions, of like lengths together, each at most the budget when padded.
+def micro_batches(
+    completions: Sequence[Completion], token_budget: int, *, spared: int = SPARED
+) -> list[list[int]]:
+    """Indices of the completions of each micro-batch: one prompt's together, like lengths near.
 
-    A completion longer than the budget stands alone. The order inside is by length: whoever
-    reads results back must put them where the indices say.
+    A micro-batch reads at most `token_budget` tokens, each prompt once; padded to a rectangle it
+    holds at most `spared` times as many. A completion that is longer stands alone. Whoever reads
+    results back must put them where the indices say.
     """
-    lengths = [(len(c.prompt_ids), len(c.token_ids)) for c in completions]
-    order = sorted(range(len(completions)), key=lambda i: (sum(lengths[i]), i))
+    longest: dict[tuple[int, ...], int] = {}
+    for c in completions:
+        longest[c.prompt_ids] = max(longest.get(c.prompt_ids, 0), len(c.token_ids))
+
+    def place(i: int) -> tuple[int, tuple[int, ...], int]:
+        prompt = completions[i].prompt_ids
+        return len(prompt) + longest[prompt], prompt, i
+
     batches: list[list[int]] = []
-    prompt = seq = 0
-    for i in order:
-        wide = max(prompt, lengths[i][0]) + max(seq, lengths[i][1])
-        if batches and wide * (len(batches[-1]) + 1) <= token_budget:
+    prompts: set[tuple[int, ...]] = set()
+    read = wide = seq = 0
+    for i in sorted(range(len(completions)), key=place):
+        prompt, own = completions[i].prompt_ids, len(completions[i].token_ids)
+        reads = read + own + (0 if prompt in prompts else len(prompt))
+        side = max(wide, len(prompt)) + max(seq, own)
+        room = bool(batches) and side * (len(batches[-1]) + 1) <= spared * token_budget
+        if room and reads <= token_budget:
             batches[-1].append(i)
-            prompt, seq = max(prompt, lengths[i][0]), max(seq, lengths[i][1])
+            prompts.add(prompt)
+            read, wide, seq = reads, max(wide, len(prompt)), max(seq, own)
         else:
             batches.append([i])
-            prompt, seq = lengths[i]
+            prompts = {prompt}
+            read, wide, seq = len(prompt) + own, len(prompt), own
     return batches

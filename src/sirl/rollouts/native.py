@@ -20,7 +20,7 @@ from transformers import DynamicCache
 
 from sirl.entropy import token_numbers
 from sirl.errors import InputError
-from sirl.models.loading import ChatModel
+from sirl.models.chat import ChatModel
 from sirl.models.memory import out_of_memory
 from sirl.types import Completion, Finish, Prompt, Sampling
 

@@ -25,7 +25,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from sirl.errors import RunError
-from sirl.models.loading import ChatModel
+from sirl.models.chat import ChatModel
 from sirl.runs import sync_folder
 from sirl.training.update import Learner
 

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from sirl.models.chat import ChatModel
 from sirl.models.forward import score_logprobs
-from sirl.models.loading import ChatModel
 from sirl.types import Completion
 
 __all__ = ["AdaptersOff", "FrozenCopy", "Reference"]

@@ -14,9 +14,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from sirl.models.forward import Batch, completion_logprobs, micro_batches, pad, score_logprobs
-from sirl.models.loading import ChatModel
-from sirl.policy import KLEstimator, policy_loss
+from sirl.models.chat import ChatModel
+from sirl.models.forward import Scorer, micro_batches, score_logprobs
+from sirl.policy import KLEstimator, policy_loss, token_weights
 from sirl.training.reference import Reference
 from sirl.types import Completion
 
@@ -46,9 +46,21 @@ def learning_rates(peak: float, schedule: Schedule, steps: int) -> Callable[[int
     return lambda step: peak * 0.5 * (1 + math.cos(math.pi * min(step, steps) / steps))
 
 
+@dataclass(frozen=True)
+class Lesson:
+    """A completion with all that its share of the loss takes."""
+
+    completion: Completion
+    advantage: float
+    reference: Tensor
+    """Log-probabilities of its tokens under the starting model."""
+    old: Tensor | None
+    """The same under the policy before anything moved; None where the step is on-policy."""
+
+
 @dataclass
 class Sums:
-    """Totals over the rows of a step."""
+    """Totals over the completions of a batch."""
 
     loss: float = 0.0
     kl: float = 0.0
@@ -72,6 +84,7 @@ class Learner:
         self.reference = reference
         self.objective = objective
         self.learning_rate = learning_rate
+        self.scorer = Scorer(chat)
         self.parameters = {n: p for n, p in chat.model.named_parameters() if p.requires_grad}
         self.optimizer = torch.optim.AdamW(
             self.parameters.values(), lr=learning_rate(0), weight_decay=weight_decay
@@ -86,76 +99,51 @@ class Learner:
         counted under `update/skipped`.
         """
         started = time.perf_counter()
-        reference = self.reference.logprobs(completions, self.objective.token_budget)
-        parts = self.mini_batches(len(completions))
-        old = self.old_logprobs(completions) if len(parts) > 1 else None
+        lessons = self.lessons(completions, advantages)
         scored = time.perf_counter()
         for group in self.optimizer.param_groups:
             group["lr"] = self.learning_rate(step)
         sums, norms, skipped = Sums(), [], 0
+        parts = self.mini_batches(len(lessons))
         for part in parts:
-            finite, norm = self.descend(part, completions, advantages, reference, old, sums)
+            finite, norm = self.descend(lessons[part], sums)
             norms.append(norm)
             skipped += not finite
-        rows = len(completions)
         return {
-            "kl/reference": sums.kl / rows,
+            "kl/reference": sums.kl / len(parts),
             "update/loss": sums.loss / len(parts),
-            "update/clipped_fraction": sums.clipped / rows,
+            "update/clipped_fraction": sums.clipped / len(parts),
             "update/gradient_norm": sum(norms) / len(norms),
             "update/learning_rate": self.learning_rate(step),
             "update/skipped": skipped,
             "update/steps": len(parts),
-            "sampler/mismatch": sums.mismatch / rows,
+            "sampler/mismatch": sums.mismatch / len(parts),
             "seconds/reference": scored - started,
             "seconds/update": time.perf_counter() - scored,
         }
 
-    def mini_batches(self, rows: int) -> list[range]:
-        """The rows of each optimizer step, in order."""
-        size = math.ceil(rows / self.objective.mini_batches)
-        return [range(i, min(i + size, rows)) for i in range(0, rows, size)]
-
-    def old_logprobs(self, completions: Sequence[Completion]) -> list[Tensor]:
-        """Log-probabilities before anything moves."""
+    def lessons(self, completions: Sequence[Completion], advantages: Tensor) -> list[Lesson]:
+        """The completions, scored by the reference and, where it will have moved, the policy."""
         budget = self.objective.token_budget
-        return score_logprobs(self.chat, completions, token_budget=budget)
+        reference = self.reference.logprobs(completions, budget)
+        old: Sequence[Tensor | None] = [None] * len(completions)
+        if len(self.mini_batches(len(completions))) > 1:
+            old = score_logprobs(self.chat, completions, token_budget=budget)
+        columns = zip(completions, advantages.tolist(), reference, old, strict=True)
+        return [Lesson(*row) for row in columns]
 
-    def descend(  # noqa: PLR0913 - per-row columns of one batch, kept apart so that none is renamed
-        self,
-        part: Sequence[int],
-        completions: Sequence[Completion],
-        advantages: Tensor,
-        reference: Sequence[Tensor],
-        old: Sequence[Tensor] | None,
-        sums: Sums,
-    ) -> tuple[bool, float]:
-        """One optimizer step on these rows; whether it was finite, and the gradient norm."""
+    def mini_batches(self, rows: int) -> list[slice]:
+        """The completions of each optimizer step, in order."""
+        size = math.ceil(rows / self.objective.mini_batches)
+        return [slice(i, min(i + size, rows)) for i in range(0, rows, size)]
+
+    def descend(self, lessons: Sequence[Lesson], sums: Sums) -> tuple[bool, float]:
+        """One optimizer step on these; whether it was finite, and the gradient norm."""
         self.optimizer.zero_grad(set_to_none=True)
-        chosen = [completions[i] for i in part]
         loss = 0.0
-        for places in micro_batches(chosen, self.objective.token_budget):
-            # `places` are sorted by length: everything of a row is fetched by its own number.
-            rows = [part[i] for i in places]
-            batch = pad([completions[i] for i in rows], self.chat)
-            logprobs = completion_logprobs(self.chat, batch)
-            fixed = logprobs.detach() if old is None else columns([old[i] for i in rows], batch)
-            share = policy_loss(
-                logprobs,
-                fixed,
-                columns([reference[i] for i in rows], batch),
-                advantages[rows].to(logprobs),
-                batch.is_completion,
-                batch_rows=len(part),
-                clip=self.objective.clip,
-                kl_weight=self.objective.kl_weight,
-                kl_estimator=self.objective.kl_estimator,
-            )
-            torch.autograd.backward(share.loss)
-            loss += share.loss.item()
-            sums.kl += share.kl.item()
-            sums.clipped += share.clipped.item()
-            sums.mismatch += mismatch([completions[i] for i in rows], fixed)
+        completions = [lesson.completion for lesson in lessons]
+        for rows in micro_batches(completions, self.objective.token_budget):
+            loss += self.learn([lessons[i] for i in rows], len(lessons), sums)
         norm = torch.nn.utils.clip_grad_norm_(
             self.parameters.values(), self.objective.max_gradient_norm
         ).item()
@@ -166,19 +154,37 @@ class Learner:
         self.optimizer.zero_grad(set_to_none=True)
         return finite, norm
 
+    def learn(self, lessons: Sequence[Lesson], batch_rows: int, sums: Sums) -> float:
+        """Add the gradient of one micro-batch; its share of the loss."""
+        lengths = torch.tensor([len(x.completion.token_ids) for x in lessons])
+        weights = token_weights(lengths, batch_rows)
+        advantages = torch.tensor([x.advantage for x in lessons]).repeat_interleave(lengths)
+        weights, advantages = (x.float().to(self.chat.device) for x in (weights, advantages))
+        reference = torch.cat([lesson.reference for lesson in lessons])
+        old = [lesson.old for lesson in lessons if lesson.old is not None]
+        before = torch.cat(old) if old else None
+        kl, clipped = [], []
 
-def columns(rows: Sequence[Tensor], batch: Batch) -> Tensor:
-    """Ragged per-token numbers as a padded matrix like the batch's completions."""
-    matrix = torch.zeros(batch.token_ids.shape, device=batch.token_ids.device)
-    for i, row in enumerate(rows):
-        matrix[i, : len(row)] = row
-    return matrix
+        def loss(logprobs: Tensor, part: slice) -> Tensor:
+            share = policy_loss(
+                logprobs,
+                logprobs.detach() if before is None else before[part],
+                reference[part],
+                advantages[part],
+                weights[part],
+                clip=self.objective.clip,
+                kl_weight=self.objective.kl_weight,
+                kl_estimator=self.objective.kl_estimator,
+            )
+            kl.append(share.kl)
+            clipped.append(share.clipped)
+            return share.loss
 
-
-def mismatch(completions: Sequence[Completion], logprobs: Tensor) -> float:
-    """Sum over rows of the mean gap between sampled and re-scored log-probabilities, in nats."""
-    total = 0.0
-    for row, completion in enumerate(completions):
-        sampled = torch.tensor(completion.logprobs, device=logprobs.device)
-        total += (logprobs[row, : len(sampled)] - sampled).abs().mean().item()
-    return total
+        total, logprobs = self.scorer([x.completion for x in lessons], loss)
+        torch.autograd.backward(total)
+        sums.kl += torch.stack(kl).sum().item()
+        sums.clipped += torch.stack(clipped).sum().item()
+        sampled = torch.tensor([p for x in lessons for p in x.completion.logprobs])
+        gaps = (logprobs - sampled.to(logprobs)).abs()
+        sums.mismatch += (weights * gaps).sum().item()
+        return float(total.detach())
