@@ -12,7 +12,7 @@ from sirl.errors import ConfigError, InputError, unknown_name
 from sirl.types import Judge, Sampling
 
 if TYPE_CHECKING:
-    from sirl.judges.llm import Speaker
+    from sirl.judges.asking import Speaker
 
 __all__ = [
     "attacker_of",

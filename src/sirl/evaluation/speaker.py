@@ -12,7 +12,7 @@ __all__ = ["LocalSpeaker"]
 
 @dataclass(frozen=True)
 class LocalSpeaker:
-    """Satisfies `sirl.judges.llm.Speaker`."""
+    """Satisfies `sirl.judges.asking.Speaker`."""
 
     target: Target
     sampling: Sampling
