@@ -1,4 +1,4 @@
-"""A target that is asked for text: a model in this process as attacker or judge."""
+"""A target that is asked for text, as attacker or judge: in this process, or a function."""
 
 from collections import Counter
 from collections.abc import Sequence
