@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -121,6 +122,18 @@ def test_exports_have_their_shapes(evaluated, tmp_path):
     out = tmp_path / "story.json"
     sirl("export", whole, "--format", "jbb", "--attack", "story", "--out", out)
     assert json.loads(out.read_text())["parameters"]["method"] == "story"
+    log = tmp_path / "log.json"
+    assert sirl("export", whole, "--format", "inspect", "--out", log).returncode == 0
+    assert (log.stat().st_mode & 0o777, out.stat().st_mode & 0o777) == (0o600, 0o600)
+    samples = json.loads(log.read_text())["samples"]
+    assert len(samples) == len({s["metadata"]["key"] for s in samples}) == table.count("\n") - 1
+    (tmp_path / "logs").mkdir()
+    sirl("export", whole, "--format", "inspect", "--out", tmp_path / "logs")
+    (found,) = (tmp_path / "logs").iterdir()
+    assert found.read_text() == log.read_text()
+    assert re.fullmatch(r"20\d\d-\d\d-\d\dT\d\d-\d\d-\d\d.*_sirl_target\.json", found.name)
+    results = json.loads(sirl("export", whole, "--format", "lm-eval").stdout)["results"]
+    assert "dsr,none" in results["direct"]
     assert sirl("export", whole, "--format", "xml").returncode == 2
 
 
