@@ -70,9 +70,7 @@ def prefer(
         ..., "--judge", help="judging model: folder, hub id, URL#NAME, python:MODULE:FUNCTION"
     ),
     out: Path = typer.Option(..., "--out", help="JSON file to write"),
-    kind: str = typer.Option(
-        "ordinary", "--kind", help="answers compared: ordinary or lookalike (default: ordinary)"
-    ),
+    kind: str = typer.Option("ordinary", "--kind", help="answers compared: ordinary or lookalike"),
     before_model: str | None = BEFORE_MODEL,
     after_model: str | None = AFTER_MODEL,
     json: bool = JSON,
