@@ -2,7 +2,7 @@
 
 An answer is a sample with one score: whether the defence held, whether a harmless request was
 refused, whether a task was solved. What no judge could score has the value NaN, which inspect
-leaves out of its metrics; the metrics here are those of the summary, where it counts as broken.
+leaves out of its metrics; those here are the summary's, where it counts against the model.
 """
 
 import hashlib
