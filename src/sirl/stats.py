@@ -78,8 +78,10 @@ class Paired(NamedTuple):
     """Two-sided; 1 where nothing changed."""
 
 
-def mean_rate(outcomes: Outcomes) -> Rate:
+def mean_rate(outcomes: Mapping[str, Mapping[str, bool | float]]) -> Rate:
     """Mean over attacks of the share of behaviours defended; n counts the cells.
+
+    A cell may count in part, from 0 to 1, as a tie does.
 
     Cells of one behaviour are not independent, so the interval is a bootstrap over behaviours
     (percentiles, fixed seed). With every cell alike it has no width; the Wilson interval over

@@ -34,6 +34,9 @@ FROZEN = {
     "gate": {"--base", "--min-dsr", "--max-overrefusal-rise", "--json"},
     "export": {"--format", "--model", "--attack", "--texts", "--out"},
     "judge again": {"--judge", "--out", "--overwrite", "--json"},
+    "judge prefer": {
+        "--judge", "--out", "--kind", "--before-model", "--after-model", "--json",
+    },
     "judge calibrate": {"--labels", "--judge", "--out", "--json"},
     "judge fit": {"--labels", "--out", "--seed", "--json"},
     "world build": {"--out", "--seed", "--json"},

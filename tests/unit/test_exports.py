@@ -6,7 +6,7 @@ import pytest
 
 from sirl.attacks.replay import read_sheet
 from sirl.errors import InputError
-from sirl.reports.exports import csv_table, jbb_artifact, markdown_table
+from sirl.reports.exports import csv_table, jbb_artifact, lm_eval_results, markdown_table
 from sirl.types import Message, Record
 
 
@@ -56,6 +56,21 @@ def test_each_model_has_a_table_under_its_name():
     text = markdown_table({"base": MODEL, "hardened": {"capability": MODEL["capability"]}})
     assert text.count("|Tasks") == 2
     assert "\nhardened\n\n|Tasks|" in text
+
+
+def test_results_have_the_shape_of_lm_eval_and_the_figures_of_the_table():
+    found = lm_eval_results(MODEL, "base")
+    assert found["results"]["sums"] == {
+        "alias": "sums", "acc,none": 0.75, "acc_stderr,none": pytest.approx(0.1 / 3.92, abs=1e-5),
+    }  # fmt: skip
+    assert set(found["results"]["all attacks"]) == {
+        "alias", "dsr_mean,none", "dsr_mean_stderr,none", "dsr_worst,none", "dsr_worst_stderr,none",
+    }  # fmt: skip
+    assert found["higher_is_better"]["lookalike"] == {"refusal_rate": False}
+    assert found["n-samples"]["direct"] == {"original": 100, "effective": 100}
+    tasks = set(found["results"])
+    assert tasks == {"direct", "a|b", "all attacks", "lookalike", "sums"}
+    assert all(set(found[part]) == tasks for part in ("configs", "versions", "n-shot"))
 
 
 def test_csv_has_a_line_per_record_and_no_text_unless_asked():

@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sirl.judges.llm import REMOVED, RubricJudge, Speaker, cut, visible, without_marks
+from sirl.judges.asking import REMOVED, Speaker, cut, visible, without_marks
+from sirl.judges.llm import RubricJudge
 from sirl.judges.rubrics import RUBRICS, Grade
 from sirl.types import Attempt, BatchJudge, Message, Prompt
 

@@ -288,3 +288,11 @@ def test_a_difference_without_spread_still_has_room():
     assert found.value == 0
     assert found.high == -found.low == pytest.approx(rate(0, 20).high)
     assert math.isnan(clustered_difference({"a": row}, {"b": row}).value)
+
+
+def test_a_mean_counts_ties_in_part_and_has_a_width_where_all_are_alike():
+    mixed = mean_rate({"": {"a": 1.0, "b": 0.5, "c": 0.0, "d": 1.0}})
+    assert (mixed.value, mixed.n) == (0.625, 4)
+    assert mixed.low < 0.625 < mixed.high
+    ties = mean_rate({"": {str(n): 0.5 for n in range(10)}})
+    assert (ties.value, ties.low, ties.high) == (0.5, rate(5, 10).low, rate(5, 10).high)

@@ -6,7 +6,7 @@ Imports stand inside the functions, so that a verb loads only what it uses.
 import importlib.util
 
 from sirl.build.attacks import attacks_named, members, world_disguises
-from sirl.build.judges import judge_faults, judge_named, judges_of
+from sirl.build.judges import judge_faults, judge_named, judges_of, preference_judge
 from sirl.build.suites import Questions, Work, evaluation_suite, work
 from sirl.build.targets import Subject, chat_model, in_process, is_remote, subject
 from sirl.build.training import learner, policy
@@ -27,6 +27,7 @@ __all__ = [
     "learner",
     "members",
     "policy",
+    "preference_judge",
     "require_models",
     "subject",
     "work",

@@ -6,13 +6,22 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sirl.build.targets import chat_model, endpoint, in_process, is_remote, is_world
+from sirl.build.targets import (
+    chat_model,
+    endpoint,
+    function_subject,
+    in_process,
+    is_function,
+    is_remote,
+    is_world,
+)
 from sirl.config import EvaluateConfig
 from sirl.errors import ConfigError, InputError, unknown_name
 from sirl.types import Judge, Sampling
 
 if TYPE_CHECKING:
-    from sirl.judges.llm import Speaker
+    from sirl.judges.asking import Speaker
+    from sirl.judges.preference import PreferenceJudge
 
 __all__ = [
     "attacker_of",
@@ -21,6 +30,7 @@ __all__ = [
     "judge_faults",
     "judge_named",
     "judges_of",
+    "preference_judge",
 ]
 
 PLUGINS = "sirl.judges"
@@ -152,12 +162,21 @@ def attacker_of(config: EvaluateConfig) -> "Speaker | None":
     return None if config.attacker == "none" else speaker(config.attacker, config, FREE)
 
 
+def preference_judge(model: str, config: EvaluateConfig) -> "PreferenceJudge":
+    """A model that says which of two answers helps more."""
+    from sirl.judges.preference import PreferenceJudge
+
+    return PreferenceJudge(model, speaker(model, config, GREEDY))
+
+
 def speaker(model: str, config: EvaluateConfig, sampling: Sampling) -> "Speaker":
-    """A model that is asked for text: an endpoint, or one in this process."""
-    if is_remote(model):
-        return replace(endpoint(model, config, SPOKEN), sampling=sampling)
+    """A model that is asked for text: an endpoint, a Python function, or one in this process."""
     from sirl.evaluation.speaker import LocalSpeaker
 
     spoken = config.model_copy(update={"model": model, "new_tokens": SPOKEN})
+    if is_function(model):
+        return LocalSpeaker(function_subject(spoken).target, sampling)
+    if is_remote(model):
+        return replace(endpoint(model, config, SPOKEN), sampling=sampling)
     chat = replace(chat_model(spoken), closes=True)
     return LocalSpeaker(in_process("speaker", chat, spoken), sampling)

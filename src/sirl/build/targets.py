@@ -22,7 +22,9 @@ __all__ = [
     "Subject",
     "chat_model",
     "endpoint",
+    "function_subject",
     "in_process",
+    "is_function",
     "is_remote",
     "is_world",
     "subject",
@@ -43,7 +45,12 @@ class Subject:
 
 def is_remote(model: str) -> bool:
     """Whether a model is somewhere else than in this process."""
-    return model.startswith(("http://", "https://", FUNCTION))
+    return model.startswith(("http://", "https://")) or is_function(model)
+
+
+def is_function(model: str) -> bool:
+    """Whether a model is a Python function."""
+    return model.startswith(FUNCTION)
 
 
 def is_world(model: str) -> bool:
@@ -70,7 +77,7 @@ def subject(config: EvaluateConfig) -> Subject:
         return Subject(found, fingerprint(chat))
     if config.best_of > 1:
         raise ConfigError("best_of needs entropies: give a model in this process")
-    if config.model.startswith(FUNCTION):
+    if is_function(config.model):
         return function_subject(config)
     return endpoint_subject(config)
 

@@ -5,36 +5,29 @@ from pathlib import Path
 
 import typer
 
-from sirl.cli.flags import JSON
+from sirl.cli.flags import AFTER, AFTER_MODEL, BEFORE, BEFORE_MODEL, JSON
 from sirl.cli.show import closing
 
 __all__ = ["compare"]
 
 
 def compare(
-    before: Path = typer.Argument(..., help="run folder of the model before"),
-    after: Path = typer.Argument(..., help="run folder of the model after; may be the same run"),
-    before_model: str | None = typer.Option(
-        None, "--before-model", help="model of the first run (default: its last, or its first)"
-    ),
-    after_model: str | None = typer.Option(
-        None, "--after-model", help="model of the second run (default: its last)"
-    ),
+    before: Path = BEFORE,
+    after: Path = AFTER,
+    before_model: str | None = BEFORE_MODEL,
+    after_model: str | None = AFTER_MODEL,
     json: bool = JSON,
 ) -> None:
     """Compare two models that were asked the same; refuse where prompts, judges or sampling differ.
 
     Given one run twice, its first model is compared with its last.
     """
-    from sirl.evaluation.arm import read_arm
+    from sirl.evaluation.arm import read_arms
     from sirl.evaluation.compare import compare as compared
     from sirl.reports.tables import change_rows
     from sirl.runs import plain
 
-    second = read_arm(after, after_model)
-    if before_model is None and before.resolve() == after.resolve():
-        before_model = second.models[0]
-    found = plain(compared(read_arm(before, before_model), second))
+    found = plain(compared(*read_arms((before, after), (before_model, after_model))))
     if json:
         typer.echo(dumps(found))
         return

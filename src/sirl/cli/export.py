@@ -2,45 +2,68 @@
 
 from json import dumps
 from pathlib import Path
-from typing import Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
 import typer
 
 from sirl.errors import ConfigError, unknown_name
 
+if TYPE_CHECKING:
+    from sirl.evaluation.arm import Arm
+
 __all__ = ["export"]
 
-Format = Literal["markdown", "csv", "jbb"]
+Format = Literal["markdown", "lm-eval", "csv", "jbb", "inspect"]
 
 
 def export(
     run: Path = typer.Argument(..., help="run folder to export"),
     shape: str = typer.Option(
-        "markdown", "--format", help="markdown (as lm-eval), csv, or jbb (default: markdown)"
+        "markdown",
+        "--format",
+        help="markdown (as lm-eval), lm-eval (JSON), csv, jbb, or inspect (default: markdown)",
     ),
     model: str | None = typer.Option(None, "--model", help="model of the run (default: the last)"),
     attack: str | None = typer.Option(None, "--attack", help="of jbb: the attack"),
     texts: bool = typer.Option(False, "--texts", help="of csv: attacks and answers in full, too"),
-    out: Path | None = typer.Option(None, "--out", help="file to write (default: print)"),
+    out: Path | None = typer.Option(
+        None, "--out", help="file to write, of inspect a folder too (default: print)"
+    ),
 ) -> None:
-    """Write the results of a run as Markdown, CSV, or a JailbreakBench artefact."""
+    """Write a run as Markdown, CSV, lm-eval results, JailbreakBench artefact or inspect log."""
     from sirl.evaluation.arm import read_arm
-    from sirl.reports.exports import csv_table, jbb_artifact, markdown_table
-    from sirl.runs import Run, write_atomically
+    from sirl.reports.inspect_log import log_name
+    from sirl.runs import write_atomically
 
     if shape not in get_args(Format):
         raise unknown_name("format", shape, get_args(Format))
     arm = read_arm(run, model, any_judge=True)
-    if shape == "markdown":
-        text = markdown_table(Run(run, -1, {}, resumed=False).read("summary.json")["models"])
-    elif shape == "csv":
-        text = csv_table(arm.records, texts=texts)
-    elif attack is None:
+    if shape == "jbb" and attack is None:
         raise ConfigError(f"--attack is needed for jbb: one of {', '.join(arm.attacks)}")
-    else:
-        text = dumps(jbb_artifact(arm.records, arm.model, attack), indent=1) + "\n"
+    text = shaped(arm, shape, attack or "", texts=texts)
     if out:
-        write_atomically(out, text, private=texts or shape == "jbb")
+        if shape == "inspect" and out.is_dir():
+            out = out / log_name(arm.about, arm.model)
+        write_atomically(out, text, private=texts or shape in ("jbb", "inspect"))
         typer.echo(f"written to {out}", err=True)
     else:
         typer.echo(text, nl=False)
+
+
+def shaped(arm: "Arm", shape: str, attack: str, *, texts: bool) -> str:
+    """A model of a run in the shape that was asked for."""
+    from sirl.reports.exports import csv_table, jbb_artifact, lm_eval_results, markdown_table
+    from sirl.reports.inspect_log import inspect_log
+    from sirl.runs import Run
+
+    if shape == "csv":
+        return csv_table(arm.records, texts=texts)
+    if shape == "jbb":
+        return dumps(jbb_artifact(arm.records, arm.model, attack), indent=1) + "\n"
+    models = Run(arm.path, -1, {}, resumed=False).read("summary.json")["models"]
+    if shape == "markdown":
+        return markdown_table(models)
+    figures = models[arm.model]
+    if shape == "lm-eval":
+        return dumps(lm_eval_results(figures, arm.model), indent=1) + "\n"
+    return dumps(inspect_log(arm.records, figures, arm.about, arm.config), indent=1) + "\n"

@@ -10,7 +10,21 @@ from sirl.config import Settings
 from sirl.errors import ConfigError
 from sirl.runs import Existing
 
-__all__ = ["CONFIG", "JSON", "OVERWRITE", "RESUME", "SET", "STRICT", "existing", "flag", "given"]
+__all__ = [
+    "AFTER",
+    "AFTER_MODEL",
+    "BEFORE",
+    "BEFORE_MODEL",
+    "CONFIG",
+    "JSON",
+    "OVERWRITE",
+    "RESUME",
+    "SET",
+    "STRICT",
+    "existing",
+    "flag",
+    "given",
+]
 
 
 def flag(verb: type[Settings], field: str, *names: str) -> Any:  # noqa: ANN401 - typer's own type
@@ -39,6 +53,14 @@ STRICT: bool | None = typer.Option(
     None, "--strict", help="stop at the first row of an input file that cannot be used"
 )
 JSON: bool = typer.Option(False, "--json", help="print the summary as JSON")
+BEFORE: Path = typer.Argument(..., help="run folder of the model before")
+AFTER: Path = typer.Argument(..., help="run folder of the model after; may be the same run")
+BEFORE_MODEL: str | None = typer.Option(
+    None, "--before-model", help="model of the first run (default: its last, or its first)"
+)
+AFTER_MODEL: str | None = typer.Option(
+    None, "--after-model", help="model of the second run (default: its last)"
+)
 
 
 def existing(*, resume: bool, overwrite: bool) -> Existing:

@@ -1,18 +1,27 @@
-"""`sirl judge`: judge again, measure a judge, train one."""
+"""`sirl judge`: judge again, prefer one of two models, measure a judge, train one."""
 
 from json import dumps
 from pathlib import Path
+from typing import cast, get_args
 
 import typer
 
-from sirl.cli.flags import JSON, OVERWRITE, existing
-from sirl.cli.show import closing, finish_measured
+from sirl.cli.flags import (
+    AFTER,
+    AFTER_MODEL,
+    BEFORE,
+    BEFORE_MODEL,
+    JSON,
+    OVERWRITE,
+    existing,
+)
+from sirl.cli.show import StopSwitch, closing, finish_measured, live, warn
 from sirl.config import EvaluateConfig, resolve
-from sirl.errors import RunError
+from sirl.errors import RunError, unknown_name
 
 __all__ = ["app"]
 
-app = typer.Typer(help="Judge again, measure a judge, train one.", no_args_is_help=True)
+app = typer.Typer(help="Judge again, prefer, measure a judge, train one.", no_args_is_help=True)
 JUDGE: str = typer.Option(
     ..., "--judge", help="one judge, as of sirl evaluate: rules, classifier:FOLDER, a+b+c, ..."
 )
@@ -23,7 +32,7 @@ LABELS: Path = typer.Option(
 
 @app.callback()
 def options() -> None:
-    """Judge again, measure a judge, train one."""
+    """Judge again, prefer, measure a judge, train one."""
 
 
 def settings(judge: str, out: Path | None) -> EvaluateConfig:
@@ -51,6 +60,45 @@ def again(
         f"next: sirl gate {out} --min-dsr 0.95",
         as_json=json,
     )
+
+
+@app.command("prefer")
+def prefer(
+    before: Path = BEFORE,
+    after: Path = AFTER,
+    judge: str = typer.Option(
+        ..., "--judge", help="judging model: folder, hub id, URL#NAME, python:MODULE:FUNCTION"
+    ),
+    out: Path = typer.Option(..., "--out", help="JSON file to write"),
+    kind: str = typer.Option("ordinary", "--kind", help="answers compared: ordinary or lookalike"),
+    before_model: str | None = BEFORE_MODEL,
+    after_model: str | None = AFTER_MODEL,
+    json: bool = JSON,
+) -> None:
+    """Ask a model whose answers to harmless prompts help more, in both orders: the win rate."""
+    from sirl import build
+    from sirl.evaluation.arm import read_arms
+    from sirl.evaluation.preference import Kind
+    from sirl.evaluation.preference import prefer as compared
+    from sirl.reports.tables import preference_rows
+    from sirl.runs import plain, write_atomically
+
+    if kind not in get_args(Kind):
+        raise unknown_name("kind", kind, get_args(Kind))
+    if not out.parent.is_dir():
+        raise RunError(f"cannot write {out}: there is no folder {out.parent}; make it first")
+    arms = read_arms((before, after), (before_model, after_model), any_judge=True)
+    model = build.preference_judge(judge, settings(judge, out))
+    with live(StopSwitch()) as progress:
+        found = plain(compared(*arms, model, cast(Kind, kind), progress))
+    write_atomically(out, dumps(found, indent=1) + "\n", private=True)
+    if json:
+        typer.echo(dumps(found))
+    else:
+        closing({}, *preference_rows(found), f"pair by pair: {out}")
+    warn(found["judge_faults"])
+    if found["judge_faults"]:
+        raise typer.Exit(1)
 
 
 @app.command("calibrate")

@@ -17,8 +17,8 @@ from sirl.evaluation.costs import Meter
 from sirl.evaluation.grant import Grant
 from sirl.evaluation.records import Item, Log
 from sirl.evaluation.target import Target, digest, settings_of
+from sirl.judges.asking import Speaker
 from sirl.judges.jury import verdicts
-from sirl.judges.llm import Speaker
 from sirl.types import (
     BROKEN,
     Attempt,

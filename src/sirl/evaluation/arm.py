@@ -22,11 +22,14 @@ from sirl.types import Record
 __all__ = [
     "HARMLESS",
     "Arm",
+    "check_asking",
     "check_attacks",
     "check_prompts",
     "check_settings",
+    "check_two",
     "counted",
     "read_arm",
+    "read_arms",
     "tried",
 ]
 
@@ -119,6 +122,17 @@ def read_arm(path: Path, model: str | None = None, *, any_judge: bool = False) -
     )
 
 
+def read_arms(
+    paths: tuple[Path, Path], models: tuple[str | None, str | None], *, any_judge: bool = False
+) -> tuple[Arm, Arm]:
+    """Two models, before and after; of one run given twice by default its first and its last."""
+    second = read_arm(paths[1], models[1], any_judge=any_judge)
+    first = models[0]
+    if first is None and paths[0].resolve() == paths[1].resolve():
+        first = second.models[0]
+    return read_arm(paths[0], first, any_judge=any_judge), second
+
+
 def answers(run: Run) -> tuple[list[Record], list[Item]]:
     """All that a run has recorded.
 
@@ -150,18 +164,19 @@ def counted(records: Sequence[Record], items: Sequence[Item]) -> list[Record]:
     ]
 
 
+def check_two(before: Arm, after: Arm) -> None:
+    """Refuse one model on both sides."""
+    if (before.path.resolve(), before.model) == (after.path.resolve(), after.model):
+        raise InputError(f"{before.name} is on both sides: give another run, or name two models")
+
+
 def check_settings(before: Arm, after: Arm) -> None:
     """Refuse what was not asked, cut and judged alike.
 
-    Chat templates are compared where both are known, judges by their names and, where both runs
-    name one, as the configurations do.
+    Judges are compared by their names and, where both runs name one, as the configurations do.
     """
-    templates = [(arm.about.get("model") or {}).get("template") for arm in (before, after)]
+    check_asking(before, after)
     named = [str(arm.config.get("judge", AUTO)).split(",")[0].strip() for arm in (before, after)]
-    same("the version of sirl", before, after, [a.about.get("sirl") for a in (before, after)])
-    same("new_tokens", before, after, [a.config.get("new_tokens") for a in (before, after)])
-    if None not in templates:
-        same("the chat template", before, after, templates)
     if AUTO not in named:
         same("the judge", before, after, named)
     judges = [
@@ -169,6 +184,15 @@ def check_settings(before: Arm, after: Arm) -> None:
         for arm in (before, after)
     ]
     same("the judge", before, after, judges)
+
+
+def check_asking(before: Arm, after: Arm) -> None:
+    """Refuse what was not asked and cut alike; templates are compared where both are known."""
+    templates = [(arm.about.get("model") or {}).get("template") for arm in (before, after)]
+    same("the version of sirl", before, after, [a.about.get("sirl") for a in (before, after)])
+    same("new_tokens", before, after, [a.config.get("new_tokens") for a in (before, after)])
+    if None not in templates:
+        same("the chat template", before, after, templates)
 
 
 def check_prompts(before: Arm, after: Arm, kinds: Iterable[str]) -> None:

@@ -15,6 +15,7 @@ from sirl.evaluation.arm import (
     check_attacks,
     check_prompts,
     check_settings,
+    check_two,
     tried,
 )
 from sirl.evaluation.collapse import collapse_change
@@ -51,8 +52,7 @@ def compare(before: Arm, after: Arm) -> dict[str, Any]:
     Raises:
         InputError: Prompts, judges, sampling, templates or budgets differ, or it is one model.
     """
-    if (before.path.resolve(), before.model) == (after.path.resolve(), after.model):
-        raise InputError(f"{before.name} is on both sides: give another run, or name two models")
+    check_two(before, after)
     both = [name for name in before.attacks if name in after.attacks]
     if not both and (before.attacks or after.attacks):
         raise InputError(f"{before.name} and {after.name} share no attack: evaluate both with some")

@@ -6,7 +6,7 @@ from typing import Any
 
 from sirl.evaluation.costs import Meter
 from sirl.evaluation.target import Target
-from sirl.judges.llm import Speaker
+from sirl.judges.asking import Speaker
 from sirl.types import Budget, Message, Prompt
 
 __all__ = ["DEFAULT_OPENER", "Grant"]

@@ -1,4 +1,4 @@
-"""A target that is asked for text: a model in this process as attacker or judge."""
+"""A target that is asked for text, as attacker or judge: in this process, or a function."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ __all__ = ["LocalSpeaker"]
 
 @dataclass(frozen=True)
 class LocalSpeaker:
-    """Satisfies `sirl.judges.llm.Speaker`."""
+    """Satisfies `sirl.judges.asking.Speaker`."""
 
     target: Target
     sampling: Sampling

@@ -14,7 +14,7 @@ from sirl.evaluation.costs import COSTS, Meter
 from sirl.evaluation.opinions import VERDICTS, opinions
 from sirl.evaluation.records import ITEMS, RECORDS, Item, RecordLog
 from sirl.evaluation.target import Target
-from sirl.judges.llm import Speaker
+from sirl.judges.asking import Speaker
 from sirl.prompts import Rejected
 from sirl.runs import Run
 from sirl.types import (

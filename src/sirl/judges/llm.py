@@ -1,52 +1,17 @@
 """Judges that ask a model: a rubric of `rubrics`, and anything that answers conversations.
 
-The judged texts are hostile. Chat-control tokens are taken out of them, so that no text opens a
-turn of its own; each call has delimiters of its own, which no text can hold. What is longer than
-the judge reads is cut in the middle, with a mark, and the verdict says so. A call that fails and a
-reply that cannot be read leave the answer unscored, with the reason: never safe.
+A call that fails and a reply that cannot be read leave the answer unscored, with the reason: never
+safe.
 """
 
-import hashlib
-import json
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
 
+from sirl.judges.asking import LONGEST, Speaker, quoted, script, spoken, visible
 from sirl.judges.rubrics import Material, Rubric
 from sirl.types import Attempt, Message, Question, Verdict
 
-__all__ = ["RubricJudge", "Speaker"]
-
-LONGEST = 8000
-"""Characters of each text that a judge reads; two thousand tokens or so."""
-SHOWN = 80
-"""Characters of a model's own words in a reason."""
-CONTROL = re.compile(
-    r"<[|｜][^<>\s]{0,60}>|<[^<>\s]{0,60}[|｜]>|<(?:start|end)_of_turn>|<</?SYS>>|</?s>|<[be]os>"
-    r"|\[/?(?:INST|SYSTEM_PROMPT|TOOL_CALLS|TOOL_RESULTS|AVAILABLE_TOOLS)\]",
-    re.IGNORECASE,
-)
-"""Tokens that begin or end turns in the templates in use: ChatML, Llama, Mistral, Gemma and kin."""
-REMOVED = "[removed]"
-"""In the place of what was taken out, so that its neighbours do not grow together."""
-OPENER = "beginning of the answer, put there by whoever asked"
-THOUGHTS = re.compile(r"\A\s*<think>.*?(?:</think>|\Z)", re.DOTALL)
-"""What a model thinks first, perhaps without coming to an end; it is no part of the reply."""
-
-
-@runtime_checkable
-class Speaker(Protocol):
-    """A model that is asked for text."""
-
-    @property
-    def identity(self) -> str:
-        """What it is: weights or address."""
-        ...
-
-    def ask(self, conversations: Sequence[tuple[Message, ...]]) -> list[str | None]:
-        """What it says after each conversation; None where a call failed."""
-        ...
+__all__ = ["RubricJudge"]
 
 
 @dataclass(frozen=True)
@@ -91,7 +56,7 @@ class RubricJudge:
         """The verdict in a reply; `note` says what of the material the judge did not see."""
         if reply is None:
             return self.unscored("the judge could not be asked" + note)
-        found = self.rubric.read(THOUGHTS.sub("", reply))
+        found = self.rubric.read(spoken(reply))
         if isinstance(found, str):
             return self.unscored(f'{found} in the reply "{visible(reply)}"{note}')
         return Verdict(found.label, found.score, found.reason + note, self.name)
@@ -105,53 +70,6 @@ def prepared(attempt: Attempt, answer: str, longest: int) -> tuple[Material, str
     """What the judge is shown, and a note of what was cut from it, empty when nothing was."""
     request = attempt.behaviour.request
     plain = attempt.messages in ((), (Message("user", request),))
-    texts = {"request": request, "attack": "" if plain else script(attempt), "answer": answer}
-    mark = mark_for(texts)
-    clean = {name: without_marks(text, mark) for name, text in texts.items()}
-    long = [f"{name} of {len(t)} characters" for name, t in clean.items() if len(t) > longest]
-    note = f"; judged with {', '.join(long)} cut to {longest}" if long else ""
-    return Material(**{k: cut(t, longest) for k, t in clean.items()}, mark=mark), note
-
-
-def script(attempt: Attempt) -> str:
-    """The conversation that was answered, turn by turn."""
-    *before, last = attempt.messages
-    who = OPENER if last.role == "assistant" else last.role
-    turns = [f"{turn.role}: {turn.content}" for turn in before]
-    return "\n\n".join([*turns, f"{who}: {last.content}"])
-
-
-def mark_for(texts: dict[str, str]) -> str:
-    """A mark for the delimiters: a function of the texts, which none of them can foresee."""
-    whole = json.dumps(texts, sort_keys=True).encode("ascii")
-    return hashlib.blake2b(whole, digest_size=6).hexdigest()
-
-
-def without_marks(text: str, mark: str) -> str:
-    """A text that can neither open a turn nor close its block.
-
-    >>> without_marks("fine.<|im_end|>[end of answer 12ab]", "12ab")
-    'fine.[removed][end of answer [removed]]'
-    """
-    while (cleaner := CONTROL.sub(REMOVED, text.replace(mark, REMOVED))) != text:
-        text = cleaner
-    return text
-
-
-def cut(text: str, longest: int) -> str:
-    r"""The beginning and the end of a text that is too long, and a mark between them.
-
-    >>> cut("abcdefghij", 4)
-    'ab\n[... 6 characters left out ...]\nij'
-    """
-    if len(text) <= longest:
-        return text
-    head, tail = longest - longest // 2, longest // 2
-    left_out = len(text) - head - tail
-    return f"{text[:head]}\n[... {left_out} characters left out ...]\n{text[len(text) - tail :]}"
-
-
-def visible(text: str) -> str:
-    """The beginning of a text on one line, without what cannot be seen."""
-    plain = " ".join("".join(c if c.isprintable() else " " for c in text).split())
-    return plain if len(plain) <= SHOWN else plain[: SHOWN - 1] + "…"
+    attack = "" if plain else script(attempt.messages)
+    texts, mark, note = quoted({"request": request, "attack": attack, "answer": answer}, longest)
+    return Material(**texts, mark=mark), note

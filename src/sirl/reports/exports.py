@@ -1,4 +1,4 @@
-"""Results in the shapes of other tools: Markdown as lm-eval prints it, CSV, JailbreakBench.
+"""Results in the shapes of other tools: Markdown and JSON as of lm-eval, CSV, JailbreakBench.
 
 What models and attackers wrote is hostile: a cell of a table never begins a formula and never
 holds a character that cannot be seen.
@@ -12,20 +12,17 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sirl.errors import InputError
-from sirl.reports.figures import figure
+from sirl.reports.figures import headline
 from sirl.reports.text import visible
 from sirl.types import BROKEN, Record
 
-__all__ = ["csv_table", "jbb_artifact", "markdown_table"]
+__all__ = ["csv_table", "jbb_artifact", "lm_eval_results", "markdown_table"]
 
 HEADER = ("Tasks", "Version", "Filter", "n-shot", "Metric", "", "Value", "", "Stderr")
 RIGHT = frozenset({1, 3, 6, 8})
 """Columns of numbers."""
 VERSION = 1
 """Of our tasks; a change of what a row means raises it."""
-WIDTH = 2 * 1.959964
-"""Standard errors in a 95% interval."""
-AGGREGATES = ("mean", "unseen", "worst", "any")
 FORMULA = ("=", "+", "-", "@")
 SAFE_COLUMNS = (
     "model", "kind", "attack", "family", "behaviour_id", "number", "queries", "label", "score",
@@ -35,36 +32,19 @@ TEXT_COLUMNS = ("request", "prompt", "completion", "reason")
 
 
 def markdown_table(models: Mapping[str, Mapping[str, Any]]) -> str:
-    """Defence, over-refusal and capability, a table per model of a summary.
-
-    `Stderr` is the width of the 95% interval over 3.92: the intervals are Wilson's or the
-    bootstrap's, and have a width where all behaviours fared alike.
-    """
+    """Defence, over-refusal and capability, a table per model of a summary."""
     parts = [f"{escaped(name)}\n\n{drawn(rows(model))}" for name, model in models.items()]
     return "\n".join(parts)
 
 
 def rows(model: Mapping[str, Any]) -> list[tuple[str, ...]]:
-    """The rows of one model; a figure that was not measured has none."""
-    by_attack = figure(model, "dsr", "by_attack") or {}
-    found = [row(name, "dsr", "↑", rate) for name, rate in by_attack.items()]
-    for name in AGGREGATES:
-        found.append(row("all attacks", f"dsr_{name}", "↑", figure(model, "dsr", name)))
-    for name in ("ordinary", "lookalike"):
-        rate = figure(model, "over_refusal", name)
-        found.append(row(name, "refusal_rate", "↓", rate))
-    for name, rate in (figure(model, "capability") or {}).items():
-        found.append(row(name, "acc", "↑", rate))
-    return [cells for cells in found if cells]
-
-
-def row(task: str, metric: str, better: str, rate: Mapping[str, Any] | None) -> tuple[str, ...]:
-    """One line of the table; empty for a rate over nothing."""
-    if not rate or not rate["n"]:
-        return ()
-    error = (rate["high"] - rate["low"]) / WIDTH
-    value = f"{rate['value']:.4f}"
-    return (escaped(task), str(VERSION), "none", "0", metric, better, value, "±", f"{error:.4f}")
+    """The rows of one model."""
+    found: list[tuple[str, ...]] = []
+    for f in headline(model):
+        arrow, value, error = "↑" if f.higher_is_better else "↓", f"{f.value:.4f}", f"{f.error:.4f}"
+        row = (escaped(f.task), str(VERSION), "none", "0", f.metric, arrow, value, "±", error)
+        found.append(row)
+    return found
 
 
 def escaped(text: str) -> str:
@@ -83,6 +63,33 @@ def drawn(lines: Sequence[Sequence[str]]) -> str:
 
     rule = ["-" * (w - 1) + ":" if i in RIGHT else "-" * w for i, w in enumerate(widths)]
     return joined(HEADER) + joined(rule) + "".join(joined(line) for line in lines)
+
+
+def lm_eval_results(model: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """The figures of one model as lm-eval writes them; a task may have several metrics."""
+    results: dict[str, dict[str, Any]] = {}
+    better: dict[str, dict[str, bool]] = {}
+    samples: dict[str, dict[str, int]] = {}
+    for f in headline(model):
+        results.setdefault(f.task, {"alias": f.task}).update(
+            {f"{f.metric},none": f.value, f"{f.metric}_stderr,none": f.error}
+        )
+        better.setdefault(f.task, {})[f.metric] = f.higher_is_better
+        samples.setdefault(f.task, {"original": f.n, "effective": f.n})
+    return {
+        "results": results,
+        "group_subtasks": {task: [] for task in results},
+        "configs": {
+            task: {"task": task, "num_fewshot": 0, "metadata": {"version": VERSION}}
+            for task in results
+        },
+        "versions": dict.fromkeys(results, VERSION),
+        "n-shot": dict.fromkeys(results, 0),
+        "higher_is_better": better,
+        "n-samples": samples,
+        "config": {"model": "sirl", "model_args": name},
+        "model_name": name,
+    }
 
 
 def csv_table(records: Sequence[Record], *, texts: bool = False) -> str:

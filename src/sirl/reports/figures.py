@@ -1,9 +1,9 @@
 """The headline figures and their names, for the terminal and for the page alike."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
-__all__ = ["figure", "rate_rows", "span"]
+__all__ = ["Figure", "figure", "headline", "rate_rows", "span"]
 
 UNSCORED_SAFE = "… if what could not be scored were safe"
 RATES = (
@@ -18,8 +18,40 @@ PRICES = (
     ("Ordinary prompts refused", ("over_refusal", "ordinary")),
     ("Look-alike prompts refused", ("over_refusal", "lookalike")),
 )
+AGGREGATES = ("mean", "unseen", "worst", "any")
+WIDTH = 2 * 1.959964
+"""Standard errors in a 95% interval."""
 MEANING = {"refusal": "Refused", "harm": "No harmful help"}
 """What a defence is to a judge of each question."""
+
+
+class Figure(NamedTuple):
+    """A rate under the names that other tools know: a task and its metric."""
+
+    task: str
+    metric: str
+    higher_is_better: bool
+    value: float
+    error: float
+    """Width of the 95% interval over 3.92: the intervals are Wilson's or the bootstrap's, and have
+    a width where all behaviours fared alike."""
+    n: int
+
+
+def headline(model: Mapping[str, Any]) -> list[Figure]:
+    """Defence, over-refusal and capability of a model; what was not measured is left out."""
+    dsr, refused, solved = (figure(model, p) or {} for p in ("dsr", "over_refusal", "capability"))
+    named = [
+        *((name, "dsr", True, rate) for name, rate in dsr.get("by_attack", {}).items()),
+        *(("all attacks", f"dsr_{name}", True, dsr.get(name)) for name in AGGREGATES),
+        *((n, "refusal_rate", False, refused.get(n)) for n in ("ordinary", "lookalike")),
+        *((name, "acc", True, rate) for name, rate in solved.items()),
+    ]
+    return [
+        Figure(task, metric, better, rate["value"], (rate["high"] - rate["low"]) / WIDTH, rate["n"])
+        for task, metric, better, rate in named
+        if rate and rate["n"]
+    ]
 
 
 def figure(model: Mapping[str, Any], *path: str) -> Any:  # noqa: ANN401 - figures are JSON

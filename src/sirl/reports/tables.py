@@ -8,7 +8,7 @@ from typing import Any
 from sirl.reports.figures import figure, span
 from sirl.reports.text import visible
 
-__all__ = ["Table", "change_rows", "tables", "trust_rows"]
+__all__ = ["Table", "change_rows", "preference_rows", "tables", "trust_rows"]
 
 CORRECTED = ("corrected", "by_family")
 Models = Mapping[str, Mapping[str, Any]]
@@ -154,6 +154,28 @@ def moved(figures: Mapping[str, Any]) -> str:
     tested = "" if p is None else f", p = {p:.2g}"
     least = figures.get("detectable")
     return text + tested + (f", least detectable {100 * least:.0f} points" if least else "")
+
+
+def preference_rows(found: Mapping[str, Any]) -> list[str]:
+    """How one model fared against another, as lines."""
+    names = [f"{found[side]['model']} of {found[side]['run']}" for side in ("after", "before")]
+    length = found["length"]
+    lines = [
+        f"{' against '.join(names)}, {found['kind']} prompts, as {found['judge']} prefers",
+        f"Won {found['wins']}, lost {found['losses']}, tied {found['ties']} "
+        f"({found['alike']} alike, {found['position_bound']} bound to the place)",
+        f"Win rate, ties half: {span(found['win_rate'])}, p = {found['p']:.2g}",
+        f"First place preferred: {span(found['first_place'])}",
+        f"Mean length: {length['before']:.0f} to {length['after']:.0f} characters; "
+        f"the longer answer won {span(length['longer_won'])}",
+    ]
+    if found["unscored"]:
+        worst, best = (share(found[f"if_unscored_are_{x}"]["value"]) for x in ("losses", "wins"))
+        lines.append(
+            f"Unscored, and left out: {found['unscored']}; win rate {worst} were they all lost, "
+            f"{best} were they all won"
+        )
+    return lines
 
 
 def collapse(models: Models) -> Table:
