@@ -160,6 +160,7 @@ def check_settings(before: Arm, after: Arm) -> None:
     named = [str(arm.config.get("judge", AUTO)).split(",")[0].strip() for arm in (before, after)]
     same("the version of sirl", before, after, [a.about.get("sirl") for a in (before, after)])
     same("new_tokens", before, after, [a.config.get("new_tokens") for a in (before, after)])
+    same("the longest answer to a task", before, after, [task_tokens(a) for a in (before, after)])
     if None not in templates:
         same("the chat template", before, after, templates)
     if AUTO not in named:
@@ -169,6 +170,11 @@ def check_settings(before: Arm, after: Arm) -> None:
         for arm in (before, after)
     ]
     same("the judge", before, after, judges)
+
+
+def task_tokens(arm: Arm) -> object:
+    """How long an answer to a task may be, where tasks are answered at another length."""
+    return arm.config.get("capability_tokens") if arm.config.get("benchmarks") else None
 
 
 def check_prompts(before: Arm, after: Arm, kinds: Iterable[str]) -> None:
