@@ -100,7 +100,7 @@ class EvaluateConfig(Settings):
     benchmarks: str | None = Field(
         None,
         description="tasks as KIND:FILE joined by commas; kinds: numeric, choice, humaneval, "
-        "mbpp, ifeval (JSONL)",
+        "mbpp, ifeval (JSONL), lmeval (YAML)",
     )
     capability_tokens: int = Field(
         512, ge=1, description="longest answer to a task of --benchmarks, in tokens"

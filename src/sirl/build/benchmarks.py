@@ -12,14 +12,15 @@ from sirl.types import Benchmark
 if TYPE_CHECKING:
     from sirl.benchmarks.choice import Choice
     from sirl.benchmarks.code import Code
+    from sirl.benchmarks.harness import Harness
     from sirl.benchmarks.instructions import Instructions
     from sirl.benchmarks.numeric import Numeric
 
-    FromFile = Choice | Code | Instructions | Numeric
+    FromFile = Choice | Code | Harness | Instructions | Numeric
 
 __all__ = ["benchmark_files", "benchmarks_of"]
 
-KINDS = ("numeric", "choice", "humaneval", "mbpp", "ifeval")
+KINDS = ("numeric", "choice", "humaneval", "mbpp", "ifeval", "lmeval")
 RUN = ("humaneval", "mbpp")
 """Kinds whose answers are programs that are run."""
 
@@ -88,6 +89,10 @@ def read(kind: str, file: Path, config: EvaluateConfig) -> "FromFile":
             from sirl.benchmarks.instructions import read_instructions
 
             return read_instructions(file, strict=config.strict)
+        case "lmeval":
+            from sirl.benchmarks.harness import read_harness
+
+            return read_harness(file)
     from sirl.benchmarks.code import read_humaneval, read_mbpp
 
     return (read_humaneval if kind == "humaneval" else read_mbpp)(file, strict=config.strict)
