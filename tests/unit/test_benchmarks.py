@@ -10,9 +10,10 @@ from sirl.benchmarks.code import first_block, passes, read_humaneval, read_mbpp
 from sirl.benchmarks.instructions import CHECKS, keeps, read_instructions
 from sirl.benchmarks.numeric import last_number, read_numeric
 from sirl.build.benchmarks import benchmarks_of
+from sirl.build.targets import subject
 from sirl.config import EvaluateConfig
 from sirl.errors import ConfigError, InputError
-from sirl.types import Benchmark
+from sirl.types import Benchmark, Sampling
 from tests.conftest import shared
 
 CITIES = ("Oslo", "Paris, France", "Rome")
@@ -403,6 +404,16 @@ def test_a_limit_spreads_over_the_tasks_of_each_file(tmp_path):
     ((found,), rejected) = benchmarks_of(config(tmp_path, f"numeric:{path}", limit=2))
     assert [p.id for p in found.prompts()] == ["0", "5"]
     assert not rejected
+
+
+def test_an_endpoint_too_answers_tasks_at_their_own_length(tmp_path):
+    named = config(tmp_path, "numeric:sums.jsonl", model="https://host.example/v1#m", new_tokens=9)
+    target = subject(named).target
+    lengths = [target.asked(task=t).engine(Sampling()).new_tokens for t in (False, True)]
+    assert lengths == [9, 512]
+    assert target.asked(task=True).identity != target.identity
+    plain = subject(named.model_copy(update={"benchmarks": None})).target
+    assert plain.asked(task=True) is plain
 
 
 # Public files, where they are.
