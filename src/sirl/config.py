@@ -97,6 +97,17 @@ class EvaluateConfig(Settings):
     )
     ordinary: str | None = Field(None, description="ordinary prompts, for over-refusal")
     lookalikes: str | None = Field(None, description="harmless prompts that sound unsafe")
+    benchmarks: str | None = Field(
+        None,
+        description="tasks as KIND:FILE joined by commas; kinds: numeric, choice, humaneval, "
+        "mbpp, ifeval (JSONL), lmeval (YAML)",
+    )
+    capability_tokens: int = Field(
+        512, ge=1, description="longest answer to a task of --benchmarks, in tokens"
+    )
+    run_code: bool = Field(
+        False, description="whether code that the model writes for humaneval and mbpp may be run"
+    )
     limit: int | None = Field(None, ge=1, description="prompts used of each file, evenly spread")
     trained_on: str | None = Field(
         None, description="training prompts, to be looked for among the behaviours"

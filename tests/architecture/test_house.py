@@ -23,8 +23,8 @@ FROZEN = {
     },
     "evaluate": {
         "--model", "--behaviours", "--attacks", "--judge", "--attacker", "--sheet", "--templates",
-        "--transcripts", "--targets", "--ordinary", "--lookalikes", "--limit", "--seed",
-        "--config", "--set", "--out", "--strict", "--resume", "--overwrite", "--json",
+        "--transcripts", "--targets", "--ordinary", "--lookalikes", "--benchmarks", "--limit",
+        "--seed", "--config", "--set", "--out", "--strict", "--resume", "--overwrite", "--json",
     },
     "probe": {
         "--model", "--behaviours", "--attacks", "--ordinary", "--lookalikes", "--limit", "--seed",

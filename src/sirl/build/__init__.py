@@ -6,6 +6,7 @@ Imports stand inside the functions, so that a verb loads only what it uses.
 import importlib.util
 
 from sirl.build.attacks import attacks_named, members, world_disguises
+from sirl.build.benchmarks import benchmark_files
 from sirl.build.judges import judge_faults, judge_named, judges_of, preference_judge
 from sirl.build.suites import Questions, Work, evaluation_suite, work
 from sirl.build.targets import Subject, chat_model, in_process, is_remote, subject
@@ -17,6 +18,7 @@ __all__ = [
     "Subject",
     "Work",
     "attacks_named",
+    "benchmark_files",
     "chat_model",
     "evaluation_suite",
     "in_process",

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from sirl.build.attacks import attacks_named, own_attacks, world_disguises
+from sirl.build.benchmarks import benchmarks_of
 from sirl.build.judges import attacker_of, auto_attacker, auto_judges, judges_of
 from sirl.build.surgeries import SURGERIES, surgeries_named
 from sirl.build.targets import is_world
@@ -147,13 +148,13 @@ def evaluation_suite(config: EvaluateConfig) -> Questions:
     sheet = read_recorded(config)
     if sheet and not config.behaviours:
         unsafe = spread(sheet.behaviours, config.limit)
-    benchmarks: tuple[Benchmark, ...] = ()
+    benchmarks, unfit = benchmarks_of(config)
     if is_world(config.model) and not (any(sets) or sheet):
         unsafe, ordinary, lookalikes = world_prompts(config)
-        benchmarks = world_benchmarks()
+        benchmarks = benchmarks or world_benchmarks()
     if isinstance(config, ProbeConfig):
         lookalikes, benchmarks = (), ()
-    check_asked(config, unsafe, ordinary, lookalikes)
+    check_asked(config, unsafe, (*ordinary, *lookalikes), benchmarks)
     openers = world_openers(unsafe) if is_world(config.model) else {}
     if config.targets:
         openers |= read_targets(Path(config.targets))
@@ -171,7 +172,7 @@ def evaluation_suite(config: EvaluateConfig) -> Questions:
         limit=Budget(config.max_queries or sys.maxsize, config.max_tokens, config.max_seconds),
     )
     given = tuple(s for s in sets if s)
-    rejected = [row for s in (*given, sheet) if s for row in s.rejected]
+    rejected = [*unfit, *(row for s in (*given, sheet) if s for row in s.rejected)]
     rejected += [row for a in suite.attacks for row in getattr(a, "rejected", ())]
     known = calibration(config, suite.judges[0])
     return Questions(suite, given, tuple(rejected), trained_on(config), known)
@@ -180,16 +181,16 @@ def evaluation_suite(config: EvaluateConfig) -> Questions:
 def check_asked(
     config: EvaluateConfig,
     unsafe: Sequence[Prompt],
-    ordinary: Sequence[Prompt],
-    lookalikes: Sequence[Prompt],
+    harmless: Sequence[Prompt],
+    benchmarks: Sequence[Benchmark],
 ) -> None:
     """See that there is something to ask."""
     if isinstance(config, ProbeConfig) and not unsafe:
         raise ConfigError(f"the gap of {config.model} needs unsafe requests: give --behaviours")
-    if not (unsafe or ordinary or lookalikes):
+    if not (unsafe or harmless or benchmarks):
         raise ConfigError(
             f"there is nothing to ask {config.model}: "
-            "give --behaviours, --sheet, --ordinary or --lookalikes"
+            "give --behaviours, --sheet, --ordinary, --lookalikes or --benchmarks"
         )
 
 

@@ -49,7 +49,7 @@ def out_of_reach(target: "Target") -> "Target":
 def operated(config: EvaluateConfig, name: str, operation: Operation, target: "Target") -> "Target":
     """The target after a surgery, as a target of the same name and of another identity."""
     changed = f"{target.identity} {name}"
-    return in_process(target.name, operation(target), config, changed=changed)
+    return in_process(target.name, operation(target), config, weights=changed)
 
 
 def operations_on(

@@ -73,13 +73,22 @@ def subject(config: EvaluateConfig) -> Subject:
         from sirl.models.loading import fingerprint
 
         chat = chat_model(config)
-        found = in_process("target", chat, config, best_of=config.best_of)
-        return Subject(found, fingerprint(chat))
+        about = fingerprint(chat)
+        make = partial(in_process, "target", chat, best_of=config.best_of, weights=about)
+        return Subject(with_tasks(config, make), about)
     if config.best_of > 1:
         raise ConfigError("best_of needs entropies: give a model in this process")
     if is_function(config.model):
         return function_subject(config)
     return endpoint_subject(config)
+
+
+def with_tasks(config: EvaluateConfig, make: "Callable[[EvaluateConfig], Target]") -> "Target":
+    """A target that answers the tasks of `--benchmarks` at the length that is set for them."""
+    if not config.benchmarks:
+        return make(config)
+    tasks = make(config.model_copy(update={"new_tokens": config.capability_tokens}))
+    return replace(make(config), tasks=tasks)
 
 
 def chat_model(config: Settings) -> "ChatModel":
@@ -90,9 +99,9 @@ def chat_model(config: Settings) -> "ChatModel":
 
 
 def in_process(
-    name: str, chat: "ChatModel", config: Settings, *, best_of: int = 1, changed: str = ""
+    name: str, chat: "ChatModel", config: Settings, *, best_of: int = 1, weights: object = None
 ) -> "Target":
-    """A model in this process; `changed` tells weights apart that a hash need not be taken of."""
+    """A model in this process; `weights` tells them apart where their hash need not be taken."""
     from sirl.evaluation.target import Target, digest
     from sirl.models.forward import answer_likelihoods
     from sirl.models.loading import fingerprint
@@ -103,10 +112,11 @@ def in_process(
         inner = NativeEngine(chat, config.seed, config.new_tokens, sampling, config.rows)
         return LowestEntropy(inner, best_of) if best_of > 1 else inner
 
-    weights = changed or fingerprint(chat)
     return Target(
         name=name,
-        identity=digest(weights, config.new_tokens, config.dtype, best_of, config.seed),
+        identity=digest(
+            weights or fingerprint(chat), config.new_tokens, config.dtype, best_of, config.seed
+        ),
         engine=engine,
         read=reader(chat, config.new_tokens),
         pieces=chat.pieces,
@@ -159,14 +169,14 @@ def endpoint(model: str, config: EvaluateConfig, new_tokens: int) -> "EndpointEn
 
 def endpoint_subject(config: EvaluateConfig) -> Subject:
     """A model behind an endpoint: weights, tokens and entropies are out of sight."""
-    engine = endpoint(config.model, config, config.new_tokens)
     offers: set[Need] = {"decoding", "opener"} if config.supports_opener else {"decoding"}
-    return Subject(
-        opaque(
-            lambda sampling: replace(engine, sampling=sampling), offers, engine.identity, config
-        ),
-        {"endpoint": engine.identity},
-    )
+    identity = endpoint(config.model, config, config.new_tokens).identity
+
+    def make(config: EvaluateConfig) -> "Target":
+        engine = endpoint(config.model, config, config.new_tokens)
+        return opaque(lambda sampling: replace(engine, sampling=sampling), offers, identity, config)
+
+    return Subject(with_tasks(config, make), {"endpoint": identity})
 
 
 def function_subject(config: EvaluateConfig) -> Subject:

@@ -21,6 +21,7 @@ def evaluate(
     targets: str | None = flag(EvaluateConfig, "targets", "--targets"),
     ordinary: str | None = flag(EvaluateConfig, "ordinary", "--ordinary"),
     lookalikes: str | None = flag(EvaluateConfig, "lookalikes", "--lookalikes"),
+    benchmarks: str | None = flag(EvaluateConfig, "benchmarks", "--benchmarks"),
     limit: int | None = flag(EvaluateConfig, "limit", "--limit"),
     seed: int | None = flag(EvaluateConfig, "seed", "--seed"),
     out: str | None = flag(EvaluateConfig, "out", "--out"),

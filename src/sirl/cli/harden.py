@@ -135,7 +135,7 @@ def learn(
     first = keeper.resume(checkpoint)
     checkup = Checkup(
         work.checkup,
-        lambda taken: build.in_process("checkup", chat, config, changed=f"step {taken}"),
+        lambda taken: build.in_process("checkup", chat, config, weights=f"step {taken}"),
         run,
         config.checkup_every,
     )

@@ -46,6 +46,7 @@ def measure(config: EvaluateConfig, verb: str, existing: Existing) -> dict[str, 
                         config.targets,
                         config.trained_on,
                         config.calibration,
+                        *build.benchmark_files(config),
                     ]
                 )
                 faults = build.judge_faults(questions.suite.judges, config.model)

@@ -191,8 +191,14 @@ def check_asking(before: Arm, after: Arm) -> None:
     templates = [(arm.about.get("model") or {}).get("template") for arm in (before, after)]
     same("the version of sirl", before, after, [a.about.get("sirl") for a in (before, after)])
     same("new_tokens", before, after, [a.config.get("new_tokens") for a in (before, after)])
+    same("the longest answer to a task", before, after, [task_tokens(a) for a in (before, after)])
     if None not in templates:
         same("the chat template", before, after, templates)
+
+
+def task_tokens(arm: Arm) -> object:
+    """How long an answer to a task may be, where tasks are answered at another length."""
+    return arm.config.get("capability_tokens") if arm.config.get("benchmarks") else None
 
 
 def check_prompts(before: Arm, after: Arm, kinds: Iterable[str]) -> None:

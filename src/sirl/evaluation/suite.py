@@ -6,7 +6,7 @@ record, and a run that was killed goes on at the answer where it stood.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from sirl.errors import ModelError
 from sirl.evaluation.arena import NO_LIMIT, Arena, Asked, Unsuited
@@ -130,7 +130,8 @@ def askable(suite: Suite, target: Target) -> tuple[list[Asked], list[Rejected]]:
     """The questions without what this model cannot be asked, and that by name; nothing is cut."""
     asked, rejected = [], []
     for question in suite.questions(offered(suite, target)):
-        if fault := target.read(question.prompt).fault:
+        reader = target.asked(task=question.benchmark is not None)
+        if fault := reader.read(question.prompt).fault:
             source = question.attempt.behaviour.source
             rejected.append(Rejected(source, 0, f"{question.prompt.id}: {fault}"))
         else:
@@ -159,7 +160,11 @@ def evaluate(
     def spent(on: str) -> None:
         run.append(COSTS, {"model": target.name, **meter.row(on)})
 
-    records = arena.answers(asked, f"asking {target.name}")
+    records = []
+    for task in (False, True):
+        mine = [q for q in asked if (q.benchmark is not None) == task]
+        what = f"{'tasks of' if task else 'asking'} {target.name}"
+        records += replace(arena, target=target.asked(task=task)).answers(mine, what)
     spent("questions")
     items: list[Item] = []
     for attack in suite.attacks:

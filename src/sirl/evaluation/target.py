@@ -48,6 +48,12 @@ class Target:
     chat: Any = None
     """The `sirl.models.chat.ChatModel`, where the weights are in this process."""
     likelihoods: Likelihoods | None = None
+    tasks: "Target | None" = None
+    """The same model with room for longer answers, where tasks are to be answered at length."""
+
+    def asked(self, *, task: bool) -> "Target":
+        """Who answers a task, or anything else."""
+        return self.tasks if task and self.tasks else self
 
 
 def digest(*parts: object) -> str:

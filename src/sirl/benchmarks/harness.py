@@ -1,0 +1,87 @@
+"""Tasks of the lm-eval harness, as its YAML files describe them, put to any target.
+
+The harness words the questions with their examples, filters the answers and scores them; our
+engines answer, in one user turn, so that every answer is a record like any other. Tasks that are
+answered with text are taken (`generate_until`), those that compare likelihoods are not.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from sirl.benchmarks.reading import Tasks
+from sirl.errors import ConfigError, InputError
+from sirl.types import Prompt
+
+__all__ = ["Harness", "read_harness"]
+
+
+@dataclass(frozen=True)
+class Harness:
+    """Right is an answer with a full score; satisfies `sirl.types.Benchmark`."""
+
+    name: str
+    task: Any
+    """lm-eval's `ConfigurableTask`."""
+    tasks: Tasks[Mapping[str, Any]]
+
+    def prompts(self) -> list[Prompt]:
+        """The questions, each with the examples that the file asks for."""
+        return list(self.tasks.prompts)
+
+    def correct(self, prompt: Prompt, answer: str) -> bool:
+        """Whether the first metric, behind the first filter, is 1; it ends at the stop words."""
+        document = self.tasks.keys[prompt.id]
+        stops = (self.task.config.generation_kwargs or {}).get("until") or []
+        for stop in [stops] if isinstance(stops, str) else stops:
+            answer = answer.partition(stop)[0] if stop else answer
+        asked = self.task.construct_requests(
+            document, prompt.request, metadata=(self.name, 0, 1), doc_id=0
+        )
+        asked.resps = [answer]
+        for ensemble in self.task._filters:
+            ensemble.apply([asked])
+        said = next(iter(asked.filtered_resps.values()))
+        scores = self.task.process_results(document, [said])
+        return float(next(iter(scores.values()))) == 1.0
+
+
+def read_harness(path: Path) -> Harness:
+    """The task of a YAML file; its data are read from where the file says.
+
+    Raises:
+        ConfigError: lm-eval is not installed.
+        InputError: The file names no task that can be put to a chat model.
+    """
+    if find_spec("lm_eval") is None:
+        raise ConfigError(f"lmeval:{path} needs lm-eval: pip install 'lm-eval==0.4.13'")
+    name, task = loaded(path)
+    if task.OUTPUT_TYPE != "generate_until" or task.config.unsafe_code:
+        raise InputError(
+            f"{path} is a task of kind {task.OUTPUT_TYPE}: give one of kind generate_until that "
+            "runs no code"
+        )
+    task.set_fewshot_seed(seed=0)
+    documents = {f"{path.stem}-{n}": d for n, d in enumerate(task.eval_docs, 1)}
+    examples = task.config.num_fewshot or 0
+    prompts = tuple(
+        Prompt.user(i, task.fewshot_context(d, examples).strip(), source=str(path))
+        for i, d in documents.items()
+    )
+    return Harness(path.stem, task, Tasks(prompts, documents, ()))
+
+
+def loaded(path: Path) -> tuple[str, Any]:
+    """Name and task of a file, as the harness reads it."""
+    from lm_eval.tasks import TaskManager  # noqa: PLC0415 - optional, and slow to import
+
+    if not path.is_file():
+        raise InputError(f"{path} cannot be read: there is no such file; check the path")
+    manager = TaskManager(include_path=str(path.parent), include_defaults=False)
+    here = path.resolve()
+    for name, entry in manager.task_index.items():
+        if entry.yaml_path and Path(entry.yaml_path).resolve() == here:
+            return name, next(iter(manager.load(name)["tasks"].values()))
+    raise InputError(f"{path} describes no task: give a YAML file of lm-eval with `task:`")

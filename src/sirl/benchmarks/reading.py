@@ -1,0 +1,81 @@
+"""Files of tasks: JSON lines, read as prompt sets are, with every unusable row named."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+from sirl.prompts import Rejected, Row, check, json_rows, read_bytes, text_fault
+from sirl.types import Prompt
+
+__all__ = ["Tasks", "Unfit", "read_tasks", "text_of"]
+
+ID_KEYS = ("id", "task_id", "key")
+Key = TypeVar("Key")
+
+
+class Unfit(Exception):  # noqa: N818 - the row is set aside, nothing went wrong
+    """A row that is no task of this kind; the text says why."""
+
+
+@dataclass(frozen=True)
+class Tasks(Generic[Key]):
+    """The usable tasks of a file, and what became of the other rows."""
+
+    prompts: tuple[Prompt, ...]
+    keys: Mapping[str, Key]
+    """What an answer is checked against, by prompt id."""
+    rejected: tuple[Rejected, ...]
+
+
+def read_tasks(
+    path: Path, parse: Callable[[Mapping[str, Any]], tuple[str, Key]], *, strict: bool = False
+) -> Tasks[Key]:
+    """The tasks of a file; `parse` makes of a row what is asked and what an answer is checked by.
+
+    Raises:
+        InputError: The file is missing, no text, empty, or holds no usable row; or, when strict,
+            its first unusable row.
+    """
+    prompts: list[Prompt] = []
+    keys: dict[str, Key] = {}
+    rejected: list[Rejected] = []
+    for row in json_rows(path, read_bytes(path)):
+        try:
+            text, key = parse(fields_of(row))
+            id_ = id_of(row, path, keys)
+            if fault := text_fault(id_) or text_fault(text):
+                raise Unfit(fault)
+        except Unfit as reason:
+            rejected.append(Rejected(str(path), row.line, str(reason)))
+            continue
+        prompts.append(Prompt.user(id_, text, source=str(path)))
+        keys[id_] = key
+    check(path, prompts, rejected, strict=strict)
+    return Tasks(tuple(prompts), keys, tuple(rejected))
+
+
+def fields_of(row: Row) -> Mapping[str, Any]:
+    """The fields of a row that has some."""
+    if row.fault:
+        raise Unfit(row.fault)
+    return row.fields
+
+
+def id_of(row: Row, path: Path, taken: Mapping[str, object]) -> str:
+    """What a row calls itself, or where it stands; unlike any before."""
+    named = (str(row.fields[k]) for k in ID_KEYS if row.fields.get(k) not in (None, ""))
+    id_ = next(named, f"{path.stem}-{row.line}")
+    return f"{id_}-line-{row.line}" if id_ in taken else id_
+
+
+def text_of(fields: Mapping[str, Any], key: str) -> str:
+    """A text that a row must have.
+
+    Raises:
+        Unfit: It is missing, empty, or no text.
+    """
+    text = fields.get(key)
+    if not isinstance(text, str) or not text.strip():
+        raise Unfit(f"{key} is missing or no text")
+    return text
