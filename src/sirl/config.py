@@ -54,6 +54,12 @@ class TrainConfig(Settings):
     mini_batches: int = Field(1, ge=1, description="optimizer steps per batch of completions")
     token_budget: int = Field(16384, ge=1, description="padded tokens per micro-batch")
     max_gradient_norm: float = Field(1.0, gt=0, description="longer gradients are clipped to this")
+    shard: bool = Field(
+        False, description="of several processes each holds a part of the weights (FSDP2)"
+    )
+    timeout: float = Field(
+        600.0, gt=0, description="seconds that a process waits for the others before it gives up"
+    )
     lora: bool = Field(False, description="train a LoRA adapter in place of all weights")
     lora_rank: int = Field(16, ge=1, description="rank of the adapter")
     checkpoint_every: int = Field(10, ge=1, description="steps between checkpoints")

@@ -10,7 +10,7 @@ from sirl.build.benchmarks import benchmark_files
 from sirl.build.judges import judge_faults, judge_named, judges_of, preference_judge
 from sirl.build.suites import Questions, Work, evaluation_suite, work
 from sirl.build.targets import Subject, chat_model, in_process, is_remote, subject
-from sirl.build.training import learner, policy
+from sirl.build.training import learner, policy, ranks
 from sirl.errors import MissingExtraError
 
 __all__ = [
@@ -29,6 +29,7 @@ __all__ = [
     "learner",
     "members",
     "policy",
+    "ranks",
     "preference_judge",
     "require_models",
     "subject",

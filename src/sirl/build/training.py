@@ -1,20 +1,23 @@
 """The policy to train, and the optimizer's owner."""
 
 import copy
+import os
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sirl.config import TrainConfig
-from sirl.errors import ModelError
+from sirl.errors import ConfigError, ModelError
 from sirl.models.folder import is_adapter
 
 if TYPE_CHECKING:
     from sirl.models.chat import ChatModel
     from sirl.training.checkpoints import Checkpoint
+    from sirl.training.distributed import Ranks, Team
     from sirl.training.update import Learner
 
-__all__ = ["learner", "policy"]
+__all__ = ["learner", "policy", "ranks"]
 
 
 def policy(config: TrainConfig, checkpoint: "Checkpoint | None") -> "ChatModel":
@@ -44,10 +47,32 @@ def policy(config: TrainConfig, checkpoint: "Checkpoint | None") -> "ChatModel":
     return loaded
 
 
-def learner(config: TrainConfig, chat: "ChatModel", start: "ChatModel | None") -> "Learner":
+def ranks(config: TrainConfig) -> "Ranks":
+    """The processes of this run: one, or as many as `torchrun` has started."""
+    from sirl.training.distributed import Ranks
+
+    size = int(os.environ.get("WORLD_SIZE", "1"))
+    if size == 1:
+        return Ranks()
+    import torch
+    import torch.distributed as dist
+
+    if torch.cuda.is_available():
+        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
+    backend = "nccl" if torch.cuda.is_available() else "gloo"
+    dist.init_process_group(backend, timeout=timedelta(seconds=config.timeout))
+    return Ranks(dist.get_rank(), dist.get_world_size())
+
+
+def learner(
+    config: TrainConfig, chat: "ChatModel", start: "ChatModel | None", ranks: "Ranks"
+) -> "Learner":
     """The optimizer's owner, leashed to the starting model.
 
     `start` is that model where the policy has left it already; None while they are the same.
+
+    Raises:
+        ConfigError: Weights are to be sharded among a single process.
     """
     from sirl.models.adapters import is_adapted
     from sirl.training.reference import AdaptersOff, FrozenCopy
@@ -68,4 +93,28 @@ def learner(config: TrainConfig, chat: "ChatModel", start: "ChatModel | None") -
         max_gradient_norm=config.max_gradient_norm,
     )
     rates = learning_rates(config.learning_rate, config.schedule, config.steps)
-    return Learner(chat, reference, objective, rates, weight_decay=config.weight_decay)
+    return Learner(
+        chat,
+        reference,
+        objective,
+        rates,
+        weight_decay=config.weight_decay,
+        ranks=ranks,
+        team=team(config, chat, ranks),
+    )
+
+
+def team(config: TrainConfig, chat: "ChatModel", ranks: "Ranks") -> "Team":
+    """How the processes keep the weights in step."""
+    from sirl.models.forward import Scorer
+    from sirl.training.distributed import Replicas, Shards, Solo
+
+    scorer = Scorer(chat)
+    if ranks.size == 1:
+        if config.shard:
+            raise ConfigError(
+                "shard needs several processes: start them with torchrun --nproc-per-node N "
+                "-m sirl train ..., or leave shard out"
+            )
+        return Solo(scorer)
+    return Shards(scorer, ranks) if config.shard else Replicas(scorer)

@@ -1,9 +1,12 @@
 """The way of `sirl train` and `sirl demo`: measure, train, measure again, draw the page."""
 
+import os
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import typer
 
@@ -22,8 +25,11 @@ if TYPE_CHECKING:
     from sirl.evaluation.target import Target
     from sirl.models.chat import ChatModel
     from sirl.training.checkpoints import Checkpoint
+    from sirl.training.distributed import Ranks, Team
 
 __all__ = ["harden"]
+
+Listeners: TypeAlias = "tuple[Provenance, StopSwitch, Progress, Ranks]"
 
 
 def harden(config: TrainConfig, verb: str, existing: Existing) -> dict[str, Any]:
@@ -36,20 +42,23 @@ def harden(config: TrainConfig, verb: str, existing: Existing) -> dict[str, Any]
     started = time.perf_counter()
     build.require_models(f"sirl {verb}")
     work = build.work(config)  # input is checked before the folder is touched
-    run = open_run(Path(config.out), config.model_dump(), existing)
-    stop = StopSwitch()
+    ranks = build.ranks(config)
+    run = opened(config, existing, ranks)
+    stop = StopSwitch(ranks.any)
     try:
-        with stop.listening(), live(stop) as progress:
+        with quiet_unless(ranks.main), stop.listening(), live(stop) as progress:
             start = build.policy(config, None)
             prompts, rejected = fitting(work, build.in_process("base", start, config), config.batch)
             run.begin()
             work = replace(work, prompts=prompts, rejected=(*work.rejected, *rejected))
             with Provenance(run, verb, config) as provenance:
-                figures = walk(config, work, run, start, (provenance, stop, progress))
+                figures = walk(config, work, run, start, (provenance, stop, progress, ranks))
                 seconds = round(time.perf_counter() - started, 1)
                 summary: dict[str, Any] = plain({"seconds": seconds, **figures})
                 run.write("summary.json", summary)
-                write_report(run, summary, provenance.document, work.suite.unseen)
+                if ranks.main:
+                    written = Run(run.path, -1, {}, resumed=True)
+                    write_report(written, summary, provenance.document, work.suite.unseen)
     except SirlError:
         run.forget_if_empty()
         raise
@@ -58,22 +67,53 @@ def harden(config: TrainConfig, verb: str, existing: Existing) -> dict[str, Any]
     return summary
 
 
+def opened(config: TrainConfig, existing: Existing, ranks: "Ranks") -> Run:
+    """The run folder, written to by one process; started again by torchrun, it is resumed."""
+    folder = Path(config.out)
+    if int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) and folder.exists():
+        existing = "resume"
+    if ranks.size == 1:
+        return open_run(folder, config.model_dump(), existing)
+    from sirl.training.distributed import SharedRun
+
+    return SharedRun.opened(folder, ranks, lambda: open_run(folder, config.model_dump(), existing))
+
+
+@contextmanager
+def quiet_unless(main: bool) -> Iterator[None]:
+    """Of many processes that do the same, one tells of it."""
+    if main:
+        yield
+        return
+    with Path(os.devnull).open("w") as nowhere, redirect_stderr(nowhere):
+        yield
+
+
+def among(target: "Target", ranks: "Ranks", team: "Team | None" = None) -> "Target":
+    """A target whose answers are sampled by all processes."""
+    if ranks.size == 1:
+        return target
+    from sirl.training.distributed import SharedEngine
+
+    return replace(target, engine=lambda s: SharedEngine(target.engine(s), ranks, team))
+
+
 def walk(
     config: TrainConfig,
     work: build.Work,
     run: Run,
     start: "ChatModel",
-    listeners: tuple[Provenance, StopSwitch, Progress],
+    listeners: Listeners,
 ) -> dict[str, Any]:
     """Measure, train, measure again; the figures of both models."""
     from sirl.evaluation.suite import askable, evaluate, forget
     from sirl.evaluation.summary import summarise
     from sirl.models.loading import fingerprint
 
-    provenance, stop, progress = listeners
+    provenance, _, progress, ranks = listeners
     checkpoint = newest_checkpoint(run, config.steps)
     provenance.note(model=fingerprint(start), prompts=work.sets)
-    suite, base = work.suite, build.in_process("base", start, config)
+    suite, base = work.suite, among(build.in_process("base", start, config), ranks)
     provenance.judges(suite.judges, build.judge_faults(suite.judges, config.model))
     asked, unasked = askable(suite, base)
     set_aside(run, [*work.rejected, *unasked], strict=config.strict)
@@ -84,8 +124,11 @@ def walk(
     # A resumed policy has left the model that it started from, to which it stays leashed.
     chat = build.policy(config, checkpoint) if checkpoint else start
     models = (chat, start if checkpoint else None, checkpoint)
-    last = learn(config, work, run, models, (stop, progress))
-    after = evaluate(suite, asked, build.in_process("hardened", chat, config), run, progress)
+    last = learn(config, work, run, models, listeners)
+    if config.shard:  # no process holds the whole of what it trained
+        chat = build.policy(config, newest_checkpoint(run, config.steps))
+    hardened = among(build.in_process("hardened", chat, config), ranks)
+    after = evaluate(suite, asked, hardened, run, progress)
     figures = {"base": summarise(before, suite.unseen), "hardened": summarise(after, suite.unseen)}
     return {
         "models": {name: m for name, m in figures.items() if m},
@@ -118,27 +161,28 @@ def learn(
     work: build.Work,
     run: Run,
     models: tuple["ChatModel", "ChatModel | None", "Checkpoint | None"],
-    listeners: tuple[StopSwitch, Progress],
+    listeners: Listeners,
 ) -> Path:
     """Train from where the run stands to its last step; the last checkpoint."""
     from sirl.evaluation.checkup import Checkup
     from sirl.rewards import REWARDS
     from sirl.rollouts.native import NativeEngine
     from sirl.training.checkpoints import restore_optimizer
+    from sirl.training.distributed import SharedEngine
     from sirl.training.keeper import Keeper, prompt_batches
     from sirl.training.rl import train
 
     chat, start, checkpoint = models
-    stop, progress = listeners
-    learner = build.learner(config, chat, start)
+    _, stop, progress, ranks = listeners
+    learner = build.learner(config, chat, start, ranks)
     keeper = Keeper(run, learner, config.steps, config.checkpoint_every, stop, progress)
     first = keeper.resume(checkpoint)
-    checkup = Checkup(
-        work.checkup,
-        lambda taken: build.in_process("checkup", chat, config, weights=f"step {taken}"),
-        run,
-        config.checkup_every,
-    )
+
+    def looked_at(taken: int) -> "Target":
+        target = build.in_process("checkup", chat, config, weights=f"step {taken}")
+        return among(target, ranks, learner.team)
+
+    checkup = Checkup(work.checkup, looked_at, run, config.checkup_every)
     checkup.resume(first)
 
     def told(taken: int, metrics: dict[str, float]) -> None:
@@ -147,11 +191,12 @@ def learn(
 
     if checkpoint:
         restore_optimizer(learner, checkpoint)
+    engine = NativeEngine(
+        chat, config.seed, config.new_tokens, Sampling(config.temperature), config.rows
+    )
     train(
         prompt_batches(work.prompts, config.batch, config.seed, range(first, config.steps)),
-        NativeEngine(
-            chat, config.seed, config.new_tokens, Sampling(config.temperature), config.rows
-        ),
+        engine if ranks.size == 1 else SharedEngine(engine, ranks, learner.team),
         REWARDS[config.reward],
         learner,
         told,

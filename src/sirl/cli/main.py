@@ -1,6 +1,9 @@
 """The command line: gathers the verbs, turns what a person can mend into one sentence."""
 
+import os
 import sys
+from contextlib import redirect_stdout
+from pathlib import Path
 
 import typer
 
@@ -45,6 +48,15 @@ def options(
 
 def main() -> None:
     """Run the command line; exit 2 on what the user can mend, 130 when asked to stop."""
+    if os.environ.get("RANK", "0") != "0":  # of many processes that do the same, one speaks
+        with Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere):
+            spoken()
+    else:
+        spoken()
+
+
+def spoken() -> None:
+    """Run the command line; whatever a person can mend ends in a sentence."""
     try:
         app()
     except SirlError as error:
@@ -53,9 +65,25 @@ def main() -> None:
         fail("stopped before anything began", 130)
     except Stopped as stopped:
         fail(f"{stopped}; go on with --resume", 130)
+    except RuntimeError as error:
+        if not lost_another(error):
+            raise
+        fail(
+            "another process of this run has ended, its own message says why; the last "
+            "checkpoint is whole: start all again, with --resume",
+            1,
+        )
+
+
+def lost_another(error: RuntimeError) -> bool:
+    """Whether a process among many cannot go on because another is gone."""
+    many = int(os.environ.get("WORLD_SIZE", "1")) > 1
+    said = str(error)
+    return many and any(sign in said for sign in ("by peer", "NCCL", "Timed out", "timed out"))
 
 
 def fail(sentence: str, status: int) -> None:
     """Say one sentence on the error stream and leave."""
-    typer.echo(f"sirl: {sentence}", err=True)
+    if os.environ.get("RANK", "0") == "0":
+        typer.echo(f"sirl: {sentence}", err=True)
     sys.exit(status)

@@ -3,7 +3,7 @@
 import json
 import signal
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any
@@ -26,30 +26,49 @@ SAY_EVERY = 5.0
 
 
 class StopSwitch:
-    """Turns the first Ctrl-C into a polite request; the second interrupts at once."""
+    """Turns the first Ctrl-C, and SIGTERM, into a polite request; a second Ctrl-C interrupts.
 
-    def __init__(self) -> None:
+    A scheduler that takes the machine back sends SIGTERM: work that is saved then has ended well.
+    """
+
+    def __init__(self, agreed: Callable[[bool], bool] = bool) -> None:
         self.asked = False
+        self.by_scheduler = False
+        self.agreed = agreed
+        """Whether any process of the run was asked, given whether this one was."""
 
     def __call__(self) -> bool:
         """Whether a stop was asked for."""
-        return self.asked
+        if stopping := self.agreed(self.asked):
+            self.by_scheduler = self.agreed(self.by_scheduler)
+        return stopping
 
-    def hear(self, _number: int, _frame: FrameType | None) -> None:
+    def hear(self, number: int, _frame: FrameType | None) -> None:
         """The signal handler."""
-        if self.asked:
+        if self.asked and number == signal.SIGINT:
             raise Stopped("stopped at once; what was saved is whole")
-        self.asked = True
-        typer.echo("sirl: stopping after this step; Ctrl-C again stops at once", err=True)
+        self.asked, self.by_scheduler = True, number == signal.SIGTERM
+        again = "" if self.by_scheduler else "; Ctrl-C again stops at once"
+        typer.echo(f"sirl: stopping after this step{again}", err=True)
 
     @contextmanager
     def listening(self) -> Iterator["StopSwitch"]:
-        """Hear Ctrl-C for the length of a block."""
-        before = signal.signal(signal.SIGINT, self.hear)
+        """Hear both signals for the length of a block.
+
+        Raises:
+            Exit: The scheduler asked, and the work has stopped with everything saved.
+        """
+        before = {n: signal.signal(n, self.hear) for n in (signal.SIGINT, signal.SIGTERM)}
         try:
             yield self
+        except Stopped as stopped:
+            if not self.by_scheduler:
+                raise
+            typer.echo(f"sirl: {stopped}; go on with --resume", err=True)
+            raise typer.Exit(0) from stopped
         finally:
-            signal.signal(signal.SIGINT, before)
+            for number, handler in before.items():
+                signal.signal(number, handler)
 
 
 @contextmanager

@@ -21,6 +21,7 @@ __all__ = [
     "Scorer",
     "adopt",
     "answer_likelihoods",
+    "decoder",
     "micro_batches",
     "score",
     "score_logprobs",
@@ -73,9 +74,8 @@ def plain_head(model: Any) -> Tensor | None:  # noqa: ANN401 - plain, or wrapped
 def packed_states(chat: ChatModel, completions: Sequence[Completion]) -> Predicted:
     """The hidden state that predicts each token, of one packed row."""
     packed = pack(completions, chat.device)
-    inner = chat.model.get_base_model() if hasattr(chat.model, "get_base_model") else chat.model
     with chat.precision():
-        hidden: Tensor = inner.get_decoder()(
+        hidden: Tensor = decoder(chat.model)(
             input_ids=packed.input_ids.unsqueeze(0),
             # Of four axes, so that it is handed through as it is; the layout says who sees whom.
             attention_mask=torch.ones(1, 1, 1, 1, dtype=torch.bool, device=chat.device),
@@ -84,6 +84,12 @@ def packed_states(chat: ChatModel, completions: Sequence[Completion]) -> Predict
             sirl_layout=packed.layout,
         ).last_hidden_state[0]
     return Predicted(packed.token_ids, hidden[packed.predicting], plain_head(chat.model))
+
+
+def decoder(model: Any) -> Any:  # noqa: ANN401 - plain, or wrapped by peft
+    """The model without its head; adapters that are switched on or off are part of it."""
+    inner = model.get_base_model() if hasattr(model, "get_base_model") else model
+    return inner.get_decoder()
 
 
 def padded_logits(chat: ChatModel, completions: Sequence[Completion]) -> Predicted:

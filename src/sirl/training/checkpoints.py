@@ -3,7 +3,7 @@
     checkpoints/step-000030/
     ├── config.json, model.safetensors, tokenizer files     loads with plain transformers
     │   (or adapter_config.json, adapter_model.safetensors  loads with peft)
-    ├── trainer/optimizer.safetensors
+    ├── trainer/optimizer.safetensors    (of shards: trainer/optimizer/, a file per process)
     ├── trainer/state.json
     └── manifest.json                                       sizes and hashes of all, written last
 
@@ -22,7 +22,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from safetensors.torch import load_file, save_file
+from torch.distributed.checkpoint.hf_storage import (
+    HuggingFaceStorageReader,
+    HuggingFaceStorageWriter,
+)
+from torch.distributed.checkpoint.state_dict_loader import load as load_shards
+from torch.distributed.checkpoint.state_dict_saver import save as write_shards
+from torch.distributed.tensor import DTensor, distribute_tensor
 
 from sirl.errors import RunError
 from sirl.models.chat import ChatModel
@@ -32,6 +40,7 @@ from sirl.training.update import Learner
 __all__ = ["Checkpoint", "fault", "newest", "restore_optimizer", "save"]
 
 MANIFEST = "manifest.json"
+OPTIMIZER, SHARDS = "optimizer.safetensors", "optimizer"
 BLOCK = 1 << 20
 
 
@@ -46,28 +55,32 @@ class Checkpoint:
 
 
 def save(folder: Path, step: int, learner: Learner, state: Mapping[str, Any]) -> Path:
-    """Write the checkpoint of a step, whole or not at all.
+    """Write the checkpoint of a step, whole or not at all; every process of a run is to call it.
 
     Raises:
         RunError: The disk is full; earlier checkpoints are untouched.
     """
     place = folder / f"step-{step:06d}"
     beside = folder / f".writing-{place.name}"
-    shutil.rmtree(beside, ignore_errors=True)
+    ranks = learner.ranks
     try:
-        beside.mkdir(parents=True)
-        write_model(beside, learner.chat)
-        (beside / "trainer").mkdir()
-        save_file(optimizer_tensors(learner), beside / "trainer" / "optimizer.safetensors")
-        document = {"step": step, **state}
-        (beside / "trainer" / "state.json").write_text(json.dumps(document), "utf-8")
-        write_manifest(beside)
-        if place.exists():  # left by a run whose manifest no longer agrees
-            shutil.rmtree(place)
-        beside.rename(place)
-        sync_folder(folder)
+        if ranks.main:
+            shutil.rmtree(beside, ignore_errors=True)
+            (beside / "trainer").mkdir(parents=True)
+        ranks.meet()
+        weights = learner.team.weights()
+        if learner.team.shards:
+            save_shards(learner, beside / "trainer" / SHARDS)
+        if ranks.main:
+            write(beside, learner, weights, {"step": step, **state})
+            if place.exists():  # left by a run whose manifest no longer agrees
+                shutil.rmtree(place)
+            beside.rename(place)
+            sync_folder(folder)
+        ranks.meet()
     except Exception as error:  # safetensors wraps a full disk in an error of its own
-        shutil.rmtree(beside, ignore_errors=True)
+        if ranks.main:
+            shutil.rmtree(beside, ignore_errors=True)
         if is_disk_full(error):
             raise RunError(
                 f"no space left while saving {place}: free some, then go on with --resume; "
@@ -77,15 +90,32 @@ def save(folder: Path, step: int, learner: Learner, state: Mapping[str, Any]) ->
     return place
 
 
+def write(
+    folder: Path,
+    learner: Learner,
+    weights: Mapping[str, Any] | None,
+    document: Mapping[str, Any],
+) -> None:
+    """What one process writes: all of a checkpoint, but for the moments of shards."""
+    write_model(folder, learner.chat, weights)
+    if not learner.team.shards:
+        save_file(optimizer_tensors(learner), folder / "trainer" / OPTIMIZER)
+    (folder / "trainer" / "state.json").write_text(json.dumps(document), "utf-8")
+    write_manifest(folder)
+
+
 def is_disk_full(error: Exception) -> bool:
     """Whether an error means that the disk is full, whichever library says so."""
     full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
     return full or "No space left" in str(error) or "os error 28" in str(error)
 
 
-def write_model(folder: Path, chat: ChatModel) -> None:
-    """The model or adapter and its tokenizer, as plain transformers or peft read them."""
-    chat.model.save_pretrained(folder)
+def write_model(folder: Path, chat: ChatModel, weights: Mapping[str, Any] | None) -> None:
+    """The model or adapter and its tokenizer, as plain transformers or peft read them.
+
+    `weights` are those of the model where it does not hold them whole.
+    """
+    chat.model.save_pretrained(folder, state_dict=weights)
     chat.tokenizer.save_pretrained(folder)
 
 
@@ -98,15 +128,39 @@ def optimizer_tensors(learner: Learner) -> dict[str, torch.Tensor]:
     return tensors
 
 
+def save_shards(learner: Learner, folder: Path) -> None:
+    """Every process writes its part of the moments, as safetensors that say what they are of."""
+    writer = HuggingFaceStorageWriter(str(folder), save_distributed=True)
+    write_shards(moments(learner), storage_writer=writer)
+
+
+def moments(learner: Learner) -> dict[str, Any]:
+    """The optimizer's moments where they are; of an optimizer that never stepped, zeros."""
+    found: dict[str, Any] = {}
+    for name, parameter in learner.parameters.items():
+        state = learner.optimizer.state[parameter]
+        if not state:
+            state["step"] = torch.zeros(())  # AdamW counts on the CPU unless it is fused
+            state["exp_avg"] = torch.zeros_like(parameter.detach())
+            state["exp_avg_sq"] = torch.zeros_like(parameter.detach())
+        found |= {f"{name}/{key}": value for key, value in state.items()}
+    return found
+
+
 def restore_optimizer(learner: Learner, checkpoint: Checkpoint) -> None:
-    """Give the optimizer the moments that it had at the checkpoint."""
-    tensors = load_file(checkpoint.path / "trainer" / "optimizer.safetensors")
-    for key, value in tensors.items():
-        name, moment = key.rsplit("/", 1)
-        parameter = learner.parameters[name]
-        # AdamW counts its steps on the CPU unless it is fused.
-        home = value if moment == "step" else value.to(parameter.device)
-        learner.optimizer.state[parameter][moment] = home.clone()
+    """Give the optimizer the moments that it had, whoever wrote them, and however many."""
+    here = moments(learner)
+    shards = checkpoint.path / "trainer" / SHARDS
+    if shards.is_dir():
+        reader = HuggingFaceStorageReader(str(shards))
+        load_shards(here, storage_reader=reader, no_dist=not dist.is_initialized())
+        return
+    for key, value in load_file(checkpoint.path / "trainer" / OPTIMIZER).items():
+        mine = here[key]
+        if isinstance(mine, DTensor):
+            mine.copy_(distribute_tensor(value, mine.device_mesh, mine.placements))
+        else:
+            mine.copy_(value)
 
 
 def write_manifest(folder: Path) -> None:

@@ -61,6 +61,7 @@ class Keeper:
         if checkpoint:
             self.skipped = int(checkpoint.state["skipped"])
             self.in_a_row = int(checkpoint.state["in_a_row"])
+            self.learner.token_budget = int(checkpoint.state["token_budget"])
             self.saved = checkpoint.path
         return step
 
@@ -90,7 +91,11 @@ class Keeper:
 
     def save(self, taken: int) -> None:
         """Write a checkpoint."""
-        state: dict[str, Any] = {"skipped": self.skipped, "in_a_row": self.in_a_row}
+        state: dict[str, Any] = {
+            "skipped": self.skipped,
+            "in_a_row": self.in_a_row,
+            "token_budget": self.learner.token_budget,
+        }
         self.saved = save(self.run.path / "checkpoints", taken, self.learner, state)
 
     def broken_sentence(self, taken: int) -> str:

@@ -13,16 +13,21 @@ from typing import Literal
 
 import torch
 from torch import Tensor
+from torch.distributed.tensor import DTensor
 
+from sirl.errors import TrainingError
 from sirl.models.chat import ChatModel
 from sirl.models.forward import Scorer, micro_batches, score_logprobs
+from sirl.models.memory import out_of_memory
 from sirl.policy import KLEstimator, policy_loss, token_weights
+from sirl.training.distributed import Ranks, Solo, Team, dealt
 from sirl.training.reference import Reference
 from sirl.types import Completion
 
 __all__ = ["Learner", "Objective", "Schedule", "learning_rates"]
 
 Schedule = Literal["constant", "cosine"]
+ALONE = Ranks()
 
 
 @dataclass(frozen=True)
@@ -60,12 +65,23 @@ class Lesson:
 
 @dataclass
 class Sums:
-    """Totals over the completions of a batch."""
+    """Totals over the completions of a batch, weighted as in the loss."""
 
     loss: float = 0.0
     kl: float = 0.0
     clipped: float = 0.0
     mismatch: float = 0.0
+
+    def over(self, ranks: Ranks) -> "Sums":
+        """The totals of all processes."""
+        return Sums(*ranks.total([self.loss, self.kl, self.clipped, self.mismatch]))
+
+    def add(self, other: "Sums") -> None:
+        """Add other totals to these."""
+        self.loss += other.loss
+        self.kl += other.kl
+        self.clipped += other.clipped
+        self.mismatch += other.mismatch
 
 
 class Learner:
@@ -79,12 +95,17 @@ class Learner:
         learning_rate: Callable[[int], float],
         *,
         weight_decay: float = 0.0,
+        ranks: Ranks = ALONE,
+        team: Team | None = None,
     ) -> None:
         self.chat = chat
         self.reference = reference
         self.objective = objective
         self.learning_rate = learning_rate
-        self.scorer = Scorer(chat)
+        self.ranks = ranks
+        self.team = team or Solo(Scorer(chat))
+        self.token_budget = objective.token_budget
+        """Falls by half whenever a micro-batch does not fit the memory."""
         self.parameters = {n: p for n, p in chat.model.named_parameters() if p.requires_grad}
         self.optimizer = torch.optim.AdamW(
             self.parameters.values(), lr=learning_rate(0), weight_decay=weight_decay
@@ -97,18 +118,26 @@ class Learner:
 
         A mini-batch whose loss or gradient is not finite leaves the policy where it is and is
         counted under `update/skipped`.
+
+        Raises:
+            TrainingError: The memory does not hold a single completion.
         """
         started = time.perf_counter()
-        lessons = self.lessons(completions, advantages)
+        parts = self.mini_batches(len(completions))
+        mine = [
+            [part[i] for i in dealt([completions[j] for j in part], self.ranks)] for part in parts
+        ]
+        with self.team.whole():
+            lessons = self.lessons(completions, advantages, [i for rows in mine for i in rows])
         scored = time.perf_counter()
         for group in self.optimizer.param_groups:
             group["lr"] = self.learning_rate(step)
         sums, norms, skipped = Sums(), [], 0
-        parts = self.mini_batches(len(lessons))
-        for part in parts:
-            finite, norm = self.descend(lessons[part], sums)
+        for part, rows in zip(parts, mine, strict=True):
+            share, norm = self.descend([lessons[i] for i in rows], len(part))
+            sums.add(share)
             norms.append(norm)
-            skipped += not finite
+            skipped += not (math.isfinite(share.loss) and math.isfinite(norm))
         return {
             "kl/reference": sums.kl / len(parts),
             "update/loss": sums.loss / len(parts),
@@ -117,45 +146,87 @@ class Learner:
             "update/learning_rate": self.learning_rate(step),
             "update/skipped": skipped,
             "update/steps": len(parts),
+            "update/token_budget": self.token_budget,
             "sampler/mismatch": sums.mismatch / len(parts),
             "seconds/reference": scored - started,
             "seconds/update": time.perf_counter() - scored,
         }
 
-    def lessons(self, completions: Sequence[Completion], advantages: Tensor) -> list[Lesson]:
-        """The completions, scored by the reference and, where it will have moved, the policy."""
-        budget = self.objective.token_budget
-        reference = self.reference.logprobs(completions, budget)
-        old: Sequence[Tensor | None] = [None] * len(completions)
-        if len(self.mini_batches(len(completions))) > 1:
-            old = score_logprobs(self.chat, completions, token_budget=budget)
-        columns = zip(completions, advantages.tolist(), reference, old, strict=True)
-        return [Lesson(*row) for row in columns]
+    def lessons(
+        self, completions: Sequence[Completion], advantages: Tensor, rows: Sequence[int]
+    ) -> dict[int, Lesson]:
+        """Some completions, scored by the reference and, where it will have moved, the policy."""
+        chosen = [completions[i] for i in rows]
+        reference = self.reference.logprobs(chosen, self.token_budget)
+        old: Sequence[Tensor | None] = [None] * len(rows)
+        if self.objective.mini_batches > 1:
+            old = score_logprobs(self.chat, chosen, token_budget=self.token_budget)
+        gains = [float(advantages[i]) for i in rows]
+        lessons = map(Lesson, chosen, gains, reference, old)
+        return dict(zip(rows, lessons, strict=True))
 
-    def mini_batches(self, rows: int) -> list[slice]:
+    def mini_batches(self, rows: int) -> list[range]:
         """The completions of each optimizer step, in order."""
         size = math.ceil(rows / self.objective.mini_batches)
-        return [slice(i, min(i + size, rows)) for i in range(0, rows, size)]
+        return [range(i, min(i + size, rows)) for i in range(0, rows, size)]
 
-    def descend(self, lessons: Sequence[Lesson], sums: Sums) -> tuple[bool, float]:
-        """One optimizer step on these; whether it was finite, and the gradient norm."""
+    def descend(self, lessons: Sequence[Lesson], batch_rows: int) -> tuple[Sums, float]:
+        """One optimizer step on this process's lessons of a mini-batch; the gradient norm."""
         self.optimizer.zero_grad(set_to_none=True)
-        loss = 0.0
-        completions = [lesson.completion for lesson in lessons]
-        for rows in micro_batches(completions, self.objective.token_budget):
-            loss += self.learn([lessons[i] for i in rows], len(lessons), sums)
-        norm = torch.nn.utils.clip_grad_norm_(
+        sums = self.gradients(lessons, batch_rows).over(self.ranks)
+        length = torch.nn.utils.clip_grad_norm_(
             self.parameters.values(), self.objective.max_gradient_norm
-        ).item()
-        sums.loss += loss
-        finite = math.isfinite(loss) and math.isfinite(norm)
-        if finite:
+        )
+        norm = float(length.full_tensor() if isinstance(length, DTensor) else length)
+        if math.isfinite(sums.loss) and math.isfinite(norm):
             self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
-        return finite, norm
+        return sums, norm
 
-    def learn(self, lessons: Sequence[Lesson], batch_rows: int, sums: Sums) -> float:
-        """Add the gradient of one micro-batch; its share of the loss."""
+    def gradients(self, lessons: Sequence[Lesson], batch_rows: int) -> Sums:
+        """Add up the gradients of all processes; anew with half the tokens if memory runs out.
+
+        Raises:
+            TrainingError: There is nothing left to halve.
+        """
+        while True:
+            short, sums = False, Sums()
+            try:
+                self.add_up(lessons, batch_rows, sums)
+            except RuntimeError as error:
+                if not out_of_memory(error) or self.team.shards:
+                    raise  # a process that is among shards cannot begin again by itself
+                short = True
+            if not self.ranks.any(short):
+                self.team.agree()
+                return sums
+            self.optimizer.zero_grad(set_to_none=True)
+            self.halve([lesson.completion for lesson in lessons])
+
+    def halve(self, completions: Sequence[Completion]) -> None:
+        """Read half as many tokens at a time from now on."""
+        single = max((len(c.prompt_ids) + len(c.token_ids) for c in completions), default=0)
+        if self.ranks.any(self.token_budget <= single):
+            raise TrainingError(
+                f"a completion of {single} tokens does not fit the memory by itself: lower "
+                "new_tokens, train with --lora, or take a smaller model or dtype=bfloat16"
+            )
+        self.token_budget //= 2
+
+    def add_up(self, lessons: Sequence[Lesson], batch_rows: int, sums: Sums) -> None:
+        """Add the gradients of the lessons, micro-batch by micro-batch."""
+        rows = micro_batches([lesson.completion for lesson in lessons], self.token_budget)
+        rounds = self.ranks.most(len(rows)) if self.team.shards else len(rows)
+        scale = batch_rows / self.ranks.size  # what processes average is to be their sum
+        for n in range(rounds):
+            with self.team.adding(last=n + 1 == rounds):
+                if n < len(rows):
+                    self.learn([lessons[i] for i in rows[n]], scale, sums)
+                else:
+                    self.team.idle()
+
+    def learn(self, lessons: Sequence[Lesson], batch_rows: float, sums: Sums) -> None:
+        """Add the gradient of one micro-batch, and its share to the sums."""
         lengths = torch.tensor([len(x.completion.token_ids) for x in lessons])
         weights = token_weights(lengths, batch_rows)
         advantages = torch.tensor([x.advantage for x in lessons]).repeat_interleave(lengths)
@@ -163,7 +234,7 @@ class Learner:
         reference = torch.cat([lesson.reference for lesson in lessons])
         old = [lesson.old for lesson in lessons if lesson.old is not None]
         before = torch.cat(old) if old else None
-        kl, clipped = [], []
+        seen = []
 
         def loss(logprobs: Tensor, part: slice) -> Tensor:
             share = policy_loss(
@@ -176,15 +247,12 @@ class Learner:
                 kl_weight=self.objective.kl_weight,
                 kl_estimator=self.objective.kl_estimator,
             )
-            kl.append(share.kl)
-            clipped.append(share.clipped)
+            seen.append(torch.stack([share.loss.detach(), share.kl, share.clipped]))
             return share.loss
 
-        total, logprobs = self.scorer([x.completion for x in lessons], loss)
+        total, logprobs = self.team.scorer([x.completion for x in lessons], loss)
         torch.autograd.backward(total)
-        sums.kl += torch.stack(kl).sum().item()
-        sums.clipped += torch.stack(clipped).sum().item()
         sampled = torch.tensor([p for x in lessons for p in x.completion.logprobs])
-        gaps = (logprobs - sampled.to(logprobs)).abs()
-        sums.mismatch += (weights * gaps).sum().item()
-        return float(total.detach())
+        gap = (weights * (logprobs - sampled.to(logprobs)).abs()).sum()
+        share = [float(v) / self.ranks.size for v in (*torch.stack(seen).sum(dim=0), gap)]
+        sums.add(Sums(*share))

@@ -1,0 +1,176 @@
+"""Many processes train as one would, and whatever ends one of them loses nothing."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from sirl.training.checkpoints import fault
+
+SETTINGS = "train --model embedded --steps 4 --checkpoint-every 2 --batch 5 --group 3 --seed 5"
+SETTINGS += " --set new_tokens=16 --set held_out=0 --set checkup_every=0"
+QUIET = {**os.environ, "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive"}
+DYING = """
+import os, sys
+import sirl.training.update as update
+from sirl.cli.main import main
+learned, seen = update.Learner.learn, 0
+def dying(self, *rest):
+    global seen
+    seen += 1
+    first = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") == "0"
+    if first and self.ranks.rank == 1 and seen == 4:
+        os.kill(os.getpid(), 9)
+    return learned(self, *rest)
+update.Learner.learn = dying
+main()
+"""
+"""One process of two is killed between the forward passes of its fourth step."""
+
+
+def torchrun(processes, *words, restarts=0, program=("-m", "sirl")):
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node"]
+    command = [*launch, str(processes), "--max-restarts", str(restarts), *program, *words]
+    return subprocess.run(
+        command, capture_output=True, text=True, check=False, env=QUIET, timeout=300
+    )
+
+
+def alone(*words):
+    command = [sys.executable, "-m", "sirl", *words]
+    return subprocess.run(
+        command, capture_output=True, text=True, check=False, env=QUIET, timeout=300
+    )
+
+
+def words(out, *more):
+    return [*SETTINGS.split(), "--out", str(out), *more]
+
+
+@pytest.fixture(scope="module")
+def one(tmp_path_factory) -> Path:
+    """The run of one process."""
+    out = tmp_path_factory.mktemp("runs") / "one"
+    done = alone(*words(out))
+    assert done.returncode == 0, done.stderr
+    return out
+
+
+@pytest.fixture(scope="module")
+def sharded(tmp_path_factory) -> Path:
+    """The run of two processes, each with half of the weights."""
+    out = tmp_path_factory.mktemp("runs") / "sharded"
+    done = torchrun(2, *words(out, "--set", "shard=true"))
+    assert done.returncode == 0, done.stderr
+    return out
+
+
+def metrics(run: Path) -> list[dict]:
+    return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+
+
+def weights(run: Path, step: int = 4) -> dict[str, torch.Tensor]:
+    return load_file(run / "checkpoints" / f"step-{step:06d}" / "model.safetensors")
+
+
+def alike(a: Path, b: Path) -> None:
+    """The same samples, so the same metrics, and the same weights to 1e-5."""
+    rows = zip(metrics(a), metrics(b), strict=True)
+    for old, new in rows:
+        for key in (k for k in old if not k.startswith("seconds/")):
+            assert new[key] == pytest.approx(old[key], abs=1e-5, rel=1e-4), (old["step"], key)
+    here, there = weights(a), weights(b)
+    assert max((here[k] - there[k]).abs().max().item() for k in here) < 1e-5
+
+
+def test_two_processes_are_one(one, tmp_path):
+    done = torchrun(2, *words(tmp_path / "r"))
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("hardened model:") == 1
+    alike(one, tmp_path / "r")
+
+
+def test_weights_in_shards_are_those_of_one_process(one, sharded):
+    alike(one, sharded)
+    moments = sharded / "checkpoints" / "step-000004" / "trainer" / "optimizer"
+    assert len(list(moments.glob("*.safetensors"))) == 2
+
+
+@pytest.mark.parametrize(("processes", "shard"), [(1, "false"), (3, "true"), (2, "false")])
+def test_shards_of_two_processes_are_gone_on_with_by_others(
+    one, sharded, tmp_path, processes, shard
+):
+    import shutil
+
+    shutil.copytree(sharded, tmp_path / "r")
+    shutil.rmtree(tmp_path / "r" / "checkpoints" / "step-000004")
+    done = torchrun(processes, *words(tmp_path / "r", "--resume", "--set", f"shard={shard}"))
+    assert done.returncode == 0, done.stderr
+    alike(one, tmp_path / "r")
+
+
+def test_a_run_of_one_process_is_gone_on_with_in_shards(one, tmp_path):
+    import shutil
+
+    shutil.copytree(one, tmp_path / "r")
+    shutil.rmtree(tmp_path / "r" / "checkpoints" / "step-000004")
+    done = torchrun(2, *words(tmp_path / "r", "--resume", "--set", "shard=true"))
+    assert done.returncode == 0, done.stderr
+    alike(one, tmp_path / "r")
+
+
+def test_a_process_killed_mid_step_ends_the_job_and_keeps_the_last_checkpoint(one, tmp_path):
+    (tmp_path / "dying.py").write_text(DYING)
+    done = torchrun(2, *words(tmp_path / "r"), program=[str(tmp_path / "dying.py")])
+    assert done.returncode == 1
+    assert "another process of this run has ended" in done.stderr
+    (kept,) = (tmp_path / "r" / "checkpoints").glob("step-*")
+    assert kept.name == "step-000002"
+    assert not fault(kept)
+    resumed = torchrun(2, *words(tmp_path / "r", "--resume"))
+    assert resumed.returncode == 0, resumed.stderr
+    alike(one, tmp_path / "r")
+
+
+def test_an_elastic_restart_goes_on_by_itself(one, tmp_path):
+    (tmp_path / "dying.py").write_text(DYING)
+    done = torchrun(2, *words(tmp_path / "r"), restarts=1, program=[str(tmp_path / "dying.py")])
+    assert done.returncode == 0, done.stderr
+    alike(one, tmp_path / "r")
+    about = json.loads((tmp_path / "r" / "run.json").read_text())
+    assert len(about["starts"]) == 2
+
+
+def test_wrong_input_is_said_once_and_ends_all(tmp_path):
+    (tmp_path / "r").mkdir()
+    (tmp_path / "r" / "thesis.txt").write_text("mine")
+    done = torchrun(2, *words(tmp_path / "r", "--overwrite"))
+    assert done.returncode == 1
+    assert done.stderr.count("is not a run folder: give another --out") == 1
+    assert (tmp_path / "r" / "thesis.txt").read_text() == "mine"
+    lonely = alone(*words(tmp_path / "s", "--set", "shard=true"))
+    assert lonely.returncode == 2
+    assert "shard needs several processes: start them with torchrun" in lonely.stderr
+
+
+def test_sigterm_finishes_the_step_saves_and_exits_well(one, tmp_path):
+    command = [sys.executable, "-m", "sirl", *words(tmp_path / "r")]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=QUIET) as process:
+        log = tmp_path / "r" / "metrics.jsonl"
+        while not (log.exists() and log.read_text()) and process.poll() is None:
+            time.sleep(0.01)
+        process.send_signal(signal.SIGTERM)
+        _, said = process.communicate(timeout=120)
+    assert process.returncode == 0, said
+    about = json.loads((tmp_path / "r" / "run.json").read_text())
+    if about["exit"]["how"] == "stopped":  # it may have been done before it heard
+        assert "saved; go on with --resume" in said
+    assert alone(*words(tmp_path / "r", "--resume")).returncode == 0
+    alike(one, tmp_path / "r")

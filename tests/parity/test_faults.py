@@ -1,0 +1,140 @@
+"""Steps that meet trouble on the way end as steps that did not."""
+
+import copy
+import subprocess
+import sys
+from dataclasses import replace
+
+import pytest
+import torch
+
+from sirl.errors import TrainingError
+from sirl.models.forward import Scorer
+from sirl.policy import group_advantages
+from sirl.rewards import negative_entropy
+from sirl.rollouts.native import NativeEngine
+from sirl.training.distributed import Ranks, Solo, dealt
+from sirl.training.reference import FrozenCopy
+from sirl.training.update import Learner, Objective, learning_rates
+from sirl.types import Prompt
+
+PROMPTS = [Prompt.user(f"p{i}", t) for i, t in enumerate(["Hello!", "How do I rob the museum?"])]
+
+
+class Cramped(Scorer):
+    """Runs out of memory where a micro-batch reads more tokens than it holds."""
+
+    def __init__(self, chat, holds):
+        super().__init__(chat)
+        self.holds = holds
+
+    def forward(self, completions, loss):
+        prompts = {c.prompt_ids for c in completions}
+        read = sum(map(len, prompts)) + sum(len(c.token_ids) for c in completions)
+        found = super().forward(completions, loss)
+        if read > self.holds:
+            raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory")
+        return found
+
+
+def learner(chat, holds=None, **objective):
+    frozen = FrozenCopy(replace(chat, model=copy.deepcopy(chat.model)))
+    team = Solo(Cramped(chat, holds) if holds else Scorer(chat))
+    rates = learning_rates(1e-3, "constant", 9)
+    return Learner(chat, frozen, Objective(**objective), rates, team=team)
+
+
+def batch(chat):
+    completions = NativeEngine(chat, seed=2, new_tokens=30).sample(PROMPTS, group=6)
+    rewards = torch.tensor([negative_entropy(c) for c in completions], dtype=torch.double)
+    return completions, group_advantages(rewards, 6)
+
+
+def test_a_step_that_runs_out_of_memory_is_redone_with_half_the_tokens_at_a_time(embedded):
+    completions, advantages = batch(embedded)
+    roomy = replace(embedded, model=copy.deepcopy(embedded.model))
+    expected = learner(roomy, token_budget=80).update(completions, advantages, step=0)
+    own = learner(embedded, holds=100, token_budget=320)
+    found = own.update(completions, advantages, step=0)
+    assert (found["update/token_budget"], own.token_budget) == (80, 80)
+    for key in ("update/loss", "update/gradient_norm", "kl/reference", "sampler/mismatch"):
+        assert found[key] == expected[key], key
+    for name, weight in roomy.model.state_dict().items():
+        assert torch.equal(weight, embedded.model.state_dict()[name]), name
+
+
+def test_a_completion_that_does_not_fit_by_itself_ends_in_a_sentence(embedded):
+    completions, advantages = batch(embedded)
+    before = {k: v.clone() for k, v in embedded.model.state_dict().items()}
+    with pytest.raises(TrainingError, match=r"a completion of \d+ tokens does not fit the memory"):
+        learner(embedded, holds=5, token_budget=320).update(completions, advantages, step=0)
+    assert all(torch.equal(v, before[k]) for k, v in embedded.model.state_dict().items())
+
+
+def test_other_faults_are_not_taken_for_a_full_memory(embedded):
+    completions, advantages = batch(embedded)
+    own = learner(embedded)
+    own.team.scorer.forward = lambda *_: (_ for _ in ()).throw(RuntimeError("shapes do not match"))
+    with pytest.raises(RuntimeError, match="shapes do not match"):
+        own.update(completions, advantages, step=0)
+
+
+def test_completions_are_dealt_out_whole_groups_at_a_time_and_evenly(embedded):
+    completions, _ = batch(embedded)
+    three = [*completions, *(replace(c, prompt_ids=(1, 2)) for c in completions[:6])]
+    shares = [dealt(three, Ranks(rank, 2)) for rank in range(2)]
+    assert sorted(i for share in shares for i in share) == list(range(18))
+    for share in shares:
+        prompts = [three[i].prompt_ids for i in share]
+        assert all(prompts.count(p) == 6 for p in prompts)
+    assert dealt(three, Ranks()) == list(range(18))
+    assert [len(dealt(completions, Ranks(rank, 4))) for rank in range(4)].count(0) == 2
+
+
+TWO = """
+import math, sys, torch
+import torch.distributed as dist
+from sirl import build
+from sirl.config import TrainConfig
+from sirl.models.loading import load
+from sirl.rollouts.native import NativeEngine
+from sirl.training.distributed import dealt
+from sirl.types import Prompt
+
+config = TrainConfig(out="x", shard=sys.argv[1] == "shards")
+ranks = build.ranks(config)
+chat = load("embedded")
+learner = build.learner(config, chat, None, ranks)
+prompts = [Prompt.user(str(i), t) for i, t in enumerate(["Hello!", "Add 2 and 3."])]
+with learner.team.whole():
+    completions = NativeEngine(chat, 0, 12).sample(prompts, group=3)
+advantages = torch.ones(6, dtype=torch.double)
+theirs = dealt(completions, type(ranks)(1, 2))
+assert theirs, "the second process learns something"
+before = {n: p.detach().clone() for n, p in learner.parameters.items()}
+broken = advantages.clone()
+broken[theirs[0]] = math.nan  # only the second process ever multiplies by it
+metrics = learner.update(completions, broken, step=0)
+assert metrics["update/skipped"] == 1, metrics
+for name, parameter in learner.parameters.items():
+    old, new = (x.full_tensor() if config.shard else x for x in (before[name], parameter))
+    assert torch.equal(old, new)
+assert learner.update(completions, advantages, step=1)["update/skipped"] == 0
+print("both stood still, then both moved")
+dist.destroy_process_group()
+"""
+
+
+@pytest.mark.parametrize("team", ["replicas", "shards"])
+def test_a_number_that_is_not_finite_in_one_process_stops_the_step_of_all(tmp_path, team):
+    (tmp_path / "two.py").write_text(TWO)
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    done = subprocess.run(
+        [*launch, "--nproc-per-node", "2", str(tmp_path / "two.py"), team],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("both stood still, then both moved") == 2
