@@ -5,6 +5,7 @@ They share a folder, as machines of a cluster do, and nothing else but the wire 
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -41,16 +42,23 @@ def machines():
         ip("-n", name, "addr", "add", f"{address}/24", "dev", end)
         ip("-n", name, "link", "set", end, "up")
         ip("-n", name, "link", "set", "lo", "up")
-    yield list(zip(names, ends, strict=True))
+    yield list(zip(names, ends, ADDRESSES, strict=True))
     for name in names:
+        pids = subprocess.run(
+            ["ip", "netns", "pids", name], capture_output=True, text=True, check=False
+        )
+        for pid in pids.stdout.split():
+            os.kill(int(pid), signal.SIGKILL)
         ip("netns", "delete", name)
 
 
 def started(machine, steps, out, *more):
-    name, end = machine
+    name, end, address = machine
     launch = [sys.executable, "-m", "torch.distributed.run", "--nnodes", "2"]
     launch += ["--nproc-per-node", "1", "--rdzv-backend", "c10d", "--rdzv-id", "sirl"]
-    launch += ["--rdzv-endpoint", f"{ADDRESSES[0]}:29400", "--max-restarts", "0"]
+    launch += ["--rdzv-endpoint", f"{ADDRESSES[0]}:29400", "--local-addr", address]
+    # Namespaces share a host name, so that neither knows the address for its own.
+    launch += ["--rdzv-conf", f"is_host={int(address == ADDRESSES[0])}"]
     words = ["-m", "sirl", *SETTINGS.split(), "--steps", str(steps), "--out", str(out), *more]
     return subprocess.Popen(
         ["ip", "netns", "exec", name, *launch, *words],
@@ -80,7 +88,7 @@ def test_two_machines_train_as_one_and_a_cut_wire_loses_nothing(machines, tmp_pa
     deadline = time.monotonic() + 120
     while not (log.exists() and len(log.read_text().splitlines()) > 5):
         assert time.monotonic() < deadline
-        assert all(p.poll() is None for p in processes)
+        assert all(p.poll() is None for p in processes), ended(processes)
         time.sleep(0.05)
     ip("-n", machines[1][0], "link", "set", machines[1][1], "down")
     codes, said = ended(processes)
