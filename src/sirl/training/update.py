@@ -97,8 +97,12 @@ class Learner:
 
         A mini-batch whose loss or gradient is not finite leaves the policy where it is and is
         counted under `update/skipped`.
+
+        Raises:
+            ModelError: The completions were sampled from other weights than the policy's.
         """
         started = time.perf_counter()
+        self.chat.refuse_stale(completions)
         lessons = self.lessons(completions, advantages)
         scored = time.perf_counter()
         for group in self.optimizer.param_groups:
@@ -109,6 +113,7 @@ class Learner:
             finite, norm = self.descend(lessons[part], sums)
             norms.append(norm)
             skipped += not finite
+        self.chat.learned()
         return {
             "kl/reference": sums.kl / len(parts),
             "update/loss": sums.loss / len(parts),
