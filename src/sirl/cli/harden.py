@@ -16,7 +16,7 @@ from sirl.config import TrainConfig
 from sirl.errors import ConfigError, InputError, SirlError
 from sirl.prompts import Rejected
 from sirl.runs import Existing, Run, open_run, plain
-from sirl.types import Progress, Prompt, Sampling
+from sirl.types import Progress, Prompt
 
 if TYPE_CHECKING:
     from sirl.evaluation.target import Target
@@ -35,6 +35,7 @@ def harden(config: TrainConfig, verb: str, existing: Existing) -> dict[str, Any]
     """
     started = time.perf_counter()
     build.require_models(f"sirl {verb}")
+    build.require_sampler(config)
     work = build.work(config)  # input is checked before the folder is touched
     run = open_run(Path(config.out), config.model_dump(), existing)
     stop = StopSwitch()
@@ -123,7 +124,6 @@ def learn(
     """Train from where the run stands to its last step; the last checkpoint."""
     from sirl.evaluation.checkup import Checkup
     from sirl.rewards import REWARDS
-    from sirl.rollouts.native import NativeEngine
     from sirl.training.checkpoints import restore_optimizer
     from sirl.training.keeper import Keeper, prompt_batches
     from sirl.training.rl import train
@@ -149,9 +149,7 @@ def learn(
         restore_optimizer(learner, checkpoint)
     train(
         prompt_batches(work.prompts, config.batch, config.seed, range(first, config.steps)),
-        NativeEngine(
-            chat, config.seed, config.new_tokens, Sampling(config.temperature), config.rows
-        ),
+        build.sampler(config, chat),
         REWARDS[config.reward],
         learner,
         told,
