@@ -28,6 +28,11 @@ class Settings(BaseModel):
     dtype: Literal["float32", "bfloat16"] = Field("float32", description="precision of products")
     rows: int = Field(256, ge=1, description="completions sampled together")
     strict: bool = Field(False, description="stop at the first unusable row of an input file")
+    sampler: Literal["native", "huggingface", "vllm"] = Field(
+        "native",
+        description="what samples: native, huggingface (generate, for any model), or vllm "
+        "(experimental, training only)",
+    )
 
 
 class TrainConfig(Settings):
@@ -78,6 +83,9 @@ class TrainConfig(Settings):
 class EvaluateConfig(Settings):
     """Measure a model."""
 
+    sampler: Literal["native", "huggingface"] = Field(
+        "native", description="what samples a model in this process"
+    )
     model: str = Field(
         "embedded",
         description="checkpoint folder, hub id, 'embedded', https://HOST/v1#NAME (OpenAI-style "

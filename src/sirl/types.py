@@ -112,6 +112,8 @@ class Completion:
     """Per token: KL from the uniform distribution to the policy, in nats (Intuitor's signal)."""
     told_tokens: int = 0
     """How many tokens, where their ids are not told."""
+    version: int | None = None
+    """Batches that the weights it was sampled from had learned from; None where nobody says."""
 
     @property
     def mean_entropy(self) -> float:

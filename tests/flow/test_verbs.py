@@ -289,3 +289,25 @@ def test_ctrl_c_finishes_the_step_saves_and_exits_130(tmp_path):
     taken = log.read_text().count("\n")
     assert f"stopped after step {taken} of 500, saved" in said
     assert (tmp_path / "r" / "checkpoints" / f"step-{taken:06d}" / "manifest.json").exists()
+
+
+def test_training_with_generate_ends_where_training_with_the_native_sampler_does(tmp_path):
+    settings = ("--steps", 2, "--batch", 2, "--group", 2, "--set", "new_tokens=12")
+    rest = ("--set", "held_out=3", "--set", "attacks=direct", "--set", "checkup_every=0", "--json")
+    rewards = []
+    for sampler in ("native", "huggingface"):
+        out = tmp_path / sampler
+        done = sirl("train", *settings, *rest, "--set", f"sampler={sampler}", "--out", out)
+        assert done.returncode == 0, done.stderr
+        lines = (out / "metrics.jsonl").read_text().splitlines()
+        rewards += [[json.loads(line)["reward/mean"] for line in lines]]
+        assert max(json.loads(line)["sampler/mismatch"] for line in lines) < 1e-4
+    assert rewards[1] == pytest.approx(rewards[0], abs=1e-4)
+
+
+def test_a_missing_vllm_is_one_sentence_and_no_folder(tmp_path):
+    done = sirl("train", "--set", "sampler=vllm", "--out", tmp_path / "r")
+    assert done.returncode == 2
+    sentence = "sampler=vllm needs the extra 'vllm': pip install 'sirl[vllm]'"
+    assert " ".join(done.stderr.split()).endswith(sentence)
+    assert not (tmp_path / "r").exists()

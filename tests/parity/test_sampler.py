@@ -5,7 +5,8 @@ import torch
 
 from sirl.errors import InputError
 from sirl.models.forward import score
-from sirl.rollouts.native import NativeEngine, kept, pick, row_key, uniforms
+from sirl.rollouts.drawing import kept, pick, row_key, uniforms
+from sirl.rollouts.native import NativeEngine
 from sirl.types import Engine, Message, Prompt, Sampling
 
 PROMPTS = [

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from sirl.errors import TrainingError
+from sirl.errors import ModelError, TrainingError
 from sirl.models.adapters import with_lora
 from sirl.policy import group_advantages, policy_loss
 from sirl.rewards import negative_entropy
@@ -104,6 +104,7 @@ def test_rows_sorted_by_length_get_their_own_advantages_back(embedded):
 
 def test_on_policy_ratios_are_one_and_mini_batches_have_proper_ones(embedded):
     completions, advantages = batch(embedded)
+    unmoved = replace(embedded, model=copy.deepcopy(embedded.model))
     seen = []
 
     def spy(logprobs, old, *rest, **settings):
@@ -113,7 +114,7 @@ def test_on_policy_ratios_are_one_and_mini_batches_have_proper_ones(embedded):
     original, update_module.policy_loss = update_module.policy_loss, spy
     try:
         learner(embedded, mini_batches=1).update(completions, advantages, step=0)
-        learner(embedded, mini_batches=2).update(completions, advantages, step=0)
+        learner(unmoved, mini_batches=2).update(completions, advantages, step=0)
     finally:
         update_module.policy_loss = original
     assert seen[0] == 0.0
@@ -127,7 +128,7 @@ def test_kl_is_nothing_at_the_start_and_the_sampler_agrees_with_the_trainer(embe
     metrics = first.update(completions, advantages, step=0)
     assert metrics["kl/reference"] == pytest.approx(0, abs=1e-6)
     assert metrics["sampler/mismatch"] < 1e-4
-    assert first.update(completions, advantages, step=1)["kl/reference"] > 1e-4
+    assert first.update(*batch(embedded), step=1)["kl/reference"] > 1e-4
 
 
 def test_lora_starts_as_the_base_moves_alone_and_leaves_the_base_to_the_bit(embedded):
@@ -138,7 +139,7 @@ def test_lora_starts_as_the_base_moves_alone_and_leaves_the_base_to_the_bit(embe
     assert [c.token_ids for c in again] == [c.token_ids for c in completions]
     own = learner(adapted, reference=AdaptersOff(adapted), rate=1e-2)
     own.update(completions, advantages, step=0)
-    second = own.update(completions, advantages, step=1)
+    second = own.update(*batch(adapted), step=1)
     assert second["kl/reference"] > 1e-4
     with adapted.model.disable_adapter():
         after = NativeEngine(adapted, seed=2, new_tokens=30).sample(PROMPTS, group=6)
@@ -149,6 +150,33 @@ def test_lora_starts_as_the_base_moves_alone_and_leaves_the_base_to_the_bit(embe
         if "lora" not in k
     }
     assert all(torch.equal(merged[k], v) for k, v in base.items())
+
+
+def test_completions_of_other_weights_are_refused(embedded):
+    completions, advantages = batch(embedded)
+    own = learner(embedded)
+    own.update(completions, advantages, step=0)
+    before = weights(embedded)
+    with pytest.raises(
+        ModelError,
+        match="completion 0 of prompt p0 was sampled from version 0 of the weights and the policy "
+        "is at version 1: sample from the policy itself",
+    ):
+        own.update(completions, advantages, step=1)
+    untold = [replace(c, version=None) for c in batch(embedded)[0]]
+    with pytest.raises(ModelError, match="was sampled from an untold version of the weights"):
+        own.update(untold, advantages, step=1)
+    assert gap(before, weights(embedded)) == 0
+    own.update(*batch(embedded), step=1)
+    assert embedded.version == 2
+
+
+def test_a_copy_that_no_update_reaches_is_found_out(embedded):
+    left_behind = replace(embedded, model=copy.deepcopy(embedded.model))
+    own = learner(embedded)
+    own.update(*batch(left_behind), step=0)
+    with pytest.raises(ModelError, match="version 0 of the weights and the policy is at version 1"):
+        own.update(*batch(left_behind), step=1)
 
 
 def test_a_step_that_is_not_finite_is_skipped_and_counted(embedded, tmp_path):

@@ -8,6 +8,7 @@ import importlib.util
 from sirl.build.attacks import attacks_named, members, world_disguises
 from sirl.build.benchmarks import benchmark_files
 from sirl.build.judges import judge_faults, judge_named, judges_of, preference_judge
+from sirl.build.sampling import require_sampler, sampler
 from sirl.build.suites import Questions, Work, evaluation_suite, work
 from sirl.build.targets import Subject, chat_model, in_process, is_remote, subject
 from sirl.build.training import learner, policy, ranks
@@ -32,6 +33,8 @@ __all__ = [
     "ranks",
     "preference_judge",
     "require_models",
+    "require_sampler",
+    "sampler",
     "subject",
     "work",
     "world_disguises",

@@ -7,6 +7,7 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sirl.build.sampling import local_engine
 from sirl.config import EvaluateConfig, Settings
 from sirl.errors import ConfigError, InputError
 from sirl.models.folder import adapter_base, document, is_adapter
@@ -105,11 +106,10 @@ def in_process(
     from sirl.evaluation.target import Target, digest
     from sirl.models.forward import answer_likelihoods
     from sirl.models.loading import fingerprint
-    from sirl.rollouts.native import NativeEngine
     from sirl.rollouts.selection import LowestEntropy
 
     def engine(sampling: Sampling) -> Engine:
-        inner = NativeEngine(chat, config.seed, config.new_tokens, sampling, config.rows)
+        inner = local_engine(config, chat, sampling)
         return LowestEntropy(inner, best_of) if best_of > 1 else inner
 
     return Target(

@@ -33,6 +33,7 @@ def policy(config: TrainConfig, checkpoint: "Checkpoint | None") -> "ChatModel":
 
     if checkpoint:
         loaded = load(str(checkpoint.path), dtype=config.dtype if config.lora else "float32")
+        loaded.learned(checkpoint.step)
     else:
         loaded = load(config.model, dtype=config.dtype if config.lora else "float32")
         if config.lora and not is_adapted(loaded):

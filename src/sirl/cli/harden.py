@@ -19,7 +19,7 @@ from sirl.config import TrainConfig
 from sirl.errors import ConfigError, InputError, SirlError
 from sirl.prompts import Rejected
 from sirl.runs import Existing, Run, open_run, plain
-from sirl.types import Progress, Prompt, Sampling
+from sirl.types import Progress, Prompt
 
 if TYPE_CHECKING:
     from sirl.evaluation.target import Target
@@ -41,6 +41,7 @@ def harden(config: TrainConfig, verb: str, existing: Existing) -> dict[str, Any]
     """
     started = time.perf_counter()
     build.require_models(f"sirl {verb}")
+    build.require_sampler(config)
     work = build.work(config)  # input is checked before the folder is touched
     ranks = build.ranks(config)
     run = opened(config, existing, ranks)
@@ -166,7 +167,6 @@ def learn(
     """Train from where the run stands to its last step; the last checkpoint."""
     from sirl.evaluation.checkup import Checkup
     from sirl.rewards import REWARDS
-    from sirl.rollouts.native import NativeEngine
     from sirl.training.checkpoints import restore_optimizer
     from sirl.training.distributed import SharedEngine
     from sirl.training.keeper import Keeper, prompt_batches
@@ -191,9 +191,7 @@ def learn(
 
     if checkpoint:
         restore_optimizer(learner, checkpoint)
-    engine = NativeEngine(
-        chat, config.seed, config.new_tokens, Sampling(config.temperature), config.rows
-    )
+    engine = build.sampler(config, chat)
     train(
         prompt_batches(work.prompts, config.batch, config.seed, range(first, config.steps)),
         engine if ranks.size == 1 else SharedEngine(engine, ranks, learner.team),

@@ -7,10 +7,13 @@ from typing import Any
 
 import torch
 
-from sirl.errors import InputError
-from sirl.types import Message
+from sirl.errors import InputError, ModelError
+from sirl.types import Completion, Message
 
 __all__ = ["ChatModel"]
+
+VERSION = "sirl_version"
+"""Name of the count on the module itself, so that a copy of the weights goes its own way."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,31 @@ class ChatModel:
         """Where the weights live."""
         device: torch.device = next(self.model.parameters()).device
         return device
+
+    @property
+    def version(self) -> int:
+        """Batches that these weights have learned from."""
+        version: int = getattr(self.model, VERSION, 0)
+        return version
+
+    def learned(self, batches: int = 1) -> None:
+        """Count batches that moved the weights."""
+        setattr(self.model, VERSION, self.version + batches)
+
+    def refuse_stale(self, completions: Sequence[Completion]) -> None:
+        """See that these very weights, as they are now, wrote the completions.
+
+        Raises:
+            ModelError: Others did, or nobody says which.
+        """
+        for c in completions:
+            if c.version != self.version:
+                told = "an untold version" if c.version is None else f"version {c.version}"
+                raise ModelError(
+                    f"completion {c.sample} of prompt {c.prompt_id} was sampled from {told} of the "
+                    f"weights and the policy is at version {self.version}: sample from the policy "
+                    "itself, after every update"
+                )
 
     def precision(self) -> AbstractContextManager[Any]:
         """The precision in which every forward pass runs."""

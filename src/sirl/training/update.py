@@ -121,8 +121,10 @@ class Learner:
 
         Raises:
             TrainingError: The memory does not hold a single completion.
+            ModelError: The completions were sampled from other weights than the policy's.
         """
         started = time.perf_counter()
+        self.chat.refuse_stale(completions)
         parts = self.mini_batches(len(completions))
         mine = [
             [part[i] for i in dealt([completions[j] for j in part], self.ranks)] for part in parts
@@ -138,6 +140,7 @@ class Learner:
             sums.add(share)
             norms.append(norm)
             skipped += not (math.isfinite(share.loss) and math.isfinite(norm))
+        self.chat.learned()
         return {
             "kl/reference": sums.kl / len(parts),
             "update/loss": sums.loss / len(parts),

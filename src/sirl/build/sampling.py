@@ -1,0 +1,122 @@
+"""What samples: an engine in this process, or vLLM beside the trainer."""
+
+import importlib.util
+from collections.abc import Callable
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+from sirl.config import Settings, TrainConfig
+from sirl.errors import ConfigError, MissingExtraError
+from sirl.types import Engine, Sampling
+
+if TYPE_CHECKING:
+    from sirl.models.chat import ChatModel
+
+__all__ = ["local_engine", "require_sampler", "sampler"]
+
+SERIES = "0.33"
+"""The vLLM that `sirl.rollouts.vllm` was written for; its interfaces move with every minor one."""
+GPU_SHARE = 0.4
+"""Of the memory of the GPU that vLLM shares with the trainer."""
+RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
+"""What vLLM takes as the highest rank of an adapter."""
+
+
+def require_sampler(config: Settings) -> None:
+    """See that what samples is installed, before anything is touched.
+
+    Raises:
+        MissingExtraError: vLLM is wanted and is not there.
+        ConfigError: It is another vLLM than the one that this was written for.
+    """
+    if config.sampler != "vllm":
+        return
+    if importlib.util.find_spec("vllm") is None:
+        raise MissingExtraError("sampler=vllm", "vllm")
+    check_series(version("vllm"))
+
+
+def check_series(installed: str) -> None:
+    """Refuse a vLLM of another minor version."""
+    if not installed.startswith(f"{SERIES}."):
+        raise ConfigError(
+            f"sampler=vllm was written for vllm {SERIES}, and {installed} is installed: "
+            f"pip install 'vllm=={SERIES}.*', or take sampler=native"
+        )
+
+
+def sampler(config: TrainConfig, chat: "ChatModel") -> Engine:
+    """What samples the completions that training learns from."""
+    sampling = Sampling(config.temperature)
+    if config.sampler == "vllm":
+        return beside(config, chat, sampling)
+    return local_engine(config, chat, sampling)
+
+
+def local_engine(config: Settings, chat: "ChatModel", sampling: Sampling) -> Engine:
+    """An engine that samples from a model in this process; vLLM serves training alone."""
+    if config.sampler == "huggingface":
+        from sirl.rollouts.huggingface import HuggingFaceEngine
+
+        return HuggingFaceEngine(chat, config.seed, config.new_tokens, sampling, config.rows)
+    from sirl.rollouts.native import NativeEngine
+
+    return NativeEngine(chat, config.seed, config.new_tokens, sampling, config.rows)
+
+
+def beside(config: TrainConfig, chat: "ChatModel", sampling: Sampling) -> Engine:
+    """A vLLM engine in the trainer's process."""
+    from vllm import LLM, SamplingParams
+    from vllm.lora.request import LoRARequest
+
+    return joined(config, chat, sampling, (LLM, SamplingParams, LoRARequest))
+
+
+def joined(
+    config: TrainConfig,
+    chat: "ChatModel",
+    sampling: Sampling,
+    parts: tuple[Callable[..., Any], Callable[..., Any], Callable[..., Any]],
+) -> Engine:
+    """The engine of vLLM's parts, and how it gets the weights."""
+    from sirl.models.adapters import is_adapted
+    from sirl.rollouts.vllm import AdapterByFolder, VllmEngine, WeightsByFolder
+
+    make, params, request = parts
+    settings = {
+        "model": chat.model.config._name_or_path,
+        "dtype": config.dtype,
+        "seed": config.seed,
+        "gpu_memory_utilization": GPU_SHARE,
+        "generation_config": "vllm",  # no settings of the checkpoint's own
+        "logprobs_mode": "raw_logprobs",
+    }
+    if is_adapted(chat):
+        settings |= {"enable_lora": True, "max_loras": 1, "max_lora_rank": lora_rank(chat)}
+    llm = make(**settings)
+    delivery = AdapterByFolder(chat, request) if is_adapted(chat) else WeightsByFolder(chat, llm)
+    return VllmEngine(
+        llm,
+        params,
+        chat,
+        delivery,
+        config.seed,
+        config.new_tokens,
+        sampling,
+        config.token_budget,
+    )
+
+
+def lora_rank(chat: "ChatModel") -> int:
+    """The least rank that vLLM can be told and that holds the adapter.
+
+    Raises:
+        ConfigError: The adapter's own is higher than any.
+    """
+    own: int = chat.model.peft_config["default"].r
+    if own > RANKS[-1]:
+        raise ConfigError(
+            f"lora_rank {own} exceeds {RANKS[-1]}, the most that vLLM serves: lower it, or take "
+            "sampler=native"
+        )
+    return next(rank for rank in RANKS if rank >= own)

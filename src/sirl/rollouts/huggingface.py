@@ -1,0 +1,101 @@
+"""Samples with transformers' own `generate`: for any model that it serves.
+
+Recurrent layers, mixed caches and whatever a model's own code keeps between tokens are its affair.
+The price over the native sampler: a prompt is read once per completion, and finished rows stay in
+the batch until the last one ends.
+
+A logits processor draws the token, from the same uniforms as the native sampler, notes its
+numbers, and leaves it as the only one possible; `generate` itself has nothing to choose. It is to
+see the raw logits: what a checkpoint's `generation_config` puts before a processor of the caller's
+(repetition penalties, suppressed tokens, forced ends) would be neither the policy's distribution
+nor in its entropy, and is laid aside while sampling.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
+
+from sirl.models.chat import ChatModel
+from sirl.rollouts.drawing import Row, draw, left_padded, sampled
+from sirl.types import Completion, Prompt, Sampling
+
+__all__ = ["HuggingFaceEngine"]
+
+
+@dataclass(frozen=True)
+class HuggingFaceEngine:
+    """Samples from an in-process model; satisfies `sirl.types.Engine`."""
+
+    chat: ChatModel
+    seed: int
+    new_tokens: int
+    """Longest completion, in tokens."""
+    sampling: Sampling = Sampling()
+    """How tokens are picked. Entropies are always those of the whole distribution at 1."""
+    rows: int = 256
+    """Completions decoded together."""
+
+    def sample(
+        self, prompts: Sequence[Prompt], *, group: int = 1, step: int = 0
+    ) -> list[Completion]:
+        """`group` completions of each prompt, siblings adjacent, in the order of the prompts.
+
+        Raises:
+            InputError: A prompt leaves no room for an answer; it is never cut.
+        """
+        return sampled(self, prompts, group=group, step=step)
+
+    @torch.inference_mode()
+    def decode(self, prompts: Sequence[tuple[int, ...]], rows: list[Row], group: int) -> None:
+        """Write all rows to their end. Rows are prompts x group, siblings adjacent."""
+        input_ids, is_token = left_padded(self.chat, prompts)
+        scribe = Scribe(rows, input_ids.shape[1], self.sampling, self.chat.end_ids)
+        settings = GenerationConfig(  # type: ignore[no-untyped-call]
+            max_new_tokens=self.new_tokens,
+            do_sample=False,
+            eos_token_id=sorted(self.chat.end_ids),
+            pad_token_id=self.chat.pad_id,
+        )
+        with self.chat.precision(), raw(self.chat) as model:
+            model.generate(
+                input_ids.repeat_interleave(group, dim=0),
+                attention_mask=is_token.repeat_interleave(group, dim=0),
+                generation_config=settings,
+                logits_processor=LogitsProcessorList([scribe]),
+            )
+
+
+class Scribe(LogitsProcessor):
+    """Draws and notes the next token of every row, and leaves no other possible."""
+
+    def __init__(
+        self, rows: Sequence[Row], width: int, sampling: Sampling, ends: frozenset[int]
+    ) -> None:
+        self.rows = rows
+        self.width = width
+        """Tokens before the first that is drawn."""
+        self.sampling = sampling
+        self.ends = ends
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        """Scores with one token left: minus infinity for the others."""
+        position = input_ids.shape[1] - self.width
+        token_ids = draw(scores, self.rows, position, self.sampling, self.ends)
+        return scores.fill_(-torch.inf).scatter_(1, token_ids.unsqueeze(1), 0.0)
+
+
+@contextmanager
+def raw(chat: ChatModel) -> Iterator[Any]:
+    """The model that generates, adapters on, with the checkpoint's own settings laid aside."""
+    model = chat.model.get_base_model() if hasattr(chat.model, "get_base_model") else chat.model
+    own = model.generation_config
+    model.generation_config = GenerationConfig()  # type: ignore[no-untyped-call]
+    try:
+        yield model
+    finally:
+        model.generation_config = own

@@ -1,0 +1,275 @@
+"""Samples with a vLLM in the trainer's own process. EXPERIMENTAL.
+
+Written after the documentation and source of vLLM 0.33 and tested against a double of its `LLM`;
+it has not been run on a GPU.
+
+vLLM tells the log-probabilities of the likeliest tokens alone, and entropy needs all of them. The
+trainer's own model therefore reads the completions once more. Entropies and certainties are its;
+log-probabilities stay those that vLLM sampled by, so that `sampler/mismatch` shows how far the two
+are apart. Samples are seeded one by one, but vLLM's kernels depend on what is batched together:
+the same seed gives nearly, not exactly, the same completions.
+
+The weights go over as safetensors in a folder, under a tag: how many batches they have learned
+from, and a hash of what is trained. The tag that vLLM answers with is held against the policy's,
+and since a tag can be set without the weights, so are the log-probabilities.
+"""
+
+import hashlib
+import shutil
+import weakref
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import mkdtemp
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+
+from sirl.errors import ModelError
+from sirl.models.chat import ChatModel
+from sirl.models.forward import score
+from sirl.rollouts.drawing import check_room, row_key
+from sirl.types import Completion, Finish, Prompt, Sampling
+
+__all__ = ["AdapterByFolder", "Delivery", "VllmEngine", "WeightsByFolder", "weights_tag"]
+
+FINISHES: Mapping[str | None, Finish] = {"stop": "stop", "length": "length"}
+FARTHEST = 0.5
+"""Mean nats a token by which vLLM may see its own tokens otherwise than the policy does.
+
+Rounding to bfloat16 makes some hundredths.
+"""
+
+
+@runtime_checkable
+class Delivery(Protocol):
+    """How the policy's weights reach vLLM, and what vLLM says that it has."""
+
+    def deliver(self, tag: str) -> Any:  # noqa: ANN401 - vLLM's own
+        """Hand the weights over, if they are not there yet; the request's adapter, if any."""
+        ...
+
+    def reported(self, output: Any) -> str:  # noqa: ANN401 - vLLM's own
+        """The tag of the weights that wrote an output, as vLLM tells it."""
+        ...
+
+
+@dataclass(frozen=True)
+class VllmEngine:
+    """Samples from `vllm.LLM`; satisfies `sirl.types.Engine`."""
+
+    llm: Any
+    params: Callable[..., Any]
+    """`vllm.SamplingParams`."""
+    chat: ChatModel
+    """The policy: it renders the prompts, and reads what was sampled once more."""
+    delivery: Delivery
+    seed: int
+    new_tokens: int
+    sampling: Sampling = Sampling()
+    token_budget: int = 8192
+    """Tokens of one micro-batch of the second reading."""
+
+    def sample(
+        self, prompts: Sequence[Prompt], *, group: int = 1, step: int = 0
+    ) -> list[Completion]:
+        """`group` completions of each prompt, siblings adjacent, in the order of the prompts.
+
+        Raises:
+            InputError: A prompt leaves no room for an answer; it is never cut.
+            ModelError: vLLM sampled from other weights than the policy's, read another prompt,
+                or ended in a way that leaves a completion in pieces.
+        """
+        rendered = [self.chat.render(p.messages) for p in prompts]
+        for prompt, ids in zip(prompts, rendered, strict=True):
+            check_room(self.chat, self.new_tokens, prompt, ids)
+        tag = weights_tag(self.chat)
+        adapter = self.delivery.deliver(tag)
+        asked = [
+            (prompt, ids, s)
+            for prompt, ids in zip(prompts, rendered, strict=True)
+            for s in range(group)
+        ]
+        outputs = self.llm.generate(
+            [{"prompt_token_ids": list(ids)} for _, ids, _ in asked],
+            [self.settings(row_key(self.seed, step, p.id, s)) for p, _, s in asked],
+            lora_request=adapter,
+            use_tqdm=False,
+        )
+        if len(outputs) != len(asked):
+            raise ModelError(f"vLLM answered {len(outputs)} of {len(asked)} requests")
+        for output in outputs:
+            check_tag(self.delivery.reported(output), tag)
+        return self.read_again(
+            [self.completion(*one, output) for one, output in zip(asked, outputs, strict=True)]
+        )
+
+    def settings(self, key: int) -> Any:  # noqa: ANN401 - vLLM's own
+        """How one completion is sampled; its seed is its own."""
+        return self.params(
+            n=1,
+            seed=key >> 1,  # torch's generators take 63 bits
+            temperature=self.sampling.temperature,
+            top_p=self.sampling.top_p,
+            top_k=self.sampling.top_k,
+            max_tokens=self.new_tokens,
+            stop_token_ids=sorted(self.chat.end_ids),
+            logprobs=0,  # of the sampled token alone
+            detokenize=False,
+        )
+
+    def completion(
+        self,
+        prompt: Prompt,
+        prompt_ids: tuple[int, ...],
+        sample: int,
+        output: Any,  # noqa: ANN401 - vLLM's own
+    ) -> Completion:
+        """An output as a value, without its entropies yet."""
+        if tuple(output.prompt_token_ids) != prompt_ids:
+            raise ModelError(
+                f"vLLM read {len(output.prompt_token_ids)} tokens of prompt {prompt.id}, not the "
+                f"{len(prompt_ids)} that it was given: shorten the prompt, or take sampler=native"
+            )
+        written = output.outputs[0]
+        ids = tuple(written.token_ids)
+        finish = ending(prompt.id, ids, written.finish_reason, self.chat.end_ids, self.new_tokens)
+        columns = zip(ids, written.logprobs, strict=True)
+        return Completion(
+            prompt_id=prompt.id,
+            prompt_ids=prompt_ids,
+            token_ids=ids,
+            text=self.chat.decode(ids[: -1 if finish == "stop" else None]),
+            logprobs=tuple(float(told[token].logprob) for token, told in columns),
+            entropies=(),
+            finish=finish,
+            sample=sample,
+            seed=self.seed,
+            version=self.chat.version,
+        )
+
+    def read_again(self, written: Sequence[Completion]) -> list[Completion]:
+        """The completions with the policy's entropies, once it is seen that it agrees."""
+        scored = score(self.chat, written, token_budget=self.token_budget)
+        told = torch.tensor([p for c in written for p in c.logprobs])
+        own = torch.cat([numbers.logprobs for numbers in scored]).cpu()
+        gap = (own - told).abs().mean().item()
+        if not gap <= FARTHEST:
+            raise ModelError(
+                f"vLLM says that it samples from version {weights_tag(self.chat)}, but its log-"
+                f"probabilities are {gap:.2f} nats a token from the policy's: the weights did not "
+                "arrive; take sampler=native"
+            )
+        return [
+            replace(
+                c,
+                entropies=tuple(numbers.entropies.tolist()),
+                certainties=tuple(numbers.certainties.tolist()),
+            )
+            for c, numbers in zip(written, scored, strict=True)
+        ]
+
+
+def check_tag(reported: str, wanted: str) -> None:
+    """Refuse what other weights wrote."""
+    if reported != wanted:
+        raise ModelError(
+            f"vLLM sampled from version {reported} of the weights and the policy is at version "
+            f"{wanted}: they did not arrive; take sampler=native"
+        )
+
+
+def ending(
+    prompt: str, ids: tuple[int, ...], reason: str | None, ends: frozenset[int], longest: int
+) -> Finish:
+    """How a completion ended; one in pieces is refused.
+
+    The end-of-turn token is part of the completion, and of its entropy.
+    """
+    if reason not in FINISHES:
+        raise ModelError(
+            f"vLLM ended a completion of prompt {prompt} with {reason!r}, not of itself: try again"
+        )
+    if reason == "stop" and (not ids or ids[-1] not in ends):
+        raise ModelError(
+            f"vLLM ended a completion of prompt {prompt} without its end-of-turn token, which "
+            "counts: take sampler=native"
+        )
+    if reason == "length" and len(ids) != longest:
+        raise ModelError(
+            f"vLLM cut a completion of prompt {prompt} after {len(ids)} of {longest} tokens: "
+            "lower new_tokens"
+        )
+    return FINISHES[reason]
+
+
+def weights_tag(chat: ChatModel) -> str:
+    """How many batches the weights have learned from, and a hash of those that are trained."""
+    digest = hashlib.blake2b(digest_size=4)
+    for name, parameter in sorted(chat.model.named_parameters()):
+        if parameter.requires_grad:
+            digest.update(name.encode())
+            flat = parameter.detach().cpu().contiguous().flatten()
+            digest.update(memoryview(flat.view(torch.uint8).numpy()))
+    return f"{chat.version}-{digest.hexdigest()}"
+
+
+def scratch(owner: object) -> Path:
+    """A folder that goes when its owner does, at the end of the process at the latest."""
+    folder = mkdtemp(prefix="sirl-weights-")
+    weakref.finalize(owner, shutil.rmtree, folder, ignore_errors=True)
+    return Path(folder)
+
+
+class AdapterByFolder:
+    """Hands over the adapter alone; every output names the adapter that wrote it.
+
+    Each version is an adapter of its own to vLLM, which keeps keys and values of one apart from
+    those of another. It reads the folder at the first request, so that the newest stays.
+    """
+
+    def __init__(self, chat: ChatModel, request: Callable[..., Any]) -> None:
+        self.chat = chat
+        self.request = request
+        """`vllm.lora.request.LoRARequest`."""
+        self.home = scratch(self)
+        self.count = 0
+        self.newest: Any = None
+
+    def deliver(self, tag: str) -> Any:  # noqa: ANN401 - vLLM's own
+        """The adapter of this tag, written if it is new."""
+        if self.newest is None or self.newest.lora_name != tag:
+            if self.newest is not None:
+                shutil.rmtree(self.newest.lora_path)
+            folder = self.home / tag
+            self.chat.model.save_pretrained(folder)
+            self.count += 1
+            self.newest = self.request(lora_name=tag, lora_int_id=self.count, lora_path=str(folder))
+        return self.newest
+
+    def reported(self, output: Any) -> str:  # noqa: ANN401 - vLLM's own
+        """The name of the adapter that wrote an output."""
+        return str(output.lora_request.lora_name) if output.lora_request else "base"
+
+
+class WeightsByFolder:
+    """Hands over all weights; vLLM answers with the tag that was last committed."""
+
+    def __init__(self, chat: ChatModel, llm: Any) -> None:  # noqa: ANN401 - vLLM's own
+        self.chat = chat
+        self.llm = llm
+        self.home = scratch(self)
+
+    def deliver(self, tag: str) -> None:
+        """Load the weights if vLLM has others, and forget keys and values of those."""
+        if self.llm.get_weight_version() == tag:
+            return
+        self.chat.model.save_pretrained(self.home)
+        self.llm.collective_rpc("reload_weights", kwargs={"weights_path": str(self.home)})
+        if not self.llm.reset_prefix_cache():
+            raise ModelError("vLLM would not forget what it read with earlier weights: try again")
+        self.llm.update_weight_version(tag)
+
+    def reported(self, _: Any) -> str:  # noqa: ANN401 - vLLM's own
+        """The tag that vLLM has now."""
+        return str(self.llm.get_weight_version())
