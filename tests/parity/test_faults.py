@@ -119,6 +119,8 @@ assert metrics["update/skipped"] == 1, metrics
 for name, parameter in learner.parameters.items():
     old, new = (x.full_tensor() if config.shard else x for x in (before[name], parameter))
     assert torch.equal(old, new)
+with learner.team.whole():
+    completions = NativeEngine(chat, 0, 12).sample(prompts, group=3)
 assert learner.update(completions, advantages, step=1)["update/skipped"] == 0
 print("both stood still, then both moved")
 dist.destroy_process_group()

@@ -72,6 +72,7 @@ def spoken() -> None:
             "another process of this run has ended, its own message says why; the last "
             "checkpoint is whole: start all again, with --resume",
             1,
+            each=True,
         )
 
 
@@ -82,8 +83,8 @@ def lost_another(error: RuntimeError) -> bool:
     return many and any(sign in said for sign in ("by peer", "NCCL", "Timed out", "timed out"))
 
 
-def fail(sentence: str, status: int) -> None:
-    """Say one sentence on the error stream and leave."""
-    if os.environ.get("RANK", "0") == "0":
+def fail(sentence: str, status: int, *, each: bool = False) -> None:
+    """Say one sentence on the error stream and leave; of many processes one says it, or each."""
+    if each or os.environ.get("RANK", "0") == "0":
         typer.echo(f"sirl: {sentence}", err=True)
     sys.exit(status)

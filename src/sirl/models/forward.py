@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sirl.entropy import TokenNumbers
+from sirl.entropy import TokenNumbers, at_least_float32
 from sirl.models.chat import ChatModel
 from sirl.models.head import Predicted, TokenLoss, logprobs_of, loss_of, numbers_of
 from sirl.models.packing import PACKED, pack
@@ -22,7 +22,9 @@ __all__ = [
     "adopt",
     "answer_likelihoods",
     "decoder",
+    "head_matrix",
     "micro_batches",
+    "next_logits",
     "score",
     "score_logprobs",
 ]
@@ -90,6 +92,26 @@ def decoder(model: Any) -> Any:  # noqa: ANN401 - plain, or wrapped by peft
     """The model without its head; adapters that are switched on or off are part of it."""
     inner = model.get_base_model() if hasattr(model, "get_base_model") else model
     return inner.get_decoder()
+
+
+def head_matrix(chat: ChatModel) -> Tensor | None:
+    """The weight of a plain head in float32 or better, made once for many tokens; None else."""
+    weight = plain_head(chat.model)
+    return None if weight is None else at_least_float32(weight)
+
+
+def next_logits(chat: ChatModel, matrix: Tensor | None, **inputs: Any) -> Tensor:  # noqa: ANN401 - of the model
+    """Logits (rows x vocab) of the token after each row, in float32 or better.
+
+    They come from the head by itself where it is plain: a bfloat16 model would round its own
+    logits, and entropies with them.
+    """
+    with chat.precision():
+        if matrix is None:
+            logits: Tensor = chat.model(**inputs, logits_to_keep=1).logits[:, -1]
+            return logits
+        states: Tensor = decoder(chat.model)(**inputs).last_hidden_state[:, -1]
+    return states.to(matrix).contiguous() @ matrix.T  # a strided row would be a product of its own
 
 
 def padded_logits(chat: ChatModel, completions: Sequence[Completion]) -> Predicted:

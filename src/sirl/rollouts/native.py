@@ -14,6 +14,7 @@ from torch import Tensor
 from transformers import DynamicCache
 
 from sirl.models.chat import ChatModel
+from sirl.models.forward import head_matrix, next_logits
 from sirl.rollouts.drawing import Row, draw, left_padded, sampled
 from sirl.types import Completion, Prompt, Sampling
 
@@ -49,19 +50,18 @@ class NativeEngine:
     @torch.inference_mode()
     def decode(self, prompts: Sequence[tuple[int, ...]], rows: list[Row], group: int) -> None:
         """Write all rows to their end. Rows are prompts x group, siblings adjacent."""
-        with self.chat.precision():
-            state = prefill(self.chat, prompts, group)
-            alive = list(rows)
-            for position in range(self.new_tokens):
-                token_ids = draw(state.logits, alive, position, self.sampling, self.chat.end_ids)
-                running = [row.finish == "length" for row in alive]
-                if not any(running) or position + 1 == self.new_tokens:
-                    return
-                if sum(running) <= COMPACT_BELOW * len(alive):
-                    keep = [i for i, runs in enumerate(running) if runs]
-                    alive = [alive[i] for i in keep]
-                    token_ids = token_ids[state.select(keep)]
-                state.advance(self.chat, token_ids)
+        state = prefill(self.chat, prompts, group)
+        alive = list(rows)
+        for position in range(self.new_tokens):
+            token_ids = draw(state.logits, alive, position, self.sampling, self.chat.end_ids)
+            running = [row.finish == "length" for row in alive]
+            if not any(running) or position + 1 == self.new_tokens:
+                return
+            if sum(running) <= COMPACT_BELOW * len(alive):
+                keep = [i for i, runs in enumerate(running) if runs]
+                alive = [alive[i] for i in keep]
+                token_ids = token_ids[state.select(keep)]
+            state.advance(self.chat, token_ids)
 
 
 @dataclass
@@ -72,6 +72,8 @@ class State:
     is_token: Tensor
     position: Tensor
     logits: Tensor
+    matrix: Tensor | None
+    """The head as it is multiplied, where it is plain."""
 
     def select(self, keep: list[int]) -> Tensor:
         """Keep only these rows; returns them as an index."""
@@ -84,27 +86,32 @@ class State:
         """Read one more token per row."""
         self.is_token = torch.cat([self.is_token, torch.ones_like(self.is_token[:, :1])], dim=1)
         self.position = self.position + 1
-        self.logits = chat.model(
+        self.logits = next_logits(
+            chat,
+            self.matrix,
             input_ids=token_ids.unsqueeze(1),
             attention_mask=self.is_token,
             position_ids=self.position.unsqueeze(1),
             past_key_values=self.cache,
             use_cache=True,
-        ).logits[:, -1]
+        )
 
 
 def prefill(chat: ChatModel, prompts: Sequence[tuple[int, ...]], group: int) -> State:
     """Read each prompt once, left-padded, and share its cache with its group."""
     input_ids, is_token = left_padded(chat, prompts)
     cache = DynamicCache(config=chat.model.config)
-    logits = chat.model(
+    matrix = head_matrix(chat)
+    logits = next_logits(
+        chat,
+        matrix,
         input_ids=input_ids,
         attention_mask=is_token,
         position_ids=(is_token.cumsum(dim=1) - 1).clamp(min=0),
         past_key_values=cache,
         use_cache=True,
-        logits_to_keep=1,
-    ).logits[:, -1]
+    )
     cache.batch_repeat_interleave(group)
     is_token = is_token.repeat_interleave(group, dim=0)
-    return State(cache, is_token, is_token.sum(dim=1) - 1, logits.repeat_interleave(group, dim=0))
+    position = is_token.sum(dim=1) - 1
+    return State(cache, is_token, position, logits.repeat_interleave(group, dim=0), matrix)

@@ -140,7 +140,9 @@ def moments(learner: Learner) -> dict[str, Any]:
     for name, parameter in learner.parameters.items():
         state = learner.optimizer.state[parameter]
         if not state:
-            state["step"] = torch.zeros(())  # AdamW counts on the CPU unless it is fused
+            # AdamW counts on the CPU unless it is fused.
+            home = None if learner.team.shards else parameter.device
+            state["step"] = torch.zeros((), dtype=torch.float32, device=home)
             state["exp_avg"] = torch.zeros_like(parameter.detach())
             state["exp_avg_sq"] = torch.zeros_like(parameter.detach())
         found |= {f"{name}/{key}": value for key, value in state.items()}

@@ -108,7 +108,10 @@ class Learner:
         """Falls by half whenever a micro-batch does not fit the memory."""
         self.parameters = {n: p for n, p in chat.model.named_parameters() if p.requires_grad}
         self.optimizer = torch.optim.AdamW(
-            self.parameters.values(), lr=learning_rate(0), weight_decay=weight_decay
+            self.parameters.values(),
+            lr=learning_rate(0),
+            weight_decay=weight_decay,
+            fused=not self.team.shards,
         )
 
     def update(
