@@ -80,31 +80,32 @@ def sweeps_of(asked: argparse.Namespace, folder: Path) -> dict[str, dict[float, 
 
 
 def make_model(family: str, size: int, path: Path) -> int:
-    """A random model in a folder; its weights, counted."""
+    """A random model of about that many million weights in a folder; its weights, counted."""
+    width, layers = SHAPES[size]
+    shape = {
+        "vocab_size": VOCAB,
+        "hidden_size": width,
+        "intermediate_size": width * 8 // 3 // 32 * 32,
+        "num_hidden_layers": layers,
+        "num_attention_heads": width // 64,
+        "num_key_value_heads": width // 64,
+        "max_position_embeddings": CONTEXT,
+    }
+    return random_model(family, shape, path)
+
+
+def random_model(family: str, shape: dict[str, int], path: Path) -> int:
+    """Random weights of a shape in a folder, with the embedded tokenizer; their number."""
     import torch  # noqa: PLC0415 - the driver is light otherwise
     from transformers import AutoConfig, AutoModelForCausalLM  # noqa: PLC0415
 
-    width, layers = SHAPES[size]
-    config = AutoConfig.for_model(
-        family,
-        vocab_size=VOCAB,
-        hidden_size=width,
-        intermediate_size=width * 8 // 3 // 32 * 32,
-        num_hidden_layers=layers,
-        num_attention_heads=width // 64,
-        num_key_value_heads=width // 64,
-        max_position_embeddings=CONTEXT,
-        tie_word_embeddings=True,
-        eos_token_id=1,
-        pad_token_id=0,
-        bos_token_id=None,
-    )
+    ends = {"eos_token_id": 1, "pad_token_id": 0, "bos_token_id": None}
+    config = AutoConfig.for_model(family, **shape, **ends, tie_word_embeddings=True)
     torch.manual_seed(0)
     model = AutoModelForCausalLM.from_config(config)
     model.save_pretrained(path)
-    for file in EMBEDDED_PATH.glob("*token*"):
+    for file in (*EMBEDDED_PATH.glob("*token*"), EMBEDDED_PATH / "chat_template.jinja"):
         shutil.copy(file, path)
-    shutil.copy(EMBEDDED_PATH / "chat_template.jinja", path)
     return int(sum(p.numel() for p in model.parameters()))
 
 

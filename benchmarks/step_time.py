@@ -121,9 +121,10 @@ def lengthened(text: str, model: str, tokens: int = 300) -> str:
 
     tokenizer = AutoTokenizer.from_pretrained(model)
     filler = " ".join(f"{topic} " for topic in TOPICS) * 20
-    ids = tokenizer(filler, add_special_tokens=False)["input_ids"]
-    own = len(tokenizer(text, add_special_tokens=False)["input_ids"])
-    return f"{tokenizer.decode(ids[: tokens - own - 12])} {text}"
+    ids, own = (
+        tokenizer(x, add_special_tokens=False, verbose=False)["input_ids"] for x in (filler, text)
+    )
+    return f"{tokenizer.decode(ids[: tokens - len(own) - 12])} {text}"
 
 
 def measured(job: Found, asked: argparse.Namespace) -> dict[str, list[Found]]:

@@ -199,6 +199,11 @@ def sampled(prompts: Sequence[Any], trainer: Any) -> Rollout:
     }
 
 
+def weights_of(job: Found) -> str:
+    """Precision of the weights: those that move under autocast stay in float32, as ours do."""
+    return "float32" if job.get("autocast") else str(job["dtype"])
+
+
 def trainer_of(
     job: Found, rewards: Rewards, rollout: Callable[..., Rollout] | None, model: Any = None
 ) -> Any:
@@ -207,9 +212,9 @@ def trainer_of(
     micro = min(rows, job["peer_rows"])
     options = GRPOConfig(
         output_dir=tempfile.mkdtemp(),
-        model_init_kwargs={"dtype": job["dtype"]} if model is None else None,
+        model_init_kwargs={"dtype": weights_of(job)} if model is None else None,
         use_cpu=not torch.cuda.is_available(),
-        bf16=False,  # weights are of the job's precision; ours are read without autocast too
+        bf16=job.get("autocast", False),
         gradient_checkpointing=False,
         per_device_train_batch_size=micro,
         gradient_accumulation_steps=rows // micro,
