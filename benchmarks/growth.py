@@ -25,7 +25,7 @@ from sirl.world.language import ordinary_requests
 VOCAB = 2048
 CONTEXT = 1024
 BASE = {"batch": 8, "group": 8, "new_tokens": 64}
-SHAPES = {2: (128, 4), 6: (256, 6), 20: (384, 11), 50: (512, 15), 100: (768, 14), 1: (64, 4)}
+SHAPES = {1: (128, 4), 2: (128, 9), 6: (256, 7), 20: (384, 11), 50: (512, 15), 100: (768, 14)}
 """Millions of weights: width and layers of about that many; heads of 64, an MLP of 8/3."""
 
 
@@ -98,10 +98,12 @@ def random_model(family: str, shape: dict[str, int], path: Path) -> int:
     """Random weights of a shape in a folder, with the embedded tokenizer; their number."""
     import torch  # noqa: PLC0415 - the driver is light otherwise
     from transformers import AutoConfig, AutoModelForCausalLM  # noqa: PLC0415
+    from transformers.utils.logging import disable_progress_bar  # noqa: PLC0415
 
     ends = {"eos_token_id": 1, "pad_token_id": 0, "bos_token_id": None}
     config = AutoConfig.for_model(family, **shape, **ends, tie_word_embeddings=True)
     torch.manual_seed(0)
+    disable_progress_bar()
     model = AutoModelForCausalLM.from_config(config)
     model.save_pretrained(path)
     for file in (*EMBEDDED_PATH.glob("*token*"), EMBEDDED_PATH / "chat_template.jinja"):
@@ -110,7 +112,7 @@ def random_model(family: str, shape: dict[str, int], path: Path) -> int:
 
 
 def job_of(asked: argparse.Namespace, model: Path, **varied: int) -> Found:
-    """A point of a sweep."""
+    """A point of a sweep; no token ends an answer."""
     world = [p.request for p in ordinary_requests("train")]
     steps = 1 + asked.steps
     return {

@@ -40,7 +40,7 @@ def config_of(job: Found) -> TrainConfig:
 
 
 def policy_of(job: Found, config: TrainConfig) -> ChatModel:
-    """The policy; a job with `sharpness` holds random weights, whose answers need no end."""
+    """The policy; a job may name the tokens that end a turn, none for answers of full length."""
     chat = build.policy(config, None)
     return replace(chat, end_ids=frozenset(job["end_ids"])) if "end_ids" in job else chat
 

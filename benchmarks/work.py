@@ -12,7 +12,7 @@ The rates are those of plain products at the shapes of the model, and of copying
 
 import math
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -21,7 +21,7 @@ from torch import Tensor
 from sirl.models.chat import ChatModel
 from sirl.types import Completion
 
-__all__ = ["Phase", "Shape", "bandwidth", "matmul_rate", "phases_of", "shape_of"]
+__all__ = ["Phase", "Shape", "bandwidth", "matmul_rate", "now", "phases_of", "shape_of"]
 
 COPIED = 1 << 28
 """Bytes of the tensor whose copy tells the bandwidth."""
@@ -189,8 +189,3 @@ def bandwidth(device: torch.device) -> float:
     source = torch.ones(COPIED // 4, device=device)
     target = torch.empty_like(source)
     return 2 * COPIED / settled(lambda: target.copy_(source), device)
-
-
-def total(phases: Iterable[Phase]) -> float:
-    """FLOPs of all."""
-    return sum(phase.flops for phase in phases)
