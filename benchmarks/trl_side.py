@@ -152,13 +152,13 @@ def sampled(prompts: Sequence[Any], trainer: Any) -> Rollout:
     ids, mask = ids.to(model.device), mask.to(model.device)
     cache = DynamicCache(config=model.config)
     position = (mask.cumsum(dim=1) - 1).clamp(min=0)
-    logits = model(
-        input_ids=ids,
-        attention_mask=mask,
-        position_ids=position,
-        past_key_values=cache,
-        logits_to_keep=1,
-    ).logits[:, -1]
+    inner = model.get_base_model() if hasattr(model, "get_base_model") else model
+    with trainer.accelerator.autocast():
+        hidden = inner.get_decoder()(
+            input_ids=ids, attention_mask=mask, position_ids=position, past_key_values=cache
+        ).last_hidden_state
+        # Two axes: a slice of three makes torch multiply row by row.
+        logits = inner.get_output_embeddings()(hidden[:, -1])
     cache.batch_repeat_interleave(group)
     logits, mask, position = (
         x.repeat_interleave(group, dim=0) for x in (logits, mask, position[:, -1:])
