@@ -16,8 +16,15 @@ check: setup
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+# PEER=.../bin/python names an environment with benchmarks/requirements.txt; without it TRL is left out.
 bench: setup
 	$(BIN)/python benchmarks/attack_throughput.py --out runs/attack_throughput.json
+	$(BIN)/python benchmarks/startup.py
+	$(BIN)/python benchmarks/phases.py --cases embedded
+	$(BIN)/python benchmarks/head_memory.py
+	$(BIN)/python benchmarks/growth.py
+	$(BIN)/python benchmarks/step_time.py --cases embedded $(if $(PEER),--peer $(PEER))
+	$(if $(PEER),$(BIN)/python benchmarks/parity_trl.py --peer $(PEER))
 
 setup: .venv/ready
 

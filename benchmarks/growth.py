@@ -1,0 +1,179 @@
+"""How the time of a step grows with the model, the group, and the length.
+
+    python benchmarks/growth.py [--sizes 2,6,20,50,100] [--families llama,qwen2] [--rounds 2]
+        [--out FILE]
+
+Random Llama and Qwen2 models (size in millions of weights) with the embedded model's tokenizer
+and vocabulary. No token ends their answers, so that every completion has the same length. Each
+point is a process of its own, with a warm-up step; points take turns. A line through the
+logarithms gives the exponent: 1 is linear growth. A picture is drawn beside the JSON.
+"""
+
+import argparse
+import shutil
+import sys
+import tempfile
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from turns import Found, answer, in_turn, median, parser, table, titled, write
+
+from sirl.models.folder import EMBEDDED_PATH
+from sirl.world.language import ordinary_requests
+
+VOCAB = 2048
+CONTEXT = 1024
+BASE = {"batch": 8, "group": 8, "new_tokens": 64}
+SHAPES = {1: (128, 4), 2: (128, 9), 6: (256, 7), 20: (384, 11), 50: (512, 15), 100: (768, 14)}
+"""Millions of weights: width and layers of about that many; heads of 64, an MLP of 8/3."""
+
+
+def main() -> None:
+    """Measure and show."""
+    asked = arguments()
+    found: Found = {}
+    with tempfile.TemporaryDirectory() as folder:
+        sweeps = sweeps_of(asked, Path(folder))
+        for name, points in sweeps.items():
+            arms = {str(x): partial(run_of, asked, job) for x, job in points.items()}
+            runs = in_turn(arms, asked.rounds)
+            found[name] = {"runs": runs, "exponent": fitted(runs)}
+            titled(f"{name}: time grows with the power {found[name]['exponent']:.2f}", shown(runs))
+    draw(found, asked.out.with_suffix(".svg"))
+    write(asked, found)
+
+
+def arguments() -> argparse.Namespace:
+    """The command line."""
+    made = parser(__doc__, "growth")
+    made.add_argument("--sizes", default="2,6,20,50,100")
+    made.add_argument("--families", default="llama,qwen2")
+    made.add_argument("--groups", default="4,8,16,32")
+    made.add_argument("--lengths", default="16,32,64,128,256")
+    made.add_argument("--steps", type=int, default=2)
+    return made.parse_args()
+
+
+def numbers(text: str) -> list[int]:
+    """Whole numbers of a flag."""
+    return [int(x) for x in text.split(",")]
+
+
+def sweeps_of(asked: argparse.Namespace, folder: Path) -> dict[str, dict[float, Found]]:
+    """The points of each sweep, as jobs by what is varied."""
+    sweeps: dict[str, dict[float, Found]] = {}
+    for family in asked.families.split(","):
+        points: dict[float, Found] = {}
+        for size in numbers(asked.sizes):
+            path = folder / f"{family}-{size}"
+            points[make_model(family, size, path)] = job_of(asked, path)
+        sweeps[f"{family}, weights"] = points
+    small = folder / f"{asked.families.split(',')[0]}-{numbers(asked.sizes)[0]}"
+    sweeps["completions per prompt"] = {
+        group: job_of(asked, small, group=group) for group in numbers(asked.groups)
+    }
+    sweeps["tokens per completion"] = {
+        length: job_of(asked, small, new_tokens=length) for length in numbers(asked.lengths)
+    }
+    return sweeps
+
+
+def make_model(family: str, size: int, path: Path) -> int:
+    """A random model of about that many million weights in a folder; its weights, counted."""
+    width, layers = SHAPES[size]
+    shape = {
+        "vocab_size": VOCAB,
+        "hidden_size": width,
+        "intermediate_size": width * 8 // 3 // 32 * 32,
+        "num_hidden_layers": layers,
+        "num_attention_heads": width // 64,
+        "num_key_value_heads": width // 64,
+        "max_position_embeddings": CONTEXT,
+    }
+    return random_model(family, shape, path)
+
+
+def random_model(family: str, shape: dict[str, int], path: Path) -> int:
+    """Random weights of a shape in a folder, with the embedded tokenizer; their number."""
+    import torch  # noqa: PLC0415 - the driver is light otherwise
+    from transformers import AutoConfig, AutoModelForCausalLM  # noqa: PLC0415
+    from transformers.utils.logging import disable_progress_bar  # noqa: PLC0415
+
+    ends = {"eos_token_id": 1, "pad_token_id": 0, "bos_token_id": None}
+    config = AutoConfig.for_model(family, **shape, **ends, tie_word_embeddings=True)
+    torch.manual_seed(0)
+    disable_progress_bar()
+    model = AutoModelForCausalLM.from_config(config)
+    model.save_pretrained(path)
+    for file in (*EMBEDDED_PATH.glob("*token*"), EMBEDDED_PATH / "chat_template.jinja"):
+        shutil.copy(file, path)
+    return int(sum(p.numel() for p in model.parameters()))
+
+
+def job_of(asked: argparse.Namespace, model: Path, **varied: int) -> Found:
+    """A point of a sweep; no token ends an answer."""
+    world = [p.request for p in ordinary_requests("train")]
+    steps = 1 + asked.steps
+    return {
+        **BASE,
+        **varied,
+        "model": str(model),
+        "steps": asked.steps,
+        "warmup": 1,
+        "learning_rate": 1e-6,
+        "kl": 0.01,
+        "dtype": "float32",
+        "lora": False,
+        "end_ids": [],
+        "prompts": [world[i % len(world)] for i in range(BASE["batch"] * steps)],
+    }
+
+
+def run_of(asked: argparse.Namespace, job: Found, turn: int) -> Found:
+    """One point in a process of its own."""
+    return answer(sys.executable, "sirl_side.py", {**job, "seed": asked.seed + turn}, asked.threads)
+
+
+def fitted(runs: dict[str, list[Found]]) -> float:
+    """Slope of the line through the logarithms."""
+    if len(runs) < 2:
+        return float("nan")
+    x, y = zip(*((float(k), median(found, "seconds")) for k, found in runs.items()), strict=True)
+    return float(np.polyfit(np.log(x), np.log(y), 1)[0])
+
+
+def shown(runs: dict[str, list[Found]]) -> str:
+    """Medians for people."""
+    keys = ("seconds", "sample", "reference", "update", "mean_length")
+    head = ("value", "s per step", "sampling", "reference", "update", "mean length", "n")
+    rows = [
+        (value, *(median(found, key) for key in keys), str(sum(len(r["seconds"]) for r in found)))
+        for value, found in runs.items()
+    ]
+    return table(head, rows)
+
+
+def draw(found: Found, path: Path) -> None:
+    """Seconds against what was varied, one panel a sweep, both axes logarithmic."""
+    import matplotlib as mpl  # noqa: PLC0415 - needed once, at the end
+
+    mpl.use("Agg")
+    from matplotlib import pyplot as plt  # noqa: PLC0415
+
+    figure, axes = plt.subplots(1, len(found), figsize=(4 * len(found), 3.4), squeeze=False)
+    for axis, (name, sweep) in zip(axes[0], found.items(), strict=True):
+        x = [float(k) for k in sweep["runs"]]
+        for key in ("seconds", "sample", "update"):
+            axis.plot(x, [median(r, key) for r in sweep["runs"].values()], "o-", label=key)
+        axis.set(xscale="log", yscale="log", xlabel=name, ylabel="s per step")
+        axis.set_title(f"power {sweep['exponent']:.2f}", fontsize=10)
+        axis.legend(fontsize=8, frameon=False)
+    figure.tight_layout()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path)
+    print(f"\npicture: {path}")
+
+
+if __name__ == "__main__":
+    main()

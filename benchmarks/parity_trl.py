@@ -1,0 +1,177 @@
+"""The same completions to TRL's GRPOTrainer and to ours: same rewards, advantages, loss, gradient.
+
+    python benchmarks/parity_trl.py --peer PEER/bin/python [--out FILE]
+
+TRL prepares its batch and computes its loss itself, in its own environment, from completions
+that our sampler wrote; the reward is minus the mean token entropy, read there by a forward pass.
+The policy is the embedded model moved a little, the reference is the embedded model, so that the
+leash pulls. Once on-policy, and once against older log-probabilities, where the clip bites.
+TRL adds 1e-4 to each group's standard deviation; ours does not, so its advantages are compared
+with ours times std / (std + 1e-4), and the loss is taken of TRL's. Exits with 1 where a gap,
+relative to the largest value, is above 1e-5.
+"""
+
+import argparse
+import tempfile
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from turns import Found, answer, parser, table, titled, write
+
+from sirl.models.chat import ChatModel
+from sirl.models.folder import EMBEDDED_PATH
+from sirl.models.forward import score_logprobs
+from sirl.models.loading import load
+from sirl.policy import group_advantages
+from sirl.rewards import negative_entropy
+from sirl.rollouts.native import NativeEngine
+from sirl.training.reference import FrozenCopy
+from sirl.training.update import Learner, Lesson, Objective, Sums, learning_rates
+from sirl.types import Completion, Prompt
+from sirl.world.language import unsafe_requests
+
+GROUP, PROMPTS, NEW_TOKENS = 4, 4, 24
+KL = 0.05
+ALLOWED = 1e-5
+MOVED = 0.02
+"""Standard deviation of what the policy's weights are moved by, in their own."""
+
+
+def main() -> None:
+    """Compare and show."""
+    made = parser(__doc__, "parity_trl", rounds=1)
+    made.add_argument("--peer", required=True, help="the Python of the environment with TRL")
+    asked = made.parse_args()
+    cases = {"on-policy": 0.0, "off-policy": 0.4}
+    gaps = {name: compared(asked, noise) for name, noise in cases.items()}
+    head = ("case", *next(iter(gaps.values())))
+    titled("largest gaps", table(head, [(name, *found.values()) for name, found in gaps.items()]))
+    write(asked, {"gaps": gaps, "allowed": ALLOWED})
+    if max(max(found.values()) for found in gaps.values()) > ALLOWED:
+        raise SystemExit(1)
+
+
+def compared(asked: argparse.Namespace, noise: float) -> dict[str, float]:
+    """The gaps of one case; old log-probabilities differ by so many nats."""
+    chat, reference = moved(asked.seed), load("embedded", device="cpu")
+    prompts = [Prompt.user(p.id, p.request) for p in unsafe_requests("train")[:PROMPTS]]
+    completions = NativeEngine(chat, asked.seed, NEW_TOKENS).sample(prompts, group=GROUP)
+    old = older(chat, completions, noise, asked.seed) if noise else []
+    with tempfile.TemporaryDirectory() as folder:
+        job = job_of(asked, prompts, completions, old, Path(folder))
+        save_file(own_tensors(chat), job["policy"])
+        theirs = answer(asked.peer, "trl_side.py", job, asked.threads)
+        gradients = load_file(job["gradients"])
+    if theirs["prompts_rendered"] != [list(c.prompt_ids) for c in completions]:
+        raise SystemExit("the sides render the prompts otherwise")
+    return gaps_of(chat, reference, completions, old, (theirs, gradients))
+
+
+def moved(seed: int) -> ChatModel:
+    """The embedded model, a little beside itself."""
+    chat = load("embedded", device="cpu")
+    torch.manual_seed(seed)
+    with torch.no_grad():
+        for parameter in chat.model.parameters():
+            parameter.add_(MOVED * parameter.std() * torch.randn_like(parameter))
+    return chat
+
+
+def older(
+    chat: ChatModel, completions: Sequence[Completion], noise: float, seed: int
+) -> list[Tensor]:
+    """Log-probabilities of a policy that has moved since."""
+    torch.manual_seed(seed)
+    return [x + noise * torch.randn_like(x) for x in score_logprobs(chat, completions)]
+
+
+def own_tensors(chat: ChatModel) -> dict[str, Tensor]:
+    """The weights by name, a shared one once."""
+    return {name: p.detach().contiguous() for name, p in chat.model.named_parameters()}
+
+
+def job_of(
+    asked: argparse.Namespace,
+    prompts: Sequence[Prompt],
+    completions: Sequence[Completion],
+    old: Sequence[Tensor],
+    folder: Path,
+) -> Found:
+    """What TRL is given."""
+    return {
+        "arm": "parity",
+        "model": str(EMBEDDED_PATH),
+        "policy": str(folder / "policy.safetensors"),
+        "gradients": str(folder / "gradients.safetensors"),
+        "prompts": [p.request for p in prompts],
+        "prompt_ids": [c.prompt_ids for c in completions],
+        "completion_ids": [c.token_ids for c in completions],
+        "old": [x.tolist() for x in old],
+        "batch": len(prompts),
+        "group": GROUP,
+        "new_tokens": NEW_TOKENS,
+        "kl": KL,
+        "learning_rate": 1e-6,
+        "dtype": "float32",
+        "lora": False,
+        "steps": 1,
+        "warmup": 0,
+        "seed": asked.seed,
+        "peer_rows": len(completions),
+    }
+
+
+def gaps_of(
+    chat: ChatModel,
+    reference: ChatModel,
+    completions: Sequence[Completion],
+    old: Sequence[Tensor],
+    peer: tuple[Found, dict[str, Tensor]],
+) -> dict[str, float]:
+    """How far the sides are apart, relative to the largest value of each kind."""
+    theirs, gradients = peer
+    rewards = torch.tensor([negative_entropy(c) for c in completions], dtype=torch.float64)
+    std = rewards.view(-1, GROUP).std(dim=1).repeat_interleave(GROUP)
+    ours = group_advantages(rewards, GROUP)
+    advantages = torch.tensor(theirs["advantages"], dtype=torch.float64)
+    loss, own = learned(chat, reference, completions, advantages, old)
+    pairs = [(own[name], gradients[name]) for name in own]
+    largest = max(b.abs().max().item() for _, b in pairs)
+    return {
+        "reward": gap(rewards, torch.tensor(theirs["rewards"], dtype=torch.float64)),
+        "advantage": gap(ours * std / (std + 1e-4), advantages),
+        "loss": abs(loss - theirs["loss"]) / max(abs(theirs["loss"]), KL),
+        "gradient": max((a - b).abs().max().item() for a, b in pairs) / largest,
+    }
+
+
+def gap(ours: Tensor, theirs: Tensor) -> float:
+    """Largest difference, relative to the largest value."""
+    return ((ours - theirs).abs().max() / theirs.abs().max()).item()
+
+
+def learned(
+    chat: ChatModel,
+    reference: ChatModel,
+    completions: Sequence[Completion],
+    advantages: Tensor,
+    old: Sequence[Tensor],
+) -> tuple[float, dict[str, Tensor]]:
+    """Our loss and its gradient."""
+    objective = Objective(kl_weight=KL)
+    rates = learning_rates(1e-6, "constant", 1)
+    learner = Learner(chat, FrozenCopy(reference), objective, rates)
+    lessons: list[Lesson] = learner.lessons(completions, advantages)
+    if old:
+        lessons = [replace(x, old=y) for x, y in zip(lessons, old, strict=True)]
+    loss = learner.learn(lessons, len(lessons), Sums())
+    named = learner.parameters.items()
+    return loss, {name: p.grad for name, p in named if p.grad is not None}
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,117 @@
+"""Training steps of ours for a job of the benchmarks, as `sirl train` takes them.
+
+Answers with seconds of every step after the warm-up, how many tokens were sampled, and which
+tokens end a turn, so that the work of two sides can be compared.
+"""
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+from turns import Found, serve
+
+from sirl import build
+from sirl.config import TrainConfig
+from sirl.models.chat import ChatModel
+from sirl.rewards import negative_entropy
+from sirl.rollouts.native import NativeEngine
+from sirl.training.rl import train
+from sirl.training.update import Learner
+from sirl.types import Prompt
+
+
+def config_of(job: Found) -> TrainConfig:
+    """The job as the configuration of `sirl train`."""
+    return TrainConfig(
+        model=job["model"],
+        out="unused",
+        seed=job["seed"],
+        steps=job["steps"] + job["warmup"],
+        batch=job["batch"],
+        group=job["group"],
+        new_tokens=job["new_tokens"],
+        learning_rate=job["learning_rate"],
+        kl=job["kl"],
+        dtype=job["dtype"],
+        lora=job["lora"],
+    )
+
+
+def policy_of(job: Found, config: TrainConfig) -> ChatModel:
+    """The policy; a job may name the tokens that end a turn, none for answers of full length."""
+    chat = build.policy(config, None)
+    return replace(chat, end_ids=frozenset(job["end_ids"])) if "end_ids" in job else chat
+
+
+def batches(job: Found) -> Iterator[tuple[int, list[Prompt]]]:
+    """The prompts of each step, the same on both sides."""
+    size = job["batch"]
+    for step in range(job["warmup"] + job["steps"]):
+        texts = job["prompts"][step * size : (step + 1) * size]
+        yield step, [Prompt.user(f"{step}-{i}", text) for i, text in enumerate(texts)]
+
+
+class Clock:
+    """Told after every step; keeps the seconds of wall and of processor."""
+
+    def __init__(self) -> None:
+        self.steps: list[dict[str, float]] = []
+        self.last = self.now()
+
+    @staticmethod
+    def now() -> tuple[float, float]:
+        """Wall and processor, in seconds, once the device has done what it was told."""
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        return time.perf_counter(), time.process_time()
+
+    def __call__(self, _: int, metrics: dict[str, float]) -> None:
+        """A step is done."""
+        wall, processor = self.now()
+        self.steps.append(
+            {
+                **metrics,
+                "seconds": wall - self.last[0],
+                "processor": processor - self.last[1],
+            }
+        )
+        self.last = self.now()
+
+
+def steps_of(job: Found) -> Found:
+    """Take the steps of a job."""
+    config = config_of(job)
+    torch.manual_seed(job["seed"])
+    chat = policy_of(job, config)
+    learner: Learner = build.learner(config, chat, None)
+    engine = NativeEngine(chat, config.seed, config.new_tokens, rows=config.rows)
+    clock = Clock()
+    train(batches(job), engine, negative_entropy, learner, clock, group=config.group)
+    return summary(job, clock.steps, chat)
+
+
+def summary(job: Found, steps: Sequence[dict[str, float]], chat: ChatModel) -> Found:
+    """What the driver compares."""
+    kept = steps[job["warmup"] :]
+    rows = job["batch"] * job["group"]
+    first = [message for _, prompts in batches(job) for message in prompts]
+    found: dict[str, Any] = {
+        "seconds": [s["seconds"] for s in kept],
+        "processor": [s["processor"] for s in kept],
+        "sample": [s["seconds/sample"] for s in kept],
+        "reference": [s["seconds/reference"] for s in kept],
+        "update": [s["seconds/update"] for s in kept],
+        "tokens": [round(s["completion/length"] * rows) for s in kept],
+        "mean_length": [s["completion/length"] for s in kept],
+        "longest": [s["completion/length_max"] for s in kept],
+        "end_ids": sorted(chat.end_ids),
+        "prompt_tokens": sum(len(chat.render(p.messages)) for p in first),
+        "peak_bytes": torch.cuda.max_memory_allocated() if torch.cuda.is_available() else 0,
+    }
+    return found
+
+
+if __name__ == "__main__":
+    serve(steps_of)
