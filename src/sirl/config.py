@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from sirl.errors import ConfigError, did_you_mean
 
-__all__ = ["DemoConfig", "EvaluateConfig", "ProbeConfig", "TrainConfig", "resolve"]
+__all__ = ["DemoConfig", "EvaluateConfig", "PlanConfig", "ProbeConfig", "TrainConfig", "resolve"]
 
 
 class Settings(BaseModel):
@@ -67,6 +67,16 @@ class TrainConfig(Settings):
     disguised: bool = Field(
         False, description="embedded model only: train on disguised prompts, and see the decay"
     )
+
+
+class PlanConfig(TrainConfig):
+    """Say what training would take; the settings are those of `sirl train`."""
+
+    out: str = Field("runs/plan", description="run folder that training would write")
+    gpus: int = Field(0, ge=0, description="GPUs to train on; 0 is the CPU")
+    gpu: str | None = Field(None, description="kind of GPU, by which rates and memory are known")
+    gpu_memory: float | None = Field(None, gt=0, description="memory of each GPU, in GiB")
+    prompt_tokens: int = Field(128, ge=1, description="length of a prompt with its template")
 
 
 class EvaluateConfig(Settings):

@@ -8,6 +8,7 @@ import importlib.util
 from sirl.build.attacks import attacks_named, members, world_disguises
 from sirl.build.benchmarks import benchmark_files
 from sirl.build.judges import judge_faults, judge_named, judges_of, preference_judge
+from sirl.build.plan import gpu_room, planned, rates
 from sirl.build.suites import Questions, Work, evaluation_suite, work
 from sirl.build.targets import Subject, chat_model, in_process, is_remote, subject
 from sirl.build.training import learner, policy
@@ -21,6 +22,7 @@ __all__ = [
     "benchmark_files",
     "chat_model",
     "evaluation_suite",
+    "gpu_room",
     "in_process",
     "is_remote",
     "judge_faults",
@@ -28,8 +30,10 @@ __all__ = [
     "judges_of",
     "learner",
     "members",
+    "planned",
     "policy",
     "preference_judge",
+    "rates",
     "require_models",
     "subject",
     "work",
