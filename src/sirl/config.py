@@ -60,6 +60,10 @@ class TrainConfig(Settings):
     checkup_every: int = Field(
         10, ge=0, description="steps between looks at defence, price and skill; 0 never looks"
     )
+    track: str | None = Field(
+        None,
+        description="who else is shown each step: tensorboard, trackio, wandb, joined by commas",
+    )
     attacks: str = Field("quick", description="attacks of the table before and after")
     held_out: int = Field(
         24, ge=0, description="prompts kept from training for the table; 0 leaves the table out"

@@ -50,6 +50,8 @@ NAMES = (
     "verdicts.jsonl",
     "checkups.jsonl",
     "metrics.jsonl",
+    "tensorboard",
+    "wandb",
     "checkpoints",
     ABOUT,
     CONFIG,
@@ -196,9 +198,9 @@ def take_lock(path: Path) -> int:
 
 
 def check_same(path: Path, config: Mapping[str, Any]) -> None:
-    """A resumed run keeps its settings; it may be moved, and its number of steps may change."""
+    """A resumed run keeps its settings; it may be moved, its steps and its trackers may change."""
     before = yaml.safe_load((path / CONFIG).read_text("utf-8")) or {}
-    for key in sorted({*before, *config} - {"out", "steps"}):
+    for key in sorted({*before, *config} - {"out", "steps", "track"}):
         if before.get(key) != config.get(key):
             raise ConfigError(
                 f"{path} was started with {key} = {before.get(key)!r}, not {config.get(key)!r}: "

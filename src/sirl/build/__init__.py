@@ -11,6 +11,7 @@ from sirl.build.judges import judge_faults, judge_named, judges_of, preference_j
 from sirl.build.plan import gpu_room, planned, rates
 from sirl.build.suites import Questions, Work, evaluation_suite, work
 from sirl.build.targets import Subject, chat_model, in_process, is_remote, subject
+from sirl.build.trackers import trackers
 from sirl.build.training import learner, policy
 from sirl.errors import MissingExtraError
 
@@ -36,6 +37,7 @@ __all__ = [
     "rates",
     "require_models",
     "subject",
+    "trackers",
     "work",
     "world_disguises",
 ]

@@ -11,7 +11,7 @@ from sirl import build
 from sirl.cli.page import write_report
 from sirl.cli.provenance import Provenance
 from sirl.cli.rejects import set_aside
-from sirl.cli.show import StopSwitch, live
+from sirl.cli.show import StopSwitch, live, warn
 from sirl.config import TrainConfig
 from sirl.errors import ConfigError, InputError, SirlError
 from sirl.prompts import Rejected
@@ -35,7 +35,8 @@ def harden(config: TrainConfig, verb: str, existing: Existing) -> dict[str, Any]
     """
     started = time.perf_counter()
     build.require_models(f"sirl {verb}")
-    work = build.work(config)  # input is checked before the folder is touched
+    build.trackers(config)  # what is missing is told, and
+    work = build.work(config)  # input is checked, before the folder is touched
     run = open_run(Path(config.out), config.model_dump(), existing)
     stop = StopSwitch()
     try:
@@ -127,6 +128,7 @@ def learn(
     from sirl.training.checkpoints import restore_optimizer
     from sirl.training.keeper import Keeper, prompt_batches
     from sirl.training.rl import train
+    from sirl.training.trackers import Trackers
 
     chat, start, checkpoint = models
     stop, progress = listeners
@@ -147,16 +149,16 @@ def learn(
 
     if checkpoint:
         restore_optimizer(learner, checkpoint)
-    train(
-        prompt_batches(work.prompts, config.batch, config.seed, range(first, config.steps)),
-        NativeEngine(
-            chat, config.seed, config.new_tokens, Sampling(config.temperature), config.rows
-        ),
-        REWARDS[config.reward],
-        learner,
-        told,
-        group=config.group,
-    )
+    sampling = Sampling(config.temperature)
+    with Trackers(build.trackers(config), lambda sentence: warn([sentence])) as keeper.track:
+        train(
+            prompt_batches(work.prompts, config.batch, config.seed, range(first, config.steps)),
+            NativeEngine(chat, config.seed, config.new_tokens, sampling, config.rows),
+            REWARDS[config.reward],
+            learner,
+            told,
+            group=config.group,
+        )
     return run.path / "checkpoints" / f"step-{config.steps:06d}"
 
 
