@@ -34,6 +34,7 @@ FROZEN = {
         "--model", "--gpus", "--gpu", "--gpu-memory", "--prompt-tokens", "--group", "--batch",
         "--steps", "--lora", "--no-lora", "--config", "--set", "--json",
     },
+    "doctor": {"--json"},
     "compare": {"--before-model", "--after-model", "--json"},
     "gate": {"--base", "--min-dsr", "--max-overrefusal-rise", "--json"},
     "export": {"--format", "--model", "--attack", "--texts", "--out"},
