@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from sirl.errors import ConfigError, did_you_mean
 
-__all__ = ["DemoConfig", "EvaluateConfig", "ProbeConfig", "TrainConfig", "resolve"]
+__all__ = ["DemoConfig", "EvaluateConfig", "PlanConfig", "ProbeConfig", "TrainConfig", "resolve"]
 
 
 class Settings(BaseModel):
@@ -71,6 +71,10 @@ class TrainConfig(Settings):
     checkup_every: int = Field(
         10, ge=0, description="steps between looks at defence, price and skill; 0 never looks"
     )
+    track: str | None = Field(
+        None,
+        description="who else is shown each step: tensorboard, trackio, wandb, joined by commas",
+    )
     attacks: str = Field("quick", description="attacks of the table before and after")
     held_out: int = Field(
         24, ge=0, description="prompts kept from training for the table; 0 leaves the table out"
@@ -78,6 +82,16 @@ class TrainConfig(Settings):
     disguised: bool = Field(
         False, description="embedded model only: train on disguised prompts, and see the decay"
     )
+
+
+class PlanConfig(TrainConfig):
+    """Say what training would take; the settings are those of `sirl train`."""
+
+    out: str = Field("runs/plan", description="run folder that training would write")
+    gpus: int = Field(0, ge=0, description="GPUs to train on; 0 is the CPU")
+    gpu: str | None = Field(None, description="kind of GPU, by which rates and memory are known")
+    gpu_memory: float | None = Field(None, gt=0, description="memory of each GPU, in GiB")
+    prompt_tokens: int = Field(128, ge=1, description="length of a prompt with its template")
 
 
 class EvaluateConfig(Settings):

@@ -50,6 +50,8 @@ NAMES = (
     "verdicts.jsonl",
     "checkups.jsonl",
     "metrics.jsonl",
+    "tensorboard",
+    "wandb",
     "checkpoints",
     ABOUT,
     CONFIG,
@@ -198,7 +200,7 @@ def take_lock(path: Path) -> int:
 def check_same(path: Path, config: Mapping[str, Any]) -> None:
     """A resumed run keeps its settings; it may be moved, longer, and on other processes."""
     before = yaml.safe_load((path / CONFIG).read_text("utf-8")) or {}
-    for key in sorted({*before, *config} - {"out", "shard", "steps", "timeout"}):
+    for key in sorted({*before, *config} - {"out", "shard", "steps", "timeout", "track"}):
         if before.get(key) != config.get(key):
             raise ConfigError(
                 f"{path} was started with {key} = {before.get(key)!r}, not {config.get(key)!r}: "

@@ -30,6 +30,11 @@ FROZEN = {
         "--model", "--behaviours", "--attacks", "--ordinary", "--lookalikes", "--limit", "--seed",
         "--config", "--set", "--out", "--strict", "--resume", "--overwrite", "--json",
     },
+    "plan": {
+        "--model", "--gpus", "--gpu", "--gpu-memory", "--prompt-tokens", "--group", "--batch",
+        "--steps", "--lora", "--no-lora", "--config", "--set", "--json",
+    },
+    "doctor": {"--json"},
     "compare": {"--before-model", "--after-model", "--json"},
     "gate": {"--base", "--min-dsr", "--max-overrefusal-rise", "--json"},
     "export": {"--format", "--model", "--attack", "--texts", "--out"},

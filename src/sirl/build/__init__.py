@@ -8,9 +8,11 @@ import importlib.util
 from sirl.build.attacks import attacks_named, members, world_disguises
 from sirl.build.benchmarks import benchmark_files
 from sirl.build.judges import judge_faults, judge_named, judges_of, preference_judge
+from sirl.build.plan import gpu_room, planned, rates
 from sirl.build.sampling import require_sampler, sampler
 from sirl.build.suites import Questions, Work, evaluation_suite, work
 from sirl.build.targets import Subject, chat_model, in_process, is_remote, subject
+from sirl.build.trackers import trackers
 from sirl.build.training import learner, policy, ranks
 from sirl.errors import MissingExtraError
 
@@ -22,6 +24,7 @@ __all__ = [
     "benchmark_files",
     "chat_model",
     "evaluation_suite",
+    "gpu_room",
     "in_process",
     "is_remote",
     "judge_faults",
@@ -29,13 +32,16 @@ __all__ = [
     "judges_of",
     "learner",
     "members",
+    "planned",
     "policy",
     "preference_judge",
     "ranks",
+    "rates",
     "require_models",
     "require_sampler",
     "sampler",
     "subject",
+    "trackers",
     "work",
     "world_disguises",
 ]

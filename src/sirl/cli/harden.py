@@ -14,7 +14,7 @@ from sirl import build
 from sirl.cli.page import write_report
 from sirl.cli.provenance import Provenance
 from sirl.cli.rejects import set_aside
-from sirl.cli.show import StopSwitch, live
+from sirl.cli.show import StopSwitch, live, warn
 from sirl.config import TrainConfig
 from sirl.errors import ConfigError, InputError, SirlError
 from sirl.prompts import Rejected
@@ -41,8 +41,9 @@ def harden(config: TrainConfig, verb: str, existing: Existing) -> dict[str, Any]
     """
     started = time.perf_counter()
     build.require_models(f"sirl {verb}")
-    build.require_sampler(config)
-    work = build.work(config)  # input is checked before the folder is touched
+    build.require_sampler(config)  # what is missing is told, and
+    build.trackers(config)
+    work = build.work(config)  # input is checked, before the folder is touched
     ranks = build.ranks(config)
     run = opened(config, existing, ranks)
     stop = StopSwitch(ranks.any)
@@ -171,6 +172,7 @@ def learn(
     from sirl.training.distributed import SharedEngine
     from sirl.training.keeper import Keeper, prompt_batches
     from sirl.training.rl import train
+    from sirl.training.trackers import Trackers
 
     chat, start, checkpoint = models
     _, stop, progress, ranks = listeners
@@ -192,14 +194,16 @@ def learn(
     if checkpoint:
         restore_optimizer(learner, checkpoint)
     engine = build.sampler(config, chat)
-    train(
-        prompt_batches(work.prompts, config.batch, config.seed, range(first, config.steps)),
-        engine if ranks.size == 1 else SharedEngine(engine, ranks, learner.team),
-        REWARDS[config.reward],
-        learner,
-        told,
-        group=config.group,
-    )
+    shown = build.trackers(config) if ranks.main else {}
+    with Trackers(shown, lambda sentence: warn([sentence])) as keeper.track:
+        train(
+            prompt_batches(work.prompts, config.batch, config.seed, range(first, config.steps)),
+            engine if ranks.size == 1 else SharedEngine(engine, ranks, learner.team),
+            REWARDS[config.reward],
+            learner,
+            told,
+            group=config.group,
+        )
     return run.path / "checkpoints" / f"step-{config.steps:06d}"
 
 

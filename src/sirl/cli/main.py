@@ -8,7 +8,7 @@ from pathlib import Path
 import typer
 
 from sirl import __version__
-from sirl.cli import compare, demo, evaluate, export, gate, judge, probe, train, world
+from sirl.cli import compare, demo, doctor, evaluate, export, gate, judge, plan, probe, train, world
 from sirl.errors import SirlError, Stopped
 
 __all__ = ["app", "main"]
@@ -25,6 +25,8 @@ app.command("demo")(demo.demo)
 app.command("train")(train.train)
 app.command("evaluate")(evaluate.evaluate)
 app.command("probe")(probe.probe)
+app.command("plan")(plan.plan)
+app.command("doctor")(doctor.doctor)
 app.command("compare")(compare.compare)
 app.command("gate")(gate.gate)
 app.command("export")(export.export)

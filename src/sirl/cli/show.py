@@ -17,7 +17,7 @@ from sirl.errors import Stopped
 from sirl.reports.figures import figure, rate_rows
 from sirl.types import Progress as Tell
 
-__all__ = ["StopSwitch", "closing", "finish", "finish_measured", "live", "table", "warn"]
+__all__ = ["StopSwitch", "closing", "finish", "finish_measured", "live", "page", "table", "warn"]
 
 LOG_WIDTH = 120
 """Columns of a table where there is no terminal to ask."""
@@ -131,11 +131,17 @@ def table(models: Mapping[str, Mapping[str, Any]]) -> Table:
     return shown
 
 
-def closing(models: Mapping[str, Mapping[str, Any]], *sentences: str) -> None:
-    """The table where something was measured, then where results are and what to do next."""
+def page() -> Console:
+    """Standard output, wide where there is no terminal to ask."""
     console = Console()
     if not console.is_terminal:
         console.width = LOG_WIDTH
+    return console
+
+
+def closing(models: Mapping[str, Mapping[str, Any]], *sentences: str) -> None:
+    """The table where something was measured, then where results are and what to do next."""
+    console = page()
     if models:
         console.print(table(models))
     for sentence in sentences:

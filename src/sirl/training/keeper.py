@@ -1,6 +1,6 @@
 """Keeps a training run: logs each step, saves when due, stops when asked or when numbers break."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
@@ -45,6 +45,8 @@ class Keeper:
     stop: Callable[[], bool] = lambda: False
     """Asked after every step."""
     progress: Progress = silent
+    track: Callable[[int, Mapping[str, float]], None] = lambda _step, _metrics: None
+    """Shown each step, once it is in the log."""
     patience: int = 3
     """Broken steps in a row before training ends."""
     skipped: int = 0
@@ -79,6 +81,7 @@ class Keeper:
             self.last_good = self.saved
         row = {"step": taken - 1, **metrics, "update/skipped_total": self.skipped}
         self.run.append(METRICS, row)
+        self.track(taken - 1, {key: value for key, value in row.items() if key != "step"})
         self.progress(f"training, entropy {metrics['entropy/mean']:.2f} nats", taken, self.steps)
         if self.in_a_row >= self.patience:
             raise TrainingError(self.broken_sentence(taken))

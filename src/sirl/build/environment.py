@@ -1,0 +1,112 @@
+"""What is installed here and what it can do; works in the barest of installs."""
+
+import importlib
+import importlib.util
+import os
+import platform
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from sirl import __version__
+from sirl.models.folder import EMBEDDED_PATH
+
+__all__ = ["BESIDE", "CORE", "EXTRAS", "caches", "environment"]
+
+CORE = ("jinja2", "matplotlib", "numpy", "pydantic", "yaml", "rich", "scipy", "typer")
+"""Without these nothing works."""
+EXTRAS = {
+    "train": ("jaxtyping", "peft", "safetensors", "tokenizers", "torch", "transformers"),
+    "serve": ("httpx",),
+    "eval": ("safetensors", "sklearn"),
+    "track": ("tensorboard", "trackio", "wandb"),
+}
+"""By their import names; a test holds both against pyproject.toml."""
+BESIDE = ("vllm", "lm_eval", "trl", "inspect_ai")
+"""Never needed; used or written for where they are there."""
+DISTRIBUTION = {"sklearn": "scikit-learn", "yaml": "pyyaml"}
+
+
+def environment() -> dict[str, Any]:
+    """Python, sirl, torch, and packages: what is there, what is missing."""
+    return {
+        "python": platform.python_version(),
+        "executable": sys.executable,
+        "platform": platform.platform(),
+        "sirl": __version__,
+        "core": {name: installed(name) for name in CORE},
+        "embedded_model": (EMBEDDED_PATH / "model.safetensors").is_file(),
+        "extras": {
+            extra: {
+                "packages": {name: installed(name) for name in names},
+                "add": f"pip install 'sirl[{extra}]'",
+            }
+            for extra, names in EXTRAS.items()
+        },
+        "beside": {name: installed(name) for name in BESIDE},
+        "torch": torch_facts(),
+    }
+
+
+def installed(name: str) -> str | None:
+    """The version of a package, by its import name; None where it cannot be imported."""
+    try:
+        if importlib.util.find_spec(name) is None:
+            return None
+        return version(DISTRIBUTION.get(name, name))
+    except PackageNotFoundError:
+        return "of unknown version"
+    except (ImportError, ValueError):  # blocked or half removed
+        return None
+
+
+def torch_facts() -> dict[str, Any] | None:
+    """What torch can do here; None without torch, a reason where it is there and broken."""
+    if installed("torch") is None:
+        return None
+    try:
+        torch: Any = importlib.import_module("torch")
+    except Exception as error:  # a library that does not load raises what it likes
+        first = (str(error).strip() or repr(error)).splitlines()[0]
+        return {"broken": f"{first} ({type(error).__name__})"}
+    spread = torch.distributed
+    together = spread.is_available()
+    return {
+        "version": torch.__version__,
+        "threads": torch.get_num_threads(),
+        "cores": os.cpu_count(),
+        "cpu": torch.backends.cpu.get_cpu_capability(),
+        "cpu_bfloat16": cpu_bfloat16(torch),
+        "gpus": gpus(torch) if torch.cuda.is_available() else [],
+        "distributed": {
+            "gloo": together and spread.is_gloo_available(),
+            "nccl": together and spread.is_nccl_available(),
+        },
+    }
+
+
+def cpu_bfloat16(torch: Any) -> dict[str, bool | None]:  # noqa: ANN401 - a module
+    """Instructions that multiply in bfloat16; None where this torch does not say."""
+    asks = {"avx512_bf16": "_is_avx512_bf16_supported", "amx": "_is_amx_tile_supported"}
+    found: dict[str, bool | None] = {}
+    for name, ask in asks.items():
+        question = getattr(torch.cpu, ask, None)
+        found[name] = None if question is None else bool(question())
+    return found
+
+
+def gpus(torch: Any) -> list[dict[str, Any]]:  # noqa: ANN401 - a module
+    """Each GPU: name, memory, whether it multiplies in bfloat16."""
+    found = []
+    for n in range(torch.cuda.device_count()):
+        facts = torch.cuda.get_device_properties(n)
+        bfloat16 = facts.major >= 8  # Ampere and later multiply in it; others emulate
+        found.append({"name": facts.name, "bytes": facts.total_memory, "bfloat16": bfloat16})
+    return found
+
+
+def caches() -> Path:
+    """Where models from the hub are kept."""
+    home = os.environ.get("HF_HOME")
+    return Path(home) if home else Path.home() / ".cache" / "huggingface"

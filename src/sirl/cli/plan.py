@@ -1,0 +1,154 @@
+"""`sirl plan`: what training would take, before it is begun."""
+
+import math
+from dataclasses import asdict
+from json import dumps
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+from rich.table import Table
+
+from sirl import build
+from sirl.cli.flags import CONFIG, JSON, SET, flag, given
+from sirl.cli.machine import free_disk, free_memory
+from sirl.cli.show import closing, page
+from sirl.config import PlanConfig, resolve
+
+if TYPE_CHECKING:
+    from sirl.training.footprint import Phase, Shape, Step
+    from sirl.training.rates import Rates
+
+__all__ = ["plan"]
+
+
+def plan(
+    model: str | None = flag(PlanConfig, "model", "--model"),
+    gpus: int | None = flag(PlanConfig, "gpus", "--gpus"),
+    gpu: str | None = flag(PlanConfig, "gpu", "--gpu"),
+    gpu_memory: float | None = flag(PlanConfig, "gpu_memory", "--gpu-memory"),
+    prompt_tokens: int | None = flag(PlanConfig, "prompt_tokens", "--prompt-tokens"),
+    group: int | None = flag(PlanConfig, "group", "--group"),
+    batch: int | None = flag(PlanConfig, "batch", "--batch"),
+    steps: int | None = flag(PlanConfig, "steps", "--steps"),
+    lora: bool | None = flag(PlanConfig, "lora", "--lora/--no-lora"),
+    config: Path | None = CONFIG,
+    set_: list[str] = SET,
+    json: bool = JSON,
+) -> None:
+    """Say what `sirl train` would take in memory, time and disk, and what to change to fit.
+
+    Reads config.json and no weights. Answers are taken to be of full length.
+    """
+    flags = given(PlanConfig, locals())
+    settings = resolve(PlanConfig, file=config, overrides=set_, flags=flags)
+    build.require_models("sirl plan")
+    room = build.gpu_room(settings)  # a wrong card is told before anything is measured
+    shape, step = build.planned(settings)
+    document = planned(settings, shape, step, room, build.rates(settings, step))
+    if json:
+        typer.echo(dumps(document))
+        return
+    show(document)
+
+
+def planned(
+    config: PlanConfig, shape: "Shape", step: "Step", room: int | None, rates: "Rates | None"
+) -> dict[str, Any]:
+    """The plan as a document: bytes, seconds, and sentences."""
+    from sirl.training.footprint import checkpoint_bytes, peak, phases
+    from sirl.training.rates import seconds
+    from sirl.training.verdict import remedies
+
+    there = free_memory() if room is None else room
+    worst = peak(shape, step)
+    each = checkpoint_bytes(shape, step)
+    saved = math.ceil(config.steps / config.checkpoint_every)
+    disk = {"checkpoint": each, "run": saved * each, "free": free_disk(Path(config.out))}
+    changes = remedies(shape, step, there) if there is not None else []
+    document = {
+        "model": config.model,
+        "parameters": shape.parameters,
+        "device": f"{step.gpus} x GPU" if step.gpus else "CPU",
+        "micro_batches": step.micro_batches,
+        "phases": {p.name: {**p.parts, "sum": p.total} for p in phases(shape, step)},
+        "peak": {"phase": worst.name, "bytes": worst.total},
+        "room": there,
+        "host": step.weight_bytes * shape.parameters + shape.stored,
+        "seconds": seconds(shape, step, rates) if rates else None,
+        "rates": asdict(rates) if rates else None,
+        "disk": disk,
+        "remedies": [asdict(change) for change in changes],
+    }
+    return {**document, "sentences": sentences(config, step, document, worst)}
+
+
+def sentences(config: PlanConfig, step: "Step", plan: dict[str, Any], worst: "Phase") -> list[str]:
+    """The verdict: memory, and what to change; time; disk."""
+    from sirl.training.verdict import fits, fitting_sentence, size
+
+    where = "of each GPU" if step.gpus else "free on this machine"
+    there, said = plan["room"], []
+    if there is None:
+        said.append(f"takes {size(worst.total)} while {worst.name}; free memory is not known here")
+    else:
+        said.append(fitting_sentence(worst, there, where))
+        if not fits(worst, there):
+            said += [change_sentence(change) for change in plan["remedies"]] or [
+                "no setting lowers it: take a smaller model, or a device with more memory"
+            ]
+    if step.gpus > 1:
+        said.append("several GPUs: counted as if state were sharded and prompts divided evenly")
+    if step.gpus:
+        said.append(f"loading takes {size(plan['host'])} of the host's memory for a while")
+    said.append(time_sentence(config, plan))
+    disk = plan["disk"]
+    short = "; that is more than is free" if disk["run"] > disk["free"] else ""
+    said.append(
+        f"disk: {size(disk['checkpoint'])} a checkpoint, {size(disk['run'])} the run of "
+        f"{config.steps} steps, {size(disk['free'])} free where {config.out} would be{short}"
+    )
+    if short:
+        said.append("change: a greater --checkpoint-every, --lora, or another --out")
+    return said
+
+
+def change_sentence(change: dict[str, Any]) -> str:
+    """What a change would come to."""
+    from sirl.training.verdict import size
+
+    comes = "fits" if change["fits"] else "does not fit either"
+    return f"change: {change['change']} takes {size(change['peak'])} at most and {comes}"
+
+
+def time_sentence(config: PlanConfig, plan: dict[str, Any]) -> str:
+    """Seconds of a step, or why they are not known."""
+    if plan["seconds"] is None:
+        return "time: not known; name a card of the table with --gpu (a T4 has no bfloat16)"
+    each = sum(plan["seconds"].values())
+    parts = ", ".join(f"{name} {value:.3g} s" for name, value in plan["seconds"].items())
+    rates = plan["rates"]
+    return (
+        f"time: about {each:.3g} s a step ({parts}), {each * config.steps / 60:.3g} min for "
+        f"{config.steps}, at {rates['operations'] / 1e9:.3g} GFLOP/s and "
+        f"{rates['bytes'] / 1e9:.3g} GB/s ({rates['source']})"
+    )
+
+
+def show(plan: dict[str, Any]) -> None:
+    """The table of memory, then the sentences."""
+    from sirl.training.verdict import size
+
+    found = plan["phases"]
+    table = Table()
+    table.add_column("memory")
+    for name in found:
+        table.add_column(f"{name} (peak)" if name == plan["peak"]["phase"] else name)
+    parts = dict.fromkeys(part for phase in found.values() for part in phase if part != "sum")
+    for part in (*parts, "sum"):
+        cells = [phase.get(part, 0) for phase in found.values()]
+        if any(cells):
+            table.add_row(part, *(size(cell) if cell else "" for cell in cells))
+    typer.echo(f"{plan['model']}: {plan['parameters']:,} parameters, {plan['device']}")
+    page().print(table)
+    closing({}, *plan["sentences"])

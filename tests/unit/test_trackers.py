@@ -1,0 +1,147 @@
+"""Trackers are shown every step; a broken one is left out with a sentence and stops nothing."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from sirl.build import trackers
+from sirl.config import TrainConfig
+from sirl.errors import ConfigError, MissingExtraError
+from sirl.training.trackers import Board, Scalars, Trackers
+
+
+class Recording:
+    def __init__(self):
+        self.rows, self.closed = [], 0
+
+    def log(self, step, metrics):
+        self.rows.append((step, dict(metrics)))
+
+    def close(self):
+        self.closed += 1
+
+
+class Failing(Recording):
+    """Takes one step and breaks at the next."""
+
+    def log(self, step, metrics):
+        if self.rows:
+            raise OSError("the server is gone.\nand more")
+        super().log(step, metrics)
+
+
+def no_start():
+    raise ValueError("no project")
+
+
+def test_a_broken_tracker_is_told_once_and_the_others_go_on():
+    good, bad, said = Recording(), Failing(), []
+    starts = {"dead": no_start, "bad": lambda: bad, "good": lambda: good}
+    with Trackers(starts, said.append) as track:
+        for step in range(4):
+            track(step, {"reward/mean": -1.0})
+    assert [step for step, _ in good.rows] == [0, 1, 2, 3]
+    assert (good.closed, bad.closed, len(bad.rows)) == (1, 0, 1)
+    assert said == [
+        "the tracker dead could not start and is left out: no project (ValueError); "
+        "metrics.jsonl has every step",
+        "the tracker bad could not log step 1 and is left out: the server is gone (OSError); "
+        "metrics.jsonl has every step",
+    ]
+
+
+def test_trackers_are_closed_when_training_ends_with_an_error_too():
+    good = Recording()
+    with pytest.raises(ArithmeticError), Trackers({"good": lambda: good}, print):
+        raise ArithmeticError
+    assert good.closed == 1
+
+
+class Foreign:
+    """Remembers what it is called with, as a writer and as a run."""
+
+    def __init__(self):
+        self.calls = []
+
+    def add_scalar(self, key, value, step):
+        self.calls.append((key, value, step))
+
+    def log(self, metrics, step):
+        self.calls.append((metrics, step))
+
+    def flush(self):
+        self.calls.append("flush")
+
+    def close(self):
+        self.calls.append("close")
+
+    finish = close
+
+
+def test_each_tool_is_called_in_its_own_way():
+    writer, run = Foreign(), Foreign()
+    for tracker in (Scalars(writer), Board(run)):
+        tracker.log(3, {"kl/reference": 0.5})
+        tracker.close()
+    assert writer.calls == [("kl/reference", 0.5, 3), "flush", "close"]
+    assert run.calls == [({"kl/reference": 0.5}, 3), "close"]
+
+
+def test_an_unknown_tracker_and_a_missing_one_are_told_before_anything_starts(tmp_path):
+    with pytest.raises(ConfigError, match="Did you mean 'tensorboard'"):
+        trackers(TrainConfig(out="r", track="tensorbord"))
+    assert trackers(TrainConfig(out="r")) == {}
+    script = (
+        "import sys; sys.modules['trackio'] = None\n"
+        "sys.argv = ['sirl', 'train', '--set', 'track=trackio', '--out', "
+        f"{str(tmp_path / 'r')!r}]\n"
+        "from sirl.cli.main import main; main()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    assert done.stderr == "sirl: track=trackio needs the extra 'track': pip install 'sirl[track]'\n"
+    assert not (tmp_path / "r").exists()
+
+
+def test_a_folder_of_that_name_is_no_tracker(tmp_path, monkeypatch):
+    (tmp_path / "wandb").mkdir()
+    monkeypatch.setattr(sys, "path", [str(tmp_path)])
+    with pytest.raises(MissingExtraError):
+        trackers(TrainConfig(out="r", track="wandb"))
+
+
+def test_a_tracker_that_breaks_while_training_costs_the_run_nothing(tmp_path):
+    (tmp_path / "trackio.py").write_text(
+        "def init(**_): pass\n"
+        "def log(metrics, step):\n"
+        "    print('a chatty tool')\n"
+        "    if step: raise OSError('gone')\n"
+        "def finish(): raise AssertionError('it was left out')\n"
+    )
+    words = ["train", "--steps", "3", "--batch", "2", "--group", "2", "--set", "held_out=0",
+             "--set", "new_tokens=8", "--set", "track=trackio", "--out", "r", "--json"]  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, "-m", "sirl", *words],
+        capture_output=True, text=True, check=False, cwd=tmp_path,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["chosen_step"] == 3
+    assert done.stderr.count("the tracker trackio could not log step 1 and is left out: gone") == 1
+    rows = (tmp_path / "r" / "metrics.jsonl").read_text().splitlines()
+    assert [json.loads(row)["step"] for row in rows] == [0, 1, 2]
+
+
+def test_tensorboard_holds_every_step(tmp_path):
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    config = TrainConfig(out=str(tmp_path), track="tensorboard")
+    with Trackers(trackers(config), print) as track:
+        track(0, {"entropy/mean": 1.5})
+        track(1, {"entropy/mean": 0.5})
+    found = EventAccumulator(str(tmp_path / "tensorboard")).Reload().Scalars("entropy/mean")
+    assert [(point.step, point.value) for point in found] == [(0, 1.5), (1, 0.5)]
