@@ -8,7 +8,6 @@ import sys
 from pathlib import Path
 
 import pytest
-import typer
 
 import sirl
 
@@ -71,11 +70,12 @@ def test_public_names_are_listed_sorted_and_there(name):
 
 
 def test_the_command_line_is_frozen():
-    from sirl.cli.main import app
+    from sirl.cli.verbs import VERBS, loaded
 
-    command = typer.main.get_command(app)
     found = {}
-    for name, verb in command.commands.items():
+    for name in VERBS:
+        verb = loaded(name)
+        assert verb.help.splitlines()[0] == VERBS[name]
         members = getattr(verb, "commands", None)
         pairs = {f"{name} {k}": v for k, v in members.items()} if members else {name: verb}
         for label, leaf in pairs.items():

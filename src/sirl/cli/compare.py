@@ -18,9 +18,10 @@ def compare(
     after_model: str | None = AFTER_MODEL,
     json: bool = JSON,
 ) -> None:
-    """Compare two models that were asked the same; refuse where prompts, judges or sampling differ.
+    """Compare two models that were asked the same; refuse where they were not.
 
-    Given one run twice, its first model is compared with its last.
+    Prompts, judges, sampling, templates and budgets have to be the same. Given one run twice, its
+    first model is compared with its last.
     """
     from sirl.evaluation.arm import read_arms
     from sirl.evaluation.compare import compare as compared

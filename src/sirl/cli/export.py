@@ -30,7 +30,7 @@ def export(
         None, "--out", help="file to write, of inspect a folder too (default: print)"
     ),
 ) -> None:
-    """Write a run as Markdown, CSV, lm-eval results, JailbreakBench artefact or inspect log."""
+    """Write a run as Markdown, CSV, or as lm-eval, JailbreakBench or inspect keep it."""
     from sirl.evaluation.arm import read_arm
     from sirl.reports.inspect_log import log_name
     from sirl.runs import write_atomically

@@ -21,7 +21,11 @@ from sirl.errors import RunError, unknown_name
 
 __all__ = ["app"]
 
-app = typer.Typer(help="Judge again, prefer, measure a judge, train one.", no_args_is_help=True)
+app = typer.Typer(
+    help="Judge again, prefer, measure a judge, train one.",
+    no_args_is_help=True,
+    add_completion=False,
+)
 JUDGE: str = typer.Option(
     ..., "--judge", help="one judge, as of sirl evaluate: rules, classifier:FOLDER, a+b+c, ..."
 )

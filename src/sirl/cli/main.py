@@ -8,30 +8,20 @@ from pathlib import Path
 import typer
 
 from sirl import __version__
-from sirl.cli import compare, demo, doctor, evaluate, export, gate, judge, plan, probe, train, world
+from sirl.cli.verbs import Verbs
 from sirl.errors import SirlError, Stopped
 
 __all__ = ["app", "main"]
 
 app = typer.Typer(
     name="sirl",
+    cls=Verbs,
     help="Harden chat models against jailbreaks with their own confidence, and prove what changed.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command("demo")(demo.demo)
-app.command("train")(train.train)
-app.command("evaluate")(evaluate.evaluate)
-app.command("probe")(probe.probe)
-app.command("plan")(plan.plan)
-app.command("doctor")(doctor.doctor)
-app.command("compare")(compare.compare)
-app.command("gate")(gate.gate)
-app.command("export")(export.export)
-app.add_typer(judge.app, name="judge")
-app.add_typer(world.app, name="world")
 
 
 def show_version(value: bool) -> None:

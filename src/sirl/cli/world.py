@@ -12,7 +12,9 @@ from sirl.errors import RunError
 
 __all__ = ["app"]
 
-app = typer.Typer(help="The embedded world and its model.", no_args_is_help=True)
+app = typer.Typer(
+    help="The embedded world and its model.", no_args_is_help=True, add_completion=False
+)
 
 
 @app.callback()
