@@ -129,7 +129,7 @@ def time_sentence(config: PlanConfig, plan: dict[str, Any]) -> str:
     parts = ", ".join(f"{name} {value:.3g} s" for name, value in plan["seconds"].items())
     rates = plan["rates"]
     return (
-        f"time: about {each:.3g} s a step ({parts}), {each * config.steps / 60:.3g} min for "
+        f"time: at least {each:.3g} s a step ({parts}), {each * config.steps / 60:.3g} min for "
         f"{config.steps}, at {rates['operations'] / 1e9:.3g} GFLOP/s and "
         f"{rates['bytes'] / 1e9:.3g} GB/s ({rates['source']})"
     )
