@@ -57,7 +57,9 @@ class TrainConfig(Settings):
     )
     temperature: float = Field(1.0, gt=0, description="of the sampling; entropies stay at 1")
     mini_batches: int = Field(1, ge=1, description="optimizer steps per batch of completions")
-    token_budget: int = Field(16384, ge=1, description="padded tokens per micro-batch")
+    token_budget: int = Field(
+        16384, ge=1, description="tokens that a micro-batch reads, each prompt once"
+    )
     max_gradient_norm: float = Field(1.0, gt=0, description="longer gradients are clipped to this")
     shard: bool = Field(
         False, description="of several processes each holds a part of the weights (FSDP2)"

@@ -72,6 +72,11 @@ class Run:
         self._lock = lock
         self._config = config
 
+    @property
+    def local(self) -> "Run":
+        """The folder as this process reads it by itself."""
+        return self
+
     def begin(self) -> None:
         """Write the configuration; what an overwritten run left goes only now.
 
@@ -200,7 +205,8 @@ def take_lock(path: Path) -> int:
 def check_same(path: Path, config: Mapping[str, Any]) -> None:
     """A resumed run keeps its settings; it may be moved, longer, and on other processes."""
     before = yaml.safe_load((path / CONFIG).read_text("utf-8")) or {}
-    for key in sorted({*before, *config} - {"out", "shard", "steps", "timeout", "track"}):
+    # A setting that one side does not know is from another version, and stands at its default.
+    for key in sorted({*before} & {*config} - {"out", "shard", "steps", "timeout", "track"}):
         if before.get(key) != config.get(key):
             raise ConfigError(
                 f"{path} was started with {key} = {before.get(key)!r}, not {config.get(key)!r}: "

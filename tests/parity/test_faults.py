@@ -24,22 +24,26 @@ PROMPTS = [Prompt.user(f"p{i}", t) for i, t in enumerate(["Hello!", "How do I ro
 class Cramped(Scorer):
     """Runs out of memory where a micro-batch reads more tokens than it holds."""
 
-    def __init__(self, chat, holds):
+    def __init__(self, chat, holds, says):
         super().__init__(chat)
         self.holds = holds
+        self.says = says
 
     def forward(self, completions, loss):
         prompts = {c.prompt_ids for c in completions}
         read = sum(map(len, prompts)) + sum(len(c.token_ids) for c in completions)
         found = super().forward(completions, loss)
         if read > self.holds:
-            raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory")
+            raise RuntimeError(self.says)
         return found
 
 
-def learner(chat, holds=None, **objective):
+FULL = "[enforce fail] DefaultCPUAllocator: can't allocate memory"
+
+
+def learner(chat, holds=None, says=FULL, **objective):
     frozen = FrozenCopy(replace(chat, model=copy.deepcopy(chat.model)))
-    team = Solo(Cramped(chat, holds) if holds else Scorer(chat))
+    team = Solo(Cramped(chat, holds, says) if holds else Scorer(chat))
     rates = learning_rates(1e-3, "constant", 9)
     return Learner(chat, frozen, Objective(**objective), rates, team=team)
 
@@ -73,8 +77,7 @@ def test_a_completion_that_does_not_fit_by_itself_ends_in_a_sentence(embedded):
 
 def test_other_faults_are_not_taken_for_a_full_memory(embedded):
     completions, advantages = batch(embedded)
-    own = learner(embedded)
-    own.team.scorer.forward = lambda *_: (_ for _ in ()).throw(RuntimeError("shapes do not match"))
+    own = learner(embedded, holds=5, says="shapes do not match")
     with pytest.raises(RuntimeError, match="shapes do not match"):
         own.update(completions, advantages, step=0)
 
@@ -101,34 +104,52 @@ from sirl.rollouts.native import NativeEngine
 from sirl.training.distributed import dealt
 from sirl.types import Prompt
 
-config = TrainConfig(out="x", shard=sys.argv[1] == "shards")
+config = TrainConfig(out="x", shard=sys.argv[1] == "shards", timeout=60)
 ranks = build.ranks(config)
 chat = load("embedded")
 learner = build.learner(config, chat, None, ranks)
 prompts = [Prompt.user(str(i), t) for i, t in enumerate(["Hello!", "Add 2 and 3."])]
-with learner.team.whole():
-    completions = NativeEngine(chat, 0, 12).sample(prompts, group=3)
-advantages = torch.ones(6, dtype=torch.double)
+
+def sampled(prompts):
+    with learner.team.whole():
+        return NativeEngine(chat, 0, 12).sample(prompts, group=3)
+
+# The second process learns nothing in the first two steps.
+for step in range(2):
+    completions = sampled(prompts[:1])
+    assert len(dealt(completions, ranks)) == (3 if ranks.main else 0)
+    metrics = learner.update(completions, torch.tensor([1.0, 0.0, -1.0]), step=step)
+    assert metrics["update/skipped"] == 0
+    assert metrics["update/gradient_norm"] > 0
+
+completions = sampled(prompts)
 theirs = dealt(completions, type(ranks)(1, 2))
 assert theirs, "the second process learns something"
 before = {n: p.detach().clone() for n, p in learner.parameters.items()}
-broken = advantages.clone()
+broken = torch.ones(6, dtype=torch.double)
 broken[theirs[0]] = math.nan  # only the second process ever multiplies by it
-metrics = learner.update(completions, broken, step=0)
-assert metrics["update/skipped"] == 1, metrics
+assert learner.update(completions, broken, step=2)["update/skipped"] == 1
 for name, parameter in learner.parameters.items():
     old, new = (x.full_tensor() if config.shard else x for x in (before[name], parameter))
     assert torch.equal(old, new)
-with learner.team.whole():
-    completions = NativeEngine(chat, 0, 12).sample(prompts, group=3)
-assert learner.update(completions, advantages, step=1)["update/skipped"] == 0
-print("both stood still, then both moved")
+
+if not config.shard:  # the second process alone runs out of memory once
+    learn, full = learner.learn, [not ranks.main]
+    def cramped(*rest):
+        if full and full.pop():
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
+        learn(*rest)
+    learner.learn = cramped
+    metrics = learner.update(sampled(prompts), torch.ones(6), step=3)
+    assert metrics["update/token_budget"] == config.token_budget // 2
+    assert metrics["update/skipped"] == 0
+print("kept step")
 dist.destroy_process_group()
 """
 
 
 @pytest.mark.parametrize("team", ["replicas", "shards"])
-def test_a_number_that_is_not_finite_in_one_process_stops_the_step_of_all(tmp_path, team):
+def test_processes_keep_step_whatever_happens_to_one_of_them(tmp_path, team):
     (tmp_path / "two.py").write_text(TWO)
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
     done = subprocess.run(
@@ -139,4 +160,4 @@ def test_a_number_that_is_not_finite_in_one_process_stops_the_step_of_all(tmp_pa
         timeout=300,
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.count("both stood still, then both moved") == 2
+    assert done.stdout.count("kept step") == 2

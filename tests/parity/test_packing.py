@@ -36,7 +36,7 @@ def flat_gradients(chat, given, budget):
     """Of minus the sum of squared log-probabilities, micro-batch by micro-batch."""
     chat.model.zero_grad(set_to_none=True)
     scorer = Scorer(chat)
-    for rows in micro_batches(given, budget):
+    for rows in micro_batches(chat, given, budget):
         loss, _ = scorer([given[i] for i in rows], lambda lp, _: -(lp * lp).sum())
         loss.backward()
     return {n: p.grad.clone() for n, p in chat.model.named_parameters() if p.grad is not None}
@@ -226,14 +226,14 @@ def test_logits_instead_of_a_head_get_the_gradient_themselves():
     assert torch.equal(logits.detach(), before.detach())
 
 
-def test_micro_batches_hold_every_completion_once_and_no_more_tokens_than_allowed():
+def test_micro_batches_hold_every_completion_once_and_no_more_tokens_than_allowed(embedded):
     given = [
         Completion(
             str(i), tuple(range(5 + i // 4)), tuple(range(1 + 7 * i % 11)), "", (), (), "stop"
         )
         for i in range(20)
     ]
-    parts = micro_batches(given, 40)
+    parts = micro_batches(embedded, given, 40)
     assert sorted(i for part in parts for i in part) == list(range(20))
     for part in parts:
         chosen = [given[i] for i in part]
@@ -241,3 +241,15 @@ def test_micro_batches_hold_every_completion_once_and_no_more_tokens_than_allowe
         read = sum(map(len, prompts)) + sum(len(c.token_ids) for c in chosen)
         assert read <= 40
     assert len(parts) < 20
+
+
+def test_a_model_that_is_read_padded_gets_no_more_padding_than_tokens_allowed(embedded):
+    given = [
+        Completion(str(i), (1,) * 4, tuple(range(1 + 3 * i)), "", (), (), "stop") for i in range(12)
+    ]
+    plain = as_padded(embedded)
+    for chat, times in ((embedded, 4), (plain, 1)):
+        for part in micro_batches(chat, given, 60):
+            wide = 4 + max(len(given[i].token_ids) for i in part)
+            assert wide * len(part) <= times * 60
+    assert len(micro_batches(plain, given, 60)) > len(micro_batches(embedded, given, 60))

@@ -75,12 +75,18 @@ def test_a_budget_cuts_a_step_into_micro_batches_that_keep_their_gradients():
     assert parts("updating", small)["gradients"] == 1200
 
 
-def test_several_gpus_share_state_and_prompts():
+def test_several_gpus_divide_prompts_and_shards_divide_what_is_trained():
     two = replace(STEP, gpus=2)
     assert two.completions == 2
-    assert parts("stepping", two)["weights"] == 600
-    assert parts("stepping", two)["gathered"] == 4 * (2 * 144 + 44)
+    assert parts("stepping", two)["weights"] == 1200
     assert "loading" not in [phase.name for phase in phases(SHAPE, two)]
+    shards = replace(two, shard=True)
+    assert parts("stepping", shards)["weights"] == 600
+    assert parts("stepping", shards)["optimizer"] == 1200
+    assert parts("stepping", shards)["reference"] == 1200
+    assert parts("sampling", shards)["gathered"] == 600
+    assert parts("updating", shards)["gathered"] == min(600, 4 * (2 * 144 + 44))
+    assert parts("loading", shards) == {"weights": 1200, "reference": 1200}
 
 
 def test_a_checkpoint_is_the_moving_weights_and_two_moments():

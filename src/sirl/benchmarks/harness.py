@@ -44,8 +44,13 @@ class Harness:
         for ensemble in self.task._filters:
             ensemble.apply([asked])
         said = next(iter(asked.filtered_resps.values()))
-        scores = self.task.process_results(document, [said])
-        return float(next(iter(scores.values()))) == 1.0
+        name, score = next(iter(self.task.process_results(document, [said]).items()))
+        if not isinstance(score, int | float):
+            raise InputError(
+                f"the metric {name} of {self.name} is made of all answers together and says "
+                "nothing of one: give a task whose first metric judges an answer"
+            )
+        return float(score) == 1.0
 
 
 def read_harness(path: Path) -> Harness:

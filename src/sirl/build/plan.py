@@ -39,6 +39,7 @@ def planned(config: PlanConfig) -> "tuple[Shape, Step]":
         # An adapter that is trained on is leashed to itself as it was, not to its base.
         copied_reference=True if adapter else None,
         gpus=config.gpus or int(config.gpu is not None or config.gpu_memory is not None),
+        shard=config.shard,
     )
     return shape, step
 

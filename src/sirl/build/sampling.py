@@ -1,6 +1,7 @@
 """What samples: an engine in this process, or vLLM beside the trainer."""
 
 import importlib.util
+import os
 from collections.abc import Callable
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
@@ -34,6 +35,11 @@ def require_sampler(config: Settings) -> None:
     if importlib.util.find_spec("vllm") is None:
         raise MissingExtraError("sampler=vllm", "vllm")
     check_series(version("vllm"))
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise ConfigError(
+            "sampler=vllm lives in one process, and torchrun has started several: "
+            "take sampler=native"
+        )
 
 
 def check_series(installed: str) -> None:

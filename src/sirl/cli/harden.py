@@ -8,11 +8,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-import typer
-
 from sirl import build
 from sirl.cli.page import write_report
-from sirl.cli.provenance import Provenance
+from sirl.cli.provenance import Provenance, begun_by, launch
 from sirl.cli.rejects import set_aside
 from sirl.cli.show import StopSwitch, live, warn
 from sirl.config import TrainConfig
@@ -59,8 +57,7 @@ def harden(config: TrainConfig, verb: str, existing: Existing) -> dict[str, Any]
                 summary: dict[str, Any] = plain({"seconds": seconds, **figures})
                 run.write("summary.json", summary)
                 if ranks.main:
-                    written = Run(run.path, -1, {}, resumed=True)
-                    write_report(written, summary, provenance.document, work.suite.unseen)
+                    write_report(run.local, summary, provenance.document, work.suite.unseen)
     except SirlError:
         run.forget_if_empty()
         raise
@@ -70,9 +67,12 @@ def harden(config: TrainConfig, verb: str, existing: Existing) -> dict[str, Any]
 
 
 def opened(config: TrainConfig, existing: Existing, ranks: "Ranks") -> Run:
-    """The run folder, written to by one process; started again by torchrun, it is resumed."""
+    """The run folder, written to by one process; what torchrun starts again is resumed."""
     folder = Path(config.out)
-    if int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) and folder.exists():
+    if int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) and begun_by(folder) in (
+        None,
+        launch(),
+    ):
         existing = "resume"
     if ranks.size == 1:
         return open_run(folder, config.model_dump(), existing)
@@ -113,7 +113,7 @@ def walk(
     from sirl.models.loading import fingerprint
 
     provenance, _, progress, ranks = listeners
-    checkpoint = newest_checkpoint(run, config.steps)
+    checkpoint = newest_checkpoint(run, config.steps, ranks)
     provenance.note(model=fingerprint(start), prompts=work.sets)
     suite, base = work.suite, among(build.in_process("base", start, config), ranks)
     provenance.judges(suite.judges, build.judge_faults(suite.judges, config.model))
@@ -128,7 +128,7 @@ def walk(
     models = (chat, start if checkpoint else None, checkpoint)
     last = learn(config, work, run, models, listeners)
     if config.shard:  # no process holds the whole of what it trained
-        chat = build.policy(config, newest_checkpoint(run, config.steps))
+        chat = build.policy(config, newest_checkpoint(run, config.steps, ranks))
     hardened = among(build.in_process("hardened", chat, config), ranks)
     after = evaluate(suite, asked, hardened, run, progress)
     figures = {"base": summarise(before, suite.unseen), "hardened": summarise(after, suite.unseen)}
@@ -139,18 +139,25 @@ def walk(
     }
 
 
-def newest_checkpoint(run: Run, steps: int) -> "Checkpoint | None":
+def newest_checkpoint(run: Run, steps: int, ranks: "Ranks") -> "Checkpoint | None":
     """The checkpoint to go on from, if any; a damaged one is passed over with a sentence.
+
+    One process looks, so that all find the same.
 
     Raises:
         ConfigError: The run has taken more steps than are asked for.
     """
-    from sirl.training.checkpoints import newest
+    from sirl.training.checkpoints import newest, read
 
-    checkpoint, passed_over = newest(run.path / "checkpoints")
-    for sentence in passed_over:
-        typer.echo(f"sirl: {sentence}", err=True)
-    if checkpoint and checkpoint.step > steps:
+    found = ""
+    if ranks.main:
+        checkpoint, passed_over = newest(run.path / "checkpoints")
+        warn(passed_over)
+        found = checkpoint.path.name if checkpoint else ""
+    if not (name := ranks.mains(found.encode()).decode()):
+        return None
+    checkpoint = read(run.path / "checkpoints" / name)
+    if checkpoint.step > steps:
         raise ConfigError(
             f"{run.path} has taken {checkpoint.step} steps, more than {steps}: "
             "raise --steps, or begin anew with --overwrite"

@@ -60,11 +60,11 @@ def spoken() -> None:
     except RuntimeError as error:
         if not lost_another(error):
             raise
+        first = str(error).strip().splitlines()[0]
         fail(
-            "another process of this run has ended, its own message says why; the last "
-            "checkpoint is whole: start all again, with --resume",
+            f"another process of this run has ended or is out of reach ({first}); its own message "
+            "says why; the last checkpoint is whole: start all again, with --resume",
             1,
-            each=True,
         )
 
 
@@ -75,8 +75,8 @@ def lost_another(error: RuntimeError) -> bool:
     return many and any(sign in said for sign in ("by peer", "NCCL", "Timed out", "timed out"))
 
 
-def fail(sentence: str, status: int, *, each: bool = False) -> None:
-    """Say one sentence on the error stream and leave; of many processes one says it, or each."""
-    if each or os.environ.get("RANK", "0") == "0":
-        typer.echo(f"sirl: {sentence}", err=True)
+def fail(sentence: str, status: int) -> None:
+    """Say one sentence on the error stream and leave; of many processes each says which it is."""
+    rank = os.environ.get("RANK", "0")
+    typer.echo(f"sirl: {sentence}" if rank == "0" else f"sirl [rank {rank}]: {sentence}", err=True)
     sys.exit(status)

@@ -98,7 +98,11 @@ def sentences(config: PlanConfig, step: "Step", plan: dict[str, Any], worst: "Ph
                 "no setting lowers it: take a smaller model, or a device with more memory"
             ]
     if step.gpus > 1:
-        said.append("several GPUs: counted as if state were sharded and prompts divided evenly")
+        held = "in parts" if step.shard else "whole on each; --set shard=true holds them in parts"
+        said.append(
+            f"{step.gpus} GPUs: prompts divided evenly, the reference whole on each; weights, "
+            f"gradients and moments {held}"
+        )
     if step.gpus:
         said.append(f"loading takes {size(plan['host'])} of the host's memory for a while")
     said.append(time_sentence(config, plan))

@@ -2,6 +2,7 @@
 
 import datetime
 import hashlib
+import json
 import os
 import platform
 import subprocess
@@ -19,7 +20,7 @@ from sirl.prompts import PromptSet
 from sirl.runs import Run
 from sirl.types import Judge
 
-__all__ = ["Provenance"]
+__all__ = ["Provenance", "begun_by", "launch"]
 
 PACKAGES = ("torch", "transformers", "tokenizers", "safetensors", "peft", "numpy", "scipy")
 
@@ -44,6 +45,7 @@ class Provenance:
             "prompts": earlier.get("prompts", []),
             "files": earlier.get("files", {}),
             "judge_identities": earlier.get("judge_identities", []),
+            "launch": launch(),
             "exit": None,
         }
 
@@ -126,6 +128,18 @@ class Provenance:
 def hashes(files: Sequence[Mapping[str, Any]]) -> list[str]:
     """The hashes of prompt files, wherever they lie."""
     return [file["sha256"] for file in files]
+
+
+def launch() -> str:
+    """What names the processes that one `torchrun` starts, again and again; empty without it."""
+    return os.environ.get("TORCHELASTIC_RUN_ID", "")
+
+
+def begun_by(folder: Path) -> str | None:
+    """The launch that a folder's run was begun or gone on with by; None where there is none."""
+    about = folder / "run.json"
+    said = json.loads(about.read_text("utf-8")).get("launch", "") if about.is_file() else None
+    return said if said is None else str(said)
 
 
 def now() -> str:

@@ -46,6 +46,7 @@ class StopSwitch:
     def hear(self, number: int, _frame: FrameType | None) -> None:
         """The signal handler."""
         if self.asked and number == signal.SIGINT:
+            self.by_scheduler = False
             raise Stopped("stopped at once; what was saved is whole")
         self.asked, self.by_scheduler = True, number == signal.SIGTERM
         again = "" if self.by_scheduler else "; Ctrl-C again stops at once"

@@ -42,12 +42,12 @@ class ChatModel:
 
     @property
     def version(self) -> int:
-        """Batches that these weights have learned from."""
+        """Batches taken so far, those included that were skipped as not finite."""
         version: int = getattr(self.model, VERSION, 0)
         return version
 
     def learned(self, batches: int = 1) -> None:
-        """Count batches that moved the weights."""
+        """Count batches taken."""
         setattr(self.model, VERSION, self.version + batches)
 
     def refuse_stale(self, completions: Sequence[Completion]) -> None:

@@ -174,7 +174,7 @@ def score(
 
 
 def score_logprobs(
-    chat: ChatModel, completions: Sequence[Completion], *, token_budget: int = 8192
+    chat: ChatModel, completions: Sequence[Completion], token_budget: int = 8192
 ) -> list[Tensor]:
     """Per completion: log-probabilities of its tokens alone, which is all that a leash needs."""
     rows = measured(chat, completions, token_budget, lambda p: (logprobs_of(p),))
@@ -205,8 +205,7 @@ def measured(
 ) -> list[list[Tensor]]:
     """What `numbers` makes of predicted tokens, cut to each completion, in the given order."""
     found: dict[int, list[Tensor]] = {}
-    spared = SPARED if is_packed(chat.model) else 1
-    for rows in micro_batches(completions, token_budget, spared=spared):
+    for rows in micro_batches(chat, completions, token_budget):
         chosen = [completions[i] for i in rows]
         lengths = [len(c.token_ids) for c in chosen]
         columns = [torch.split(c, lengths) for c in numbers(predicted(chat, chosen))]
@@ -216,14 +215,15 @@ def measured(
 
 
 def micro_batches(
-    completions: Sequence[Completion], token_budget: int, *, spared: int = SPARED
+    chat: ChatModel, completions: Sequence[Completion], token_budget: int
 ) -> list[list[int]]:
     """Indices of the completions of each micro-batch: one prompt's together, like lengths near.
 
     A micro-batch reads at most `token_budget` tokens, each prompt once; padded to a rectangle it
-    holds at most `spared` times as many. A completion that is longer stands alone. Whoever reads
-    results back must put them where the indices say.
+    holds at most four times as many, or, of a model that is read padded, as many. A completion
+    that is longer stands alone. Whoever reads results back must put them where the indices say.
     """
+    spared = SPARED if is_packed(chat.model) else 1
     longest: dict[tuple[int, ...], int] = {}
     for c in completions:
         longest[c.prompt_ids] = max(longest.get(c.prompt_ids, 0), len(c.token_ids))

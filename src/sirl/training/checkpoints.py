@@ -24,6 +24,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from safetensors.torch import load_file, save_file
+from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.hf_storage import (
     HuggingFaceStorageReader,
     HuggingFaceStorageWriter,
@@ -37,7 +38,7 @@ from sirl.models.chat import ChatModel
 from sirl.runs import sync_folder
 from sirl.training.update import Learner
 
-__all__ = ["Checkpoint", "fault", "newest", "restore_optimizer", "save"]
+__all__ = ["Checkpoint", "fault", "newest", "read", "restore_optimizer", "save"]
 
 MANIFEST = "manifest.json"
 OPTIMIZER, SHARDS = "optimizer.safetensors", "optimizer"
@@ -78,7 +79,7 @@ def save(folder: Path, step: int, learner: Learner, state: Mapping[str, Any]) ->
             beside.rename(place)
             sync_folder(folder)
         ranks.meet()
-    except Exception as error:  # safetensors wraps a full disk in an error of its own
+    except (Exception, CheckpointException) as error:  # libraries wrap a full disk in their own
         if ranks.main:
             shutil.rmtree(beside, ignore_errors=True)
         if is_disk_full(error):
@@ -104,8 +105,10 @@ def write(
     write_manifest(folder)
 
 
-def is_disk_full(error: Exception) -> bool:
+def is_disk_full(error: BaseException) -> bool:
     """Whether an error means that the disk is full, whichever library says so."""
+    if isinstance(error, CheckpointException):
+        return any(is_disk_full(failure) for failure, _ in error.failures.values())
     full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
     return full or "No space left" in str(error) or "os error 28" in str(error)
 
@@ -214,6 +217,11 @@ def newest(folder: Path) -> tuple[Checkpoint | None, list[str]]:
         if wrong := fault(place):
             passed_over.append(f"{place} is passed over: {wrong}")
             continue
-        state = json.loads((place / "trainer" / "state.json").read_text("utf-8"))
-        return Checkpoint(place, int(state["step"]), state), passed_over
+        return read(place), passed_over
     return None, passed_over
+
+
+def read(place: Path) -> Checkpoint:
+    """A checkpoint that is known to be whole."""
+    state = json.loads((place / "trainer" / "state.json").read_text("utf-8"))
+    return Checkpoint(place, int(state["step"]), state)

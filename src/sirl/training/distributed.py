@@ -22,7 +22,7 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.nn.parallel import DistributedDataParallel
 
-from sirl.errors import SirlError
+from sirl.errors import ModelError, SirlError
 from sirl.models.forward import Scorer, decoder
 from sirl.runs import Run
 from sirl.types import Completion, Engine, Prompt
@@ -140,6 +140,11 @@ class SharedRun(Run):
             sys.exit(2)
         return cls(run or Run(path, -1, {}, resumed=json.loads(said)), ranks)
 
+    @property
+    def local(self) -> Run:
+        """The folder as one process reads it by itself, once all is written."""
+        return Run(self.path, self._lock, self._config, resumed=True)
+
     def begin(self) -> None:
         """Write the configuration, once all are here."""
         if self.ranks.main:
@@ -217,7 +222,13 @@ class Replicas(Solo):
     """Every process holds all weights; DDP averages what they learned."""
 
     def __init__(self, scorer: Scorer) -> None:
-        self.scorer = self.replicas = DistributedDataParallel(scorer)
+        # A process without lessons makes no forward pass before the others ask whether anybody
+        # ran out of memory: no pass but those of `agree` may say anything. Buffers are the same
+        # everywhere, and DDP tells its order of buckets with the second pass of its life.
+        self.scorer = self.replicas = DistributedDataParallel(scorer, forward_sync_buffers=False)
+        self.idle()
+        self.idle()
+        self.scorer.zero_grad(set_to_none=True)
 
     def adding(self, *, last: bool) -> AbstractContextManager[Any]:  # noqa: ARG002 - never talks
         """Gradients stay here: who runs out of memory can begin again without the others."""
@@ -236,7 +247,13 @@ class Shards(Solo):
     def __init__(self, scorer: Scorer, ranks: Ranks) -> None:
         device = scorer.chat.device.type
         mesh = init_device_mesh(device, (ranks.size,))
-        for layer in decoder(scorer.model).layers:
+        layers = getattr(decoder(scorer.model), "layers", None)
+        if layers is None:
+            raise ModelError(
+                f"{scorer.chat.name} does not name its layers as sirl knows them and cannot be "
+                "sharded: leave shard out"
+            )
+        for layer in layers:
             fully_shard(layer, mesh=mesh)
         fully_shard(scorer, mesh=mesh)
         self.scorer = scorer

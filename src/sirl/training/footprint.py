@@ -91,18 +91,19 @@ class Step:
     copied_reference: bool | None = None
     """Whether the starting model is a second set of weights; None: as it is with or without LoRA"""
     gpus: int = 0
-    """0 is the CPU. Of several each holds its share of what is kept, and takes its of the prompts.
-    """
+    """0 is the CPU. Each of several takes its share of the prompts."""
+    shard: bool = False
+    """Whether each of several holds but its share of weights, gradients and moments."""
 
     @property
     def shares(self) -> int:
-        """Devices among which state and prompts are divided."""
-        return max(1, self.gpus)
+        """Devices among which weights, gradients and moments are divided."""
+        return max(1, self.gpus) if self.shard else 1
 
     @property
     def completions(self) -> int:
         """Of one device."""
-        return math.ceil(self.prompts / self.shares) * self.group
+        return math.ceil(self.prompts / max(1, self.gpus)) * self.group
 
     @property
     def weight_bytes(self) -> int:
@@ -163,14 +164,19 @@ def phases(shape: Shape, step: Step) -> tuple[Phase, ...]:
     """The phases of a step on one device, the second step on: its moments are there."""
     kept = standing(shape, step)
     moving = {"gradients": FLOAT * trained(shape, step) // step.shares}
+    all_here, some_here = (gathered(shape, step, whole=w) for w in (True, False))
     found = [
-        Phase("sampling", kept | sampling(shape, step)),
-        Phase("scoring", kept | scoring(shape, step)),
-        *updates(shape, step, kept, moving),
+        Phase("sampling", kept | all_here | sampling(shape, step)),
+        Phase("scoring", kept | all_here | scoring(shape, step)),
+        *updates(shape, step, kept | some_here, moving),
         Phase("stepping", kept | moving | {"scratch": stepping(shape, step)}),
     ]
     if not step.gpus:
         found.insert(0, Phase("loading", {"weights": kept["weights"], "files": shape.stored}))
+    if step.shares > 1:  # every process loads the whole before it keeps its part
+        whole = standing(shape, replace(step, shard=False))
+        loaded = {name: whole[name] for name in ("weights", "reference")}
+        found.insert(0, Phase("loading", loaded))
     return tuple(found)
 
 
@@ -185,15 +191,21 @@ def standing(shape: Shape, step: Step) -> dict[str, int]:
     lora = step.lora_rank is not None
     moving = trained(shape, step)
     copied = step.copied_reference
-    parts = {
+    return {
         "weights": (base + (FLOAT * moving if lora else 0)) // step.shares,
-        "reference": base // step.shares if (not lora if copied is None else copied) else 0,
+        "reference": base if (not lora if copied is None else copied) else 0,
         "optimizer": 2 * FLOAT * moving // step.shares,
     }
-    if step.shares > 1:  # two layers are whole while they work, and so is the head
-        whole = 2 * shape.products // shape.layers + shape.head
-        parts["gathered"] = whole * step.weight_bytes
-    return parts
+
+
+def gathered(shape: Shape, step: Step, *, whole: bool) -> dict[str, int]:
+    """Weights of other shards that are fetched: all, or two layers and the head at a time."""
+    if step.shares == 1:
+        return {}
+    all_of_them = standing(shape, replace(step, shard=False))["weights"]
+    working = (2 * shape.products // shape.layers + shape.head) * step.weight_bytes
+    rest = all_of_them - all_of_them // step.shares
+    return {"gathered": rest if whole else min(working, rest)}
 
 
 def cast(shape: Shape, step: Step) -> int:

@@ -63,7 +63,8 @@ class Keeper:
         if checkpoint:
             self.skipped = int(checkpoint.state["skipped"])
             self.in_a_row = int(checkpoint.state["in_a_row"])
-            self.learner.token_budget = int(checkpoint.state["token_budget"])
+            budget = checkpoint.state.get("token_budget", self.learner.token_budget)
+            self.learner.token_budget = int(budget)
             self.saved = checkpoint.path
         return step
 

@@ -9,6 +9,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import torch
@@ -40,7 +41,7 @@ class Objective:
     mini_batches: int = 1
     """Optimizer steps per batch of completions."""
     token_budget: int = 16384
-    """Tokens, padding included, of one micro-batch."""
+    """Tokens that one micro-batch reads, each prompt once."""
     max_gradient_norm: float = 1.0
 
 
@@ -163,13 +164,28 @@ class Learner:
     ) -> dict[int, Lesson]:
         """Some completions, scored by the reference and, where it will have moved, the policy."""
         chosen = [completions[i] for i in rows]
-        reference = self.reference.logprobs(chosen, self.token_budget)
+        reference = self.scored(chosen, self.reference.logprobs)
         old: Sequence[Tensor | None] = [None] * len(rows)
         if self.objective.mini_batches > 1:
-            old = score_logprobs(self.chat, chosen, token_budget=self.token_budget)
+            old = self.scored(chosen, partial(score_logprobs, self.chat))
         gains = [float(advantages[i]) for i in rows]
         lessons = map(Lesson, chosen, gains, reference, old)
         return dict(zip(rows, lessons, strict=True))
+
+    def scored(
+        self,
+        completions: Sequence[Completion],
+        scoring: Callable[[Sequence[Completion], int], list[Tensor]],
+    ) -> list[Tensor]:
+        """Log-probabilities of each completion, read with half the tokens if memory runs out."""
+        budget = self.token_budget
+        while True:
+            try:
+                return scoring(completions, budget)
+            except RuntimeError as error:
+                if not out_of_memory(error) or budget <= longest(completions):
+                    raise
+            budget //= 2
 
     def mini_batches(self, rows: int) -> list[range]:
         """The completions of each optimizer step, in order."""
@@ -211,8 +227,8 @@ class Learner:
 
     def halve(self, completions: Sequence[Completion]) -> None:
         """Read half as many tokens at a time from now on."""
-        single = max((len(c.prompt_ids) + len(c.token_ids) for c in completions), default=0)
-        if self.ranks.any(self.token_budget <= single):
+        single = self.ranks.most(longest(completions))
+        if self.token_budget <= single:
             raise TrainingError(
                 f"a completion of {single} tokens does not fit the memory by itself: lower "
                 "new_tokens, train with --lora, or take a smaller model or dtype=bfloat16"
@@ -221,7 +237,9 @@ class Learner:
 
     def add_up(self, lessons: Sequence[Lesson], batch_rows: int, sums: Sums) -> None:
         """Add the gradients of the lessons, micro-batch by micro-batch."""
-        rows = micro_batches([lesson.completion for lesson in lessons], self.token_budget)
+        rows = micro_batches(
+            self.chat, [lesson.completion for lesson in lessons], self.token_budget
+        )
         rounds = self.ranks.most(len(rows)) if self.team.shards else len(rows)
         scale = batch_rows / self.ranks.size  # what processes average is to be their sum
         for n in range(rounds):
@@ -262,3 +280,8 @@ class Learner:
         gap = (weights * (logprobs - sampled.to(logprobs)).abs()).sum()
         share = [float(v) / self.ranks.size for v in (*torch.stack(seen).sum(dim=0), gap)]
         sums.add(Sums(*share))
+
+
+def longest(completions: Sequence[Completion]) -> int:
+    """Tokens of the longest completion with its prompt; 0 of none."""
+    return max((len(c.prompt_ids) + len(c.token_ids) for c in completions), default=0)

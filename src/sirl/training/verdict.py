@@ -87,9 +87,9 @@ def changes(shape: Shape, step: Step, room: int) -> Iterator[tuple[str, Step]]:
     count = max(1, step.gpus)
     while step.gpus and count < MOST_GPUS:
         count *= 2
-        more = replace(step, gpus=count)
+        more = replace(step, gpus=count, shard=True)
         if count == MOST_GPUS or fits(peak(shape, more), room):
-            yield f"--gpus {count}, state sharded", more
+            yield f"--gpus {count} --set shard=true", more
             return
 
 
