@@ -57,11 +57,28 @@ def ranks(config: TrainConfig) -> "Ranks":
         return Ranks()
     import torch
     import torch.distributed as dist
+    from torch.distributed.distributed_c10d import PrefixStore
+    from torch.distributed.rendezvous import TCPStore
 
     if torch.cuda.is_available():
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
     backend = "nccl" if torch.cuda.is_available() else "gloo"
-    dist.init_process_group(backend, timeout=timedelta(seconds=config.timeout))
+    timeout = timedelta(seconds=config.timeout)
+    if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True":
+        # The store outlives a restart: what the attempt before wrote there is of processes that
+        # are gone.
+        host, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+        store = TCPStore(host, port, size, is_master=False, timeout=timeout)
+        attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+        dist.init_process_group(
+            backend,
+            store=PrefixStore(f"sirl/attempt-{attempt}", store),
+            rank=int(os.environ["RANK"]),
+            world_size=size,
+            timeout=timeout,
+        )
+    else:
+        dist.init_process_group(backend, timeout=timeout)
     return Ranks(dist.get_rank(), dist.get_world_size())
 
 
