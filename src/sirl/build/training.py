@@ -49,16 +49,24 @@ def policy(config: TrainConfig, checkpoint: "Checkpoint | None") -> "ChatModel":
 
 
 def ranks(config: TrainConfig) -> "Ranks":
-    """The processes of this run: one, or as many as `torchrun` has started."""
+    """The processes of this run: one, or as many as `torchrun` has started.
+
+    Raises:
+        ConfigError: Weights are to be sharded among a single process.
+    """
     from sirl.training.distributed import Ranks
 
     size = int(os.environ.get("WORLD_SIZE", "1"))
+    if size == 1 and config.shard:
+        raise ConfigError(
+            "shard needs several processes: start them with torchrun --nproc-per-node N "
+            "-m sirl train ..., or leave shard out"
+        )
     if size == 1:
         return Ranks()
     import torch
     import torch.distributed as dist
-    from torch.distributed.distributed_c10d import PrefixStore
-    from torch.distributed.rendezvous import TCPStore
+    from torch._C._distributed_c10d import PrefixStore, TCPStore
 
     if torch.cuda.is_available():
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
@@ -83,16 +91,18 @@ def ranks(config: TrainConfig) -> "Ranks":
 
 
 def learner(
-    config: TrainConfig, chat: "ChatModel", start: "ChatModel | None", ranks: "Ranks"
+    config: TrainConfig,
+    chat: "ChatModel",
+    start: "ChatModel | None",
+    ranks: "Ranks | None" = None,
 ) -> "Learner":
     """The optimizer's owner, leashed to the starting model.
 
     `start` is that model where the policy has left it already; None while they are the same.
-
-    Raises:
-        ConfigError: Weights are to be sharded among a single process.
+    Without `ranks` it learns by itself.
     """
     from sirl.models.adapters import is_adapted
+    from sirl.training.distributed import Ranks
     from sirl.training.reference import AdaptersOff, FrozenCopy
     from sirl.training.update import Learner, Objective, learning_rates
 
@@ -111,6 +121,7 @@ def learner(
         max_gradient_norm=config.max_gradient_norm,
     )
     rates = learning_rates(config.learning_rate, config.schedule, config.steps)
+    ranks = ranks or Ranks()
     return Learner(
         chat,
         reference,
@@ -129,10 +140,5 @@ def team(config: TrainConfig, chat: "ChatModel", ranks: "Ranks") -> "Team":
 
     scorer = Scorer(chat)
     if ranks.size == 1:
-        if config.shard:
-            raise ConfigError(
-                "shard needs several processes: start them with torchrun --nproc-per-node N "
-                "-m sirl train ..., or leave shard out"
-            )
         return Solo(scorer)
     return Shards(scorer, ranks) if config.shard else Replicas(scorer)
