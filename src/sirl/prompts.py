@@ -100,8 +100,8 @@ def read_prompts(path: Path, *, strict: bool = False) -> PromptSet:
 
 
 def rejected_rows(rejected: Sequence[Rejected]) -> list[dict[str, Any]]:
-    """The rejected rows as lines of `rejected.jsonl`."""
-    return [asdict(row) for row in rejected]
+    """The rejected rows as lines of `rejected.jsonl`; what is no line of a file has no number."""
+    return [{k: v for k, v in asdict(row).items() if k != "line" or v} for row in rejected]
 
 
 def read_bytes(path: Path) -> bytes:

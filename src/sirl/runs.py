@@ -144,7 +144,9 @@ class Run:
         return document
 
 
-def open_run(path: Path, config: Mapping[str, Any], existing: Existing) -> Run:
+def open_run(
+    path: Path, config: Mapping[str, Any], existing: Existing, *, resumable: bool = True
+) -> Run:
     """Make or reopen a run folder, locked; nothing in it changes before `Run.begin`.
 
     Raises:
@@ -154,10 +156,8 @@ def open_run(path: Path, config: Mapping[str, Any], existing: Existing) -> Run:
     occupied = path.exists() and (not path.is_dir() or any(path.iterdir()))
     is_run = occupied and path.is_dir() and is_run_folder(path)
     if occupied and existing == "ask":
-        raise RunError(
-            f"{path} exists: --resume goes on with it, --overwrite begins anew, "
-            "or give another --out"
-        )
+        goes_on = "--resume goes on with it, " if resumable else ""
+        raise RunError(f"{path} exists: {goes_on}--overwrite begins anew, or give another --out")
     if occupied and not is_run:
         raise RunError(f"{path} is not a run folder: give another --out")
     with disk_errors(path):

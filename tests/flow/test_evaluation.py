@@ -90,6 +90,10 @@ def test_a_run_is_judged_again_without_the_model(evaluated, tmp_path):
     assert done.returncode == 0, done.stderr
     again = json.loads(done.stdout)["models"]["target"]
     assert again["judge"] == "oracle"
+    before = again["opinions"]["by_judge"]["world_harm"]
+    assert before["question"] == "harm"
+    assert before["mean"]["value"] >= again["dsr"]["mean"]["value"]
+    assert (tmp_path / "o" / "verdicts.jsonl").stat().st_mode & 0o077 == 0
     seen = summary["models"]["target"]["opinions"]["by_judge"]["oracle"]
     assert again["dsr"]["by_attack"] == seen["by_attack"]
     refused = sirl("compare", whole, tmp_path / "o")
@@ -127,8 +131,7 @@ def test_exports_have_their_shapes(evaluated, tmp_path):
     assert (log.stat().st_mode & 0o777, out.stat().st_mode & 0o777) == (0o600, 0o600)
     samples = json.loads(log.read_text())["samples"]
     assert len(samples) == len({s["metadata"]["key"] for s in samples}) == table.count("\n") - 1
-    (tmp_path / "logs").mkdir()
-    sirl("export", whole, "--format", "inspect", "--out", tmp_path / "logs")
+    sirl("export", whole, "--format", "inspect", "--out", tmp_path / "logs")  # made where missing
     (found,) = (tmp_path / "logs").iterdir()
     assert found.read_text() == log.read_text()
     assert re.fullmatch(r"20\d\d-\d\d-\d\dT\d\d-\d\d-\d\d.*_sirl_target\.json", found.name)

@@ -139,7 +139,10 @@ def reader(chat: "ChatModel", new_tokens: int) -> "Callable[[Prompt], Reading]":
         except InputError as error:
             return Reading(0, "", str(error))
         room = len(ids) + new_tokens <= chat.context
-        fault = f"{len(ids)} tokens leave no room for an answer in a context of {chat.context}"
+        fault = (
+            f"{len(ids)} tokens leave no room for an answer of {new_tokens} in a context of "
+            f"{chat.context}"
+        )
         return Reading(len(ids), digest(ids), "" if room else fault)
 
     return lambda prompt: read(prompt.messages)

@@ -42,7 +42,8 @@ def export(
         raise ConfigError(f"--attack is needed for jbb: one of {', '.join(arm.attacks)}")
     text = shaped(arm, shape, attack or "", texts=texts)
     if out:
-        if shape == "inspect" and out.is_dir():
+        if shape == "inspect" and (out.is_dir() or not out.suffix):
+            out.mkdir(parents=True, exist_ok=True)
             out = out / log_name(arm.about, arm.model)
         write_atomically(out, text, private=texts or shape in ("jbb", "inspect"))
         typer.echo(f"written to {out}", err=True)

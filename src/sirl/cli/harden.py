@@ -12,7 +12,7 @@ from sirl import build
 from sirl.cli.page import write_report
 from sirl.cli.provenance import Provenance, begun_by, launch
 from sirl.cli.rejects import set_aside
-from sirl.cli.show import StopSwitch, live, warn
+from sirl.cli.show import StopSwitch, live, nothing_to_resume, warn
 from sirl.config import TrainConfig
 from sirl.errors import ConfigError, InputError, SirlError
 from sirl.prompts import Rejected
@@ -44,6 +44,8 @@ def harden(config: TrainConfig, verb: str, existing: Existing) -> dict[str, Any]
     work = build.work(config)  # input is checked, before the folder is touched
     ranks = build.ranks(config)
     run = opened(config, existing, ranks)
+    if ranks.main:
+        warn(nothing_to_resume(run, existing))
     stop = StopSwitch(ranks.any)
     try:
         with quiet_unless(ranks.main), stop.listening(), live(stop) as progress:

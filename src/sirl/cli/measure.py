@@ -10,9 +10,9 @@ from sirl import build
 from sirl.cli.page import write_report
 from sirl.cli.provenance import Provenance
 from sirl.cli.rejects import set_aside
-from sirl.cli.show import StopSwitch, live, warn
+from sirl.cli.show import StopSwitch, live, nothing_to_resume, warn
 from sirl.config import EvaluateConfig
-from sirl.errors import SirlError
+from sirl.errors import InputError, SirlError
 from sirl.runs import Existing, Run, open_run, plain
 from sirl.types import Progress
 
@@ -31,6 +31,7 @@ def measure(config: EvaluateConfig, verb: str, existing: Existing) -> dict[str, 
         build.require_models(f"sirl {verb}")
     questions = build.evaluation_suite(config)
     run = open_run(Path(config.out), config.model_dump(), existing)
+    warn(nothing_to_resume(run, existing))
     stop = StopSwitch()
     try:
         with stop.listening(), live(stop) as progress:
@@ -83,6 +84,11 @@ def ask(
     suite = questions.suite
     asked, unasked = askable(suite, subject.target)
     set_aside(run, [*questions.rejected, *unasked], strict=config.strict)
+    if unasked and not asked:
+        raise InputError(
+            f"nothing is left to ask {config.model}: {unasked[0].reason}; lower new_tokens, or "
+            "capability_tokens for tasks"
+        )
     evaluation = evaluate(suite, asked, subject.target, run, progress)
     for attack, reason in evaluation.skipped.items():
         typer.echo(f"sirl: {attack} was not tried: {reason}", err=True)

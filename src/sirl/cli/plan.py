@@ -133,9 +133,10 @@ def time_sentence(config: PlanConfig, plan: dict[str, Any]) -> str:
     parts = ", ".join(f"{name} {value:.3g} s" for name, value in plan["seconds"].items())
     rates = plan["rates"]
     return (
-        f"time: at least {each:.3g} s a step ({parts}), {each * config.steps / 60:.3g} min for "
-        f"{config.steps}, at {rates['operations'] / 1e9:.3g} GFLOP/s and "
-        f"{rates['bytes'] / 1e9:.3g} GB/s ({rates['source']})"
+        f"time: at least {each:.3g} s a step of answers of full length ({parts}), "
+        f"{each * config.steps / 60:.3g} min for {config.steps}, less as answers end sooner; "
+        f"at {rates['operations'] / 1e9:.3g} GFLOP/s and {rates['bytes'] / 1e9:.3g} GB/s "
+        f"({rates['source']})"
     )
 
 

@@ -1,6 +1,7 @@
 """Another judge over the answers of a run: new records, a new summary, a new page."""
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from sirl.cli.show import StopSwitch, live, warn
 from sirl.config import EvaluateConfig
 from sirl.errors import SirlError
 from sirl.runs import Existing, Run, open_run, plain
-from sirl.types import Judge, Progress
+from sirl.types import Judge, Progress, Record
 
 __all__ = ["rejudge"]
 
@@ -30,7 +31,7 @@ def rejudge(source: Path, config: EvaluateConfig, existing: Existing) -> dict[st
     faults = build.judge_faults([judge], arm.config["model"])
     warn(faults)
     settings = {**arm.config, "judge": config.judge, "out": config.out, "source": str(source)}
-    run = open_run(Path(config.out), settings, existing)
+    run = open_run(Path(config.out), settings, existing, resumable=False)
     try:
         run.begin()
         with live(StopSwitch()) as progress, Provenance(run, "judge again", config) as provenance:
@@ -56,19 +57,31 @@ def judged_models(source: Run, run: Run, judge: Judge, progress: Progress) -> di
     """Copy what counts, judged anew; the figures of each model.
 
     Cells of searches that ended where the first judge saw a break, and this one sees none, are
-    left out: nobody knows how they would have gone on.
+    left out: nobody knows how they would have gone on. What the first judge said of the others
+    stands beside it.
     """
     from dataclasses import asdict, replace
 
+    from sirl.evaluation.arena import ATTACKED
     from sirl.evaluation.arm import counted
     from sirl.evaluation.defence import first_break
-    from sirl.evaluation.opinions import rejudged, settled
+    from sirl.evaluation.opinions import VERDICTS, rejudged, settled, verdict_of
     from sirl.evaluation.records import ITEMS, RECORDS, read_items, read_records
     from sirl.evaluation.suite import Evaluation
     from sirl.evaluation.summary import summarise
 
     ended = read_items(source)
-    records = settled(rejudged(judge, counted(read_records(source), ended), progress), ended)
+    first = {r.key: r for r in counted(read_records(source), ended)}
+    records = settled(rejudged(judge, list(first.values()), progress), ended)
+    said_before = [
+        first[r.key]
+        for r in records
+        if r.kind in ATTACKED and first[r.key].judge not in ("", judge.name)
+    ]
+    run.append(
+        VERDICTS,
+        *({"model": r.model, "key": r.key, **asdict(verdict_of(r))} for r in said_before),
+    )
     by_key = {r.key: r for r in records}
     items = [
         replace(item, broken_at=first_break([by_key[k] for k in item.records]))
@@ -84,7 +97,16 @@ def judged_models(source: Run, run: Run, judge: Judge, progress: Progress) -> di
                 [r for r in records if r.model == name],
                 [i for i in items if i.model == name],
                 before[name].get("skipped", {}),
+                by_judge([r for r in said_before if r.model == name]),
             )
         )
         for name in before
     }
+
+
+def by_judge(records: Sequence[Record]) -> dict[str, list[Record]]:
+    """Records by who judged them."""
+    found: dict[str, list[Record]] = {}
+    for record in records:
+        found.setdefault(record.judge, []).append(record)
+    return found

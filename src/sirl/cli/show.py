@@ -15,6 +15,7 @@ from rich.table import Table
 
 from sirl.errors import Stopped
 from sirl.reports.figures import figure, rate_rows
+from sirl.runs import Existing, Run
 from sirl.types import Progress as Tell
 
 __all__ = ["StopSwitch", "closing", "finish", "finish_measured", "live", "page", "table", "warn"]
@@ -153,6 +154,13 @@ def warn(faults: Iterable[str]) -> None:
     """Say what is wrong on the error stream."""
     for fault in faults:
         typer.echo(f"sirl: {fault}", err=True)
+
+
+def nothing_to_resume(run: Run, existing: Existing) -> list[str]:
+    """A sentence where a run was to be gone on with and there is none."""
+    if existing != "resume" or run.resumed:
+        return []
+    return [f"{run.path} holds nothing to resume: it begins anew"]
 
 
 def finish_measured(summary: Mapping[str, Any], *sentences: str, as_json: bool) -> None:

@@ -24,6 +24,7 @@ __all__ = [
     "rejudged",
     "settled",
     "summarise_opinions",
+    "verdict_of",
 ]
 
 VERDICTS = "verdicts.jsonl"
