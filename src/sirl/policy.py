@@ -83,7 +83,9 @@ def kl_estimate(
     return torch.expm1(log_ratio) - log_ratio
 
 
-def token_weights(lengths: Int[Tensor, " rows"], batch_rows: float) -> Float[Tensor, " tokens"]:
+def token_weights(
+    lengths: Int[Tensor, " rows"], batch_rows: int | float
+) -> Float[Tensor, " tokens"]:
     """What each token of these completions counts for: a mean over tokens, then over completions.
 
     >>> token_weights(torch.tensor([1, 2]), batch_rows=2).tolist()

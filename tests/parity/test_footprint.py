@@ -57,10 +57,10 @@ def test_activations_are_what_autograd_keeps(family, way):
     assert counted == pytest.approx(kept_bytes(chat), rel=0.05)
 
 
-def test_micro_batches_are_as_wide_as_the_trainer_makes_them():
+def test_micro_batches_are_as_wide_as_the_trainer_makes_them(embedded):
     for budget in (20, 64, 150, 1000):
         step = Step(PROMPTS, GROUP, PROMPT, NEW, 64, budget)
-        made = micro_batches(completions(), budget)
+        made = micro_batches(embedded, completions(), budget)
         assert step.per_micro_batch == max(map(len, made))
 
 
