@@ -22,7 +22,7 @@ def sirl(*words):
 
 
 def measured(model, out: Path) -> dict:
-    words = ("evaluate", "--model", model, "--attacks", "full", "--limit", 100, "--out", out)
+    words = ("evaluate", "--model", model, "--attacks", "world", "--limit", 100, "--out", out)
     return json.loads(sirl(*words, "--json"))["models"]["target"]
 
 
