@@ -25,6 +25,10 @@ __all__ = [
 ]
 
 
+FAR = 1e4
+"""Nats below the likeliest token, at which nothing is left of a probability in any precision."""
+
+
 class TokenNumbers(NamedTuple):
     """What one pass over the logits tells about each sampled token."""
 
@@ -82,13 +86,16 @@ def token_numbers(
     >>> [round(column.item(), 4) for column in numbers]
     [-1.3863, 1.3863, 0.0]
     """
-    everything = at_least_float32(logits).log_softmax(dim=-1)
-    entropy: Tensor = torch.special.entr(everything.exp()).sum(dim=-1)
-    return TokenNumbers(
-        everything.gather(-1, token_ids.unsqueeze(-1)).squeeze(-1),
-        entropy,
-        -everything.mean(dim=-1) - log_size(everything),
-    )
+    wide = at_least_float32(logits)
+    below = wide - wide.amax(dim=-1, keepdim=True)
+    weights = below.exp()
+    total = weights.sum(dim=-1)
+    certainty = total.log() - below.mean(dim=-1) - log_size(below)
+    logprobs = below.gather(-1, token_ids.unsqueeze(-1)).squeeze(-1) - total.log()
+    # Both terms are above zero, so that a small entropy is not the rest of two large numbers.
+    # What is ruled out adds nothing: 0 x -inf would be no number.
+    products = below.clamp_(min=-FAR).mul_(weights).sum(dim=-1)
+    return TokenNumbers(logprobs, total.log() - products / total, certainty)
 
 
 def log_size(wide: Float[Tensor, "*batch vocab"]) -> Float[Tensor, ""]:

@@ -2,10 +2,11 @@ from dataclasses import replace
 
 import pytest
 import torch
+from scipy import stats
 
 from sirl.errors import InputError
 from sirl.models.forward import score
-from sirl.rollouts.drawing import kept, pick, row_key, uniforms
+from sirl.rollouts.drawing import DRAWS, kept, pick, row_key, uniforms
 from sirl.rollouts.native import NativeEngine
 from sirl.types import Engine, Message, Prompt, Sampling
 
@@ -99,12 +100,35 @@ def test_a_prompt_without_room_is_refused_by_name(embedded):
 
 def test_picks_follow_the_distribution_and_never_a_ruled_out_token():
     keys = [row_key(0, 0, "p", s) for s in range(20000)]
-    draws = torch.from_numpy(uniforms(keys, 3))
+    draws = torch.from_numpy(uniforms(keys, 4))[:, 3].float()
     logits = torch.tensor([0.5, 0.0, 0.3, 0.2]).log().expand(20000, 4)
     counts = torch.bincount(pick(logits, draws), minlength=4) / 20000
     assert counts.tolist() == pytest.approx([0.5, 0.0, 0.3, 0.2], abs=0.012)
-    edges = torch.tensor([0.0, 1 - 2**-53], dtype=torch.double)
+    edges = torch.tensor([[0.0], [1.0]]).expand(2, DRAWS)
     assert pick(torch.tensor([[0.0, -torch.inf]] * 2), edges).tolist() == [0, 0]
+    one = torch.full((2, 1000), -torch.inf)
+    one[:, 777] = 0.0
+    assert pick(one, edges).tolist() == [777, 777]
+
+
+def test_picks_among_many_tokens_follow_the_distribution():
+    torch.manual_seed(0)
+    logits = torch.randn(700) * 2
+    draws = torch.from_numpy(uniforms(range(50000), 2))[:, 1].float()
+    counts = torch.bincount(pick(logits.expand(50000, -1), draws), minlength=700).double()
+    expected = 50000 * logits.double().softmax(dim=0)
+    often = expected > 5
+    chi = ((counts - expected) ** 2 / expected)[often].sum()
+    assert often.sum() > 300
+    assert stats.chi2.sf(chi.item(), int(often.sum()) - 1) > 1e-3
+
+
+def test_the_last_bits_of_a_logit_hardly_ever_move_a_choice():
+    torch.manual_seed(0)
+    logits = torch.randn(20000, 2048) * 2
+    draws = torch.from_numpy(uniforms(range(20000), 1))[:, 0].float()
+    moved = pick(logits, draws) != pick(logits + 1e-6 * torch.randn_like(logits), draws)
+    assert moved.sum() <= 1
 
 
 @pytest.mark.parametrize(
@@ -125,7 +149,7 @@ def test_truncation_keeps_the_likeliest_tokens(sampling, left):
 
 def test_truncated_sampling_agrees_with_a_whole_distribution_cut_by_hand():
     logits = torch.log(torch.tensor([[0.4, 0.3, 0.2, 0.1]])).expand(20000, 4)
-    draws = torch.from_numpy(uniforms(range(20000), 0))
+    draws = torch.from_numpy(uniforms(range(20000), 1))[:, 0].float()
     counts = torch.bincount(pick(logits, draws, Sampling(top_k=2)), minlength=4) / 20000
     assert counts[2:].tolist() == [0.0, 0.0]
     assert counts[0].item() == pytest.approx(4 / 7, abs=0.01)
@@ -134,11 +158,11 @@ def test_truncated_sampling_agrees_with_a_whole_distribution_cut_by_hand():
 class Narrow(NativeEngine):
     """An engine whose memory holds two prompts."""
 
-    def decode(self, prompts, rows, group):
+    def decode(self, prompts, draft, group):
         """Fail as the CPU's allocator does, or decode."""
         if len(prompts) > 2:
             raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried a lot")
-        super().decode(prompts, rows, group)
+        super().decode(prompts, draft, group)
 
 
 def test_a_batch_too_large_for_the_memory_is_halved_and_nothing_changes(embedded):

@@ -98,6 +98,6 @@ def test_the_curve_averages_over_rows_that_reach_a_position():
 def test_token_numbers_are_the_three_together():
     x, ids = torch.randn(2, 3, 7), torch.tensor([[0, 1, 2], [3, 4, 5]])
     numbers = token_numbers(x, ids)
-    assert torch.equal(numbers.logprobs, token_logprobs(x, ids))
+    assert torch.allclose(numbers.logprobs, token_logprobs(x, ids), rtol=1e-6)
     assert torch.allclose(numbers.entropies, token_entropy(x), rtol=1e-6)
-    assert torch.equal(numbers.certainties, self_certainty(x))
+    assert torch.allclose(numbers.certainties, self_certainty(x), rtol=1e-5)

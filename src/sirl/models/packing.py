@@ -10,7 +10,7 @@ read up to its last but one: the last is only predicted.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -23,44 +23,50 @@ from sirl.types import Completion
 
 __all__ = ["PACKED", "Layout", "Packed", "pack"]
 
+SLACK = 1 << 14
+"""Pairs of query and key that are sooner computed in vain than another block is begun."""
 PACKED = "sirl_packed"
 """Name of the attention: as `sdpa`, and packed where a layout is handed to it."""
+
+
+@dataclass(frozen=True)
+class Block:
+    """Queries and keys of spans that are about as long; attention is computed block by block."""
+
+    rows: int
+    queries: int
+    """Of the longest span."""
+    keys: int
+    before: Tensor
+    """rows: keys that lie before the first query."""
+    causal: bool
+    """Whether none does."""
+    masks: dict[int | None, Tensor] = field(default_factory=dict, init=False)
+    """By window; every layer asks for the same."""
+
+    def mask(self, window: int | None) -> Tensor | None:
+        """Which keys a query sees (rows x 1 x queries x keys); None for all up to its own."""
+        if self.causal and (window is None or window >= self.keys):
+            return None
+        if window not in self.masks:
+            keys = torch.arange(self.keys, device=self.before.device)
+            queries = torch.arange(self.queries, device=self.before.device)
+            here = self.before.view(-1, 1, 1) + queries.view(1, -1, 1)
+            self.masks[window] = seen(here, keys.view(1, 1, -1), window).unsqueeze(1)
+        return self.masks[window]
 
 
 @dataclass(frozen=True)
 class Layout:
     """Where attention finds what belongs together; indices into the row of tokens."""
 
-    prompt: Tensor
-    """prompts x longest prompt, padded at the right with 0."""
-    own: Tensor
-    """completions x longest completion, padded at the right with 0."""
-    keys: Tensor
-    """completions x (longest prompt and completion): what each may look back at, as `own`."""
-    before: Tensor
-    """completions: length of the prompt."""
+    blocks: tuple[Block, ...]
+    asking: Tensor
+    """Queries of all blocks, each rows x queries, padded at the right with 0."""
+    asked: Tensor
+    """Keys of all blocks, each rows x keys, padded likewise."""
     back: Tensor
-    """tokens: place of each among the padded queries, those of prompts first."""
-
-    masks: dict[int | None, Tensor] = field(default_factory=dict, init=False)
-    """Of completions, by window; every layer asks for the same."""
-
-    def own_mask(self, window: int | None) -> Tensor:
-        """Which keys a completion's queries see: completions x 1 x queries x keys."""
-        if window not in self.masks:
-            keys = torch.arange(self.keys.shape[1], device=self.keys.device)
-            queries = torch.arange(self.own.shape[1], device=self.keys.device)
-            here = self.before.view(-1, 1, 1) + queries.view(1, -1, 1)
-            self.masks[window] = seen(here, keys.view(1, 1, -1), window).unsqueeze(1)
-        return self.masks[window]
-
-    def prompt_mask(self, window: int | None) -> Tensor | None:
-        """Which keys a prompt's queries see; None for all before them."""
-        width = self.prompt.shape[1]
-        if window is None or window >= width:
-            return None
-        places = torch.arange(width, device=self.prompt.device)
-        return seen(places.view(-1, 1), places.view(1, -1), window)
+    """tokens: place of each among the padded queries."""
 
 
 def seen(here: Tensor, there: Tensor, window: int | None) -> Tensor:
@@ -100,7 +106,10 @@ def pack(completions: Sequence[Completion], device: torch.device) -> Packed:
         ids += c.token_ids[:-1]
         positions += range(len(c.prompt_ids), len(c.prompt_ids) + len(own[-1]))
         predicting += [prompts[c.prompt_ids][-1], *own[-1]]
-    layout = layout_of(list(prompts.values()), own, [prompts[c.prompt_ids] for c in completions])
+    spans = [Span(range(0), places) for places in prompts.values()]
+    spans += [
+        Span(prompts[c.prompt_ids], places) for c, places in zip(completions, own, strict=True)
+    ]
 
     def tensor(values: Sequence[int]) -> Tensor:
         return torch.tensor(values, dtype=torch.long).to(device)
@@ -108,30 +117,70 @@ def pack(completions: Sequence[Completion], device: torch.device) -> Packed:
     return Packed(
         tensor(ids),
         tensor(positions),
-        Layout(*(part.to(device) for part in layout)),
+        layout_of(spans, device),
         tensor(predicting),
         tensor([i for c in completions for i in c.token_ids]),
     )
 
 
-def layout_of(
-    prompts: Sequence[range], own: Sequence[range], before: Sequence[range]
-) -> tuple[Tensor, ...]:
-    """The fields of a layout of tokens at these places; `before` is each completion's prompt."""
-    first, then = padded(prompts), padded(own)
-    back: list[int] = []
-    for offset, places, spans in ((0, first, prompts), (first.numel(), then, own)):
-        for n, span in enumerate(spans):
-            start = offset + n * places.shape[1]
-            back += range(start, start + len(span))
-    keys = padded([[*a, *b] for a, b in zip(before, own, strict=True)])
-    lengths = torch.tensor([len(a) for a in before])
-    return first, then, keys, lengths, torch.tensor(back)
+class Span(NamedTuple):
+    """A prompt, or what is read of a completion, and the prompt before it."""
+
+    before: range
+    own: range
+
+    @property
+    def pairs(self) -> int:
+        """Queries times keys."""
+        return len(self.own) * (len(self.before) + len(self.own))
+
+
+def layout_of(spans: Sequence[Span], device: torch.device) -> Layout:
+    """The layout of tokens that lie in these spans."""
+    blocks: list[Block] = []
+    asking: list[Tensor] = []
+    asked: list[Tensor] = []
+    back = torch.zeros(sum(len(span.own) for span in spans), dtype=torch.long)
+    offset = 0
+    for chosen in like_spans(spans):
+        queries = padded([span.own for span in chosen])
+        keys = padded([[*span.before, *span.own] for span in chosen])
+        for n, span in enumerate(chosen):
+            start = offset + n * queries.shape[1]
+            back[span.own.start : span.own.stop] = torch.arange(start, start + len(span.own))
+        before = torch.tensor([len(span.before) for span in chosen], device=device)
+        causal = not any(span.before for span in chosen)
+        blocks.append(Block(len(chosen), queries.shape[1], keys.shape[1], before, causal))
+        asking.append(queries.flatten())
+        asked.append(keys.flatten())
+        offset += queries.numel()
+    places_asking, places_asked = (torch.cat(part).to(device) for part in (asking, asked))
+    return Layout(tuple(blocks), places_asking, places_asked, back.to(device))
+
+
+def like_spans(spans: Sequence[Span]) -> list[list[Span]]:
+    """Spans that share a block, prompts apart; empty ones ask for nothing.
+
+    A block may hold half as many pairs again as its spans do, and some: a call costs as well.
+    """
+    found: list[list[Span]] = []
+    pairs = longest = 0
+    asking = [span for span in spans if span.own]
+    for span in sorted(asking, key=lambda s: (bool(s.before), len(s.before) + len(s.own))):
+        keys = len(span.before) + len(span.own)  # no span before it had more
+        longest, pairs = max(longest, len(span.own)), pairs + span.pairs
+        same = bool(found) and bool(found[-1][0].before) == bool(span.before)
+        if same and (len(found[-1]) + 1) * longest * keys <= 1.5 * pairs + SLACK:
+            found[-1].append(span)
+        else:
+            found.append([span])
+            longest, pairs = len(span.own), span.pairs
+    return found
 
 
 def padded(rows: Sequence[Sequence[int]]) -> Tensor:
-    """Rows of indices, padded at the right with 0, at least one wide."""
-    places = torch.zeros(len(rows), max(1, *map(len, rows)), dtype=torch.long)
+    """Rows of indices, padded at the right with 0."""
+    places = torch.zeros(len(rows), max(map(len, rows)), dtype=torch.long)
     for n, row in enumerate(rows):
         places[n, : len(row)] = torch.tensor(row, dtype=torch.long)
     return places
@@ -154,39 +203,42 @@ def attention(  # noqa: PLR0913, PLR0917 - the interface of transformers
         return sdpa_attention_forward(
             module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **options
         )
-    states, lay = (query, key, value), sirl_layout
-    first = attend(states, lay.prompt, lay.prompt, lay.prompt_mask(sliding_window), scaling)
-    own = attend(states, lay.own, lay.keys, lay.own_mask(sliding_window), scaling)
-    return torch.cat([first, own])[lay.back].unsqueeze(0), None
-
-
-def attend(
-    states: tuple[Tensor, Tensor, Tensor],
-    asking: Tensor,
-    asked: Tensor,
-    mask: Tensor | None,
-    scaling: float | None,
-) -> Tensor:
-    """Queries at some places over keys at others: (rows x queries) x heads x width."""
-    query, key, value = states
-    out = scaled_dot_product_attention(
-        fetched(query, asking),
-        fetched(key, asked),
-        fetched(value, asked),
-        attn_mask=mask,
-        is_causal=mask is None,
-        scale=scaling,
-        enable_gqa=query.shape[1] != key.shape[1],
+    lay, found = sirl_layout, []
+    asking, asked = ([getattr(b, n) * b.rows for b in lay.blocks] for n in ("queries", "keys"))
+    parts = zip(
+        lay.blocks,
+        torch.split(fetched(query, lay.asking), asking),
+        torch.split(fetched(key, lay.asked), asked),
+        torch.split(fetched(value, lay.asked), asked),
+        strict=True,
     )
-    return out.transpose(1, 2).reshape(-1, query.shape[1], out.shape[-1])
+    for block, *states in parts:
+        rows = [part.view(block.rows, -1, *part.shape[1:]).transpose(1, 2) for part in states]
+        mask = block.mask(sliding_window)
+        out = scaled_dot_product_attention(
+            rows[0],
+            rows[1],
+            rows[2],
+            attn_mask=mask,
+            is_causal=mask is None,
+            scale=scaling,
+            enable_gqa=query.shape[1] != key.shape[1],
+        )
+        found.append(out.transpose(1, 2).flatten(0, 1))
+    return taken(torch.cat(found), lay.back).unsqueeze(0), None
 
 
 def fetched(states: Tensor, places: Tensor) -> Tensor:
-    """States (1 x heads x tokens x width) at places (rows x seq): rows x heads x seq x width."""
-    _, heads, tokens, width = states.shape
-    table = states[0].transpose(0, 1).reshape(tokens, heads * width)
-    # As an embedding: its backward pass adds up in a fixed order, on all cores.
-    return embedding(places, table).view(*places.shape, heads, width).transpose(1, 2)
+    """States (1 x heads x tokens x width) at places: places x heads x width."""
+    return taken(states[0].transpose(0, 1), places)
+
+
+def taken(states: Tensor, places: Tensor) -> Tensor:
+    """States (tokens x heads x width) at places.
+
+    As an embedding: its backward pass adds up in a fixed order, on all cores.
+    """
+    return embedding(places, states.flatten(1)).view(-1, *states.shape[1:])
 
 
 AttentionInterface.register(PACKED, attention)

@@ -1,34 +1,36 @@
 """How tokens are drawn, whoever computes the logits; engines in this process share it.
 
-The uniform that picks a token is a function of (run seed, step, prompt id, sample, position),
-never of the batch; a token is picked by inverting the cumulative distribution. The last bit of a
-logit does depend on the batch and moves a choice where a uniform falls on the edge between two
-tokens: seldom where the model is sure or the vocabulary small, and 4 times in 8,349 tokens of a
-small English model that doubts among 8,192.
+The uniforms that pick a token are a function of (run seed, step, prompt id, sample, position),
+never of the batch. The last bits of a logit do depend on the batch, and would move a choice where
+a uniform falls on the edge between two tokens; a vocabulary laid out in one line has thousands of
+edges. So a token is picked going down a tree of sums, with a uniform of its own for each fork.
 What is noted of a token is taken from the very logits that it was drawn from, at temperature 1
-and before anything is ruled out.
+and before anything is ruled out. All of it stays on the device of the logits until the rows are
+written, so that nothing waits for a token.
 """
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
-from sirl.entropy import token_numbers
+from sirl.entropy import TokenNumbers, token_numbers
 from sirl.errors import InputError
 from sirl.models.chat import ChatModel
 from sirl.models.memory import out_of_memory
-from sirl.types import Completion, Finish, Prompt, Sampling
+from sirl.types import Completion, Prompt, Sampling
 
 __all__ = [
+    "DRAWS",
     "Decoder",
+    "Draft",
     "Row",
     "check_room",
-    "draw",
     "kept",
     "left_padded",
     "like_lengths",
@@ -42,21 +44,82 @@ GOLDEN = 0x9E3779B97F4A7C15
 """2^64 over the golden ratio: SplitMix64's step."""
 FREE = Sampling()
 """The model's own distribution."""
+FAN = 8
+"""Branches of each fork on the way down to a token."""
+DRAWS = 8
+"""Uniforms a token: as many forks as 8^8 = 17 million tokens need."""
+CACHED = 1 << 18
+"""Logits that a processor's cache holds with what is made of them."""
 
 
-@dataclass
+@dataclass(frozen=True)
 class Row:
-    """One completion while it is being written."""
+    """One completion that is to be written."""
 
     prompt: Prompt
     prompt_ids: tuple[int, ...]
     sample: int
     key: int
-    token_ids: list[int] = field(default_factory=list)
-    logprobs: list[float] = field(default_factory=list)
-    entropies: list[float] = field(default_factory=list)
-    certainties: list[float] = field(default_factory=list)
-    finish: Finish = "length"
+
+
+class Draft:
+    """Completions while they are written, on the device of their logits."""
+
+    def __init__(
+        self, rows: Sequence[Row], chat: ChatModel, new_tokens: int, sampling: Sampling
+    ) -> None:
+        self.rows = rows
+        self.sampling = sampling
+        size, device = (len(rows), new_tokens), chat.device
+        draws = uniforms([row.key for row in rows], new_tokens)
+        self.uniforms = torch.from_numpy(draws).float().to(device)
+        """rows x new_tokens x draws, in [0, 1]."""
+        self.ends = torch.tensor(sorted(chat.end_ids), device=device)
+        self.token_ids = torch.zeros(size, dtype=torch.long, device=device)
+        self.numbers = torch.zeros(len(TokenNumbers._fields), *size, device=device)
+        """Log-probability, entropy and certainty (3 x rows x new_tokens), in nats."""
+        self.lengths = torch.zeros(len(rows), dtype=torch.long, device=device)
+        self.running = torch.ones(len(rows), dtype=torch.bool, device=device)
+
+    def draw(self, logits: Tensor, position: int, alive: Tensor) -> Tensor:
+        """The next token of the rows at the indices `alive`, noted.
+
+        Of a row that has ended anything may be drawn; it stays at its length.
+        """
+        draws, found = self.uniforms[alive, position], []
+        for part in tiles(logits):
+            token_ids = pick(logits[part], draws[part], self.sampling)
+            found.append((token_ids, *token_numbers(logits[part], token_ids)))
+        token_ids, *numbers = (torch.cat(column) for column in zip(*found, strict=True))
+        self.token_ids[alive, position] = token_ids
+        self.numbers[:, alive, position] = torch.stack(numbers).float()
+        self.lengths[alive] += self.running[alive]
+        self.running[alive] &= ~torch.isin(token_ids, self.ends)
+        return token_ids
+
+    def completions(self, chat: ChatModel, seed: int) -> list[Completion]:
+        """The finished rows as values."""
+        columns = (self.token_ids, *self.numbers, self.lengths, self.running)
+        found = []
+        for row, ids, logprobs, entropies, certainties, length, runs in zip(
+            self.rows, *(column.tolist() for column in columns), strict=True
+        ):
+            found.append(
+                Completion(
+                    prompt_id=row.prompt.id,
+                    prompt_ids=row.prompt_ids,
+                    token_ids=tuple(ids[:length]),
+                    text=chat.decode(ids[: length if runs else length - 1]),
+                    logprobs=tuple(logprobs[:length]),
+                    entropies=tuple(entropies[:length]),
+                    finish="length" if runs else "stop",
+                    sample=row.sample,
+                    seed=seed,
+                    certainties=tuple(certainties[:length]),
+                    version=chat.version,
+                )
+            )
+        return found
 
 
 @runtime_checkable
@@ -79,11 +142,16 @@ class Decoder(Protocol):
         ...
 
     @property
+    def sampling(self) -> Sampling:
+        """How tokens are picked."""
+        ...
+
+    @property
     def rows(self) -> int:
         """Completions decoded together."""
         ...
 
-    def decode(self, prompts: Sequence[tuple[int, ...]], rows: list[Row], group: int) -> None:
+    def decode(self, prompts: Sequence[tuple[int, ...]], draft: Draft, group: int) -> None:
         """Write all rows to their end. Rows are prompts x group, siblings adjacent."""
         ...
 
@@ -110,16 +178,16 @@ def sampled(
             for i in chosen
             for s in range(group)
         ]
+        draft = Draft(rows, engine.chat, engine.new_tokens, engine.sampling)
         try:
-            engine.decode([rendered[i] for i in chosen], rows, group)
+            engine.decode([rendered[i] for i in chosen], draft, group)
         except RuntimeError as error:
             if not out_of_memory(error) or len(chosen) == 1:
                 raise
             waiting[:0] = halves(chosen)  # uniforms do not depend on the batch
             continue
         places = ((i, s) for i in chosen for s in range(group))
-        written = (completion(engine.chat, engine.seed, row) for row in rows)
-        done.update(zip(places, written, strict=True))
+        done.update(zip(places, draft.completions(engine.chat, engine.seed), strict=True))
     return [done[i, s] for i in range(len(prompts)) for s in range(group)]
 
 
@@ -130,43 +198,6 @@ def check_room(chat: ChatModel, new_tokens: int, prompt: Prompt, ids: Sequence[i
             f"prompt {prompt.id} has {len(ids)} tokens; with {new_tokens} new ones it "
             f"exceeds the context of {chat.context}: shorten it or lower new_tokens"
         )
-
-
-def completion(chat: ChatModel, seed: int, row: Row) -> Completion:
-    """The finished row as a value."""
-    return Completion(
-        prompt_id=row.prompt.id,
-        prompt_ids=row.prompt_ids,
-        token_ids=tuple(row.token_ids),
-        text=chat.decode(row.token_ids[: -1 if row.finish == "stop" else None]),
-        logprobs=tuple(row.logprobs),
-        entropies=tuple(row.entropies),
-        finish=row.finish,
-        sample=row.sample,
-        seed=seed,
-        certainties=tuple(row.certainties),
-        version=chat.version,
-    )
-
-
-def draw(
-    logits: Tensor, rows: Sequence[Row], position: int, sampling: Sampling, ends: frozenset[int]
-) -> Tensor:
-    """The next token of every row, noted where the row still runs."""
-    draws = uniforms([row.key for row in rows], position)
-    token_ids = pick(logits, torch.from_numpy(draws).to(logits.device), sampling)
-    numbers = token_numbers(logits, token_ids)
-    columns = zip(rows, token_ids.tolist(), *(column.tolist() for column in numbers), strict=True)
-    for row, token, logprob, entropy, certainty in columns:
-        if row.finish == "stop":
-            continue
-        row.token_ids.append(token)
-        row.logprobs.append(logprob)
-        row.entropies.append(entropy)
-        row.certainties.append(certainty)
-        if token in ends:
-            row.finish = "stop"
-    return token_ids
 
 
 def left_padded(chat: ChatModel, prompts: Sequence[tuple[int, ...]]) -> tuple[Tensor, Tensor]:
@@ -202,32 +233,62 @@ def row_key(seed: int, step: int, prompt_id: str, sample: int) -> int:
     return int.from_bytes(hashlib.blake2b(name, digest_size=8).digest(), "big")
 
 
-def uniforms(keys: Sequence[int], position: int) -> np.ndarray:
-    """One float64 in [0, 1) per key: the SplitMix64 hash (Steele et al., 2014) of key, position."""
+def uniforms(keys: Sequence[int], positions: int) -> np.ndarray:
+    """Float64 in [0, 1): keys x positions x draws, each the SplitMix64 hash of its place.
+
+    Source: Steele et al., 2014.
+    """
+    steps = np.arange(1, positions * DRAWS + 1, dtype=np.uint64)
     with np.errstate(over="ignore"):
-        x = np.array(keys, dtype=np.uint64) + np.uint64((position + 1) * GOLDEN % 2**64)
+        x = np.array(keys, dtype=np.uint64)[:, None] + steps * np.uint64(GOLDEN)
         x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
         x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
         x = x ^ (x >> np.uint64(31))
     uniform: np.ndarray = (x >> np.uint64(11)).astype(np.float64) * 2.0**-53
-    return uniform
+    return uniform.reshape(len(keys), positions, DRAWS)
 
 
-def pick(logits: Tensor, uniform: Tensor, sampling: Sampling = FREE) -> Tensor:
-    """Token of each row where its uniform cuts the cumulative distribution.
+def pick(logits: Tensor, uniforms: Tensor, sampling: Sampling = FREE) -> Tensor:
+    """Token of each row (rows x vocab): at every fork a uniform (rows x draws) chooses the branch.
 
     Never a token of probability zero, whatever the rounding: the cut stays below the total.
     """
     wide = logits.float()
     if sampling.temperature == 0:
         return wide.argmax(dim=-1)
-    probs = kept((wide / sampling.temperature).softmax(dim=-1), sampling)
-    cumulative = probs.cumsum(dim=-1)
-    total = cumulative[:, -1:]
-    cut = torch.minimum(
-        uniform.float().unsqueeze(1) * total, torch.nextafter(total, torch.zeros_like(total))
-    )
-    return torch.searchsorted(cumulative, cut, right=True).squeeze(1).clamp(max=wide.shape[-1] - 1)
+    forks = tree(kept((wide / sampling.temperature).softmax(dim=-1), sampling))
+    place = torch.zeros(len(wide), dtype=torch.long, device=wide.device)
+    for fork, uniform in zip(reversed(forks), uniforms.unbind(dim=1), strict=False):
+        here = place[:, None, None].expand(-1, FAN, 1)
+        mass = fork.gather(2, here).squeeze(2).cumsum(dim=1)
+        total = mass[:, -1]
+        cut = torch.minimum(uniform * total, torch.nextafter(total, torch.zeros_like(total)))
+        place = place + (mass <= cut.unsqueeze(1)).sum(dim=1) * fork.shape[2]
+    return place
+
+
+def tiles(logits: Tensor) -> list[slice]:
+    """Rows that are looked at together: on a processor, few enough to stay in its cache."""
+    rows, vocab = logits.shape
+    size = max(1, CACHED // vocab) if logits.device.type == "cpu" else rows
+    return [slice(start, start + size) for start in range(0, rows, size)]
+
+
+def tree(probs: Tensor) -> list[Tensor]:
+    """Sums of probabilities (rows x vocab) from the leaves up, each rows x branches x places.
+
+    The branches of a place lie as far apart as there are places: what is added up lies in rows.
+
+    >>> [tuple(fork.shape) for fork in tree(torch.ones(2, 100))]
+    [(2, 8, 13), (2, 8, 2), (2, 8, 1)]
+    """
+    forks, sums = [], probs
+    while sums.shape[1] > 1:
+        places = -(-sums.shape[1] // FAN)
+        whole = pad(sums, (0, FAN * places - sums.shape[1]))
+        forks.append(whole.view(-1, FAN, places))
+        sums = forks[-1].sum(dim=1)
+    return forks
 
 
 def kept(probs: Tensor, sampling: Sampling) -> Tensor:

@@ -21,7 +21,7 @@ from torch import Tensor
 from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
 
 from sirl.models.chat import ChatModel
-from sirl.rollouts.drawing import Row, draw, left_padded, sampled
+from sirl.rollouts.drawing import Draft, left_padded, sampled
 from sirl.types import Completion, Prompt, Sampling
 
 __all__ = ["HuggingFaceEngine"]
@@ -51,10 +51,10 @@ class HuggingFaceEngine:
         return sampled(self, prompts, group=group, step=step)
 
     @torch.inference_mode()
-    def decode(self, prompts: Sequence[tuple[int, ...]], rows: list[Row], group: int) -> None:
+    def decode(self, prompts: Sequence[tuple[int, ...]], draft: Draft, group: int) -> None:
         """Write all rows to their end. Rows are prompts x group, siblings adjacent."""
         input_ids, is_token = left_padded(self.chat, prompts)
-        scribe = Scribe(rows, input_ids.shape[1], self.sampling, self.chat.end_ids)
+        scribe = Scribe(draft, input_ids.shape[1])
         settings = GenerationConfig(  # type: ignore[no-untyped-call]
             max_new_tokens=self.new_tokens,
             do_sample=False,
@@ -73,19 +73,16 @@ class HuggingFaceEngine:
 class Scribe(LogitsProcessor):
     """Draws and notes the next token of every row, and leaves no other possible."""
 
-    def __init__(
-        self, rows: Sequence[Row], width: int, sampling: Sampling, ends: frozenset[int]
-    ) -> None:
-        self.rows = rows
+    def __init__(self, draft: Draft, width: int) -> None:
+        self.draft = draft
         self.width = width
         """Tokens before the first that is drawn."""
-        self.sampling = sampling
-        self.ends = ends
+        self.everyone = torch.arange(len(draft.rows), device=draft.running.device)
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
         """Scores with one token left: minus infinity for the others."""
         position = input_ids.shape[1] - self.width
-        token_ids = draw(scores, self.rows, position, self.sampling, self.ends)
+        token_ids = self.draft.draw(scores, position, self.everyone)
         return scores.fill_(-torch.inf).scatter_(1, token_ids.unsqueeze(1), 0.0)
 
 

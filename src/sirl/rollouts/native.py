@@ -15,13 +15,15 @@ from transformers import DynamicCache
 
 from sirl.models.chat import ChatModel
 from sirl.models.forward import head_matrix, next_logits
-from sirl.rollouts.drawing import Row, draw, left_padded, sampled
+from sirl.rollouts.drawing import Draft, left_padded, sampled
 from sirl.types import Completion, Prompt, Sampling
 
 __all__ = ["NativeEngine"]
 
 COMPACT_BELOW = 0.9
 """Finished rows leave once fewer than this share of the batch is alive: copying costs too."""
+LOOK_EVERY = 8
+"""Tokens between two looks at which rows have ended: a look waits for the device."""
 
 
 @dataclass(frozen=True)
@@ -48,19 +50,24 @@ class NativeEngine:
         return sampled(self, prompts, group=group, step=step)
 
     @torch.inference_mode()
-    def decode(self, prompts: Sequence[tuple[int, ...]], rows: list[Row], group: int) -> None:
+    def decode(self, prompts: Sequence[tuple[int, ...]], draft: Draft, group: int) -> None:
         """Write all rows to their end. Rows are prompts x group, siblings adjacent."""
         state = prefill(self.chat, prompts, group)
-        alive = list(rows)
+        look_every = 1 if self.chat.device.type == "cpu" else LOOK_EVERY
+        alive = torch.arange(len(draft.rows), device=self.chat.device)
         for position in range(self.new_tokens):
-            token_ids = draw(state.logits, alive, position, self.sampling, self.chat.end_ids)
-            running = [row.finish == "length" for row in alive]
-            if not any(running) or position + 1 == self.new_tokens:
+            token_ids = draft.draw(state.logits, position, alive)
+            if position + 1 == self.new_tokens:
                 return
-            if sum(running) <= COMPACT_BELOW * len(alive):
-                keep = [i for i, runs in enumerate(running) if runs]
-                alive = [alive[i] for i in keep]
-                token_ids = token_ids[state.select(keep)]
+            if (position + 1) % look_every == 0:
+                running = draft.running[alive]
+                left = int(running.sum())
+                if not left:
+                    return
+                if left <= COMPACT_BELOW * len(alive):
+                    keep = running.nonzero().squeeze(1)
+                    alive, token_ids = alive[keep], token_ids[keep]
+                    state.select(keep)
             state.advance(self.chat, token_ids)
 
 
@@ -75,12 +82,10 @@ class State:
     matrix: Tensor | None
     """The head as it is multiplied, where it is plain."""
 
-    def select(self, keep: list[int]) -> Tensor:
-        """Keep only these rows; returns them as an index."""
-        index = torch.tensor(keep, device=self.is_token.device)
-        self.cache.batch_select_indices(index)
-        self.is_token, self.position = self.is_token[index], self.position[index]
-        return index
+    def select(self, keep: Tensor) -> None:
+        """Keep only the rows at these indices."""
+        self.cache.batch_select_indices(keep)
+        self.is_token, self.position = self.is_token[keep], self.position[keep]
 
     def advance(self, chat: ChatModel, token_ids: Tensor) -> None:
         """Read one more token per row."""
