@@ -66,5 +66,6 @@ def test_micro_batches_are_as_wide_as_the_trainer_makes_them(embedded):
 
 def test_the_constants_are_those_of_the_code():
     assert footprint.TILE == head.TILE
+    assert footprint.TILE_ON_GPU == head.TILE_ON_GPU
     assert footprint.LEAST == head.LEAST
     assert footprint.SPARED == forward.SPARED

@@ -185,7 +185,7 @@ def problem(dtype, tokens=37, width=16, vocab=501):
 
 def oracle(predicted):
     """Everything at once, in float64."""
-    states, weight = (x.detach().double().requires_grad_() for x in predicted[1:])
+    states, weight = (x.detach().double().requires_grad_() for x in predicted[1:3])
     logprobs = (states @ weight.T).log_softmax(dim=-1)
     chosen = logprobs.gather(1, predicted.token_ids.unsqueeze(1)).squeeze(1)
     return states, weight, chosen, torch.special.entr(logprobs.exp()).sum(dim=-1)
@@ -219,6 +219,44 @@ def test_the_head_by_tiles_equals_a_float64_oracle(dtype, tile, monkeypatch):
             rtol=8e-3 if exact != torch.float32 else 1e-5,
             atol=1e-6 * rounded.abs().max(),
         )
+
+
+@pytest.mark.parametrize("kept", [torch.float32, torch.bfloat16])
+def test_where_16_bits_add_up_in_float32_the_head_keeps_its_factors_and_its_exactness(
+    kept, monkeypatch
+):
+    asked = []
+
+    def emulated(left, right):
+        asked.append((left.dtype, right.dtype))
+        return (left.double() @ right.double()).float()
+
+    monkeypatch.setattr(head, "adds_up_wide", lambda *_: True)
+    monkeypatch.setattr(head, "wide_product", emulated)
+    monkeypatch.setattr(head, "TILE", 2000)
+    monkeypatch.setattr(head, "LEAST", 1)
+    predicted = problem(kept)._replace(narrow=torch.bfloat16)
+    rounded = predicted._replace(
+        states=predicted.states.bfloat16(), weight=predicted.weight.bfloat16()
+    )
+    states, weight, chosen, entropies = oracle(rounded)
+    found = numbers_of(predicted)
+    assert torch.allclose(found.logprobs.double(), chosen, rtol=1e-5)
+    assert torch.allclose(found.entropies.double(), entropies, rtol=1e-5, atol=1e-7)
+    total, _ = loss_of(predicted, lambda lp, _: lp.exp().sum())
+    total.backward()
+    chosen.exp().sum().backward()
+    assert set(asked) == {(torch.bfloat16, torch.bfloat16)}
+    for ours, theirs in ((predicted.states, states), (predicted.weight, weight)):
+        assert ours.grad.dtype == kept
+        largest = theirs.grad.abs().max()
+        assert torch.allclose(ours.grad.double(), theirs.grad, rtol=8e-3, atol=4e-3 * largest)
+
+
+def test_a_processor_multiplies_16_bits_as_float32():
+    assert not head.adds_up_wide(torch.device("cpu"), torch.bfloat16)
+    for weight in (torch.ones(2, 3, dtype=torch.bfloat16), torch.ones(2, 3)):
+        assert head.as_multiplied(weight, torch.bfloat16).dtype == torch.float32
 
 
 def test_a_head_that_does_not_move_gets_no_gradient():

@@ -4,14 +4,13 @@ from typing import TYPE_CHECKING
 
 from sirl.config import PlanConfig
 from sirl.errors import ConfigError
+from sirl.training.footprint import GIB
 
 if TYPE_CHECKING:
     from sirl.training.footprint import Shape, Step
     from sirl.training.rates import Rates
 
 __all__ = ["gpu_room", "planned", "rates"]
-
-GIB = 1 << 30
 
 
 def planned(config: PlanConfig) -> "tuple[Shape, Step]":

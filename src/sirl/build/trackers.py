@@ -4,6 +4,7 @@ Nothing here speaks to a network unless asked to: TensorBoard and trackio write 
 and so does Weights & Biases unless WANDB_MODE or WANDB_API_KEY is set.
 """
 
+import hashlib
 import importlib.util
 import os
 from collections.abc import Mapping
@@ -68,7 +69,10 @@ def trackio(folder: Path, settings: Mapping[str, Any]) -> "Tracker":
 
     from sirl.training.trackers import Board
 
-    package.init(project=PROJECT, name=folder.name, config=dict(settings), resume="allow")
+    # A run is known by its name alone, and two folders may end alike.
+    place = hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:6]
+    name = f"{folder.name}-{place}"
+    package.init(project=PROJECT, name=name, config=dict(settings), resume="allow")
     return Board(package)  # closed by itself, its run would be finished once more at the exit
 
 

@@ -9,12 +9,12 @@ import typer
 
 from sirl.cli.flags import JSON
 from sirl.cli.machine import free_disk, free_memory
+from sirl.training.footprint import GIB
 
 __all__ = ["doctor"]
 
 BROKEN = 1
 """Exit status where not even the core works."""
-GIB = 1 << 30
 
 
 def doctor(json: bool = JSON) -> None:

@@ -11,9 +11,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sirl.entropy import TokenNumbers, at_least_float32
+from sirl.entropy import TokenNumbers
 from sirl.models.chat import ChatModel
-from sirl.models.head import Predicted, TokenLoss, logprobs_of, loss_of, numbers_of
+from sirl.models.head import (
+    Predicted,
+    TokenLoss,
+    as_multiplied,
+    logprobs_of,
+    loss_of,
+    numbers_of,
+    product,
+)
 from sirl.models.packing import PACKED, pack
 from sirl.types import Completion, Message
 
@@ -27,6 +35,7 @@ __all__ = [
     "next_logits",
     "score",
     "score_logprobs",
+    "unwrapped",
 ]
 
 SPARED = 4
@@ -85,19 +94,24 @@ def packed_states(chat: ChatModel, completions: Sequence[Completion]) -> Predict
             use_cache=False,
             sirl_layout=packed.layout,
         ).last_hidden_state[0]
-    return Predicted(packed.token_ids, hidden[packed.predicting], plain_head(chat.model))
+    states = hidden[packed.predicting]
+    return Predicted(packed.token_ids, states, plain_head(chat.model), chat.autocast)
 
 
 def decoder(model: Any) -> Any:  # noqa: ANN401 - plain, or wrapped by peft
-    """The model without its head; adapters that are switched on or off are part of it."""
-    inner = model.get_base_model() if hasattr(model, "get_base_model") else model
-    return inner.get_decoder()
+    """The model without its head."""
+    return unwrapped(model).get_decoder()
+
+
+def unwrapped(model: Any) -> Any:  # noqa: ANN401 - plain, or wrapped by peft
+    """The model itself; adapters that are switched on or off are part of it."""
+    return model.get_base_model() if hasattr(model, "get_base_model") else model
 
 
 def head_matrix(chat: ChatModel) -> Tensor | None:
-    """The weight of a plain head in float32 or better, made once for many tokens; None else."""
+    """The weight of a plain head as it is multiplied, made once for many tokens; None else."""
     weight = plain_head(chat.model)
-    return None if weight is None else at_least_float32(weight)
+    return None if weight is None else as_multiplied(weight, chat.autocast)
 
 
 def next_logits(chat: ChatModel, matrix: Tensor | None, **inputs: Any) -> Tensor:  # noqa: ANN401 - of the model
@@ -111,7 +125,9 @@ def next_logits(chat: ChatModel, matrix: Tensor | None, **inputs: Any) -> Tensor
             logits: Tensor = chat.model(**inputs, logits_to_keep=1).logits[:, -1]
             return logits
         states: Tensor = decoder(chat.model)(**inputs).last_hidden_state[:, -1]
-    return states.to(matrix).contiguous() @ matrix.T  # a strided row would be a product of its own
+    return product(
+        states.contiguous(), matrix.T
+    )  # a strided row would be multiplied in its own way
 
 
 def padded_logits(chat: ChatModel, completions: Sequence[Completion]) -> Predicted:

@@ -13,7 +13,6 @@ nor in its entropy, and is laid aside while sampling.
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -21,34 +20,14 @@ from torch import Tensor
 from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
 
 from sirl.models.chat import ChatModel
-from sirl.rollouts.drawing import Draft, left_padded, sampled
-from sirl.types import Completion, Prompt, Sampling
+from sirl.models.forward import unwrapped
+from sirl.rollouts.local import Draft, LocalEngine, left_padded
 
 __all__ = ["HuggingFaceEngine"]
 
 
-@dataclass(frozen=True)
-class HuggingFaceEngine:
-    """Samples from an in-process model; satisfies `sirl.types.Engine`."""
-
-    chat: ChatModel
-    seed: int
-    new_tokens: int
-    """Longest completion, in tokens."""
-    sampling: Sampling = Sampling()
-    """How tokens are picked. Entropies are always those of the whole distribution at 1."""
-    rows: int = 256
-    """Completions decoded together."""
-
-    def sample(
-        self, prompts: Sequence[Prompt], *, group: int = 1, step: int = 0
-    ) -> list[Completion]:
-        """`group` completions of each prompt, siblings adjacent, in the order of the prompts.
-
-        Raises:
-            InputError: A prompt leaves no room for an answer; it is never cut.
-        """
-        return sampled(self, prompts, group=group, step=step)
+class HuggingFaceEngine(LocalEngine):
+    """Writes rows by `generate`."""
 
     @torch.inference_mode()
     def decode(self, prompts: Sequence[tuple[int, ...]], draft: Draft, group: int) -> None:
@@ -89,7 +68,7 @@ class Scribe(LogitsProcessor):
 @contextmanager
 def raw(chat: ChatModel) -> Iterator[Any]:
     """The model that generates, adapters on, with the checkpoint's own settings laid aside."""
-    model = chat.model.get_base_model() if hasattr(chat.model, "get_base_model") else chat.model
+    model = unwrapped(chat.model)
     own = model.generation_config
     model.generation_config = GenerationConfig()  # type: ignore[no-untyped-call]
     try:

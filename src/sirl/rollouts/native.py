@@ -15,8 +15,7 @@ from transformers import DynamicCache
 
 from sirl.models.chat import ChatModel
 from sirl.models.forward import head_matrix, next_logits
-from sirl.rollouts.drawing import Draft, left_padded, sampled
-from sirl.types import Completion, Prompt, Sampling
+from sirl.rollouts.local import Draft, LocalEngine, left_padded
 
 __all__ = ["NativeEngine"]
 
@@ -26,28 +25,8 @@ LOOK_EVERY = 8
 """Tokens between two looks at which rows have ended: a look waits for the device."""
 
 
-@dataclass(frozen=True)
-class NativeEngine:
-    """Samples from an in-process model; satisfies `sirl.types.Engine`."""
-
-    chat: ChatModel
-    seed: int
-    new_tokens: int
-    """Longest completion, in tokens."""
-    sampling: Sampling = Sampling()
-    """How tokens are picked. Entropies are always those of the whole distribution at 1."""
-    rows: int = 256
-    """Completions decoded together."""
-
-    def sample(
-        self, prompts: Sequence[Prompt], *, group: int = 1, step: int = 0
-    ) -> list[Completion]:
-        """`group` completions of each prompt, siblings adjacent, in the order of the prompts.
-
-        Raises:
-            InputError: A prompt leaves no room for an answer; it is never cut.
-        """
-        return sampled(self, prompts, group=group, step=step)
+class NativeEngine(LocalEngine):
+    """Writes rows with one growing cache, from which finished ones leave."""
 
     @torch.inference_mode()
     def decode(self, prompts: Sequence[tuple[int, ...]], draft: Draft, group: int) -> None:

@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 
 __all__ = [
     "FLOAT",
+    "GIB",
     "HALF",
     "Phase",
     "Shape",
@@ -28,9 +29,10 @@ __all__ = [
     "trained",
 ]
 
+GIB = 1 << 30
 FLOAT, HALF = 4, 2
 """Bytes of a number in float32 and in bfloat16."""
-TILE, LEAST, SPARED = 1 << 24, 128, 4
+TILE, TILE_ON_GPU, LEAST, SPARED = 1 << 24, 1 << 27, 128, 4
 """As in `sirl.models.head` and `sirl.models.forward`; a test holds them together."""
 HEAP = 32 << 20
 """Bytes from which glibc maps a block of its own, at the latest."""
@@ -220,15 +222,18 @@ def sampling(shape: Shape, step: Step) -> dict[str, int]:
     cache = 2 * shape.layers * tokens * shape.keys * size
     # A layer's keys and values, repeated for every head where heads share them.
     looked_at = tokens * size * (2 * shape.queries if shape.queries > shape.keys else shape.keys)
-    # The logits, their logarithms, those as probabilities, and each one's share of the entropy.
-    logits = step.decoded * shape.vocab * (3 * FLOAT + size + (FLOAT if size < FLOAT else 0))
+    # The logits before stay until the next are there; a CPU draws from a few rows at a time.
+    logits = step.decoded * shape.vocab * FLOAT
+    drawing = logits * (3 if step.gpus else 2)
     asked = math.ceil(step.decoded / step.group)
     prompt = asked * step.prompt_tokens * layer_scratch(shape) * size
-    decode = cache + max(logits, looked_at + step.decoded * shape.vocab * size)
+    decode = cache + max(drawing, looked_at + logits)
     reading = prompt + cache * asked // step.decoded
     if reading > decode:
-        return {"cache": reading - prompt, "activations": prompt, "cast": cast(shape, step)}
-    return {"cache": cache, "logits": decode - cache, "cast": cast(shape, step)}
+        parts = {"cache": reading - prompt, "activations": prompt}
+    else:
+        parts = {"cache": cache, "logits": decode - cache}
+    return {**parts, "head": head_copy(shape, step), "cast": cast(shape, step)}
 
 
 def layer_scratch(shape: Shape) -> int:
@@ -251,11 +256,17 @@ def scoring(shape: Shape, step: Step) -> dict[str, int]:
 def head_tile(shape: Shape, step: Step) -> int:
     """Two tiles of logits in float32: themselves, and their exponentials."""
     predicted = step.per_micro_batch * step.new_tokens
-    return 2 * FLOAT * shape.vocab * min(predicted, max(LEAST, TILE // shape.vocab))
+    tile = TILE_ON_GPU if step.gpus else TILE
+    return 2 * FLOAT * shape.vocab * min(predicted, max(LEAST, tile // shape.vocab))
 
 
 def head_copy(shape: Shape, step: Step) -> int:
-    """The head in float32, where it is kept in less."""
+    """The head as it is multiplied, where it is kept otherwise: in float32 on a CPU.
+
+    A GPU multiplies bfloat16 as it is, and rounds to it under autocast.
+    """
+    if step.gpus:
+        return HALF * shape.head if step.bfloat16 and step.weight_bytes == FLOAT else 0
     return FLOAT * shape.head if step.weight_bytes < FLOAT else 0
 
 

@@ -17,7 +17,6 @@ __all__ = ["GPUS", "Gpu", "Rates", "gpu_named", "measured_rates", "seconds"]
 REACHED, MOVED = 0.4, 0.7
 SIDE, COPIED, LOOKS = 1024, 1 << 26, 14
 """Side of the measured product; bytes of the measured copy; passes of the sampler over logits."""
-GIB = 1 << 30
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sirl.training.footprint import Phase, Shape, Step, peak
+from sirl.training.footprint import GIB, Phase, Shape, Step, peak
 
 __all__ = ["Remedy", "fits", "fitting_sentence", "remedies", "size"]
 
@@ -12,7 +12,6 @@ USABLE = 0.9
 """Share of free memory to plan with: libraries and fragments take theirs."""
 RANK = 16
 MOST_GPUS = 64
-GIB = 1 << 30
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,187 @@
+"""Engines whose model lives in this process: which rows are written together, and what is noted.
+
+What is noted of a token is taken from the very logits that it was drawn from, at temperature 1
+and before anything is ruled out. All of it stays on the device of the logits until the rows are
+written, so that nothing waits for a token.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from sirl.entropy import TokenNumbers, token_numbers
+from sirl.errors import InputError
+from sirl.models.chat import ChatModel
+from sirl.models.memory import out_of_memory
+from sirl.rollouts.drawing import pick, row_key, tiles, uniforms
+from sirl.types import Completion, Prompt, Sampling
+
+__all__ = ["Draft", "LocalEngine", "Row", "check_room", "left_padded", "like_lengths"]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One completion that is to be written."""
+
+    prompt: Prompt
+    prompt_ids: tuple[int, ...]
+    sample: int
+    key: int
+
+
+class Draft:
+    """Completions while they are written, on the device of their logits."""
+
+    def __init__(
+        self, rows: Sequence[Row], chat: ChatModel, new_tokens: int, sampling: Sampling
+    ) -> None:
+        self.rows = rows
+        self.sampling = sampling
+        size, device = (len(rows), new_tokens), chat.device
+        draws = uniforms([row.key for row in rows], new_tokens)
+        self.uniforms = torch.from_numpy(draws).float().to(device)
+        """rows x new_tokens x draws, in [0, 1]."""
+        self.ends = torch.tensor(sorted(chat.end_ids), device=device)
+        self.token_ids = torch.zeros(size, dtype=torch.long, device=device)
+        self.numbers = torch.zeros(len(TokenNumbers._fields), *size, device=device)
+        """Log-probability, entropy and certainty (3 x rows x new_tokens), in nats."""
+        self.lengths = torch.zeros(len(rows), dtype=torch.long, device=device)
+        self.running = torch.ones(len(rows), dtype=torch.bool, device=device)
+
+    def draw(self, logits: Tensor, position: int, alive: Tensor) -> Tensor:
+        """The next token of the rows at the indices `alive`, noted.
+
+        Of a row that has ended anything may be drawn; it stays at its length.
+        """
+        draws, found = self.uniforms[alive, position], []
+        for part in tiles(logits):
+            token_ids = pick(logits[part], draws[part], self.sampling)
+            found.append((token_ids, *token_numbers(logits[part], token_ids)))
+        token_ids, *numbers = (torch.cat(column) for column in zip(*found, strict=True))
+        self.token_ids[alive, position] = token_ids
+        self.numbers[:, alive, position] = torch.stack(numbers).float()
+        self.lengths[alive] += self.running[alive]
+        self.running[alive] &= ~torch.isin(token_ids, self.ends)
+        return token_ids
+
+    def completions(self, chat: ChatModel, seed: int) -> list[Completion]:
+        """The finished rows as values."""
+        columns = (self.token_ids, *self.numbers, self.lengths, self.running)
+        found = []
+        for row, ids, logprobs, entropies, certainties, length, runs in zip(
+            self.rows, *(column.tolist() for column in columns), strict=True
+        ):
+            found.append(
+                Completion(
+                    prompt_id=row.prompt.id,
+                    prompt_ids=row.prompt_ids,
+                    token_ids=tuple(ids[:length]),
+                    text=chat.decode(ids[: length if runs else length - 1]),
+                    logprobs=tuple(logprobs[:length]),
+                    entropies=tuple(entropies[:length]),
+                    finish="length" if runs else "stop",
+                    sample=row.sample,
+                    seed=seed,
+                    certainties=tuple(certainties[:length]),
+                    version=chat.version,
+                )
+            )
+        return found
+
+
+@dataclass(frozen=True)
+class LocalEngine(ABC):
+    """Samples from an in-process model; satisfies `sirl.types.Engine`."""
+
+    chat: ChatModel
+    seed: int
+    """Of the run."""
+    new_tokens: int
+    """Longest completion, in tokens."""
+    sampling: Sampling = Sampling()
+    """How tokens are picked. Entropies are always those of the whole distribution at 1."""
+    rows: int = 256
+    """Completions decoded together."""
+
+    @abstractmethod
+    def decode(self, prompts: Sequence[tuple[int, ...]], draft: Draft, group: int) -> None:
+        """Write all rows to their end. Rows are prompts x group, siblings adjacent."""
+
+    def sample(
+        self, prompts: Sequence[Prompt], *, group: int = 1, step: int = 0
+    ) -> list[Completion]:
+        """`group` completions of each prompt, siblings adjacent, in the order of the prompts.
+
+        A batch that does not fit the memory is read as two halves, and so on down to one prompt.
+
+        Raises:
+            InputError: A prompt leaves no room for an answer; it is never cut.
+        """
+        rendered = [self.chat.render(p.messages) for p in prompts]
+        for prompt, ids in zip(prompts, rendered, strict=True):
+            check_room(self.chat, self.new_tokens, prompt, ids)
+        done: dict[tuple[int, int], Completion] = {}
+        waiting = like_lengths([len(ids) for ids in rendered], max(1, self.rows // group))
+        while waiting:
+            chosen = waiting.pop(0)
+            rows = [
+                Row(prompts[i], rendered[i], s, row_key(self.seed, step, prompts[i].id, s))
+                for i in chosen
+                for s in range(group)
+            ]
+            draft = Draft(rows, self.chat, self.new_tokens, self.sampling)
+            try:
+                self.decode([rendered[i] for i in chosen], draft, group)
+            except RuntimeError as error:
+                if not out_of_memory(error) or len(chosen) == 1:
+                    raise
+                waiting[:0] = halves(chosen)  # uniforms do not depend on the batch
+                continue
+            places = ((i, s) for i in chosen for s in range(group))
+            done.update(zip(places, draft.completions(self.chat, self.seed), strict=True))
+        return [done[i, s] for i in range(len(prompts)) for s in range(group)]
+
+
+def check_room(chat: ChatModel, new_tokens: int, prompt: Prompt, ids: Sequence[int]) -> None:
+    """Refuse a prompt that leaves no room for an answer."""
+    if len(ids) + new_tokens > chat.context:
+        raise InputError(
+            f"prompt {prompt.id} has {len(ids)} tokens; with {new_tokens} new ones it "
+            f"exceeds the context of {chat.context}: shorten it or lower new_tokens"
+        )
+
+
+def left_padded(chat: ChatModel, prompts: Sequence[tuple[int, ...]]) -> tuple[Tensor, Tensor]:
+    """Prompts padded on the left, and which are tokens (prompts x longest prompt)."""
+    width = max(len(ids) for ids in prompts)
+    input_ids = torch.full((len(prompts), width), chat.pad_id)
+    is_token = torch.zeros_like(input_ids)
+    for row, ids in enumerate(prompts):
+        input_ids[row, width - len(ids) :] = torch.tensor(ids)
+        is_token[row, width - len(ids) :] = 1
+    return input_ids.to(chat.device), is_token.to(chat.device)
+
+
+def like_lengths(lengths: Sequence[int], most: int) -> list[list[int]]:
+    """Indices of prompts that are read together: at most `most`, less than half of it padding.
+
+    >>> like_lengths([40, 900, 30, 50, 1000], most=2)
+    [[2, 0], [3], [1, 4]]
+    """
+    batches: list[list[int]] = []
+    for i in sorted(range(len(lengths)), key=lambda i: (lengths[i], i)):
+        last = batches[-1] if batches else []
+        if last and len(last) < most and lengths[i] < 2 * lengths[last[0]]:
+            last.append(i)
+        else:
+            batches.append([i])
+    return batches
+
+
+def halves(chosen: list[int]) -> list[list[int]]:
+    """A batch as two, for a second try with less memory."""
+    middle = len(chosen) // 2
+    return [chosen[:middle], chosen[middle:]]
