@@ -1,9 +1,13 @@
+from unittest.mock import Mock
+
 import pytest
+from huggingface_hub import errors
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from sirl.errors import ModelError
-from sirl.models.loading import check_roles
+from sirl.models import loading
+from sirl.models.loading import check_roles, load
 
 TEMPLATE = "{% for m in messages %}@{{ m['role'] }} {{ m['content'] }} {% endfor %}"
 
@@ -25,3 +29,32 @@ def test_a_tokenizer_that_maps_two_roles_to_one_token_is_refused():
 def test_roles_with_tokens_of_their_own_pass(embedded):
     check_roles("here", of_words("user", "assistant"))
     check_roles("embedded", embedded.tokenizer)
+
+
+def told(kind):
+    """An answer of the hub, without the response that its client builds it from."""
+    error = kind.__new__(kind)
+    error.args = ("told",)
+    return error
+
+
+@pytest.mark.parametrize(
+    ("raised", "said"),
+    [
+        (told(errors.GatedRepoError), "--model no/where is gated: accept its terms"),
+        (told(errors.RepositoryNotFoundError), "is no folder here and no model of the hub"),
+        (errors.LocalEntryNotFoundError("told"), "the hub cannot be reached: give a checkpoint"),
+        (errors.EntryNotFoundError("told"), "--model no/where is no model: it has no config.json"),
+        (told(errors.HfHubHTTPError), r"--model no/where cannot be had: told"),
+    ],
+)
+def test_what_the_hub_refuses_is_one_sentence(raised, said, monkeypatch):
+    monkeypatch.setattr(loading, "hf_hub_download", Mock(side_effect=raised))
+    with pytest.raises(ModelError, match=said):
+        load("no/where")
+
+
+def test_a_name_that_no_hub_could_have_is_refused_without_asking(monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(ModelError, match="--model a b/c is neither a folder nor an id of the hub"):
+        load("a b/c")

@@ -12,6 +12,15 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from huggingface_hub import hf_hub_download
+from huggingface_hub.errors import (
+    EntryNotFoundError,
+    GatedRepoError,
+    HFValidationError,
+    LocalEntryNotFoundError,
+    RepositoryNotFoundError,
+)
+from huggingface_hub.utils import logging as hub_logging
 from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,
@@ -96,6 +105,36 @@ def check_folder(where: str) -> None:
         raise ModelError(f"--model {where} is not a folder: give a checkpoint folder or a hub id")
     if folder.is_dir() and not (folder / "config.json").is_file():
         raise ModelError(f"--model {where} is no model: it has no config.json")
+    if not looks_local:
+        check_hub(where)
+
+
+def check_hub(where: str) -> None:
+    """Refuse an id that the hub and its cache here do not have, or do not hand out."""
+    # It tells of every attempt; what they come to is told here.
+    hub_logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+    try:
+        hf_hub_download(where, "config.json")
+    except HFValidationError as error:
+        raise ModelError(f"--model {where} is neither a folder nor an id of the hub") from error
+    except GatedRepoError as error:
+        raise ModelError(
+            f"--model {where} is gated: accept its terms on the hub, then log in with hf auth login"
+        ) from error
+    except RepositoryNotFoundError as error:
+        raise ModelError(
+            f"--model {where} is no folder here and no model of the hub: check the spelling, "
+            "or log in with hf auth login if it is private"
+        ) from error
+    except LocalEntryNotFoundError as error:
+        raise ModelError(
+            f"--model {where} is no folder here and not in the hub's cache, and the hub cannot be "
+            "reached: give a checkpoint folder, or try again with a connection"
+        ) from error
+    except EntryNotFoundError as error:
+        raise ModelError(f"--model {where} is no model: it has no config.json") from error
+    except OSError as error:  # all else that the hub and the way to it may say
+        raise ModelError(f"--model {where} cannot be had: {first_line(error)}") from error
 
 
 def load_tokenizer(where: str) -> PreTrainedTokenizerBase:
