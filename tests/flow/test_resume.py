@@ -108,7 +108,14 @@ def figures(run_folder: Path) -> dict:
 
 @pytest.mark.parametrize(
     ("kind", "count"),
-    [("fsync", 3), ("fsync", 9), ("rename", 5), ("rename", 7), ("fsync", 30), ("fsync", 38)],
+    [
+        ("fsync", 3),
+        pytest.param("fsync", 9, marks=pytest.mark.slow),
+        pytest.param("rename", 5, marks=pytest.mark.slow),
+        ("rename", 7),
+        ("fsync", 30),
+        pytest.param("fsync", 38, marks=pytest.mark.slow),
+    ],
 )
 def test_killed_at_a_write_and_resumed(unbroken, tmp_path, kind, count):
     broken = run(tmp_path / "r", kill=(kind, str(count)))
