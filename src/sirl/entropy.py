@@ -7,6 +7,7 @@ Entropies and log-probabilities are in nats, of the raw distribution: temperatur
 top-p, penalties or grammars. Everything is computed in float32 or better.
 """
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -98,9 +99,9 @@ def token_numbers(
     return TokenNumbers(logprobs, total.log() - products / total, certainty)
 
 
-def log_size(wide: Float[Tensor, "*batch vocab"]) -> Float[Tensor, ""]:
+def log_size(wide: Float[Tensor, "*batch vocab"]) -> float:
     """Entropy of the uniform distribution over the vocabulary, in nats."""
-    return torch.log(torch.tensor(float(wide.shape[-1]), dtype=wide.dtype, device=wide.device))
+    return math.log(wide.shape[-1])  # a tensor would have to be sent to the device, and waited for
 
 
 def masked_mean(

@@ -8,11 +8,11 @@ import pytest
 
 from tests.flow.test_distributed import QUIET, alike, alone, words
 
-QUIET = {**QUIET, "RAY_ADDRESS": "local"}  # no cluster that somebody runs here
+LOCAL = {**QUIET, "RAY_ADDRESS": "local"}  # no cluster that somebody runs here
 LAUNCH = [sys.executable, "-m", "sirl.integrations.ray_train"]
 
 
-def ray(*words, workers=2, folder=None, environment=QUIET):
+def ray(*words, workers=2, folder=None, environment=LOCAL):
     command = [*LAUNCH, "--workers", str(workers), "--", *words]
     return subprocess.run(
         command, capture_output=True, text=True, check=False, env=environment, timeout=300,
@@ -45,6 +45,6 @@ def test_a_wrong_setting_ends_the_job_with_its_sentence_alone(tmp_path):
 def test_without_ray_the_launcher_says_how_to_add_it(tmp_path):
     (tmp_path / "ray.py").write_text("raise ImportError")
     path = os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])])
-    done = ray("train", environment={**QUIET, "PYTHONPATH": path})
+    done = ray("train", environment={**LOCAL, "PYTHONPATH": path})
     assert done.returncode == 2
     assert done.stderr == "sirl: ray_train needs Ray Train: pip install 'ray[train]>=2.60'\n"

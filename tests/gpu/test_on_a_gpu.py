@@ -1,4 +1,4 @@
-"""What a processor cannot show: the same numbers on a card, and that nothing waits for it."""
+"""What a processor cannot show: the same numbers on a card, and that no draw waits for it."""
 
 import copy
 from dataclasses import replace
@@ -66,7 +66,7 @@ def test_a_head_of_16_bits_is_multiplied_as_it_is_and_stays_exact():
     states = torch.randn(300, 128, device=DEVICE).bfloat16().requires_grad_()
     weight = torch.randn(5000, 128, device=DEVICE).bfloat16().requires_grad_()
     given = Predicted(torch.randint(5000, (300,), device=DEVICE), states, weight)
-    assert given.matrix.dtype == torch.bfloat16
+    assert given.factor.matrix.dtype == torch.bfloat16
     assert head.adds_up_wide(torch.device(DEVICE), torch.bfloat16)
     wide, matrix = (x.detach().double().requires_grad_() for x in (states, weight))
     logprobs = (wide @ matrix.T).log_softmax(dim=-1)
@@ -74,7 +74,7 @@ def test_a_head_of_16_bits_is_multiplied_as_it_is_and_stays_exact():
     found = numbers_of(given)
     assert torch.allclose(found.logprobs.double(), chosen, rtol=1e-5)
     entropies = torch.special.entr(logprobs.exp()).sum(dim=-1)
-    assert torch.allclose(found.entropies.double(), entropies, rtol=1e-5, atol=1e-6)
+    assert torch.allclose(found.entropies.double(), entropies, rtol=1e-5, atol=1e-5)
     loss_of(given, lambda lp, _: lp.sum())[0].backward()
     chosen.sum().backward()
     for ours, theirs in ((states, wide), (weight, matrix)):
@@ -82,11 +82,13 @@ def test_a_head_of_16_bits_is_multiplied_as_it_is_and_stays_exact():
         assert torch.allclose(ours.grad.double(), theirs.grad, rtol=8e-3, atol=4e-3 * largest)
 
 
+@pytest.mark.filterwarnings("ignore:Synchronization debug mode")
 def test_drawing_does_not_wait_for_the_card(embedded):
     card = on(DEVICE, embedded)
     rows = [Row(PROMPTS[0], (1,), s, s) for s in range(16)]
     draft = Draft(rows, card, 8, Sampling())
     logits = torch.randn(16, 2048, device=DEVICE)
+    logits[:4, min(card.end_ids)] = 100.0
     alive = torch.arange(16, device=DEVICE)
     draft.draw(logits, 0, alive)
     torch.cuda.set_sync_debug_mode("error")
@@ -94,4 +96,4 @@ def test_drawing_does_not_wait_for_the_card(embedded):
         draft.draw(logits, 1, alive)
     finally:
         torch.cuda.set_sync_debug_mode("default")
-    assert draft.lengths.tolist() == [1 + int(i not in card.end_ids) for i in draft.token_ids[:, 0]]
+    assert draft.lengths.tolist() == [1] * 4 + [2] * 12

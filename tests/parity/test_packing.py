@@ -256,7 +256,7 @@ def test_where_16_bits_add_up_in_float32_the_head_keeps_its_factors_and_its_exac
 def test_a_processor_multiplies_16_bits_as_float32():
     assert not head.adds_up_wide(torch.device("cpu"), torch.bfloat16)
     for weight in (torch.ones(2, 3, dtype=torch.bfloat16), torch.ones(2, 3)):
-        assert head.as_multiplied(weight, torch.bfloat16).dtype == torch.float32
+        assert head.factor_of(weight, torch.bfloat16).matrix.dtype == torch.float32
 
 
 def test_a_head_that_does_not_move_gets_no_gradient():

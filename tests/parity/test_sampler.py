@@ -1,5 +1,6 @@
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from scipy import stats
@@ -100,7 +101,7 @@ def test_a_prompt_without_room_is_refused_by_name(embedded):
 
 def test_picks_follow_the_distribution_and_never_a_ruled_out_token():
     keys = [row_key(0, 0, "p", s) for s in range(20000)]
-    draws = torch.from_numpy(uniforms(keys, 4))[:, 3].float()
+    draws = torch.from_numpy(uniforms(keys, range(3, 4)))[:, 0].float()
     logits = torch.tensor([0.5, 0.0, 0.3, 0.2]).log().expand(20000, 4)
     counts = torch.bincount(pick(logits, draws), minlength=4) / 20000
     assert counts.tolist() == pytest.approx([0.5, 0.0, 0.3, 0.2], abs=0.012)
@@ -114,7 +115,7 @@ def test_picks_follow_the_distribution_and_never_a_ruled_out_token():
 def test_picks_among_many_tokens_follow_the_distribution():
     torch.manual_seed(0)
     logits = torch.randn(700) * 2
-    draws = torch.from_numpy(uniforms(range(50000), 2))[:, 1].float()
+    draws = torch.from_numpy(uniforms(range(50000), range(1, 2)))[:, 0].float()
     counts = torch.bincount(pick(logits.expand(50000, -1), draws), minlength=700).double()
     expected = 50000 * logits.double().softmax(dim=0)
     often = expected > 5
@@ -126,9 +127,21 @@ def test_picks_among_many_tokens_follow_the_distribution():
 def test_the_last_bits_of_a_logit_hardly_ever_move_a_choice():
     torch.manual_seed(0)
     logits = torch.randn(20000, 2048) * 2
-    draws = torch.from_numpy(uniforms(range(20000), 1))[:, 0].float()
-    moved = pick(logits, draws) != pick(logits + 1e-6 * torch.randn_like(logits), draws)
-    assert moved.sum() <= 1
+    draws = torch.from_numpy(uniforms(range(20000), range(1)))[:, 0].float()
+    rounded = logits + 1e-4 * torch.randn_like(logits)  # a hundred times what a batch does
+
+    def cut(given):  # one uniform through the whole vocabulary
+        return torch.searchsorted(given.softmax(dim=1).cumsum(dim=1), draws[:, :1].contiguous())
+
+    by_one_cut = (cut(logits) != cut(rounded)).sum()
+    assert by_one_cut > 50
+    assert (pick(logits, draws) != pick(rounded, draws)).sum() < by_one_cut / 4
+
+
+def test_uniforms_are_those_of_their_place_whatever_the_window():
+    whole = uniforms([3, 2**64 - 1], range(130))
+    assert np.array_equal(uniforms([3, 2**64 - 1], range(64, 130)), whole[:, 64:])
+    assert len(np.unique(whole)) == whole.size
 
 
 @pytest.mark.parametrize(
@@ -149,7 +162,7 @@ def test_truncation_keeps_the_likeliest_tokens(sampling, left):
 
 def test_truncated_sampling_agrees_with_a_whole_distribution_cut_by_hand():
     logits = torch.log(torch.tensor([[0.4, 0.3, 0.2, 0.1]])).expand(20000, 4)
-    draws = torch.from_numpy(uniforms(range(20000), 1))[:, 0].float()
+    draws = torch.from_numpy(uniforms(range(20000), range(1)))[:, 0].float()
     counts = torch.bincount(pick(logits, draws, Sampling(top_k=2)), minlength=4) / 20000
     assert counts[2:].tolist() == [0.0, 0.0]
     assert counts[0].item() == pytest.approx(4 / 7, abs=0.01)

@@ -14,13 +14,13 @@ from torch import Tensor, nn
 from sirl.entropy import TokenNumbers
 from sirl.models.chat import ChatModel
 from sirl.models.head import (
+    Factor,
     Predicted,
     TokenLoss,
-    as_multiplied,
+    factor_of,
     logprobs_of,
     loss_of,
     numbers_of,
-    product,
 )
 from sirl.models.packing import PACKED, pack
 from sirl.types import Completion, Message
@@ -30,7 +30,7 @@ __all__ = [
     "adopt",
     "answer_likelihoods",
     "decoder",
-    "head_matrix",
+    "head_factor",
     "micro_batches",
     "next_logits",
     "score",
@@ -39,7 +39,7 @@ __all__ = [
 ]
 
 SPARED = 4
-"""Padding of a packed micro-batch costs attention alone: so many times the budget may be padded."""
+"""Attention fetches a prompt's keys once a completion: at most so many times the budget."""
 SCALES = ("final_logit_softcapping", "logit_scale", "logits_scaling")
 """What Gemma 2, Cohere and Granite do to their logits."""
 PROBE = ((3, 4, 5), (3, 6), (4,))
@@ -108,26 +108,25 @@ def unwrapped(model: Any) -> Any:  # noqa: ANN401 - plain, or wrapped by peft
     return model.get_base_model() if hasattr(model, "get_base_model") else model
 
 
-def head_matrix(chat: ChatModel) -> Tensor | None:
-    """The weight of a plain head as it is multiplied, made once for many tokens; None else."""
+def head_factor(chat: ChatModel) -> Factor | None:
+    """A plain head as it is multiplied, made once for many tokens; None else."""
     weight = plain_head(chat.model)
-    return None if weight is None else as_multiplied(weight, chat.autocast)
+    return None if weight is None else factor_of(weight, chat.autocast)
 
 
-def next_logits(chat: ChatModel, matrix: Tensor | None, **inputs: Any) -> Tensor:  # noqa: ANN401 - of the model
-    """Logits (rows x vocab) of the token after each row, in float32 or better.
+def next_logits(chat: ChatModel, factor: Factor | None, **inputs: Any) -> Tensor:  # noqa: ANN401 - of the model
+    """Logits (rows x vocab) of the token after each row.
 
-    They come from the head by itself where it is plain: a bfloat16 model would round its own
-    logits, and entropies with them.
+    Of a plain head they are in float32 or better: a bfloat16 model would round its own, and
+    entropies with them. Any other head gives them as it does.
     """
     with chat.precision():
-        if matrix is None:
+        if factor is None:
             logits: Tensor = chat.model(**inputs, logits_to_keep=1).logits[:, -1]
             return logits
         states: Tensor = decoder(chat.model)(**inputs).last_hidden_state[:, -1]
-    return product(
-        states.contiguous(), matrix.T
-    )  # a strided row would be multiplied in its own way
+    # A row that is strided would be multiplied in a way of its own.
+    return factor.logits(states.contiguous())
 
 
 def padded_logits(chat: ChatModel, completions: Sequence[Completion]) -> Predicted:
@@ -235,9 +234,10 @@ def micro_batches(
 ) -> list[list[int]]:
     """Indices of the completions of each micro-batch: one prompt's together, like lengths near.
 
-    A micro-batch reads at most `token_budget` tokens, each prompt once; padded to a rectangle it
-    holds at most four times as many, or, of a model that is read padded, as many. A completion
-    that is longer stands alone. Whoever reads results back must put them where the indices say.
+    A micro-batch reads at most `token_budget` tokens, each prompt once; as a rectangle, prompts
+    once a completion, it holds at most four times as many, or, of a model that is read padded, as
+    many. A completion that is longer stands alone. Whoever reads results back must put them where
+    the indices say.
     """
     spared = SPARED if is_packed(chat.model) else 1
     longest: dict[tuple[int, ...], int] = {}

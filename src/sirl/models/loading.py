@@ -133,7 +133,7 @@ def check_hub(where: str) -> None:
         ) from error
     except EntryNotFoundError as error:
         raise ModelError(f"--model {where} is no model: it has no config.json") from error
-    except OSError as error:  # all else that the hub and the way to it may say
+    except Exception as error:  # hub clients raise types of their own
         raise ModelError(f"--model {where} cannot be had: {first_line(error)}") from error
 
 

@@ -204,7 +204,8 @@ def attention(  # noqa: PLR0913, PLR0917 - the interface of transformers
             module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **options
         )
     lay, found = sirl_layout, []
-    asking, asked = ([getattr(b, n) * b.rows for b in lay.blocks] for n in ("queries", "keys"))
+    asking = [block.rows * block.queries for block in lay.blocks]
+    asked = [block.rows * block.keys for block in lay.blocks]
     parts = zip(
         lay.blocks,
         torch.split(fetched(query, lay.asking), asking),

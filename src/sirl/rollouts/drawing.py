@@ -8,6 +8,7 @@ edges. So a token is picked going down a tree of sums, with a uniform of its own
 
 import hashlib
 from collections.abc import Sequence
+from itertools import accumulate
 
 import numpy as np
 import torch
@@ -36,19 +37,19 @@ def row_key(seed: int, step: int, prompt_id: str, sample: int) -> int:
     return int.from_bytes(hashlib.blake2b(name, digest_size=8).digest(), "big")
 
 
-def uniforms(keys: Sequence[int], positions: int) -> np.ndarray:
+def uniforms(keys: Sequence[int], positions: range) -> np.ndarray:
     """Float64 in [0, 1): keys x positions x draws, each the SplitMix64 hash of its place.
 
     Source: Steele et al., 2014.
     """
-    steps = np.arange(1, positions * DRAWS + 1, dtype=np.uint64)
+    steps = np.arange(positions.start * DRAWS + 1, positions.stop * DRAWS + 1, dtype=np.uint64)
     with np.errstate(over="ignore"):
         x = np.array(keys, dtype=np.uint64)[:, None] + steps * np.uint64(GOLDEN)
         x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
         x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
         x = x ^ (x >> np.uint64(31))
     uniform: np.ndarray = (x >> np.uint64(11)).astype(np.float64) * 2.0**-53
-    return uniform.reshape(len(keys), positions, DRAWS)
+    return uniform.reshape(len(keys), len(positions), DRAWS)
 
 
 def pick(logits: Tensor, uniforms: Tensor, sampling: Sampling = FREE) -> Tensor:
@@ -59,11 +60,13 @@ def pick(logits: Tensor, uniforms: Tensor, sampling: Sampling = FREE) -> Tensor:
     wide = logits.float()
     if sampling.temperature == 0:
         return wide.argmax(dim=-1)
-    forks = tree(kept((wide / sampling.temperature).softmax(dim=-1), sampling))
+    flat = wide if sampling.temperature == 1 else wide / sampling.temperature
+    forks = tree(kept(flat.softmax(dim=-1), sampling))
     place = torch.zeros(len(wide), dtype=torch.long, device=wide.device)
-    for fork, uniform in zip(reversed(forks), uniforms.unbind(dim=1), strict=False):
+    for fork, uniform in zip(reversed(forks), uniforms[:, : len(forks)].unbind(dim=1), strict=True):
         here = place[:, None, None].expand(-1, FAN, 1)
-        mass = fork.gather(2, here).squeeze(2).cumsum(dim=1)
+        # In one order on every device, which a cumulative sum does not promise.
+        mass = torch.stack([*accumulate(fork.gather(2, here).squeeze(2).unbind(dim=1))], dim=1)
         total = mass[:, -1]
         cut = torch.minimum(uniform * total, torch.nextafter(total, torch.zeros_like(total)))
         place = place + (mass <= cut.unsqueeze(1)).sum(dim=1) * fork.shape[2]

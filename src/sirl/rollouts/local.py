@@ -2,7 +2,7 @@
 
 What is noted of a token is taken from the very logits that it was drawn from, at temperature 1
 and before anything is ruled out. All of it stays on the device of the logits until the rows are
-written, so that nothing waits for a token.
+written: drawing waits for no token.
 """
 
 from abc import ABC, abstractmethod
@@ -16,10 +16,13 @@ from sirl.entropy import TokenNumbers, token_numbers
 from sirl.errors import InputError
 from sirl.models.chat import ChatModel
 from sirl.models.memory import out_of_memory
-from sirl.rollouts.drawing import pick, row_key, tiles, uniforms
+from sirl.rollouts.drawing import DRAWS, pick, row_key, tiles, uniforms
 from sirl.types import Completion, Prompt, Sampling
 
 __all__ = ["Draft", "LocalEngine", "Row", "check_room", "left_padded", "like_lengths"]
+
+WINDOW = 64
+"""Positions whose uniforms are made together."""
 
 
 @dataclass(frozen=True)
@@ -41,9 +44,10 @@ class Draft:
         self.rows = rows
         self.sampling = sampling
         size, device = (len(rows), new_tokens), chat.device
-        draws = uniforms([row.key for row in rows], new_tokens)
-        self.uniforms = torch.from_numpy(draws).float().to(device)
-        """rows x new_tokens x draws, in [0, 1]."""
+        self.window = range(0)
+        """Positions whose uniforms are at hand."""
+        self.uniforms = torch.zeros(len(rows), 0, DRAWS, device=device)
+        """rows x window x draws, in [0, 1]."""
         self.ends = torch.tensor(sorted(chat.end_ids), device=device)
         self.token_ids = torch.zeros(size, dtype=torch.long, device=device)
         self.numbers = torch.zeros(len(TokenNumbers._fields), *size, device=device)
@@ -56,7 +60,11 @@ class Draft:
 
         Of a row that has ended anything may be drawn; it stays at its length.
         """
-        draws, found = self.uniforms[alive, position], []
+        if position not in self.window:
+            self.window = range(position, position + WINDOW)
+            draws = torch.from_numpy(uniforms([row.key for row in self.rows], self.window))
+            self.uniforms = draws.float().to(logits.device)
+        draws, found = self.uniforms[alive, position - self.window.start], []
         for part in tiles(logits):
             token_ids = pick(logits[part], draws[part], self.sampling)
             found.append((token_ids, *token_numbers(logits[part], token_ids)))
@@ -132,8 +140,8 @@ class LocalEngine(ABC):
                 for i in chosen
                 for s in range(group)
             ]
-            draft = Draft(rows, self.chat, self.new_tokens, self.sampling)
             try:
+                draft = Draft(rows, self.chat, self.new_tokens, self.sampling)
                 self.decode([rendered[i] for i in chosen], draft, group)
             except RuntimeError as error:
                 if not out_of_memory(error) or len(chosen) == 1:

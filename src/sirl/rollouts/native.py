@@ -14,7 +14,8 @@ from torch import Tensor
 from transformers import DynamicCache
 
 from sirl.models.chat import ChatModel
-from sirl.models.forward import head_matrix, next_logits
+from sirl.models.forward import head_factor, next_logits
+from sirl.models.head import Factor
 from sirl.rollouts.local import Draft, LocalEngine, left_padded
 
 __all__ = ["NativeEngine"]
@@ -58,7 +59,7 @@ class State:
     is_token: Tensor
     position: Tensor
     logits: Tensor
-    matrix: Tensor | None
+    head: Factor | None
     """The head as it is multiplied, where it is plain."""
 
     def select(self, keep: Tensor) -> None:
@@ -72,7 +73,7 @@ class State:
         self.position = self.position + 1
         self.logits = next_logits(
             chat,
-            self.matrix,
+            self.head,
             input_ids=token_ids.unsqueeze(1),
             attention_mask=self.is_token,
             position_ids=self.position.unsqueeze(1),
@@ -85,10 +86,10 @@ def prefill(chat: ChatModel, prompts: Sequence[tuple[int, ...]], group: int) -> 
     """Read each prompt once, left-padded, and share its cache with its group."""
     input_ids, is_token = left_padded(chat, prompts)
     cache = DynamicCache(config=chat.model.config)
-    matrix = head_matrix(chat)
+    head = head_factor(chat)
     logits = next_logits(
         chat,
-        matrix,
+        head,
         input_ids=input_ids,
         attention_mask=is_token,
         position_ids=(is_token.cumsum(dim=1) - 1).clamp(min=0),
@@ -98,4 +99,4 @@ def prefill(chat: ChatModel, prompts: Sequence[tuple[int, ...]], group: int) -> 
     cache.batch_repeat_interleave(group)
     is_token = is_token.repeat_interleave(group, dim=0)
     position = is_token.sum(dim=1) - 1
-    return State(cache, is_token, position, logits.repeat_interleave(group, dim=0), matrix)
+    return State(cache, is_token, position, logits.repeat_interleave(group, dim=0), head)

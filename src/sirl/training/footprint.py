@@ -32,7 +32,7 @@ __all__ = [
 GIB = 1 << 30
 FLOAT, HALF = 4, 2
 """Bytes of a number in float32 and in bfloat16."""
-TILE, TILE_ON_GPU, LEAST, SPARED = 1 << 24, 1 << 27, 128, 4
+TILE, TILE_ON_GPU, LEAST, SPARED = 1 << 24, 1 << 27, 256, 4
 """As in `sirl.models.head` and `sirl.models.forward`; a test holds them together."""
 HEAP = 32 << 20
 """Bytes from which glibc maps a block of its own, at the latest."""
@@ -248,16 +248,16 @@ def scoring(shape: Shape, step: Step) -> dict[str, int]:
     passing = tokens * layer_scratch(shape) * step.product_bytes
     return {
         "activations": passing + attention_bytes(shape, step, completions),
-        "head": head_tile(shape, step) + head_copy(shape, step),
+        "head": 2 * head_tile(shape, step) + head_copy(shape, step),
         "cast": cast(shape, step) if step.mini_batches > 1 else 0,
     }
 
 
 def head_tile(shape: Shape, step: Step) -> int:
-    """Two tiles of logits in float32: themselves, and their exponentials."""
+    """A tile of logits in float32."""
     predicted = step.per_micro_batch * step.new_tokens
     tile = TILE_ON_GPU if step.gpus else TILE
-    return 2 * FLOAT * shape.vocab * min(predicted, max(LEAST, tile // shape.vocab))
+    return FLOAT * shape.vocab * min(predicted, max(LEAST, tile // shape.vocab))
 
 
 def head_copy(shape: Shape, step: Step) -> int:
@@ -277,8 +277,10 @@ def updates(shape: Shape, step: Step, kept: dict[str, int], moving: dict[str, in
     """
     full = step.lora_rank is None
     on_head = FLOAT * shape.head if full else 0
+    on_tile = on_head if step.gpus and step.bfloat16 else 0  # before it is added to those before
     predicted = step.per_micro_batch * step.new_tokens * shape.width * step.product_bytes
-    inside = head_tile(shape, step) + head_copy(shape, step) + 2 * predicted + on_head
+    multiplied = head_tile(shape, step) + head_copy(shape, step) + on_tile
+    inside = multiplied + 2 * predicted + on_head
     leaving = 2 * (predicted + on_head)  # times the gradient that comes from above
     turn = {
         "activations": activations(shape, step),
