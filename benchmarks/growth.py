@@ -164,9 +164,13 @@ def draw(found: Found, path: Path) -> None:
     figure, axes = plt.subplots(1, len(found), figsize=(4 * len(found), 3.4), squeeze=False)
     for axis, (name, sweep) in zip(axes[0], found.items(), strict=True):
         x = [float(k) for k in sweep["runs"]]
-        for key in ("seconds", "sample", "update"):
-            axis.plot(x, [median(r, key) for r in sweep["runs"].values()], "o-", label=key)
+        for key, label in (("seconds", "whole"), ("sample", "sampling"), ("update", "update")):
+            y = [median(runs, key) for runs in sweep["runs"].values()]
+            axis.plot(x, y, "o-", label=label)
         axis.set(xscale="log", yscale="log", xlabel=name, ylabel="s per step")
+        axis.set_xticks(x, [f"{v / 1e6:.0f}M" if v > 1e5 else f"{v:.0f}" for v in x])
+        axis.yaxis.set_major_formatter("{x:g}")
+        axis.minorticks_off()
         axis.set_title(f"power {sweep['exponent']:.2f}", fontsize=10)
         axis.legend(fontsize=8, frameon=False)
     figure.tight_layout()
