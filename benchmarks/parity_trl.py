@@ -165,12 +165,14 @@ def learned(
     objective = Objective(kl_weight=KL)
     rates = learning_rates(1e-6, "constant", 1)
     learner = Learner(chat, FrozenCopy(reference), objective, rates)
-    lessons: list[Lesson] = learner.lessons(completions, advantages)
+    found = learner.lessons(completions, advantages, range(len(completions)))
+    lessons: list[Lesson] = [*found.values()]
     if old:
         lessons = [replace(x, old=y) for x, y in zip(lessons, old, strict=True)]
-    loss = learner.learn(lessons, len(lessons), Sums())
+    sums = Sums()
+    learner.learn(lessons, len(lessons), sums)
     named = learner.parameters.items()
-    return loss, {name: p.grad for name, p in named if p.grad is not None}
+    return sums.loss, {name: p.grad for name, p in named if p.grad is not None}
 
 
 if __name__ == "__main__":
