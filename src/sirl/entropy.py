@@ -91,12 +91,13 @@ def token_numbers(
     below = wide - wide.amax(dim=-1, keepdim=True)
     weights = below.exp()
     total = weights.sum(dim=-1)
-    certainty = total.log() - below.mean(dim=-1) - log_size(below)
-    logprobs = below.gather(-1, token_ids.unsqueeze(-1)).squeeze(-1) - total.log()
+    normaliser = total.log()
+    certainty = normaliser - below.mean(dim=-1) - log_size(below)
+    logprobs = below.gather(-1, token_ids.unsqueeze(-1)).squeeze(-1) - normaliser
     # Both terms are above zero, so that a small entropy is not the rest of two large numbers.
     # What is ruled out adds nothing: 0 x -inf would be no number.
     products = below.clamp_(min=-FAR).mul_(weights).sum(dim=-1)
-    return TokenNumbers(logprobs, total.log() - products / total, certainty)
+    return TokenNumbers(logprobs, normaliser - products / total, certainty)
 
 
 def log_size(wide: Float[Tensor, "*batch vocab"]) -> float:

@@ -125,10 +125,12 @@ def bfloat16_factors(on: bool) -> Iterator[None]:  # noqa: FBT001 - read as a wo
 
     Of matrices that hold no more than bfloat16 the product is the same.
     """
+    if not on:
+        yield
+        return
     knob = torch.backends.mkldnn.matmul  # type: ignore[attr-defined] # made as it is loaded
     before = knob.fp32_precision
-    if on:
-        knob.fp32_precision = "bf16"
+    knob.fp32_precision = "bf16"
     try:
         yield
     finally:
