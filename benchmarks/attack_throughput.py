@@ -23,7 +23,8 @@ from sirl.evaluation.arena import Arena, Asked
 from sirl.evaluation.costs import Meter
 from sirl.evaluation.records import Log
 from sirl.models.loading import ChatModel, load
-from sirl.types import Attempt, Disguise
+from sirl.roles import Disguise
+from sirl.types import Attempt
 from sirl.world.language import unsafe_requests
 from sirl.world.oracle import WorldOracle
 

@@ -9,7 +9,8 @@ import math
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
-from sirl.types import Completion, Reward
+from sirl.roles import Reward
+from sirl.types import Completion
 
 __all__ = [
     "REWARDS",

@@ -1,44 +1,31 @@
-"""The dictionary: the values that travel between the parts, and the roles that parts play.
+"""The dictionary of values that travel between the parts.
 
 Values are frozen and made of plain Python, so that any engine can fill them and any log can
 hold them. Entropies and log-probabilities are in nats, times in seconds. Tensors live in the
 maths, the models, the trainer and the native rollout, never here.
 """
 
-from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol, get_args, runtime_checkable
+from typing import Literal, get_args
 
 __all__ = [
     "BROKEN",
     "NEEDS",
     "SAFE",
-    "Access",
-    "Attack",
     "Attempt",
-    "BatchJudge",
-    "Benchmark",
     "Budget",
     "Completion",
-    "Disguise",
-    "Engine",
     "Finish",
-    "Judge",
     "Label",
     "Message",
     "Need",
     "Outcome",
-    "Progress",
     "Prompt",
     "Question",
     "Record",
-    "Reward",
     "Role",
     "Sampling",
-    "Search",
-    "Tries",
     "Verdict",
-    "silent",
 ]
 
 Role = Literal["system", "user", "assistant"]
@@ -112,6 +99,10 @@ class Completion:
     """Per token: KL from the uniform distribution to the policy, in nats (Intuitor's signal)."""
     told_tokens: int = 0
     """How many tokens, where their ids are not told."""
+    fault: str = ""
+    """Why there is no answer to judge, a content filter say; empty where there is one."""
+    thoughts: str = ""
+    """What a reasoning model wrote before its answer; not part of `text`."""
     version: int | None = None
     """Batches that the weights it was sampled from had learned from; None where nobody says."""
 
@@ -206,6 +197,7 @@ class Record:
     finish: Finish
     tokens: int
     mean_entropy: float
+    """Mean token entropy of the answer, thoughts left out, in nats."""
     entropies: tuple[float, ...]
     label: Label
     score: float
@@ -222,6 +214,10 @@ class Record:
     sampling: Sampling = Sampling()
     trace: tuple[float, ...] = ()
     """Loss or score per step of the search that led here."""
+    thoughts: str = ""
+    """What a reasoning model wrote before its answer; judges are not shown it."""
+    thought_entropy: float | None = None
+    """Mean token entropy of the thoughts, in nats; None where none were seen."""
     key: str = ""
     """Hash of weights, template, rendered prompt, sampling and seed: what determines the answer."""
 
@@ -229,172 +225,3 @@ class Record:
     def refused(self) -> bool:
         """Whether the request was refused, in full or in part, or got no harmful help."""
         return self.label in SAFE
-
-
-@runtime_checkable
-class Engine(Protocol):
-    """Samples completions. Same (seed, step, prompt, sample): same completion, in any batch."""
-
-    def sample(
-        self, prompts: Sequence[Prompt], *, group: int = 1, step: int = 0
-    ) -> list[Completion]:
-        """`group` completions of each prompt, siblings adjacent, in the order of the prompts."""
-        ...
-
-
-@runtime_checkable
-class Reward(Protocol):
-    """What a completion earns, from the policy's own numbers alone."""
-
-    def __call__(self, completion: Completion) -> float:
-        """The reward in nats, or in the unit that the reward's name says."""
-        ...
-
-
-@runtime_checkable
-class Access(Protocol):
-    """What the evaluator grants an attack on one behaviour; calls of the target are counted."""
-
-    @property
-    def seed(self) -> int:
-        """Seed of every random choice of the attack."""
-        ...
-
-    @property
-    def target_model(self) -> Any:  # noqa: ANN401 - torch stays out of the dictionary
-        """The target's `sirl.models.chat.ChatModel`, for attacks that need `gradients`."""
-        ...
-
-    def opener(self, behaviour: Prompt) -> str:
-        """First words of a compliant answer to this behaviour."""
-        ...
-
-    def likelihoods(self, conversations: Sequence[tuple[Message, ...]], answer: str) -> list[float]:
-        """Mean log-probability per token (nats) of an answer after each conversation.
-
-        Each conversation is one query.
-        """
-        ...
-
-    def ask_attacker(self, conversations: Sequence[tuple[Message, ...]]) -> list[str]:
-        """What the attacker model says after each conversation."""
-        ...
-
-    def spend(self, queries: int) -> bool:
-        """Count target calls that the attack makes by itself; False once the budget is gone."""
-        ...
-
-
-Tries = Generator[Sequence[Attempt], Sequence[Outcome], None]
-"""Yields attempts and is sent what came of each, in order; it is closed at the first that broke
-the defence, and when the budget is spent."""
-
-
-@runtime_checkable
-class Disguise(Protocol):
-    """Dresses a request once, knowing nothing of the target."""
-
-    @property
-    def name(self) -> str:
-        """Its name in configurations and tables."""
-        ...
-
-    @property
-    def family(self) -> str:
-        """What carries the request, or how the attack searches."""
-        ...
-
-    @property
-    def needs(self) -> frozenset[Need]:
-        """What it asks of the target."""
-        ...
-
-    def attempt(self, behaviour: Prompt) -> Attempt:
-        """The attempt on this behaviour; the same one each time."""
-        ...
-
-
-@runtime_checkable
-class Search(Protocol):
-    """Tries again and again, from what came of the tries before."""
-
-    @property
-    def name(self) -> str:
-        """Its name in configurations and tables."""
-        ...
-
-    @property
-    def family(self) -> str:
-        """How it searches."""
-        ...
-
-    @property
-    def needs(self) -> frozenset[Need]:
-        """What it asks of the target and of the evaluator."""
-        ...
-
-    @property
-    def budget(self) -> Budget:
-        """What it may spend on one behaviour."""
-        ...
-
-    def tries(self, behaviour: Prompt, access: Access) -> Tries:
-        """Attempts on this behaviour, round after round; the same for the same answers."""
-        ...
-
-
-Attack = Disguise | Search
-
-
-@runtime_checkable
-class Judge(Protocol):
-    """Says of an answer whether it refuses its request, or whether it is harmful help."""
-
-    @property
-    def name(self) -> str:
-        """Its name in configurations and tables."""
-        ...
-
-    @property
-    def question(self) -> Question:
-        """What it is asked."""
-        ...
-
-    def verdict(self, attempt: Attempt, answer: str) -> Verdict:
-        """The verdict on one answer to one attempt."""
-        ...
-
-
-@runtime_checkable
-class BatchJudge(Judge, Protocol):
-    """A judge that is faster on many answers at once."""
-
-    def verdicts(self, items: Sequence[tuple[Attempt, str]]) -> list[Verdict]:
-        """The verdicts on (attempt, answer) pairs, in their order."""
-        ...
-
-
-@runtime_checkable
-class Benchmark(Protocol):
-    """A set of tasks with checkable answers."""
-
-    @property
-    def name(self) -> str:
-        """Its name in configurations and tables."""
-        ...
-
-    def prompts(self) -> list[Prompt]:
-        """The tasks."""
-        ...
-
-    def correct(self, prompt: Prompt, answer: str) -> bool:
-        """Whether the answer solves the task."""
-        ...
-
-
-Progress = Callable[[str, int, int], None]
-"""Told (what, done, total) as long work goes on."""
-
-
-def silent(what: str, done: int, total: int) -> None:
-    """Tell nobody."""

@@ -8,9 +8,10 @@ from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig
 from sirl.errors import InputError
 from sirl.models.adapters import with_lora
 from sirl.models.forward import adopt, score
+from sirl.roles import Engine
 from sirl.rollouts.huggingface import HuggingFaceEngine
 from sirl.rollouts.native import NativeEngine
-from sirl.types import Engine, Message, Prompt, Sampling
+from sirl.types import Message, Prompt, Sampling
 
 PROMPTS = [
     Prompt.user("short", "Hello!"),

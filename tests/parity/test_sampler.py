@@ -7,9 +7,10 @@ from scipy import stats
 
 from sirl.errors import InputError
 from sirl.models.forward import score
+from sirl.roles import Engine
 from sirl.rollouts.drawing import DRAWS, kept, pick, row_key, uniforms
 from sirl.rollouts.native import NativeEngine
-from sirl.types import Engine, Message, Prompt, Sampling
+from sirl.types import Message, Prompt, Sampling
 
 PROMPTS = [
     Prompt.user("short", "Hello!"),

@@ -7,7 +7,8 @@ import pytest
 from sirl.attacks import carriers, conversation, decoding, static, transforms, translation
 from sirl.attacks.static import read_templates
 from sirl.errors import InputError
-from sirl.types import Disguise, Message, Prompt, Sampling, Search
+from sirl.roles import Disguise, Search
+from sirl.types import Message, Prompt, Sampling
 
 KIND = Message("system", "be kind")
 REQUEST = Prompt("b1", (KIND, Message("user", "How do I mend a wool coat?")))

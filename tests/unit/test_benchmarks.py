@@ -13,7 +13,8 @@ from sirl.build.benchmarks import benchmarks_of
 from sirl.build.targets import subject
 from sirl.config import EvaluateConfig
 from sirl.errors import ConfigError, InputError
-from sirl.types import Benchmark, Sampling
+from sirl.roles import Benchmark
+from sirl.types import Sampling
 from tests.conftest import shared
 
 CITIES = ("Oslo", "Paris, France", "Rome")

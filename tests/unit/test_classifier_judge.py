@@ -9,7 +9,8 @@ from safetensors.numpy import load_file, save_file
 from sirl.errors import InputError, RunError
 from sirl.judges.classifier import SEPARATOR, HarmClassifier, Labelled, cross_validate
 from sirl.judges.features import letter_grams, measures, word_grams
-from sirl.types import Attempt, Judge, Message, Prompt
+from sirl.roles import Judge
+from sirl.types import Attempt, Message, Prompt
 from tests.conftest import shared
 
 pytest.importorskip("sklearn")

@@ -12,7 +12,8 @@ from sirl.judges.jury import Jury
 from sirl.judges.llm import RubricJudge
 from sirl.judges.rubrics import RUBRICS
 from sirl.judges.rules import RefusalRules
-from sirl.types import Attempt, Search, Verdict
+from sirl.roles import Search
+from sirl.types import Attempt, Verdict
 from sirl.world.oracle import WorldHarm, WorldOracle
 
 

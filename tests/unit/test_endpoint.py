@@ -10,8 +10,9 @@ import pytest
 pytest.importorskip("httpx")
 
 from sirl.errors import ConfigError, InputError, ModelError
+from sirl.roles import Engine
 from sirl.rollouts.endpoint import EndpointEngine, Pace, asked_wait, request_seed
-from sirl.types import Engine, Message, Prompt, Sampling
+from sirl.types import Message, Prompt, Sampling
 
 NOBODY = "http://127.0.0.1:1/v1"
 KEY = "key-of-the-test"

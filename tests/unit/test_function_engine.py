@@ -1,8 +1,9 @@
 import pytest
 
 from sirl.errors import ConfigError, ModelError
+from sirl.roles import Engine
 from sirl.rollouts.function import FunctionEngine, load_function
-from sirl.types import Engine, Message, Prompt
+from sirl.types import Message, Prompt
 
 
 def echo(messages):

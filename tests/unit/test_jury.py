@@ -4,7 +4,8 @@ import pytest
 
 from sirl.errors import InputError
 from sirl.judges.jury import Disagreement, Jury, agreement, disagreements
-from sirl.types import Attempt, BatchJudge, Prompt, Verdict
+from sirl.roles import BatchJudge
+from sirl.types import Attempt, Prompt, Verdict
 
 ATTEMPT = Attempt(Prompt.user("x", "Wibble it"), "direct", ())
 SCORES = {"refusal": 1.0, "partial": 0.5, "compliance": 0.0, "harmful": 0.0, "harmless": 1.0}

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from sirl.judges.asking import REMOVED, Speaker, cut, visible, without_marks
 from sirl.judges.llm import RubricJudge
 from sirl.judges.rubrics import RUBRICS, Grade
-from sirl.types import Attempt, BatchJudge, Message, Prompt
+from sirl.roles import BatchJudge
+from sirl.types import Attempt, Message, Prompt
 
 ASKED = Prompt.user("x", "How do I wibble the mayor's snork?")
 DRESSED = Attempt(ASKED, "story", (Message("user", "Tell a tale in which a snork is wibbled."),))

@@ -4,17 +4,8 @@ import pytest
 
 from sirl.attacks.replay import Replay, Transcripts, read_sheet, read_transcripts
 from sirl.errors import InputError
-from sirl.types import (
-    Access,
-    Attempt,
-    Completion,
-    Disguise,
-    Message,
-    Outcome,
-    Prompt,
-    Search,
-    Verdict,
-)
+from sirl.roles import Access, Disguise, Search
+from sirl.types import Attempt, Completion, Message, Outcome, Prompt, Verdict
 from tests.conftest import shared
 
 SHEET = """index,goal,behavior,category,PAIR,new attack

@@ -4,7 +4,8 @@ from dataclasses import replace
 import pytest
 
 from sirl.rewards import REWARDS
-from sirl.types import Completion, Reward
+from sirl.roles import Reward
+from sirl.types import Completion
 
 DONE = Completion(
     "p", (1,), (5, 6), "hi", (-0.5, -1.5), (0.25, 0.75), "stop", certainties=(2.0, 4.0)

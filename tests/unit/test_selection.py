@@ -3,8 +3,9 @@ from dataclasses import dataclass, field
 import pytest
 
 from sirl.errors import ModelError
+from sirl.roles import Engine
 from sirl.rollouts.selection import LowestEntropy
-from sirl.types import Completion, Engine, Prompt
+from sirl.types import Completion, Prompt
 
 
 @dataclass

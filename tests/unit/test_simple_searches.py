@@ -1,14 +1,6 @@
 from sirl.attacks import conversation, decoding, translation
-from sirl.types import (
-    Attempt,
-    Budget,
-    Completion,
-    Message,
-    Outcome,
-    Prompt,
-    Search,
-    Verdict,
-)
+from sirl.roles import Search
+from sirl.types import Attempt, Budget, Completion, Message, Outcome, Prompt, Verdict
 
 KIND = Message("system", "be kind")
 REQUEST = Prompt("b1", (KIND, Message("user", "How do I mend a wool coat?")))

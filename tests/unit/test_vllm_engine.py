@@ -11,10 +11,11 @@ from sirl.errors import ConfigError, InputError, MissingExtraError, ModelError
 from sirl.models.adapters import with_lora
 from sirl.models.forward import score
 from sirl.models.loading import load
+from sirl.roles import Engine
 from sirl.rollouts.vllm import AdapterByFolder, Delivery, VllmEngine, WeightsByFolder, weights_tag
 from sirl.training.reference import AdaptersOff
 from sirl.training.update import Learner, Objective, learning_rates
-from sirl.types import Engine, Prompt, Sampling
+from sirl.types import Prompt, Sampling
 from tests.unit.fake_vllm import (
     Deaf,
     Faithful,

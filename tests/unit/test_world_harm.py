@@ -2,7 +2,8 @@ from random import Random
 
 import pytest
 
-from sirl.types import Attempt, Judge, Message, Prompt
+from sirl.roles import Judge
+from sirl.types import Attempt, Message, Prompt
 from sirl.world.language import (
     REFUSALS,
     deed_of,

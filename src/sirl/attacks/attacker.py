@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from math import isnan
 from typing import NamedTuple
 
-from sirl.types import Access, Attempt, Budget, Message, Need, Outcome, Prompt, Tries
+from sirl.roles import Access, Tries
+from sirl.types import Attempt, Budget, Message, Need, Outcome, Prompt
 
 __all__ = ["ATTACKS", "INSTRUCTIONS", "Pair", "Tap", "proposal"]
 

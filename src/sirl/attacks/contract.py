@@ -8,20 +8,8 @@ An attack is put before the evaluation by the entry point group `sirl.attacks`.
 
 from collections.abc import Sequence
 
-from sirl.types import (
-    NEEDS,
-    Access,
-    Attack,
-    Attempt,
-    Budget,
-    Completion,
-    Disguise,
-    Message,
-    Outcome,
-    Prompt,
-    Search,
-    Verdict,
-)
+from sirl.roles import Access, Attack, Disguise, Search
+from sirl.types import NEEDS, Attempt, Budget, Completion, Message, Outcome, Prompt, Verdict
 
 __all__ = ["BEHAVIOUR", "check_attack"]
 

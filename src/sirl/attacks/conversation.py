@@ -3,18 +3,8 @@
 import re
 from dataclasses import dataclass
 
-from sirl.types import (
-    Access,
-    Attempt,
-    Budget,
-    Disguise,
-    Message,
-    Need,
-    Outcome,
-    Prompt,
-    Search,
-    Tries,
-)
+from sirl.roles import Access, Disguise, Search, Tries
+from sirl.types import Attempt, Budget, Message, Need, Outcome, Prompt
 
 __all__ = ["ATTACKS", "Crescendo", "Demonstrations", "HalfAnswered", "Opener", "SystemOverride"]
 

@@ -7,7 +7,8 @@ is nearly all of the distribution does not.
 from dataclasses import dataclass
 from itertools import product
 
-from sirl.types import Access, Attempt, Budget, Need, Prompt, Sampling, Tries
+from sirl.roles import Access, Tries
+from sirl.types import Attempt, Budget, Need, Prompt, Sampling
 
 __all__ = ["ATTACKS", "Draws"]
 

@@ -28,7 +28,8 @@ from sirl.attacks.objectives import AntiRefusal, Goal, LowEntropy, Objective, Ta
 from sirl.errors import ModelError
 from sirl.models.chat import ChatModel
 from sirl.models.memory import out_of_memory
-from sirl.types import Access, Attempt, Budget, Message, Need, Prompt, Tries
+from sirl.roles import Access, Tries
+from sirl.types import Attempt, Budget, Message, Need, Prompt
 
 __all__ = ["ATTACKS", "Gcg", "Reader", "Slot", "joined", "slot"]
 

@@ -17,7 +17,8 @@ from typing import Any, NamedTuple
 
 from sirl.errors import InputError
 from sirl.prompts import Rejected, Row, check, json_rows, next_row, read_bytes, text_fault
-from sirl.types import Access, Attempt, Budget, Message, Need, Outcome, Prompt, Tries
+from sirl.roles import Access, Tries
+from sirl.types import Attempt, Budget, Message, Need, Outcome, Prompt
 
 __all__ = ["Replay", "Sheet", "Transcripts", "read_sheet", "read_transcripts"]
 

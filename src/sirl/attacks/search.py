@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from math import log, sqrt
 from random import Random
 
-from sirl.types import Access, Attempt, Budget, Message, Need, Outcome, Prompt, Tries
+from sirl.roles import Access, Tries
+from sirl.types import Attempt, Budget, Message, Need, Outcome, Prompt
 
 __all__ = ["ATTACKS", "BestOfN", "Fuzz", "Genetic", "RandomSearch", "perturbed"]
 

@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass
 
-from sirl.types import Access, Attempt, Budget, Message, Need, Prompt, Tries
+from sirl.roles import Access, Tries
+from sirl.types import Attempt, Budget, Message, Need, Prompt
 
 __all__ = ["ATTACKS", "Translation"]
 

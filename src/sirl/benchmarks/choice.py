@@ -35,7 +35,7 @@ class Question:
 
 @dataclass(frozen=True)
 class Choice:
-    """Right is an answer that names the right letter; satisfies `sirl.types.Benchmark`."""
+    """Right is an answer that names the right letter; satisfies `sirl.roles.Benchmark`."""
 
     name: str
     tasks: Tasks[Question]

@@ -44,7 +44,7 @@ Program = Callable[[str], str]
 
 @dataclass(frozen=True)
 class Code:
-    """Right is an answer whose code passes the tests; satisfies `sirl.types.Benchmark`."""
+    """Right is an answer whose code passes the tests; satisfies `sirl.roles.Benchmark`."""
 
     name: str
     tasks: Tasks[Program]

@@ -20,7 +20,7 @@ __all__ = ["Harness", "read_harness"]
 
 @dataclass(frozen=True)
 class Harness:
-    """Right is an answer with a full score; satisfies `sirl.types.Benchmark`."""
+    """Right is an answer with a full score; satisfies `sirl.roles.Benchmark`."""
 
     name: str
     task: Any

@@ -35,7 +35,7 @@ class Check:
 
 @dataclass(frozen=True)
 class Instructions:
-    """Right is an answer that keeps every instruction; satisfies `sirl.types.Benchmark`."""
+    """Right is an answer that keeps every instruction; satisfies `sirl.roles.Benchmark`."""
 
     name: str
     tasks: Tasks[tuple[Instruction, ...]]

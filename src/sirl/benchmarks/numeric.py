@@ -26,7 +26,7 @@ NUMBER = re.compile(
 
 @dataclass(frozen=True)
 class Numeric:
-    """Right is an answer whose last number has the value; satisfies `sirl.types.Benchmark`."""
+    """Right is an answer whose last number has the value; satisfies `sirl.roles.Benchmark`."""
 
     name: str
     tasks: Tasks[Decimal]

@@ -9,7 +9,7 @@ from pathlib import Path
 from sirl.build.surgeries import SURGERIES
 from sirl.config import EvaluateConfig
 from sirl.errors import ConfigError, unknown_name
-from sirl.types import Attack, Disguise, Search
+from sirl.roles import Attack, Disguise, Search
 
 __all__ = ["TIERS", "attacks_named", "members", "own_attacks", "world_disguises"]
 

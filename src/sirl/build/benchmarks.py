@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from sirl.config import EvaluateConfig
 from sirl.errors import ConfigError, unknown_name
 from sirl.prompts import Rejected
-from sirl.types import Benchmark
+from sirl.roles import Benchmark
 
 if TYPE_CHECKING:
     from sirl.benchmarks.choice import Choice

@@ -17,7 +17,8 @@ from sirl.build.targets import (
 )
 from sirl.config import EvaluateConfig
 from sirl.errors import ConfigError, InputError, unknown_name
-from sirl.types import Judge, Sampling
+from sirl.roles import Judge
+from sirl.types import Sampling
 
 if TYPE_CHECKING:
     from sirl.judges.asking import Speaker

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from sirl.config import Settings, TrainConfig
 from sirl.errors import ConfigError, MissingExtraError
-from sirl.types import Engine, Sampling
+from sirl.roles import Engine
+from sirl.types import Sampling
 
 if TYPE_CHECKING:
     from sirl.models.chat import ChatModel

@@ -14,7 +14,8 @@ from sirl.build.targets import is_world
 from sirl.config import EvaluateConfig, ProbeConfig, TrainConfig
 from sirl.errors import ConfigError
 from sirl.prompts import PromptSet, Rejected, read_prompts, read_targets
-from sirl.types import Attack, Benchmark, Budget, Disguise, Judge, Prompt
+from sirl.roles import Attack, Benchmark, Disguise, Judge
+from sirl.types import Budget, Prompt
 
 if TYPE_CHECKING:
     from sirl.attacks.replay import Sheet

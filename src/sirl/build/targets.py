@@ -11,7 +11,8 @@ from sirl.build.sampling import local_engine
 from sirl.config import EvaluateConfig, Settings
 from sirl.errors import ConfigError, InputError
 from sirl.models.folder import adapter_base, document, is_adapter
-from sirl.types import Engine, Message, Need, Prompt, Sampling
+from sirl.roles import Engine
+from sirl.types import Message, Need, Prompt, Sampling
 
 if TYPE_CHECKING:
     from sirl.evaluation.target import Reading, Target

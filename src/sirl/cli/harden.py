@@ -16,8 +16,9 @@ from sirl.cli.show import StopSwitch, live, nothing_to_resume, warn
 from sirl.config import TrainConfig
 from sirl.errors import ConfigError, InputError, SirlError
 from sirl.prompts import Rejected
+from sirl.roles import Progress
 from sirl.runs import Existing, Run, open_run, plain
-from sirl.types import Progress, Prompt
+from sirl.types import Prompt
 
 if TYPE_CHECKING:
     from sirl.evaluation.target import Target

@@ -13,8 +13,8 @@ from sirl.cli.rejects import set_aside
 from sirl.cli.show import StopSwitch, live, nothing_to_resume, warn
 from sirl.config import EvaluateConfig
 from sirl.errors import InputError, SirlError
+from sirl.roles import Progress
 from sirl.runs import Existing, Run, open_run, plain
-from sirl.types import Progress
 
 __all__ = ["measure"]
 

@@ -17,8 +17,8 @@ from sirl import __version__
 from sirl.config import Settings
 from sirl.errors import ConfigError, Stopped
 from sirl.prompts import PromptSet
+from sirl.roles import Judge
 from sirl.runs import Run
-from sirl.types import Judge
 
 __all__ = ["Provenance", "begun_by", "launch"]
 

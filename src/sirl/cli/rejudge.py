@@ -11,8 +11,9 @@ from sirl.cli.provenance import Provenance
 from sirl.cli.show import StopSwitch, live, warn
 from sirl.config import EvaluateConfig
 from sirl.errors import SirlError
+from sirl.roles import Judge, Progress
 from sirl.runs import Existing, Run, open_run, plain
-from sirl.types import Judge, Progress, Record
+from sirl.types import Record
 
 __all__ = ["rejudge"]
 

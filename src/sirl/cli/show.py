@@ -15,8 +15,8 @@ from rich.table import Table
 
 from sirl.errors import Stopped
 from sirl.reports.figures import figure, rate_rows
+from sirl.roles import Progress as Tell
 from sirl.runs import Existing, Run
-from sirl.types import Progress as Tell
 
 __all__ = ["StopSwitch", "closing", "finish", "finish_measured", "live", "page", "table", "warn"]
 

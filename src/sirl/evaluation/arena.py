@@ -19,22 +19,8 @@ from sirl.evaluation.records import Item, Log
 from sirl.evaluation.target import Target, digest, settings_of
 from sirl.judges.asking import Speaker
 from sirl.judges.jury import verdicts
-from sirl.types import (
-    BROKEN,
-    Attempt,
-    Benchmark,
-    Budget,
-    Completion,
-    Judge,
-    Outcome,
-    Progress,
-    Prompt,
-    Record,
-    Search,
-    Tries,
-    Verdict,
-    silent,
-)
+from sirl.roles import Benchmark, Judge, Progress, Search, Tries, silent
+from sirl.types import BROKEN, Attempt, Budget, Completion, Outcome, Prompt, Record, Verdict
 
 __all__ = ["ATTACKED", "NO_LIMIT", "Arena", "Asked", "Unsuited"]
 

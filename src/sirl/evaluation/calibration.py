@@ -18,8 +18,9 @@ from sirl.evaluation.defence import cells, families
 from sirl.judges.classifier import Labelled
 from sirl.judges.jury import verdicts
 from sirl.prompts import Rejected, Row, json_rows, read_bytes, text_fault
+from sirl.roles import Judge
 from sirl.stats import Rate, cohen_kappa, corrected_mean_rate, mean_rate, rate
-from sirl.types import Attempt, Judge, Message, Prompt, Question, Record, Verdict
+from sirl.types import Attempt, Message, Prompt, Question, Record, Verdict
 
 __all__ = [
     "Calibration",

@@ -14,9 +14,10 @@ from sirl.evaluation.records import Log
 from sirl.evaluation.suite import Evaluation, Suite, askable
 from sirl.evaluation.summary import summarise
 from sirl.evaluation.target import Target
+from sirl.roles import Benchmark
 from sirl.runs import Run
 from sirl.stats import mean
-from sirl.types import Benchmark, Prompt, Record
+from sirl.types import Prompt, Record
 
 __all__ = ["CHECKUPS", "Checkup", "Fewer"]
 
@@ -27,7 +28,7 @@ ENTROPIES = ("attack", "ordinary")
 
 @dataclass(frozen=True)
 class Fewer:
-    """A few tasks of a benchmark, evenly spread; satisfies `sirl.types.Benchmark`."""
+    """A few tasks of a benchmark, evenly spread; satisfies `sirl.roles.Benchmark`."""
 
     benchmark: Benchmark
     count: int

@@ -16,7 +16,7 @@ DEFAULT_OPENER = "Sure! Here is how to do it. First,"
 
 
 class Grant:
-    """Satisfies `sirl.types.Access`; counts every call of the target."""
+    """Satisfies `sirl.roles.Access`; counts every call of the target."""
 
     def __init__(
         self,

@@ -11,7 +11,8 @@ from random import Random
 
 from sirl.errors import InputError
 from sirl.judges.jury import verdicts
-from sirl.types import Attempt, Judge, Prompt, Question, Verdict
+from sirl.roles import Judge
+from sirl.types import Attempt, Prompt, Question, Verdict
 from sirl.world.language import REFUSALS, deed_of, nonsense_answer, unsafe_requests
 
 __all__ = ["TOLERATED", "Miss", "Planted", "check", "planted", "self_test", "world_planted"]

@@ -13,8 +13,9 @@ from sirl.evaluation.costs import Meter
 from sirl.evaluation.defence import summarise_defence
 from sirl.evaluation.records import Item
 from sirl.judges.jury import agreement, disagreements, verdicts
+from sirl.roles import Judge, Progress
 from sirl.runs import Run
-from sirl.types import BROKEN, Attempt, Judge, Progress, Prompt, Question, Record, Verdict
+from sirl.types import BROKEN, Attempt, Prompt, Question, Record, Verdict
 
 __all__ = [
     "VERDICTS",

@@ -11,8 +11,9 @@ from typing import Any, Literal
 from sirl.errors import InputError
 from sirl.evaluation.arm import Arm, check_asking, check_prompts, check_two
 from sirl.judges.preference import Pair, Preference, PreferenceJudge
+from sirl.roles import Progress, silent
 from sirl.stats import Rate, mcnemar, mean, mean_rate
-from sirl.types import Message, Progress, Record, silent
+from sirl.types import Message, Record
 
 __all__ = ["Kind", "paired", "planted_faults", "prefer"]
 

@@ -16,21 +16,9 @@ from sirl.evaluation.records import ITEMS, RECORDS, Item, RecordLog
 from sirl.evaluation.target import Target
 from sirl.judges.asking import Speaker
 from sirl.prompts import Rejected
+from sirl.roles import Attack, Benchmark, Disguise, Judge, Progress, Search, silent
 from sirl.runs import Run
-from sirl.types import (
-    Attack,
-    Attempt,
-    Benchmark,
-    Budget,
-    Disguise,
-    Judge,
-    Progress,
-    Prompt,
-    Record,
-    Sampling,
-    Search,
-    silent,
-)
+from sirl.types import Attempt, Budget, Prompt, Record, Sampling
 
 __all__ = ["GREEDY", "Evaluation", "Suite", "Surgery", "askable", "evaluate", "forget", "unmet"]
 

@@ -10,7 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, is_dataclass
 from typing import Any, NamedTuple
 
-from sirl.types import Engine, Message, Need, Prompt, Sampling
+from sirl.roles import Engine
+from sirl.types import Message, Need, Prompt, Sampling
 
 __all__ = ["Likelihoods", "Reading", "Target", "digest", "no_pieces", "read_as_text", "settings_of"]
 

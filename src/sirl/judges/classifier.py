@@ -70,7 +70,7 @@ class Views:
 
 
 class HarmClassifier:
-    """Says whether an answer is harmful help; satisfies `sirl.types.Judge`."""
+    """Says whether an answer is harmful help; satisfies `sirl.roles.Judge`."""
 
     name = "classifier"
     question: Question = "harm"

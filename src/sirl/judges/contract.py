@@ -8,7 +8,8 @@ A judge is put before the evaluation by the entry point group `sirl.judges`.
 
 from math import isnan
 
-from sirl.types import SAFE, Attempt, BatchJudge, Judge, Label, Prompt, Question, Verdict
+from sirl.roles import BatchJudge, Judge
+from sirl.types import SAFE, Attempt, Label, Prompt, Question, Verdict
 
 __all__ = ["check_judge"]
 

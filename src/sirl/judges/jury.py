@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from sirl.errors import InputError
+from sirl.roles import BatchJudge, Judge
 from sirl.stats import cohen_kappa, krippendorff_alpha
-from sirl.types import Attempt, BatchJudge, Judge, Label, Question, Verdict
+from sirl.types import Attempt, Label, Question, Verdict
 
 __all__ = ["Disagreement", "Jury", "agreement", "disagreements", "verdicts"]
 
@@ -31,7 +32,7 @@ class Disagreement:
 
 
 class Jury:
-    """Decides by the majority of those who could score; satisfies `sirl.types.BatchJudge`."""
+    """Decides by the majority of those who could score; satisfies `sirl.roles.BatchJudge`."""
 
     def __init__(self, judges: Sequence[Judge]) -> None:
         """A jury of judges with names of their own.

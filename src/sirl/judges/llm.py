@@ -16,7 +16,7 @@ __all__ = ["RubricJudge"]
 
 @dataclass(frozen=True)
 class RubricJudge:
-    """A model that judges by a rubric; satisfies `sirl.types.BatchJudge`."""
+    """A model that judges by a rubric; satisfies `sirl.roles.BatchJudge`."""
 
     name: str
     rubric: Rubric

@@ -160,7 +160,7 @@ HELPING = ("list", "steps", "code")
 
 
 class RefusalRules:
-    """Weighs the acts of an answer; satisfies `sirl.types.Judge`."""
+    """Weighs the acts of an answer; satisfies `sirl.roles.Judge`."""
 
     name = "rules"
     question: Question = "refusal"

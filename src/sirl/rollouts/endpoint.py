@@ -95,7 +95,7 @@ shared_pace = cache(Pace)
 
 @dataclass(frozen=True)
 class EndpointEngine:
-    """Samples from an endpoint; satisfies `sirl.types.Engine`."""
+    """Samples from an endpoint; satisfies `sirl.roles.Engine`."""
 
     url: str
     """Base address, such as http://localhost:8000/v1."""

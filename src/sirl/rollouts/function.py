@@ -16,7 +16,7 @@ Chat = Callable[[list[dict[str, str]]], object]
 
 @dataclass(frozen=True)
 class FunctionEngine:
-    """Asks a function; satisfies `sirl.types.Engine`.
+    """Asks a function; satisfies `sirl.roles.Engine`.
 
     The seed is noted, not handed over: whether an answer can be made again is up to the function.
     """

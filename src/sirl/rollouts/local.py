@@ -102,7 +102,7 @@ class Draft:
 
 @dataclass(frozen=True)
 class LocalEngine(ABC):
-    """Samples from an in-process model; satisfies `sirl.types.Engine`."""
+    """Samples from an in-process model; satisfies `sirl.roles.Engine`."""
 
     chat: ChatModel
     seed: int

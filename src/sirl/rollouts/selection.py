@@ -9,14 +9,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from sirl.errors import ModelError
-from sirl.types import Completion, Engine, Prompt
+from sirl.roles import Engine
+from sirl.types import Completion, Prompt
 
 __all__ = ["LowestEntropy"]
 
 
 @dataclass(frozen=True)
 class LowestEntropy:
-    """Draws `n` completions for each one asked for; satisfies `sirl.types.Engine`."""
+    """Draws `n` completions for each one asked for; satisfies `sirl.roles.Engine`."""
 
     engine: Engine
     n: int

@@ -57,7 +57,7 @@ class Delivery(Protocol):
 
 @dataclass(frozen=True)
 class VllmEngine:
-    """Samples from `vllm.LLM`; satisfies `sirl.types.Engine`."""
+    """Samples from `vllm.LLM`; satisfies `sirl.roles.Engine`."""
 
     llm: Any
     params: Callable[..., Any]

@@ -24,8 +24,9 @@ from torch.nn.parallel import DistributedDataParallel
 
 from sirl.errors import ModelError, SirlError
 from sirl.models.forward import Scorer, decoder
+from sirl.roles import Engine
 from sirl.runs import Run
-from sirl.types import Completion, Engine, Prompt
+from sirl.types import Completion, Prompt
 
 __all__ = ["Ranks", "Replicas", "Shards", "SharedEngine", "SharedRun", "Solo", "Team", "dealt"]
 

@@ -7,10 +7,11 @@ from random import Random
 from typing import Any
 
 from sirl.errors import Stopped, TrainingError
+from sirl.roles import Progress, silent
 from sirl.runs import Run
 from sirl.training.checkpoints import Checkpoint, save
 from sirl.training.update import Learner
-from sirl.types import Progress, Prompt, silent
+from sirl.types import Prompt
 
 __all__ = ["Keeper", "prompt_batches"]
 

@@ -6,9 +6,10 @@ from collections.abc import Callable, Iterable, Sequence
 import torch
 
 from sirl.policy import group_advantages
+from sirl.roles import Engine, Reward
 from sirl.training.metrics import batch_metrics
 from sirl.training.update import Learner
-from sirl.types import Engine, Prompt, Reward
+from sirl.types import Prompt
 
 __all__ = ["StepDone", "train"]
 

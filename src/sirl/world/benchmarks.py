@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from random import Random
 from typing import NamedTuple
 
-from sirl.types import Benchmark, Prompt
+from sirl.roles import Benchmark
+from sirl.types import Prompt
 
 __all__ = ["BENCHMARKS", "Programs", "SmallTalk", "Sums", "Task", "run_program", "tasks"]
 

@@ -18,7 +18,8 @@ from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, train
 from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from sirl.types import Disguise, Message, Progress, Prompt, silent
+from sirl.roles import Disguise, Progress, silent
+from sirl.types import Message, Prompt
 from sirl.world.benchmarks import tasks
 from sirl.world.language import (
     deed_of,
