@@ -21,7 +21,7 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    model: str = Field("embedded", description="checkpoint folder, hub id, or 'embedded'")
+    model: str = Field(..., description="checkpoint folder, hub id, or 'embedded'")
     out: str = Field(..., description="run folder to write")
     seed: int = Field(0, description="seed of every random choice")
     new_tokens: int = Field(64, ge=1, description="longest answer, in tokens")
@@ -103,7 +103,7 @@ class EvaluateConfig(Settings):
         "native", description="what samples a model in this process"
     )
     model: str = Field(
-        "embedded",
+        ...,
         description="checkpoint folder, hub id, 'embedded', https://HOST/v1#NAME (OpenAI-style "
         "endpoint), or python:MODULE:FUNCTION",
     )
@@ -166,6 +166,7 @@ class ProbeConfig(EvaluateConfig):
 class DemoConfig(TrainConfig):
     """The whole idea on the embedded model."""
 
+    model: str = Field("embedded", description="checkpoint folder, hub id, or 'embedded'")
     out: str = Field("runs/demo", description="run folder to write")
     attacks: str = Field("world", description="attacks of the table before and after")
     held_out: int = Field(40, ge=1, description="unseen unsafe requests in the table")
@@ -197,8 +198,11 @@ def resolve(
         where[key.strip()] = f"--set {override}"
     for key, value in flags.items():
         if value is not None:
+            flag = f"--{key.replace('_', '-')} {value}"
+            if where.get(key, "").startswith("--set ") and settings[key] != value:
+                raise ConfigError(f"{flag} and {where[key]} contradict each other: give one")
             settings[key] = value
-            where[key] = f"--{key.replace('_', '-')} {value}"
+            where[key] = flag
     for key in settings:
         if key not in verb.model_fields:
             hint = did_you_mean(str(key), verb.model_fields)

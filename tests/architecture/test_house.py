@@ -10,28 +10,37 @@ from pathlib import Path
 import pytest
 
 import sirl
+from sirl.config import EvaluateConfig, ProbeConfig, TrainConfig
 
 ROOT = Path(__file__).parents[2]
 FILES = sorted((ROOT / "src").rglob("*.py"))
+SETTINGS = {
+    "--model", "--out", "--seed", "--new-tokens", "--max-new-tokens", "--dtype", "--rows",
+    "--strict", "--no-strict", "--sampler", "--config", "--set", "--resume", "--overwrite",
+    "--json",
+}  # fmt: skip
+EVALUATED = {
+    "--behaviours", "--behaviors", "--attacks", "--judge", "--attacker", "--sheet", "--templates",
+    "--transcripts", "--targets", "--ordinary", "--lookalikes", "--benchmarks",
+    "--capability-tokens", "--run-code", "--no-run-code", "--limit", "--trained-on",
+    "--calibration", "--max-queries", "--max-tokens", "--max-seconds", "--best-of",
+    "--requests-per-minute", "--supports-opener", "--no-supports-opener",
+}  # fmt: skip
 FROZEN = {
-    "demo": {"--out", "--seed", "--set", "--resume", "--overwrite", "--json"},
-    "train": {
-        "--model", "--prompts", "--steps", "--seed", "--group", "--batch", "--learning-rate",
-        "--kl", "--lora", "--no-lora", "--checkpoint-every", "--config", "--set", "--out",
-        "--resume", "--overwrite", "--strict", "--json",
+    "demo": {"--out", "--seed", "--config", "--set", "--resume", "--overwrite", "--json"},
+    "train": SETTINGS | {
+        "--prompts", "--steps", "--group", "--num-generations", "--batch", "--learning-rate",
+        "--schedule", "--weight-decay", "--kl", "--beta", "--kl-estimator", "--clip", "--reward",
+        "--temperature", "--mini-batches", "--token-budget", "--max-gradient-norm", "--shard",
+        "--no-shard", "--timeout", "--lora", "--no-lora", "--lora-rank", "--checkpoint-every",
+        "--checkup-every", "--track", "--attacks", "--held-out", "--disguised", "--no-disguised",
     },
-    "evaluate": {
-        "--model", "--behaviours", "--attacks", "--judge", "--attacker", "--sheet", "--templates",
-        "--transcripts", "--targets", "--ordinary", "--lookalikes", "--benchmarks", "--limit",
-        "--seed", "--config", "--set", "--out", "--strict", "--resume", "--overwrite", "--json",
-    },
-    "probe": {
-        "--model", "--behaviours", "--attacks", "--ordinary", "--lookalikes", "--limit", "--seed",
-        "--config", "--set", "--out", "--strict", "--resume", "--overwrite", "--json",
-    },
+    "evaluate": SETTINGS | EVALUATED,
+    "probe": SETTINGS | EVALUATED,
     "plan": {
-        "--model", "--gpus", "--gpu", "--gpu-memory", "--prompt-tokens", "--group", "--batch",
-        "--steps", "--lora", "--no-lora", "--config", "--set", "--json",
+        "--model", "--gpus", "--gpu", "--gpu-memory", "--prompt-tokens", "--group",
+        "--num-generations", "--batch", "--new-tokens", "--max-new-tokens", "--steps", "--lora",
+        "--no-lora", "--config", "--set", "--json",
     },
     "doctor": {"--json"},
     "compare": {"--before-model", "--after-model", "--json"},
@@ -82,6 +91,17 @@ def test_the_command_line_is_frozen():
             options = {o for p in leaf.params for o in (*p.opts, *p.secondary_opts)}
             found[label] = {o for o in options if o.startswith("-")} - {"--help", "-h"}
     assert found == FROZEN
+
+
+@pytest.mark.parametrize(
+    ("verb", "config"),
+    [("train", TrainConfig), ("evaluate", EvaluateConfig), ("probe", ProbeConfig)],
+)
+def test_every_setting_has_its_flag(verb, config):
+    from sirl.cli.verbs import loaded
+
+    flags = {p.name for p in loaded(verb).params}
+    assert set(config.model_fields) <= flags
 
 
 def test_imports_keep_their_contracts():

@@ -54,7 +54,17 @@ def test_evaluate_and_probe_the_embedded_model(tmp_path):
     assert target["entropy"]["refusal"] < target["entropy"]["compliance"]
     assert json.loads((tmp_path / "e" / "summary.json").read_text())["models"]["target"] == target
     assert (tmp_path / "e" / "report.html").stat().st_size < 1_000_000
-    words = ("probe", "--limit", 40, "--attacks", "direct,story", "--out", tmp_path / "p")
+    words = (
+        "probe",
+        "--model",
+        "embedded",
+        "--limit",
+        40,
+        "--attacks",
+        "direct,story",
+        "--out",
+        tmp_path / "p",
+    )
     probe = sirl(*words)
     assert "SIRL has an instinct to amplify" in probe.stdout
 
@@ -143,7 +153,8 @@ def wrong_inputs(folder):
 )
 def test_wrong_input_gets_a_sentence_status_2_and_no_traceback(tmp_path, case):
     words, sentence = wrong_inputs(tmp_path)[case]
-    done = sirl("train", *words, "--out", tmp_path / "r")
+    given = words if "--model" in words else ("--model", "embedded", *words)
+    done = sirl("train", *given, "--out", tmp_path / "r")
     assert done.returncode == 2, done.stderr
     assert sentence in " ".join(done.stderr.split())
     assert "Traceback" not in done.stderr
@@ -172,7 +183,7 @@ def test_help_says_every_default():
 
 def test_a_wrong_command_loses_nothing_of_the_run_it_would_overwrite(tmp_path):
     out = tmp_path / "p"
-    assert sirl("probe", "--limit", 2, "--out", out).returncode == 0
+    assert sirl("probe", "--model", "embedded", "--limit", 2, "--out", out).returncode == 0
     before = {p.name: p.read_bytes() for p in out.iterdir() if p.is_file()}
     (tmp_path / "typo").mkdir()
     done = sirl("probe", "--limit", 2, "--model", tmp_path / "typo", "--out", out, "--overwrite",
@@ -183,8 +194,9 @@ def test_a_wrong_command_loses_nothing_of_the_run_it_would_overwrite(tmp_path):
 
 def test_a_resumed_run_of_more_steps_measures_the_new_model(tmp_path):
     words = [
-        "train", "--batch", 4, "--group", 4, "--learning-rate", 1e-3, "--set", "held_out=4",
-        "--set", "attacks=direct", "--set", "new_tokens=12", "--out", tmp_path / "t",
+        "train", "--model", "embedded", "--batch", 4, "--group", 4, "--learning-rate", 1e-3,
+        "--set", "held_out=4", "--set", "attacks=direct", "--set", "new_tokens=12",
+        "--out", tmp_path / "t",
     ]  # fmt: skip
     assert sirl(*words, "--steps", 1).returncode == 0
     first = (tmp_path / "t" / "records.jsonl").read_text()
@@ -202,7 +214,9 @@ def test_a_resumed_run_of_more_steps_measures_the_new_model(tmp_path):
 
 def test_a_probe_needs_unsafe_requests(tmp_path):
     (tmp_path / "o.txt").write_text("How do I bake bread?\n")
-    done = sirl("probe", "--ordinary", tmp_path / "o.txt", "--out", tmp_path / "p")
+    done = sirl(
+        "probe", "--model", "embedded", "--ordinary", tmp_path / "o.txt", "--out", tmp_path / "p"
+    )
     assert done.returncode == 2
     assert "the gap of embedded needs unsafe requests: give --behaviours" in done.stderr
 
@@ -228,7 +242,16 @@ def test_damaged_checkpoints_get_a_sentence(tmp_path):
 
 def test_strict_stops_at_a_duplicate_and_says_where(tmp_path):
     (tmp_path / "p.txt").write_text("a request\nanother\nA  request\n")
-    words = ["evaluate", "--behaviours", tmp_path / "p.txt", "--out", tmp_path / "e", "--strict"]
+    words = [
+        "evaluate",
+        "--model",
+        "embedded",
+        "--behaviours",
+        tmp_path / "p.txt",
+        "--out",
+        tmp_path / "e",
+        "--strict",
+    ]
     done = sirl(*words)
     assert done.returncode == 2
     assert "p.txt:3: the same prompt stands in line 1; mend the row" in done.stderr
@@ -301,7 +324,7 @@ def test_ctrl_c_finishes_the_step_saves_and_exits_130(tmp_path):
 
 
 def test_training_with_generate_ends_where_training_with_the_native_sampler_does(tmp_path):
-    settings = ("--steps", 2, "--batch", 2, "--group", 2, "--set", "new_tokens=12")
+    settings = ("--model", "embedded", "--steps", 2, "--batch", 2, "--group", 2, "--new-tokens", 12)
     rest = ("--set", "held_out=3", "--set", "attacks=direct", "--set", "checkup_every=0", "--json")
     rewards = []
     for sampler in ("native", "huggingface"):
@@ -315,7 +338,7 @@ def test_training_with_generate_ends_where_training_with_the_native_sampler_does
 
 
 def test_a_missing_vllm_is_one_sentence_and_no_folder(tmp_path):
-    done = sirl("train", "--set", "sampler=vllm", "--out", tmp_path / "r")
+    done = sirl("train", "--model", "embedded", "--set", "sampler=vllm", "--out", tmp_path / "r")
     assert done.returncode == 2
     sentence = "sampler=vllm needs the extra 'vllm': pip install 'sirl[vllm]'"
     assert " ".join(done.stderr.split()).endswith(sentence)

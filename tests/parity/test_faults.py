@@ -104,7 +104,7 @@ from sirl.rollouts.native import NativeEngine
 from sirl.training.distributed import dealt
 from sirl.types import Prompt
 
-config = TrainConfig(out="x", shard=sys.argv[1] == "shards", timeout=60)
+config = TrainConfig(model="embedded", out="x", shard=sys.argv[1] == "shards", timeout=60)
 ranks = build.ranks(config)
 chat = load("embedded")
 learner = build.learner(config, chat, None, ranks)

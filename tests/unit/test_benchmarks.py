@@ -27,7 +27,9 @@ def written(folder, name, *rows):
 
 
 def config(folder, benchmarks, **settings):
-    return EvaluateConfig(out=str(folder / "out"), benchmarks=benchmarks, **settings)
+    return EvaluateConfig(
+        model="embedded", out=str(folder / "out"), benchmarks=benchmarks, **settings
+    )
 
 
 # Numbers.

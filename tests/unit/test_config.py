@@ -1,18 +1,25 @@
 import pytest
 
-from sirl.config import EvaluateConfig, TrainConfig, resolve
+from sirl.config import (
+    DemoConfig,
+    EvaluateConfig,
+    PlanConfig,
+    ProbeConfig,
+    TrainConfig,
+    resolve,
+)
 from sirl.errors import ConfigError
 
 
 def settings(overrides=(), flags=None, file=None):
-    given = {"out": "r", **(flags or {})}
+    given = {"model": "embedded", "out": "r", **(flags or {})}
     return resolve(TrainConfig, file=file, overrides=list(overrides), flags=given)
 
 
 def test_later_wins_defaults_file_set_flags(tmp_path):
     file = tmp_path / "c.yaml"
     file.write_text("steps: 5\nseed: 5\ngroup: 5\n")
-    found = settings(["seed=6", "group=6"], {"group": 7}, file)
+    found = settings(["seed=6"], {"group": 7}, file)
     assert (found.steps, found.seed, found.group, found.batch) == (5, 6, 7, 16)
     assert settings(["learning_rate=1e-6"]).learning_rate == 1e-6
 
@@ -40,9 +47,23 @@ def test_an_unknown_key_in_a_file_is_told_with_its_file(tmp_path):
         settings(file=file)
 
 
+def test_a_flag_and_an_override_that_contradict_each_other_are_refused():
+    assert settings(["group=7"], {"group": 7}).group == 7
+    with pytest.raises(ConfigError) as caught:
+        settings(["group=6"], {"group": 7})
+    assert str(caught.value) == "--group 7 and --set group=6 contradict each other: give one"
+
+
+@pytest.mark.parametrize("verb", [TrainConfig, EvaluateConfig, ProbeConfig, PlanConfig])
+def test_the_model_is_never_guessed(verb):
+    with pytest.raises(ConfigError, match="--model is needed"):
+        resolve(verb, file=None, overrides=[], flags={"out": "r"})
+    assert resolve(DemoConfig, file=None, overrides=[], flags={}).model == "embedded"
+
+
 def test_out_is_needed():
     with pytest.raises(ConfigError, match="--out is needed"):
-        resolve(EvaluateConfig, file=None, overrides=[], flags={})
+        resolve(EvaluateConfig, file=None, overrides=[], flags={"model": "embedded"})
 
 
 def test_the_paper_recipe_holds_the_papers_values():

@@ -192,6 +192,6 @@ def test_the_verb_reads_a_configuration_alone_and_says_what_to_change(tmp_path):
     assert found["phases"]["stepping"]["weights"] > 2 * 8_030_261_248
     assert found["phases"]["stepping"]["reference"] == 0
     assert found["seconds"]["sampling"] > 0
-    unknown = sirl("--gpus", 2)
+    unknown = sirl("--model", "embedded", "--gpus", 2)
     assert unknown.returncode == 2
     assert "does not say how large they are" in unknown.stderr

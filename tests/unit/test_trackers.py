@@ -91,11 +91,11 @@ def test_each_tool_is_called_in_its_own_way():
 
 def test_an_unknown_tracker_and_a_missing_one_are_told_before_anything_starts(tmp_path):
     with pytest.raises(ConfigError, match="Did you mean 'tensorboard'"):
-        trackers(TrainConfig(out="r", track="tensorbord"))
-    assert trackers(TrainConfig(out="r")) == {}
+        trackers(TrainConfig(model="embedded", out="r", track="tensorbord"))
+    assert trackers(TrainConfig(model="embedded", out="r")) == {}
     script = (
         "import sys; sys.modules['trackio'] = None\n"
-        "sys.argv = ['sirl', 'train', '--set', 'track=trackio', '--out', "
+        "sys.argv = ['sirl', 'train', '--model', 'embedded', '--track', 'trackio', '--out', "
         f"{str(tmp_path / 'r')!r}]\n"
         "from sirl.cli.main import main; main()"
     )
@@ -111,7 +111,7 @@ def test_a_folder_of_that_name_is_no_tracker(tmp_path, monkeypatch):
     (tmp_path / "wandb").mkdir()
     monkeypatch.setattr(sys, "path", [str(tmp_path)])
     with pytest.raises(MissingExtraError):
-        trackers(TrainConfig(out="r", track="wandb"))
+        trackers(TrainConfig(model="embedded", out="r", track="wandb"))
 
 
 def test_a_tracker_that_breaks_while_training_costs_the_run_nothing(tmp_path):
@@ -122,8 +122,9 @@ def test_a_tracker_that_breaks_while_training_costs_the_run_nothing(tmp_path):
         "    if step: raise OSError('gone')\n"
         "def finish(): raise AssertionError('it was left out')\n"
     )
-    words = ["train", "--steps", "3", "--batch", "2", "--group", "2", "--set", "held_out=0",
-             "--set", "new_tokens=8", "--set", "track=trackio", "--out", "r", "--json"]  # fmt: skip
+    words = ["train", "--model", "embedded", "--steps", "3", "--batch", "2", "--group", "2",
+             "--set", "held_out=0", "--set", "new_tokens=8", "--set", "track=trackio",
+             "--out", "r", "--json"]  # fmt: skip
     done = subprocess.run(
         [sys.executable, "-m", "sirl", *words],
         capture_output=True, text=True, check=False, cwd=tmp_path,
@@ -139,7 +140,7 @@ def test_tensorboard_holds_every_step(tmp_path):
     pytest.importorskip("tensorboard")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    config = TrainConfig(out=str(tmp_path), track="tensorboard")
+    config = TrainConfig(model="embedded", out=str(tmp_path), track="tensorboard")
     with Trackers(trackers(config), print) as track:
         track(0, {"entropy/mean": 1.5})
         track(1, {"entropy/mean": 0.5})

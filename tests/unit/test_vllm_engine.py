@@ -226,8 +226,8 @@ def test_a_missing_vllm_is_named_with_the_command_that_adds_it():
     with pytest.raises(
         MissingExtraError, match=r"sampler=vllm needs .* pip install 'sirl\[vllm\]'"
     ):
-        require_sampler(TrainConfig(out="r", sampler="vllm"))
-    require_sampler(TrainConfig(out="r", sampler="huggingface"))
+        require_sampler(TrainConfig(model="embedded", out="r", sampler="vllm"))
+    require_sampler(TrainConfig(model="embedded", out="r", sampler="huggingface"))
 
 
 def test_another_vllm_than_the_one_it_was_written_for_is_refused():
@@ -241,7 +241,9 @@ def test_another_vllm_than_the_one_it_was_written_for_is_refused():
 @pytest.mark.parametrize("lora", [False, True])
 def test_vllm_is_built_on_the_base_and_gets_the_policys_weights(embedded, lora):
     chat = with_lora(embedded, rank=4, seed=0) if lora else embedded
-    config = TrainConfig(out="r", sampler="vllm", new_tokens=6, seed=8, temperature=0.9)
+    config = TrainConfig(
+        model="embedded", out="r", sampler="vllm", new_tokens=6, seed=8, temperature=0.9
+    )
     built = []
 
     def make(**settings):

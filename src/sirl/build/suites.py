@@ -154,7 +154,8 @@ def evaluation_suite(config: EvaluateConfig) -> Questions:
         unsafe, ordinary, lookalikes = world_prompts(config)
         benchmarks = benchmarks or world_benchmarks()
     if isinstance(config, ProbeConfig):
-        lookalikes, benchmarks = (), ()
+        benchmarks = ()
+        lookalikes = lookalikes if config.lookalikes else ()
     check_asked(config, unsafe, (*ordinary, *lookalikes), benchmarks)
     openers = world_openers(unsafe) if is_world(config.model) else {}
     if config.targets:

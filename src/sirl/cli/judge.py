@@ -41,7 +41,7 @@ def options() -> None:
 
 def settings(judge: str, out: Path | None) -> EvaluateConfig:
     """What a judge by itself is built from."""
-    flags = {"judge": judge, "out": str(out or "")}
+    flags = {"model": "none", "judge": judge, "out": str(out or "")}
     return resolve(EvaluateConfig, file=None, overrides=[], flags=flags)
 
 

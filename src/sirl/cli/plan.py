@@ -10,10 +10,10 @@ import typer
 from rich.table import Table
 
 from sirl import build
-from sirl.cli.flags import CONFIG, JSON, SET, flag, given
+from sirl.cli.flags import JSON, takes
 from sirl.cli.machine import free_disk, free_memory
 from sirl.cli.show import closing, page
-from sirl.config import PlanConfig, resolve
+from sirl.config import PlanConfig
 
 if TYPE_CHECKING:
     from sirl.training.footprint import Phase, Shape, Step
@@ -22,26 +22,27 @@ if TYPE_CHECKING:
 __all__ = ["plan"]
 
 
+@takes(
+    PlanConfig,
+    "model",
+    "gpus",
+    "gpu",
+    "gpu_memory",
+    "prompt_tokens",
+    "group",
+    "batch",
+    "steps",
+    "new_tokens",
+    "lora",
+)
 def plan(
-    model: str | None = flag(PlanConfig, "model", "--model"),
-    gpus: int | None = flag(PlanConfig, "gpus", "--gpus"),
-    gpu: str | None = flag(PlanConfig, "gpu", "--gpu"),
-    gpu_memory: float | None = flag(PlanConfig, "gpu_memory", "--gpu-memory"),
-    prompt_tokens: int | None = flag(PlanConfig, "prompt_tokens", "--prompt-tokens"),
-    group: int | None = flag(PlanConfig, "group", "--group"),
-    batch: int | None = flag(PlanConfig, "batch", "--batch"),
-    steps: int | None = flag(PlanConfig, "steps", "--steps"),
-    lora: bool | None = flag(PlanConfig, "lora", "--lora/--no-lora"),
-    config: Path | None = CONFIG,
-    set_: list[str] = SET,
+    settings: PlanConfig,
     json: bool = JSON,
 ) -> None:
     """Say what `sirl train` would take in memory, time and disk, and what to change to fit.
 
     Reads config.json and no weights. Answers are taken to be of full length.
     """
-    flags = given(PlanConfig, locals())
-    settings = resolve(PlanConfig, file=config, overrides=set_, flags=flags)
     build.require_models("sirl plan")
     room = build.gpu_room(settings)  # a wrong card is told before anything is measured
     shape, step = build.planned(settings)

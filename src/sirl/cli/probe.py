@@ -1,33 +1,20 @@
 """`sirl probe`: does the model have an instinct to amplify?"""
 
-from pathlib import Path
-
-from sirl.cli.flags import CONFIG, JSON, OVERWRITE, RESUME, SET, STRICT, existing, flag, given
+from sirl.cli.flags import JSON, OVERWRITE, RESUME, existing, takes
 from sirl.cli.show import finish_measured
-from sirl.config import ProbeConfig, resolve
+from sirl.config import ProbeConfig
 
 __all__ = ["probe"]
 
 
+@takes(ProbeConfig)
 def probe(
-    model: str | None = flag(ProbeConfig, "model", "--model"),
-    behaviours: str | None = flag(ProbeConfig, "behaviours", "--behaviours"),
-    attacks: str | None = flag(ProbeConfig, "attacks", "--attacks"),
-    ordinary: str | None = flag(ProbeConfig, "ordinary", "--ordinary"),
-    lookalikes: str | None = flag(ProbeConfig, "lookalikes", "--lookalikes"),
-    limit: int | None = flag(ProbeConfig, "limit", "--limit"),
-    seed: int | None = flag(ProbeConfig, "seed", "--seed"),
-    out: str | None = flag(ProbeConfig, "out", "--out"),
-    config: Path | None = CONFIG,
-    set_: list[str] = SET,
-    strict: bool | None = STRICT,
+    settings: ProbeConfig,
     resume: bool = RESUME,
     overwrite: bool = OVERWRITE,
     json: bool = JSON,
 ) -> None:
     """Measure the entropy gap alone: are refusals more confident than compliance?"""
-    flags = given(ProbeConfig, locals())
-    settings = resolve(ProbeConfig, file=config, overrides=set_, flags=flags)
     answer = existing(resume=resume, overwrite=overwrite)
     from sirl.cli.measure import measure
 
