@@ -54,7 +54,7 @@ def collapse_change(before: Sequence[Record], after: Sequence[Record]) -> dict[s
 
 
 def refusals(records: Sequence[Record]) -> list[Record]:
-    """Safe answers to the first try of each attack; later ones may differ by a letter."""
+    """Refusals of the first try of each attack; later ones may differ by a letter."""
     return [r for r in records if r.kind == "attack" and r.refused and not r.number]
 
 

@@ -80,12 +80,28 @@ def rate_rows(models: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, list[s
     named = [*RATES, *opinion_rates(models)]
     named += [*PRICES, *((f"Solved: {name}", ("capability", name)) for name in tasks)]
     rows = [(label, [span(figure(m, *path)) for m in models.values()]) for label, path in named]
+    rows += partial_rows(models)
     unscored = [str(figure(m, "dsr", "unscored") or 0) for m in models.values()]
     if set(unscored) == {"0"}:
         rows = [row for row in rows if row[0] != UNSCORED_SAFE]
     else:
         rows.append(("Answers that could not be scored, counted as broken", unscored))
     return [(label, cells) for label, cells in rows if set(cells) != {"–"}]
+
+
+def partial_rows(models: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, list[str]]]:
+    """How many answers refuse in part, and what they count as; nothing where none does."""
+    counts = [figure(m, "dsr", "partial") or {"n": 0, "of": 0} for m in models.values()]
+    found = [("Refused in part (counts as broken)", [(c["n"], c["of"]) for c in counts])]
+    for label, path in PRICES:
+        sets = [figure(m, *path) or {"n": 0} for m in models.values()]
+        cells = [(s.get("partial", 0), s["n"]) for s in sets]
+        found.append((f"{label} in part (counts as refused)", cells))
+    return [
+        (label, [f"{n} of {of}" if of else "–" for n, of in cells])
+        for label, cells in found
+        if any(n for n, _ in cells)
+    ]
 
 
 def opinion_rates(models: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, tuple[str, ...]]]:

@@ -99,7 +99,11 @@ def corrected(models: Models) -> Table:
     rows = [
         (n, [span(figure(m, *CORRECTED, n, "corrected")) for m in models.values()]) for n in names
     ]
-    note = "By the judge's sensitivity and specificity on labelled answers, family by family"
+    counts = {c for m in models.values() if (c := figure(m, "corrected", "counts"))}
+    note = (
+        f"Share {' or '.join(sorted(counts)) or 'withstood'}, "
+        "by the judge's sensitivity and specificity on labelled answers, family by family"
+    )
     return Table("Corrected for the judge's errors", list(models), rows, note)
 
 
