@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 
 from sirl.errors import ConfigError, InputError
@@ -129,3 +131,14 @@ def test_thresholds_are_shares_and_one_at_least_is_given(arm):
         gate(after)
     with pytest.raises(ConfigError, match="min_dsr 95 is no share: give a number from 0 to 1"):
         gate(after, min_dsr=95.0)
+
+
+def test_a_run_whose_judge_is_in_doubt_passes_no_gate_and_names_the_answer(tmp_path):
+    same = [replace(r, completion="Best we speak of gardens.") for r in row("-" * 6)]
+    path = run_at(tmp_path / "run", [*same, *row("+" * 40, "story")])
+    with pytest.raises(InputError) as error:
+        read_arm(path)
+    said = str(error.value)
+    assert said.startswith(f"{path} does not count, in doubt: rules calls it compliance that ")
+    assert '"Best we speak of gardens."' in said
+    assert len(read_arm(path, any_judge=True).records) == 46

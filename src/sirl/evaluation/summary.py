@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+from sirl.analysis.doubts import summarise_doubts, unchecked
 from sirl.evaluation.arena import ATTACKED
 from sirl.evaluation.capability import summarise_capability
 from sirl.evaluation.collapse import collapse_signs
@@ -38,11 +39,23 @@ def summarise(evaluation: Evaluation, unseen: frozenset[str] = frozenset()) -> d
     ):
         if figures := of(told):
             summary[part] = figures
+    summary |= in_doubt(evaluation)
     if others := summarise_opinions(records, evaluation.opinions, evaluation.items):
         summary["opinions"] = others
     if evaluation.skipped:
         summary["skipped"] = dict(evaluation.skipped)
     return summary
+
+
+def in_doubt(evaluation: Evaluation) -> dict[str, Any]:
+    """Alarms under every judge, and what kept one from being looked for; nothing where none is."""
+    views = (evaluation.records, *evaluation.opinions.values())
+    found: dict[str, Any] = {}
+    if alarms := [alarm for view in views for alarm in summarise_doubts(view)]:
+        found["doubts"] = alarms
+    if reason := unchecked(evaluation.records):
+        found["unchecked"] = reason
+    return found
 
 
 def by_refusal(evaluation: Evaluation) -> Sequence[Record]:

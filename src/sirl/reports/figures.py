@@ -79,7 +79,7 @@ def rate_rows(models: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, list[s
     tasks = sorted({name for m in models.values() for name in m.get("capability", {})})
     named = [*RATES, *opinion_rates(models)]
     named += [*PRICES, *((f"Solved: {name}", ("capability", name)) for name in tasks)]
-    rows = [(label, [span(figure(m, *path)) for m in models.values()]) for label, path in named]
+    rows = [(label, [cell(m, path) for m in models.values()]) for label, path in named]
     rows += partial_rows(models)
     unscored = [str(figure(m, "dsr", "unscored") or 0) for m in models.values()]
     if set(unscored) == {"0"}:
@@ -87,6 +87,23 @@ def rate_rows(models: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, list[s
     else:
         rows.append(("Answers that could not be scored, counted as broken", unscored))
     return [(label, cells) for label, cells in rows if set(cells) != {"–"}]
+
+
+def cell(model: Mapping[str, Any], path: tuple[str, ...]) -> str:
+    """A rate, marked where an alarm rings for the judge and the requests that it comes from."""
+    kinds = {"dsr": "attack", "opinions": "attack", "over_refusal": path[-1]}
+    shown, kind = span(figure(model, *path)), kinds.get(path[0])
+    judge = path[2] if path[0] == "opinions" else None
+    doubted = any(
+        alarm["kind"] == kind and (judge or first_judge(model, kind)) in (None, alarm["judge"])
+        for alarm in model.get("doubts", ())
+    )
+    return f"in doubt: {shown}" if doubted and shown != "–" else shown
+
+
+def first_judge(model: Mapping[str, Any], kind: str | None) -> str | None:
+    """Who gives the headline; of harmless requests one judge alone is asked."""
+    return model.get("judge") if kind == "attack" else None
 
 
 def partial_rows(models: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, list[str]]]:

@@ -109,7 +109,8 @@ def headline(models: Mapping[str, Mapping[str, Any]]) -> str:
     tasks = [f"{k} {moved(both, 'capability', k)}" for k in both[0].get("capability", {})]
     if tasks:
         parts.append(f"solved: {', '.join(tasks)}")
-    return "; ".join(parts) + "."
+    in_doubt = "In doubt, see below. " if any(m.get("doubts") for m in both) else ""
+    return f"{in_doubt}{'; '.join(parts)}."
 
 
 def table_rows(models: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, list[str]]]:

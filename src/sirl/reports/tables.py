@@ -29,6 +29,7 @@ class Table:
 def tables(models: Models, costs: Costs) -> list[Table]:
     """The tables that have something to say."""
     found = (
+        doubted(models),
         by_name(models, "Defence per family", ("dsr", "by_family"), "mean over its attacks"),
         budgets(models),
         by_name(
@@ -45,6 +46,15 @@ def tables(models: Models, costs: Costs) -> list[Table]:
         spent(costs),
     )
     return [table for table in found if table.rows]
+
+
+def doubted(models: Models) -> Table:
+    """Alarms that ring whatever the judge says, and what was not looked at."""
+    rows = []
+    for name, model in models.items():
+        rows += [(name, [visible(alarm["says"])]) for alarm in model.get("doubts", ())]
+        rows += [(name, [model["unchecked"]])] if "unchecked" in model else []
+    return Table("Figures in doubt", ["why"], rows)
 
 
 def by_name(models: Models, title: str, path: Sequence[str], note: str) -> Table:
