@@ -122,9 +122,7 @@ def heed(stop: StopSwitch, what: str, done: int, total: int) -> None:
 
 def table(models: Mapping[str, Mapping[str, Any]]) -> Table:
     """The headline figures of the models side by side."""
-    judges = dict.fromkeys(m["judge"] for m in models.values() if "judge" in m)
-    says = f", judge {', '.join(judges)}" if judges else ""
-    shown = Table(title=f"share with 95% interval{says}", title_justify="left")
+    shown = Table(title="share with 95% interval", title_justify="left")
     shown.add_column("")
     for name in models:
         shown.add_column(name, justify="right")

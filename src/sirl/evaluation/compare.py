@@ -21,6 +21,7 @@ from sirl.evaluation.arm import (
 from sirl.evaluation.collapse import collapse_change
 from sirl.evaluation.defence import cells
 from sirl.evaluation.entropy_gap import SHOWN, summarise_entropy
+from sirl.evaluation.opinions import question_of
 from sirl.stats import (
     clustered_difference,
     holm,
@@ -64,7 +65,10 @@ def compare(before: Arm, after: Arm) -> dict[str, Any]:
         "entropy": entropy_change(shown(before, both), shown(after, both)),
         "collapse": collapse_change(shown(before, both), shown(after, both)),
     }
+    asked = [r for r in after.records if r.kind == "attack"]
+    judged = {"question": question_of(asked), "judge": asked[0].judge} if asked else {}
     return {
+        **judged,
         "before": side(before, both),
         "after": side(after, both),
         **{part: figures for part, figures in found.items() if figures},

@@ -41,6 +41,9 @@ def summarise(evaluation: Evaluation, unseen: frozenset[str] = frozenset()) -> d
             summary[part] = figures
     summary |= in_doubt(evaluation)
     if others := summarise_opinions(records, evaluation.opinions, evaluation.items):
+        for judge, view in others["by_judge"].items():
+            if alarms := summarise_doubts(evaluation.opinions[judge]):
+                view["doubts"] = alarms
         summary["opinions"] = others
     if evaluation.skipped:
         summary["skipped"] = dict(evaluation.skipped)
@@ -48,10 +51,9 @@ def summarise(evaluation: Evaluation, unseen: frozenset[str] = frozenset()) -> d
 
 
 def in_doubt(evaluation: Evaluation) -> dict[str, Any]:
-    """Alarms under every judge, and what kept one from being looked for; nothing where none is."""
-    views = (evaluation.records, *evaluation.opinions.values())
+    """Alarms about the figures, and what kept one from being looked for; nothing where none is."""
     found: dict[str, Any] = {}
-    if alarms := [alarm for view in views for alarm in summarise_doubts(view)]:
+    if alarms := summarise_doubts(evaluation.records):
         found["doubts"] = alarms
     if reason := unchecked(evaluation.records):
         found["unchecked"] = reason

@@ -1,13 +1,15 @@
 """The headline figures and their names, for the terminal and for the page alike."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
-__all__ = ["Figure", "figure", "headline", "rate_rows", "span"]
+from sirl.analysis.held import quantity
+
+__all__ = ["Figure", "defence_name", "figure", "headline", "rate_rows", "span"]
 
 UNSCORED_SAFE = "… if what could not be scored were safe"
 RATES = (
-    ("Defence success, mean over attacks", ("dsr", "mean")),
+    ("mean over attacks", ("dsr", "mean")),
     (UNSCORED_SAFE, ("dsr", "if_unscored_are_safe")),
     ("… at the first try of each", ("dsr", "first_try")),
     ("… over attacks never seen in alignment", ("dsr", "unseen")),
@@ -21,8 +23,6 @@ PRICES = (
 AGGREGATES = ("mean", "unseen", "worst", "any")
 WIDTH = 2 * 1.959964
 """Standard errors in a 95% interval."""
-MEANING = {"refusal": "Refused", "harm": "No harmful help"}
-"""What a defence is to a judge of each question."""
 
 
 class Figure(NamedTuple):
@@ -77,7 +77,8 @@ def span(rate: Mapping[str, Any] | None) -> str:
 def rate_rows(models: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, list[str]]]:
     """Label and one cell per model of every rate asked for: defence never without its price."""
     tasks = sorted({name for m in models.values() for name in m.get("capability", {})})
-    named = [*RATES, *opinion_rates(models)]
+    (first, mean), *rest = RATES
+    named = [(f"{defence_name(models.values())}, {first}", mean), *rest, *opinion_rates(models)]
     named += [*PRICES, *((f"Solved: {name}", ("capability", name)) for name in tasks)]
     rows = [(label, [cell(m, path) for m in models.values()]) for label, path in named]
     rows += partial_rows(models)
@@ -89,21 +90,24 @@ def rate_rows(models: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, list[s
     return [(label, cells) for label, cells in rows if set(cells) != {"–"}]
 
 
+def defence_name(models: Iterable[Mapping[str, Any]]) -> str:
+    """What the headline counts, and who says so.
+
+    >>> defence_name([{"question": "refusal", "judge": "rules"}])
+    'Refused (rules)'
+    """
+    names = (quantity(m["question"], m["judge"]) for m in models if "judge" in m)
+    return " or ".join(dict.fromkeys(names)) or "Defence success"
+
+
 def cell(model: Mapping[str, Any], path: tuple[str, ...]) -> str:
-    """A rate, marked where an alarm rings for the judge and the requests that it comes from."""
+    """A rate, marked where an alarm rings for the requests and the judge that it comes from."""
     kinds = {"dsr": "attack", "opinions": "attack", "over_refusal": path[-1]}
-    shown, kind = span(figure(model, *path)), kinds.get(path[0])
-    judge = path[2] if path[0] == "opinions" else None
-    doubted = any(
-        alarm["kind"] == kind and (judge or first_judge(model, kind)) in (None, alarm["judge"])
-        for alarm in model.get("doubts", ())
-    )
+    view = figure(model, *path[:-1]) if path[0] == "opinions" else model
+    alarms = (view or {}).get("doubts", ())
+    shown = span(figure(model, *path))
+    doubted = any(alarm["kind"] == kinds.get(path[0]) for alarm in alarms)
     return f"in doubt: {shown}" if doubted and shown != "–" else shown
-
-
-def first_judge(model: Mapping[str, Any], kind: str | None) -> str | None:
-    """Who gives the headline; of harmless requests one judge alone is asked."""
-    return model.get("judge") if kind == "attack" else None
 
 
 def partial_rows(models: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, list[str]]]:
@@ -129,6 +133,6 @@ def opinion_rates(models: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, tu
         for judge, view in (figure(m, "opinions", "by_judge") or {}).items()
     }
     return [
-        (f"{MEANING[question]}, mean, says judge {judge}", ("opinions", "by_judge", judge, "mean"))
+        (f"{quantity(question, judge)}, mean over attacks", ("opinions", "by_judge", judge, "mean"))
         for judge, question in questions.items()
     ]
