@@ -81,6 +81,9 @@ class TrainConfig(Settings):
     held_out: int = Field(
         24, ge=0, description="prompts kept from training for the table; 0 leaves the table out"
     )
+    refusals: str | None = Field(
+        None, description="the model's own refusal sentences, one a line, for judges of refusals"
+    )
     disguised: bool = Field(
         False, description="embedded model only: train on disguised prompts, and see the decay"
     )
@@ -115,6 +118,9 @@ class EvaluateConfig(Settings):
         "auto",
         description="judges joined by commas, the first for the headline: rules, "
         "classifier:FOLDER, strongreject:MODEL and other rubrics; a+b+c is a jury",
+    )
+    refusals: str | None = Field(
+        None, description="the model's own refusal sentences, one a line, for judges of refusals"
     )
     attacker: str = Field(
         "auto", description="model that writes attempts (as --model; 'none' for none)"

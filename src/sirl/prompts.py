@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, get_args
 
 from sirl.errors import InputError
+from sirl.text import normalised
 from sirl.types import Message, Prompt, Role
 
 __all__ = [
@@ -86,7 +87,7 @@ def read_prompts(path: Path, *, strict: bool = False) -> PromptSet:
     for row in rows:
         prompt, fault = read_row(path, row, ids)
         if prompt is not None:
-            text = " ".join(" ".join(m.content for m in prompt.messages).casefold().split())
+            text = normalised(" ".join(m.content for m in prompt.messages))
             if (first := lines.setdefault(text, row.line)) != row.line:
                 fault = f"the same prompt stands in line {first}"
         if prompt is None or fault:

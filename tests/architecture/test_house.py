@@ -46,7 +46,7 @@ FROZEN = {
     "compare": {"--before-model", "--after-model", "--json"},
     "gate": {"--base", "--min-dsr", "--max-overrefusal-rise", "--json"},
     "export": {"--format", "--model", "--attack", "--texts", "--out"},
-    "judge again": {"--judge", "--out", "--overwrite", "--json"},
+    "judge again": {"--judge", "--refusals", "--out", "--overwrite", "--json"},
     "judge prefer": {
         "--judge", "--out", "--kind", "--before-model", "--after-model", "--json",
     },

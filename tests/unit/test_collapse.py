@@ -50,12 +50,13 @@ def test_openings_are_eight_words_and_case_and_punctuation_do_not_tell_answers_a
     assert (signs["distinct_openings"], signs["distinct_closings"]) == (0.5, 1.0)
 
 
-def test_refusals_are_the_safe_answers_to_first_tries_and_stand_apart():
+def test_refusals_are_those_of_first_tries_and_stand_apart_from_what_is_harmless():
     records = [
         *VARIED,
         answer(3, "no", "attack", label="refusal", tokens=2),
         answer(3, "no", "attack", label="refusal", tokens=2, number=1),
-        answer(4, "no", "attack", label="harmless", tokens=4),
+        answer(4, "no", "attack", label="partial", tokens=4),
+        answer(4, "no", "attack", label="harmless", tokens=9),
         answer(5, "sure", "attack"),
         answer(6, "", "attack", label="unscored"),
     ]

@@ -1,3 +1,4 @@
+import hashlib
 import json
 import math
 from dataclasses import asdict, replace
@@ -28,9 +29,17 @@ def record(behaviour, label, attack="direct", kind="attack", **fields):
     filled |= fields
     return Record(
         id=f"{kind}/{attack}/{behaviour}", kind=kind, attack=attack, behaviour_id=str(behaviour),
-        completion=f"{label} {behaviour}", finish="stop", entropies=(), label=label, reason="",
+        completion=f"{label} {unlike(behaviour)}", finish="stop", entropies=(), label=label,
+        reason="",
         key=f"{kind}/{attack}/{behaviour}/{filled['number']}", **filled,
     )  # fmt: skip
+
+
+def unlike(behaviour):
+    """Words that no answer to another request has; one answer to all would put a judge in doubt."""
+    return " ".join(
+        hashlib.sha256(str(behaviour).encode()).hexdigest()[n : n + 6] for n in (0, 9, 18)
+    )
 
 
 def row(marks, attack="direct", kind="attack", **fields):

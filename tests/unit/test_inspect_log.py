@@ -65,7 +65,7 @@ def test_an_answer_becomes_a_sample_that_says_all_of_it():
         {"id": "key of a/0", "role": "user", "content": "Once upon a time?", "source": "input"}
     ]
     assert first["messages"][-1] == first["output"]["choices"][0]["message"]
-    assert first["target"] == ["harmless", "partial", "refusal"]
+    assert first["target"] == ["harmless", "refusal"]
     assert [m["role"] for m in first["messages"]] == ["user", "assistant"]
     assert first["output"]["completion"] == "an answer"
     assert first["output"]["usage"]["output_tokens"] == 5

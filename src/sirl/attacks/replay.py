@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 from sirl.errors import InputError
 from sirl.prompts import Rejected, Row, check, json_rows, next_row, read_bytes, text_fault
 from sirl.roles import Access, Tries
+from sirl.text import normalised
 from sirl.types import Attempt, Budget, Message, Need, Outcome, Prompt
 
 __all__ = ["Replay", "Sheet", "Transcripts", "read_sheet", "read_transcripts"]
@@ -44,7 +45,7 @@ class Replay:
     def covers(self, behaviour: Prompt) -> bool:
         """Whether a prompt was recorded for this behaviour."""
         goal = self.goals.get(behaviour.id)
-        return goal is not None and plain(goal) == plain(behaviour.request)
+        return goal is not None and normalised(goal) == normalised(behaviour.request)
 
     def attempt(self, behaviour: Prompt) -> Attempt:
         """The recorded prompt for a behaviour that is covered."""
@@ -87,8 +88,8 @@ class Transcripts:
 
     def covers(self, behaviour: Prompt) -> bool:
         """Whether a conversation about this behaviour was recorded."""
-        asked = plain(behaviour.request)
-        return any(b.id == behaviour.id and plain(b.request) == asked for b in self.behaviours)
+        asked = normalised(behaviour.request)
+        return any(b.id == behaviour.id and normalised(b.request) == asked for b in self.behaviours)
 
     def tries(self, behaviour: Prompt, access: Access) -> Tries:  # noqa: ARG002 - the role's shape
         """One turn a round."""
@@ -99,11 +100,6 @@ class Transcripts:
                 (outcome,) = yield [Attempt(behaviour, self.name, asked, probe=True)]
                 history = answered(asked, outcome)
             yield [Attempt(behaviour, self.name, (*history, Message("user", script[-1])))]
-
-
-def plain(text: str) -> str:
-    """A text without regard to case and spacing."""
-    return " ".join(text.casefold().split())
 
 
 def answered(asked: tuple[Message, ...], outcome: Outcome) -> tuple[Message, ...]:
@@ -143,7 +139,7 @@ class Behaviours:
             return None, f"there is no text as {', '.join(self.goal_keys)}"
         named = first(fields, ID_KEYS)
         # Without an id, the same goal is the same behaviour.
-        by_goal = self.ids.get(plain(goal), f"{self.path.stem}-{line}")
+        by_goal = self.ids.get(normalised(goal), f"{self.path.stem}-{line}")
         id_ = by_goal if named is None else str(named)
         category = first(fields, ("category",))
         category = "" if category is None else str(category)
@@ -151,7 +147,7 @@ class Behaviours:
             return None, fault
         if (known := self.known.get(id_)) is None:
             return Prompt.user(id_, goal.strip(), source=str(self.path), category=category), ""
-        if plain(known.request) != plain(goal):
+        if normalised(known.request) != normalised(goal):
             return None, f"the id {id_!r} stands for another goal in line {self.lines[id_]}"
         return known, ""
 
@@ -160,7 +156,7 @@ class Behaviours:
         if behaviour.id not in self.known:
             self.known[behaviour.id] = behaviour
             self.lines[behaviour.id] = line
-            self.ids.setdefault(plain(behaviour.request), behaviour.id)
+            self.ids.setdefault(normalised(behaviour.request), behaviour.id)
 
 
 @dataclass

@@ -11,6 +11,7 @@ from string import ascii_uppercase
 from typing import Any
 
 from sirl.benchmarks.reading import Tasks, Unfit, read_tasks, text_of
+from sirl.text import normalised
 from sirl.types import Prompt
 
 __all__ = ["Choice", "chosen", "read_choice"]
@@ -104,11 +105,7 @@ def chosen(answer: str, choices: tuple[str, ...]) -> str | None:
     if place >= len(choices):
         return None
     said = (found["text"] or "").strip()
-    if said and plain(said) != plain(choices[place].translate(MARKUP)):
+    right = normalised(choices[place].translate(MARKUP)).rstrip(".")
+    if said and normalised(said).rstrip(".") != right:
         return None
     return ascii_uppercase[place]
-
-
-def plain(text: str) -> str:
-    """A text without regard to case, spacing and a last full stop."""
-    return " ".join(text.casefold().split()).rstrip(".")

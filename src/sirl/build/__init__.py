@@ -7,7 +7,7 @@ import importlib.util
 
 from sirl.build.attacks import attacks_named, members, world_disguises
 from sirl.build.benchmarks import benchmark_files
-from sirl.build.judges import judge_faults, judge_named, judges_of, preference_judge
+from sirl.build.judges import judge_faults, judge_named, judges_of, preference_judge, with_refusals
 from sirl.build.plan import gpu_room, planned, rates
 from sirl.build.sampling import require_sampler, sampler
 from sirl.build.suites import Questions, Work, evaluation_suite, work
@@ -42,6 +42,7 @@ __all__ = [
     "sampler",
     "subject",
     "trackers",
+    "with_refusals",
     "work",
     "world_disguises",
 ]

@@ -32,6 +32,7 @@ __all__ = [
     "judge_named",
     "judges_of",
     "preference_judge",
+    "with_refusals",
 ]
 
 PLUGINS = "sirl.judges"
@@ -65,7 +66,7 @@ def judges_of(config: EvaluateConfig) -> tuple[Judge, ...]:
     """
     usual = auto_judges(config.model, own_requests=bool(config.behaviours or config.sheet))
     if config.judge == "auto":
-        return usual
+        return with_refusals(usual, config.refusals)
     judges = [judge_named(n.strip(), config) for n in config.judge.split(",") if n.strip()]
     if not judges:
         raise ConfigError("--judge names no judge: give names joined by commas, or auto")
@@ -73,7 +74,17 @@ def judges_of(config: EvaluateConfig) -> tuple[Judge, ...]:
         raise ConfigError(f"--judge {config.judge} names a judge twice: name each once")
     if all(j.question != "refusal" for j in judges):
         judges += [j for j in usual if j.question == "refusal"]
-    return tuple(judges)
+    return with_refusals(judges, config.refusals)
+
+
+def with_refusals(judges: Sequence[Judge], refusals: str | None) -> tuple[Judge, ...]:
+    """The judges; those of refusals also know the sentences in a file, where there is one."""
+    if refusals is None:
+        return tuple(judges)
+    from sirl.judges.own_sentences import OwnSentences
+
+    path = Path(refusals)
+    return tuple(OwnSentences(j, path) if j.question == "refusal" else j for j in judges)
 
 
 def judge_named(name: str, config: EvaluateConfig) -> Judge:
@@ -122,7 +133,8 @@ def judge_faults(judges: Sequence[Judge], model: str) -> list[str]:
     faults = []
     for judge in judges:
         try:
-            of_world = is_world(model) and judge.name in ("oracle", "world_harm")
+            known = judge.name.split("+", 1)[0]
+            of_world = is_world(model) and known in ("oracle", "world_harm")
             check(judge, world_planted() if of_world else None)
         except InputError as error:
             faults.append(str(error))

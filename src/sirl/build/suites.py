@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 from sirl.build.attacks import attacks_named, own_attacks, world_disguises
 from sirl.build.benchmarks import benchmarks_of
-from sirl.build.judges import attacker_of, auto_attacker, auto_judges, judges_of
+from sirl.build.judges import attacker_of, auto_attacker, auto_judges, judges_of, with_refusals
 from sirl.build.surgeries import SURGERIES, surgeries_named
 from sirl.build.targets import is_world
 from sirl.config import EvaluateConfig, ProbeConfig, TrainConfig
@@ -96,11 +96,17 @@ def world_work(config: TrainConfig) -> Work:
     return Work(learned, table(config, held_out), checkup(config, plain), (), ())
 
 
+def training_judges(config: TrainConfig) -> tuple[Judge, ...]:
+    """Who judges the table and the looks on the way."""
+    usual = auto_judges(config.model, own_requests=config.prompts is not None)
+    return with_refusals(usual, config.refusals)
+
+
 def table(config: TrainConfig, behaviours: Sequence[Prompt]) -> "Suite":
     """What is asked before and after training."""
     from sirl.evaluation.suite import Suite
 
-    judges = auto_judges(config.model, own_requests=config.prompts is not None)
+    judges = training_judges(config)
     if not behaviours:
         return Suite(judges)
     ordinary, lookalikes = harmless_prompts(config.model, 200)
@@ -124,7 +130,7 @@ def checkup(config: TrainConfig, learned: Sequence[Prompt]) -> "Suite":
 
     ordinary, lookalikes = harmless_prompts(config.model, CHECKED, "train")
     return Suite(
-        judges=auto_judges(config.model, own_requests=config.prompts is not None),
+        judges=training_judges(config),
         behaviours=spread(learned, CHECKED),
         attacks=[a for a in attacks_named("quick") if isinstance(a, Disguise)],
         ordinary=ordinary,

@@ -34,4 +34,8 @@ def compare(
         return
     for line in change_rows(found):
         typer.echo(line)
-    closing({}, "p is of McNemar's exact test, paired by prompt, Holm-corrected within its table")
+    closing(
+        {},
+        "p is of McNemar's exact test, paired by prompt; it and the interval are of one pair of "
+        "rates, the adjusted p is of all tests of its table",
+    )

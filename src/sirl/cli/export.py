@@ -23,7 +23,9 @@ def export(
         "--format",
         help="markdown (as lm-eval), lm-eval (JSON), csv, jbb, or inspect (default: markdown)",
     ),
-    model: str | None = typer.Option(None, "--model", help="model of the run (default: the last)"),
+    model: str | None = typer.Option(
+        None, "--model", help="model of the run (default: the last; of csv and markdown all)"
+    ),
     attack: str | None = typer.Option(None, "--attack", help="of jbb: the attack"),
     texts: bool = typer.Option(False, "--texts", help="of csv: attacks and answers in full, too"),
     out: Path | None = typer.Option(
@@ -32,6 +34,7 @@ def export(
 ) -> None:
     """Write a run as Markdown, CSV, or as lm-eval, JailbreakBench or inspect keep it."""
     from sirl.evaluation.arm import read_arm
+    from sirl.reports.exports import csv_table
     from sirl.reports.inspect_log import log_name
     from sirl.runs import write_atomically
 
@@ -40,7 +43,13 @@ def export(
     arm = read_arm(run, model, any_judge=True)
     if shape == "jbb" and attack is None:
         raise ConfigError(f"--attack is needed for jbb: one of {', '.join(arm.attacks)}")
-    text = shaped(arm, shape, attack or "", texts=texts)
+    if shape == "csv":
+        every = [model] if model else arm.models
+        text = csv_table(
+            [r for m in every for r in read_arm(run, m, any_judge=True).records], texts=texts
+        )
+    else:
+        text = shaped(arm, shape, attack or "")
     if out:
         if shape == "inspect" and (out.is_dir() or not out.suffix):
             out.mkdir(parents=True, exist_ok=True)
@@ -51,14 +60,12 @@ def export(
         typer.echo(text, nl=False)
 
 
-def shaped(arm: "Arm", shape: str, attack: str, *, texts: bool) -> str:
+def shaped(arm: "Arm", shape: str, attack: str) -> str:
     """A model of a run in the shape that was asked for."""
-    from sirl.reports.exports import csv_table, jbb_artifact, lm_eval_results, markdown_table
+    from sirl.reports.exports import jbb_artifact, lm_eval_results, markdown_table
     from sirl.reports.inspect_log import inspect_log
     from sirl.runs import Run
 
-    if shape == "csv":
-        return csv_table(arm.records, texts=texts)
     if shape == "jbb":
         return dumps(jbb_artifact(arm.records, arm.model, attack), indent=1) + "\n"
     models = Run(arm.path, -1, {}, resumed=False).read("summary.json")["models"]

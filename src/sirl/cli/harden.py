@@ -118,6 +118,7 @@ def walk(
     provenance, _, progress, ranks = listeners
     checkpoint = newest_checkpoint(run, config.steps, ranks)
     provenance.note(model=fingerprint(start), prompts=work.sets)
+    provenance.files([config.refusals])
     suite, base = work.suite, among(build.in_process("base", start, config), ranks)
     provenance.judges(suite.judges, build.judge_faults(suite.judges, config.model))
     asked, unasked = askable(suite, base)

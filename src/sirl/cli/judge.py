@@ -14,6 +14,7 @@ from sirl.cli.flags import (
     JSON,
     OVERWRITE,
     existing,
+    flag,
 )
 from sirl.cli.show import StopSwitch, closing, finish_measured, live, warn
 from sirl.config import EvaluateConfig, resolve
@@ -39,9 +40,9 @@ def options() -> None:
     """Judge again, prefer, measure a judge, train one."""
 
 
-def settings(judge: str, out: Path | None) -> EvaluateConfig:
+def settings(judge: str, out: Path | None, refusals: str | None = None) -> EvaluateConfig:
     """What a judge by itself is built from."""
-    flags = {"model": "none", "judge": judge, "out": str(out or "")}
+    flags = {"model": "none", "judge": judge, "out": str(out or ""), "refusals": refusals}
     return resolve(EvaluateConfig, file=None, overrides=[], flags=flags)
 
 
@@ -49,6 +50,7 @@ def settings(judge: str, out: Path | None) -> EvaluateConfig:
 def again(
     run: Path = typer.Argument(..., help="run folder whose answers are judged again"),
     judge: str = JUDGE,
+    refusals: str | None = flag(EvaluateConfig, "refusals", "--refusals"),
     out: Path = typer.Option(..., "--out", help="run folder to write"),
     overwrite: bool = OVERWRITE,
     json: bool = JSON,
@@ -56,7 +58,7 @@ def again(
     """Judge the recorded answers of a run by another judge, without asking the model again."""
     from sirl.cli.rejudge import rejudge
 
-    config = settings(judge, out)
+    config = settings(judge, out, refusals)
     summary = rejudge(run, config, existing(resume=False, overwrite=overwrite))
     finish_measured(
         summary,

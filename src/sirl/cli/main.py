@@ -33,7 +33,7 @@ def show_version(value: bool) -> None:
 
 @app.callback()
 def options(
-    version: bool = typer.Option(False, "--version", callback=show_version, is_eager=True),
+    version: bool | None = typer.Option(False, "--version", callback=show_version, is_eager=True),
 ) -> None:
     """Options of sirl itself."""
 

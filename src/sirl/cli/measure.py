@@ -47,6 +47,7 @@ def measure(config: EvaluateConfig, verb: str, existing: Existing) -> dict[str, 
                         config.targets,
                         config.trained_on,
                         config.calibration,
+                        config.refusals,
                         *build.benchmark_files(config),
                     ]
                 )

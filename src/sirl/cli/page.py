@@ -46,7 +46,9 @@ def write_report(
 
 def entropies(records: Sequence["Record"]) -> dict[str, list[float]]:
     """Mean entropies by kind of answer."""
-    unsafe = [r for r in records if r.kind == "attack" and r.tokens and r.label != "unscored"]
+    from sirl.evaluation.entropy_gap import SHOWN
+
+    unsafe = [r for r in records if r.kind == "attack" and r.tokens and r.label in SHOWN]
     return {
         "refusal": [r.mean_entropy for r in unsafe if r.refused],
         "compliance": [r.mean_entropy for r in unsafe if not r.refused],

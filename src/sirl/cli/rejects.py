@@ -23,4 +23,5 @@ def set_aside(run: Run, rejected: Sequence[Rejected], *, strict: bool) -> None:
     if strict:
         raise InputError(f"{rejected[0].reason}; mend it, or leave --strict out to set it aside")
     name = run.path / "rejected.jsonl"
-    typer.echo(f"sirl: {len(rejected)} rows set aside, named in {name}", err=True)
+    rows = "1 row" if len(rejected) == 1 else f"{len(rejected)} rows"
+    typer.echo(f"sirl: {rows} set aside, named in {name}", err=True)

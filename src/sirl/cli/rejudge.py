@@ -10,7 +10,7 @@ from sirl.cli.page import write_report
 from sirl.cli.provenance import Provenance
 from sirl.cli.show import StopSwitch, live, warn
 from sirl.config import EvaluateConfig
-from sirl.errors import SirlError
+from sirl.errors import ConfigError, SirlError
 from sirl.roles import Judge, Progress
 from sirl.runs import Existing, Run, open_run, plain
 from sirl.types import Record
@@ -28,16 +28,23 @@ def rejudge(source: Path, config: EvaluateConfig, existing: Existing) -> dict[st
 
     started = time.perf_counter()
     arm = read_arm(source, any_judge=True)  # it is a finished run with answers
-    judge = build.judge_named(config.judge, config)
+    (judge,) = build.with_refusals([build.judge_named(config.judge, config)], config.refusals)
+    if config.refusals and judge.question != "refusal":
+        raise ConfigError(
+            f"--refusals is for judges of refusals, and {config.judge} judges harm: "
+            "give --judge rules"
+        )
     faults = build.judge_faults([judge], arm.config["model"])
     warn(faults)
-    settings = {**arm.config, "judge": config.judge, "out": config.out, "source": str(source)}
+    changed = {"judge": config.judge, "refusals": config.refusals, "out": config.out}
+    settings = {**arm.config, **changed, "source": str(source)}
     run = open_run(Path(config.out), settings, existing, resumable=False)
     try:
         run.begin()
         with live(StopSwitch()) as progress, Provenance(run, "judge again", config) as provenance:
             asked = {key: arm.about[key] for key in ("model", "prompts")}
             provenance.document |= asked
+            provenance.files([config.refusals])
             provenance.judges([judge], faults)
             models = judged_models(Run(source, -1, {}, resumed=False), run, judge, progress)
             seconds = round(time.perf_counter() - started, 1)

@@ -122,9 +122,7 @@ def heed(stop: StopSwitch, what: str, done: int, total: int) -> None:
 
 def table(models: Mapping[str, Mapping[str, Any]]) -> Table:
     """The headline figures of the models side by side."""
-    judges = dict.fromkeys(m["judge"] for m in models.values() if "judge" in m)
-    says = f", judge {', '.join(judges)}" if judges else ""
-    shown = Table(title=f"share with 95% interval{says}", title_justify="left")
+    shown = Table(title="share with 95% interval", title_justify="left")
     shown.add_column("")
     for name in models:
         shown.add_column(name, justify="right")
@@ -165,7 +163,6 @@ def nothing_to_resume(run: Run, existing: Existing) -> list[str]:
 
 def finish_measured(summary: Mapping[str, Any], *sentences: str, as_json: bool) -> None:
     """End a verb that judges: exit status 1 says that the judges could not do their work."""
-    finish(summary, *sentences, as_json=as_json)
     faults = list(summary["judge_faults"])
     for name, model in summary["models"].items():
         views = figure(model, "opinions", "by_judge") or {}
@@ -178,14 +175,25 @@ def finish_measured(summary: Mapping[str, Any], *sentences: str, as_json: bool) 
                 )
         if "skipped" in model and "dsr" not in model and "weights" not in model:
             faults.append(f"no attack on {name} came to an answer: nothing is known of its defence")
-    warn(faults)
-    if faults:
-        raise typer.Exit(1)
+    finish(summary, *sentences, faults=faults, as_json=as_json)
 
 
-def finish(summary: Mapping[str, Any], *sentences: str, as_json: bool) -> None:
-    """End a verb: JSON alone on standard output, or the table and the sentences."""
+def finish(
+    summary: Mapping[str, Any], *sentences: str, faults: Iterable[str] = (), as_json: bool
+) -> None:
+    """End a verb: JSON alone on standard output, or the table and the sentences.
+
+    Raises:
+        Exit: Status 1, as there are faults, or figures in doubt.
+    """
+    models: Mapping[str, Mapping[str, Any]] = summary["models"]
     if as_json:
         typer.echo(json.dumps(summary))
     else:
-        closing(summary["models"], *sentences)
+        unchecked = dict.fromkeys(m["unchecked"] for m in models.values() if "unchecked" in m)
+        closing(models, *unchecked, *sentences)
+    doubts = (alarm["says"] for m in models.values() for alarm in m.get("doubts", ()))
+    wrong = [*faults, *dict.fromkeys(doubts)]
+    warn(wrong)
+    if wrong:
+        raise typer.Exit(1)

@@ -12,6 +12,7 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import TypeVar
 
+from sirl.analysis.held import first_broken
 from sirl.errors import ModelError
 from sirl.evaluation.costs import Meter
 from sirl.evaluation.grant import Grant
@@ -20,7 +21,7 @@ from sirl.evaluation.target import Target, digest, settings_of
 from sirl.judges.asking import Speaker
 from sirl.judges.jury import verdicts
 from sirl.roles import Benchmark, Judge, Progress, Search, Tries, silent
-from sirl.types import BROKEN, Attempt, Budget, Completion, Outcome, Prompt, Record, Verdict
+from sirl.types import Attempt, Budget, Completion, Outcome, Prompt, Record, Verdict
 
 __all__ = ["ATTACKED", "NO_LIMIT", "Arena", "Asked", "Unsuited"]
 
@@ -279,9 +280,9 @@ class Arena:
         records = [f for f in found if isinstance(f, Record)]
         game.records += records
         game.tokens += sum(r.tokens for r in records)
-        broken = [r.queries for r in records if r.label in BROKEN and r.kind != PROBE]
+        broken = first_broken([r for r in records if r.kind != PROBE])
         if broken or game.last:
-            game.broken_at = broken[0] if broken else None
+            game.broken_at = broken.queries if broken else None
             game.pending = ()
             game.tries.close()
             return

@@ -11,6 +11,7 @@ from typing import Any
 
 import yaml
 
+from sirl.analysis.doubts import doubts
 from sirl.errors import InputError, did_you_mean
 from sirl.evaluation.opinions import read_opinions
 from sirl.evaluation.records import Item, read_items, read_records
@@ -83,7 +84,8 @@ class Arm:
 def read_arm(path: Path, model: str | None = None, *, any_judge: bool = False) -> Arm:
     """A model of a run folder, by default the last; nothing is written, no lock is taken.
 
-    A run whose judge missed planted answers is refused unless `any_judge` will do.
+    A run whose judge missed planted answers, or whose figures are in doubt, is refused unless
+    `any_judge` will do.
 
     Raises:
         InputError: The folder is no finished run, or holds no answers of that model.
@@ -109,6 +111,8 @@ def read_arm(path: Path, model: str | None = None, *, any_judge: bool = False) -
     kinds = ("attack", "capability", *HARMLESS)
     own = [r for r in records if r.model == chosen and r.kind in kinds]
     answered = counted(own, mine)
+    if not any_judge and (alarms := doubts(answered)):
+        raise InputError(f"{path} does not count, {alarms[0].says}")
     told = by_refusal(Evaluation(answered, mine, {}, read_opinions(run, answered)))
     return Arm(
         path,
@@ -173,7 +177,8 @@ def check_two(before: Arm, after: Arm) -> None:
 def check_settings(before: Arm, after: Arm) -> None:
     """Refuse what was not asked, cut and judged alike.
 
-    Judges are compared by their names and, where both runs name one, as the configurations do.
+    Judges are compared by their names and, where both runs name one, as the configurations do;
+    those that know refusals from a file, by that file.
     """
     check_asking(before, after)
     named = [str(arm.config.get("judge", AUTO)).split(",")[0].strip() for arm in (before, after)]
@@ -184,6 +189,13 @@ def check_settings(before: Arm, after: Arm) -> None:
         for arm in (before, after)
     ]
     same("the judge", before, after, judges)
+    hashes = [refusals_of(arm) for arm in (before, after)]
+    same("the file of refusals that the judge knows", before, after, hashes)
+
+
+def refusals_of(arm: Arm) -> object:
+    """Hash of the file of refusals that the judge was given, if any."""
+    return (arm.about.get("files") or {}).get(arm.config.get("refusals"))
 
 
 def check_asking(before: Arm, after: Arm) -> None:

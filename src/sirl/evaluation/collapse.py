@@ -12,6 +12,7 @@ from itertools import combinations
 from typing import Any
 
 from sirl.stats import mean, rate
+from sirl.text import jaccard
 from sirl.types import Record
 
 __all__ = ["collapse_change", "collapse_signs"]
@@ -54,7 +55,7 @@ def collapse_change(before: Sequence[Record], after: Sequence[Record]) -> dict[s
 
 
 def refusals(records: Sequence[Record]) -> list[Record]:
-    """Safe answers to the first try of each attack; later ones may differ by a letter."""
+    """Refusals of the first try of each attack; later ones may differ by a letter."""
     return [r for r in records if r.kind == "attack" and r.refused and not r.number]
 
 
@@ -91,12 +92,6 @@ def self_similarity(texts: Sequence[Sequence[str]]) -> float:
     0.5555555555555555
     """
     return mean([jaccard(a, b) for a, b in combinations([frozenset(t) for t in texts], 2)])
-
-
-def jaccard(first: frozenset[str], second: frozenset[str]) -> float:
-    """Words that both have, as a share of those that either has; two silences are alike."""
-    either = len(first | second)
-    return len(first & second) / either if either else 1.0
 
 
 def repetition(text: Sequence[str]) -> float:

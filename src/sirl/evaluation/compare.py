@@ -20,7 +20,8 @@ from sirl.evaluation.arm import (
 )
 from sirl.evaluation.collapse import collapse_change
 from sirl.evaluation.defence import cells
-from sirl.evaluation.entropy_gap import summarise_entropy
+from sirl.evaluation.entropy_gap import SHOWN, summarise_entropy
+from sirl.evaluation.opinions import question_of
 from sirl.stats import (
     clustered_difference,
     holm,
@@ -36,8 +37,6 @@ __all__ = ["compare", "refusals"]
 
 Outcomes = dict[str, bool | None]
 """Success by prompt; None where no judge could score."""
-TOLD = ("refusal", "partial", "compliance")
-"""Labels that tell whether a prompt was refused; a judge of harm does not."""
 ENTROPIES = ("refusal", "compliance", "ordinary", "auroc", "auroc_within_length")
 
 
@@ -66,7 +65,10 @@ def compare(before: Arm, after: Arm) -> dict[str, Any]:
         "entropy": entropy_change(shown(before, both), shown(after, both)),
         "collapse": collapse_change(shown(before, both), shown(after, both)),
     }
+    asked = [r for r in after.records if r.kind == "attack"]
+    judged = {"question": question_of(asked), "judge": asked[0].judge} if asked else {}
     return {
+        **judged,
         "before": side(before, both),
         "after": side(after, both),
         **{part: figures for part, figures in found.items() if figures},
@@ -98,7 +100,7 @@ def refusals(arm: Arm) -> dict[str, Outcomes]:
     """Whether each harmless prompt was refused, by set; None where the judge does not say."""
     return {
         kind: {
-            r.behaviour_id: r.refused if r.label in TOLD else None
+            r.behaviour_id: r.refused if r.label in SHOWN else None
             for r in arm.records
             if r.kind == kind
         }

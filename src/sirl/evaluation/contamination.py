@@ -6,12 +6,12 @@ so that thousands of prompts against hundreds of behaviours take a moment.
 """
 
 import math
-import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from sirl.text import jaccard, normalised, words
 from sirl.types import Prompt
 
 __all__ = ["Overlap", "candidates", "contamination", "overlaps"]
@@ -53,9 +53,8 @@ def overlaps(prompts: Sequence[Prompt], behaviours: Sequence[Prompt]) -> list[Ov
         same.setdefault(text, []).append(at)
     pairs = {(b, p): 1.0 for b, (text, _) in enumerate(asked) for p in same.get(text, ())}
     exact = frozenset(pairs)
-    for b, p in candidates([words for _, words in asked], [words for _, words in known]):
-        first, second = asked[b][1], known[p][1]
-        similarity = len(first & second) / len(first | second)
+    for b, p in candidates([mine for _, mine in asked], [mine for _, mine in known]):
+        similarity = jaccard(asked[b][1], known[p][1])
         if similarity >= NEAR:
             pairs.setdefault((b, p), similarity)
     ordered = sorted(pairs, key=lambda pair: (pair[0], -pairs[pair], pair[1]))
@@ -68,13 +67,13 @@ def candidates(
     asked: Sequence[frozenset[str]], known: Sequence[frozenset[str]]
 ) -> Iterator[tuple[int, int]]:
     """Indices of word sets that may be near each other; each pair once, no near one left out."""
-    counts = Counter(word for words in (*asked, *known) for word in words)
+    counts = Counter(word for mine in (*asked, *known) for word in mine)
     index: dict[str, list[int]] = {}
-    for b, words in enumerate(asked):
-        for word in rarest(words, counts):
+    for b, mine in enumerate(asked):
+        for word in rarest(mine, counts):
             index.setdefault(word, []).append(b)
-    for p, words in enumerate(known):
-        for b in sorted({b for word in rarest(words, counts) for b in index.get(word, ())}):
+    for p, mine in enumerate(known):
+        for b in sorted({b for word in rarest(mine, counts) for b in index.get(word, ())}):
             yield b, p
 
 
@@ -88,5 +87,4 @@ def rarest(words: frozenset[str], counts: Mapping[str, int]) -> list[str]:
 
 def texts_of(prompt: Prompt) -> tuple[str, frozenset[str]]:
     """The request without regard to case and spacing, and the set of its words."""
-    text = " ".join(prompt.request.casefold().split())
-    return text, frozenset(re.findall(r"\w+", text))
+    return normalised(prompt.request), frozenset(words(prompt.request))

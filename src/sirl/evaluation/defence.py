@@ -1,18 +1,19 @@
 """Defence success: per attack and family, mean, worst, and under all attacks, with intervals.
 
-A cell is one attack on one behaviour. Its defence holds when every try was answered safely; what
-the judge could not score, silence included, counts as broken, so that a model that says nothing
-never looks safe. Such tries are counted, and the mean is also given with all of them taken for
-safe. Whether garble is safe is for the judge to say: to one of refusals it is not.
+A cell is one attack on one behaviour, and `sirl.analysis.held` says whether its defence held. What
+the judge could not score, silence included, counts against it; such tries are counted, and the
+mean is also given with all of them taken for safe. Refusals in part count as broken and are
+counted too. Whether garble is safe is for the judge to say: to one of refusals it is not.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from sirl.analysis.held import first_broken, held, in_part, unbroken
 from sirl.evaluation.records import Item
 from sirl.stats import any_rate, mean_rate, rate
-from sirl.types import BROKEN, Record
+from sirl.types import Record
 
 __all__ = [
     "budget_curve",
@@ -34,11 +35,6 @@ def by_cell(records: Iterable[Record], kind: str) -> dict[str, dict[str, list[Re
         if record.kind == kind:
             found.setdefault(record.attack, {}).setdefault(record.behaviour_id, []).append(record)
     return found
-
-
-def held(tries: Sequence[Record]) -> bool:
-    """Whether the defence held: every try was answered safely; what nobody could score was not."""
-    return all(r.refused for r in tries)
 
 
 def cells(
@@ -71,6 +67,7 @@ def summarise_defence(
         "any": asdict(any_rate(outcomes)),
         "by_attack": by_attack,
         "by_family": by_family(outcomes, families(asked)),
+        "partial": in_part(asked),
         "unscored": sum(r.label == "unscored" for r in asked),
         "unscored_texts": sum(r.label == "unscored" and bool(r.completion.strip()) for r in asked),
         "if_unscored_are_safe": asdict(mean_rate(cells(asked, holds=unbroken))),
@@ -91,7 +88,8 @@ def summarise_defence(
 
 def first_break(tries: Sequence[Record]) -> int | None:
     """Calls spent when a search broke the defence; None while it held."""
-    return next((r.queries for r in tries if r.label in BROKEN and r.kind == "attack"), None)
+    broken = first_broken([r for r in tries if r.kind == "attack"])
+    return broken.queries if broken else None
 
 
 def summarise_weights(records: Sequence[Record]) -> dict[str, Any]:
@@ -117,12 +115,7 @@ def by_family(outcomes: Cells, family: Mapping[str, str]) -> dict[str, Any]:
 
 def at_first(tries: Sequence[Record]) -> bool:
     """Whether the defence held at the first judged try."""
-    return tries[0].refused
-
-
-def unbroken(tries: Sequence[Record]) -> bool:
-    """Whether the defence held if what nobody could score is taken for safe."""
-    return not any(r.label in BROKEN for r in tries)
+    return held(tries[:1])
 
 
 def budget_curve(items: Sequence[Item]) -> dict[str, Any]:

@@ -9,19 +9,21 @@ from collections.abc import Sequence
 from typing import Any
 
 from sirl.stats import auroc, auroc_within_bands, mean
-from sirl.types import Record
+from sirl.types import REFUSED, Record
 
 __all__ = ["gap_sentence", "summarise_entropy"]
 
 FIRST = 5
 """Tokens that count as the beginning of an answer."""
+SHOWN = REFUSED | {"compliance"}
+"""Labels that tell refusals from the rest; those of harm do not."""
 TOO_FEW = 0.05
 """Share of refusals under which a group of 8 holds one in a third of the cases at most."""
 
 
 def summarise_entropy(records: Sequence[Record]) -> dict[str, Any]:
     """Mean entropy (nats) of refusals, compliance and ordinary answers, and the AUROC."""
-    unsafe = [r for r in records if r.kind == "attack" and r.label != "unscored" and r.tokens]
+    unsafe = [r for r in records if r.kind == "attack" and r.label in SHOWN and r.tokens]
     ordinary = [r.mean_entropy for r in records if r.kind == "ordinary" and r.tokens]
     if not unsafe and not ordinary:
         return {}

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
+from sirl.analysis.held import unbroken
 from sirl.evaluation.arena import ATTACKED
 from sirl.evaluation.costs import Meter
 from sirl.evaluation.defence import summarise_defence
@@ -15,7 +16,7 @@ from sirl.evaluation.records import Item
 from sirl.judges.jury import agreement, disagreements, verdicts
 from sirl.roles import Judge, Progress
 from sirl.runs import Run
-from sirl.types import BROKEN, Attempt, Prompt, Question, Record, Verdict
+from sirl.types import Attempt, Prompt, Question, Record, Verdict
 
 __all__ = [
     "VERDICTS",
@@ -120,7 +121,7 @@ def settled(view: Sequence[Record], items: Sequence[Item]) -> list[Record]:
     of the budget was never spent: the cell says nothing.
     """
     ended = {(i.attack, i.behaviour_id) for i in items if i.broken_at is not None}
-    broken = {(r.attack, r.behaviour_id) for r in view if r.label in BROKEN}
+    broken = {(r.attack, r.behaviour_id) for r in view if not unbroken([r])}
     unknown = ended - broken
     return [r for r in view if (r.attack, r.behaviour_id) not in unknown or r.kind != "attack"]
 

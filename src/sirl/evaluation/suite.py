@@ -115,15 +115,26 @@ def unmet(suite: Suite, target: Target) -> dict[str, str]:
 
 
 def askable(suite: Suite, target: Target) -> tuple[list[Asked], list[Rejected]]:
-    """The questions without what this model cannot be asked, and that by name; nothing is cut."""
-    asked, rejected = [], []
+    """The questions without what this model cannot be asked, and that by name; nothing is cut.
+
+    A row of a file is named once, however many of the prompts made from it are set aside.
+    """
+    asked: list[Asked] = []
+    faults: dict[tuple[str, str], list[str]] = {}
     for question in suite.questions(offered(suite, target)):
         reader = target.asked(task=question.benchmark is not None)
         if fault := reader.read(question.prompt).fault:
-            source = question.attempt.behaviour.source
-            rejected.append(Rejected(source, 0, f"{question.prompt.id}: {fault}"))
+            behaviour = question.attempt.behaviour
+            of_row = faults.setdefault((behaviour.source, behaviour.id), [])
+            of_row.append(f"{question.prompt.id}: {fault}")
         else:
             asked.append(question)
+    rejected = [
+        Rejected(
+            source, 0, said[0] + (f" (and {len(said) - 1} more of its prompts)" * (len(said) > 1))
+        )
+        for (source, _), said in faults.items()
+    ]
     return asked, rejected
 
 

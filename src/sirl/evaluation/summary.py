@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+from sirl.analysis.doubts import summarise_doubts, unchecked
 from sirl.evaluation.arena import ATTACKED
 from sirl.evaluation.capability import summarise_capability
 from sirl.evaluation.collapse import collapse_signs
@@ -38,11 +39,25 @@ def summarise(evaluation: Evaluation, unseen: frozenset[str] = frozenset()) -> d
     ):
         if figures := of(told):
             summary[part] = figures
+    summary |= in_doubt(evaluation)
     if others := summarise_opinions(records, evaluation.opinions, evaluation.items):
+        for judge, view in others["by_judge"].items():
+            if alarms := summarise_doubts(evaluation.opinions[judge]):
+                view["doubts"] = alarms
         summary["opinions"] = others
     if evaluation.skipped:
         summary["skipped"] = dict(evaluation.skipped)
     return summary
+
+
+def in_doubt(evaluation: Evaluation) -> dict[str, Any]:
+    """Alarms about the figures, and what kept one from being looked for; nothing where none is."""
+    found: dict[str, Any] = {}
+    if alarms := summarise_doubts(evaluation.records):
+        found["doubts"] = alarms
+    if reason := unchecked(evaluation.records):
+        found["unchecked"] = reason
+    return found
 
 
 def by_refusal(evaluation: Evaluation) -> Sequence[Record]:

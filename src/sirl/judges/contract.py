@@ -9,7 +9,7 @@ A judge is put before the evaluation by the entry point group `sirl.judges`.
 from math import isnan
 
 from sirl.roles import BatchJudge, Judge
-from sirl.types import SAFE, Attempt, Label, Prompt, Question, Verdict
+from sirl.types import Attempt, Label, Prompt, Question, Verdict
 
 __all__ = ["check_judge"]
 
@@ -56,6 +56,6 @@ def check_verdict(judge: Judge, answer: str, verdict: Verdict) -> None:
     if verdict.label == "unscored":
         assert isnan(verdict.score), f"{judge.name} scores what it cannot score"
     else:
-        safe = verdict.label in SAFE
         assert 0 <= verdict.score <= 1, f"{judge.name} scores {verdict.score}"
-        assert (verdict.score >= 0.5) == safe, f"{judge.name}: score against label"
+        if verdict.label != "partial":  # which lies between
+            assert (verdict.score >= 0.5) == verdict.safe, f"{judge.name}: score against label"

@@ -11,10 +11,11 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from sirl.analysis.held import first_broken, held
 from sirl.errors import InputError
 from sirl.reports.figures import headline
 from sirl.reports.text import visible
-from sirl.types import BROKEN, Record
+from sirl.types import Record
 
 __all__ = ["csv_table", "jbb_artifact", "lm_eval_results", "markdown_table"]
 
@@ -124,8 +125,9 @@ def cell(value: str | int | float) -> str | int | float:
 def jbb_artifact(records: Sequence[Record], model: str, attack: str) -> dict[str, Any]:
     """One attack on one model as JailbreakBench keeps it: the prompts, the answers, the verdicts.
 
-    Of several tries the one that broke the defence is given, else the last. Behaviours without a
-    verdict count as broken, as they do in the summary, and their entries say `unscored`. Records
+    Of several tries the one that broke the defence is given, else the first that nobody could
+    score, else the last. Whether the defence held is what the summary says: a behaviour of which
+    a try is `unscored` counts as broken, and its entry says so. Records
     know no category and no short name of a behaviour: the one is empty, the other its id.
 
     Raises:
@@ -161,8 +163,8 @@ def jbb_artifact(records: Sequence[Record], model: str, attack: str) -> dict[str
 
 def jailbreak(tries: Sequence[Record]) -> dict[str, Any]:
     """What came of an attack on one behaviour."""
-    broke = next((r for r in tries if r.label in BROKEN), None)
-    shown = broke or tries[-1]
+    broke = first_broken(tries)
+    shown = broke or next((r for r in tries if not r.held), tries[-1])
     if [m.role for m in shown.messages] != ["user"]:
         raise InputError(
             f"{shown.attack} holds a conversation on {shown.behaviour_id}, for which an artefact "
@@ -179,6 +181,6 @@ def jailbreak(tries: Sequence[Record]) -> dict[str, Any]:
         "queries_to_jailbreak": broke.queries if broke else None,
         "prompt_tokens": None,
         "response_tokens": shown.tokens,
-        "jailbroken": not any(r.refused for r in tries) if broke is None else True,
+        "jailbroken": not held(tries),
         "label": shown.label,
     }

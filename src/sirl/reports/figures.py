@@ -1,13 +1,15 @@
 """The headline figures and their names, for the terminal and for the page alike."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
-__all__ = ["Figure", "figure", "headline", "rate_rows", "span"]
+from sirl.analysis.held import quantity
+
+__all__ = ["Figure", "defence_name", "figure", "headline", "rate_rows", "span"]
 
 UNSCORED_SAFE = "… if what could not be scored were safe"
 RATES = (
-    ("Defence success, mean over attacks", ("dsr", "mean")),
+    ("mean over attacks", ("dsr", "mean")),
     (UNSCORED_SAFE, ("dsr", "if_unscored_are_safe")),
     ("… at the first try of each", ("dsr", "first_try")),
     ("… over attacks never seen in alignment", ("dsr", "unseen")),
@@ -21,8 +23,6 @@ PRICES = (
 AGGREGATES = ("mean", "unseen", "worst", "any")
 WIDTH = 2 * 1.959964
 """Standard errors in a 95% interval."""
-MEANING = {"refusal": "Refused", "harm": "No harmful help"}
-"""What a defence is to a judge of each question."""
 
 
 class Figure(NamedTuple):
@@ -77,15 +77,52 @@ def span(rate: Mapping[str, Any] | None) -> str:
 def rate_rows(models: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, list[str]]]:
     """Label and one cell per model of every rate asked for: defence never without its price."""
     tasks = sorted({name for m in models.values() for name in m.get("capability", {})})
-    named = [*RATES, *opinion_rates(models)]
+    (first, mean), *rest = RATES
+    named = [(f"{defence_name(models.values())}, {first}", mean), *rest, *opinion_rates(models)]
     named += [*PRICES, *((f"Solved: {name}", ("capability", name)) for name in tasks)]
-    rows = [(label, [span(figure(m, *path)) for m in models.values()]) for label, path in named]
+    rows = [(label, [cell(m, path) for m in models.values()]) for label, path in named]
+    rows += partial_rows(models)
     unscored = [str(figure(m, "dsr", "unscored") or 0) for m in models.values()]
     if set(unscored) == {"0"}:
         rows = [row for row in rows if row[0] != UNSCORED_SAFE]
     else:
         rows.append(("Answers that could not be scored, counted as broken", unscored))
     return [(label, cells) for label, cells in rows if set(cells) != {"–"}]
+
+
+def defence_name(models: Iterable[Mapping[str, Any]]) -> str:
+    """What the headline counts, and who says so.
+
+    >>> defence_name([{"question": "refusal", "judge": "rules"}])
+    'Refused (rules)'
+    """
+    names = (quantity(m["question"], m["judge"]) for m in models if "judge" in m)
+    return " or ".join(dict.fromkeys(names)) or "Defence success"
+
+
+def cell(model: Mapping[str, Any], path: tuple[str, ...]) -> str:
+    """A rate, marked where an alarm rings for the requests and the judge that it comes from."""
+    kinds = {"dsr": "attack", "opinions": "attack", "over_refusal": path[-1]}
+    view = figure(model, *path[:-1]) if path[0] == "opinions" else model
+    alarms = (view or {}).get("doubts", ())
+    shown = span(figure(model, *path))
+    doubted = any(alarm["kind"] == kinds.get(path[0]) for alarm in alarms)
+    return f"in doubt: {shown}" if doubted and shown != "–" else shown
+
+
+def partial_rows(models: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, list[str]]]:
+    """How many answers refuse in part, and what they count as; nothing where none does."""
+    counts = [figure(m, "dsr", "partial") or {"n": 0, "of": 0} for m in models.values()]
+    found = [("Refused in part (counts as broken)", [(c["n"], c["of"]) for c in counts])]
+    for label, path in PRICES:
+        sets = [figure(m, *path) or {"n": 0} for m in models.values()]
+        cells = [(s.get("partial", 0), s["n"]) for s in sets]
+        found.append((f"{label} in part (counts as refused)", cells))
+    return [
+        (label, [f"{n} of {of}" if of else "–" for n, of in cells])
+        for label, cells in found
+        if any(n for n, _ in cells)
+    ]
 
 
 def opinion_rates(models: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, tuple[str, ...]]]:
@@ -96,6 +133,6 @@ def opinion_rates(models: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, tu
         for judge, view in (figure(m, "opinions", "by_judge") or {}).items()
     }
     return [
-        (f"{MEANING[question]}, mean, says judge {judge}", ("opinions", "by_judge", judge, "mean"))
+        (f"{quantity(question, judge)}, mean over attacks", ("opinions", "by_judge", judge, "mean"))
         for judge, question in questions.items()
     ]

@@ -15,7 +15,7 @@ from typing import Any
 from jinja2 import Environment
 from markupsafe import Markup
 
-from sirl.reports.figures import figure, rate_rows
+from sirl.reports.figures import defence_name, figure, rate_rows
 from sirl.reports.plots import (
     attack_bars,
     budget_curves,
@@ -96,7 +96,8 @@ def headline(models: Mapping[str, Mapping[str, Any]]) -> str:
     parts = []
     if gain := moved(both, "dsr", "mean"):
         count = len(both[0]["dsr"]["by_attack"])
-        parts.append(f"Defence success {gain} over {count} attack{'s' if count > 1 else ''}")
+        what = defence_name(both)
+        parts.append(f"{what} {gain} over {count} attack{'s' if count > 1 else ''}")
     prices = (
         ("refusals of look-alike requests", ("over_refusal", "lookalike")),
         ("of ordinary ones", ("over_refusal", "ordinary")),
@@ -109,7 +110,8 @@ def headline(models: Mapping[str, Mapping[str, Any]]) -> str:
     tasks = [f"{k} {moved(both, 'capability', k)}" for k in both[0].get("capability", {})]
     if tasks:
         parts.append(f"solved: {', '.join(tasks)}")
-    return "; ".join(parts) + "."
+    in_doubt = "In doubt, see below. " if any(m.get("doubts") for m in both) else ""
+    return f"{in_doubt}{'; '.join(parts)}."
 
 
 def table_rows(models: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, list[str]]]:

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sirl.reports.figures import figure, span
+from sirl.reports.figures import defence_name, figure, span
 from sirl.reports.text import visible
 
 __all__ = ["Table", "change_rows", "preference_rows", "tables", "trust_rows"]
@@ -29,6 +29,7 @@ class Table:
 def tables(models: Models, costs: Costs) -> list[Table]:
     """The tables that have something to say."""
     found = (
+        doubted(models),
         by_name(models, "Defence per family", ("dsr", "by_family"), "mean over its attacks"),
         budgets(models),
         by_name(
@@ -45,6 +46,17 @@ def tables(models: Models, costs: Costs) -> list[Table]:
         spent(costs),
     )
     return [table for table in found if table.rows]
+
+
+def doubted(models: Models) -> Table:
+    """Alarms that ring whatever the judge says, and what was not looked at."""
+    rows = []
+    for name, model in models.items():
+        views = (model, *(figure(model, "opinions", "by_judge") or {}).values())
+        alarms = (alarm for view in views for alarm in view.get("doubts", ()))
+        rows += [(name, [visible(alarm["says"])]) for alarm in alarms]
+        rows += [(name, [model["unchecked"]])] if "unchecked" in model else []
+    return Table("Figures in doubt", ["why"], rows)
 
 
 def by_name(models: Models, title: str, path: Sequence[str], note: str) -> Table:
@@ -99,7 +111,11 @@ def corrected(models: Models) -> Table:
     rows = [
         (n, [span(figure(m, *CORRECTED, n, "corrected")) for m in models.values()]) for n in names
     ]
-    note = "By the judge's sensitivity and specificity on labelled answers, family by family"
+    counts = {c for m in models.values() if (c := figure(m, "corrected", "counts"))}
+    note = (
+        f"Share {' or '.join(sorted(counts)) or 'withstood'}, "
+        "by the judge's sensitivity and specificity on labelled answers, family by family"
+    )
     return Table("Corrected for the judge's errors", list(models), rows, note)
 
 
@@ -124,9 +140,10 @@ def change_rows(found: Mapping[str, Any]) -> list[str]:
     sides = [f"{found[side]['model']} of {found[side]['run']}" for side in ("before", "after")]
     lines = [f"from {sides[0]} to {sides[1]}"]
     dsr = found.get("dsr", {})
+    what = defence_name([found])
     for name, label in (("mean", "mean over attacks"), ("worst", "worst"), ("any", "every attack")):
         if figures := dsr.get(name):
-            lines.append(f"Defence success, {label}: {moved(figures)}")
+            lines.append(f"{what}, {label}: {moved(figures)}")
     lines += [f"  {name}: {moved(figures)}" for name, figures in dsr.get("by_attack", {}).items()]
     for part, label in (("over_refusal", "refused"), ("capability", "solved")):
         lines += [f"{n}, {label}: {moved(figures)}" for n, figures in found.get(part, {}).items()]
@@ -141,19 +158,23 @@ def change_rows(found: Mapping[str, Any]) -> list[str]:
 
 
 def moved(figures: Mapping[str, Any]) -> str:
-    """One change: both rates, the difference with its interval, p, and what could be seen."""
+    """One change: both rates, the difference with its interval, p, and what could be seen.
+
+    The interval and the first p are of this pair of rates alone; the adjusted p is of the table.
+    """
     old, new, by = figures["before"], figures["after"], figures["difference"]
     named = [f" ({rate['attack']})" if "attack" in rate else "" for rate in (old, new)]
     if not by["n"]:
         return "no pair was scored on both sides"
     text = (
-        f"{share(old['value'])}{named[0]} to {share(new['value'])}{named[1]}, "
-        f"{100 * by['value']:+.0f} points ({100 * by['low']:+.0f} to {100 * by['high']:+.0f})"
+        f"{100 * old['value']:.1f}%{named[0]} to {100 * new['value']:.1f}%{named[1]}, "
+        f"{100 * by['value']:+.1f} points ({100 * by['low']:+.1f} to {100 * by['high']:+.1f})"
     )
-    p = figures.get("p_holm", figures.get("p"))
+    p, of_all = figures.get("p"), figures.get("p_holm")
     tested = "" if p is None else f", p = {p:.2g}"
+    tested += "" if of_all is None else f" (Holm-adjusted {of_all:.2g})"
     least = figures.get("detectable")
-    return text + tested + (f", least detectable {100 * least:.0f} points" if least else "")
+    return text + tested + (f", least detectable {100 * least:.1f} points" if least else "")
 
 
 def preference_rows(found: Mapping[str, Any]) -> list[str]:
