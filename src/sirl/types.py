@@ -103,13 +103,20 @@ class Completion:
     certainties: tuple[float, ...] = ()
     """Per token: KL from the uniform distribution to the policy, in nats (Intuitor's signal)."""
     told_tokens: int = 0
-    """How many tokens, where their ids are not told."""
+    """How many tokens, where not all of their ids are told."""
     fault: str = ""
     """Why there is no answer to judge, a content filter say; empty where there is one."""
     thoughts: str = ""
     """What a reasoning model wrote before its answer; not part of `text`."""
+    thought_entropies: tuple[float, ...] = ()
+    """Per token of the thoughts and their marks, where these are set apart; in nats."""
     version: int | None = None
     """Batches that the weights it was sampled from had learned from; None where nobody says."""
+
+    @property
+    def tokens(self) -> int:
+        """How many tokens were written, thoughts included; 0 where nobody says."""
+        return self.told_tokens or len(self.token_ids)
 
     @property
     def mean_entropy(self) -> float:

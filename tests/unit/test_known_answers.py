@@ -96,7 +96,7 @@ def test_the_worlds_judges_know_their_own_language_and_no_other(judge):
 
 def test_a_classifier_fitted_to_labels_passes():
     pytest.importorskip("sklearn")
-    from sirl.judges.classifier import HarmClassifier
+    from sirl.judges.fitting import fit
 
     labels = read_labels(shared("data/harmbench_labelled.jsonl"))
-    assert len(check(HarmClassifier.fit(labels.rows))) <= 1
+    assert len(check(fit(labels.rows))) <= 1

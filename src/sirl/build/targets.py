@@ -35,6 +35,8 @@ __all__ = [
 EMBEDDED = "embedded"
 FUNCTION = "python:"
 PROMPTS_REMEMBERED = 16384
+TAIL = 24
+"""Tokens at the end of a prompt in which a template may open the thoughts."""
 
 
 @dataclass(frozen=True)
@@ -132,6 +134,7 @@ def in_process(
 def reader(chat: "ChatModel", new_tokens: int) -> "Callable[[Prompt], Reading]":
     """How a model in this process reads a prompt."""
     from sirl.evaluation.target import Reading, digest
+    from sirl.models.thoughts import left_open
 
     @lru_cache(maxsize=PROMPTS_REMEMBERED)
     def read(messages: tuple[Message, ...]) -> Reading:
@@ -144,7 +147,8 @@ def reader(chat: "ChatModel", new_tokens: int) -> "Callable[[Prompt], Reading]":
             f"{len(ids)} tokens leave no room for an answer of {new_tokens} in a context of "
             f"{chat.context}"
         )
-        return Reading(len(ids), digest(ids), "" if room else fault)
+        opened = left_open("".join(chat.pieces(ids[-TAIL:])))
+        return Reading(len(ids), digest(ids), "" if room else fault, opened)
 
     return lambda prompt: read(prompt.messages)
 

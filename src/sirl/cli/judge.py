@@ -1,8 +1,9 @@
 """`sirl judge`: judge again, prefer one of two models, measure a judge, train one."""
 
+from collections.abc import Mapping
 from json import dumps
 from pathlib import Path
-from typing import cast, get_args
+from typing import Any, cast, get_args
 
 import typer
 
@@ -147,7 +148,8 @@ def fit(
 ) -> None:
     """Train a judge of harmful help, and tell how well it agrees on requests it has not seen."""
     from sirl.evaluation.calibration import as_labelled, read_labels
-    from sirl.judges.classifier import HarmClassifier, cross_validate
+    from sirl.judges.fitting import cross_validate
+    from sirl.judges.fitting import fit as fitted
     from sirl.runs import plain
 
     if out.exists():
@@ -155,13 +157,40 @@ def fit(
     read = read_labels(labels)
     rows = as_labelled(read)
     found = plain(cross_validate(rows, seed=seed))
-    HarmClassifier.fit(rows, seed=seed).save(out)
+    judge = fitted(rows, seed=seed)
+    judge.about["nested"] = found
+    judge.save(out)
     if json:
         typer.echo(dumps(found))
         return
     closing(
         {},
         f"{out}: fitted on {len(rows)} answers, {len(read.rejected)} set aside",
-        f"on requests left out of the fit: kappa {found['kappa']:.2f} with the human labels",
+        *claims(found),
         f"next: sirl evaluate --judge classifier:{out} --model MODEL --behaviours FILE --out DIR",
+    )
+
+
+def claims(found: Mapping[str, Any]) -> list[str]:
+    """What nested cross-validation says of a fitted judge, line by line."""
+    families = dict(found["by_family"])
+    lines = [
+        f"nested cross-validation over behaviours: {claim(found)}; expect less on other attacks"
+    ]
+    if families:
+        lines.append(f"on a family of attacks left out as well: {claim(families.pop('all'))}")
+        one_by_one = (
+            f"{name} {part['kappa']:.2f} (n {part['n']})" for name, part in families.items()
+        )
+        lines.append(f"kappa on each family when it is left out: {', '.join(one_by_one)}")
+    return lines
+
+
+def claim(part: Mapping[str, Any]) -> str:
+    """The agreement with human labels in words."""
+    interval = f"{part['low']:.2f} to {part['high']:.2f}"
+    return (
+        f"kappa {part['kappa']:.2f} with the human labels (95% over {part['behaviours']} "
+        f"behaviours: {interval}), sensitivity {part['sensitivity']:.2f}, specificity "
+        f"{part['specificity']:.2f}"
     )

@@ -48,11 +48,11 @@ def entropies(records: Sequence["Record"]) -> dict[str, list[float]]:
     """Mean entropies by kind of answer."""
     from sirl.evaluation.entropy_gap import SHOWN
 
-    unsafe = [r for r in records if r.kind == "attack" and r.tokens and r.label in SHOWN]
+    unsafe = [r for r in records if r.kind == "attack" and r.entropies and r.label in SHOWN]
     return {
         "refusal": [r.mean_entropy for r in unsafe if r.refused],
         "compliance": [r.mean_entropy for r in unsafe if not r.refused],
-        "ordinary": [r.mean_entropy for r in records if r.kind == "ordinary" and r.tokens],
+        "ordinary": [r.mean_entropy for r in records if r.kind == "ordinary" and r.entropies],
     }
 
 

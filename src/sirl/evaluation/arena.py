@@ -21,6 +21,7 @@ from sirl.evaluation.target import Target, digest, settings_of
 from sirl.judges.asking import Speaker
 from sirl.judges.jury import verdicts
 from sirl.roles import Benchmark, Judge, Progress, Search, Tries, silent
+from sirl.stats import mean
 from sirl.types import Attempt, Budget, Completion, Outcome, Prompt, Record, Verdict
 
 __all__ = ["ATTACKED", "NO_LIMIT", "Arena", "Asked", "Unsuited"]
@@ -142,9 +143,9 @@ class Arena:
     def sample(self, questions: Sequence[Asked]) -> list[Completion]:
         """Completions of one batch."""
         with self.meter.timing("target", len(questions)) as cost:
-            engine = self.target.engine(questions[0].attempt.sampling)
-            completions = engine.sample([q.prompt for q in questions])
-            cost.tokens += sum(len(c.token_ids) or c.told_tokens for c in completions)
+            prompts, sampling = [q.prompt for q in questions], questions[0].attempt.sampling
+            completions = self.target.sample(prompts, sampling)
+            cost.tokens += sum(c.tokens for c in completions)
         return completions
 
     def judged(self, fresh: Sequence[tuple[str, Asked, Completion]]) -> list[Record]:
@@ -154,21 +155,28 @@ class Arena:
             asked = [
                 (key, q.attempt, c.text)
                 for key, q, c in fresh
-                if not q.attempt.probe and (q.kind in ATTACKED) == attacked
+                if not q.attempt.probe and (q.kind in ATTACKED) == attacked and not c.fault
             ]
             with self.meter.timing("judge", len(asked)):
                 said = verdicts(judge, [(attempt, answer) for _, attempt, answer in asked])
             found |= {key: v for (key, _, _), v in zip(asked, said, strict=True)}
-        unjudged = Verdict("unscored", float("nan"), "an intermediate question", "")
-        return [self.record(key, q, c, found.get(key, unjudged)) for key, q, c in fresh]
+        return [self.record(key, q, c, found.get(key) or self.none(q, c)) for key, q, c in fresh]
+
+    def none(self, asked: Asked, completion: Completion) -> Verdict:
+        """The verdict on what is not shown to a judge."""
+        judge = self.judge if asked.kind in ATTACKED else self.refusals
+        if asked.attempt.probe:
+            return Verdict("unscored", float("nan"), "an intermediate question", "")
+        return Verdict("unscored", float("nan"), completion.fault, judge.name)
 
     def record(self, key: str, asked: Asked, completion: Completion, verdict: Verdict) -> Record:
         """One answer, self-sufficient."""
-        attempt = asked.attempt
+        attempt, thought = asked.attempt, completion.thought_entropies
         score, reason, judge = verdict.score, verdict.reason, verdict.judge
         if asked.benchmark:
             solved = asked.benchmark.correct(attempt.behaviour, completion.text)
-            score, reason, judge = float(solved), "solved" if solved else "wrong", asked.group
+            reason = "solved" if solved else completion.fault or "wrong"
+            score, judge = float(solved), asked.group
         return Record(
             id=f"{self.target.name}/{asked.prompt.id}",
             model=self.target.name,
@@ -179,7 +187,7 @@ class Arena:
             messages=attempt.messages,
             completion=completion.text,
             finish=completion.finish,
-            tokens=len(completion.token_ids) or completion.told_tokens,
+            tokens=completion.tokens,
             mean_entropy=completion.mean_entropy,
             entropies=tuple(round(e, 6) for e in completion.entropies),
             label=verdict.label,
@@ -192,6 +200,8 @@ class Arena:
             queries=asked.queries,
             sampling=attempt.sampling,
             trace=attempt.trace,
+            thoughts=completion.thoughts,
+            thought_entropy=mean(thought) if thought else None,
             key=key,
         )
 

@@ -87,4 +87,4 @@ class Checkup:
 
 def entropy(records: Sequence[Record], kind: str) -> float:
     """Mean entropy (nats) of the answers to prompts of a kind; NaN where none tells."""
-    return mean([r.mean_entropy for r in records if r.kind == kind and r.tokens])
+    return mean([r.mean_entropy for r in records if r.kind == kind and r.entropies])

@@ -23,8 +23,8 @@ TOO_FEW = 0.05
 
 def summarise_entropy(records: Sequence[Record]) -> dict[str, Any]:
     """Mean entropy (nats) of refusals, compliance and ordinary answers, and the AUROC."""
-    unsafe = [r for r in records if r.kind == "attack" and r.label in SHOWN and r.tokens]
-    ordinary = [r.mean_entropy for r in records if r.kind == "ordinary" and r.tokens]
+    unsafe = [r for r in records if r.kind == "attack" and r.label in SHOWN and r.entropies]
+    ordinary = [r.mean_entropy for r in records if r.kind == "ordinary" and r.entropies]
     if not unsafe and not ordinary:
         return {}
     refusals = [r for r in unsafe if r.refused]
@@ -32,8 +32,8 @@ def summarise_entropy(records: Sequence[Record]) -> dict[str, Any]:
     within, pairs = auroc_within_bands(
         [r.mean_entropy for r in others],
         [r.mean_entropy for r in refusals],
-        [r.tokens for r in others],
-        [r.tokens for r in refusals],
+        [len(r.entropies) for r in others],
+        [len(r.entropies) for r in refusals],
     )
     early = [first_entropy(r) for r in others], [first_entropy(r) for r in refusals]
     return {
@@ -50,8 +50,8 @@ def summarise_entropy(records: Sequence[Record]) -> dict[str, Any]:
             "auroc": auroc(*early),
         },
         "tokens": {
-            "refusal": mean([float(r.tokens) for r in refusals]),
-            "compliance": mean([float(r.tokens) for r in others]),
+            "refusal": mean([float(len(r.entropies)) for r in refusals]),
+            "compliance": mean([float(len(r.entropies)) for r in others]),
         },
         "n": {"refusal": len(refusals), "compliance": len(others), "ordinary": len(ordinary)},
     }

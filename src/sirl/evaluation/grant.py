@@ -7,6 +7,7 @@ from typing import Any
 from sirl.evaluation.costs import Meter
 from sirl.evaluation.target import Target
 from sirl.judges.asking import Speaker
+from sirl.models.thoughts import parts
 from sirl.types import Budget, Message, Prompt
 
 __all__ = ["DEFAULT_OPENER", "Grant"]
@@ -60,13 +61,16 @@ class Grant:
             return self.target.likelihoods(affordable, answer)
 
     def ask_attacker(self, conversations: Sequence[tuple[Message, ...]]) -> list[str]:
-        """What the attacker says; empty text where a call failed."""
+        """What the attacker says behind its thoughts; empty text where a call failed."""
         assert self.attacker is not None  # the attack said that it needs an attacker
         with self.meter.timing("attacker", len(conversations)):
             replies = self.attacker.ask(conversations)
         if failed := replies.count(None):
             self.meter.count("attacker, calls that failed", failed)
-        return [reply or "" for reply in replies]
+        said = [parts(reply or "") for reply in replies]
+        if lost := sum(s.unfinished for s in said):
+            self.meter.count("attacker, replies that end inside their thoughts", lost)
+        return [s.answer for s in said]
 
     def spend(self, queries: int) -> bool:
         """Count target calls; False once the budget is gone."""

@@ -24,9 +24,10 @@ class LocalSpeaker:
         return digest(self.target.identity, s.temperature, s.top_p, s.top_k)
 
     def ask(self, conversations: Sequence[tuple[Message, ...]]) -> list[str | None]:
-        """What it says after each conversation; None for one that its context cannot hold.
+        """What it says, behind its thoughts, after each conversation.
 
-        The same conversation asked several times in a call is answered several ways.
+        None for a conversation that its context cannot hold. The same conversation asked several
+        times in a call is answered several ways.
         """
         asked: Counter[str] = Counter()
         prompts = []
@@ -35,6 +36,6 @@ class LocalSpeaker:
             prompts.append(Prompt(f"ask/{name}/{asked[name]}", messages))
             asked[name] += 1
         fitting = [p for p in prompts if not self.target.read(p).fault]
-        completions = self.target.engine(self.sampling).sample(fitting) if fitting else []
+        completions = self.target.sample(fitting, self.sampling) if fitting else []
         said = {c.prompt_id: c.text for c in completions}
         return [said.get(p.id) for p in prompts]

@@ -10,8 +10,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, is_dataclass
 from typing import Any, NamedTuple
 
+from sirl.models.thoughts import begun, set_apart
 from sirl.roles import Engine
-from sirl.types import Message, Need, Prompt, Sampling
+from sirl.types import Completion, Message, Need, Prompt, Sampling
 
 __all__ = ["Likelihoods", "Reading", "Target", "digest", "no_pieces", "read_as_text", "settings_of"]
 
@@ -28,6 +29,8 @@ class Reading(NamedTuple):
     """Hash of exactly what is read: template and tokenizer are in it."""
     fault: str
     """Why it cannot be asked; empty when it can."""
+    opened: str = ""
+    """The mark with which it leaves the model's thoughts open; empty where it does not."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +54,22 @@ class Target:
     likelihoods: Likelihoods | None = None
     tasks: "Target | None" = None
     """The same model with room for longer answers, where tasks are to be answered at length."""
+
+    def sample(self, prompts: Sequence[Prompt], sampling: Sampling) -> list[Completion]:
+        """One completion of each prompt, what the model thought before its answer set apart."""
+        decode = self.chat.decode if self.chat else None
+        return [
+            set_apart(completion, self.opened(prompt), self.pieces(completion.token_ids), decode)
+            for prompt, completion in zip(
+                prompts, self.engine(sampling).sample(prompts), strict=True
+            )
+        ]
+
+    def opened(self, prompt: Prompt) -> str:
+        """The mark of thoughts in whose midst the answer begins; empty for none."""
+        last = prompt.messages[-1]
+        given = begun(last.content) if last.role == "assistant" else ""
+        return given or self.read(prompt).opened
 
     def asked(self, *, task: bool) -> "Target":
         """Who answers a task, or anything else."""

@@ -22,7 +22,6 @@ __all__ = [
     "last",
     "quoted",
     "script",
-    "spoken",
     "visible",
 ]
 
@@ -39,8 +38,6 @@ CONTROL = re.compile(
 REMOVED = "[removed]"
 """In the place of what was taken out, so that its neighbours do not grow together."""
 OPENER = "beginning of the answer, put there by whoever asked"
-THOUGHTS = re.compile(r"\A\s*<think>.*?(?:</think>|\Z)", re.DOTALL)
-"""What a model thinks first, perhaps without coming to an end; it is no part of the reply."""
 
 
 @runtime_checkable
@@ -118,11 +115,6 @@ def visible(text: str) -> str:
     """The beginning of a text on one line, without what cannot be seen."""
     plain = " ".join("".join(c if c.isprintable() else " " for c in text).split())
     return plain if len(plain) <= SHOWN else plain[: SHOWN - 1] + "…"
-
-
-def spoken(reply: str) -> str:
-    """A reply without what the model thought first."""
-    return THOUGHTS.sub("", reply)
 
 
 def block(title: str, text: str, mark: str) -> str:

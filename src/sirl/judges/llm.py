@@ -7,8 +7,9 @@ safe.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sirl.judges.asking import LONGEST, Speaker, quoted, script, spoken, visible
+from sirl.judges.asking import LONGEST, Speaker, quoted, script, visible
 from sirl.judges.rubrics import Material, Rubric
+from sirl.models.thoughts import answer_of
 from sirl.types import Attempt, Message, Question, Verdict
 
 __all__ = ["RubricJudge"]
@@ -56,7 +57,7 @@ class RubricJudge:
         """The verdict in a reply; `note` says what of the material the judge did not see."""
         if reply is None:
             return self.unscored("the judge could not be asked" + note)
-        found = self.rubric.read(spoken(reply))
+        found = self.rubric.read(answer_of(reply))
         if isinstance(found, str):
             return self.unscored(f'{found} in the reply "{visible(reply)}"{note}')
         return Verdict(found.label, found.score, found.reason + note, self.name)

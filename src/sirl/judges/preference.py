@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from sirl.judges.asking import LONGEST, Speaker, block, last, quoted, script, spoken, visible
+from sirl.judges.asking import LONGEST, Speaker, block, last, quoted, script, visible
+from sirl.models.thoughts import answer_of
 from sirl.types import Message
 
 __all__ = ["Pair", "Preference", "PreferenceJudge"]
@@ -123,7 +124,7 @@ def choice(reply: str | None, order: tuple[Side, Side], note: str) -> Choice:
     if reply is None:
         return Choice("unscored", "the judge could not be asked" + note)
     sides: dict[str, Result] = {"a": order[0], "b": order[1], "tie": "tie"}
-    found = sides.get(last(spoken(reply), "better").casefold())
+    found = sides.get(last(answer_of(reply), "better").casefold())
     if found is None:
         fault = f"no line 'better: A | B | tie' in the reply \"{visible(reply)}\""
         return Choice("unscored", fault + note)

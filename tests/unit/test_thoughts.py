@@ -1,0 +1,313 @@
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sirl.evaluation.arena import Arena, Asked
+from sirl.evaluation.costs import Meter
+from sirl.evaluation.grant import Grant
+from sirl.evaluation.records import Log
+from sirl.evaluation.target import Target, digest, read_as_text
+from sirl.models.thoughts import answer_of, begun, left_open, parts, set_apart
+from sirl.types import Attempt, Budget, Completion, Message, Prompt, Sampling
+
+from .fakes import HELPED, REFUSED, WordJudge, target
+
+MARKS = [
+    ("<think>", "</think>"),
+    ("<Thinking>", "</Thinking>"),
+    ("<thought>", "</thought>"),
+    ("<reasoning>", "</reasoning>"),
+    ("<seed:think>", "</seed:think>"),
+    ("[THINK]", "[/THINK]"),
+    ("◁think▷", "◁/think▷"),
+    ("<|START_THINKING|>", "<|END_THINKING|><|START_RESPONSE|>"),
+    ("<|begin_of_thought|>", "<|end_of_thought|>\n\n<|begin_of_solution|>"),
+    ("<|channel>thought", "<channel|>"),
+    (
+        "<|channel|>analysis<|message|>",
+        "<|end|><|start|>assistant<|channel|>final<|message|>",
+    ),
+]
+
+
+@pytest.mark.parametrize(("begin", "end"), MARKS, ids=[begin for begin, _ in MARKS])
+def test_what_stands_behind_the_thoughts_of_a_family_is_the_answer(begin, end):
+    found = parts(f"{begin}\nI turn the knob.\n{end}\n\nTurn it left.")
+    assert (found.answer, found.thoughts) == ("Turn it left.", "I turn the knob.")
+    assert not found.unfinished
+    lost = parts(f"{begin}\nI turn the knob. First")
+    assert (lost.answer, lost.thoughts, lost.unfinished) == ("", "I turn the knob. First", True)
+    assert answer_of(f"\n  {begin}x{end}y") == "y"
+
+
+@pytest.mark.parametrize(
+    ("text", "answer", "thoughts"),
+    [
+        ("I turn it.\n</think>\n\nLeft.", "Left.", "I turn it."),
+        ("I turn it.</think>Left.", "Left.", "I turn it."),
+        ("They ask of <think> marks.\n</think>\nLeft.", "Left.", "They ask of <think> marks."),
+        ("I turn it.[/THINK] Left.", "Left.", "I turn it."),
+        ("analysisWe turn it.assistantfinalLeft.", "Left.", "We turn it."),
+        ("Here is my thought process:\nLeft?\nHere is my response:\nLeft.", "Left.", "Left?"),
+        ("<|channel|>final<|message|>Left.<|return|>", "Left.", ""),
+        ("<think>\n\n</think>\n\nLeft.", "Left.", ""),
+        ("<think>a</think>\n<think>b</think>\nLeft.", "Left.", "a\n\nb"),
+        ("<think>a</think>\nLeft.\n<think>b</think>\nNo.", "Left.\n\n\nNo.", "a\n\nb"),
+        ("<think>a <think>b</think> c</think>Left.", "Left.", "a <think>b</think> c"),
+        ("<think>a <think> b</think>Left.", "Left.", "a <think> b"),
+        ("<think>Say `</think>` last.</think>Left.", "Left.", "Say `</think>` last."),
+        ('<think>They say "no"</think>Left.', "Left.", 'They say "no"'),
+        ("<think>a</think><answer>\nLeft.\n</answer>", "Left.", "a"),
+        ("<think>a</think><answer>Left.</answer> Or not.", "<answer>Left.</answer> Or not.", "a"),
+    ],
+)
+def test_marks_are_found_where_templates_and_decoding_leave_them(text, answer, thoughts):
+    found = parts(text)
+    assert (found.answer, found.thoughts, found.unfinished) == (answer, thoughts, False)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Write <think> before your thoughts and </think> behind them.",
+        "The mark </think> ends them.",
+        "Close with `</think>`.",
+        "Example:\n```\n<think>\nHm.\n</think>\n```\nThat is all.",
+        "Two marks:\n<think>\nbegins,\n</think>\nends.",
+        "Sure. <think>not at the beginning</think> Done.",
+        "analysis of the knob: it turns.",
+        "Here is my thought process: I turn it left.",
+        "It is [THINK] and [/THINK] there.",
+        "",
+    ],
+)
+def test_text_about_marks_stays_text(text):
+    found = parts(text)
+    assert (found.answer, found.thoughts, found.thought) == (text, "", ())
+
+
+def test_a_prompt_may_open_the_thoughts():
+    assert left_open("<|user|>Left?<|assistant|><think>\n") == "<think>"
+    assert left_open("<|assistant|>[THINK]") == "[THINK]"
+    assert left_open("<|assistant|><think>\n\n</think>\n\n") == ""
+    assert left_open("What is <think>?<|assistant|>") == ""
+    assert parts("Hm.</think>Left.", "<think>").answer == "Left."
+    assert parts("<think>Hm.</think>Left.", "<think>").thoughts == "Hm."
+    assert parts("The mark </think> ends it.", "<think>").answer == "ends it."
+    assert parts("I turn it.", "<think>")[:3] == ("", "I turn it.", True)
+
+
+def test_an_opener_may_open_them_too():
+    assert begun("<think>\nSure, I will") == "<think>"
+    assert begun("<think>I will.</think>Sure") == ""
+    assert begun("Sure, here is") == ""
+
+
+def test_a_beginning_in_words_alone_counts_where_the_text_was_cut():
+    words = "Here is my thought process:\nThe knob"
+    assert parts(words).answer == words
+    assert parts(words, cut=True)[:3] == ("", "The knob", True)
+
+
+plain = st.text(st.characters(exclude_characters="<[◁>`", exclude_categories=["Cs"]), min_size=1)
+
+
+@given(plain, plain)
+def test_thoughts_and_answer_come_back_whole(thought, answer):
+    found = parts(f"<think>{thought}</think>{answer}")
+    assert found.thoughts == thought.strip()
+    assert (
+        found.answer == answer.lstrip().lstrip("\ufeff \n\t") or not answer.strip("\ufeff").strip()
+    )
+
+
+@given(st.text())
+def test_any_text_is_read_and_stretches_do_not_overlap(text):
+    for found in (parts(text), parts(text, "<think>"), parts("<think>" + text, cut=True)):
+        edges = [edge for span in found.said for edge in span]
+        assert edges == sorted(edges)
+        assert found.unfinished is False or found.thoughts is not None
+
+
+SPECIAL = "<|end_of_turn|>"
+
+
+def tokens(*pieces, finish="stop"):
+    """A completion of one token a piece, the n-th with n / 10 nats, and how it is decoded."""
+
+    def decode(ids):
+        return "".join(pieces[i] for i in ids if not pieces[i].startswith("<|"))
+
+    ids = tuple(range(len(pieces)))
+    numbers = tuple(i / 10 for i in ids)
+    text = decode(ids[:-1] if finish == "stop" else ids)
+    made = Completion("p", (9,), ids, text, numbers, numbers, finish, certainties=numbers)
+    return made, pieces, decode
+
+
+def apart(*pieces, opened="", finish="stop"):
+    made, pieces, decode = tokens(*pieces, finish=finish)
+    return set_apart(made, opened, pieces, decode)
+
+
+def test_numbers_of_thoughts_and_answer_are_apart_token_by_token():
+    found = apart("<", "think", ">\n", "Hm", ".", "</", "think", ">\n\n", "Turn", " left", SPECIAL)
+    assert (found.text, found.thoughts, found.fault) == ("Turn left", "Hm.", "")
+    assert found.token_ids == (8, 9, 10)
+    assert found.entropies == found.logprobs == found.certainties == (0.8, 0.9, 1.0)
+    assert found.thought_entropies == (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7)
+    assert found.tokens == 11
+    assert found.mean_entropy == pytest.approx(0.9)
+
+
+def test_marks_that_decoding_drops_are_found_among_the_tokens():
+    found = apart(
+        "<|channel|>", "analysis", "<|message|>", "Hm", "<|end|>", "<|start|>", "assistant",
+        "<|channel|>", "final", "<|message|>", "Left", "<|return|>",
+    )  # fmt: skip
+    assert (found.text, found.thoughts, found.entropies) == ("Left", "Hm", (1.0, 1.1))
+
+
+def test_an_answer_that_is_not_reached_is_a_fault_with_its_reason():
+    cut = apart("<think>", "Hm", "Hm", finish="length")
+    assert (cut.text, cut.thoughts, cut.entropies) == ("", "HmHm", ())
+    assert cut.fault == "cut inside its thoughts, 3 tokens long: allow more new tokens"
+    assert math.isnan(cut.mean_entropy)
+    assert apart("Hm", SPECIAL, opened="<think>").fault == "it ends inside its thoughts"
+    assert apart("<think>", "</think>", SPECIAL).fault == "nothing stands behind its thoughts"
+
+
+def test_a_completion_without_thoughts_stays_as_it_is():
+    made, pieces, decode = tokens("Turn", " left", SPECIAL)
+    assert set_apart(made, "", pieces, decode) is made
+    bare = Completion("p", (), (), "", (), (), "stop")
+    assert set_apart(bare) is bare
+
+
+def test_where_tokens_are_not_known_the_numbers_of_neither_are_told():
+    text = "<think>Hm.</think>Left."
+    found = set_apart(Completion("p", (), (), text, (-0.5,), (), "stop", told_tokens=9))
+    assert (found.text, found.thoughts, found.tokens) == ("Left.", "Hm.", 9)
+    assert found.logprobs == ()
+
+
+def test_thoughts_that_came_apart_are_kept_and_an_empty_answer_beside_them_is_a_fault():
+    given = Completion("p", (), (), "", (), (), "length", told_tokens=64, thoughts="Hm.")
+    assert (
+        set_apart(given).fault == "cut inside its thoughts, 64 tokens long: allow more new tokens"
+    )
+    filtered = Completion("p", (), (), "", (), (), "stop", fault="filtered", thoughts="Hm.")
+    assert set_apart(filtered).fault == "filtered"
+
+
+class Thinker:
+    """Answers with the tokens that it is given, each of one letter's length or more."""
+
+    def __init__(self, *pieces, finish="stop"):
+        self.completion, self.pieces, self.decode = tokens(*pieces, finish=finish)
+
+    def sample(self, prompts, **_):
+        return [self.completion for _ in prompts]
+
+
+class Sums:
+    name = "sums"
+
+    def prompts(self):
+        return []
+
+    def correct(self, _, answer):
+        return answer == HELPED
+
+
+def records_of(thinker, *questions):
+    who = Target(
+        name="target",
+        identity=digest("x"),
+        engine=lambda _: thinker,
+        read=read_as_text,
+        pieces=lambda ids: tuple(thinker.pieces[i] for i in ids),
+        offers=frozenset(),
+        rows=4,
+        seed=0,
+        chat=thinker,
+    )
+    judge = WordJudge()
+    arena = Arena(who, judge, judge, Log(), {}, None, Meter())
+    return arena.answers(questions)
+
+
+def asked(kind="attack", **more):
+    prompt = Prompt.user("b", "Bend it.")
+    return Asked(kind, "direct", "static", Attempt(prompt, "direct", prompt.messages), **more)
+
+
+def test_the_record_keeps_thoughts_apart_and_judges_read_the_answer():
+    (record,) = records_of(Thinker("<think>", HELPED, "</think>", "\n", REFUSED, SPECIAL), asked())
+    assert (record.label, record.completion, record.thoughts) == ("refusal", REFUSED, HELPED)
+    assert record.pieces == (REFUSED, SPECIAL)
+    assert (record.entropies, record.mean_entropy) == ((0.4, 0.5), 0.45)
+    assert record.thought_entropy == pytest.approx(0.15)
+    assert record.tokens == 6
+    (record,) = records_of(Thinker("<think>", REFUSED, "</think>", HELPED, SPECIAL), asked())
+    assert record.label == "compliance"
+    (record,) = records_of(Thinker(HELPED, SPECIAL), asked())
+    assert (record.thoughts, record.thought_entropy) == ("", None)
+
+
+def test_thoughts_that_are_cut_are_unscored_with_the_reason():
+    (record,) = records_of(Thinker("<think>", HELPED, finish="length"), asked())
+    reason = "cut inside its thoughts, 2 tokens long: allow more new tokens"
+    assert (record.label, record.reason, record.judge) == ("unscored", reason, "words")
+    assert (record.completion, record.thoughts) == ("", HELPED)
+
+
+def test_tasks_are_solved_behind_the_thoughts():
+    task = asked("capability", benchmark=Sums())
+    (record,) = records_of(Thinker("<think>", REFUSED, "</think>", HELPED, SPECIAL), task)
+    assert (record.score, record.reason) == (1.0, "solved")
+    (record,) = records_of(Thinker("<think>", HELPED, finish="length"), task)
+    assert record.score == 0.0
+    assert record.reason.startswith("cut inside its thoughts")
+
+
+def test_an_opener_that_begins_to_think_is_continued_inside_the_thoughts():
+    prompt = Prompt.user("b", "Bend it.")
+    turns = (*prompt.messages, Message("assistant", "<think>\nSure, I will"))
+    attempt = Attempt(prompt, "prefill", turns)
+    question = Asked("attack", "prefill", "static", attempt)
+    (record,) = records_of(Thinker(HELPED, "</think>", REFUSED, SPECIAL), question)
+    assert (record.label, record.thoughts) == ("refusal", HELPED)
+
+
+class Writer:
+    """An attacker with given replies."""
+
+    identity = "writer"
+
+    def __init__(self, *replies):
+        self.replies = replies
+
+    def ask(self, _):
+        return list(self.replies)
+
+
+def test_attacks_are_given_what_stands_behind_the_attackers_thoughts():
+    meter = Meter()
+    writer = Writer("<think>Hm.</think>\n\nBend!", "<think>Hm", None, "Bend it.")
+    grant = Grant(target(None), Budget(), {}, writer, meter)
+    assert grant.ask_attacker([()] * 4) == ["Bend!", "", "", "Bend it."]
+    assert meter.roles["attacker, replies that end inside their thoughts"].calls == 1
+    assert meter.roles["attacker, calls that failed"].calls == 1
+
+
+def test_a_target_samples_with_the_sampling_it_is_given():
+    seen = []
+    thinker = Thinker(HELPED, SPECIAL)
+    who = Target(
+        "t", "i", lambda s: seen.append(s) or thinker, read_as_text, lambda _: (), frozenset(), 1, 0
+    )
+    (found,) = who.sample([Prompt.user("b", "x")], Sampling(0.5))
+    assert (seen, found) == ([Sampling(0.5)], thinker.completion)
