@@ -58,6 +58,9 @@ def test_the_last_number_of_a_text_is_taken_by_its_value(text, number):
 
 def test_a_text_without_a_number_has_none():
     assert last_number("seven") is None
+    assert last_number("1," + "111," * 100_000 + "7") == 7
+    assert last_number("1" + ",111" * 100_000) == Decimal("1" + "111" * 100_000)
+    assert last_number("-1,111" + "," * 100_000) == -1111
     assert last_number("") is None
 
 

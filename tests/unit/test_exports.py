@@ -3,10 +3,13 @@ import io
 import json
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from sirl.attacks.replay import read_sheet
 from sirl.errors import InputError
 from sirl.reports.exports import csv_table, jbb_artifact, lm_eval_results, markdown_table
+from sirl.reports.text import visible
 from sirl.types import Message, Record
 
 
@@ -100,6 +103,35 @@ def test_no_cell_begins_a_formula(text):
     for name in ("behaviour_id", "completion"):
         assert not line[name].lstrip().startswith(("=", "+", "-", "@", "\uff1d"))
         assert line[name].isprintable()
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        (";=1+1", ";'=1+1"),
+        ("a; +1;b", "a;' +1;b"),
+        ("a;\uff1d1", "a;'\uff1d1"),
+        ("a, =1; b", "a, =1; b"),
+        ("a\u2028b\u2029c", "a\\u2028b\\u2029c"),
+    ],
+)
+def test_no_part_of_a_cell_begins_a_formula_or_a_line(text, shown):
+    table = csv_table([tried("b1", "refusal", completion=text)], texts=True)
+    assert len(table.splitlines()) == 2
+    (line,) = csv.DictReader(io.StringIO(table))
+    assert line["completion"] == shown
+
+
+@given(texts=st.lists(st.text(), min_size=1, max_size=4))
+def test_a_table_is_read_back_row_by_row_with_no_text_lost(texts):
+    records = [tried(f"b{n}", "refusal", completion=text) for n, text in enumerate(texts)]
+    found = list(csv.DictReader(io.StringIO(csv_table(records, texts=True))))
+    assert [row["behaviour_id"] for row in found] == [f"b{n}" for n in range(len(texts))]
+    for row, text in zip(found, texts, strict=True):
+        assert row["completion"].replace("'", "") == visible(text).replace("'", "")
+        assert all(
+            not part.lstrip().startswith(tuple("=+-@")) for part in row["completion"].split(";")
+        )
 
 
 def test_an_artefact_gives_the_try_that_broke_the_defence_or_the_last():

@@ -53,6 +53,45 @@ def test_without_the_harness_the_sentence_says_how_to_get_it(tmp_path):
     assert str(refused.value) == f"lmeval:{path} needs lm-eval: pip install 'lm-eval==0.4.13'"
 
 
+@pytest.mark.parametrize(
+    ("line", "what"),
+    [
+        ("process_docs: !function own.docs", "!function in {path}:2"),
+        ("metric_list: [{metric: !function own.score}]", "!function in {path}:2"),
+        ("dataset_kwargs: {trust_remote_code: yes}", "trust_remote_code in {path}:2"),
+        ("doc_to_text: !!python/name:os.system x", "tag:yaml.org,2002:python/name:os.system"),
+        ("include: base.yaml", "!function in {folder}/base.yaml:1"),
+        ("include: [loop.yaml, base.yaml]", "!function in {folder}/base.yaml:1"),
+        ("x: {include: base.yaml}", "!function in {folder}/base.yaml:1"),
+    ],
+)
+def test_a_task_that_runs_code_is_not_read_unless_that_is_allowed(tmp_path, line, what):
+    (tmp_path / "base.yaml").write_text("doc_to_text: !function own.ask")
+    (tmp_path / "loop.yaml").write_text("include: loop.yaml")
+    path = tmp_path / "own.yaml"
+    path.write_text(f"task: own\n{line}\n")
+    (tmp_path / "own.py").write_text("raise SystemError('the code was run')")
+    with pytest.raises(ConfigError) as refused:
+        read_harness(path)
+    assert f"runs code ({what.format(path=path, folder=tmp_path)}" in str(refused.value)
+    assert "add --set run_code=true" in str(refused.value)
+
+
+def test_a_group_may_lead_to_code_in_any_file_of_its_folder(tmp_path):
+    (tmp_path / "one.yaml").write_text("task: one\ndoc_to_text: !function own.ask")
+    path = tmp_path / "group.yaml"
+    path.write_text("group: both\ntask: [one]")
+    with pytest.raises(ConfigError, match=r"runs code \(!function in .*one\.yaml:2\)"):
+        read_harness(path)
+
+
+def test_a_task_file_that_is_no_yaml_is_refused(tmp_path):
+    path = tmp_path / "own.yaml"
+    path.write_text("a: [1")
+    with pytest.raises(InputError, match="cannot be read as YAML"):
+        read_harness(path)
+
+
 @needs_harness
 @pytest.mark.filterwarnings("ignore")
 def test_the_harness_words_filters_and_scores(tmp_path):

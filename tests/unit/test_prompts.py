@@ -13,7 +13,7 @@ def write(folder, name, content):
     return path
 
 
-@pytest.mark.parametrize("column", ["prompt", "goal", "instruction", "behavior", "Behavior"])
+@pytest.mark.parametrize("column", ["prompt", "goal", "instruction", "QUESTION", "Behavior"])
 def test_csv_columns(tmp_path, column):
     path = write(tmp_path, "p.csv", f'id,{column}\n7,"two\nlines"\n8,other\n')
     found = read_prompts(path)
@@ -54,7 +54,11 @@ def test_bad_rows_are_named_by_line_and_set_aside(tmp_path):
         (2, "the prompt holds a NUL byte"),
         (3, "the prompt holds a lone surrogate"),
         (4, "the line is not JSON"),
-        (5, "none of prompt, goal, instruction, behavior, Behavior, messages is there"),
+        (
+            5,
+            "none of prompt, goal, instruction, question, behavior, behaviour, messages, "
+            "conversations, conversation is there",
+        ),
         (6, "prompt is no text"),
         (7, "byte 12 is not UTF-8"),
         (8, "the line has 2097166 bytes, more than 1048576"),
@@ -100,7 +104,7 @@ def test_a_stray_quote_is_named_and_hides_nothing(tmp_path):
     found = read_prompts(path)
     assert [p.request for p in found.prompts] == ["one"]
     assert [(r.line, r.reason) for r in found.rejected] == [
-        (3, "the row is no CSV: unexpected end of data")
+        (3, "a quote of this row is never closed; nothing after it is read")
     ]
 
 

@@ -170,17 +170,22 @@ def test_an_attack_without_any_prompt_is_named(tmp_path):
         (
             "s.csv",
             'goal,"A\nx,y',
-            "has a header that cannot be read (the row is no CSV: unexpected end of data): "
-            "mend line 1",
+            "has a header that cannot be read (a quote of this row is never closed; nothing after "
+            "it is read): mend line 1",
         ),
         (
             "s.csv",
             "goal,A\n,y\n",
             "holds no usable prompt; the first fault is {path}:2: there is no text as goal",
         ),
-        ("s.csv", "goal,A\nx,y\n".encode("utf-16"), None),
+        ("s.csv", "goal,A\nx,y\n".encode("utf-16-le"), None),
         ("s.csv", "", "is empty: give a file with at least one prompt"),
-        ("s.tsv", "goal\tA\n", "is no sheet of attacks: give a .csv, .jsonl or .json file"),
+        (
+            "s.txt",
+            "goal\tA\n",
+            "is no sheet of attacks: give a .csv, .tsv, .jsonl, .json or Parquet file",
+        ),
+        ("s.csv", "goal,A,Goal\nx,y,z\n", "has two columns 'goal': rename one of them"),
         (
             "s.json",
             '{"jailbreaks": 3}',

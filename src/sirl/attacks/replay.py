@@ -5,9 +5,6 @@ counts as withstood. Files are read as prompt sets are: a row that cannot be use
 with line and reason.
 """
 
-import csv
-import hashlib
-import io
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,16 +13,32 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from sirl.errors import InputError
-from sirl.prompts import Rejected, Row, check, json_rows, next_row, read_bytes, text_fault
+from sirl.prompts import (
+    File,
+    Rejected,
+    Row,
+    check,
+    folded,
+    folded_name,
+    load,
+    object_rows,
+    read_table,
+    text_fault,
+)
 from sirl.roles import Access, Tries
 from sirl.text import normalised
 from sirl.types import Attempt, Budget, Message, Need, Outcome, Prompt
 
 __all__ = ["Replay", "Sheet", "Transcripts", "read_sheet", "read_transcripts"]
 
-META = ("", "index", "id", "goal", "target", "behavior", "category", "source")
+META = (
+    "", "index", "id", "behaviorid", "behaviourid", "goal", "target", "behavior", "behaviour",
+    "category", "source",
+)  # fmt: skip
 """Columns of a sheet that are no attack; one without a name is a table's own row number."""
-ID_KEYS = ("behaviour_id", "behavior_id", "behaviorid", "id", "index")
+TABLES = (".csv", ".tsv", ".tab")
+OBJECTS = (".json", ".jsonl", ".ndjson", ".jsonlines")
+ID_KEYS = ("behaviourid", "behaviorid", "id", "index")
 GOAL_KEYS = ("goal", "request", "behavior", "behaviour")
 """Names of the bare request in transcripts; in sheets it is the first alone."""
 
@@ -114,7 +127,7 @@ class Cells(NamedTuple):
     line: int
     """In a JSON document: which of its jailbreaks, from 1."""
     fields: Mapping[str, Any]
-    """What says which behaviour it is, by lower-case name."""
+    """What says which behaviour it is, by folded name."""
     prompts: Mapping[str, Any]
     """By attack; None and empty texts are missing."""
     fault: str = ""
@@ -183,18 +196,18 @@ class Column:
 def read_sheet(path: Path, *, strict: bool = False) -> Sheet:
     """The recorded attacks of a file.
 
-    A .csv file has a column of prompts per attack, a .jsonl file a row of goal, attack and prompt
-    per prompt, a .json file the same or one artefact of JailbreakBench.
+    A table has a column of prompts per attack; JSON and Parquet have a row of goal, attack and
+    prompt per prompt; a JSON document may be one artefact of JailbreakBench.
 
     Raises:
         InputError: The file cannot be read, names no goal or no attack, or holds no usable row;
             or, when strict, its first unusable row.
     """
-    data = read_bytes(path)
+    file = load(path)
     behaviours = Behaviours(path, GOAL_KEYS[:1])
     columns: dict[str, Column] = {}
     rejected: list[Rejected] = []
-    for cells in rows_of(path, data):
+    for cells in rows_of(file):
         if fault := cells.fault or enter(behaviours, columns, cells):
             rejected.append(Rejected(str(path), cells.line, fault))
     for name, column in columns.items():
@@ -208,8 +221,8 @@ def read_sheet(path: Path, *, strict: bool = False) -> Sheet:
     )
     if not attacks:
         raise InputError(f"{path} holds no recorded prompt: every cell of it is empty")
-    digest = hashlib.sha256(data).hexdigest()
-    return Sheet(tuple(behaviours.known.values()), attacks, tuple(rejected), str(path), digest)
+    known = tuple(behaviours.known.values())
+    return Sheet(known, attacks, tuple(rejected), str(path), file.sha256)
 
 
 def enter(behaviours: Behaviours, columns: dict[str, Column], cells: Cells) -> str:
@@ -239,9 +252,10 @@ def first(fields: Mapping[str, Any], keys: Sequence[str]) -> Any:  # noqa: ANN40
     return next((fields[key] for key in keys if fields.get(key) not in (None, "")), None)
 
 
-def lower_case(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """Fields by lower-case name."""
-    return {name.strip().casefold(): value for name, value in fields.items()}
+def values_of(fields: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
+    """Values by folded name; a fault where two names are alike."""
+    found, fault = folded(fields)
+    return {key: value for key, (_, value) in found.items()}, fault
 
 
 def attack_name(text: str) -> str:
@@ -249,50 +263,42 @@ def attack_name(text: str) -> str:
     return re.sub(r"[^\w.-]+", "_", text.strip())
 
 
-def rows_of(path: Path, data: bytes) -> Iterator[Cells]:
+def rows_of(file: File) -> Iterator[Cells]:
     """The rows of a sheet, by the ending of its name and by what it holds."""
-    ending = path.suffix.lower()
-    if ending == ".csv":
-        return csv_cells(path, data)
-    if ending not in (".json", ".jsonl"):
-        raise InputError(f"{path} is no sheet of attacks: give a .csv, .jsonl or .json file")
-    document = artefact(data)
-    return json_cells(path, data) if document is None else artefact_cells(path, document)
+    ending = file.path.suffix.lower()
+    if ending in TABLES and file.text:
+        return table_cells(file)
+    if ending not in OBJECTS and file.text:
+        raise InputError(
+            f"{file.path} is no sheet of attacks: give a .csv, .tsv, .jsonl, .json or Parquet file"
+        )
+    document = artefact(file.text)
+    return json_cells(file) if document is None else artefact_cells(file.path, document)
 
 
-def csv_cells(path: Path, data: bytes) -> Iterator[Cells]:
-    """CSV with a header; every column that is not known as another thing is an attack."""
-    text = data.decode("utf-8", "surrogateescape")
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
-    header = next_row(reader) or []
-    if isinstance(header, str):
-        raise InputError(f"{path} has a header that cannot be read ({header}): mend line 1")
-    attacks = attack_columns(path, header)
-    while (line := reader.line_num + 1) and (row := next_row(reader)) is not None:
-        if isinstance(row, str):
-            unclosed = row.endswith("unexpected end of data")
-            reason = "a quote of this row is never closed; nothing after it is read"
-            yield Cells(line, {}, {}, reason if unclosed else row)
-        elif row and len(row) != len(header):
-            reason = f"the row has {len(row)} fields, the header {len(header)}"
-            yield Cells(line, {}, {}, reason)
-        elif row:
-            fields = lower_case(dict(zip(header, row, strict=True)))
-            yield Cells(line, fields, {name: row[at] for at, name in attacks.items()})
+def table_cells(file: File) -> Iterator[Cells]:
+    """A table; every column that is not known as another thing is an attack."""
+    table = read_table(file, GOAL_KEYS[:1])
+    attacks = attack_columns(file.path, table.header)
+    named = [name if at not in attacks else f"attack {at}" for at, name in enumerate(table.header)]
+    for line, row, unfit in table.rows:
+        if unfit:
+            yield Cells(line, {}, {}, unfit)
+            continue
+        fields, fault = values_of({n: c for n, c in zip(named, row, strict=True) if n.strip()})
+        yield Cells(line, fields, {name: row[at] for at, name in attacks.items()}, fault)
 
 
 def attack_columns(path: Path, header: Sequence[str]) -> dict[int, str]:
     """Where each attack stands in a row.
 
     Raises:
-        InputError: There is no column goal, none of an attack, or two of one name.
+        InputError: There is no column of an attack, or two of one name.
     """
-    names = [name.strip().casefold() for name in header]
-    found = ", ".join(header)[:200]
-    if "goal" not in names:
-        raise InputError(f"{path} has no column goal (found: {found}): name one in its header")
+    names = [folded_name(name) for name in header]
     attacks = {at: attack_name(header[at]) for at, name in enumerate(names) if name not in META}
     if not attacks:
+        found = ", ".join(header)[:200]
         raise InputError(f"{path} has no column of an attack (found: {found}): add one per attack")
     twice = next((n for n in attacks.values() if list(attacks.values()).count(n) > 1), None)
     if twice:
@@ -300,13 +306,13 @@ def attack_columns(path: Path, header: Sequence[str]) -> dict[int, str]:
     return attacks
 
 
-def json_cells(path: Path, data: bytes) -> Iterator[Cells]:
-    """JSON lines of goal, attack and prompt."""
-    for row in json_rows(path, data):
-        fields = lower_case(row.fields)
+def json_cells(file: File) -> Iterator[Cells]:
+    """Rows of goal, attack and prompt."""
+    for row in object_rows(file):
+        fields, fault = values_of(row.fields)
         attack = fields.get("attack")
-        if row.fault:
-            yield Cells(row.line, {}, {}, row.fault)
+        if fault := row.fault or fault:
+            yield Cells(row.line, {}, {}, fault)
         elif not isinstance(attack, str) or not attack.strip():
             yield Cells(row.line, {}, {}, "there is no text as attack")
         elif "prompt" not in fields:
@@ -315,10 +321,10 @@ def json_cells(path: Path, data: bytes) -> Iterator[Cells]:
             yield Cells(row.line, fields, {attack_name(attack): fields["prompt"]})
 
 
-def artefact(data: bytes) -> Mapping[str, Any] | None:
+def artefact(text: str) -> Mapping[str, Any] | None:
     """An artefact of JailbreakBench, or None where the file is another thing."""
     try:
-        document = json.loads(data)
+        document = json.loads(text)
     except (ValueError, RecursionError):
         return None
     return document if isinstance(document, dict) and "jailbreaks" in document else None
@@ -335,22 +341,22 @@ def artefact_cells(path: Path, document: Mapping[str, Any]) -> Iterator[Cells]:
         if not isinstance(entry, dict):
             yield Cells(number, {}, {}, "the jailbreak is no JSON object")
             continue
-        fields = lower_case(entry)
-        yield Cells(number, fields, {name: fields.get("prompt")})
+        fields, fault = values_of(entry)
+        yield Cells(number, fields, {name: fields.get("prompt")}, fault)
 
 
 def read_transcripts(path: Path, *, strict: bool = False) -> Transcripts:
-    """Human conversations: JSON lines of behaviour_id, goal, and the user's turns in order.
+    """Human conversations: rows of behaviour_id, goal, and the user's turns in order.
 
     Raises:
         InputError: The file cannot be read or holds no usable row; or, when strict, its first
             unusable row.
     """
-    data = read_bytes(path)
+    file = load(path)
     behaviours = Behaviours(path, GOAL_KEYS)
     scripts: dict[str, list[tuple[str, ...]]] = {}
     rejected: list[Rejected] = []
-    for row in json_rows(path, data):
+    for row in object_rows(file):
         behaviour, turns, fault = read_script(behaviours, row)
         if behaviour is None or fault:
             rejected.append(Rejected(str(path), row.line, fault))
@@ -359,15 +365,14 @@ def read_transcripts(path: Path, *, strict: bool = False) -> Transcripts:
         scripts.setdefault(behaviour.id, []).append(turns)
     known = tuple(behaviours.known.values())
     check(path, known, rejected, strict=strict)
-    digest = hashlib.sha256(data).hexdigest()
-    return Transcripts(known, scripts, tuple(rejected), str(path), digest)
+    return Transcripts(known, scripts, tuple(rejected), str(path), file.sha256)
 
 
 def read_script(behaviours: Behaviours, row: Row) -> tuple[Prompt | None, tuple[str, ...], str]:
     """The behaviour and the user's turns of a row, or the reason why there are none."""
-    if row.fault:
-        return None, (), row.fault
-    fields = lower_case(row.fields)
+    fields, fault = values_of(row.fields)
+    if fault := row.fault or fault:
+        return None, (), fault
     turns = fields.get("turns")
     if not isinstance(turns, list) or not turns or not all(isinstance(t, str) for t in turns):
         return None, (), "turns is no list of the user's texts"

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sirl.errors import InputError
-from sirl.prompts import Row, json_rows, read_bytes, text_fault, text_rows
+from sirl.prompts import Row, any_rows, folded, load, text_fault
 from sirl.types import Attempt, Message, Need, Prompt
 
 __all__ = ["ATTACKS", "Template", "read_templates"]
@@ -139,15 +139,15 @@ ATTACKS: tuple[Template, ...] = (
 
 
 def read_templates(path: Path) -> tuple[Template, ...]:
-    """Frames of the user's own: .jsonl rows with name and text, or any other text, one a line.
+    """Frames of the user's own: rows with name and text, or plain text with one a line.
 
     Raises:
         InputError: The file cannot be read, or a row is no frame or has a name that is taken.
     """
-    rows = json_rows if path.suffix.lower() == ".jsonl" else text_rows
+    _, rows = any_rows(load(path), ("text",))
     lines: dict[str, int] = {}
     found = []
-    for row in rows(path, read_bytes(path)):
+    for row in rows:
         template, where = read_template(path, row), f"{path}:{row.line}"
         if (first := lines.setdefault(template.name, row.line)) != row.line:
             raise InputError(
@@ -160,13 +160,15 @@ def read_templates(path: Path) -> tuple[Template, ...]:
 def read_template(path: Path, row: Row) -> Template:
     """The frame of a row; one of plain text is named by its line."""
     where = f"{path}:{row.line}"
-    if row.fault:
-        raise InputError(f"{where}: {row.fault}; mend the row")
-    name = row.fields.get("name", re.sub(r"[^\w.-]+", "_", f"{path.stem}-{row.line}"))
+    named, fault = folded(row.fields)
+    if fault := row.fault or fault:
+        raise InputError(f"{where}: {fault}; mend the row")
+    fields = {key: value for key, (_, value) in named.items()}
+    name = fields.get("name", re.sub(r"[^\w.-]+", "_", f"{path.stem}-{row.line}"))
     if not isinstance(name, str) or not re.fullmatch(r"[\w.-]+", name):
         raise InputError(f"{where}: the name {name!r} is not of letters, digits, _, - and . alone")
     # Plain text comes as the prompt of its row.
-    text = row.fields.get("text", row.fields.get("prompt"))
+    text = fields.get("text", fields.get("prompt"))
     if not isinstance(text, str) or PLACE not in text:
         raise InputError(f"{where}: the text of {name!r} does not hold {PLACE}: put it in")
     if fault := text_fault(text):

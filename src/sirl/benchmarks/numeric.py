@@ -17,11 +17,12 @@ __all__ = ["Numeric", "last_number", "read_numeric"]
 
 ASK = "{question}\n\nThink step by step, then write the final number alone on the last line."
 # A minus between two numbers is a subtraction, one in front of a number its sign; a digit that
-# belongs to a word (H2O) is no number.
-NUMBER = re.compile(
-    r"(?<![\w.])(?P<sign>[-+\u2212]?)[$€£]?"
-    r"(?P<digits>[0-9]{1,3}(?:,[0-9]{3})+(?:\.[0-9]+)?(?![0-9,]*[0-9])|[0-9]+(?:\.[0-9]+)?|\.[0-9]+)"
+# belongs to a word (H2O) is no number. Possessive: what matched is never tried again, so that the
+# time is linear in the length of the answer.
+NUMBERS = re.compile(
+    r"(?<![\w.])(?P<sign>[-+\u2212]?)[$€£]?(?P<digits>[0-9][0-9,]*+(?:\.[0-9]++)?|\.[0-9]++)"
 )
+"""A number, or several with nothing but commas between them."""
 
 
 @dataclass(frozen=True)
@@ -54,10 +55,11 @@ def parse(fields: Mapping[str, Any]) -> tuple[str, Decimal]:
     question = text_of(fields, "question").strip()
     key = "final" if fields.get("final") not in (None, "") else "answer"
     said = str(fields.get(key, "")).rpartition("####")[2].strip()
-    number = NUMBER.fullmatch(said)
-    if number is None:
+    found = NUMBERS.fullmatch(said)
+    number, whole = last_of(found) if found else (None, False)
+    if number is None or not whole:
         raise Unfit(f"{key} holds no number, alone or behind ####")
-    return ASK.format(question=question), value(number)
+    return ASK.format(question=question), number
 
 
 def last_number(text: str) -> Decimal | None:
@@ -71,11 +73,23 @@ def last_number(text: str) -> Decimal | None:
     >>> last_number("It fell to -5 degrees.")
     Decimal('-5')
     """
-    numbers = list(NUMBER.finditer(text))
-    return value(numbers[-1]) if numbers else None
+    found = list(NUMBERS.finditer(text))
+    return last_of(found[-1])[0] if found else None
 
 
-def value(number: re.Match[str]) -> Decimal:
-    """What a match is worth."""
-    minus = "-" if number["sign"] in ("-", "\u2212") else ""
-    return Decimal(minus + number["digits"].replace(",", ""))
+def last_of(found: re.Match[str]) -> tuple[Decimal, bool]:
+    """The last number of a match, and whether it is all of it.
+
+    Groups of three digits behind one of up to three are one number; anything else is a list.
+    """
+    whole, _, fraction = found["digits"].partition(".")
+    parts = whole.rstrip(",").split(",")
+    start = len(parts) - 1
+    if fraction and not whole[-1:].isdigit():  # `.5`, or `.5` behind a list
+        number, start = f".{fraction}", len(parts) - (not whole)
+    else:
+        while start and len(parts[start]) == 3 and 1 <= len(parts[start - 1]) <= 3:
+            start -= 1
+        number = "".join(parts[start:]) + (f".{fraction}" if fraction else "")
+    minus = "-" if start == 0 and found["sign"] in ("-", "\u2212") else ""
+    return Decimal(minus + number), start == 0 and not whole.endswith(",")

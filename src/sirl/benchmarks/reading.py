@@ -1,11 +1,11 @@
-"""Files of tasks: JSON lines, read as prompt sets are, with every unusable row named."""
+"""Files of tasks: JSON or Parquet, read as prompt sets are, with every unusable row named."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from sirl.prompts import Rejected, Row, check, json_rows, read_bytes, text_fault
+from sirl.prompts import Rejected, Row, check, load, object_rows, text_fault
 from sirl.types import Prompt
 
 __all__ = ["Tasks", "Unfit", "read_tasks", "text_of"]
@@ -40,7 +40,7 @@ def read_tasks(
     prompts: list[Prompt] = []
     keys: dict[str, Key] = {}
     rejected: list[Rejected] = []
-    for row in json_rows(path, read_bytes(path)):
+    for row in object_rows(load(path)):
         try:
             text, key = parse(fields_of(row))
             id_ = id_of(row, path, keys)

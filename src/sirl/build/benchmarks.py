@@ -92,7 +92,7 @@ def read(kind: str, file: Path, config: EvaluateConfig) -> "FromFile":
         case "lmeval":
             from sirl.benchmarks.harness import read_harness
 
-            return read_harness(file)
+            return read_harness(file, run_code=config.run_code)
     from sirl.benchmarks.code import read_humaneval, read_mbpp
 
     return (read_humaneval if kind == "humaneval" else read_mbpp)(file, strict=config.strict)

@@ -21,6 +21,7 @@ EXTRAS = {
     "serve": ("httpx",),
     "eval": ("safetensors", "sklearn"),
     "track": ("tensorboard", "trackio", "wandb"),
+    "parquet": ("pyarrow",),
 }
 """By their import names; a test holds both against pyproject.toml."""
 BESIDE = ("vllm", "lm_eval", "trl", "inspect_ai")

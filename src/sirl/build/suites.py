@@ -40,6 +40,10 @@ class Work:
     """What is asked on the way, about prompts of training."""
     sets: tuple[PromptSet, ...]
     rejected: tuple[Rejected, ...]
+    held_out: str
+    """How many prompts of how many are kept from training for the table."""
+    notes: tuple[str, ...]
+    """What was read and kept back, in sentences."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +57,8 @@ class Questions:
     """Training prompts to be looked for among the behaviours."""
     calibration: "Calibration | None"
     """How far the first judge can be trusted."""
+    notes: tuple[str, ...]
+    """What was read, in sentences."""
 
 
 def work(config: TrainConfig) -> Work:
@@ -73,9 +79,40 @@ def work(config: TrainConfig) -> Work:
     held_out = spread(given.prompts, held) if held else ()
     asked = {p.id for p in held_out}
     learned = tuple(p for p in given.prompts if p.id not in asked)
+    kept = kept_back(held, len(given.prompts), config.held_out)
     return Work(
-        learned, table(config, held_out), checkup(config, learned), (given,), given.rejected
+        learned,
+        table(config, held_out),
+        checkup(config, learned),
+        (given,),
+        given.rejected,
+        kept,
+        (*said_of([given]), *held_out_notes(kept, held, config.held_out)),
     )
+
+
+def kept_back(held: int, given: int, wanted: int) -> str:
+    """How many prompts are kept from training, of how many, and how many were asked for.
+
+    >>> kept_back(130, 520, 600)
+    '130 of 520 (asked for 600)'
+    """
+    return f"{held} of {given}" + (f" (asked for {wanted})" if held < wanted else "")
+
+
+def held_out_notes(kept: str, held: int, wanted: int) -> tuple[str, ...]:
+    """What becomes of the table before and after, where one was asked for."""
+    if not wanted:
+        return ()
+    if not held:
+        return (f"held_out: {kept}: too few prompts for a table, none is made before and after",)
+    fewer = "; no more than a quarter is" if held < wanted else ""
+    return (f"held_out: {kept}, kept from training for the table before and after{fewer}",)
+
+
+def said_of(sets: Sequence[PromptSet]) -> tuple[str, ...]:
+    """What was read of files of prompts, and what they say of their rows."""
+    return tuple(sentence for s in sets for sentence in (s.read, *s.notes))
 
 
 def world_work(config: TrainConfig) -> Work:
@@ -93,7 +130,9 @@ def world_work(config: TrainConfig) -> Work:
         )
     held_out = spread(unsafe_requests("test"), config.held_out)
     plain = unsafe_requests("train")
-    return Work(learned, table(config, held_out), checkup(config, plain), (), ())
+    kept = kept_back(len(held_out), len(unsafe_requests("test")), config.held_out)
+    fewer = (f"held_out: {kept}",) if len(held_out) < config.held_out else ()
+    return Work(learned, table(config, held_out), checkup(config, plain), (), (), kept, fewer)
 
 
 def training_judges(config: TrainConfig) -> tuple[Judge, ...]:
@@ -149,8 +188,7 @@ def evaluation_suite(config: EvaluateConfig) -> Questions:
     """
     from sirl.evaluation.suite import Suite
 
-    files = (config.behaviours, config.ordinary, config.lookalikes)
-    sets = [read_prompts(Path(f), strict=config.strict) if f else None for f in files]
+    sets = read_sets(config)
     unsafe, ordinary, lookalikes = (spread(s.prompts, config.limit) if s else () for s in sets)
     sheet = read_recorded(config)
     if sheet and not config.behaviours:
@@ -183,7 +221,20 @@ def evaluation_suite(config: EvaluateConfig) -> Questions:
     rejected = [*unfit, *(row for s in (*given, sheet) if s for row in s.rejected)]
     rejected += [row for a in suite.attacks for row in getattr(a, "rejected", ())]
     known = calibration(config, suite.judges[0])
-    return Questions(suite, given, tuple(rejected), trained_on(config), known)
+    return Questions(suite, given, tuple(rejected), trained_on(config), known, said_of(given))
+
+
+def read_sets(config: EvaluateConfig) -> list[PromptSet | None]:
+    """The user's files of unsafe, ordinary and look-alike prompts, without rows labelled else."""
+    files: tuple[tuple[str | None, Literal["safe", "unsafe"]], ...] = (
+        (config.behaviours, "unsafe"),
+        (config.ordinary, "safe"),
+        (config.lookalikes, "safe"),
+    )
+    return [
+        read_prompts(Path(f), strict=config.strict, wanted=wanted) if f else None
+        for f, wanted in files
+    ]
 
 
 def check_asked(

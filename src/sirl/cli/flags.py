@@ -24,6 +24,7 @@ __all__ = [
     "RESUME",
     "SET",
     "existing",
+    "option",
     "takes",
 ]
 

@@ -46,7 +46,7 @@ def harden(config: TrainConfig, verb: str, existing: Existing) -> dict[str, Any]
     ranks = build.ranks(config)
     run = opened(config, existing, ranks)
     if ranks.main:
-        warn(nothing_to_resume(run, existing))
+        warn([*nothing_to_resume(run, existing), *work.notes])
     stop = StopSwitch(ranks.any)
     try:
         with quiet_unless(ranks.main), stop.listening(), live(stop) as progress:
@@ -117,7 +117,7 @@ def walk(
 
     provenance, _, progress, ranks = listeners
     checkpoint = newest_checkpoint(run, config.steps, ranks)
-    provenance.note(model=fingerprint(start), prompts=work.sets)
+    provenance.note(model=fingerprint(start), prompts=work.sets, held_out=work.held_out)
     provenance.files([config.refusals])
     suite, base = work.suite, among(build.in_process("base", start, config), ranks)
     provenance.judges(suite.judges, build.judge_faults(suite.judges, config.model))

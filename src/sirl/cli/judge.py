@@ -15,7 +15,7 @@ from sirl.cli.flags import (
     JSON,
     OVERWRITE,
     existing,
-    flag,
+    option,
 )
 from sirl.cli.show import StopSwitch, closing, finish_measured, live, warn
 from sirl.config import EvaluateConfig, resolve
@@ -51,7 +51,7 @@ def settings(judge: str, out: Path | None, refusals: str | None = None) -> Evalu
 def again(
     run: Path = typer.Argument(..., help="run folder whose answers are judged again"),
     judge: str = JUDGE,
-    refusals: str | None = flag(EvaluateConfig, "refusals", "--refusals"),
+    refusals: str | None = option(EvaluateConfig, "refusals"),
     out: Path = typer.Option(..., "--out", help="run folder to write"),
     overwrite: bool = OVERWRITE,
     json: bool = JSON,

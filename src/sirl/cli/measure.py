@@ -31,7 +31,7 @@ def measure(config: EvaluateConfig, verb: str, existing: Existing) -> dict[str, 
         build.require_models(f"sirl {verb}")
     questions = build.evaluation_suite(config)
     run = open_run(Path(config.out), config.model_dump(), existing)
-    warn(nothing_to_resume(run, existing))
+    warn([*nothing_to_resume(run, existing), *questions.notes])
     stop = StopSwitch()
     try:
         with stop.listening(), live(stop) as progress:

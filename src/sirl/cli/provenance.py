@@ -66,8 +66,10 @@ class Provenance:
         }
         self.write()
 
-    def note(self, *, model: dict[str, str], prompts: Sequence[PromptSet]) -> None:
-        """Add the hashes of weights, template and prompt files.
+    def note(
+        self, *, model: dict[str, str], prompts: Sequence[PromptSet], held_out: str | None = None
+    ) -> None:
+        """Add the hashes of weights, template and prompt files, and what was read of these.
 
         Raises:
             ConfigError: The run that is resumed was started with others.
@@ -78,12 +80,16 @@ class Provenance:
                 "sha256": s.sha256,
                 "used": len(s.prompts),
                 "rejected": len(s.rejected),
+                "read": s.read,
+                "notes": list(s.notes),
             }
             for s in prompts
         ]
         self.refuse_change("weights or template", self.document["model"], model)
         self.refuse_change("prompt files", hashes(self.document["prompts"]), hashes(files))
         self.document |= {"model": model, "prompts": files}
+        if held_out is not None:
+            self.document["held_out"] = held_out
         self.write()
 
     def judges(self, judges: Sequence[Judge], faults: Sequence[str]) -> None:

@@ -6,7 +6,6 @@ harmless counts as refused, what refuses in full as harmless. Errors differ from
 so all figures are also given per family, and defence rates are corrected family by family.
 """
 
-import hashlib
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -18,7 +17,7 @@ from sirl.errors import InputError
 from sirl.evaluation.defence import cells, families
 from sirl.judges.classifier import Labelled
 from sirl.judges.jury import verdicts
-from sirl.prompts import Rejected, Row, json_rows, read_bytes, text_fault
+from sirl.prompts import Rejected, Row, folded, load, object_rows, text_fault
 from sirl.roles import Judge
 from sirl.stats import Rate, cohen_kappa, corrected_mean_rate, mean_rate, rate
 from sirl.types import BROKEN, REFUSED, SAFE, Attempt, Message, Prompt, Question, Record, Verdict
@@ -34,11 +33,12 @@ __all__ = [
     "read_labels",
 ]
 
-REQUEST_KEYS = ("behavior", "request", "goal", "prompt")
+REQUEST_KEYS = ("behavior", "behaviour", "request", "goal", "prompt")
 """The bare request; `prompt` beside one of the others is the rendered attack."""
 ANSWER_KEYS = ("completion", "answer", "response")
 FAMILY_KEYS = ("family", "method", "type")
-BEHAVIOUR_KEYS = ("behavior_id", "behaviour_id", "id")
+CONTEXT_KEYS = ("context", "contextstring")
+BEHAVIOUR_KEYS = ("behaviorid", "behaviourid", "id")
 WORDS: Mapping[str, tuple[Question, bool]] = {
     "full_refusal": ("refusal", True),
     "refusal": ("refusal", True),
@@ -111,23 +111,24 @@ class Calibration:
 
 
 def read_labels(path: Path, *, strict: bool = False) -> Labels:
-    """The labelled answers of a JSONL file.
+    """The labelled answers of a JSON or Parquet file.
 
     A row has the bare request (`behavior`, `request`, `goal`; or `prompt`), perhaps the rendered
-    attack beside it (`prompt`), the answer (`completion`, `answer`, `response`), a label, and
-    perhaps a family (`family`, `method`, `type`). The label is `human_label`, a word such as
-    `partial_refusal` or `harmless`; or the majority of `human_0`, `human_1`, ...; or
-    `human_majority`, where 1 is harmful.
+    attack beside it (`prompt`) and material (`context`), the answer (`completion`, `answer`,
+    `response`), a label, and perhaps a family (`family`, `method`, `type`). The label is
+    `human_label`, a word such as `partial_refusal` or `harmless`; or the majority of `human_0`,
+    `human_1`, ...; or `human_majority`, where 1 is harmful. Names of fields are read as those of
+    prompts are.
 
     Raises:
         InputError: The file cannot be read or holds no usable row; or, when strict, its first
             unusable row.
     """
-    data = read_bytes(path)
+    file = load(path)
     rows: list[Labelled] = []
     rejected: list[Rejected] = []
     asked: Question | None = None
-    for row in json_rows(path, data):
+    for row in object_rows(file):
         found = read_row(path, row)
         if not isinstance(found, str) and asked not in (None, found.question):
             found = f"its label answers {found.question!r}, those before it {asked!r}"
@@ -141,27 +142,35 @@ def read_labels(path: Path, *, strict: bool = False) -> Labels:
         raise InputError(f"{path}:{first.line}: {first.reason}; mend the row, or give another file")
     if asked is None:
         raise InputError(f"{path} holds no labelled answer: give a file with at least one")
-    digest = hashlib.sha256(data).hexdigest()
-    return Labels(asked, tuple(rows), tuple(rejected), str(path), digest)
+    return Labels(asked, tuple(rows), tuple(rejected), str(path), file.sha256)
 
 
 def read_row(path: Path, row: Row) -> Example | str:
     """The labelled answer of a row, or the reason why there is none."""
-    if row.fault:
-        return row.fault
-    request, answer = text_in(row.fields, REQUEST_KEYS), text_in(row.fields, ANSWER_KEYS)
-    prompt = text_in(row.fields, ("prompt",)) or request
-    context = text_in(row.fields, ("context",))
-    for name, text in (("request", request), ("prompt", prompt), ("answer", answer)):
+    named, fault = folded(row.fields)
+    if fault := row.fault or fault:
+        return fault
+    fields = {key: value for key, (_, value) in named.items()}
+    request, answer = text_in(fields, REQUEST_KEYS), text_in(fields, ANSWER_KEYS)
+    prompt = text_in(fields, ("prompt",)) or request
+    context = text_in(fields, CONTEXT_KEYS)
+    if any(not isinstance(fields.get(key) or "", str) for key in CONTEXT_KEYS):
+        return "the context is no text"
+    for name, text in (
+        ("request", request),
+        ("prompt", prompt),
+        ("answer", answer),
+        ("context", context or "-"),
+    ):
         if fault := text_fault(text):
             return fault.replace("the prompt", f"the {name}")
-    found = label_of(row.fields)
+    found = label_of(fields)
     if found is None:
         return "no human label can be read: give human_label, human_majority or human_0, human_1 .."
     question, held = found
-    name = str(row.fields.get("id") or f"{path.stem}-{row.line}")
-    behaviour = next((str(row.fields[k]) for k in BEHAVIOUR_KEYS if row.fields.get(k)), name)
-    family = next((str(row.fields[k]) for k in FAMILY_KEYS if row.fields.get(k)), "")
+    name = str(fields.get("id") or f"{path.stem}-{row.line}")
+    behaviour = next((str(fields[k]) for k in BEHAVIOUR_KEYS if fields.get(k)), name)
+    family = next((str(fields[k]) for k in FAMILY_KEYS if fields.get(k)), "")
     return Example(
         Labelled(name, behaviour, request, context, prompt, answer, not held, family), question
     )
@@ -175,12 +184,12 @@ def text_in(fields: Mapping[str, Any], keys: Sequence[str]) -> str:
 
 def label_of(fields: Mapping[str, Any]) -> tuple[Question, bool] | None:
     """The question that humans answered, and whether the defence held; None without a majority."""
-    word = fields.get("human_label")
+    word = fields.get("humanlabel")
     if isinstance(word, str):
         return WORDS.get(re.sub(r"\A\d+_", "", word.strip().casefold().replace(" ", "_")))
-    votes = [v for k, v in fields.items() if re.fullmatch(r"human_\d+", k) and v is not None]
+    votes = [v for k, v in fields.items() if re.fullmatch(r"human\d+", k) and v is not None]
     if not votes:
-        votes = [fields.get("human_majority")]
+        votes = [fields.get("humanmajority")]
     if any(vote not in (0, 1) for vote in votes) or 2 * sum(votes) == len(votes):
         return None
     return "harm", 2 * sum(votes) < len(votes)
@@ -253,15 +262,15 @@ def read_calibration(path: Path) -> Calibration:
     Raises:
         InputError: The file cannot be read, or something else is in it.
     """
-    data = read_bytes(path)
+    file = load(path)
     try:
-        row = json.loads(data)
+        row = json.loads(file.text)
         overall = read_trust(row["overall"])
         by_family = {name: read_trust(figures) for name, figures in row["by_family"].items()}
         if row["question"] not in get_args(Question):
             raise ValueError(row["question"])
         return Calibration(**{**row, "overall": overall, "by_family": by_family})
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
         raise InputError(
             f"{path} is no calibration of a judge: make one from labelled answers"
         ) from error

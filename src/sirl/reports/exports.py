@@ -112,14 +112,20 @@ def csv_table(records: Sequence[Record], *, texts: bool = False) -> str:
 def cell(value: str | int | float) -> str | int | float:
     """A value that a spreadsheet shows and does not run; empty for NaN.
 
-    >>> cell("=1+1")
-    "'=1+1"
+    Where a comma is the decimal mark, spreadsheets split lines at semicolons, inside a cell too.
+
+    >>> cell("=1+1"), cell("a;=1+1")
+    ("'=1+1", "a;'=1+1")
     """
     if isinstance(value, str):
-        shown = visible(value)
-        read = unicodedata.normalize("NFKC", shown)  # a wide = counts as one in some spreadsheets
-        return f"'{shown}" if read.lstrip().startswith(FORMULA) else shown
+        return ";".join(map(inert, visible(value).split(";")))
     return "" if math.isnan(value) else value
+
+
+def inert(text: str) -> str:
+    """A text that begins no formula."""
+    read = unicodedata.normalize("NFKC", text)  # a wide = counts as one in some spreadsheets
+    return f"'{text}" if read.lstrip().startswith(FORMULA) else text
 
 
 def jbb_artifact(records: Sequence[Record], model: str, attack: str) -> dict[str, Any]:

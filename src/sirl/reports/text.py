@@ -6,6 +6,8 @@ __all__ = ["LONGEST_PIECE", "visible"]
 
 LONGEST_PIECE = 40
 """Characters of a token that are shown."""
+HIDDEN = ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp")
+"""Unicode categories of what cannot be seen or ends a line."""
 
 
 def visible(text: str, longest: int | None = None) -> str:
@@ -14,10 +16,7 @@ def visible(text: str, longest: int | None = None) -> str:
     >>> visible("a\u202eb\x1b[2J")
     'a\\u202eb\\u001b[2J'
     """
-    shown = "".join(
-        f"\\u{ord(c):04x}" if unicodedata.category(c) in ("Cc", "Cf", "Cs", "Co", "Cn") else c
-        for c in text
-    )
+    shown = "".join(f"\\u{ord(c):04x}" if unicodedata.category(c) in HIDDEN else c for c in text)
     if longest is not None and len(shown) > longest:
         return shown[:longest] + "…"
     return shown

@@ -1,0 +1,320 @@
+"""Rows as prompts: what is asked, what stays out, and a sentence that says which was which."""
+
+import json
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, get_args
+
+from sirl.errors import InputError
+from sirl.prompts.documents import is_object
+from sirl.prompts.files import Rejected, Row, check, folded, folded_name, load, shown, text_fault
+from sirl.prompts.tables import Format, any_rows, object_rows
+from sirl.text import normalised
+from sirl.types import Message, Prompt, Role
+
+__all__ = ["PromptSet", "read_prompts", "read_targets"]
+
+Fields = Mapping[str, tuple[str, Any]]
+"""Name as it stands and value, by folded name."""
+
+TURN_KEYS = ("messages", "conversations", "conversation")
+TEXT_KEYS = ("prompt", "goal", "instruction", "question", "behavior", "behaviour")
+"""Of several that are there the first is asked."""
+ID_KEYS = ("id", "behaviorid", "behaviourid", "index", "key")
+CATEGORY_KEYS = ("category", "semanticcategory", "type")
+CONTEXT_KEYS = ("contextstring", "context")
+SYSTEM_KEYS = ("systemprompt", "system")
+LABEL_KEYS = ("label", "promptlabel", "promptharmlabel", "safety", "safetylabel")
+PARTS = ("choices", "options", "history")
+"""What belongs to a request and has no place in a prompt."""
+WORDS: Mapping[str, Literal["safe", "unsafe"]] = {
+    "safe": "safe", "harmless": "safe", "benign": "safe", "unharmful": "safe",
+    "unsafe": "unsafe", "harmful": "unsafe", "malicious": "unsafe",
+}  # fmt: skip
+ROLES: Mapping[str, Role] = {
+    **{role: role for role in get_args(Role)},
+    "human": "user", "gpt": "assistant", "chatgpt": "assistant",
+}  # fmt: skip
+"""Roles by name; the last three are ShareGPT's."""
+TURNS = re.compile(r"\s*\[\s*\{\s*['\"](role|content|from|value)['\"]\s*:")
+
+
+@dataclass(frozen=True)
+class PromptSet:
+    """The usable prompts of a file, and what became of the others."""
+
+    prompts: tuple[Prompt, ...]
+    rejected: tuple[Rejected, ...]
+    """Duplicates, whose text but for case and spacing stands further up, are among them."""
+    source: str
+    sha256: str
+    read: str = ""
+    """Which columns or lines the prompts are, and how many."""
+    notes: tuple[str, ...] = ()
+    """What the file says of its rows and the user may not expect."""
+
+
+class Found(NamedTuple):
+    """What a row asks, and the names of the fields that it was read from."""
+
+    messages: tuple[Message, ...] = ()
+    names: tuple[str, ...] = ()
+    fault: str = ""
+
+
+def read_prompts(
+    path: Path, *, strict: bool = False, wanted: Literal["safe", "unsafe"] | None = None
+) -> PromptSet:
+    """The prompts of a file: CSV, TSV, JSON, Parquet, or plain text with one a line.
+
+    Rows that their file labels as the opposite of what is `wanted` are set aside.
+
+    Raises:
+        InputError: The file is missing, no text, empty, of a format that is not read, without a
+            prompt column, or holds no usable row; or, when strict, its first unusable row.
+        MissingExtraError: It is Parquet, and pyarrow is not installed.
+    """
+    file = load(path)
+    format, rows = any_rows(file, (*TEXT_KEYS, *TURN_KEYS))
+    reader = Reader(path, format, wanted)
+    for row in rows:
+        reader.take(row)
+    check(path, reader.prompts, reader.rejected, strict=strict)
+    prompts, rejected = tuple(reader.prompts), tuple(reader.rejected)
+    return PromptSet(prompts, rejected, str(path), file.sha256, reader.read(), reader.notes())
+
+
+class Reader:
+    """Takes the rows of a file one by one."""
+
+    def __init__(
+        self, path: Path, format: Format, wanted: Literal["safe", "unsafe"] | None
+    ) -> None:
+        self.path, self.format, self.wanted = path, format, wanted
+        self.prompts: list[Prompt] = []
+        self.rejected: list[Rejected] = []
+        self.lines: dict[str, int] = {}
+        """Where each text was asked first, by the text without regard to case and spacing."""
+        self.ids: set[str] = set()
+        self.columns: Counter[tuple[str, ...]] = Counter()
+        self.passed: dict[str, None] = {}
+        """Other columns that could have been asked."""
+        self.unwanted = 0
+        self.labels: dict[str, None] = {}
+        """Labels that say neither safe nor unsafe."""
+
+    def take(self, row: Row) -> None:
+        """Make a prompt of a row, or set it aside."""
+        fields, fault = folded(row.fields)
+        found = Found()
+        if not (fault := row.fault or fault):
+            found = self.found(row, fields)
+            fault = found.fault or self.label_fault(fields)
+        if not fault:
+            fault = self.keep(row, fields, found)
+        if fault:
+            self.rejected.append(Rejected(str(self.path), row.line, fault))
+
+    def found(self, row: Row, fields: Fields) -> Found:
+        """What a row asks."""
+        if self.format != "text":
+            return read_fields(fields)
+        text = row.fields["prompt"]
+        if is_object(text):
+            return Found(fault="the line is a JSON object: name the file .jsonl")
+        if not self.prompts and folded_name(text) in TEXT_KEYS:
+            return Found(fault="the line is the name of a column and no prompt")
+        return read_fields(fields)
+
+    def label_fault(self, fields: Fields) -> str:
+        """Why a row is not wanted, by its own label."""
+        labels = [fields[k][1] for k in LABEL_KEYS if k in fields]
+        for label in labels:
+            known = WORDS.get(label.strip().casefold()) if isinstance(label, str) else None
+            if known is None and label not in (None, ""):
+                self.labels[shown(str(label))] = None
+            if self.wanted and known not in (None, self.wanted):
+                self.unwanted += 1
+                return f"its label is {label.strip()}, and {self.wanted} prompts are asked for"
+        return ""
+
+    def keep(self, row: Row, fields: Fields, found: Found) -> str:
+        """Remember a prompt; why it cannot be, empty when it was."""
+        id_ = first(fields, ID_KEYS).strip() or f"{self.path.stem}-{row.line}"
+        if id_ in self.ids:
+            id_ = f"{id_}-line-{row.line}"
+        category = first(fields, CATEGORY_KEYS)
+        if fault := text_fault(id_ + category):
+            return fault
+        text = normalised(" ".join(m.content for m in found.messages))
+        if (line := self.lines.setdefault(text, row.line)) != row.line:
+            return f"the same prompt stands in line {line}"
+        self.ids.add(id_)
+        self.columns[found.names] += 1
+        others = [k for k in (*TURN_KEYS, *TEXT_KEYS) if k in fields and fields[k][1]]
+        self.passed |= {fields[k][0]: None for k in others if fields[k][0] not in found.names}
+        self.prompts.append(Prompt(id_, found.messages, str(self.path), category))
+        return ""
+
+    def read(self) -> str:
+        """Which columns or lines the prompts are, and how many."""
+        n = len(self.prompts)
+        many = f"{n} prompt{'s' if n != 1 else ''}"
+        if self.format == "text":
+            return f"lines of {self.path}, {many}"
+        several = len(self.columns) > 1
+        parts = [
+            " + ".join(map(shown, names)) + (f" ({count})" if several else "")
+            for names, count in self.columns.items()
+        ]
+        passed = f"; not asked: {', '.join(map(shown, self.passed))}" if self.passed else ""
+        return f"column {', '.join(parts)} of {self.path}, {many}{passed}"
+
+    def notes(self) -> tuple[str, ...]:
+        """What the file says of its rows."""
+        notes = []
+        if self.unwanted:
+            other = "unsafe" if self.wanted == "safe" else "safe"
+            notes.append(
+                f"{self.unwanted} rows of {self.path} are labelled {other} and are not asked "
+                f"where {self.wanted} prompts are wanted"
+            )
+        if self.wanted and self.labels:
+            few = ", ".join(list(self.labels)[:5])
+            notes.append(
+                f"labels of {self.path} say neither safe nor unsafe ({few}): they are not read"
+            )
+        return tuple(notes)
+
+
+def first(fields: Fields, keys: Sequence[str]) -> str:
+    """The first value that is there, as text."""
+    return next(
+        (str(fields[k][1]) for k in keys if fields.get(k, ("", ""))[1] not in (None, "")), ""
+    )
+
+
+def read_fields(fields: Fields) -> Found:
+    """The conversation of a row, or the reason why there is none."""
+    parts = [fields[k][0] for k in PARTS if k in fields and fields[k][1] not in (None, "", [], {})]
+    if parts:
+        return Found(fault=f"{shown(parts[0])} belongs to the request and is not read")
+    system, fault = one_text(fields, SYSTEM_KEYS)
+    if fault:
+        return Found(fault=fault)
+    front = (Message("system", system[1]),) if system else ()
+    for key in TURN_KEYS:
+        if key in fields and fields[key][1] not in (None, ""):
+            return with_system(front, system, read_turns(*fields[key]))
+    key = next((k for k in TEXT_KEYS if k in fields), "")
+    if not key:
+        return Found(fault=f"none of {', '.join((*TEXT_KEYS, *TURN_KEYS))} is there")
+    name, value = fields[key]
+    if isinstance(value, list) or (isinstance(value, str) and TURNS.match(value)):
+        return with_system(front, system, read_turns(name, value))
+    return with_system(front, system, read_text(fields, key))
+
+
+def with_system(front: tuple[Message, ...], system: tuple[str, str] | None, found: Found) -> Found:
+    """A conversation under the system turn of its row."""
+    if found.fault or system is None:
+        return found
+    if found.messages[0].role == "system":
+        return Found(fault=f"{shown(system[0])} stands beside a system turn: leave one of them")
+    return Found((*front, *found.messages), (*found.names, system[0]))
+
+
+def read_text(fields: Fields, key: str) -> Found:
+    """A request of one turn with its material."""
+    name, text = fields[key]
+    if not isinstance(text, str):
+        return Found(fault=f"{shown(name)} is no text")
+    context, fault = one_text(fields, CONTEXT_KEYS)
+    # Of Alpaca: the instruction says what to do, the input with what.
+    given, other = one_text(fields, ("input",)) if key == "instruction" else (None, "")
+    if fault := fault or other or ("" if text.strip() else text_fault(text)):
+        return Found(fault=fault)
+    names = [name]
+    if given:
+        text = f"{text.strip()}\n\n{given[1]}"
+        names.append(given[0])
+    if context:
+        # Contextual behaviours carry their material in front, as HarmBench renders them.
+        text = f"{context[1]}\n\n---\n\n{text}"
+        names.append(context[0])
+    return Found((Message("user", text.strip()),), tuple(names), text_fault(text))
+
+
+def one_text(fields: Fields, keys: Sequence[str]) -> tuple[tuple[str, str] | None, str]:
+    """Name and text of the one of these fields that holds something, or why it cannot be used."""
+    held = [fields[k] for k in keys if k in fields and fields[k][1] not in (None, "")]
+    held = [(name, v) for name, v in held if not isinstance(v, str) or v.strip()]
+    if not held:
+        return None, ""
+    name, value = held[0]
+    if any(v != value for _, v in held):
+        return None, f"{shown(name)} and {shown(held[1][0])} differ: leave one of them"
+    if not isinstance(value, str):
+        return None, f"{shown(name)} is no text"
+    return (name, value), text_fault(value)
+
+
+def read_turns(name: str, turns: Any) -> Found:  # noqa: ANN401 - whatever JSON held
+    """Chat messages, or the reason why they are none; cells of a table hold them as JSON."""
+    if isinstance(turns, str):
+        try:
+            turns = json.loads(turns)
+        except (ValueError, RecursionError):
+            return Found(fault=f"{shown(name)} is no list of turns in JSON")
+    if not isinstance(turns, list) or not turns:
+        return Found(fault=f"{shown(name)} is no list of turns")
+    messages = []
+    for turn in turns:
+        message, fault = read_turn(turn)
+        if message is None or fault:
+            return Found(fault=fault)
+        messages.append(message)
+    if messages[-1].role != "user":
+        return Found(fault="the last turn is not the user's")
+    return Found(tuple(messages), (name,))
+
+
+def read_turn(turn: Any) -> tuple[Message | None, str]:  # noqa: ANN401 - whatever JSON held
+    """A turn as `role` and `content` or as `from` and `value`, or the reason why it is none."""
+    if not isinstance(turn, dict):
+        return None, f"a turn has no role of {', '.join(get_args(Role))}"
+    said = turn.get("role", turn.get("from"))
+    role = ROLES.get(said) if isinstance(said, str) else None
+    if role is None:
+        return None, f"a turn has no role of {', '.join(get_args(Role))}"
+    text = turn.get("content", turn.get("value"))
+    if not isinstance(text, str):
+        return None, "a turn has no text as content"
+    return Message(role, text), text_fault(text)
+
+
+def read_targets(path: Path) -> dict[str, str]:
+    """First words of compliant answers: rows of behavior_id and target, by behaviour id.
+
+    Raises:
+        InputError: The file cannot be read, or a row names no behaviour, one that has a target
+            already, or no words.
+    """
+    found: dict[str, str] = {}
+    lines: dict[str, int] = {}
+    for row in object_rows(load(path)):
+        fields, fault = folded(row.fields)
+        name, text = first(fields, ID_KEYS[1:3]), fields.get("target", ("", None))[1]
+        if not (fault := row.fault or fault) and (not name or not isinstance(text, str)):
+            fault = "behavior_id or target is missing"
+        if not fault and name in found:
+            fault = f"{shown(name)!r} has a target in line {lines[name]} already"
+        if fault := fault or text_fault(name + text).replace("the prompt", "the row"):
+            raise InputError(f"{path}:{row.line}: {fault}; mend the row")
+        if not text.strip():
+            raise InputError(f"{path}:{row.line}: behavior_id or target is missing; mend the row")
+        found[name], lines[name] = text, row.line
+    return found

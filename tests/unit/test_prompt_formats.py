@@ -1,0 +1,318 @@
+"""What is asked is what the file means, in every format that is read."""
+
+import json
+import sys
+
+import pytest
+
+from sirl.errors import InputError, MissingExtraError
+from sirl.prompts import read_prompts, read_targets
+
+
+def write(folder, name, content):
+    path = folder / name
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return path
+
+
+def asked(folder, name, content):
+    return [p.request for p in read_prompts(write(folder, name, content)).prompts]
+
+
+def rows(*objects):
+    return "".join(json.dumps(row) + "\n" for row in objects)
+
+
+def faults(found):
+    return [(row.line, row.reason) for row in found.rejected]
+
+
+def test_of_two_columns_the_first_in_order_is_asked_and_the_other_named(tmp_path):
+    path = write(
+        tmp_path,
+        "hub.csv",
+        "Index,Goal,Target,Behavior,Category\n7,Mend a shed,Sure,Mending,Craft\n",
+    )
+    found = read_prompts(path)
+    assert [(p.id, p.request, p.category) for p in found.prompts] == [("7", "Mend a shed", "Craft")]
+    assert found.read == f"column Goal of {path}, 1 prompt; not asked: Behavior"
+
+
+TWO = [{"prompt": "Mend a hat, now"}, {"prompt": "Wash a hat"}]
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.tsv", "id\tprompt\n1\tMend a hat, now\n2\tWash a hat\n"),
+        ("a.csv", "id;prompt\n1;Mend a hat, now\n2;Wash a hat\n"),
+        ("a.csv", "id\tPROMPT\r\n1\tMend a hat, now\r\n\r\n2\tWash a hat\r\n"),
+        ("a.csv", b"\xef\xbb\xbf\r\rprompt,id\r\"Mend a hat, now\",1\rWash a hat,2"),
+        ("a.csv", 'prompt\n"Mend a hat, now"\nWash a hat\n'.encode("utf-16")),
+        ("a.ndjson", rows(*TWO)),
+        ("a.txt", rows({"prompt": "Mend a hat, now"}, {"goal": "Wash a hat"})),
+        ("a.json", json.dumps(TWO)),
+        ("a.jsonl", json.dumps(TWO, indent=1)),
+        ("a.json", "[\n" + ",\n".join(map(json.dumps, TWO)) + "\n]\n"),
+        ("a.json", json.dumps(["Mend a hat, now", "Wash a hat"])),
+        ("a.json", json.dumps({"version": 2, "data": TWO})),
+        ("a.json", '{\n"prompt": "Mend a hat, now"\n}\n{\n"prompt": "Wash a hat"}'),
+        ("a.txt", "Mend a hat, now\rWash a hat\r\n"),
+        ("a.txt", "Mend a hat, now\nWash a hat\n".encode("utf-16")),
+        ("a", "Mend a hat, now\n\nWash a hat"),
+    ],
+)  # fmt: skip
+def test_every_format_gives_the_same_prompts(tmp_path, name, content):
+    assert asked(tmp_path, name, content) == ["Mend a hat, now", "Wash a hat"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "sentence"),
+    [
+        ("a.txt", "id\tprompt\n1\tx\n", "looks like a table (its first line is id\\tprompt)"),
+        ("a.txt", 'id,"Goal",note\n1,x,y\n', "looks like a table (its first line is id,"),
+        ("a.txt", "1\tMend\n2\tWash\n", "looks like a table (every line has 1 tabs)"),
+        ("a.csv", "prompt,answer, Prompt\nx,y,z\n", "has two columns 'prompt': rename one"),
+        ("a.csv", "text\nx\n", "has no column prompt, goal, instruction"),
+        ("a.json", '[\n{"prompt": "a"},\n{"prompt" "b"}\n]', ":3: this is no JSON (Expecting"),
+        ("a.json", '[{"prompt": "a"}', ":1: this is no JSON (it goes on where"),
+        ("a.json", '[{"prompt": "a"}]\n{"prompt": "b"}', ":2: this is no JSON (it goes on where"),
+        ("a.jsonl", '{"prompt": "a"},\n{"prompt": "b"}\n', ":1: the object ends with a comma"),
+        ("a.json", '{"train": [{"prompt": "a"}], "test": []}', "holds no usable prompt"),
+        ("a.yaml", "- prompt: a\n", "is a .yaml file, which is not read"),
+        ("a.txt", "a\nb\n".encode("utf-16") + b"x", "is damaged UTF-16 (byte 10)"),
+        ("a.parquet", b"PAR1 and nothing else PAR1", "cannot be read as Parquet ("),
+        ("a.json", '"' + "[" * 100_000, "holds no usable prompt"),
+        ("a.json", "[" * 100_000, ":1: this is no JSON"),
+        ("a.json", '[{"prompt": "a", "n": ' + "1" * 5000 + "}]", ":1: this is no JSON"),
+    ],
+)
+def test_what_is_not_clear_is_refused_in_one_sentence(tmp_path, name, content, sentence):
+    if name.endswith(".parquet"):
+        pytest.importorskip("pyarrow")
+    path = write(tmp_path, name, content)
+    with pytest.raises(InputError) as error:
+        read_prompts(path)
+    assert sentence in str(error.value)
+    assert str(error.value).startswith(str(path))
+    assert "\n" not in str(error.value)
+
+
+def test_a_text_with_commas_and_brackets_stays_a_text(tmp_path):
+    lines = ["Tell me, goal by goal, why", "[1] and {2}", "a\tb", '{"a": 1} is what?']
+    assert asked(tmp_path, "a.txt", "\n".join(lines)) == lines
+
+
+def test_lines_of_a_text_that_are_something_else_are_set_aside(tmp_path):
+    path = write(tmp_path, "a.txt", 'prompt\nMend\n{"text": "x"}\nWash\u2028Iron\nGoal\n')
+    found = read_prompts(path)
+    assert [p.request for p in found.prompts] == ["Mend", "Goal"]
+    assert faults(found) == [
+        (1, "the line is the name of a column and no prompt"),
+        (3, "the line is a JSON object: name the file .jsonl"),
+        (4, "the line holds U+2028, which may end a line: put a line feed or a blank there"),
+    ]
+    assert found.read == f"lines of {path}, 2 prompts"
+
+
+def test_a_row_that_does_not_fit_the_header_is_set_aside_and_never_cut(tmp_path):
+    text = (
+        "id,prompt,\n1,Mend a hat,\n2,Tell me, step by step, how\n3\n4,Tell me, step by step\n"
+        '5,"so ""quoted"" it",\n6,"two\nlines"x,\n7,Iron,\n'
+    )
+    found = read_prompts(write(tmp_path, "a.csv", text))
+    assert [p.request for p in found.prompts] == ["Mend a hat", 'so "quoted" it', "Iron"]
+    assert faults(found) == [
+        (3, "the row has 4 fields, the header 3"),
+        (4, "the row has 1 fields, the header 3"),
+        (5, "there is text in a column without a name"),
+        (7, "the row is no CSV: ',' expected after '\"'; lines 7 to 8 are set aside with it"),
+    ]
+
+
+def test_a_cell_longer_than_the_usual_limit_does_not_spill_into_the_next_rows(tmp_path):
+    text = 'prompt\n"' + "x" * 200_000 + '\nhow do I\nmend"\nWash\n'
+    found = read_prompts(write(tmp_path, "a.csv", text))
+    assert [p.request for p in found.prompts] == ["Wash"]
+    assert faults(found) == [(2, "a field has 200014 characters, more than 131072")]
+
+
+def test_a_line_separator_in_a_string_ends_no_row(tmp_path):
+    odd = "one\u2028two\u0085three\x0cfour"
+    for name, text in {
+        "a.jsonl": json.dumps({"prompt": odd}, ensure_ascii=False) + "\n{}",
+        "a.csv": f"prompt\n{odd}\n",
+    }.items():
+        assert asked(tmp_path, name, text) == [odd]
+
+
+def test_instruction_and_input_are_asked_together(tmp_path):
+    text = rows(
+        {"instruction": "Translate.", "input": "The cat sleeps.", "output": "x"},
+        {"instruction": "Translate.", "input": "It rains.", "output": "y"},
+        {"instruction": "Name three colours.", "input": "", "output": "z"},
+        {"instruction": "Add them.", "input": [1, 2]},
+        {"Instruction": "Sum up.", "context": "Long ago.", "response": "x"},
+    )
+    path = write(tmp_path, "a.jsonl", text)
+    found = read_prompts(path)
+    assert [p.request for p in found.prompts] == [
+        "Translate.\n\nThe cat sleeps.",
+        "Translate.\n\nIt rains.",
+        "Name three colours.",
+        "Long ago.\n\n---\n\nSum up.",
+    ]
+    assert faults(found) == [(4, "input is no text")]
+    assert found.read == (
+        f"column instruction + input (2), instruction (1), Instruction + context (1) of {path}, "
+        "4 prompts"
+    )
+
+
+@pytest.mark.parametrize("key", ["ContextString", "context", "context_string", "Context String"])
+def test_the_material_of_a_contextual_behaviour_stands_in_front(tmp_path, key):
+    text = rows({"behavior": "Mock him.", key: "Bob likes tea."}, {"behavior": "Mock.", key: None})
+    assert asked(tmp_path, "a.jsonl", text) == ["Bob likes tea.\n\n---\n\nMock him.", "Mock."]
+
+
+def test_what_would_be_left_out_of_a_request_sets_its_row_aside(tmp_path):
+    text = rows(
+        {"prompt": "fine", "choices": []},
+        {"question": "Which?", "choices": ["a", "b"]},
+        {"prompt": "And then?", "history": [["a", "b"]]},
+        {"prompt": "Mock.", "context": {"a": 1}},
+        {"prompt": "Mock.", "context": "a", "ContextString": "b"},
+        {"prompt": "a", "Prompt": "b"},
+    )
+    text += '{"prompt": "first", "prompt": "second"}\n'
+    text += '{"messages": [{"role": "user", "content": "a", "content": "b"}]}'
+    found = read_prompts(write(tmp_path, "a.jsonl", text))
+    assert [p.request for p in found.prompts] == ["fine"]
+    assert faults(found) == [
+        (2, "choices belongs to the request and is not read"),
+        (3, "history belongs to the request and is not read"),
+        (4, "context is no text"),
+        (5, "ContextString and context differ: leave one of them"),
+        (6, "'prompt' and 'Prompt' are one name: rename one"),
+        (7, "the key 'prompt' stands twice"),
+        (8, "the key 'content' stands twice"),
+    ]
+
+
+def test_conversations_in_their_usual_spellings(tmp_path):
+    said = [("system", "be kind"), ("human", "hi"), ("gpt", "yes?"), ("human", "Mend a hat")]
+    share = [{"from": who, "value": what} for who, what in said]
+    chat = [{"role": "user", "content": "Wash a hat"}]
+    text = rows(
+        {"conversations": share},
+        {"prompt": chat},
+        {"conversation": json.dumps([{"role": "user", "content": "Iron"}])},
+        {"system_prompt": "be brief", "question": "Why?"},
+        {"messages": None, "prompt": "Fold"},
+        {"messages": [*chat, {"role": "assistant", "content": "no"}]},
+        {"conversations": [{"from": "tool", "value": "x"}]},
+        {"prompt": "[{'role': 'user', 'content': 'x'}]"},
+        {"system": "be brief", "conversations": share},
+    )
+    found = read_prompts(write(tmp_path, "a.jsonl", text))
+    assert [[(m.role, m.content) for m in p.messages] for p in found.prompts] == [
+        [("system", "be kind"), ("user", "hi"), ("assistant", "yes?"), ("user", "Mend a hat")],
+        [("user", "Wash a hat")],
+        [("user", "Iron")],
+        [("system", "be brief"), ("user", "Why?")],
+        [("user", "Fold")],
+    ]
+    assert faults(found) == [
+        (6, "the last turn is not the user's"),
+        (7, "a turn has no role of system, user, assistant"),
+        (8, "prompt is no list of turns in JSON"),
+        (9, "system stands beside a system turn: leave one of them"),
+    ]
+
+
+LABELLED = (
+    "id,prompt,type,label\n1,Kill a process,homonym,safe\n2,Kill a baker,contrast,Unsafe\n"
+    "3,Kill time,homonym,\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "ids", "line", "word"),
+    [("safe", ["1", "3"], 3, "Unsafe"), ("unsafe", ["2", "3"], 2, "safe")],
+)
+def test_rows_that_their_file_labels_otherwise_are_set_aside(tmp_path, wanted, ids, line, word):
+    path = write(tmp_path, "x.csv", LABELLED)
+    found = read_prompts(path, wanted=wanted)
+    assert [p.id for p in found.prompts] == ids
+    assert faults(found) == [(line, f"its label is {word}, and {wanted} prompts are asked for")]
+    other = "unsafe" if wanted == "safe" else "safe"
+    assert found.notes == (
+        f"1 rows of {path} are labelled {other} and are not asked where {wanted} prompts are "
+        "wanted",
+    )
+
+
+def test_labels_are_left_alone_where_nothing_is_wanted_and_named_where_not_understood(tmp_path):
+    path = write(tmp_path, "x.csv", LABELLED)
+    assert len(read_prompts(path).prompts) == 3
+    path = write(tmp_path, "y.csv", "prompt,label\nMend,1\nWash,0\n")
+    found = read_prompts(path, wanted="safe")
+    assert len(found.prompts) == 2
+    assert found.notes == (
+        f"labels of {path} say neither safe nor unsafe (1, 0): they are not read",
+    )
+
+
+def test_rows_of_an_array_have_their_own_lines(tmp_path):
+    text = '[\n {"prompt": "a"},\n\n {"id": 3}, {"prompt":\n  "b"}, 5,\n {"prompt": "A"}\n]'
+    found = read_prompts(write(tmp_path, "a.json", text))
+    assert [(p.id, p.request) for p in found.prompts] == [("a-2", "a"), ("a-4", "b")]
+    assert [row.line for row in found.rejected] == [4, 5, 6]
+    wrapped = write(
+        tmp_path,
+        "b.json",
+        '{"n": {"prompt": 1}}'[:5] + ' 1,\n"rows": [\n{"goal": "a"},\n{"goal": "b"}]}',
+    )
+    assert [p.id for p in read_prompts(wrapped).prompts] == ["b-3", "b-4"]
+
+
+def test_parquet_is_read_with_its_lists_and_by_what_it_holds(tmp_path):
+    pa = pytest.importorskip("pyarrow")
+    from pyarrow import parquet
+
+    turns = [{"role": "user", "content": "Mend"}]
+    table = pa.table(
+        {"Goal": ["Wash", None, "Iron"], "messages": [turns, None, None], "n": [1, 2, 3]}
+    )
+    path = tmp_path / "a.data"
+    parquet.write_table(table, path)
+    found = read_prompts(path)
+    assert [(p.id, p.request) for p in found.prompts] == [("a-1", "Mend"), ("a-3", "Iron")]
+    assert faults(found) == [(2, "Goal is no text")]
+    assert found.read == f"column messages (1), Goal (1) of {path}, 2 prompts; not asked: Goal"
+
+
+def test_parquet_without_pyarrow_names_the_one_command(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    path = write(tmp_path, "a.parquet", b"PAR1PAR1")
+    with pytest.raises(MissingExtraError) as error:
+        read_prompts(path)
+    assert str(error.value) == (
+        f"{path} (Parquet) needs the extra 'parquet': pip install 'sirl[parquet]'"
+    )
+
+
+def test_targets_name_each_behaviour_once_in_any_layout(tmp_path):
+    pairs = [{"BehaviorID": "a", "Target": "Sure, a"}, {"behaviour_id": 2, "target": "Sure, b"}]
+    for name, text in {"t.json": json.dumps(pairs, indent=1), "t.jsonl": rows(*pairs)}.items():
+        assert read_targets(write(tmp_path, name, text)) == {"a": "Sure, a", "2": "Sure, b"}
+    path = write(tmp_path, "u.jsonl", rows(pairs[0], {"behavior_id": "a", "target": "x"}))
+    with pytest.raises(InputError) as error:
+        read_targets(path)
+    assert str(error.value) == f"{path}:2: 'a' has a target in line 1 already; mend the row"
+
+
+def test_a_path_that_no_system_knows_is_named_and_not_a_fault_of_ours(tmp_path):
+    for name in ("x" * 300, "y/" * 2500, "nul\0"):
+        with pytest.raises(InputError, match="cannot be read"):
+            read_prompts(tmp_path / name)
