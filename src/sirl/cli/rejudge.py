@@ -29,6 +29,7 @@ def rejudge(source: Path, config: EvaluateConfig, existing: Existing) -> dict[st
     started = time.perf_counter()
     arm = read_arm(source, any_judge=True)  # it is a finished run with answers
     judge = build.judge_named(config.judge, config)
+    build.greet(build.speakers_of([judge]))
     faults = build.judge_faults([judge], arm.config["model"])
     warn(faults)
     settings = {**arm.config, "judge": config.judge, "out": config.out, "source": str(source)}

@@ -24,7 +24,7 @@ class LocalSpeaker:
         return digest(self.target.identity, s.temperature, s.top_p, s.top_k)
 
     def ask(self, conversations: Sequence[tuple[Message, ...]]) -> list[str | None]:
-        """What it says after each conversation; None for one that its context cannot hold.
+        """What it says after each conversation; None where there is no answer.
 
         The same conversation asked several times in a call is answered several ways.
         """
@@ -36,5 +36,5 @@ class LocalSpeaker:
             asked[name] += 1
         fitting = [p for p in prompts if not self.target.read(p).fault]
         completions = self.target.engine(self.sampling).sample(fitting) if fitting else []
-        said = {c.prompt_id: c.text for c in completions}
+        said = {c.prompt_id: c.text for c in completions if not c.fault}
         return [said.get(p.id) for p in prompts]
