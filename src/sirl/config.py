@@ -160,7 +160,7 @@ class EvaluateConfig(Settings):
     key_from_env: str | None = Field(
         None,
         description="environment variable with the key of the endpoint (default: OPENAI_API_KEY; "
-        "'' sends none)",
+        "none for none)",
     )
     judge_key_from_env: str | None = Field(
         None, description="environment variable with the key of the judge's endpoint"

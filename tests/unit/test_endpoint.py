@@ -4,7 +4,6 @@ import subprocess
 import sys
 import threading
 from dataclasses import replace
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
@@ -17,58 +16,18 @@ from sirl.rollouts.endpoint_dialect import dialects
 from sirl.rollouts.endpoint_wire import LARGEST, key_for
 from sirl.types import Message, Prompt, Sampling
 
+from .fake_endpoint import choice, fine, in_turn, said_in, served
+
 NOBODY = "http://127.0.0.1:1/v1"
 KEY = "key-of-the-test"
-
-
-class Server(ThreadingHTTPServer):
-    """Plays an endpoint: `play` maps a request's body to status, headers and answer."""
-
-    def __init__(self):
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.play = lambda body: fine(body["messages"][-1]["content"])
-        self.seen = []
-        self.lock = threading.Lock()
-        self.ending = threading.Event()
-
-    @property
-    def url(self):
-        return f"http://127.0.0.1:{self.server_port}/v1"
-
-
-class Handler(BaseHTTPRequestHandler):
-    """Notes each request and lets the server's play answer it."""
-
-    def do_POST(self):
-        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        with self.server.lock:
-            self.server.seen.append((self.path, dict(self.headers), body))
-        status, headers, answer = self.server.play(body)
-        content = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
-        try:
-            self.send_response(status)
-            for name, value in {"Content-Length": str(len(content)), **headers}.items():
-                self.send_header(name, value)
-            self.end_headers()
-            self.wfile.write(content)
-        except ConnectionError:  # the client's patience was over
-            self.close_connection = True
-
-    def log_message(self, *_):
-        pass
 
 
 @pytest.fixture
 def server(monkeypatch):
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
-    with Server() as played:
-        thread = threading.Thread(target=played.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
+    with served() as played:
         yield played
-        played.ending.set()
-        played.shutdown()
-        thread.join()
 
 
 class Pauses(list):
@@ -81,16 +40,6 @@ class Pauses(list):
 def engine(url, **settings):
     given = {"sampling": Sampling(), "seed": 3, "sleep": Pauses(), "jitter": lambda: 1.0}
     return EndpointEngine(url, "small", 16, **(given | settings))
-
-
-def fine(text, **more):
-    return 200, {}, {"choices": [{"message": {"content": text}, "finish_reason": "stop", **more}]}
-
-
-def in_turn(*answers):
-    """A play that gives each answer once, and the last one ever after."""
-    left = list(answers)
-    return lambda _: left.pop(0) if len(left) > 1 else left[0]
 
 
 def prompts(*names):
@@ -290,14 +239,6 @@ def test_one_failure_is_set_apart_and_leaves_the_other_answers(server):
     seeds = [b["seed"] for _, _, b in server.seen if said_in(b) == "a"]
     assert len(set(seeds)) == 2
     assert asking.sample([]) == asking.ask([]) == []
-
-
-def said_in(body):
-    return body["messages"][-1]["content"]
-
-
-def choice(message, reason="stop"):
-    return 200, {}, {"choices": [{"message": message, "finish_reason": reason}]}
 
 
 BOTH = [{"type": "text", "text": "A"}, {"type": "text", "text": "b"}]

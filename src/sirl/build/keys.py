@@ -14,6 +14,7 @@ __all__ = ["Asker", "key_variable"]
 Asker = Literal["target", "judge", "attacker"]
 """A role that an endpoint may have."""
 DEFAULT = "OPENAI_API_KEY"
+NO_KEY = "none"
 SETTINGS: Mapping[Asker, str] = {
     "target": "key_from_env",
     "judge": "judge_key_from_env",
@@ -33,10 +34,12 @@ def key_variable(role: Asker, config: EvaluateConfig) -> str:
     """
     named: str | None = getattr(config, SETTINGS[role])
     hosts = hosts_of(config)
+    if named in ("", NO_KEY):
+        return ""
     if named is not None:
-        if len(hosts[role]) > 1 and named:
+        if len(hosts[role]) > 1:
             raise two_hosts(named, {h: role for h in hosts[role]}, "use endpoints at one host")
-        if named and not os.environ.get(named, "").strip():
+        if not os.environ.get(named, "").strip():
             raise ConfigError(f"{SETTINGS[role]} names {named}, which is not set: export it")
         return named
     if config.key_from_env is not None and hosts[role] and hosts[role] <= hosts["target"]:
@@ -49,8 +52,9 @@ def key_variable(role: Asker, config: EvaluateConfig) -> str:
         return ""
     places: dict[str, Asker] = {host: r for r in reversed(unnamed) for host in hosts[r]}
     if len(places) > 1:
-        ways = " and ".join(f"--set {SETTINGS[r]}=NAME" for r in dict.fromkeys(places.values()))
-        raise two_hosts(DEFAULT, places, f"name a variable for each with {ways} ('' sends none)")
+        roles = set(places.values())
+        ways = " and ".join(f"--set {name}=NAME" for r, name in SETTINGS.items() if r in roles)
+        raise two_hosts(DEFAULT, places, f"name a variable for each with {ways} (none sends none)")
     return DEFAULT
 
 

@@ -144,13 +144,8 @@ class EndpointEngine:
         ]
         self.contact.proven = self.contact.proven or proven
 
-        def completion(index: int, said: Answer) -> Completion:
-            (p, s), a = asked[index], said
-            own = (s, self.seed, (), a.tokens, a.fault, a.thoughts)
-            return Completion(p.id, (), (), a.text, a.logprobs, (), a.finish, *own)
-
         def apart(index: int, lost: Lost) -> Completion:
-            return completion(index, Answer("", (), "stop", 0, fault=lost.fault))
+            return self.completion(*asked[index], Answer("", (), "stop", 0, fault=lost.fault))
 
         async def one(post: Post, request: Request) -> Answer | Lost:
             return await self.answer(post, request, exact=exact)
@@ -159,12 +154,30 @@ class EndpointEngine:
             with closing(self.together(requests, one)) as come:
                 for together in come:
                     yield [
-                        (i, completion(i, a) if isinstance(a, Answer) else a) for i, a in together
+                        (i, self.completion(*asked[i], a) if isinstance(a, Answer) else a)
+                        for i, a in together
                     ]
 
         sizes = (self.concurrency, len(requests))
         with closing(arrivals()) as come:
             yield from settled(come, self.contact, sizes, apart)
+
+    def completion(self, prompt: Prompt, sample: int, said: Answer) -> Completion:
+        """An answer as a value."""
+        return Completion(
+            prompt.id,
+            (),
+            (),
+            said.text,
+            said.logprobs,
+            (),
+            said.finish,
+            sample,
+            self.seed,
+            told_tokens=said.tokens,
+            fault=said.fault,
+            thoughts=said.thoughts,
+        )
 
     def ask(self, conversations: Sequence[tuple[Message, ...]]) -> list[str | None]:
         """What the model says after each conversation; None where a request failed for good.

@@ -72,7 +72,7 @@ def key_for(url: str, variable: str) -> str:
     if key and urlsplit(url).scheme == "http" and not on_loopback(url):
         raise ConfigError(
             f"the key in {variable} would go to {url} unencrypted: give an https address, or send "
-            "no key with --set key_from_env='' (judge_key_from_env, attacker_key_from_env)"
+            "no key with --set key_from_env=none (judge_key_from_env, attacker_key_from_env)"
         )
     return key
 
