@@ -6,13 +6,16 @@ import threading
 from dataclasses import replace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 pytest.importorskip("httpx")
 
 from sirl.errors import ConfigError, InputError, ModelError, SamplingError
 from sirl.roles import Engine, StreamingEngine
 from sirl.rollouts.endpoint import EndpointEngine, Pace, asked_wait, request_seed
-from sirl.rollouts.endpoint_dialect import dialects
+from sirl.rollouts.endpoint_dialect import Dialect, dialects
+from sirl.rollouts.endpoint_reply import Answer, understood
 from sirl.rollouts.endpoint_wire import LARGEST, key_for
 from sirl.types import Message, Prompt, Sampling
 
@@ -254,6 +257,10 @@ PARTS = [{"type": "thinking", "thinking": [{"type": "text", "text": "Hm."}]}]
         ((403, {}, FLAGGED), "content filter: the endpoint blocked it by its content filter, "),
         ((200, {}, FILTERED), "content filter: the endpoint blocked it by its content filter, "),
         (choice({"content": "Su"}, "content_filter"), "content filter: the endpoint's content "),
+        (
+            (200, {}, {"choices": [{"finish_reason": "content_filter"}]}),
+            "content filter: the endpoint's content filter blocked it, content_filter",
+        ),
         (choice({"content": None}), "null content: the endpoint answered with no text"),
         (choice({}), "null content: the endpoint answered with no text"),
         (choice({"content": [1]}), "unreadable content: the endpoint answered with no text"),
@@ -333,6 +340,31 @@ def test_answers_come_one_by_one_and_what_waits_is_given_up_when_nobody_listens(
     assert [(i, c.text) for i, c in next(come)] == [(0, "x")]
     come.close()
     assert len(server.seen) <= 3
+
+
+def bodies(inner):
+    names = (
+        "choices message content refusal finish_reason text type thinking tool_calls usage error "
+        "completion_tokens reasoning logprobs logprob code param detail innererror"
+    )
+    return st.dictionaries(st.sampled_from(names.split()), inner, max_size=3)
+
+
+LEAVES = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=9)
+VALUES = LEAVES | st.lists(bodies(LEAVES), max_size=2) | bodies(LEAVES)
+
+
+@given(status=st.integers(200, 599), value=bodies(VALUES), message=bodies(VALUES))
+def test_any_response_is_an_answer_a_fault_or_a_failure(status, value, message):
+    for body in (value, {"choices": [{**value, "message": message}], "error": value}):
+        found = understood(status, {}, json.dumps(body).encode(), KEY)
+        if isinstance(found, Answer):
+            assert 200 <= status < 300
+            assert found.tokens >= 0
+            assert not (found.fault and ":" not in found.fault)
+        else:
+            assert found.what.isprintable()
+        Dialect().learn({"top_k": 1}, status, body)
 
 
 NO_TOP_K = {"error": {"message": "Unrecognized request argument supplied: top_k"}}

@@ -91,7 +91,8 @@ def understood(
         if dig(payload, "choices") == []:
             fault = "no choices: the endpoint answered with an empty list of choices"
             return Answer("", (), "stop", 0, fault=fault)
-        if not isinstance(dig(payload, "choices", 0, "message"), dict):
+        first = dig(payload, "choices", 0)
+        if not isinstance(dig(first, "message"), dict) and not dig(first, "finish_reason"):
             what = f"answered {status} without choices"
             return Failure(what, "check that the url is that of a chat API", "no choices")
         return answer_in(payload)
