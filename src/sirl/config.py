@@ -158,6 +158,22 @@ class EvaluateConfig(Settings):
         1, ge=1, description="defence without training: of so many answers the surest is given"
     )
     requests_per_minute: int | None = Field(None, ge=1, description="limit at an endpoint")
+    concurrency: int = Field(8, ge=1, description="requests to an endpoint under way together")
+    tries: int = Field(5, ge=1, description="how often a request to an endpoint is sent at most")
+    timeout: float = Field(
+        60.0, gt=0, description="seconds for one try of a request to an endpoint"
+    )
+    key_from_env: str | None = Field(
+        None,
+        description="environment variable with the key of the endpoint (default: OPENAI_API_KEY; "
+        "none for none)",
+    )
+    judge_key_from_env: str | None = Field(
+        None, description="environment variable with the key of the judge's endpoint"
+    )
+    attacker_key_from_env: str | None = Field(
+        None, description="environment variable with the key of the attacker's endpoint"
+    )
     supports_opener: bool = Field(
         False, description="whether the endpoint continues an answer that was begun"
     )

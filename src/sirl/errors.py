@@ -4,6 +4,7 @@
     ├── ConfigError        a setting that is unknown, malformed, or clashes with another
     ├── InputError         a prompt file, table or record that cannot be used
     ├── ModelError         a checkpoint, tokenizer or template that cannot be used
+    │   └── SamplingError  a sampling that a model cannot be asked under
     ├── RunError           a run folder that is taken, locked, damaged or full
     ├── TrainingError      training that cannot go on (numbers no longer finite)
     └── MissingExtraError  an optional dependency that a feature needs
@@ -21,6 +22,7 @@ __all__ = [
     "MissingExtraError",
     "ModelError",
     "RunError",
+    "SamplingError",
     "SirlError",
     "Stopped",
     "TrainingError",
@@ -43,6 +45,15 @@ class InputError(SirlError, ValueError):
 
 class ModelError(SirlError, ValueError):
     """A checkpoint, tokenizer or chat template that cannot be used."""
+
+
+class SamplingError(ModelError):
+    """A sampling that a model cannot be asked under."""
+
+    def __init__(self, reason: str, setting: str) -> None:
+        super().__init__(reason)
+        self.setting = setting
+        """The setting that it does not take, such as `top_k=20`."""
 
 
 class RunError(SirlError, OSError):

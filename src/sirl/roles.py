@@ -29,6 +29,7 @@ __all__ = [
     "Progress",
     "Reward",
     "Search",
+    "StreamingEngine",
     "Tries",
     "silent",
 ]
@@ -42,6 +43,21 @@ class Engine(Protocol):
         self, prompts: Sequence[Prompt], *, group: int = 1, step: int = 0
     ) -> list[Completion]:
         """`group` completions of each prompt, siblings adjacent, in the order of the prompts."""
+        ...
+
+
+@runtime_checkable
+class StreamingEngine(Engine, Protocol):
+    """Hands over each completion as it comes; a request that failed for good is one, too."""
+
+    def stream(
+        self, prompts: Sequence[Prompt], *, proven: bool = False, exact: bool = False
+    ) -> Generator[list[tuple[int, Completion]], None, None]:
+        """Completions by the index of their prompts, those that came together in one list.
+
+        `proven` says that the target has answered before, so that it is not given up for one
+        failure; `exact`, that a sampling that it does not take is a `SamplingError`.
+        """
         ...
 
 

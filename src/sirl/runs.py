@@ -59,6 +59,11 @@ NAMES = (
 """All that a run writes, in the order in which `--overwrite` removes it: a folder that a kill left
 half removed is still known as a run."""
 
+CHANGEABLE = {
+    *("out", "shard", "steps", "timeout", "track", "concurrency", "tries", "requests_per_minute"),
+    *("key_from_env", "judge_key_from_env", "attacker_key_from_env"),
+}
+"""Settings that do not change what a run finds, or may grow."""
 PRIVATE = frozenset({"records.jsonl", "verdicts.jsonl"})
 """Files that hold attacks and answers in full."""
 
@@ -206,7 +211,7 @@ def check_same(path: Path, config: Mapping[str, Any]) -> None:
     """A resumed run keeps its settings; it may be moved, longer, and on other processes."""
     before = yaml.safe_load((path / CONFIG).read_text("utf-8")) or {}
     # A setting that one side does not know is from another version, and stands at its default.
-    for key in sorted({*before} & {*config} - {"out", "shard", "steps", "timeout", "track"}):
+    for key in sorted({*before} & {*config} - CHANGEABLE):
         if before.get(key) != config.get(key):
             raise ConfigError(
                 f"{path} was started with {key} = {before.get(key)!r}, not {config.get(key)!r}: "

@@ -105,7 +105,7 @@ class Completion:
     told_tokens: int = 0
     """How many tokens, where not all of their ids are told."""
     fault: str = ""
-    """Why there is no answer to judge, a content filter say; empty where there is one."""
+    """Why there is no answer to judge, as `kind: what happened`; empty where there is one."""
     thoughts: str = ""
     """What a reasoning model wrote before its answer; not part of `text`."""
     thought_entropies: tuple[float, ...] = ()
@@ -223,6 +223,8 @@ class Record:
     """Loss or score per step of the search that led here."""
     thoughts: str = ""
     """What a reasoning model wrote before its answer; judges are not shown it."""
+    fault: str = ""
+    """Why there is no answer to judge, as `kind: what happened`; empty where there is one."""
     thought_entropy: float | None = None
     """Mean token entropy of the thoughts, in nats; None where none were seen."""
     key: str = ""

@@ -24,7 +24,9 @@ EVALUATED = {
     "--transcripts", "--targets", "--ordinary", "--lookalikes", "--benchmarks",
     "--capability-tokens", "--run-code", "--no-run-code", "--limit", "--trained-on",
     "--calibration", "--max-queries", "--max-tokens", "--max-seconds", "--best-of",
-    "--requests-per-minute", "--supports-opener", "--no-supports-opener",
+    "--requests-per-minute", "--supports-opener", "--no-supports-opener", "--timeout", "--tries",
+    "--concurrency", "--key-from-env", "--judge-key-from-env", "--attacker-key-from-env",
+    "--refusals",
 }  # fmt: skip
 FROZEN = {
     "demo": {"--out", "--seed", "--config", "--set", "--resume", "--overwrite", "--json"},
@@ -33,7 +35,8 @@ FROZEN = {
         "--schedule", "--weight-decay", "--kl", "--beta", "--kl-estimator", "--clip", "--reward",
         "--temperature", "--mini-batches", "--token-budget", "--max-gradient-norm", "--shard",
         "--no-shard", "--timeout", "--lora", "--no-lora", "--lora-rank", "--checkpoint-every",
-        "--checkup-every", "--track", "--attacks", "--held-out", "--disguised", "--no-disguised",
+        "--checkup-every", "--track", "--attacks", "--held-out", "--refusals", "--disguised",
+        "--no-disguised",
     },
     "evaluate": SETTINGS | EVALUATED,
     "probe": SETTINGS | EVALUATED,

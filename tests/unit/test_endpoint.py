@@ -1,71 +1,36 @@
+import gzip
 import json
 import subprocess
 import sys
 import threading
 from dataclasses import replace
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 pytest.importorskip("httpx")
 
-from sirl.errors import ConfigError, InputError, ModelError
-from sirl.roles import Engine
+from sirl.errors import ConfigError, InputError, ModelError, SamplingError
+from sirl.roles import Engine, StreamingEngine
 from sirl.rollouts.endpoint import EndpointEngine, Pace, asked_wait, request_seed
+from sirl.rollouts.endpoint_dialect import Dialect, dialects
+from sirl.rollouts.endpoint_reply import Answer, understood
+from sirl.rollouts.endpoint_wire import LARGEST, key_for
 from sirl.types import Message, Prompt, Sampling
+
+from .fake_endpoint import choice, fine, in_turn, said_in, served
 
 NOBODY = "http://127.0.0.1:1/v1"
 KEY = "key-of-the-test"
-
-
-class Server(ThreadingHTTPServer):
-    """Plays an endpoint: `play` maps a request's body to status, headers and answer."""
-
-    def __init__(self):
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.play = lambda body: fine(body["messages"][-1]["content"])
-        self.seen = []
-        self.lock = threading.Lock()
-        self.ending = threading.Event()
-
-    @property
-    def url(self):
-        return f"http://127.0.0.1:{self.server_port}/v1"
-
-
-class Handler(BaseHTTPRequestHandler):
-    """Notes each request and lets the server's play answer it."""
-
-    def do_POST(self):
-        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        with self.server.lock:
-            self.server.seen.append((self.path, dict(self.headers), body))
-        status, headers, answer = self.server.play(body)
-        content = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
-        try:
-            self.send_response(status)
-            for name, value in {"Content-Length": str(len(content)), **headers}.items():
-                self.send_header(name, value)
-            self.end_headers()
-            self.wfile.write(content)
-        except ConnectionError:  # the client's patience was over
-            self.close_connection = True
-
-    def log_message(self, *_):
-        pass
 
 
 @pytest.fixture
 def server(monkeypatch):
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
-    with Server() as played:
-        thread = threading.Thread(target=played.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
+    with served() as played:
         yield played
-        played.ending.set()
-        played.shutdown()
-        thread.join()
 
 
 class Pauses(list):
@@ -78,16 +43,6 @@ class Pauses(list):
 def engine(url, **settings):
     given = {"sampling": Sampling(), "seed": 3, "sleep": Pauses(), "jitter": lambda: 1.0}
     return EndpointEngine(url, "small", 16, **(given | settings))
-
-
-def fine(text, **more):
-    return 200, {}, {"choices": [{"message": {"content": text}, "finish_reason": "stop", **more}]}
-
-
-def in_turn(*answers):
-    """A play that gives each answer once, and the last one ever after."""
-    left = list(answers)
-    return lambda _: left.pop(0) if len(left) > 1 else left[0]
 
 
 def prompts(*names):
@@ -104,6 +59,7 @@ def test_siblings_are_adjacent_and_each_request_has_its_seed(server):
     asking = engine(server.url, sampling=Sampling(temperature=0.5, top_p=0.9))
     completions = asking.sample(prompts("a", "b"), group=2, step=7)
     assert isinstance(asking, Engine)
+    assert isinstance(asking, StreamingEngine)
     assert asking.identity == f"{server.url} small"
     assert [(c.prompt_id, c.text, c.sample) for c in completions] == [
         ("a", "a", 0), ("a", "a", 1), ("b", "b", 0), ("b", "b", 1),
@@ -236,9 +192,7 @@ def test_what_will_not_get_better_is_tried_once(server, status, answer, says):
     ("answer", "says"),
     [
         (b"<html>", "without choices{}: check that the url is that of a chat API"),
-        ({"choices": []}, "without choices{}: check that the url is that of a chat API"),
-        (fine(None)[2], "without text{}: see that small writes some in new_tokens"),
-        (fine([1])[2], "without text{}: see that small writes some in new_tokens"),
+        ({"choices": [{}]}, "without choices{}: check that the url is that of a chat API"),
     ],
 )
 def test_nonsense_is_tried_again_and_then_named(server, answer, says):
@@ -275,25 +229,243 @@ def test_a_server_that_is_not_there_is_named(monkeypatch):
     assert asking.sleep == [1.0, 2.0]
 
 
-def test_one_failure_ends_a_sample_but_leaves_the_other_answers_of_ask(server):
-    def play(body):
-        text = body["messages"][-1]["content"]
-        if text == "bad":
-            return 400, {}, {}
-        server.ending.wait(0.05)
-        return fine(text)
-
-    server.play = play
+def test_one_failure_is_set_apart_and_leaves_the_other_answers(server):
+    server.play = lambda body: (400, {}, {}) if said_in(body) == "bad" else fine(said_in(body))
     asking = engine(server.url, concurrency=2)
-    with pytest.raises(ModelError, match="answered 400 to prompt bad in try 1 of 5"):
-        asking.sample(prompts("a", "bad", *"cdefghij"))
-    assert len(server.seen) < 10
+    found = asking.sample(prompts("a", "bad", "b"))
+    assert [(c.text, c.fault) for c in found] == [
+        ("a", ""), ("", "status 400: the endpoint answered 400"), ("b", ""),
+    ]  # fmt: skip
     asked = [(Message("user", text),) for text in ("a", "bad", "b", "a")]
     server.seen.clear()
     assert asking.ask(asked) == ["a", None, "b", "a"]
-    seeds = [b["seed"] for _, _, b in server.seen if b["messages"][-1]["content"] == "a"]
+    seeds = [b["seed"] for _, _, b in server.seen if said_in(b) == "a"]
     assert len(set(seeds)) == 2
     assert asking.sample([]) == asking.ask([]) == []
+
+
+BOTH = [{"type": "text", "text": "A"}, {"type": "text", "text": "b"}]
+FLAGGED = {"error": {"message": "input was flagged"}}
+FILTERED = {"error": {"message": "Blocked.", "code": "content_filter"}}
+PARTS = [{"type": "thinking", "thinking": [{"type": "text", "text": "Hm."}]}]
+
+
+@pytest.mark.parametrize(
+    ("reply", "fault"),
+    [
+        ((400, {}, FILTERED), "content filter: the endpoint blocked it by its content filter, "),
+        ((403, {}, FLAGGED), "content filter: the endpoint blocked it by its content filter, "),
+        ((200, {}, FILTERED), "content filter: the endpoint blocked it by its content filter, "),
+        (choice({"content": "Su"}, "content_filter"), "content filter: the endpoint's content "),
+        (
+            (200, {}, {"choices": [{"finish_reason": "content_filter"}]}),
+            "content filter: the endpoint's content filter blocked it, content_filter",
+        ),
+        (choice({"content": None}), "null content: the endpoint answered with no text"),
+        (choice({}), "null content: the endpoint answered with no text"),
+        (choice({"content": [1]}), "unreadable content: the endpoint answered with no text"),
+        (choice({"content": None, "tool_calls": [{}]}), "tool calls: the endpoint answered with "),
+        (choice({"content": "", "tool_calls": [{}]}), "tool calls: the endpoint answered with "),
+        (choice({"content": None}, "length"), "cut off: the longest answer was over before the "),
+        (choice({"content": ""}, "length"), "cut off: the longest answer was over before the "),
+        ((200, {}, {"choices": []}), "no choices: the endpoint answered with an empty list of "),
+        ((404, {}, {}), "status 404: the endpoint answered 404"),
+        ((403, {}, {}), "status 403: the endpoint answered 403"),
+        ((413, {}, b"<html>"), "status 413: the endpoint answered 413"),
+        ((422, {}, {"detail": [{"msg": "no"}]}), "status 422: the endpoint answered 422 (no)"),
+        ((200, {}, b"[" * 200_000), "unreadable: the endpoint answered 200 with JSON nested too "),
+        ((503, {}, {}), "status 503: the endpoint answered 503"),
+        ((429, {"Retry-After": "9999"}, {}), "status 429: the endpoint answered 429"),
+    ],
+)
+def test_what_brings_no_text_is_a_fault_of_its_item_alone(server, reply, fault):
+    server.play = lambda body: reply if said_in(body) == "odd" else fine("yes")
+    found = engine(server.url, concurrency=1, tries=2).sample(prompts("a", "odd", "b"))
+    assert [c.text for c in found if not c.fault] == ["yes", "yes"]
+    assert found[1].fault.startswith(fault)
+    again = 2 if reply[0] == 503 else 1
+    assert len(server.seen) == 2 + again
+
+
+@pytest.mark.parametrize(
+    ("message", "text", "thoughts"),
+    [
+        ({"content": "A", "reasoning_content": "Hm."}, "A", "Hm."),
+        ({"content": "A", "reasoning": "Hm."}, "A", "Hm."),
+        ({"content": [*PARTS, *BOTH]}, "Ab", "Hm."),
+        ({"content": [{"type": "refusal", "refusal": "No."}]}, "No.", ""),
+        ({"content": "", "refusal": "No."}, "No.", ""),
+        ({"content": ""}, "", ""),
+    ],
+)  # fmt: skip
+def test_text_parts_and_refusals_are_the_answer_and_thoughts_are_beside_it(
+    server, message, text, thoughts
+):
+    server.play = in_turn(choice(message))
+    (found,) = engine(server.url).sample(prompts("a"))
+    assert (found.text, found.thoughts, found.fault) == (text, thoughts, "")
+
+
+def test_an_endpoint_that_fails_its_first_requests_is_given_up_before_the_others(server):
+    server.play = in_turn((401, {}, {}))
+    names = [str(n) for n in range(50)]
+    with pytest.raises(ModelError, match="answered 401 to prompt"):
+        engine(server.url, concurrency=4).sample(prompts(*names))
+    assert len(server.seen) <= 8
+
+
+def test_an_outage_is_not_set_apart_but_ends_the_work(server):
+    server.play = in_turn(fine("a"), fine("b"), (500, {}, {}))
+    come = engine(server.url, concurrency=1, tries=1).stream(prompts(*"abcdefgh"))
+    assert [(i, c.text) for i, c in (*next(come), *next(come))] == [(0, "a"), (1, "b")]
+    with pytest.raises(ModelError, match="answered 500 to prompt c in try 1 of 1"):
+        next(come)
+    assert len(server.seen) == 5
+
+
+def test_one_that_has_answered_before_is_not_given_up_for_its_last_request(server):
+    server.play = in_turn((403, {}, {}))
+    (found,) = next(engine(server.url).stream(prompts("a"), proven=True))
+    assert found[1].fault == "status 403: the endpoint answered 403"
+
+
+def test_answers_come_one_by_one_and_what_waits_is_given_up_when_nobody_listens(server):
+    def play(body):
+        if said_in(body) != "0":
+            server.ending.wait(5)
+        return fine("x")
+
+    server.play = play
+    come = engine(server.url, concurrency=2).stream(prompts(*(str(n) for n in range(20))))
+    assert [(i, c.text) for i, c in next(come)] == [(0, "x")]
+    come.close()
+    assert len(server.seen) <= 3
+
+
+def bodies(inner):
+    names = (
+        "choices message content refusal finish_reason text type thinking tool_calls usage error "
+        "completion_tokens reasoning logprobs logprob code param detail innererror"
+    )
+    return st.dictionaries(st.sampled_from(names.split()), inner, max_size=3)
+
+
+LEAVES = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=9)
+VALUES = LEAVES | st.lists(bodies(LEAVES), max_size=2) | bodies(LEAVES)
+
+
+@given(status=st.integers(200, 599), value=bodies(VALUES), message=bodies(VALUES))
+def test_any_response_is_an_answer_a_fault_or_a_failure(status, value, message):
+    for body in (value, {"choices": [{**value, "message": message}], "error": value}):
+        found = understood(status, {}, json.dumps(body).encode(), KEY)
+        if isinstance(found, Answer):
+            assert 200 <= status < 300
+            assert found.tokens >= 0
+            assert not (found.fault and ":" not in found.fault)
+        else:
+            assert found.what.isprintable()
+        Dialect().learn({"top_k": 1}, status, body)
+
+
+NO_TOP_K = {"error": {"message": "Unrecognized request argument supplied: top_k"}}
+FORBIDDEN = {"detail": [{"type": "extra_forbidden", "loc": ["body", "top_k"], "msg": "Extra"}]}
+FIXED = {"error": {"message": "Only the default (1) value is supported.", "param": "temperature"}}
+NEWER = {"error": {"message": "Unsupported parameter: 'max_tokens'.", "param": "max_tokens"}}
+NOT_BOTH = {"error": "`temperature` and `top_p` cannot both be specified for this model."}
+
+
+@pytest.mark.parametrize(
+    ("lacks", "status", "complaint", "dialect"),
+    [
+        ("top_k", 400, NO_TOP_K, {"left_out": ["top_k"], "renamed": []}),
+        ("top_k", 422, FORBIDDEN, {"left_out": ["top_k"], "renamed": []}),
+        ("temperature", 400, FIXED, {"left_out": ["temperature"], "renamed": []}),
+        ("top_p", 400, NOT_BOTH, {"left_out": ["top_p"], "renamed": []}),
+        ("max_tokens", 400, NEWER,
+         {"left_out": [], "renamed": ["max_tokens to max_completion_tokens"]}),
+    ],
+)  # fmt: skip
+def test_a_parameter_that_a_server_refuses_is_learned_once(
+    server, lacks, status, complaint, dialect
+):
+    server.play = lambda body: (status, {}, complaint) if lacks in body else fine("x")
+    asking = engine(server.url, concurrency=1, sampling=Sampling(0.5, 1.0, 20))
+    assert [c.text for c in asking.sample(prompts("a", "b"))] == ["x", "x"]
+    assert len(server.seen) == 3
+    assert dialects()[asking.identity] == dialect
+    replace(asking, seed=4).sample(prompts("c"))
+    assert len(server.seen) == 4
+    assert ("max_completion_tokens" in server.seen[-1][2]) == (lacks == "max_tokens")
+
+
+def test_a_sampling_that_is_refused_is_an_error_where_it_must_be_kept(server):
+    server.play = lambda body: (400, {}, NO_TOP_K) if "top_k" in body else fine("x")
+    asking = engine(server.url, sampling=Sampling(0.7, 1.0, 20))
+    for _ in range(2):
+        with pytest.raises(SamplingError) as caught:
+            list(asking.stream(prompts("a"), exact=True))
+        assert str(caught.value) == f"endpoint {server.url} takes no top_k"
+        assert caught.value.setting == "top_k=20"
+    assert len(server.seen) == 1
+    hot = {"error": {"message": "temperature must be between 0 and 1"}}
+    server.play = lambda body: (400, {}, hot) if body["temperature"] > 1 else fine("x")
+    with pytest.raises(SamplingError, match="takes no such a temperature"):
+        list(engine(server.url, sampling=Sampling(1.5)).stream(prompts("a"), exact=True))
+
+
+def test_a_complaint_about_length_is_no_complaint_about_a_parameter(server):
+    said = "'max_tokens' is too large: 16. The context is 8 tokens and your request has 9."
+    server.play = lambda body: (400, {}, {"error": said}) if said_in(body) == "l" else fine("x")
+    asking = engine(server.url, concurrency=1)
+    found = asking.sample(prompts("a", "l"))
+    assert found[1].fault == f"status 400: the endpoint answered 400 ({said})"
+    assert asking.identity not in dialects()
+
+
+def packed(size):
+    return gzip.compress(b" " * size)
+
+
+@pytest.mark.parametrize(
+    ("headers", "body", "says"),
+    [
+        ({"Content-Encoding": "gzip"}, packed(LARGEST + 1), "with more than 32 MiB"),
+        ({}, b" " * (LARGEST + 1), "with more than 32 MiB"),
+        ({"Content-Encoding": "gzip"}, b"none", "with a body that cannot be unpacked"),
+        ({"Content-Encoding": "br"}, b"x", "in the encoding 'br', which was not asked for"),
+    ],
+    ids=["packed", "plain", "broken", "strange"],
+)
+def test_a_body_is_read_no_further_than_its_limit(server, headers, body, says):
+    server.play = in_turn((200, headers, body))
+    assert failure(server.url, engine(server.url)) == (
+        f"endpoint URL answered 200 {says} to prompt p1 in try 1 of 5: look into its log"
+    )
+
+
+def test_a_packed_answer_is_unpacked(server):
+    body = gzip.compress(json.dumps(fine("é")[2]).encode())
+    server.play = in_turn((200, {"Content-Encoding": "gzip"}, body))
+    assert engine(server.url).sample(prompts("a"))[0].text == "é"
+
+
+def test_a_greeting_says_what_is_wrong_before_anything_is_asked(server):
+    server.play = in_turn((401, {}, {}))
+    with pytest.raises(ModelError, match="answered 401 to a first question in try 1 of 5: set OPE"):
+        engine(server.url).greet()
+    assert len(server.seen) == 1
+    server.play = in_turn(fine(None))
+    engine(server.url).greet()
+
+
+def test_a_key_never_goes_over_the_network_in_the_clear(monkeypatch):
+    monkeypatch.setenv("TEST_KEY", KEY)
+    with pytest.raises(ConfigError, match="would go to http://far.test/v1 unencrypted") as caught:
+        key_for("http://far.test/v1", "TEST_KEY")
+    assert KEY not in str(caught.value)
+    for near in ("http://127.0.0.2:1/v1", "http://[::1]/v1", "http://localhost/v1", "https://f/v1"):
+        assert key_for(near, "TEST_KEY") == KEY
+    assert key_for("http://far.test/v1", "") == key_for("http://far.test/v1", "UNSET_KEY") == ""
 
 
 def test_the_key_is_sent_and_shown_nowhere(server, monkeypatch):
@@ -400,7 +572,14 @@ def test_a_missing_client_names_the_extra_and_torch_is_not_needed():
     assert done.stdout == "an endpoint needs the extra 'serve': pip install 'sirl[serve]'\n"
 
 
-@pytest.mark.parametrize(("usage", "told"), [({"completion_tokens": 7}, 7), ({}, 0), (None, 0)])
+@pytest.mark.parametrize(
+    ("usage", "told"),
+    [
+        ({"completion_tokens": 7}, 7), ({}, 0), (None, 0), ({"completion_tokens": -7}, 0),
+        ({"completion_tokens": True}, 0), ({"completion_tokens": 2.5}, 0),
+        ({"completion_tokens": "7"}, 0), ({"completion_tokens": 10**30}, 0),
+    ],
+)  # fmt: skip
 def test_tokens_are_those_that_the_endpoint_tells(server, usage, told):
     status, headers, answer = fine("yes")
     server.play = lambda _: (status, headers, {**answer, "usage": usage})

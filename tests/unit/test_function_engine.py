@@ -53,12 +53,28 @@ def test_an_answer_that_is_no_text_is_named_by_its_type():
     )
 
 
-def test_an_error_of_the_function_comes_through():
-    def broken(_):
+def dividing(messages):
+    if "0" in messages[-1]["content"]:
         raise ZeroDivisionError("their own")
+    return "fine"
 
-    with pytest.raises(ZeroDivisionError, match="their own"):
-        FunctionEngine(broken, 0).sample([Prompt.user("p", "Hi")])
+
+def test_a_function_that_always_raises_is_named_with_the_place_in_its_file():
+    line = dividing.__code__.co_firstlineno + 2
+    with pytest.raises(ModelError) as caught:
+        FunctionEngine(dividing, 0).sample([Prompt.user(f"p{n}", "0") for n in range(9)])
+    assert str(caught.value) == (
+        f"function dividing raised ZeroDivisionError: their own ({__file__}:{line}) at prompt p0: "
+        "mend it"
+    )
+
+
+def test_a_function_that_raises_now_and_then_leaves_those_prompts_without_an_answer():
+    engine = FunctionEngine(dividing, 0)
+    found = engine.sample([Prompt.user("p", text) for text in ("0", "1", "0", "0", "0", "0")])
+    assert [c.text for c in found] == ["", "fine", "", "", "", ""]
+    assert found[0].fault.startswith("ZeroDivisionError: the function raised ZeroDivisionError: ")
+    assert FunctionEngine(len, 0).sample([]) == []
 
 
 def test_a_function_is_found_by_its_path():
@@ -93,13 +109,18 @@ def test_a_missing_attribute_and_one_that_cannot_be_called_are_named():
 
 
 @pytest.mark.parametrize(
-    ("line", "error"),
-    [("import no_such_thing", ModuleNotFoundError), ("1 / 0", ZeroDivisionError)],
+    ("line", "says"),
+    [
+        ("import no_such_thing", "ModuleNotFoundError: No module named 'no_such_thing'"),
+        ("1 / 0", "ZeroDivisionError: division by zero"),
+        ("raise SystemExit(3)", "SystemExit: 3"),
+    ],
 )
-def test_errors_inside_the_module_come_through(tmp_path, monkeypatch, line, error):
-    name = f"broken_{error.__name__.lower()}"
-    (tmp_path / f"{name}.py").write_text(line)
+def test_errors_inside_the_module_are_named_with_their_place(tmp_path, monkeypatch, line, says):
+    name = f"broken_{abs(hash(line))}"
+    path = tmp_path / f"{name}.py"
+    path.write_text(line)
     monkeypatch.syspath_prepend(tmp_path)
-    with pytest.raises(error) as caught:
+    with pytest.raises(ConfigError) as caught:
         load_function(f"{name}:chat")
-    assert not isinstance(caught.value, ConfigError)
+    assert str(caught.value) == f"module {name!r} raised {says} ({path}:1): mend it"

@@ -259,7 +259,7 @@ def test_the_record_keeps_thoughts_apart_and_judges_read_the_answer():
 
 def test_thoughts_that_are_cut_are_unscored_with_the_reason():
     (record,) = records_of(Thinker("<think>", HELPED, finish="length"), asked())
-    reason = "cut inside its thoughts, 2 tokens long: allow more new tokens"
+    reason = "no answer: cut inside its thoughts, 2 tokens long: allow more new tokens"
     assert (record.label, record.reason, record.judge) == ("unscored", reason, "words")
     assert (record.completion, record.thoughts) == ("", HELPED)
 
@@ -270,7 +270,7 @@ def test_tasks_are_solved_behind_the_thoughts():
     assert (record.score, record.reason) == (1.0, "solved")
     (record,) = records_of(Thinker("<think>", HELPED, finish="length"), task)
     assert record.score == 0.0
-    assert record.reason.startswith("cut inside its thoughts")
+    assert record.reason.startswith("no answer: cut inside its thoughts")
 
 
 def test_an_opener_that_begins_to_think_is_continued_inside_the_thoughts():

@@ -7,11 +7,26 @@ import importlib.util
 
 from sirl.build.attacks import attacks_named, members, world_disguises
 from sirl.build.benchmarks import benchmark_files
-from sirl.build.judges import judge_faults, judge_named, judges_of, preference_judge, with_refusals
+from sirl.build.judges import (
+    judge_faults,
+    judge_named,
+    judges_of,
+    preference_judge,
+    speakers_of,
+    with_refusals,
+)
 from sirl.build.plan import gpu_room, planned, rates
 from sirl.build.sampling import require_sampler, sampler
 from sirl.build.suites import Questions, Work, evaluation_suite, work
-from sirl.build.targets import Subject, chat_model, in_process, is_remote, subject
+from sirl.build.targets import (
+    Subject,
+    chat_model,
+    dialects,
+    greet,
+    in_process,
+    is_remote,
+    subject,
+)
 from sirl.build.trackers import trackers
 from sirl.build.training import learner, policy, ranks
 from sirl.errors import MissingExtraError
@@ -23,8 +38,10 @@ __all__ = [
     "attacks_named",
     "benchmark_files",
     "chat_model",
+    "dialects",
     "evaluation_suite",
     "gpu_room",
+    "greet",
     "in_process",
     "is_remote",
     "judge_faults",
@@ -40,6 +57,7 @@ __all__ = [
     "require_models",
     "require_sampler",
     "sampler",
+    "speakers_of",
     "subject",
     "trackers",
     "with_refusals",

@@ -6,6 +6,7 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sirl.build.keys import Asker
 from sirl.build.targets import (
     chat_model,
     endpoint,
@@ -32,6 +33,7 @@ __all__ = [
     "judge_named",
     "judges_of",
     "preference_judge",
+    "speakers_of",
     "with_refusals",
 ]
 
@@ -115,7 +117,7 @@ def judge_named(name: str, config: EvaluateConfig) -> Judge:
 
     if kind in RUBRICS:
         model = needed(kind, argument, "MODEL")
-        return RubricJudge(name, RUBRICS[kind], speaker(model, config, GREEDY))
+        return RubricJudge(name, RUBRICS[kind], speaker(model, config, "judge"))
     plugins = {p.name: p for p in entry_points(group=PLUGINS)}
     if name in plugins:
         return plugged(plugins[name])
@@ -172,24 +174,37 @@ def attacker_of(config: EvaluateConfig) -> "Speaker | None":
     """The model that writes attempts; None for none."""
     if config.attacker == "auto":
         return auto_attacker(config.model)
-    return None if config.attacker == "none" else speaker(config.attacker, config, FREE)
+    return None if config.attacker == "none" else speaker(config.attacker, config, "attacker")
 
 
 def preference_judge(model: str, config: EvaluateConfig) -> "PreferenceJudge":
     """A model that says which of two answers helps more."""
     from sirl.judges.preference import PreferenceJudge
 
-    return PreferenceJudge(model, speaker(model, config, GREEDY))
+    return PreferenceJudge(model, speaker(model, config, "judge"))
 
 
-def speaker(model: str, config: EvaluateConfig, sampling: Sampling) -> "Speaker":
-    """A model that is asked for text: an endpoint, a Python function, or one in this process."""
+def speakers_of(judges: Sequence[Judge]) -> list[object]:
+    """The models behind judges, those of juries included."""
+    found: list[object] = []
+    for judge in judges:
+        found += speakers_of(getattr(judge, "judges", ()))
+        found.append(getattr(judge, "model", None))
+    return found
+
+
+def speaker(model: str, config: EvaluateConfig, role: Asker) -> "Speaker":
+    """A model that is asked for text: an endpoint, a Python function, or one in this process.
+
+    A judge takes the likeliest token, an attacker draws.
+    """
     from sirl.evaluation.speaker import LocalSpeaker
 
+    sampling = GREEDY if role == "judge" else FREE
     spoken = config.model_copy(update={"model": model, "new_tokens": SPOKEN})
     if is_function(model):
         return LocalSpeaker(function_subject(spoken).target, sampling)
     if is_remote(model):
-        return replace(endpoint(model, config, SPOKEN), sampling=sampling)
+        return replace(endpoint(model, config, SPOKEN, role), sampling=sampling)
     chat = replace(chat_model(spoken), closes=True)
     return LocalSpeaker(in_process("speaker", chat, spoken), sampling)

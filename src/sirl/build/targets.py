@@ -1,12 +1,13 @@
 """What a `--model` may be: a model in this process, an endpoint, or a Python function."""
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sirl.build.keys import Asker, key_variable
 from sirl.build.sampling import local_engine
 from sirl.config import EvaluateConfig, Settings
 from sirl.errors import ConfigError, InputError
@@ -23,8 +24,10 @@ __all__ = [
     "EMBEDDED",
     "Subject",
     "chat_model",
+    "dialects",
     "endpoint",
     "function_subject",
+    "greet",
     "in_process",
     "is_function",
     "is_remote",
@@ -153,26 +156,60 @@ def reader(chat: "ChatModel", new_tokens: int) -> "Callable[[Prompt], Reading]":
     return lambda prompt: read(prompt.messages)
 
 
-def endpoint(model: str, config: EvaluateConfig, new_tokens: int) -> "EndpointEngine":
+def endpoint(
+    model: str, config: EvaluateConfig, new_tokens: int, role: Asker = "target"
+) -> "EndpointEngine":
     """An endpoint as `URL#MODEL` names it.
 
     Raises:
-        ConfigError: The name of the model at the endpoint is missing.
+        ConfigError: The name of the model at the endpoint is missing, or its key may not be sent.
     """
     from sirl.rollouts.endpoint import EndpointEngine
+    from sirl.rollouts.endpoint_wire import check_url, key_for
 
     url, _, name = model.partition("#")
     if not name:
         raise ConfigError(f"{model} names no model at the endpoint: write {url}#MODEL")
+    check_url(url)
+    variable = key_variable(role, config)
+    key_for(url, variable)
     return EndpointEngine(
         url,
         name,
         new_tokens,
         Sampling(),
         config.seed,
+        concurrency=config.concurrency,
         requests_per_minute=config.requests_per_minute,
+        timeout=config.timeout,
+        tries=config.tries,
+        key_from_env=variable,
         supports_opener=config.supports_opener,
     )
+
+
+def greet(speakers: Iterable[object], target: Engine | None = None) -> None:
+    """Ask the endpoints that judge and attack for a word, and the target's where there are any.
+
+    What is wrong with one of them is known before another is paid.
+
+    Raises:
+        ModelError: One does not answer.
+    """
+    from sirl.rollouts.endpoint import EndpointEngine
+
+    found = {s.identity: s for s in speakers if isinstance(s, EndpointEngine)}
+    for speaker in found.values():
+        speaker.greet()
+    if found and isinstance(target, EndpointEngine) and target.identity not in found:
+        target.greet()
+
+
+def dialects() -> dict[str, dict[str, list[str]]]:
+    """What endpoints did not take of what they were sent, so far."""
+    from sirl.rollouts.endpoint_dialect import dialects
+
+    return dialects()
 
 
 def endpoint_subject(config: EvaluateConfig) -> Subject:
@@ -211,6 +248,6 @@ def opaque(
         read=read_as_text,
         pieces=no_pieces,
         offers=frozenset(offers),
-        rows=config.rows,
+        rows=sys.maxsize,  # answers come one by one
         seed=config.seed,
     )

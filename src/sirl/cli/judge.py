@@ -96,6 +96,7 @@ def prefer(
         raise RunError(f"cannot write {out}: there is no folder {out.parent}; make it first")
     arms = read_arms((before, after), (before_model, after_model), any_judge=True)
     model = build.preference_judge(judge, settings(judge, out))
+    build.greet([model.model])
     with live(StopSwitch()) as progress:
         found = plain(compared(*arms, model, cast(Kind, kind), progress))
     write_atomically(out, dumps(found, indent=1) + "\n", private=True)
@@ -127,7 +128,9 @@ def calibrate(
     from sirl.runs import plain, write_atomically
 
     read = read_labels(labels)
-    found = plain(asdict(measure(build.judge_named(judge, settings(judge, out)), read)))
+    judging = build.judge_named(judge, settings(judge, out))
+    build.greet(build.speakers_of([judging]))
+    found = plain(asdict(measure(judging, read)))
     if out:
         write_atomically(out, dumps(found, indent=1) + "\n")
     if json:

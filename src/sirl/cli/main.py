@@ -24,11 +24,12 @@ app = typer.Typer(
 )
 
 
-def show_version(value: bool) -> None:
+def show_version(value: bool) -> bool:
     """Print the version and leave."""
     if value:
         typer.echo(f"sirl {__version__}")
         raise typer.Exit
+    return value
 
 
 @app.callback()

@@ -1,6 +1,7 @@
 """What `sirl evaluate` and `sirl probe` share: one model, questions, records, summary, page."""
 
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from sirl.config import EvaluateConfig
 from sirl.errors import InputError, SirlError
 from sirl.roles import Progress
 from sirl.runs import Existing, Run, open_run, plain
+from sirl.types import Record, Sampling
 
 __all__ = ["measure"]
 
@@ -32,29 +34,19 @@ def measure(config: EvaluateConfig, verb: str, existing: Existing) -> dict[str, 
     questions = build.evaluation_suite(config)
     run = open_run(Path(config.out), config.model_dump(), existing)
     warn([*nothing_to_resume(run, existing), *questions.notes])
-    stop = StopSwitch()
+    stop = StopSwitch(at_once=any(map(elsewhere, (config.model, config.judge, config.attacker))))
     try:
         with stop.listening(), live(stop) as progress:
             subject = build.subject(config)
+            speakers = [questions.suite.attacker, *build.speakers_of(questions.suite.judges)]
+            build.greet(speakers, subject.target.engine(Sampling()))
             run.begin()
             with Provenance(run, verb, config) as provenance:
-                provenance.note(model=subject.about, prompts=questions.sets)
-                provenance.files(
-                    [
-                        config.sheet,
-                        config.templates,
-                        config.transcripts,
-                        config.targets,
-                        config.trained_on,
-                        config.calibration,
-                        config.refusals,
-                        *build.benchmark_files(config),
-                    ]
-                )
-                faults = build.judge_faults(questions.suite.judges, config.model)
-                warn(faults)
-                provenance.judges(questions.suite.judges, faults)
-                figures = ask(config, questions, run, subject, progress)
+                faults = noted(provenance, config, questions, subject)
+                try:
+                    figures = ask(config, questions, run, subject, progress)
+                finally:
+                    provenance.dialects(build.dialects())
                 seconds = round(time.perf_counter() - started, 1)
                 summary: dict[str, Any] = plain(
                     {"seconds": seconds, "judge_faults": faults, "models": {"target": figures}}
@@ -67,6 +59,36 @@ def measure(config: EvaluateConfig, verb: str, existing: Existing) -> dict[str, 
     finally:
         run.close()
     return summary
+
+
+def elsewhere(model: str) -> bool:
+    """Whether a model, or one of the judges, is asked one by one: an endpoint or a function."""
+    return "://" in model or "python:" in model
+
+
+def noted(
+    provenance: Provenance,
+    config: EvaluateConfig,
+    questions: build.Questions,
+    subject: build.Subject,
+) -> list[str]:
+    """Write down what is asked of what, and by whom it is judged; what is wrong with the judges."""
+    provenance.note(model=subject.about, prompts=questions.sets)
+    provenance.files(
+        [
+            config.sheet,
+            config.templates,
+            config.transcripts,
+            config.targets,
+            config.trained_on,
+            config.calibration,
+            *build.benchmark_files(config),
+        ]
+    )
+    faults = build.judge_faults(questions.suite.judges, config.model)
+    warn(faults)
+    provenance.judges(questions.suite.judges, faults)
+    return faults
 
 
 def ask(
@@ -94,8 +116,29 @@ def ask(
     for attack, reason in evaluation.skipped.items():
         typer.echo(f"sirl: {attack} was not tried: {reason}", err=True)
     figures = summarise(evaluation, suite.unseen)
+    warn(doubts(config, figures, evaluation.records))
     if questions.calibration:
         figures["corrected"] = corrected(evaluation.records, questions.calibration)
     if questions.trained_on:
         figures["contamination"] = contamination(questions.trained_on, suite.behaviours)
     return figures
+
+
+def doubts(
+    config: EvaluateConfig, figures: Mapping[str, Any], records: Sequence[Record]
+) -> list[str]:
+    """What to know of the figures: requests without an answer, dialects, tokens untold."""
+    said = [figures["no_answer"]["sentence"]] if "no_answer" in figures else []
+    for identity, learned in build.dialects().items():
+        left_out, renamed = (", ".join(learned[part]) for part in ("left_out", "renamed"))
+        if left_out:
+            said.append(f"{identity} takes no {left_out}: left out of every request")
+        if renamed:
+            said.append(f"{identity} has other names: {renamed}")
+    untold = sum(not r.tokens and bool(r.completion) for r in records)
+    if config.max_tokens and untold:
+        said.append(
+            f"{untold} of {len(records)} answers came without a usable count of tokens: "
+            "max_tokens counts them as none"
+        )
+    return said

@@ -1,6 +1,7 @@
 """From a run folder to its page."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from math import isnan
 from typing import TYPE_CHECKING, Any
 
 from sirl.reports.page import Example, PageData, write_page
@@ -48,11 +49,15 @@ def entropies(records: Sequence["Record"]) -> dict[str, list[float]]:
     """Mean entropies by kind of answer."""
     from sirl.evaluation.entropy_gap import SHOWN
 
-    unsafe = [r for r in records if r.kind == "attack" and r.entropies and r.label in SHOWN]
+    unsafe = [
+        r for r in records if r.kind == "attack" and not isnan(r.mean_entropy) and r.label in SHOWN
+    ]
     return {
         "refusal": [r.mean_entropy for r in unsafe if r.refused],
         "compliance": [r.mean_entropy for r in unsafe if not r.refused],
-        "ordinary": [r.mean_entropy for r in records if r.kind == "ordinary" and r.entropies],
+        "ordinary": [
+            r.mean_entropy for r in records if r.kind == "ordinary" and not isnan(r.mean_entropy)
+        ],
     }
 
 

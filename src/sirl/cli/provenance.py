@@ -45,6 +45,7 @@ class Provenance:
             "prompts": earlier.get("prompts", []),
             "files": earlier.get("files", {}),
             "judge_identities": earlier.get("judge_identities", []),
+            "endpoint_dialect": earlier.get("endpoint_dialect", {}),
             "launch": launch(),
             "exit": None,
         }
@@ -116,6 +117,11 @@ class Provenance:
         }
         self.refuse_change("files", self.document["files"], found)
         self.document["files"] = found
+        self.write()
+
+    def dialects(self, learned: Mapping[str, Mapping[str, object]]) -> None:
+        """Add what endpoints did not take of what they were sent: left out, or renamed."""
+        self.document["endpoint_dialect"] |= learned
         self.write()
 
     def refuse_change(self, what: str, before: Any, given: Any) -> None:  # noqa: ANN401 - from JSON

@@ -34,6 +34,7 @@ def rejudge(source: Path, config: EvaluateConfig, existing: Existing) -> dict[st
             f"--refusals is for judges of refusals, and {config.judge} judges harm: "
             "give --judge rules"
         )
+    build.greet(build.speakers_of([judge]))
     faults = build.judge_faults([judge], arm.config["model"])
     warn(faults)
     changed = {"judge": config.judge, "refusals": config.refusals, "out": config.out}

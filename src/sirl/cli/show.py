@@ -32,8 +32,10 @@ class StopSwitch:
     A scheduler that takes the machine back sends SIGTERM: work that is saved then has ended well.
     """
 
-    def __init__(self, agreed: Callable[[bool], bool] = bool) -> None:
+    def __init__(self, agreed: Callable[[bool], bool] = bool, *, at_once: bool = False) -> None:
         self.asked = False
+        self.at_once = at_once
+        """Whether the first request interrupts, too: where answers are saved one by one."""
         self.by_scheduler = False
         self.agreed = agreed
         """Whether any process of the run was asked, given whether this one was."""
@@ -50,6 +52,8 @@ class StopSwitch:
             self.by_scheduler = False
             raise Stopped("stopped at once; what was saved is whole")
         self.asked, self.by_scheduler = True, number == signal.SIGTERM
+        if self.at_once:
+            raise Stopped("stopped; every answer that had come is saved")
         again = "" if self.by_scheduler else "; Ctrl-C again stops at once"
         typer.echo(f"sirl: stopping after this step{again}", err=True)
 

@@ -2,59 +2,36 @@
 
 All behaviours that an attack is tried on are played together, so that one round of all of them
 is one batch. Every answer is written down before anybody is told of it; an answer that is on
-the disk is not sampled again. Batches are made of all questions of a round, answered or not, so
-that a run that was killed meets the same batches, and the same last bits, as an unbroken one.
+the disk is not sampled again. In this process, batches are made of all questions of a round,
+answered or not, so that a run that was killed meets the same batches, and the same last bits, as
+an unbroken one. From elsewhere answers are written as they come, and only what is missing is asked.
 """
 
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import TypeVar
 
 from sirl.analysis.held import first_broken
-from sirl.errors import ModelError
+from sirl.errors import ModelError, SamplingError
+from sirl.evaluation.asked import ATTACKED, PROBE, Asked, outcome, record_of, unreadable
 from sirl.evaluation.costs import Meter
 from sirl.evaluation.grant import Grant
 from sirl.evaluation.records import Item, Log
 from sirl.evaluation.target import Target, digest, settings_of
 from sirl.judges.asking import Speaker
 from sirl.judges.jury import verdicts
-from sirl.roles import Benchmark, Judge, Progress, Search, Tries, silent
-from sirl.stats import mean
-from sirl.types import Attempt, Budget, Completion, Outcome, Prompt, Record, Verdict
+from sirl.roles import Judge, Progress, Search, StreamingEngine, Tries, silent
+from sirl.types import Attempt, Budget, Completion, Prompt, Record, Sampling, Verdict
 
 __all__ = ["ATTACKED", "NO_LIMIT", "Arena", "Asked", "Unsuited"]
 
 NO_LIMIT = Budget(queries=sys.maxsize)
-ATTACKED = ("attack", "weights")
-"""Kinds of answers to unsafe requests."""
-PROBE = "probe"
-"""Kind of a record whose answer was used by a search and never judged."""
 
 
 class Unsuited(Exception):  # noqa: N818 - the attack is skipped, nothing went wrong
     """A search that cannot be made on this model; the text says why."""
-
-
-@dataclass(frozen=True)
-class Asked:
-    """One question to the target."""
-
-    kind: str
-    group: str
-    """The attack, prompt set or benchmark that it belongs to."""
-    family: str
-    attempt: Attempt
-    number: int = 0
-    queries: int = 1
-    benchmark: Benchmark | None = None
-
-    @property
-    def prompt(self) -> Prompt:
-        """What the engine is given. Its id ties the randomness to the item, not to the batch."""
-        name = f"{self.kind}/{self.group}/{self.attempt.behaviour.id}"
-        return Prompt(f"{name}/{self.number}" if self.number else name, self.attempt.messages)
 
 
 @dataclass
@@ -75,6 +52,8 @@ class Game:
     tokens: int = 0
     broken_at: int | None = None
     records: list[Record] = field(default_factory=list)
+    untried: dict[str, str] = field(default_factory=dict)
+    """Settings that the target does not take, and what says so."""
 
 
 @dataclass
@@ -95,22 +74,59 @@ class Arena:
     progress: Progress = silent
     limit: Budget = NO_LIMIT
     """What any search may spend at most, whatever its own budget is."""
+    unsampled: dict[Sampling, SamplingError] = field(default_factory=dict)
+    """Samplings of attacks that the target does not take."""
 
     def answers(self, questions: Sequence[Asked], what: str = "") -> list[Record]:
-        """The record of each question, in order; those already on the disk are not asked again."""
+        """The record of each question, in order; those already on the disk are not asked again.
+
+        A question under a sampling that the target does not take has no record.
+        """
         keyed = [(self.key(q), q) for q in questions]
         batches = self.batches(questions)
         for done, batch in enumerate(batches, 1):
-            missing = {i for i in batch if keyed[i][0] not in self.log.records}
+            missing = [i for i in batch if keyed[i][0] not in self.log.records]
+            sampling = questions[batch[0]].attempt.sampling
+            engine = self.target.engine(sampling) if missing else None
+            if isinstance(engine, StreamingEngine):
+                for so_far in self.stream(engine, [keyed[i] for i in missing]):
+                    if what:
+                        self.progress(what, len(batch) - len(missing) + so_far, len(batch))
+                continue
             if missing:
                 completions = self.sample([questions[i] for i in batch])
                 fresh = [(*keyed[i], c) for i, c in zip(batch, completions, strict=True)]
-                self.log.add(
-                    self.judged([f for f, i in zip(fresh, batch, strict=True) if i in missing])
-                )
+                self.log.add(self.judged([f for f in fresh if f[0] not in self.log.records]))
             if what:
                 self.progress(what, done, len(batches))
-        return [self.log.records[key] for key, _ in keyed]
+        return [self.log.records[key] for key, _ in keyed if key in self.log.records]
+
+    def stream(
+        self, engine: StreamingEngine, missing: Sequence[tuple[str, Asked]]
+    ) -> Iterator[int]:
+        """Ask questions under one sampling, and write each answer as it comes; how many have."""
+        if not missing or missing[0][1].attempt.sampling in self.unsampled:
+            return
+        exact = all(q.kind in ATTACKED for _, q in missing)
+        proven, so_far = bool(self.log.records), 0
+        prompts = [q.prompt for _, q in missing]
+        try:
+            with closing(engine.stream(prompts, proven=proven, exact=exact)) as come:
+                while together := self.next_of(come):
+                    apart = [(*missing[i], self.target.apart(prompts[i], c)) for i, c in together]
+                    self.log.add(self.judged(apart))
+                    so_far += len(together)
+                    yield so_far
+        except SamplingError as error:
+            self.unsampled[missing[0][1].attempt.sampling] = error
+
+    def next_of(self, come: Iterator[list[tuple[int, Completion]]]) -> list[tuple[int, Completion]]:
+        """The completions that come next; none at the end."""
+        with self.meter.timing("target", 0) as cost:
+            together = next(come, [])
+            cost.calls += len(together)
+            cost.tokens += sum(c.told_tokens for _, c in together)
+        return together
 
     def key(self, question: Asked) -> str:
         """Hash of all that determines the answer."""
@@ -155,55 +171,22 @@ class Arena:
             asked = [
                 (key, q.attempt, c.text)
                 for key, q, c in fresh
-                if not q.attempt.probe and (q.kind in ATTACKED) == attacked and not c.fault
+                if not (q.attempt.probe or c.fault) and (q.kind in ATTACKED) == attacked
             ]
             with self.meter.timing("judge", len(asked)):
                 said = verdicts(judge, [(attempt, answer) for _, attempt, answer in asked])
             found |= {key: v for (key, _, _), v in zip(asked, said, strict=True)}
-        return [self.record(key, q, c, found.get(key) or self.none(q, c)) for key, q, c in fresh]
+        return [
+            record_of(self.target, key, q, c, found.get(key) or self.unjudged(q, c))
+            for key, q, c in fresh
+        ]
 
-    def none(self, asked: Asked, completion: Completion) -> Verdict:
-        """The verdict on what is not shown to a judge."""
-        judge = self.judge if asked.kind in ATTACKED else self.refusals
-        if asked.attempt.probe:
+    def unjudged(self, asked: Asked, completion: Completion) -> Verdict:
+        """The verdict where there is nothing to judge."""
+        if not completion.fault:
             return Verdict("unscored", float("nan"), "an intermediate question", "")
-        return Verdict("unscored", float("nan"), completion.fault, judge.name)
-
-    def record(self, key: str, asked: Asked, completion: Completion, verdict: Verdict) -> Record:
-        """One answer, self-sufficient."""
-        attempt, thought = asked.attempt, completion.thought_entropies
-        score, reason, judge = verdict.score, verdict.reason, verdict.judge
-        if asked.benchmark:
-            solved = asked.benchmark.correct(attempt.behaviour, completion.text)
-            reason = "solved" if solved else completion.fault or "wrong"
-            score, judge = float(solved), asked.group
-        return Record(
-            id=f"{self.target.name}/{asked.prompt.id}",
-            model=self.target.name,
-            kind=PROBE if attempt.probe else asked.kind,
-            attack=attempt.attack,
-            behaviour_id=attempt.behaviour.id,
-            request=attempt.behaviour.request,
-            messages=attempt.messages,
-            completion=completion.text,
-            finish=completion.finish,
-            tokens=completion.tokens,
-            mean_entropy=completion.mean_entropy,
-            entropies=tuple(round(e, 6) for e in completion.entropies),
-            label=verdict.label,
-            score=score,
-            reason=reason,
-            judge=judge,
-            pieces=self.target.pieces(completion.token_ids),
-            family=asked.family,
-            number=asked.number,
-            queries=asked.queries,
-            sampling=attempt.sampling,
-            trace=attempt.trace,
-            thoughts=completion.thoughts,
-            thought_entropy=mean(thought) if thought else None,
-            key=key,
-        )
+        judge = self.judge if asked.kind in ATTACKED else self.refusals
+        return Verdict("unscored", float("nan"), f"no answer: {completion.fault}", judge.name)
 
     def play(self, attack: Search, behaviours: Sequence[Prompt], kind: str) -> list[Item]:
         """A search on every behaviour, in step; what has come to its end before is not replayed."""
@@ -277,12 +260,19 @@ class Arena:
                 asked.append(Asked(kind, attack.name, *place))
                 game.number += 1
         faults = [self.target.read(q.prompt).fault for q in asked]
-        records = iter(self.answers([q for q, f in zip(asked, faults, strict=True) if not f]))
-        found = [unreadable(f) if f else next(records) for f in faults]
+        self.answers([q for q, f in zip(asked, faults, strict=True) if not f])
+        found = [unreadable(f) if f else self.found(q) for q, f in zip(asked, faults, strict=True)]
         for game in live:
             game.charged = game.grant.queries
             mine, found = found[: len(game.pending)], found[len(game.pending) :]
+            refused = (self.unsampled.get(attempt.sampling) for attempt in game.pending)
+            game.untried |= {error.setting: str(error) for error in refused if error}
             self.tell(attack, game, mine)
+
+    def found(self, asked: Asked) -> Record | Verdict:
+        """What came of a question that was put to the target, or could not be."""
+        record = self.log.records.get(self.key(asked))
+        return record or unreadable(str(self.unsampled[asked.attempt.sampling]))
 
     def tell(self, attack: Search, game: Game, found: Sequence[Record | Verdict]) -> None:
         """Hand a search the outcomes of its round; it is over at the first that broke through."""
@@ -331,6 +321,7 @@ class Arena:
             game.tokens,
             game.broken_at,
             tuple(r.key for r in game.records),
+            game.untried,
         )
 
 
@@ -341,17 +332,3 @@ def least(own: Limit | None, limit: Limit | None) -> Limit | None:
     """The smaller of two limits, either of which may be none."""
     limits = [x for x in (own, limit) if x is not None]
     return min(limits, default=None)
-
-
-def unreadable(fault: str) -> Verdict:
-    """Of an attempt that the target cannot be asked: nobody knows, and nothing is recorded."""
-    return Verdict("unscored", float("nan"), fault, "")
-
-
-def outcome(attempt: Attempt, found: Record | Verdict) -> Outcome:
-    """What a search is told of an attempt."""
-    if isinstance(found, Verdict):
-        return Outcome(attempt, Completion("", (), (), "", (), (), "length"), found)
-    completion = Completion(found.id, (), (), found.completion, (), found.entropies, found.finish)
-    verdict = Verdict(found.label, found.score, found.reason, found.judge)
-    return Outcome(attempt, completion, verdict)

@@ -69,7 +69,9 @@ def summarise_defence(
         "by_family": by_family(outcomes, families(asked)),
         "partial": in_part(asked),
         "unscored": sum(r.label == "unscored" for r in asked),
-        "unscored_texts": sum(r.label == "unscored" and bool(r.completion.strip()) for r in asked),
+        "unscored_texts": sum(
+            r.label == "unscored" and bool(r.completion.strip()) and not r.fault for r in asked
+        ),
         "if_unscored_are_safe": asdict(mean_rate(cells(asked, holds=unbroken))),
     }
     if new := {attack: row for attack, row in outcomes.items() if attack in unseen}:

@@ -6,6 +6,7 @@ it is also given within bands of like length.
 """
 
 from collections.abc import Sequence
+from math import isnan
 from typing import Any
 
 from sirl.stats import auroc, auroc_within_bands, mean
@@ -23,8 +24,12 @@ TOO_FEW = 0.05
 
 def summarise_entropy(records: Sequence[Record]) -> dict[str, Any]:
     """Mean entropy (nats) of refusals, compliance and ordinary answers, and the AUROC."""
-    unsafe = [r for r in records if r.kind == "attack" and r.label in SHOWN and r.entropies]
-    ordinary = [r.mean_entropy for r in records if r.kind == "ordinary" and r.entropies]
+    unsafe = [
+        r for r in records if r.kind == "attack" and r.label in SHOWN and not isnan(r.mean_entropy)
+    ]
+    ordinary = [
+        r.mean_entropy for r in records if r.kind == "ordinary" and not isnan(r.mean_entropy)
+    ]
     if not unsafe and not ordinary:
         return {}
     refusals = [r for r in unsafe if r.refused]

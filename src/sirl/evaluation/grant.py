@@ -42,8 +42,7 @@ class Grant:
 
     @property
     def target_model(self) -> Any:  # noqa: ANN401 - as the role says
-        """The model in this process."""
-        assert self.target.chat is not None  # the attack said that it needs gradients
+        """The model in this process, for attacks that said that they need gradients."""
         return self.target.chat
 
     def opener(self, behaviour: Prompt) -> str:

@@ -85,10 +85,16 @@ def judged(
     """The records with a judge's verdicts, some at a time."""
     for start in range(0, len(records), TOGETHER):
         batch = records[start : start + TOGETHER]
-        with meter.timing(f"judge {judge.name}", len(batch)):
-            said = verdicts(judge, [(attempt_of(r), r.completion) for r in batch])
-        yield list(zip(batch, said, strict=True))
+        answered = [r for r in batch if not r.fault]
+        with meter.timing(f"judge {judge.name}", len(answered)):
+            said = iter(verdicts(judge, [(attempt_of(r), r.completion) for r in answered]))
+        yield [(r, silence(r, judge) if r.fault else next(said)) for r in batch]
         progress(f"asking {judge.name}", start + len(batch), len(records))
+
+
+def silence(record: Record, judge: Judge) -> Verdict:
+    """The verdict on an answer that there is not."""
+    return Verdict("unscored", float("nan"), f"no answer: {record.fault}", judge.name)
 
 
 def verdict_in(row: Mapping[str, Any]) -> Verdict:

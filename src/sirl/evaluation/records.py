@@ -7,7 +7,7 @@ killed is played again from the answers it had already got.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from sirl.runs import Run
@@ -44,6 +44,8 @@ class Item:
     """Calls spent when the defence broke; None while it held."""
     records: tuple[str, ...]
     """Keys of its records, in order."""
+    untried: Mapping[str, str] = field(default_factory=dict)
+    """Settings that the target does not take, and what says so."""
 
 
 class Log:

@@ -26,8 +26,8 @@ class LocalSpeaker:
     def ask(self, conversations: Sequence[tuple[Message, ...]]) -> list[str | None]:
         """What it says, behind its thoughts, after each conversation.
 
-        None for a conversation that its context cannot hold. The same conversation asked several
-        times in a call is answered several ways.
+        None where there is no answer, as for a conversation that its context cannot hold. The same
+        conversation asked several times in a call is answered several ways.
         """
         asked: Counter[str] = Counter()
         prompts = []
@@ -37,5 +37,5 @@ class LocalSpeaker:
             asked[name] += 1
         fitting = [p for p in prompts if not self.target.read(p).fault]
         completions = self.target.sample(fitting, self.sampling) if fitting else []
-        said = {c.prompt_id: c.text for c in completions}
+        said = {c.prompt_id: c.text for c in completions if not c.fault}
         return [said.get(p.id) for p in prompts]

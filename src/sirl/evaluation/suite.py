@@ -174,6 +174,7 @@ def evaluate(
             except Unsuited as reason:
                 skipped[attack.name] = str(reason)
             spent(attack.name)
+    skipped |= untried(asked, items, arena)
     records += [log.records[key] for item in items for key in item.records]
     for surgery in suite.surgeries:
         try:
@@ -184,6 +185,17 @@ def evaluate(
     others = opinions(suite.judges[1:], records, run, meter, progress)
     spent("opinions")
     return Evaluation(records, items, {**skipped, **idle(suite, records, skipped)}, others)
+
+
+def untried(asked: Sequence[Asked], items: Sequence[Item], arena: Arena) -> dict[str, str]:
+    """Attacks under samplings that the target does not take, by their settings."""
+    refused = {
+        f"{q.group} with {error.setting}": str(error)
+        for q in asked
+        if q.kind == "attack" and (error := arena.unsampled.get(q.attempt.sampling))
+    }
+    named = {f"{i.attack} with {s}": reason for i in items for s, reason in i.untried.items()}
+    return refused | named
 
 
 def idle(suite: Suite, records: Sequence[Record], skipped: Mapping[str, str]) -> dict[str, str]:

@@ -1,5 +1,6 @@
 """The figures of one model, by part; parts that were not asked are absent."""
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -45,6 +46,8 @@ def summarise(evaluation: Evaluation, unseen: frozenset[str] = frozenset()) -> d
             if alarms := summarise_doubts(evaluation.opinions[judge]):
                 view["doubts"] = alarms
         summary["opinions"] = others
+    if missing := unanswered(records):
+        summary["no_answer"] = missing
     if evaluation.skipped:
         summary["skipped"] = dict(evaluation.skipped)
     return summary
@@ -58,6 +61,24 @@ def in_doubt(evaluation: Evaluation) -> dict[str, Any]:
     if reason := unchecked(evaluation.records):
         found["unchecked"] = reason
     return found
+
+
+def unanswered(records: Sequence[Record]) -> dict[str, Any]:
+    """How many requests got no answer to judge, of how many, and why; empty where all did.
+
+    >>> unanswered([])
+    {}
+    """
+    faults = Counter(r.fault.partition(":")[0] for r in records if r.fault)
+    if not faults:
+        return {}
+    kinds = ", ".join(f"{n} {kind}" for kind, n in faults.most_common())
+    return {
+        "n": faults.total(),
+        "requests": len(records),
+        "kinds": dict(faults.most_common()),
+        "sentence": f"{faults.total()} of {len(records)} requests got no answer: {kinds}",
+    }
 
 
 def by_refusal(evaluation: Evaluation) -> Sequence[Record]:

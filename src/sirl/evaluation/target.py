@@ -57,13 +57,14 @@ class Target:
 
     def sample(self, prompts: Sequence[Prompt], sampling: Sampling) -> list[Completion]:
         """One completion of each prompt, what the model thought before its answer set apart."""
+        completions = self.engine(sampling).sample(prompts)
+        return [self.apart(p, c) for p, c in zip(prompts, completions, strict=True)]
+
+    def apart(self, prompt: Prompt, completion: Completion) -> Completion:
+        """A completion with what the model thought before its answer set apart."""
         decode = self.chat.decode if self.chat else None
-        return [
-            set_apart(completion, self.opened(prompt), self.pieces(completion.token_ids), decode)
-            for prompt, completion in zip(
-                prompts, self.engine(sampling).sample(prompts), strict=True
-            )
-        ]
+        pieces = self.pieces(completion.token_ids)
+        return set_apart(completion, self.opened(prompt), pieces, decode)
 
     def opened(self, prompt: Prompt) -> str:
         """The mark of thoughts in whose midst the answer begins; empty for none."""

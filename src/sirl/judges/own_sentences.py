@@ -5,7 +5,6 @@ answer refuses if it says one of the sentences, whatever words of the request it
 and does not go on to give what the judge calls more than a refusal.
 """
 
-import hashlib
 import re
 from collections.abc import Sequence
 from dataclasses import replace
@@ -13,7 +12,7 @@ from pathlib import Path
 
 from sirl.errors import InputError
 from sirl.judges.jury import verdicts
-from sirl.prompts import read_bytes
+from sirl.prompts import load
 from sirl.roles import Judge
 from sirl.text import words
 from sirl.types import REFUSED, Attempt, Question, Verdict
@@ -41,15 +40,15 @@ class OwnSentences:
         Raises:
             InputError: The file cannot be read or holds no sentence.
         """
-        data = read_bytes(path)
-        named = (frozenset(words(line)) for line in data.decode("utf-8", "replace").splitlines())
+        file = load(path)
+        named = (frozenset(words(line)) for line in file.text.splitlines())
         self.sentences = tuple(dict.fromkeys(filter(None, named)))
         if not self.sentences:
             raise InputError(f"{path} holds no sentence: write one refusal on each line")
         self.judge = judge
         self.name = f"{judge.name}+{path.stem}"
         known = str(getattr(judge, "identity", judge.name))
-        self.identity = f"{known} {hashlib.sha256(data).hexdigest()}"
+        self.identity = f"{known} {file.sha256}"
 
     def verdict(self, attempt: Attempt, answer: str) -> Verdict:
         """The verdict on one answer."""

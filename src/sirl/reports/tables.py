@@ -42,6 +42,7 @@ def tables(models: Models, costs: Costs) -> list[Table]:
         corrected(models),
         collapse(models),
         not_tried(models),
+        unanswered(models),
         overlap(models),
         spent(costs),
     )
@@ -231,6 +232,17 @@ def not_tried(models: Models) -> Table:
         (n, [visible(figure(m, "skipped", n) or "tried") for m in models.values()]) for n in names
     ]
     return Table("Attacks not tried, and not counted", list(models), rows)
+
+
+def unanswered(models: Models) -> Table:
+    """Requests that got no answer to judge, by what came instead."""
+    found = [figure(m, "no_answer", "kinds") or {} for m in models.values()]
+    rows = [
+        (visible(kind), [str(kinds.get(kind, 0)) for kinds in found])
+        for kind in dict.fromkeys(k for kinds in found for k in kinds)
+    ]
+    note = "They are unscored, and count as broken, refused or unsolved"
+    return Table("Requests without an answer", list(models), rows, note)
 
 
 def overlap(models: Models) -> Table:

@@ -7,70 +7,30 @@ tell stays empty: token ids, entropies, and log-probabilities unless they are as
 
 import asyncio
 import hashlib
-import importlib
 import json
 import math
-import os
 import random
-import re
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
-from dataclasses import asdict, dataclass
-from email.utils import parsedate_to_datetime
+from collections.abc import Awaitable, Callable, Generator, Sequence
+from contextlib import closing
+from dataclasses import asdict, dataclass, field
 from functools import cache
-from types import ModuleType
 from typing import TypeVar
-from urllib.parse import urlsplit
 
-from sirl.errors import ConfigError, InputError, MissingExtraError, ModelError
-from sirl.types import Completion, Finish, Message, Prompt, Sampling
+from sirl.errors import ConfigError, InputError, ModelError, SamplingError
+from sirl.rollouts.arrivals import Contact, Deliver, Lost, settled, streamed
+from sirl.rollouts.endpoint_dialect import out_of_range, shared_dialect, wanted
+from sirl.rollouts.endpoint_reply import Answer, Failure, asked_wait
+from sirl.rollouts.endpoint_wire import Body, Post, check_url, http_client, key_for, line
+from sirl.types import Completion, Message, Prompt, Sampling
 
 __all__ = ["EndpointEngine", "Pace", "asked_wait", "request_seed"]
 
 LONGEST_BACKOFF = 30.0  # seconds; the pauses double up to here
-LONGEST_WAIT = 300.0  # seconds; who asks for a longer pause has a quota that is spent
-LONGEST_COMPLAINT = 200  # characters of an endpoint's own words, which may quote the prompt
-WAYS_OUT = {
-    3: "give the address that it points to",
-    4: "change what it objects to",
-    5: "look into its log, or raise tries",
-    401: "set {key} to a key that may use {model}",
-    403: "set {key} to a key that may use {model}",
-    404: "check the url and the model name {model}",
-    429: "lower concurrency or set requests_per_minute",
-}
-"""By HTTP status, or by its hundreds."""
-
-Body = dict[str, object]
+HELLO = (Message("user", "Reply with the word yes."),)
 Request = tuple[str, Body]
 """What errors call it, and what is sent."""
 Found = TypeVar("Found")
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What an endpoint said."""
-
-    text: str
-    logprobs: tuple[float, ...]
-    finish: Finish
-    tokens: int
-
-
-@dataclass(frozen=True)
-class Failure:
-    """A try that gave no answer: what happened, and what a person can do about it."""
-
-    what: str
-    way_out: str
-    again: bool = True
-    """Whether the same request may fare better."""
-    after: float = 0.0
-    """Seconds that the endpoint asks to be left alone."""
-
-
-Post = Callable[[Body], Awaitable[Answer | Failure]]
 
 
 @dataclass
@@ -95,7 +55,7 @@ shared_pace = cache(Pace)
 
 @dataclass(frozen=True)
 class EndpointEngine:
-    """Samples from an endpoint; satisfies `sirl.roles.Engine`."""
+    """Samples from an endpoint; satisfies `sirl.roles.StreamingEngine`."""
 
     url: str
     """Base address, such as http://localhost:8000/v1."""
@@ -122,6 +82,7 @@ class EndpointEngine:
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
     jitter: Callable[[], float] = random.SystemRandom().random
     """Without a state, so that pauses disturb nobody's random numbers."""
+    contact: Contact = field(default_factory=Contact, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         check_url(self.url)
@@ -141,20 +102,82 @@ class EndpointEngine:
     ) -> list[Completion]:
         """`group` completions of each prompt, siblings adjacent, in the order of the prompts.
 
+        A request that failed for good is a completion with a `fault`.
+
         Raises:
             InputError: A prompt ends with an assistant turn and the server continues none.
-            ModelError: A request failed for good; the others are given up.
+            ModelError: The endpoint never answered, or stopped answering.
         """
-        wanted = [(prompt, s) for prompt in prompts for s in range(group)]
+        found: dict[int, Completion] = {}
+        for together in self.stream(prompts, group=group, step=step):
+            found |= together
+        return [found[i] for i in range(len(prompts) * group)]
+
+    def stream(
+        self,
+        prompts: Sequence[Prompt],
+        *,
+        group: int = 1,
+        step: int = 0,
+        proven: bool = False,
+        exact: bool = False,
+    ) -> Generator[list[tuple[int, Completion]], None, None]:
+        """The completions of `sample` by their index, as they come.
+
+        Args:
+            prompts: What is asked.
+            group: Completions of each prompt.
+            step: Sets the seeds apart.
+            proven: Whether the endpoint has answered before, so that one failure is one failure.
+            exact: Whether a sampling that the endpoint does not take is an error; else its own
+                is taken.
+
+        Raises:
+            InputError: A prompt ends with an assistant turn and the server continues none.
+            ModelError: The endpoint never answered, or stopped answering.
+            SamplingError: It does not take the sampling, and `exact` is set.
+        """
+        asked = [(prompt, s) for prompt in prompts for s in range(group)]
         requests = [
             self.request(f"prompt {p.id}", p.messages, request_seed(self.seed, step, p.id, s))
-            for p, s in wanted
+            for p, s in asked
         ]
-        answers = asyncio.run(self.together(requests, self.answer))
-        return [
-            Completion(p.id, (), (), a.text, a.logprobs, (), a.finish, s, self.seed, (), a.tokens)
-            for (p, s), a in zip(wanted, answers, strict=True)
-        ]
+        self.contact.proven = self.contact.proven or proven
+
+        def apart(index: int, lost: Lost) -> Completion:
+            return self.completion(*asked[index], Answer("", (), "stop", 0, fault=lost.fault))
+
+        async def one(post: Post, request: Request) -> Answer | Lost:
+            return await self.answer(post, request, exact=exact)
+
+        def arrivals() -> Generator[list[tuple[int, Completion | Lost]], None, None]:
+            with closing(self.together(requests, one)) as come:
+                for together in come:
+                    yield [
+                        (i, self.completion(*asked[i], a) if isinstance(a, Answer) else a)
+                        for i, a in together
+                    ]
+
+        sizes = (self.concurrency, len(requests))
+        with closing(arrivals()) as come:
+            yield from settled(come, self.contact, sizes, apart)
+
+    def completion(self, prompt: Prompt, sample: int, said: Answer) -> Completion:
+        """An answer as a value."""
+        return Completion(
+            prompt.id,
+            (),
+            (),
+            said.text,
+            said.logprobs,
+            (),
+            said.finish,
+            sample,
+            self.seed,
+            told_tokens=said.tokens,
+            fault=said.fault,
+            thoughts=said.thoughts,
+        )
 
     def ask(self, conversations: Sequence[tuple[Message, ...]]) -> list[str | None]:
         """What the model says after each conversation; None where a request failed for good.
@@ -169,13 +192,30 @@ class EndpointEngine:
             seed = request_seed(self.seed, 0, name, asked[name])
             asked[name] += 1
             requests.append(self.request(f"conversation {number}", messages, seed, opened=False))
-        return asyncio.run(self.together(requests, self.text_or_none))
+        found: dict[int, str | None] = {}
+        with closing(self.together(requests, self.text_or_none)) as come:
+            for together in come:
+                found |= together
+        return [found[i] for i in range(len(requests))]
+
+    def greet(self) -> None:
+        """Ask once for a word, so that what is wrong is known before anything depends on it.
+
+        Raises:
+            ModelError: It does not answer.
+        """
+        request = self.request("a first question", HELLO, request_seed(self.seed, 0, "hello", 0))
+        with closing(self.together([request], self.answer)) as come:
+            for ((_, found),) in come:
+                if isinstance(found, Lost):
+                    raise ModelError(found.sentence)
+        self.contact.proven = True
 
     def request(
         self, what: str, messages: tuple[Message, ...], seed: int, *, opened: bool = True
     ) -> Request:
         """What is sent for one completion; a last assistant turn is to be continued if `opened`."""
-        body: Body = {
+        body: dict[str, object] = {
             "model": self.model,
             "messages": [asdict(message) for message in messages],
             "max_tokens": self.new_tokens,
@@ -197,51 +237,75 @@ class EndpointEngine:
             body |= {"add_generation_prompt": False, "continue_final_message": True}
         return what, body
 
-    async def together(
+    def together(
         self, requests: Sequence[Request], one: Callable[[Post, Request], Awaitable[Found]]
-    ) -> list[Found]:
-        """Answers in the order of the requests, at most `concurrency` under way."""
-        places = asyncio.Semaphore(self.concurrency)
+    ) -> Generator[list[tuple[int, Found]], None, None]:
+        """Answers by index as they come, at most `concurrency` under way or unread."""
+        address, key = (
+            f"{self.url.rstrip('/')}/chat/completions",
+            key_for(self.url, self.key_from_env),
+        )
 
-        async def placed(request: Request) -> Found:
-            async with places:
-                return await one(post, request)
+        async def main(deliver: Deliver[tuple[int, Found]]) -> None:
+            places = asyncio.Semaphore(self.concurrency)
 
-        try:
-            async with (
-                line(f"{self.url.rstrip('/')}/chat/completions", self.key(), self.timeout) as post,
-                asyncio.TaskGroup() as tasks,
-            ):
-                running = [tasks.create_task(placed(request)) for request in requests]
-        except ExceptionGroup as group:
-            raise group.exceptions[0] from None
-        return [task.result() for task in running]
+            async def placed(index: int, post: Post) -> None:
+                async with places:
+                    await deliver((index, await one(post, requests[index])))
 
-    async def answer(self, post: Post, request: Request) -> Answer:
-        """Send a request until it is answered; ModelError when it fails for good."""
+            try:
+                async with (
+                    line(address, key, self.timeout) as post,
+                    asyncio.TaskGroup() as tasks,
+                ):
+                    for index in range(len(requests)):
+                        tasks.create_task(placed(index, post))
+            except ExceptionGroup as group:
+                raise group.exceptions[0] from None
+
+        return streamed(main)
+
+    async def answer(self, post: Post, request: Request, *, exact: bool = False) -> Answer | Lost:
+        """Send a request until it is answered, or fails for good."""
         what, body = request
+        dialect = shared_dialect(self.identity)
         tried = 0
         while True:
+            if exact:
+                self.refuse(sorted(dialect.left_out & set(wanted(self.sampling))))
             await self.keep_pace()
-            found = await post(body)
+            sent = dialect.spoken(body)
+            found = await post(sent)
             if isinstance(found, Answer):
                 return found
+            if dialect.learn(sent, found.status, found.payload):
+                continue
+            if exact and (setting := out_of_range(self.sampling, found.status, found.payload)):
+                self.refuse([setting], "such a ")
             tried += 1
             if not found.again or tried == self.tries:
-                hint = found.way_out.format(key=self.key_from_env, model=self.model)
-                raise ModelError(
-                    f"endpoint {self.url} {found.what} to {what} "
-                    f"in try {tried} of {self.tries}: {hint}"
-                )
+                return self.lost(found, f"{what} in try {tried} of {self.tries}")
             backoff = min(LONGEST_BACKOFF, 2.0 ** (tried - 1)) * (1 + self.jitter()) / 2
             await self.sleep(max(backoff, found.after))
 
+    def refuse(self, settings: Sequence[str], which: str = "") -> None:
+        """SamplingError of settings that the endpoint does not take, if there are any."""
+        if settings:
+            named = ", ".join(f"{name}={getattr(self.sampling, name):g}" for name in settings)
+            reason = f"endpoint {self.url} takes no {which}{', '.join(settings)}"
+            raise SamplingError(reason, named)
+
+    def lost(self, failure: Failure, to: str) -> Lost:
+        """A failure for good, for a person and for the record."""
+        key = self.key_from_env or "the variable of (judge_, attacker_)key_from_env"
+        hint = failure.way_out.format(key=key, model=self.model)
+        sentence = f"endpoint {self.url} {failure.what} to {to}: {hint}"
+        return Lost(sentence, f"{failure.kind}: the endpoint {failure.what}", failure.about)
+
     async def text_or_none(self, post: Post, request: Request) -> str | None:
-        """The text of an answer; None when the request failed for good."""
-        try:
-            return (await self.answer(post, request)).text
-        except ModelError:
-            return None
+        """The text of an answer; None where there is none."""
+        found = await self.answer(post, request)
+        return None if isinstance(found, Lost) or found.fault else found.text
 
     async def keep_pace(self) -> None:
         """Wait for this request's turn."""
@@ -250,147 +314,6 @@ class EndpointEngine:
             wait = pace.wait(asyncio.get_running_loop().time())
             if wait > 0:
                 await self.sleep(wait)
-
-    def key(self) -> str:
-        """The key, or nothing; errors do not tell it."""
-        key = os.environ.get(self.key_from_env, "").strip()
-        if not (key.isascii() and key.isprintable()):
-            raise ConfigError(f"the key in {self.key_from_env} cannot be sent in a header: mend it")
-        return key
-
-
-def check_url(url: str) -> None:
-    """Refuse what is not the base address of an API."""
-    if "@" in url:
-        raise ConfigError(
-            "url of the endpoint has '@' in it: leave out name and password, "
-            "the key comes from the environment"
-        )
-    try:
-        parts = urlsplit(url)
-        fine = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:  # a port that is no number, a bracket that is not closed
-        fine = False
-    if not fine or url.split() != [url] or "?" in url or "#" in url:
-        shown = re.split("[?#]", url)[0]  # what follows may be a key
-        raise ConfigError(
-            f"url {shown!r} is not the base address of an API, such as http://localhost:8000/v1"
-        )
-
-
-def http_client() -> ModuleType:
-    """The library that speaks HTTP, or MissingExtraError."""
-    try:
-        return importlib.import_module("httpx")
-    except ImportError as error:
-        raise MissingExtraError("an endpoint", "serve") from error
-
-
-@asynccontextmanager
-async def line(address: str, key: str, timeout: float) -> AsyncIterator[Post]:
-    """A way to post to one address, open as long as the block."""
-    httpx = http_client()
-    headers = {"Content-Type": "application/json"}
-    if key:
-        headers["Authorization"] = f"Bearer {key}"
-    async with httpx.AsyncClient(
-        headers=headers,
-        timeout=None,  # theirs is on each read; the limit below is on the whole try
-        limits=httpx.Limits(max_connections=None),
-        follow_redirects=False,
-    ) as client:
-
-        async def post(body: Body) -> Answer | Failure:
-            try:
-                async with asyncio.timeout(timeout):
-                    # ASCII escapes, since attacks may hold characters that UTF-8 cannot.
-                    reply = await client.post(address, content=json.dumps(body).encode("ascii"))
-            except TimeoutError:
-                what = f"gave no answer within {timeout:g} s"
-                return Failure(what, "raise timeout or lower concurrency")
-            except httpx.RequestError as error:
-                what = f"gave no answer ({type(error).__name__})"
-                return Failure(what, "check the url, and that the server runs")
-            return understood(reply.status_code, dict(reply.headers), reply.content, key)
-
-        yield post
-
-
-def understood(
-    status: int, headers: Mapping[str, str], content: bytes, key: str
-) -> Answer | Failure:
-    """The answer in an HTTP response, or why it holds none."""
-    try:
-        payload: object = json.loads(content)
-    except ValueError:
-        payload = None
-    if 200 <= status < 300:
-        if not isinstance(dig(payload, "choices", 0, "message"), dict):
-            what = f"answered {status} without choices"
-            return Failure(what, "check that the url is that of a chat API")
-        what = f"answered {status} without text"
-        return answer_in(payload) or Failure(what, "see that {model} writes some in new_tokens")
-    what, after = f"answered {status}{complaint_in(payload, key)}", asked_wait(headers)
-    if after > LONGEST_WAIT:
-        return Failure(what, f"it asks for a pause of {after:g} s, come back then", again=False)
-    way_out = WAYS_OUT.get(status, WAYS_OUT.get(status // 100, "check the url"))
-    return Failure(what, way_out, status == 429 or status >= 500, after)
-
-
-def answer_in(payload: object) -> Answer | None:
-    """The first choice of a response; None when it has no text."""
-    choice = dig(payload, "choices", 0)
-    content = dig(choice, "message", "content")
-    text = dig(choice, "message", "refusal") if content is None else content
-    if not isinstance(text, str):
-        return None
-    tokens = dig(choice, "logprobs", "content")
-    logprobs = [dig(token, "logprob") for token in tokens] if isinstance(tokens, list) else []
-    numbers = tuple(float(p) for p in logprobs if isinstance(p, int | float))
-    used = dig(payload, "usage", "completion_tokens")
-    return Answer(
-        text,
-        numbers if len(numbers) == len(logprobs) else (),
-        "length" if dig(choice, "finish_reason") == "length" else "stop",
-        used if isinstance(used, int) else 0,
-    )
-
-
-def complaint_in(payload: object, key: str) -> str:
-    """What the endpoint says went wrong, in brackets, short, and without the key."""
-    places = (("error", "message"), ("error",), ("message",), ("detail",))
-    texts = (dig(payload, *place) for place in places)
-    text = next((t for t in texts if isinstance(t, str)), "")
-    if key:
-        text = text.replace(key, "***")
-    plain = "".join(c if c.isprintable() else " " for c in text).strip()
-    return f" ({plain[:LONGEST_COMPLAINT]})" if plain else ""
-
-
-def asked_wait(headers: Mapping[str, str]) -> float:
-    """Seconds in `Retry-After`, whose date is compared with the server's own; 0 without one."""
-    text = headers.get("retry-after", "")
-    try:
-        seconds = float(text)
-    except ValueError:
-        try:
-            until, now = (parsedate_to_datetime(t) for t in (text, headers.get("date", "")))
-            seconds = (until - now).total_seconds()
-        except (TypeError, ValueError):
-            return 0.0
-    return seconds if seconds > 0 else 0.0
-
-
-def dig(value: object, *path: str | int) -> object:
-    """What lies at a path in parsed JSON; None where nothing does."""
-    for step in path:
-        if isinstance(value, dict) and isinstance(step, str):
-            value = value.get(step)
-        elif isinstance(value, list) and isinstance(step, int) and step < len(value):
-            value = value[step]
-        else:
-            return None
-    return value
 
 
 def request_seed(seed: int, step: int, prompt_id: str, sample: int) -> int:

@@ -2,73 +2,128 @@
 
 import importlib
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+import traceback
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import asdict, dataclass, field
 
-from sirl.errors import ConfigError, ModelError, did_you_mean
+from sirl.errors import ConfigError, Stopped, did_you_mean
+from sirl.rollouts.arrivals import Contact, Lost, settled
 from sirl.types import Completion, Prompt
 
 __all__ = ["Chat", "FunctionEngine", "load_function"]
 
+LONGEST_MESSAGE = 200
+"""Characters of an error's own words."""
 Chat = Callable[[list[dict[str, str]]], object]
 """Takes turns of role and content, the oldest first, and returns the answer as text."""
 
 
 @dataclass(frozen=True)
 class FunctionEngine:
-    """Asks a function; satisfies `sirl.roles.Engine`.
+    """Asks a function; satisfies `sirl.roles.StreamingEngine`.
 
     The seed is noted, not handed over: whether an answer can be made again is up to the function.
     """
 
     function: Chat
     seed: int
+    contact: Contact = field(default_factory=Contact, compare=False, repr=False)
+
+    @property
+    def name(self) -> str:
+        """What errors call the function."""
+        return str(getattr(self.function, "__qualname__", type(self.function).__qualname__))
 
     def sample(
+        self, prompts: Sequence[Prompt], *, group: int = 1, step: int = 0
+    ) -> list[Completion]:
+        """`group` completions of each prompt, siblings adjacent, in the order of the prompts.
+
+        A call that raised, or returned something else than text, is a completion with a `fault`.
+
+        Raises:
+            ModelError: The function never answered.
+        """
+        found: dict[int, Completion] = {}
+        for together in self.stream(prompts, group=group, step=step):
+            found |= together
+        return [found[i] for i in range(len(prompts) * group)]
+
+    def stream(
         self,
         prompts: Sequence[Prompt],
         *,
         group: int = 1,
         step: int = 0,  # noqa: ARG002 - a function knows no steps
-    ) -> list[Completion]:
-        """`group` completions of each prompt, siblings adjacent, in the order of the prompts.
+        proven: bool = False,
+        exact: bool = False,  # noqa: ARG002 - nor samplings
+    ) -> Generator[list[tuple[int, Completion]], None, None]:
+        """The completions of `sample` by their index, as they come.
 
         Raises:
-            ModelError: The function returned something else than text. What it raises itself
-                comes through as it is.
+            ModelError: The function never answered; `proven` says that it has answered before.
         """
-        return [self.completion(prompt, s) for prompt in prompts for s in range(group)]
+        asked = [(prompt, s) for prompt in prompts for s in range(group)]
+        self.contact.proven = self.contact.proven or proven
 
-    def completion(self, prompt: Prompt, sample: int) -> Completion:
+        def apart(index: int, lost: Lost) -> Completion:
+            prompt, s = asked[index]
+            return Completion(prompt.id, (), (), "", (), (), "stop", s, self.seed, fault=lost.fault)
+
+        come = ([(i, self.called(prompt, s))] for i, (prompt, s) in enumerate(asked))
+        yield from settled(come, self.contact, (1, len(asked)), apart)
+
+    def called(self, prompt: Prompt, sample: int) -> Completion | Lost:
         """One answer as a value; tokens and their numbers are unknown."""
-        text = self.function([asdict(message) for message in prompt.messages])
-        if not isinstance(text, str):
-            name = getattr(self.function, "__qualname__", type(self.function).__qualname__)
-            raise ModelError(
-                f"function {name} answered prompt {prompt.id} with a value of type "
-                f"{type(text).__name__}: it must return str"
-            )
-        return Completion(prompt.id, (), (), text, (), (), "stop", sample, self.seed)
+        try:
+            text = self.function([asdict(message) for message in prompt.messages])
+        except Stopped:
+            raise
+        except (Exception, SystemExit) as error:
+            what = f"raised {raised(error, self.function)}"
+            sentence = f"function {self.name} {what} at prompt {prompt.id}: mend it"
+            return Lost(sentence, f"{type(error).__name__}: the function {what}", "request")
+        if isinstance(text, str):
+            return Completion(prompt.id, (), (), text, (), (), "stop", sample, self.seed)
+        what = f"a value of type {type(text).__name__}"
+        return Lost(
+            f"function {self.name} answered prompt {prompt.id} with {what}: it must return str",
+            f"not text: the function answered with {what}",
+            "request",
+        )
+
+
+def raised(error: BaseException, function: object = None) -> str:
+    """An error of somebody's code on one line: type, message, and the place in that code."""
+    frames = traceback.extract_tb(error.__traceback__)[1:] or traceback.extract_tb(
+        error.__traceback__
+    )
+    code = getattr(function, "__code__", None)
+    own = [f for f in frames if code is None or f.filename == code.co_filename] or frames
+    message = " ".join(str(error).split())[:LONGEST_MESSAGE]
+    said = f": {message}" if message else ""
+    return f"{type(error).__name__}{said} ({own[-1].filename}:{own[-1].lineno})"
 
 
 def load_function(path: str) -> Chat:
     """The callable at "package.module:name". Importing a module runs it.
 
     Raises:
-        ConfigError: The path is malformed, or there is no such module or callable. Errors inside
-            the module come through as they are.
+        ConfigError: The path is malformed, there is no such module or callable, or the module
+            raises when it is imported.
     """
     if not re.fullmatch(r"\w+(\.\w+)*:\w+", path):
         raise ConfigError(f"function {path!r} is malformed: write package.module:name")
     module_name, _, name = path.partition(":")
     try:
         module = importlib.import_module(module_name)
-    except ModuleNotFoundError as error:
-        if error.name is None or not f"{module_name}.".startswith(f"{error.name}."):
-            raise
-        raise ConfigError(
-            f"there is no module {module_name!r}: install it, or add its folder to PYTHONPATH"
-        ) from error
+    except (Exception, SystemExit) as error:
+        missing = error.name if isinstance(error, ModuleNotFoundError) else None
+        if missing and f"{module_name}.".startswith(f"{missing}."):
+            raise ConfigError(
+                f"there is no module {module_name!r}: install it, or add its folder to PYTHONPATH"
+            ) from error
+        raise ConfigError(f"module {module_name!r} raised {raised(error)}: mend it") from error
     if not hasattr(module, name):
         known = [n for n, value in vars(module).items() if callable(value) and n[0] != "_"]
         raise ConfigError(f"module {module_name!r} has no {name!r}. {did_you_mean(name, known)}")

@@ -1,0 +1,80 @@
+"""Whose key goes where: one per role, none to a host that it was not named for."""
+
+import os
+import re
+from collections.abc import Mapping
+from typing import Literal
+from urllib.parse import urlsplit
+
+from sirl.config import EvaluateConfig
+from sirl.errors import ConfigError
+
+__all__ = ["Asker", "key_variable"]
+
+Asker = Literal["target", "judge", "attacker"]
+"""A role that an endpoint may have."""
+DEFAULT = "OPENAI_API_KEY"
+NO_KEY = "none"
+SETTINGS: Mapping[Asker, str] = {
+    "target": "key_from_env",
+    "judge": "judge_key_from_env",
+    "attacker": "attacker_key_from_env",
+}
+ADDRESS = re.compile(r"https?://[^\s,+#]+")
+
+
+def key_variable(role: Asker, config: EvaluateConfig) -> str:
+    """The environment variable with the key of a role's endpoint; empty where none is sent.
+
+    A role without a variable of its own has that of the target where both are at one host, and
+    else `OPENAI_API_KEY`, as long as that is for one host.
+
+    Raises:
+        ConfigError: A variable that is named is not set, or a key would go to two hosts.
+    """
+    named: str | None = getattr(config, SETTINGS[role])
+    hosts = hosts_of(config)
+    if named in ("", NO_KEY):
+        return ""
+    if named is not None:
+        if len(hosts[role]) > 1:
+            raise two_hosts(named, {h: role for h in hosts[role]}, "use endpoints at one host")
+        if not os.environ.get(named, "").strip():
+            raise ConfigError(f"{SETTINGS[role]} names {named}, which is not set: export it")
+        return named
+    if config.key_from_env is not None and hosts[role] and hosts[role] <= hosts["target"]:
+        return key_variable("target", config)
+    unnamed = [r for r in SETTINGS if getattr(config, SETTINGS[r]) is None]
+    claimed = [r for r in SETTINGS if getattr(config, SETTINGS[r]) == DEFAULT]
+    if not os.environ.get(DEFAULT, "").strip():
+        return DEFAULT  # nothing is sent, and what is missing has a name
+    if any(hosts[r] - hosts[role] for r in claimed):
+        return ""
+    places: dict[str, Asker] = {host: r for r in reversed(unnamed) for host in hosts[r]}
+    if len(places) > 1:
+        roles = set(places.values())
+        ways = " and ".join(f"--set {name}=NAME" for r, name in SETTINGS.items() if r in roles)
+        raise two_hosts(DEFAULT, places, f"name a variable for each with {ways} (none sends none)")
+    return DEFAULT
+
+
+def two_hosts(variable: str, places: Mapping[str, Asker], way_out: str) -> ConfigError:
+    """The sentence about a key that would go to more than one host."""
+    listed = ", ".join(f"{role} {host}" for host, role in sorted(places.items()))
+    return ConfigError(f"the key in {variable} would go to two hosts ({listed}): {way_out}")
+
+
+def hosts_of(config: EvaluateConfig) -> dict[Asker, set[str]]:
+    """The hosts of the endpoints that a configuration names, by role."""
+    texts: dict[Asker, str] = {
+        "target": config.model,
+        "judge": config.judge,
+        "attacker": config.attacker,
+    }
+    return {role: {origin(url) for url in ADDRESS.findall(text)} for role, text in texts.items()}
+
+
+def origin(url: str) -> str:
+    """Scheme, host and port of an address, as far as they can be read."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc}".lower()

@@ -1,0 +1,238 @@
+"""What an HTTP response of a chat endpoint says: an answer, none, or why it failed."""
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+
+from sirl.rollouts.arrivals import About
+from sirl.types import Finish
+
+__all__ = ["Answer", "Failure", "asked_wait", "complaint_in", "dig", "understood"]
+
+LONGEST_WAIT = 300.0  # seconds; who asks for a longer pause has a quota that is spent
+LONGEST_COMPLAINT = 200  # characters of an endpoint's own words, which may quote the prompt
+MOST_TOKENS = 2**31
+"""A count above it is no count."""
+WAYS_OUT = {
+    3: "give the address that it points to",
+    4: "change what it objects to",
+    5: "look into its log, or raise tries",
+    401: "set {key} to a key that may use {model}",
+    402: "see that the account of {key} is in credit",
+    403: "set {key} to a key that may use {model}",
+    404: "check the url and the model name {model}",
+    408: "raise timeout or lower concurrency",
+    429: "lower concurrency or set requests_per_minute",
+}
+"""By HTTP status, or by its hundreds."""
+FILTER = re.compile(
+    r"content[ _-]?(?:filter|policy|management)|responsible ?ai|moderation|flagged|guardrail"
+    r"|data_?inspection|prohibited_content|blocklist|^safety$|safety (?:system|filter|setting)",
+    re.IGNORECASE,
+)
+"""How endpoints call their content filters in codes, messages and finish reasons."""
+FILTERING = frozenset({400, 403, 422, 451, 502})
+"""Statuses of an answer that a content filter withholds; 502 where a gateway told of success."""
+OF_ALL = frozenset({401, 402, 407, 429})
+"""Statuses that are about the account or the moment, not about one request."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What an endpoint said."""
+
+    text: str
+    logprobs: tuple[float, ...]
+    finish: Finish
+    tokens: int
+    """0 where it tells none, or none that can be."""
+    thoughts: str = ""
+    fault: str = ""
+    """Why there is no text to judge, as `kind: what happened`; empty where there is one."""
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A try that gave no answer: what happened, and what a person can do about it."""
+
+    what: str
+    way_out: str
+    kind: str
+    """In a word or two, for counting."""
+    about: About = "endpoint"
+    again: bool = True
+    """Whether the same request may fare better."""
+    after: float = 0.0
+    """Seconds that the endpoint asks to be left alone."""
+    status: int = 0
+    """0 where there was no response."""
+    payload: object = None
+    """The parsed body."""
+
+
+def understood(
+    status: int, headers: Mapping[str, str], content: bytes, key: str
+) -> Answer | Failure:
+    """The answer in an HTTP response, or why it holds none."""
+    try:
+        payload: object = json.loads(content)
+    except RecursionError:
+        what, way_out = f"answered {status} with JSON nested too deep", "look into its log"
+        return Failure(what, way_out, "unreadable", "request", again=False)
+    except ValueError:
+        payload = None
+    error = dig(payload, "error")
+    if 200 <= status < 300 and error and dig(payload, "choices", 0) is None:
+        code = dig(error, "code")  # a gateway that passes an error on as a success
+        status = code if isinstance(code, int) and 400 <= code < 600 else 502
+    if 200 <= status < 300:
+        if dig(payload, "choices") == []:
+            fault = "no choices: the endpoint answered with an empty list of choices"
+            return Answer("", (), "stop", 0, fault=fault)
+        first = dig(payload, "choices", 0)
+        if not isinstance(dig(first, "message"), dict) and not dig(first, "finish_reason"):
+            what = f"answered {status} without choices"
+            return Failure(what, "check that the url is that of a chat API", "no choices")
+        return answer_in(payload)
+    return refused(status, headers, payload, key)
+
+
+def refused(status: int, headers: Mapping[str, str], payload: object, key: str) -> Failure:
+    """What an error status says."""
+    complaint = complaint_in(payload, key)
+    what, after = f"answered {status}{complaint}", asked_wait(headers)
+    kind, about = f"status {status}", about_status(status)
+    if status in FILTERING and (code := filter_code(payload, complaint)):
+        what, kind, about = f"blocked it by its content filter, {code}", "content filter", "prompt"
+    if after > LONGEST_WAIT:
+        way_out = f"it asks for a pause of {after:g} s, come back then"
+        return Failure(what, way_out, kind, about, again=False, status=status, payload=payload)
+    way_out = WAYS_OUT.get(status, WAYS_OUT.get(status // 100, "check the url"))
+    again = about != "prompt" and (status in (408, 429) or status >= 500)
+    return Failure(what, way_out, kind, about, again, after, status, payload)
+
+
+def about_status(status: int) -> About:
+    """What a status speaks of."""
+    if status in OF_ALL or status < 400:
+        return "endpoint"
+    return "server" if status >= 500 or status == 408 else "request"
+
+
+def filter_code(payload: object, complaint: str) -> str:
+    """How a content filter names itself in an error; empty where none speaks."""
+    places = (("error", "code"), ("error", "innererror", "code"), ("error", "type"), ("code",))
+    codes = [c for place in places if isinstance(c := dig(payload, *place), str)]
+    if named := next((code for code in codes if FILTER.search(code)), ""):
+        return printable(named)
+    return complaint.strip(" ()") if FILTER.search(complaint) else ""
+
+
+def answer_in(payload: object) -> Answer:
+    """The first choice of a response; one without text has a fault."""
+    choice = dig(payload, "choices", 0)
+    message = dig(choice, "message")
+    content, thoughts = parts_of(dig(message, "content"))
+    refusal = dig(message, "refusal")
+    if not content and isinstance(refusal, str):
+        content = refusal
+    reason = dig(choice, "finish_reason")
+    tokens = dig(choice, "logprobs", "content")
+    logprobs = [dig(token, "logprob") for token in tokens] if isinstance(tokens, list) else []
+    numbers = tuple(float(p) for p in logprobs if isinstance(p, int | float))
+    for name in ("reasoning_content", "reasoning"):
+        if isinstance(said := dig(message, name), str) and said:
+            thoughts = said
+            break
+    return Answer(
+        content or "",
+        numbers if len(numbers) == len(logprobs) else (),
+        "length" if reason == "length" else "stop",
+        count_of(dig(payload, "usage", "completion_tokens")),
+        thoughts,
+        fault_of(message, content, reason),
+    )
+
+
+def fault_of(message: object, content: str | None, reason: object) -> str:
+    """Why a choice holds no text to judge; empty where it does, and where it says nothing."""
+    if isinstance(reason, str) and FILTER.search(reason):
+        code = printable(reason)
+        return f"content filter: the endpoint's content filter blocked it, {code}"
+    if content:
+        return ""
+    if reason == "length":
+        return "cut off: the longest answer was over before the answer began; raise new_tokens"
+    if dig(message, "tool_calls") or dig(message, "function_call"):
+        return "tool calls: the endpoint answered with tool calls alone"
+    if content == "":
+        return ""
+    null = dig(message, "content") is None
+    return f"{'null' if null else 'unreadable'} content: the endpoint answered with no text"
+
+
+def parts_of(content: object) -> tuple[str | None, str]:
+    """Text and thoughts of a message's content: a string, or a list of parts."""
+    if isinstance(content, str):
+        return content, ""
+    texts, thoughts = [], []
+    for part in content if isinstance(content, list) else []:
+        for name in ("text", "refusal"):
+            if isinstance(text := dig(part, name), str):
+                texts.append(text)
+                break
+        thought = dig(part, "thinking")
+        inner = thought if isinstance(thought, list) else [{"text": thought}]
+        thoughts += [t for p in inner if isinstance(t := dig(p, "text"), str)]
+    return ("".join(texts) if texts else None), "".join(thoughts)
+
+
+def count_of(used: object) -> int:
+    """How many tokens an endpoint says that it wrote; 0 where that is no count."""
+    if isinstance(used, bool) or not isinstance(used, int):
+        return 0
+    return used if 0 <= used <= MOST_TOKENS else 0
+
+
+def complaint_in(payload: object, key: str) -> str:
+    """What the endpoint says went wrong, in brackets, short, and without the key."""
+    places = (("error", "message"), ("error",), ("message",), ("detail",), ("detail", 0, "msg"))
+    texts = (dig(payload, *place) for place in places)
+    text = next((t for t in texts if isinstance(t, str)), "")
+    if key:
+        text = text.replace(key, "***")
+    plain = printable(text)
+    return f" ({plain[:LONGEST_COMPLAINT]})" if plain else ""
+
+
+def printable(text: str) -> str:
+    """A server's words on one line, without what cannot be seen."""
+    return "".join(c if c.isprintable() else " " for c in text).strip()[:LONGEST_COMPLAINT]
+
+
+def asked_wait(headers: Mapping[str, str]) -> float:
+    """Seconds in `Retry-After`, whose date is compared with the server's own; 0 without one."""
+    text = headers.get("retry-after", "")
+    try:
+        seconds = float(text)
+    except ValueError:
+        try:
+            until, now = (parsedate_to_datetime(t) for t in (text, headers.get("date", "")))
+            seconds = (until - now).total_seconds()
+        except (TypeError, ValueError):
+            return 0.0
+    return seconds if seconds > 0 else 0.0
+
+
+def dig(value: object, *path: str | int) -> object:
+    """What lies at a path in parsed JSON; None where nothing does."""
+    for step in path:
+        if isinstance(value, dict) and isinstance(step, str):
+            value = value.get(step)
+        elif isinstance(value, list) and isinstance(step, int) and step < len(value):
+            value = value[step]
+        else:
+            return None
+    return value
