@@ -6,7 +6,7 @@ Imports stand inside the functions, so that a verb loads only what it uses.
 import importlib.util
 
 from sirl.build.attacks import attacks_named, members, world_disguises
-from sirl.build.benchmarks import benchmark_files
+from sirl.build.benchmarks import benchmark_files, code_protection
 from sirl.build.judges import judge_faults, judge_named, judges_of, preference_judge
 from sirl.build.plan import gpu_room, planned, rates
 from sirl.build.sampling import require_sampler, sampler
@@ -23,6 +23,7 @@ __all__ = [
     "attacks_named",
     "benchmark_files",
     "chat_model",
+    "code_protection",
     "evaluation_suite",
     "gpu_room",
     "in_process",

@@ -50,6 +50,9 @@ def measure(config: EvaluateConfig, verb: str, existing: Existing) -> dict[str, 
                         *build.benchmark_files(config),
                     ]
                 )
+                if protection := build.code_protection(config):
+                    provenance.code_sandbox(protection.sentence)
+                    warn(protection.warnings)
                 faults = build.judge_faults(questions.suite.judges, config.model)
                 warn(faults)
                 provenance.judges(questions.suite.judges, faults)
