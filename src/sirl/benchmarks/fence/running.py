@@ -138,6 +138,8 @@ def verdict(job: Job, walls: Protection, seconds: float) -> tuple[str, str]:
             out, _ = checker.communicate(json.dumps(asdict(job)).encode(), seconds)
         except subprocess.TimeoutExpired:
             return "failed", f"it took more than {seconds:g} seconds"
+        except OSError as fault:
+            return "unready", str(fault)
         finally:
             for process in (answer, checker):
                 if process is not None:
@@ -155,8 +157,8 @@ def answer_command(end: int, walls: Protection, place: str) -> list[str]:
         return python("answer", inner)
     shown = [*readable(), str(Path(sirl.__file__).parent)]
     binds = [word for path in shown for word in ("--ro-bind-try", path, path)]
-    inner = [str(end), "limits", "/tmp", "\n".join(module_paths()), ""]
-    return ["bwrap", *BUBBLEWRAP, *binds, *python("answer", inner)]
+    inner = [str(end), walls.mode, "/tmp", "\n".join(module_paths()), ""]
+    return [shutil.which("bwrap") or "bwrap", *BUBBLEWRAP, *binds, *python("answer", inner)]
 
 
 def checker_command(end: int) -> list[str]:

@@ -46,7 +46,7 @@ def shut_in(mode: str, folder: str, readable: list[str], end: int) -> None:
     """Go on in a child behind the walls; this process waits for it and never returns.
 
     Args:
-        mode: `namespaces` or `limits`.
+        mode: `namespaces`, `limits`, or `bubblewrap` where that has made the namespaces.
         folder: An empty folder; the root of the files, or the only folder to write to.
         readable: What stays visible in `namespaces`, read only.
         end: The file descriptor that only the child keeps.
@@ -60,7 +60,7 @@ def shut_in(mode: str, folder: str, readable: list[str], end: int) -> None:
         own_files(folder, readable)
     else:
         control(SUBREAPER, 1)
-        drops = drops and nobody_may_read()
+        drops = drops and mode == "limits" and nobody_may_read()
         if drops:
             os.chown(folder, NOBODY, NOBODY)
     wait_for_child(end)
