@@ -14,6 +14,7 @@ import platform
 import statistics
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -22,7 +23,8 @@ from sirl.build.attacks import attacks_named
 from sirl.evaluation.arena import Arena, Asked
 from sirl.evaluation.costs import Meter
 from sirl.evaluation.records import Log
-from sirl.models.loading import ChatModel, load
+from sirl.models.chat import ChatModel
+from sirl.models.loading import load
 from sirl.roles import Disguise
 from sirl.types import Attempt
 from sirl.world.language import unsafe_requests
@@ -75,7 +77,7 @@ def in_process(chat: ChatModel, asked: Sequence[tuple[str, Attempt]], new_tokens
     flags = {"out": "", "new_tokens": new_tokens}
     config = resolve(EvaluateConfig, file=None, overrides=[], flags=flags)
     judge = WorldOracle()
-    who = target("target", chat, config, changed="benchmark")
+    who = target("target", chat, config, weights="benchmark")
     arena = Arena(who, judge, judge, Log(), {}, None, Meter())
     records = arena.answers([Asked("attack", name, "", attempt) for name, attempt in asked])
     return sum(record.tokens for record in records)
@@ -104,7 +106,7 @@ def main() -> None:
     runs: dict[str, list[dict[str, float]]] = {name: [] for name in ways}
     for _ in range(given.rounds):
         for name, way in ways.items():
-            runs[name].append(timed(lambda way=way: way(chat, asked, given.new_tokens)))
+            runs[name].append(timed(partial(way, chat, asked, given.new_tokens)))
     medians = {n: statistics.median(r["seconds"] for r in found) for n, found in runs.items()}
     where = f"{torch.get_num_threads()} threads, {platform.machine()}"
     print(f"{given.items} items, {given.model}, {where}")

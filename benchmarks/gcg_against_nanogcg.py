@@ -53,11 +53,12 @@ def main() -> None:
     if not asked.peer:
         parser.error("--peer is needed: the Python of the environment with nanogcg")
     rows = measured(asked)
-    found = {"settings": {k: str(v) for k, v in vars(asked).items()}, "turns": rows}
-    found["medians"] = summary(rows)
+    settings = {k: str(v) for k, v in vars(asked).items()}
+    medians = summary(rows)
+    found = {"settings": settings, "turns": rows, "medians": medians}
     asked.json.parent.mkdir(parents=True, exist_ok=True)
     asked.json.write_text(json.dumps(found, indent=1))
-    sys.stdout.write(table(found["medians"]) + f"\nEvery turn is in {asked.json}\n")
+    sys.stdout.write(table(medians) + f"\nEvery turn is in {asked.json}\n")
 
 
 def measured(asked: argparse.Namespace) -> list[dict[str, Any]]:
@@ -193,7 +194,7 @@ def with_nanogcg(job: dict[str, Any], request: str, opener: str) -> dict[str, An
     import nanogcg
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    model = AutoModelForCausalLM.from_pretrained(job["model"]).eval()
+    model = AutoModelForCausalLM.from_pretrained(job["model"]).eval()  # type: ignore[no-untyped-call]
     tokenizer = AutoTokenizer.from_pretrained(job["model"])
     config = nanogcg.GCGConfig(
         num_steps=job["steps"],

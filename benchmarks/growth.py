@@ -103,8 +103,8 @@ def random_model(family: str, shape: dict[str, int], path: Path) -> int:
     ends = {"eos_token_id": 1, "pad_token_id": 0, "bos_token_id": None}
     config = AutoConfig.for_model(family, **shape, **ends, tie_word_embeddings=True)
     torch.manual_seed(0)
-    disable_progress_bar()
-    model = AutoModelForCausalLM.from_config(config)
+    disable_progress_bar()  # type: ignore[no-untyped-call]
+    model = AutoModelForCausalLM.from_config(config)  # type: ignore[no-untyped-call]
     model.save_pretrained(path)
     for file in (*EMBEDDED_PATH.glob("*token*"), EMBEDDED_PATH / "chat_template.jinja"):
         shutil.copy(file, path)
@@ -147,7 +147,7 @@ def shown(runs: dict[str, list[Found]]) -> str:
     """Medians for people."""
     keys = ("seconds", "sample", "reference", "update", "mean_length")
     head = ("value", "s per step", "sampling", "reference", "update", "mean length", "n")
-    rows = [
+    rows: list[tuple[str | float, ...]] = [
         (value, *(median(found, key) for key in keys), str(sum(len(r["seconds"]) for r in found)))
         for value, found in runs.items()
     ]

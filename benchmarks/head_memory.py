@@ -198,10 +198,10 @@ def trajectory(seed: int, *, autocast: bool, wide: bool) -> list[float]:
         with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
             states = body(contexts[part])
         given = Predicted(tokens[part], states, head)
-        curve.append(exact(Predicted(*(x.detach() for x in (given[0], states, head))))[1].mean())
+        curve.append(exact(Predicted(given[0], states.detach(), head.detach()))[1].mean())
         total = float64_loss(given) if wide else tiled_loss(given)
         optimizer.zero_grad()
-        total.backward()
+        total.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
     return [float(x) for x in curve]
 

@@ -94,7 +94,7 @@ def make(folder: Path, config: dict[str, Any]) -> None:
         max_position_embeddings=1024, **settings,
     )  # fmt: skip
     torch.manual_seed(0)
-    AutoModelForCausalLM.from_config(made).save_pretrained(folder)
+    AutoModelForCausalLM.from_config(made).save_pretrained(folder)  # type: ignore[no-untyped-call]
 
 
 def resident() -> int:
@@ -107,7 +107,7 @@ def take_steps(folder: str, settings: dict[str, Any]) -> dict[str, Any]:
     torch.set_num_threads(1)
     config = TrainConfig(model=folder, out=folder, **settings)
     warm = torch.randn(256, 256, requires_grad=True)
-    (warm @ warm).sum().backward()
+    (warm @ warm).sum().backward()  # type: ignore[no-untyped-call]
     before = resident()
     chat = build.policy(config, None)
     object.__setattr__(chat, "end_ids", frozenset())  # no answer ends early

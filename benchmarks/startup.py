@@ -61,7 +61,8 @@ def seconds(command: list[str], _: int) -> Found:
 
 def quartiles(runs: list[Found]) -> float:
     """Interquartile range."""
-    low, _, high = statistics.quantiles([r["seconds"] for r in runs], n=4)
+    times: list[float] = [r["seconds"] for r in runs]
+    low, _, high = statistics.quantiles(times, n=4)
     return high - low
 
 

@@ -151,8 +151,9 @@ def check_same_work(runs: dict[str, list[Found]]) -> None:
 def compared(runs: dict[str, list[Found]]) -> tuple[str, dict[str, dict[str, float]]]:
     """Medians of all steps, and how they compare to ours."""
     head = ("arm", "s per step", "processor s", "mean length", "longest", "s per 1000 tokens")
-    rows, ratios = [], {}
-    mine = {}
+    rows: list[tuple[str | float, ...]] = []
+    ratios = {}
+    mine: dict[str, float] = {}
     for name, found in runs.items():
         per_token = [
             1000 * s / t

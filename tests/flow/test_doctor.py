@@ -45,6 +45,7 @@ def test_a_whole_environment_can_train_and_says_so():
     assert facts["works"]["train on CPU"]
     assert facts["works"]["train on GPU"] == bool(facts["torch"]["gpus"])
     assert facts["torch"]["distributed"]["gloo"] == facts["works"]["distributed"]
+    assert facts["code_sandbox"].startswith(("namespaces", "bubblewrap", "limits"))
     last = doctor().stdout.splitlines()[-1]
     assert last.startswith("works here: demo, train on CPU")
 

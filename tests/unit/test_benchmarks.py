@@ -1,12 +1,10 @@
 import json
-import os
-import sys
 from decimal import Decimal
 
 import pytest
 
 from sirl.benchmarks.choice import chosen, read_choice
-from sirl.benchmarks.code import first_block, passes, read_humaneval, read_mbpp
+from sirl.benchmarks.code import first_block, read_humaneval, read_mbpp
 from sirl.benchmarks.instructions import CHECKS, keeps, read_instructions
 from sirl.benchmarks.numeric import last_number, read_numeric
 from sirl.build.benchmarks import benchmarks_of
@@ -150,6 +148,8 @@ def test_the_first_code_block_counts_and_one_that_is_cut_short_too():
         ("import os\nos._exit(0)", False),
         ("def twice(x): return 6\0", False),
         ("def twice(x): return 6\nraise SystemExit", False),
+        ("def half(x): return 2\ndef twice(x): return 6", True),  # the benchmark's own half counts
+        ("def half(x): return 9\ndef twice(x): return 6", True),
     ],
 )
 def test_a_completed_function_is_right_when_its_tests_run_to_their_end(tmp_path, answer, right):
@@ -171,52 +171,35 @@ def test_a_written_function_is_right_when_it_passes_the_tests_it_was_shown(tmp_p
     assert "assert add(1, 2) == 3\n" in prompt.request
     assert mbpp.correct(prompt, "Here:\n```python\ndef add(a, b):\n    return a + b\n```")
     assert not mbpp.correct(prompt, "```python\ndef add(a, b):\n    return a - b\n```")
+    assert mbpp.correct(prompt, "def add(a, b):\n    return math.floor(a + b)")
 
 
-def test_a_program_knows_nothing_of_who_runs_it():
-    assert passes(
-        "import os, sys\n"
-        "assert set(os.environ) <= {'LC_CTYPE'}, os.environ\n"
-        "assert os.listdir() and set(os.listdir()) == {'program.py', 'printed'}\n"
-        "assert sys.flags.isolated and not sys.stdin.read()\n"
-        "assert __name__ != '__main__'\n"
-    )
+def test_a_written_function_may_be_called_as_a_built_in_one(tmp_path):
+    row = {"prompt": "Product.", "test_list": ["assert sum(4, 5) == 20", "assert sum(1, 2) == 2"]}
+    mbpp = read_mbpp(written(tmp_path, "m.jsonl", row))
+    (prompt,) = mbpp.prompts()
+    assert not mbpp.correct(prompt, "def sum(a, b): return a + b")
+    assert mbpp.correct(prompt, "def sum(a, b): return a * b")
+    assert not mbpp.correct(prompt, "def add(a, b):\n    return a * b")
 
 
-@pytest.mark.parametrize(
-    "program",
-    [
-        "bytearray(2 << 30)",
-        "open('big', 'wb').write(b'x' * (2 << 20))",
-        "print('x' * (2 << 20), flush=True)",
-        # Root may have further processes; who is not root may not.
-        "import os\nos.getuid() or os.setuid(65534)\nos.fork()",
-    ],
-)
-def test_a_program_that_wants_too_much_fails(program):
-    assert not passes(program)
+def test_built_in_functions_of_the_tests_are_not_the_answers(tmp_path):
+    row = {"prompt": "Sort.", "test_list": ["assert tuple(order([2, 1])) == tuple([1, 2])"]}
+    mbpp = read_mbpp(written(tmp_path, "m.jsonl", row))
+    (prompt,) = mbpp.prompts()
+    assert mbpp.correct(prompt, "def order(x): return sorted(x)")
+    assert not mbpp.correct(prompt, "def tuple(x): return 1\ndef order(x): return x")
 
 
-def test_a_program_that_does_not_end_is_stopped():
-    assert not passes("import time\ntime.sleep(60)", seconds=1.0)
-    assert not passes("try:\n    while True: pass\nexcept BaseException: pass", seconds=1.0)
-
-
-@pytest.mark.skipif(os.getuid() != 0, reason="only root is let have further processes")
-def test_what_a_program_leaves_behind_is_killed(tmp_path):
-    pipe = tmp_path / "pipe"
-    os.mkfifo(pipe)
-    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
-    child = "import os, sys, time; time.sleep(5); os.write(int(sys.argv[1]), b'alive')"
-    program = (
-        "import os, subprocess\n"
-        f"fd = os.open({str(pipe)!r}, os.O_WRONLY)\n"
-        f"subprocess.Popen([{sys.executable!r}, '-c', {child!r}, str(fd)], pass_fds=[fd])\n"
-    )
-    assert passes(program)
-    os.set_blocking(reader, True)
-    assert os.read(reader, 10) == b""  # the pipe ends with the last who holds it
-    os.close(reader)
+def test_code_that_stands_before_the_tests_is_run(tmp_path):
+    row = {
+        "prompt": "Half.", "test_setup_code": "cases = [(4, 2)]",
+        "test_list": ["assert all(half(x) == y for x, y in cases)"],
+    }  # fmt: skip
+    mbpp = read_mbpp(written(tmp_path, "m.jsonl", row))
+    (prompt,) = mbpp.prompts()
+    assert mbpp.correct(prompt, "def half(x): return x // 2")
+    assert not mbpp.correct(prompt, "def half(x): return x")
 
 
 # Instructions.
@@ -314,6 +297,14 @@ BAD = {
     read_mbpp: [
         ({"prompt": "Add.", "test_list": []}, "test_list is empty"),
         ({"prompt": "Add.", "test_list": "assert 1"}, "test_list is no list of texts"),
+        (
+            {"prompt": "Add.", "test_list": ["assert add(1"]},
+            "test_list is no Python: '(' was never closed (<unknown>, line 1)",
+        ),
+        (
+            {"prompt": "Add.", "test_list": ["assert f(a)"], "test_setup_code": "a = Node(1)"},
+            "test_setup_code takes 'Node' from the answer, before the tests",
+        ),
     ],
     read_instructions: [
         (
@@ -449,9 +440,9 @@ def test_known_solutions_of_public_programs_pass(read, name, solution, n):
     rows = [json.loads(line) for line in path.read_text().splitlines()]
     assert not benchmark.tasks.rejected
     assert len(rows) == n
-    for prompt, row in list(zip(benchmark.prompts(), rows, strict=True))[::5]:
+    for place, (prompt, row) in enumerate(zip(benchmark.prompts(), rows, strict=True)):
         assert benchmark.correct(prompt, solution(row)), prompt.id
-        assert not benchmark.correct(prompt, "pass"), prompt.id
+        assert place % 10 or not benchmark.correct(prompt, "pass"), prompt.id
 
 
 def test_rows_of_public_instructions_are_taken_or_named():

@@ -1,29 +1,23 @@
 """Little programs, run with their tests: HumanEval and MBPP.
 
-What runs here was written by the model under evaluation. `run` is a fence against accidents, such
-as an endless loop, a full disk or memory: a process of its own with limits, no environment, an
-empty folder, and an end. It is no sandbox: a program that means harm can read what the user may
-read, and reach the network. Nothing is run unless the user says so.
+What runs here was written by the model under evaluation. Its code is held in a process of its own,
+behind the best walls that this machine has (see `fence`), and decides nothing: the tests run in
+another process, which calls its functions. Nothing is run unless the user says so.
 """
 
-import contextlib
-import os
+import ast
+import builtins
 import re
-import secrets
-import signal
-import subprocess
-import sys
-import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sirl.benchmarks import fence
+from sirl.benchmarks.fence.running import Job, passes
 from sirl.benchmarks.reading import Tasks, Unfit, read_tasks, text_of
 from sirl.types import Prompt
 
-__all__ = ["Code", "first_block", "passes", "read_humaneval", "read_mbpp"]
+__all__ = ["Code", "first_block", "read_humaneval", "read_mbpp"]
 
 COMPLETE = (
     "Complete this Python function. Answer with the whole function in one code block.\n\n"
@@ -34,12 +28,11 @@ WRITE = (
     "```python\n{tests}\n```"
 )
 BLOCK = re.compile(r"^[ \t]*```[^\n`]*\n(.*?)(?:^[ \t]*```|\Z)", re.DOTALL | re.MULTILINE)
-SECONDS = 2.0 * fence.CPU_SECONDS
-"""Longest time of one program by the clock; a machine may be busy."""
+BUILT_IN = frozenset(dir(builtins))
 
 
-Program = Callable[[str], str]
-"""The program that tests the code of an answer."""
+Program = Callable[[str], Job]
+"""What makes of the code of an answer a program and its tests."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +47,11 @@ class Code:
         return list(self.tasks.prompts)
 
     def correct(self, prompt: Prompt, answer: str) -> bool:
-        """Whether the first code block of the answer passes; the code is run."""
+        """Whether the first code block of the answer passes; the code is run.
+
+        Raises:
+            SirlError: The answer cannot be shut in, or the tests cannot be put to it.
+        """
         return passes(self.tasks.keys[prompt.id](first_block(answer)))
 
 
@@ -83,10 +80,13 @@ def parse_humaneval(fields: Mapping[str, Any]) -> tuple[str, Program]:
     if start is None:
         raise Unfit("prompt does not define the function that entry_point names")
     above = head[: start.start()]  # imports and helpers
+    tests = f"{test}\n\ncheck({name})\n"
+    parsed(above, "prompt, above the function,")
+    names = free_names(parsed(tests, "test"))
 
-    def program(code: str) -> str:
+    def program(code: str) -> Job:
         whole = re.search(rf"^def {re.escape(name)}\b", code, re.MULTILINE)
-        return f"{above if whole else head}{code}\n\n{test}\n\ncheck({name})\n"
+        return Job(f"{above if whole else head}{code}\n", above, tests, names, (name,))
 
     return COMPLETE.format(code=head.strip()), program
 
@@ -97,12 +97,65 @@ def parse_mbpp(fields: Mapping[str, Any]) -> tuple[str, Program]:
     tests = texts(fields, "test_list")
     if not tests:
         raise Unfit("test_list is empty")
-    imports = texts(fields, "test_imports")
+    imports = "\n".join(texts(fields, "test_imports"))
+    setup = fields.get("test_setup_code") or ""
+    if not isinstance(setup, str):
+        raise Unfit("test_setup_code is no text")
+    head = f"{imports}\n{setup}\n"
+    if foreign := free_names(parsed(head, "test_setup_code")):
+        raise Unfit(f"test_setup_code takes {foreign[0]!r} from the answer, before the tests")
+    tree = parsed("\n".join(tests), "test_list")
+    names = free_names(tree)
+    asked = () if set(names) - defined(parsed(head, "test_setup_code")) else called(tree)
 
-    def program(code: str) -> str:
-        return "\n".join([code, *imports, *tests, ""])
+    def program(code: str) -> Job:
+        return Job(f"{code}\n{imports}\n", head, "\n".join(tests), names, asked)
 
     return WRITE.format(task=task.strip(), tests="\n".join(tests)), program
+
+
+def parsed(code: str, what: str) -> ast.Module:
+    """The tree of a benchmark's code.
+
+    Raises:
+        Unfit: It is no Python.
+    """
+    try:
+        return ast.parse(code)
+    except (SyntaxError, ValueError, RecursionError) as fault:
+        raise Unfit(f"{what} is no Python: {fault}") from fault
+
+
+def free_names(tree: ast.Module) -> tuple[str, ...]:
+    """Names that code reads and neither binds nor finds among the built-in ones."""
+    read = (n.id for n in ast.walk(tree) if isinstance(n, ast.Name) and type(n.ctx) is ast.Load)
+    return tuple(sorted(set(read) - defined(tree) - BUILT_IN))
+
+
+def defined(tree: ast.Module) -> set[str]:
+    """Names that code binds, in whichever scope."""
+    names: set[str] = set()
+    for node in ast.walk(tree):
+        match node:
+            case ast.Name(id=name, ctx=ast.Store()) | ast.arg(arg=name):
+                names.add(name)
+            case ast.FunctionDef(name=name) | ast.ClassDef(name=name):
+                names.add(name)
+            case ast.ExceptHandler(name=str(name)):
+                names.add(name)
+            case ast.Import(names=aliases) | ast.ImportFrom(names=aliases):
+                names |= {(a.asname or a.name).partition(".")[0] for a in aliases}
+    return names
+
+
+def called(tree: ast.Module) -> tuple[str, ...]:
+    """The first name that code calls: the function to write where it is called as a built-in one.
+
+    >>> called(ast.parse("assert sum(10, 15) == 6"))
+    ('sum',)
+    """
+    found: Sequence[ast.expr] = [n.func for n in ast.walk(tree) if isinstance(n, ast.Call)]
+    return tuple(f.id for f in found if isinstance(f, ast.Name))[:1]
 
 
 def texts(fields: Mapping[str, Any], key: str) -> list[str]:
@@ -121,42 +174,3 @@ def first_block(answer: str) -> str:
     """
     found = BLOCK.search(answer)
     return found[1] if found else answer
-
-
-def passes(program: str, seconds: float = SECONDS) -> bool:
-    """Whether a program runs to its end, without an error, inside the fence.
-
-    Its process and those that it leaves behind are killed, unless they have left its group.
-    """
-    word = secrets.token_hex(16)
-    with tempfile.TemporaryDirectory(prefix="sirl-code-") as folder:
-        file, printed = Path(folder, "program.py"), Path(folder, "printed")
-        file.write_bytes(program.encode("utf-8", "replace"))
-        with printed.open("wb") as out:
-            process = subprocess.Popen(
-                [sys.executable, "-I", "-B", fence.__file__, file.name, word],
-                stdin=subprocess.DEVNULL,
-                stdout=out,
-                stderr=subprocess.DEVNULL,
-                cwd=folder,
-                env={},
-                start_new_session=True,
-            )
-            ended = wait(process, seconds)
-        said = printed.read_bytes() if printed.is_file() else b""
-    return ended and process.returncode == 0 and said.endswith(f"\n{word}\n".encode())
-
-
-def wait(process: "subprocess.Popen[bytes]", seconds: float) -> bool:
-    """Whether a process ends in time; whatever is left of its group is killed."""
-    try:
-        process.wait(seconds)
-    except subprocess.TimeoutExpired:
-        ended = False
-    else:
-        ended = True
-    finally:
-        with contextlib.suppress(ProcessLookupError):  # nothing of it is left
-            os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
-    return ended

@@ -6,7 +6,7 @@ Imports stand inside the functions, so that a verb loads only what it uses.
 import importlib.util
 
 from sirl.build.attacks import attacks_named, members, world_disguises
-from sirl.build.benchmarks import benchmark_files
+from sirl.build.benchmarks import benchmark_files, code_protection
 from sirl.build.judges import (
     judge_faults,
     judge_named,
@@ -38,6 +38,7 @@ __all__ = [
     "attacks_named",
     "benchmark_files",
     "chat_model",
+    "code_protection",
     "dialects",
     "evaluation_suite",
     "gpu_room",

@@ -12,13 +12,14 @@ from sirl.roles import Benchmark
 if TYPE_CHECKING:
     from sirl.benchmarks.choice import Choice
     from sirl.benchmarks.code import Code
+    from sirl.benchmarks.fence.running import Protection
     from sirl.benchmarks.harness import Harness
     from sirl.benchmarks.instructions import Instructions
     from sirl.benchmarks.numeric import Numeric
 
     FromFile = Choice | Code | Harness | Instructions | Numeric
 
-__all__ = ["benchmark_files", "benchmarks_of"]
+__all__ = ["benchmark_files", "benchmarks_of", "code_protection"]
 
 KINDS = ("numeric", "choice", "humaneval", "mbpp", "ifeval", "lmeval")
 RUN = ("humaneval", "mbpp")
@@ -54,6 +55,17 @@ def benchmarks_of(
 def benchmark_files(config: EvaluateConfig) -> list[str]:
     """The files that the benchmarks are read from."""
     return [file for _, file in named(config)]
+
+
+def code_protection(config: EvaluateConfig) -> "Protection | None":
+    """What protects this machine from code that the model writes; None where none is run.
+
+    Raises:
+        ConfigError: Code cannot even be run under limits here.
+    """
+    from sirl.benchmarks.fence.running import protection
+
+    return protection() if any(kind in RUN for kind, _ in named(config)) else None
 
 
 def named(config: EvaluateConfig) -> list[tuple[str, str]]:

@@ -9,6 +9,7 @@ import typer
 
 from sirl.cli.flags import JSON
 from sirl.cli.machine import free_disk, free_memory
+from sirl.errors import ConfigError
 from sirl.training.footprint import GIB
 
 __all__ = ["doctor"]
@@ -28,6 +29,7 @@ def doctor(json: bool = JSON) -> None:
         for place, path in (("here", Path.cwd()), ("models of the hub", caches()))
     }
     facts["writable"] = writable(Path("runs"))
+    facts["code_sandbox"] = code_sandbox()
     facts["broken"] = broken(facts)
     facts["works"] = works(facts)
     if json:
@@ -45,6 +47,16 @@ def writable(folder: Path) -> bool:
     while not there.exists():
         there = there.parent
     return there.is_dir() and os.access(there, os.W_OK | os.X_OK)
+
+
+def code_sandbox() -> str:
+    """What would protect this machine from code that a model writes for humaneval and mbpp."""
+    from sirl.benchmarks.fence.running import protection
+
+    try:
+        return protection().sentence
+    except ConfigError as fault:
+        return str(fault)
 
 
 def broken(facts: dict[str, Any]) -> list[str]:
@@ -89,6 +101,7 @@ def lines(facts: dict[str, Any]) -> list[str]:
         said.append(f"memory: {facts['memory_free'] / GIB:.1f} GiB free")
     for place, disk in facts["disk"].items():
         said.append(f"disk: {disk['free'] / GIB:.1f} GiB free for {place} ({disk['folder']})")
+    said.append(f"code of humaneval and mbpp: {facts['code_sandbox']}")
     if not facts["writable"]:
         said.append("runs: cannot be written here; go elsewhere, or give each verb an --out")
     return said

@@ -82,9 +82,13 @@ def noted(
             config.targets,
             config.trained_on,
             config.calibration,
+            config.refusals,
             *build.benchmark_files(config),
         ]
     )
+    if protection := build.code_protection(config):
+        provenance.code_sandbox(protection.sentence)
+        warn(protection.warnings)
     faults = build.judge_faults(questions.suite.judges, config.model)
     warn(faults)
     provenance.judges(questions.suite.judges, faults)

@@ -93,6 +93,11 @@ class Provenance:
             self.document["held_out"] = held_out
         self.write()
 
+    def code_sandbox(self, sentence: str) -> None:
+        """Add what protects this machine from code that the model writes."""
+        self.document["code_sandbox"] = sentence
+        self.write()
+
     def judges(self, judges: Sequence[Judge], faults: Sequence[str]) -> None:
         """Add who judges, the question that each answers, and who failed the planted answers.
 

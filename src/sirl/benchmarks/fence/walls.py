@@ -1,0 +1,229 @@
+"""What shuts a process in: namespaces where the kernel grants them, and limits always.
+
+`namespaces`: no network, no process but its own, no file but those of Python and /usr, read only;
+a small folder in memory is its disk. `limits`: a process without privileges, but among the files
+and on the network of its user. Both forbid further processes, and limit time and
+memory. Little is imported, because every answer starts this anew.
+"""
+
+import ctypes
+import os
+import resource
+import signal
+import sys
+from types import FrameType
+
+__all__ = ["CPU_SECONDS", "LIMITS", "limit", "shut_in", "undumpable"]
+
+CPU_SECONDS = 10
+MEMORY = 1 << 30
+"""Bytes of address space."""
+WRITTEN = 1 << 20
+"""Bytes of the longest file."""
+LIMITS = {
+    resource.RLIMIT_CPU: CPU_SECONDS,
+    resource.RLIMIT_AS: MEMORY,
+    resource.RLIMIT_FSIZE: WRITTEN,
+    resource.RLIMIT_NPROC: 0,  # no further process; the kernel lets root have them all the same
+    resource.RLIMIT_CORE: 0,
+}
+NOBODY = 65534
+DISK = "size=16m,nr_inodes=8k,mode=755"
+DEVICES = ("null", "zero", "random", "urandom")
+
+# Numbers of <linux/sched.h>, <linux/mount.h>, <linux/prctl.h> and <linux/capability.h>.
+NEW_MOUNTS, NEW_NAMES, NEW_IPC = 0x20000, 0x4000000, 0x8000000
+NEW_USER, NEW_PIDS, NEW_NET = 0x10000000, 0x20000000, 0x40000000
+SPACES = NEW_MOUNTS | NEW_NAMES | NEW_IPC | NEW_PIDS | NEW_NET
+NO_SETUID, NO_DEVICES, BIND, RECURSIVE, PRIVATE = 2, 4, 4096, 16384, 1 << 18
+DETACH = 2
+SET_ATTRIBUTES, RECURSIVELY, READ_ONLY = 442, 0x8000, 1
+PARENT_DEATH, DUMPABLE, SUBREAPER, NO_NEW_PRIVILEGES = 1, 4, 36, 38
+CAPABILITIES = 0x20080522
+
+
+def shut_in(mode: str, folder: str, readable: list[str], end: int) -> None:
+    """Go on in a child behind the walls; this process waits for it and never returns.
+
+    Args:
+        mode: `namespaces`, `limits`, or `bubblewrap` where that has made the namespaces.
+        folder: An empty folder; the root of the files, or the only folder to write to.
+        readable: What stays visible in `namespaces`, read only.
+        end: The file descriptor that only the child keeps.
+
+    Raises:
+        OSError: The kernel grants no namespaces.
+    """
+    drops = os.geteuid() == 0
+    if mode == "namespaces":
+        drops = own_spaces() and drops
+        own_files(folder, readable)
+    else:
+        control(SUBREAPER, 1)
+        drops = drops and mode == "limits" and nobody_may_read()
+        if drops:
+            os.chown(folder, NOBODY, NOBODY)
+    wait_for_child(end)
+    if mode == "namespaces":
+        control(PARENT_DEATH, signal.SIGKILL)
+        wait_for_child(end)
+    os.setsid()
+    os.chdir("/tmp" if mode == "namespaces" else folder)
+    without_privileges(as_nobody=drops)
+    limit()
+
+
+def wait_for_child(end: int) -> None:
+    """Fork: the child returns; the parent waits for it, kills what is left, and exits."""
+    child = os.fork()
+    if child == 0:
+        return
+    os.close(end)
+    signal.signal(signal.SIGTERM, leave)
+    try:
+        os.waitpid(child, 0)
+    finally:
+        kill_children()
+        os._exit(0)
+
+
+def leave(_number: int, _frame: FrameType | None) -> None:
+    """The signal handler of a process that waits."""
+    raise SystemExit
+
+
+def kill_children() -> None:
+    """End every child, and those of theirs that fall to this process."""
+    try:
+        while children := listed_children():
+            for pid in children:
+                os.kill(pid, signal.SIGKILL)
+            for _ in children:
+                os.waitpid(-1, 0)
+    except OSError:  # there are none, or no list of them
+        return
+
+
+def listed_children() -> list[int]:
+    """The children of this process, where the kernel lists them."""
+    with open(f"/proc/self/task/{os.getpid()}/children", encoding="ascii") as listed:
+        return [int(pid) for pid in listed.read().split()]
+
+
+def own_spaces() -> bool:
+    """Leave the namespaces of the machine; whether as root, without a user namespace."""
+    uid, gid = os.geteuid(), os.getegid()
+    if uid == 0 and library().unshare(SPACES) == 0:
+        return True
+    done(library().unshare(SPACES | NEW_USER))
+    write("/proc/self/setgroups", "deny")
+    write("/proc/self/uid_map", f"{uid} {uid} 1")
+    write("/proc/self/gid_map", f"{gid} {gid} 1")
+    return False
+
+
+def own_files(root: str, readable: list[str]) -> None:
+    """Make a small disk in memory the root, with what stays visible bound into it."""
+    os.umask(0o022)
+    mount("none", "/", "", RECURSIVE | PRIVATE)
+    mount("tmpfs", root, "tmpfs", NO_SETUID | NO_DEVICES, DISK)
+    for path in readable:
+        if os.path.islink(path):
+            os.symlink(os.readlink(path), root + path)
+        else:
+            bind(path, root + path)
+            read_only(root + path)
+    for name in DEVICES:
+        bind(f"/dev/{name}", f"{root}/dev/{name}")
+    os.makedirs(f"{root}/tmp", exist_ok=True)
+    os.chmod(f"{root}/tmp", 0o1777)
+    os.chdir(root)
+    done(library().pivot_root(b".", b"."))
+    done(library().umount2(b".", DETACH))
+    os.chdir("/")
+
+
+def write(path: str, text: str) -> None:
+    """Write a file in one go."""
+    with open(path, "w", encoding="ascii") as file:
+        file.write(text)
+
+
+def bind(path: str, target: str) -> None:
+    """Show a file or folder in a second place."""
+    is_folder = os.path.isdir(path)
+    os.makedirs(target if is_folder else os.path.dirname(target), exist_ok=True)
+    if not is_folder:
+        write(target, "")
+    mount(path, target, "", BIND | RECURSIVE)
+
+
+def read_only(target: str) -> None:
+    """Forbid to write below a mount, and below those in it."""
+    attributes = (ctypes.c_uint64 * 4)(READ_ONLY | NO_SETUID | NO_DEVICES, 0, 0, 0)
+    size = ctypes.c_size_t(ctypes.sizeof(attributes))
+    path = target.encode()
+    done(library().syscall(SET_ATTRIBUTES, -100, path, RECURSIVELY, attributes, size))
+
+
+def nobody_may_read() -> bool:
+    """Whether the user nobody may read the modules of this Python."""
+    os.seteuid(NOBODY)
+    try:
+        os.listdir(os.path.dirname(os.__file__))
+        os.stat(sys.executable)
+    except PermissionError:
+        return False
+    finally:
+        os.seteuid(0)
+    return True
+
+
+def without_privileges(*, as_nobody: bool) -> None:
+    """Give up every privilege, for good."""
+    if as_nobody:
+        os.setgroups([])
+        os.setresgid(NOBODY, NOBODY, NOBODY)
+        os.setresuid(NOBODY, NOBODY, NOBODY)
+    control(NO_NEW_PRIVILEGES, 1)
+    if sys.platform == "linux":
+        head = (ctypes.c_uint32 * 2)(CAPABILITIES, 0)
+        done(library().capset(head, (ctypes.c_uint32 * 6)()))
+
+
+def limit(*, checker: bool = False) -> None:
+    """Set the limits, hard ones; tests may have more memory, and processes."""
+    for kind, most in LIMITS.items():
+        if checker and kind == resource.RLIMIT_NPROC:
+            continue
+        most = 2 * most if checker and kind == resource.RLIMIT_AS else most  # noqa: PLW2901
+        resource.setrlimit(kind, (most, most))
+
+
+def undumpable(*, on: bool = True) -> None:
+    """Keep memory and environment of this process from others of the same user."""
+    control(DUMPABLE, int(not on))
+
+
+def control(option: int, value: int) -> None:
+    """Set an attribute of this process; nothing where the system is not Linux."""
+    if sys.platform == "linux":
+        done(library().prctl(option, value, 0, 0, 0))
+
+
+def mount(source: str, target: str, kind: str, flags: int, data: str = "") -> None:
+    """The system call."""
+    texts = [text.encode() for text in (source, target, kind)]
+    done(library().mount(*texts, ctypes.c_ulong(flags), data.encode()))
+
+
+def library() -> ctypes.CDLL:
+    """The C library."""
+    return ctypes.CDLL(None, use_errno=True)
+
+
+def done(result: int) -> None:
+    """Raise what a system call failed with."""
+    if result < 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))

@@ -1,0 +1,297 @@
+"""The line between the tests and the answer: calls go over it, and only plain data come back.
+
+Both ends are a `Wire`. Values travel as JSON, so that an object of one end, with its own idea of
+equality, truth or arithmetic, never stands in the other: it arrives as the plain value that it
+holds, as a function that is called over the line, or as an `Opaque` that equals only itself.
+"""
+
+import builtins
+import json
+import os
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from typing import Any, Final
+
+__all__ = ["AnswerError", "Opaque", "UnsendableError", "Wire"]
+
+LONGEST = 16 << 20
+"""Bytes of one message."""
+EXACT = 1 << 53
+"""Integers from here on are written in hexadecimal, which has no limit on digits."""
+COLLECTIONS: Final[dict[str, Callable[[Any], Any]]] = {
+    "list": list,
+    "tuple": tuple,
+    "set": set,
+    "frozenset": frozenset,
+    "iterator": iter,
+    "keys": lambda items: dict.fromkeys(items).keys(),
+    "dict": dict,
+    "range": lambda ends: range(*ends),
+    "complex": lambda parts: complex(*parts),
+    "slice": lambda ends: slice(*ends),
+}
+WRITTEN: Final[dict[str, Callable[[str], Any]]] = {
+    "int": lambda text: int(text, 16),
+    "bytes": bytes.fromhex,
+    "bytearray": bytearray.fromhex,
+}
+"""Types that are sent as a text."""
+RARE = {
+    "decimal.Decimal": "__call__",
+    "fractions.Fraction": "__call__",
+    "datetime.date": "fromisoformat",
+    "datetime.datetime": "fromisoformat",
+    "datetime.time": "fromisoformat",
+}
+"""Types of modules that few tests need, sent as a text; and what makes them of it."""
+PACKED: Final[dict[Any, Callable[[Any], Any]]] = {
+    int: lambda n: n if -EXACT < n < EXACT else ["int", hex(n)],
+    bytes: lambda data: ["bytes", data.hex()],
+    bytearray: lambda data: ["bytearray", data.hex()],
+}
+COLLECTED: Final[dict[Any, Callable[[Any], Any]]] = {
+    list: iter,
+    tuple: iter,
+    set: iter,
+    frozenset: iter,
+    dict: lambda pairs: pairs.items(),
+    complex: lambda z: (z.real, z.imag),
+    range: lambda r: (r.start, r.stop, r.step),
+    slice: lambda s: (s.start, s.stop, s.step),
+}
+"""Types that are sent as their items."""
+PLAIN: Final[tuple[Any, ...]] = (
+    int, float, complex, str, bytes, bytearray, list, tuple, set, frozenset, dict,
+)  # fmt: skip
+"""Types whose subclasses are sent as themselves."""
+
+
+class AnswerError(Exception):
+    """The answer raised something that is no ordinary built-in error."""
+
+
+class UnsendableError(TypeError):
+    """A test hands over an object that the answer's process cannot have."""
+
+
+class Opaque:
+    """Stands for an object that cannot be sent; equals only itself."""
+
+    def __init__(self, kind: str) -> None:
+        self.kind = kind
+
+    def __repr__(self) -> str:
+        return f"<{self.kind}>"
+
+
+class Wire:
+    """One end of the line.
+
+    Attributes:
+        fault: Why nothing that this end hears counts any more; None while all is well. It stays,
+            so that a test that catches every error cannot hide that the answer left.
+    """
+
+    def __init__(self, end: int, names: Mapping[str, Any], *, trusted: bool) -> None:
+        self.end = end
+        self.names = names
+        self.trusted = trusted
+        """Whether this end is the tests': it then refuses to send what it cannot send whole."""
+        self.fault: str | None = None
+        self.functions: dict[str, Callable[..., Any]] = {}
+
+    def function(self, name: str) -> Callable[..., Any]:
+        """A function of the other end."""
+
+        def far(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - a function of anybody's
+            return self.call(name, args, kwargs)
+
+        far.__name__ = far.__qualname__ = name
+        return far
+
+    def call(self, name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:  # noqa: ANN401
+        """Call a function of the other end; lists, sets and dicts that it changes are changed.
+
+        Raises:
+            Exception: What the function raised, where that is a built-in error.
+            AnswerError: It raised another, or the other end has left.
+        """
+        self.send("call", name, [self.pack(a) for a in args], self.pack(dict(kwargs)))
+        heard = self.outcome()
+        try:
+            if heard[0] == "gave":
+                value, changes = self.unpack(heard[1]), heard[2]
+                for place, new in changes:
+                    overwrite(args[place], self.unpack(new))
+                return value
+            error = error_of(*map(str, heard[1:3]))
+            leaves = bool(heard[3])
+        except (LookupError, TypeError, ValueError, RecursionError) as fault:
+            raise self.lost("the answer's process broke the protocol") from fault
+        if leaves:
+            raise self.lost(f"the answer left: {error}")
+        raise error
+
+    def outcome(self) -> list[Any]:
+        """What became of a call; calls of the other end are served meanwhile."""
+        while True:
+            heard = self.receive()
+            if heard[0] != "call":
+                return heard
+            self.obey(*heard[1:])
+
+    def serve(self) -> None:
+        """Obey the other end until it goes."""
+        while self.fault is None:
+            try:
+                heard = self.receive()
+            except AnswerError:
+                return
+            self.obey(*heard[1:])
+
+    def obey(self, name: str, args: list[Any], kwargs: Any) -> None:  # noqa: ANN401 - JSON
+        """Call a function of this end and send what becomes of it."""
+        try:
+            given = [self.unpack(a) for a in args]
+            value = self.pack(self.named(name)(*given, **self.unpack(kwargs)))
+            after = [(n, self.pack(a)) for n, a in enumerate(given) if isinstance(a, CHANGING)]
+            changes = [(n, new) for n, new in after if new != args[n]]
+            self.send("gave", value, changes)
+        except BaseException as error:  # noqa: BLE001 - whatever it is, the other end has to hear it
+            leaves = not isinstance(error, Exception)
+            self.send("raised", type(error).__name__, str(error)[:1000], leaves)
+
+    def named(self, name: str) -> Callable[..., Any]:
+        """A function of this end by its name."""
+        if name in self.functions:
+            return self.functions[name]
+        if name not in self.names:
+            raise NameError(f"name {name!r} is not defined")
+        found: Callable[..., Any] = self.names[name]
+        return found
+
+    def lost(self, fault: str) -> AnswerError:
+        """Remember that nothing counts any more."""
+        self.fault = self.fault or fault
+        return AnswerError(fault)
+
+    def send(self, *message: Any) -> None:  # noqa: ANN401 - JSON
+        """Send a message."""
+        body = json.dumps(message).encode()
+        if len(body) > LONGEST:
+            raise ValueError(f"a value of {len(body)} bytes is too long to be sent")
+        rest = memoryview(len(body).to_bytes(4, "big") + body)
+        try:
+            while rest:
+                rest = rest[os.write(self.end, rest) :]
+        except OSError as gone:
+            raise self.lost("the answer's process has ended") from gone
+
+    def receive(self) -> list[Any]:
+        """The next message.
+
+        Raises:
+            AnswerError: The other end has left or speaks another language.
+        """
+        length = int.from_bytes(self.read(4), "big")
+        if length > LONGEST:
+            raise self.lost("the answer's process broke the protocol")
+        try:
+            heard = json.loads(self.read(length))
+        except (ValueError, RecursionError) as fault:
+            raise self.lost("the answer's process broke the protocol") from fault
+        if not isinstance(heard, list) or not heard:
+            raise self.lost("the answer's process broke the protocol")
+        return heard
+
+    def read(self, length: int) -> bytes:
+        """So many bytes."""
+        found = bytearray()
+        while len(found) < length:
+            try:
+                more = os.read(self.end, length - len(found))
+            except OSError:
+                more = b""
+            if not more:
+                raise self.lost("the answer's process has ended")
+            found += more
+        return bytes(found)
+
+    def pack(self, value: Any) -> Any:  # noqa: ANN401 - anything, to JSON
+        """A value as JSON."""
+        kind = type(value)
+        if value is None or kind in (bool, str, float):
+            return value
+        if kind in PACKED:
+            return PACKED[kind](value)
+        if kind in COLLECTED:
+            return [kind.__name__, *map(self.pack, COLLECTED[kind](value))]
+        for plain in PLAIN:
+            if isinstance(value, plain):
+                return self.pack(plain(value))
+        return self.pack_rare(value)
+
+    def pack_rare(self, value: Any) -> Any:  # noqa: ANN401 - anything, to JSON
+        """What is not made of built-in values, or has no end that is known."""
+        kind = type(value)
+        name = f"{kind.__module__}.{kind.__qualname__}"
+        if name in RARE:
+            return [name, value.isoformat() if hasattr(value, "isoformat") else str(value)]
+        if kind.__module__ == "numpy" and getattr(value, "ndim", None) == 0:
+            return self.pack(value.item())
+        if kind is type({}.keys()):
+            return ["keys", *map(self.pack, value)]
+        if callable(value):
+            key = f"#{len(self.functions)}"
+            self.functions[key] = value
+            return ["function", key]
+        if hasattr(kind, "__iter__"):
+            return ["iterator", *map(self.pack, value)]
+        if self.trusted:
+            raise UnsendableError(name)
+        return ["object", name]
+
+    def unpack(self, sent: Any) -> Any:  # noqa: ANN401 - JSON, to anything
+        """The value that JSON stands for.
+
+        Raises:
+            LookupError, TypeError, ValueError: It stands for none.
+        """
+        if not isinstance(sent, list):
+            if isinstance(sent, dict):
+                raise TypeError("no object is sent")
+            return sent
+        kind, *items = sent
+        if kind == "function":
+            return self.function(str(items[0]))
+        if kind == "object":
+            return Opaque(str(items[0]))
+        if kind in WRITTEN:
+            return WRITTEN[kind](items[0])
+        if kind in RARE:
+            module, name = kind.split(".")
+            return getattr(getattr(import_module(module), name), RARE[kind])(items[0])
+        return COLLECTIONS[kind]([self.unpack(item) for item in items])
+
+
+CHANGING = (list, dict, set, bytearray)
+
+
+def overwrite(old: Any, new: Any) -> None:  # noqa: ANN401 - anything
+    """Give an argument the contents that the function left in it."""
+    if type(old) is not type(new) or not isinstance(old, CHANGING):
+        raise TypeError("an argument that cannot change has changed")
+    if isinstance(old, list | bytearray):
+        old[:] = new
+    else:
+        old.clear()
+        old.update(new)
+
+
+def error_of(name: str, text: str) -> Exception:
+    """A built-in error by its name; any other, and those that end a loop, as `AnswerError`."""
+    kind = getattr(builtins, name, None)
+    ends = (StopIteration, StopAsyncIteration)
+    if isinstance(kind, type) and issubclass(kind, Exception) and not issubclass(kind, ends):
+        return ValueError(text) if issubclass(kind, UnicodeError) else kind(text)
+    return AnswerError(f"{name}: {text}")
