@@ -19,9 +19,9 @@ import numpy as np
 from scipy.sparse import csr_matrix
 from scipy.special import expit
 
+from sirl.disk import write_atomically
 from sirl.errors import InputError, MissingExtraError, RunError
 from sirl.judges.features import letter_grams, measures, word_grams
-from sirl.runs import write_atomically
 from sirl.stats import cohen_kappa
 from sirl.types import Attempt, Label, Question, Verdict
 
