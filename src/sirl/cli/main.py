@@ -1,5 +1,6 @@
 """The command line: gathers the verbs, turns what a person can mend into one sentence."""
 
+import errno
 import os
 import sys
 from contextlib import redirect_stdout
@@ -62,9 +63,10 @@ def spoken() -> None:
     except Stopped as stopped:
         fail(f"{stopped}; go on with --resume", 130)
     except OSError as error:
-        if not deaf(sys.stdout):
+        is_full = error.filename is None and error.errno in (errno.ENOSPC, errno.EDQUOT)
+        if not deaf(sys.stdout) and not is_full:  # what was refused may be gone from the buffer
             raise
-        fail(f"cannot write to standard output: {error.strerror}; send it elsewhere", 2)
+        fail(f"cannot write the output: {error.strerror}; free some space or send it elsewhere", 2)
     except RuntimeError as error:
         if not lost_another(error):
             raise
