@@ -288,7 +288,7 @@ def is_run_folder(path: Path) -> bool:
     lock, about = path / LOCK, path / ABOUT
     if lock.is_file() and lock.stat().st_size <= len(MARK) and read(lock) == MARK:
         return True
-    if not (about.is_file() and (path / CONFIG).is_file()):
+    if not about.is_file():
         return False
     try:
         return "sirl" in mapping_in(read(about), str(about))

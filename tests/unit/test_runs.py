@@ -227,6 +227,11 @@ def test_a_run_folder_of_an_earlier_version_is_known_by_its_documents(tmp_path):
     (tmp_path / "config.yaml").write_text("steps: 3\nseed: 1\n")
     (tmp_path / "run.json").write_text('{"verb": "train", "sirl": "0.1"}')
     open_run(tmp_path, CONFIG, "resume").close()
+    (tmp_path / "config.yaml").unlink()
+    (tmp_path / ".lock").unlink()
+    (tmp_path / "checkpoints").mkdir()
+    with pytest.raises(RunError, match="has checkpoints but no config.yaml"):
+        open_run(tmp_path, CONFIG, "resume")
 
 
 def test_a_run_folder_that_is_removed_while_it_is_written_to_is_told(tmp_path):
