@@ -16,25 +16,44 @@
 
 A line is flushed to the disk before the work goes on, a document is written beside its place and
 moved there: killed at any instant, the folder holds whole lines but perhaps the last, and whole
-documents. Numbers that are not finite are written as null.
+documents. Numbers that are not finite are written as null. A `.lock` that says `sirl` marks the
+folder as ours; `--overwrite` removes known names in it, and of checkpoints those with our manifest.
 """
 
-import errno
-import fcntl
 import json
 import math
 import os
 import shutil
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import Any, Literal
 
 import yaml
 
+from sirl.disk import (
+    CHECKPOINT,
+    DISK,
+    Disk,
+    clear_checkpoints,
+    damaged,
+    disk_errors,
+    is_checkpoint,
+    mapping_in,
+    opened,
+    read,
+    write_atomically,
+)
 from sirl.errors import ConfigError, RunError
 
-__all__ = ["Existing", "Run", "open_run", "plain", "sync_folder", "write_atomically"]
+__all__ = [
+    "Existing",
+    "Run",
+    "missing_steps",
+    "open_run",
+    "plain",
+    "rows_by_step",
+]
 
 Existing = Literal["ask", "resume", "overwrite"]
 """What to do with a folder that exists: `ask` stops with the named answers."""
@@ -64,16 +83,27 @@ CHANGEABLE = {
     *("key_from_env", "judge_key_from_env", "attacker_key_from_env"),
 }
 """Settings that do not change what a run finds, or may grow."""
-PRIVATE = frozenset({"records.jsonl", "verdicts.jsonl"})
-"""Files that hold attacks and answers in full."""
+UNFINISHED = frozenset({LOCK, CONFIG, ABOUT, "rejected.jsonl"})
+"""What a run writes before it has a result."""
+MARK = b"sirl\n"
+"""What the lock of a run folder holds."""
 
 
 class Run:
     """An open run folder; the lock is held until `close`."""
 
-    def __init__(self, path: Path, lock: int, config: Mapping[str, Any], *, resumed: bool) -> None:
+    def __init__(
+        self,
+        path: Path,
+        lock: int,
+        config: Mapping[str, Any],
+        *,
+        resumed: bool,
+        disk: Disk = DISK,
+    ) -> None:
         self.path = path
         self.resumed = resumed
+        self.disk = disk
         self._lock = lock
         self._config = config
 
@@ -87,30 +117,62 @@ class Run:
 
         Whoever opens a run looks at its other input first, so that a wrong command loses nothing.
         """
-        if self.resumed:
-            for name in NAMES:
-                if name.endswith(".jsonl"):
-                    cut_torn_line(self.path / name)
-        else:
-            clear(self.path)
-        write_atomically(self.path / CONFIG, yaml.safe_dump(dict(self._config), sort_keys=False))
+        self.check_held()
+        with disk_errors(self.path):
+            if self.resumed:
+                for name in NAMES:
+                    if name.endswith(".jsonl"):
+                        cut_torn_line(self.path / name)
+            else:
+                clear(self.path)
+        text = yaml.safe_dump(dict(self._config), sort_keys=False)
+        write_atomically(self.path / CONFIG, text, disk=self.disk)
+
+    def check_held(self) -> None:
+        """See that the folder is still there and this run's own.
+
+        Raises:
+            RunError: It was removed or moved, or its lock was, and another run may write there.
+        """
+        try:
+            there = os.stat(self.path / LOCK)  # noqa: PTH116 - beside fstat
+        except OSError as error:
+            raise RunError(
+                f"{self.path} or its lock was removed or moved while this run was writing there: "
+                "begin anew, in a folder that is left alone"
+            ) from error
+        if not os.path.samestat(there, os.fstat(self._lock)):
+            raise RunError(
+                f"the lock of {self.path} was removed while this run was writing there, and "
+                "another process has made its own: let one run write there, with --resume"
+            )
 
     def close(self) -> None:
         """Let go of the lock."""
         os.close(self._lock)
 
     def forget_if_empty(self) -> None:
-        """Remove a folder without results, so that a mended command can use its name."""
-        if {p.name for p in self.path.iterdir()} <= {LOCK, CONFIG, ABOUT, "rejected.jsonl"}:
-            shutil.rmtree(self.path)
+        """Remove a folder without results, so that a mended command can use its name.
+
+        A mount point or a symbolic link stays, emptied.
+        """
+        with suppress(OSError):  # tidying up after an error, which is what is to be told
+            self.check_held()
+            names = {p.name for p in self.path.iterdir()}
+            if names <= UNFINISHED:
+                for name in names:
+                    (self.path / name).unlink()
+                self.path.rmdir()
 
     def append(self, name: str, *rows: Mapping[str, Any]) -> None:
         """Add lines to a log in one write and see them onto the disk; a private one stays so."""
+        self.check_held()
+        path = self.path / name
         text = "".join(json.dumps(plain(row), ensure_ascii=True) + "\n" for row in rows)
-        with disk_errors(self.path / name), opened(self.path / name, "ab") as log:
+        with disk_errors(path), opened(path, "ab") as log:
             log.write(text.encode("ascii"))
             log.flush()
-            os.fsync(log.fileno())
+            self.disk.sync(log.fileno(), self.path)
 
     def rows(self, name: str) -> list[dict[str, Any]]:
         """The whole lines of a log; a last line cut short by a kill is not one of them.
@@ -119,47 +181,66 @@ class Run:
             RunError: A line other than the last is damaged.
         """
         path = self.path / name
-        if not path.exists():
-            return []
-        *lines, _torn = path.read_bytes().split(b"\n")
+        *lines, _torn = read(path).split(b"\n")
         rows = []
         for number, line in enumerate(lines, 1):
-            try:
-                rows.append(json.loads(line))
-            except ValueError as error:
-                raise RunError(
-                    f"{path}:{number} is damaged and cannot be resumed from: "
-                    "restore the file, or begin anew with --overwrite"
-                ) from error
+            rows.append(mapping_in(line, f"{path}:{number}"))
         return rows
 
     def keep(self, name: str, rows: list[dict[str, Any]]) -> None:
         """Replace a log by these rows; a resumed run writes the rest again."""
         text = "".join(json.dumps(plain(row), ensure_ascii=True) + "\n" for row in rows)
-        write_atomically(self.path / name, text)
+        self.check_held()
+        write_atomically(self.path / name, text, disk=self.disk)
 
     def write(self, name: str, document: Mapping[str, Any]) -> None:
         """Write a JSON document, whole or not at all."""
-        write_atomically(self.path / name, json.dumps(plain(document), indent=1) + "\n")
+        self.check_held()
+        text = json.dumps(plain(document), indent=1) + "\n"
+        write_atomically(self.path / name, text, disk=self.disk)
 
     def read(self, name: str) -> dict[str, Any]:
-        """A JSON document; empty when it is not there."""
-        path = self.path / name
-        document: dict[str, Any] = json.loads(path.read_text("utf-8")) if path.exists() else {}
-        return document
+        """A JSON document; empty when it is not there.
+
+        Raises:
+            RunError: It is damaged.
+        """
+        text = read(self.path / name)
+        return mapping_in(text, str(self.path / name)) if text else {}
+
+    def settings(self) -> dict[str, Any]:
+        """The configuration that the run was started with.
+
+        Raises:
+            RunError: It is missing, empty or damaged.
+        """
+        try:
+            found = yaml.safe_load(read(self.path / CONFIG).decode("utf-8"))
+        except (yaml.YAMLError, ValueError, RecursionError) as error:
+            raise damaged(str(self.path / CONFIG)) from error
+        if not isinstance(found, dict) or not found:
+            raise damaged(str(self.path / CONFIG))
+        return found
 
 
 def open_run(
-    path: Path, config: Mapping[str, Any], existing: Existing, *, resumable: bool = True
+    path: Path,
+    config: Mapping[str, Any],
+    existing: Existing,
+    *,
+    resumable: bool = True,
+    disk: Disk = DISK,
 ) -> Run:
     """Make or reopen a run folder, locked; nothing in it changes before `Run.begin`.
 
     Raises:
-        RunError: The folder exists and nothing was said about it; is no run; or is in use.
+        RunError: The folder exists and nothing was said about it; is no run; is in use; or is to be
+            resumed and its configuration is lost.
         ConfigError: It is to be resumed with another configuration.
     """
-    occupied = path.exists() and (not path.is_dir() or any(path.iterdir()))
-    is_run = occupied and path.is_dir() and is_run_folder(path)
+    with disk_errors(path):
+        occupied = path.exists() and (not path.is_dir() or any(path.iterdir()))
+        is_run = occupied and path.is_dir() and is_run_folder(path)
     if occupied and existing == "ask":
         goes_on = "--resume goes on with it, " if resumable else ""
         raise RunError(f"{path} exists: {goes_on}--overwrite begins anew, or give another --out")
@@ -167,15 +248,35 @@ def open_run(
         raise RunError(f"{path} is not a run folder: give another --out")
     with disk_errors(path):
         path.mkdir(parents=True, exist_ok=True)
-        lock = take_lock(path)
-    resumed = existing == "resume" and (path / CONFIG).is_file()
-    if resumed:
-        try:
-            check_same(path, config)
-        except BaseException:
-            os.close(lock)
-            raise
-    return Run(path, lock, config, resumed=resumed)
+        lock = take_lock(path, disk)
+    run = Run(path, lock, config, resumed=False, disk=disk)
+    try:
+        run.resumed = existing == "resume" and can_go_on(run)
+        if run.resumed:
+            check_same(run, config)
+        elif existing == "overwrite":
+            check_ours(path)
+    except BaseException:
+        run.close()
+        raise
+    return run
+
+
+def can_go_on(run: Run) -> bool:
+    """Whether there is a run to go on with; a folder without any result holds none.
+
+    Raises:
+        RunError: There are results, and the configuration that they came of is lost.
+    """
+    if (run.path / CONFIG).is_file():
+        return True
+    found = sorted({p.name for p in run.path.iterdir()} & set(NAMES) - UNFINISHED)
+    if found:
+        raise RunError(
+            f"{run.path} has {' and '.join(found)} but no {CONFIG}, without which it cannot go on: "
+            "restore the file, or begin anew with --overwrite"
+        )
+    return False
 
 
 def cut_torn_line(log: Path) -> None:
@@ -189,27 +290,33 @@ def cut_torn_line(log: Path) -> None:
 
 def is_run_folder(path: Path) -> bool:
     """Whether a run made this folder, even one that was killed before its first document."""
-    names = {p.name for p in path.iterdir()}
-    writing = {beside(path / name).name for name in NAMES}
-    return {CONFIG, ABOUT} <= names or names <= {LOCK, *NAMES, *writing}
+    lock, about = path / LOCK, path / ABOUT
+    if lock.is_file() and lock.stat().st_size <= len(MARK) and read(lock) == MARK:
+        return True
+    if not about.is_file():
+        return False
+    try:
+        return "sirl" in mapping_in(read(about), str(about))
+    except RunError:
+        return False
 
 
-def take_lock(path: Path) -> int:
+def take_lock(path: Path, disk: Disk = DISK) -> int:
     """The folder's lock; the system lets go of it when the process dies."""
     lock = os.open(path / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
+        disk.lock(lock, path / LOCK)
+        if os.pread(lock, len(MARK), 0) != MARK:
+            os.pwrite(lock, MARK, 0)
+    except BaseException:
         os.close(lock)
-        raise RunError(
-            f"{path} is in use by another process: wait for it, or give another --out"
-        ) from error
+        raise
     return lock
 
 
-def check_same(path: Path, config: Mapping[str, Any]) -> None:
+def check_same(run: Run, config: Mapping[str, Any]) -> None:
     """A resumed run keeps its settings; it may be moved, longer, and on other processes."""
-    before = yaml.safe_load((path / CONFIG).read_text("utf-8")) or {}
+    before, path = run.settings(), run.path
     # A setting that one side does not know is from another version, and stands at its default.
     for key in sorted({*before} & {*config} - CHANGEABLE):
         if before.get(key) != config.get(key):
@@ -222,10 +329,54 @@ def check_same(path: Path, config: Mapping[str, Any]) -> None:
 def clear(path: Path) -> None:
     """Remove what a run has written, and nothing else."""
     for entry in (path / name for name in NAMES):
-        if entry.is_dir() and not entry.is_symlink():
+        if entry.name == "checkpoints":
+            clear_checkpoints(entry)
+        elif entry.is_dir() and not entry.is_symlink():
             shutil.rmtree(entry)
         else:
             entry.unlink(missing_ok=True)
+
+
+def check_ours(path: Path) -> None:
+    """Refuse to overwrite where a checkpoint of another tool has the name of one of ours."""
+    folder = path / "checkpoints"
+    if folder.exists() and not folder.is_dir():
+        raise RunError(f"{folder} is no folder, and checkpoints go there: move it away")
+    for place in folder.iterdir() if folder.is_dir() else ():
+        if CHECKPOINT.fullmatch(place.name) and not is_checkpoint(place):
+            raise RunError(
+                f"{place} is no checkpoint that sirl wrote and is not overwritten: move it away, "
+                "or give another --out"
+            )
+
+
+def rows_by_step(run: Run, name: str) -> dict[int, dict[str, Any]]:
+    """The lines of a log of steps, in the order of steps; of two with one step the last counts.
+
+    Raises:
+        RunError: A line is damaged or names no step.
+    """
+    rows = run.rows(name)
+    for number, row in enumerate(rows, 1):
+        if type(row.get("step")) is not int:
+            raise damaged(f"{run.path / name}:{number}")
+    found = {row["step"]: row for row in rows}
+    if len(found) < len(rows):
+        run.disk.once(
+            f"{run.path / name} holds {len(rows) - len(found)} steps twice; each counts once"
+        )
+    return dict(sorted(found.items()))
+
+
+def missing_steps(run: Run, name: str, taken: int) -> str:
+    """What to say where steps, counted from 0, are not in their log; empty where all are."""
+    rows = rows_by_step(run, name)
+    if not (lost := [step for step in range(taken) if step not in rows]):
+        return ""
+    return (
+        f"{run.path / name} lacks {len(lost)} of {taken} steps, the first being step {lost[0]} "
+        "(counted from 0): curves leave them out"
+    )
 
 
 def plain(value: Any) -> Any:  # noqa: ANN401 - any JSON value
@@ -241,49 +392,3 @@ def plain(value: Any) -> Any:  # noqa: ANN401 - any JSON value
     if isinstance(value, list | tuple):
         return [plain(item) for item in value]
     return value
-
-
-def write_atomically(path: Path, text: str, *, private: bool = False) -> None:
-    """Write a file whole or not at all: beside its place, onto the disk, then moved there."""
-    with disk_errors(path):
-        with opened(beside(path), "wb", private=private or path.name in PRIVATE) as file:
-            file.write(text.encode("utf-8"))
-            file.flush()
-            os.fsync(file.fileno())
-        beside(path).replace(path)
-        sync_folder(path.parent)
-
-
-def opened(path: Path, mode: str, *, private: bool | None = None) -> IO[bytes]:
-    """A file for writing; one that holds attacks and answers in full is its owner's alone."""
-    secret = path.name in PRIVATE if private is None else private
-    return open(path, mode, opener=lambda p, flags: os.open(p, flags, 0o600 if secret else 0o666))  # noqa: PTH123 - Path.open takes no opener
-
-
-def beside(path: Path) -> Path:
-    """Where a document is written before it is moved to its place."""
-    return path.with_name(f".{path.name}.writing")
-
-
-def sync_folder(folder: Path) -> None:
-    """See the names in a folder onto the disk."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-@contextmanager
-def disk_errors(path: Path) -> Iterator[None]:
-    """Turn a full or read-only disk into a sentence."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise RunError(
-                f"no space left while writing {path}: free some, then go on with --resume"
-            ) from error
-        if error.errno in (errno.EACCES, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.EPERM):
-            raise RunError(f"cannot write {path}: {error.strerror}; give another --out") from error
-        raise

@@ -18,7 +18,6 @@ __all__ = [
     "clustered_difference",
     "cohen_kappa",
     "corrected_mean_rate",
-    "corrected_rate",
     "holm",
     "krippendorff_alpha",
     "mcnemar",
@@ -33,7 +32,10 @@ Outcomes = Mapping[str, Mapping[str, bool]]
 """Successes by attack and behaviour; a missing cell is one that could not be scored."""
 
 DRAWS = 2000
-"""Bootstrap draws; the 95% ends then rest on fifty draws each."""
+"""Draws of a posterior; the 95% ends then rest on fifty draws each."""
+Z = float(norm.ppf(0.975))
+TINY = 1e-12
+"""A mean that moves by less has not moved but for rounding."""
 BANDS = 4
 """Length bands: quartiles."""
 
@@ -64,8 +66,17 @@ def rate(successes: int, n: int) -> Rate:
     """
     if n == 0:
         return Rate(float("nan"), float("nan"), float("nan"), 0)
-    interval = binomtest(successes, n).proportion_ci(method="wilson")
-    return Rate(successes / n, max(0.0, float(interval.low)), min(1.0, float(interval.high)), n)
+    if not 0 <= successes <= n:
+        raise ValueError(f"{successes} successes of {n} trials")
+    return Rate(successes / n, *wilson(successes / n, n), n)
+
+
+def wilson(share: float, n: int | float) -> tuple[float, float]:
+    """The 95% score interval of a share of n independent trials; n need not be whole."""
+    middle, room = share + Z**2 / (2 * n), share * (1 - share) / n + (Z / (2 * n)) ** 2
+    half, scale = Z * math.sqrt(max(0.0, room)), 1 + Z**2 / n
+    low = 0.0 if share == 0 else (middle - half) / scale
+    return low, 1.0 if share == 1 else (middle + half) / scale
 
 
 class Paired(NamedTuple):
@@ -83,20 +94,20 @@ def mean_rate(outcomes: Mapping[str, Mapping[str, bool | float]]) -> Rate:
 
     A cell may count in part, from 0 to 1, as a tie does.
 
-    Cells of one behaviour are not independent, so the interval is a bootstrap over behaviours
-    (percentiles, fixed seed). With every cell alike it has no width; the Wilson interval over
-    behaviours is taken there, since a hundred successes are no proof of the next.
+    Cells of one behaviour are not independent, so the interval is Wilson's for as many independent
+    trials as the behaviours are worth (`independent_trials`). With one attack that is the interval
+    of `rate`; with every cell alike too, since a hundred successes are no proof of the next.
     """
-    table = table_of(outcomes)
+    return table_rate(table_of(outcomes))
+
+
+def table_rate(table: np.ndarray) -> Rate:
+    """The mean of a table with its interval; all NaN for an empty one."""
     value = table_mean(table)
     if math.isnan(value):
         return rate(0, 0)
-    low, high = ends(redrawn(table))
-    if low == high:
-        behaviours = table.shape[1]
-        whole = rate(round(value * behaviours), behaviours)
-        low, high = whole.low, whole.high
-    return Rate(value, low, high, int(np.isfinite(table).sum()))
+    ends_of_mean = wilson(value, independent_trials(table))
+    return Rate(value, *ends_of_mean, int(np.isfinite(table).sum()))
 
 
 def table_of(outcomes: Mapping[str, Mapping[str, bool | float]]) -> np.ndarray:
@@ -112,17 +123,41 @@ def table_mean(table: np.ndarray) -> float:
     return float(np.nanmean(means)) if np.isfinite(means).any() else float("nan")
 
 
-def redrawn(table: np.ndarray) -> np.ndarray:
-    """Means of the table with its columns drawn anew, with replacement."""
-    columns = table.shape[1]
-    drawn = np.random.default_rng(0).integers(columns, size=(DRAWS, columns))
-    return np.array([table_mean(table[:, d]) for d in drawn])
+def independent_trials(table: np.ndarray) -> float:
+    """The number of independent trials whose share would vary as the mean of the table does.
+
+    At least the behaviours, each an all-or-nothing trial; more, the more the cells of a behaviour
+    differ. How much they do is estimated from the spread of the behaviours, and few behaviours that
+    failed (or held) tell little of it. So one behaviour is added whose cells are all alike; it
+    weighs against the behaviours on which the estimate rests: at most those that failed anywhere,
+    those that held anywhere, and twice (sum of squares)^2 / sum of fourth powers of their pulls.
+    """
+    weights, pulls = behaviour_weights(table), behaviour_pulls(table)
+    behaviours = float(1 / (weights**2).sum())
+    value, squares = table_mean(table), pulls**2
+    if not squares.any():
+        return behaviours
+    alike = min(1.0, float(squares.sum()) * behaviours / (value * (1 - value)))
+    failed, held = (int((table < 1).any(axis=0).sum()), int((table > 0).any(axis=0).sum()))
+    known = min(2 * float(squares.sum() ** 2 / (squares**2).sum()), failed, held)
+    return behaviours * (known + 1) / (known * alike + 1)
 
 
-def ends(draws: np.ndarray) -> tuple[float, float]:
-    """The middle 95% of draws."""
-    low, high = (float(x) for x in np.nanquantile(draws, [0.025, 0.975]))
-    return low, high
+def behaviour_weights(table: np.ndarray) -> np.ndarray:
+    """Share of each behaviour (column) in the mean; they sum to 1."""
+    filled = ~np.isnan(table)
+    rows = filled[filled.any(axis=1)]
+    weights: np.ndarray = (rows / rows.sum(axis=1, keepdims=True)).mean(axis=0)
+    return weights
+
+
+def behaviour_pulls(table: np.ndarray) -> np.ndarray:
+    """How far each behaviour (column) moves the mean by differing from the mean of each row."""
+    filled = ~np.isnan(table)
+    rows, there = table[filled.any(axis=1)], filled[filled.any(axis=1)]
+    apart = np.where(there, rows - shares(rows, there)[:, None], 0.0)
+    pulls: np.ndarray = (apart / there.sum(axis=1, keepdims=True)).mean(axis=0)
+    return np.where(abs(pulls) < TINY, 0.0, pulls)
 
 
 def shares(table: np.ndarray, filled: np.ndarray) -> np.ndarray:
@@ -279,37 +314,29 @@ def power_hint(change: float, *, discordant: float | None = None) -> int:
     return math.ceil((root / change) ** 2)
 
 
-def corrected_rate(successes: int, n: int, sensitivity: Rate, specificity: Rate) -> Rate:
-    """The true share of positives behind a judge's count of them (Rogan and Gladen, 1978).
+def corrected_mean_rate(outcomes: Outcomes, sensitivity: Rate, specificity: Rate) -> Rate:
+    """The true mean share of positives behind a judge's count of them (Rogan and Gladen, 1978).
 
-    The interval is the middle 95% of draws from Jeffreys posteriors of the count and of the
-    judge's two rates, so that few labels make it wide. NaN where the judge is no better than a
-    coin; a draw in which it is no better tells nothing, and may be any share.
+    The interval is the middle 95% of draws from Jeffreys posteriors: of the mean, as of so many
+    independent trials as it is worth, and of the judge's two rates, so that few labels make it
+    wide. NaN where the judge is no better than a coin; a draw in which it is no better tells
+    nothing, and may be any share. n counts the cells.
 
     >>> perfect = rate(1000, 1000)
-    >>> round(corrected_rate(30, 100, perfect, perfect).value, 3)
+    >>> outcomes = {"attack": {str(i): i < 30 for i in range(100)}}
+    >>> round(corrected_mean_rate(outcomes, perfect, perfect).value, 3)
     0.3
-    """
-    observed = posterior(successes, n, np.random.default_rng(0)) if n else np.full(DRAWS, np.nan)
-    value = successes / n if n else float("nan")
-    return truth(value, observed, (sensitivity, specificity), n)
-
-
-def corrected_mean_rate(outcomes: Outcomes, sensitivity: Rate, specificity: Rate) -> Rate:
-    """As `corrected_rate`, for the mean over attacks of the share of positive behaviours.
-
-    Its draws are those of `mean_rate`, over behaviours; n counts the cells.
     """
     table = table_of(outcomes)
     value, cells = table_mean(table), int(np.isfinite(table).sum())
-    draws = redrawn(table) if cells else np.full(DRAWS, np.nan)
-    if cells and np.nanmin(draws) == np.nanmax(draws):  # all alike: as many as behaviours
-        behaviours = table.shape[1]
-        draws = posterior(round(value * behaviours), behaviours, np.random.default_rng(0))
+    draws = np.full(DRAWS, np.nan)
+    if cells:
+        trials = independent_trials(table)
+        draws = posterior(value * trials, trials, np.random.default_rng(0))
     return truth(value, draws, (sensitivity, specificity), cells)
 
 
-def posterior(successes: int, n: int, random: np.random.Generator) -> np.ndarray:
+def posterior(successes: int | float, n: int | float, random: np.random.Generator) -> np.ndarray:
     """Draws of a share after so many successes, from Jeffreys' prior."""
     drawn: np.ndarray = beta.rvs(
         successes + 0.5, n - successes + 0.5, size=DRAWS, random_state=random
@@ -329,7 +356,7 @@ def truth(observed: float, draws: np.ndarray, judge: tuple[Rate, Rate], n: int) 
     found = np.divide(
         draws + passes - 1, hits + passes - 1, out=random.random(DRAWS), where=skilled
     )
-    low, high = ends(np.clip(found, 0.0, 1.0))
+    low, high = (float(x) for x in np.nanquantile(np.clip(found, 0.0, 1.0), [0.025, 0.975]))
     value = min(1.0, max(0.0, (observed + specificity.value - 1) / skill))
     return Rate(value, min(low, value), max(high, value), n)
 
@@ -337,8 +364,9 @@ def truth(observed: float, draws: np.ndarray, judge: tuple[Rate, Rate], n: int) 
 def clustered_difference(before: Outcomes, after: Outcomes) -> Rate:
     """Change of the mean over attacks, from -1 to 1, on the cells that both have; n counts those.
 
-    The interval is a bootstrap over behaviours. Where every cell changed alike it is as wide as
-    a share of none among so many behaviours.
+    What was gained and what was lost are two means, each with the interval of `mean_rate`; the
+    ends are joined by their squares (Zou and Donner's MOVER), with the correlation of gains and
+    losses over behaviours. Where nothing changed it is as wide as a share of none.
     """
     changes = {
         attack: {b: float(cells[b]) - before[attack][b] for b in cells if b in before[attack]}
@@ -346,11 +374,24 @@ def clustered_difference(before: Outcomes, after: Outcomes) -> Rate:
         if attack in before
     }
     table = table_of(changes)
-    value, cells_there = table_mean(table), int(np.isfinite(table).sum())
+    cells_there = int(np.isfinite(table).sum())
     if not cells_there:
         return rate(0, 0)
-    low, high = ends(redrawn(table))
-    if low == high:
-        room = rate(0, table.shape[1]).high
-        low, high = max(-1.0, value - room), min(1.0, value + room)
-    return Rate(value, low, high, cells_there)
+    up, down = np.maximum(table, 0.0), np.maximum(-table, 0.0)
+    gained, lost = table_rate(up), table_rate(down)
+    value, together = gained.value - lost.value, correlation(up, down)
+    low = value - joined(gained.value - gained.low, lost.high - lost.value, together)
+    high = value + joined(gained.high - gained.value, lost.value - lost.low, together)
+    return Rate(value, max(-1.0, low), min(1.0, high), cells_there)
+
+
+def correlation(first: np.ndarray, second: np.ndarray) -> float:
+    """Of the pulls of the same behaviours on two means; 0 where one of them has no spread."""
+    a, b = behaviour_pulls(first), behaviour_pulls(second)
+    scale = math.sqrt(float((a**2).sum() * (b**2).sum()))
+    return float((a * b).sum()) / scale if scale else 0.0
+
+
+def joined(first: float, second: float, together: float) -> float:
+    """The margin of a difference of two figures with these margins and this correlation."""
+    return math.sqrt(max(0.0, first**2 + second**2 - 2 * together * first * second))

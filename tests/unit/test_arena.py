@@ -4,7 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from sirl.errors import ModelError
+from sirl.disk import Disk
+from sirl.errors import InputError, ModelError
 from sirl.evaluation.arena import Arena, Asked
 from sirl.evaluation.costs import COSTS, Meter, total
 from sirl.evaluation.records import ITEMS, RECORDS, Log, RecordLog, read_records
@@ -289,3 +290,39 @@ def test_a_torn_last_line_of_any_log_is_cut_before_the_next_is_written(tmp_path,
     evaluated(tmp_path / "run", suite, Parrot(), "resume")
     assert log.read_bytes().startswith(whole)
     assert all(json.loads(line) for line in log.read_text().splitlines())
+
+
+def asked(*texts):
+    return [Asked("attack", "a", "", Attempt(b, "a", b.messages)) for b in behaviours(*texts)]
+
+
+def test_a_line_that_stands_twice_counts_once_and_is_told(tmp_path):
+    run = opened(tmp_path / "r")
+    log = RecordLog(run, "m")
+    arena(Parrot(), log).answers(
+        [Asked("attack", "a", "", Attempt(b, "a", b.messages)) for b in behaviours("one", "two")]
+    )
+    path = run.path / RECORDS
+    lines = path.read_text().splitlines(keepends=True)
+    path.write_text("".join([*lines, lines[0], lines[0]]))
+    said = []
+    run.disk = Disk(say=said.append)
+    assert [r.key for r in read_records(run)] == [json.loads(line)["key"] for line in lines]
+    assert said == [f"{path} holds 2 lines twice; each counts once"]
+    run.close()
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("label", 3), ("messages", [3]), ("tokens", "many"), ("sampling", None), ("entropies", 1)],
+)
+def test_a_record_of_other_types_is_named_by_file_and_line(tmp_path, field, value):
+    run = opened(tmp_path / "r")
+    arena(Parrot(), RecordLog(run, "m")).answers(asked("one"))
+    path = run.path / RECORDS
+    row = json.loads(path.read_text())
+    for broken in ({**row, field: value}, {k: v for k, v in row.items() if k != field}):
+        path.write_text(json.dumps(broken) + "\n")
+        with pytest.raises(InputError, match=r"lack what this version keeps \(records.jsonl:1: "):
+            read_records(run)
+    run.close()

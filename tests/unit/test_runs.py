@@ -1,12 +1,15 @@
+import errno
 import json
 import os
+import shutil
 import subprocess
 import sys
 
 import pytest
 
+from sirl.disk import Disk, check_output
 from sirl.errors import ConfigError, RunError
-from sirl.runs import Run, open_run
+from sirl.runs import Run, missing_steps, open_run, rows_by_step
 
 CONFIG = {"steps": 3, "seed": 1}
 
@@ -104,3 +107,221 @@ def test_the_lock_dies_with_its_process(tmp_path):
     done = subprocess.run([sys.executable, "-c", script], check=False, env=dict(os.environ))
     assert done.returncode == -9
     open_run(tmp_path / "r", CONFIG, "resume").close()
+
+
+class Sick:
+    """A file system that answers some calls with an error, and what is said of it."""
+
+    def __init__(self, fsync=0, flock=0):
+        self.sentences = []
+        self.disk = Disk(
+            fsync=lambda _handle: self.answer(fsync),
+            flock=lambda _handle, _how: self.answer(flock),
+            say=self.sentences.append,
+        )
+
+    def answer(self, number):
+        if number:
+            raise OSError(number, os.strerror(number))
+
+
+def test_a_file_system_without_fsync_or_locks_is_told_of_once_and_written_to(tmp_path):
+    sick = Sick(fsync=errno.EINVAL, flock=errno.ENOLCK)
+    run = open_run(tmp_path / "r", CONFIG, "ask", disk=sick.disk)
+    run.begin()
+    run.append("metrics.jsonl", {"step": 0})
+    run.append("metrics.jsonl", {"step": 1})
+    run.close()
+    assert run.rows("metrics.jsonl") == [{"step": 0}, {"step": 1}]
+    assert sick.sentences == [
+        f"the file system of {tmp_path / 'r'} has no locks: let no other process write there",
+        f"the file system of {tmp_path / 'r'} has no fsync: after a loss of power the last "
+        "lines of a run may be missing",
+    ]
+
+
+def test_a_lock_that_is_held_is_no_missing_lock(tmp_path):
+    sick = Sick(flock=errno.EWOULDBLOCK)
+    with pytest.raises(RunError, match="is in use by another process"):
+        open_run(tmp_path / "r", CONFIG, "ask", disk=sick.disk)
+    assert sick.sentences == []
+
+
+def test_an_error_of_the_disk_is_a_sentence(tmp_path):
+    sick = Sick(fsync=errno.EIO)
+    run = open_run(tmp_path / "r", CONFIG, "ask", disk=sick.disk)
+    with pytest.raises(RunError, match=r"cannot write .*config\.yaml: Input/output error"):
+        run.begin()
+    run.close()
+
+
+@pytest.mark.parametrize("lost", ["removed", "empty", "null", "list", "torn", "bytes"])
+@pytest.mark.parametrize("name", ["checkpoints", "records.jsonl"])
+def test_a_run_whose_settings_are_lost_is_not_resumed_and_loses_nothing(tmp_path, lost, name):
+    run = begun(tmp_path / "r")
+    run.close()
+    (run.path / name).mkdir() if name == "checkpoints" else (run.path / name).write_text("{}\n")
+    settings = run.path / "config.yaml"
+    if lost == "removed":
+        settings.unlink()
+    else:
+        text = {"empty": b"", "null": b"null", "list": b"- 1", "torn": b"a: [", "bytes": b"\xff"}
+        settings.write_bytes(text[lost])
+    before = sorted(p.name for p in run.path.iterdir())
+    said = f"has {name} but no config.yaml" if lost == "removed" else "config.yaml is damaged"
+    with pytest.raises(RunError, match=said):
+        open_run(run.path, CONFIG, "resume")
+    assert sorted(p.name for p in run.path.iterdir()) == before
+    begun(run.path, existing="overwrite").close()
+
+
+def test_a_folder_that_was_killed_before_any_result_begins_anew(tmp_path):
+    open_run(tmp_path / "r", CONFIG, "ask").close()
+    run = begun(tmp_path / "r", existing="resume")
+    assert not run.resumed
+    run.close()
+
+
+def checkpoint(folder, step, manifest=None):
+    place = folder / "checkpoints" / f"step-{step:06d}"
+    place.mkdir(parents=True)
+    (place / "manifest.json").write_text(json.dumps(manifest or {"sha256": {}}))
+    return place
+
+
+def test_overwrite_removes_our_checkpoints_and_leaves_those_of_others(tmp_path):
+    run = begun(tmp_path / "r")
+    run.close()
+    mine = checkpoint(run.path, 3)
+    theirs = run.path / "checkpoints" / "checkpoint-500"
+    theirs.mkdir()
+    (theirs / "weights.safetensors").write_text("days of work")
+    begun(run.path, existing="overwrite").close()
+    assert not mine.exists()
+    assert (theirs / "weights.safetensors").read_text() == "days of work"
+
+
+def test_a_checkpoint_of_another_tool_with_the_name_of_ours_stops_an_overwrite(tmp_path):
+    run = begun(tmp_path / "r")
+    run.close()
+    theirs = run.path / "checkpoints" / "step-000003"
+    theirs.mkdir(parents=True)
+    (theirs / "model.bin").write_text("theirs")
+    with pytest.raises(RunError, match=r"step-000003 is no checkpoint that sirl wrote"):
+        open_run(run.path, CONFIG, "overwrite")
+    assert (theirs / "model.bin").read_text() == "theirs"
+
+
+@pytest.mark.parametrize(
+    "names", [["checkpoints"], ["checkpoints", "config.yaml"], ["tensorboard", "metrics.jsonl"]]
+)
+def test_a_folder_with_names_like_ours_is_no_run(tmp_path, names):
+    for name in names:
+        (tmp_path / name).mkdir() if "." not in name else (tmp_path / name).write_text("theirs")
+    with pytest.raises(RunError, match="is not a run folder"):
+        open_run(tmp_path, CONFIG, "overwrite")
+    assert sorted(p.name for p in tmp_path.iterdir()) == sorted(names)
+
+
+def test_a_run_folder_of_an_earlier_version_is_known_by_its_documents(tmp_path):
+    (tmp_path / "config.yaml").write_text("steps: 3\nseed: 1\n")
+    (tmp_path / "run.json").write_text('{"verb": "train", "sirl": "0.1"}')
+    open_run(tmp_path, CONFIG, "resume").close()
+    (tmp_path / "config.yaml").unlink()
+    (tmp_path / ".lock").unlink()
+    (tmp_path / "checkpoints").mkdir()
+    with pytest.raises(RunError, match="has checkpoints but no config.yaml"):
+        open_run(tmp_path, CONFIG, "resume")
+
+
+def test_a_run_folder_that_is_removed_while_it_is_written_to_is_told(tmp_path):
+    run = begun(tmp_path / "r")
+    shutil.rmtree(run.path)
+    for write in (
+        lambda: run.append("records.jsonl", {"id": 1}),
+        lambda: run.keep("records.jsonl", []),
+        lambda: run.write("summary.json", {}),
+    ):
+        with pytest.raises(RunError, match=r"was removed or moved while this run was writing"):
+            write()
+    run.forget_if_empty()
+    assert not run.path.exists()
+    run.close()
+
+
+def test_a_writer_whose_lock_another_has_taken_writes_no_more(tmp_path):
+    first = begun(tmp_path / "r")
+    first.write("run.json", {"sirl": "1"})
+    first.append("records.jsonl", {"id": 1})
+    (first.path / ".lock").unlink()
+    second = begun(tmp_path / "r", existing="resume")
+    with pytest.raises(RunError, match="another process has made its own"):
+        first.append("records.jsonl", {"id": 2})
+    second.append("records.jsonl", {"id": 3})
+    assert second.rows("records.jsonl") == [{"id": 1}, {"id": 3}]
+    first.close()
+    second.close()
+
+
+def test_a_symbolic_link_to_a_folder_is_a_run_folder_and_is_left_when_empty(tmp_path):
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "r").symlink_to(tmp_path / "disk")
+    run = begun(tmp_path / "r")
+    run.forget_if_empty()
+    assert list((tmp_path / "disk").iterdir()) == []
+    assert (tmp_path / "r").is_symlink()
+    run.close()
+    again = begun(tmp_path / "r")
+    again.append("records.jsonl", {"id": 1})
+    again.close()
+    assert (tmp_path / "disk" / "records.jsonl").is_file()
+
+
+@pytest.mark.parametrize("line", ["null", "[]", "3", '"text"', "[" * 100_000, "\x00"])
+def test_a_line_that_is_no_object_is_damage(tmp_path, line):
+    run = begun(tmp_path / "r")
+    run.append("records.jsonl", {"id": 1})
+    with (run.path / "records.jsonl").open("a") as log:
+        log.write(line + "\n")
+    with pytest.raises(RunError, match=r"records.jsonl:2 is damaged"):
+        run.rows("records.jsonl")
+    (run.path / "summary.json").write_text(line)
+    with pytest.raises(RunError, match=r"summary.json is damaged"):
+        run.read("summary.json")
+    run.close()
+
+
+@pytest.mark.parametrize("name", ["n" * 300, "/".join(["part" * 20] * 55)])
+def test_a_path_that_is_too_long_is_a_sentence(tmp_path, name):
+    with pytest.raises(RunError, match="File name too long"):
+        open_run(tmp_path / name, CONFIG, "ask")
+    with pytest.raises(RunError, match="File name too long"):
+        check_output(tmp_path / name)
+
+
+def test_a_file_that_cannot_be_written_is_told_before_the_work(tmp_path):
+    check_output(tmp_path / "new.json")
+    with pytest.raises(RunError, match=r"there is no folder .*none; make it first"):
+        check_output(tmp_path / "none" / "new.json")
+    with pytest.raises(RunError, match="it is a folder"):
+        check_output(tmp_path)
+
+
+def test_steps_count_once_and_a_hole_among_them_is_told(tmp_path):
+    run = begun(tmp_path / "r")
+    run.append("metrics.jsonl", *({"step": s, "loss": n} for n, s in enumerate((0, 1, 1, 4))))
+    run.disk = Sick().disk
+    assert [(s, r["loss"]) for s, r in rows_by_step(run, "metrics.jsonl").items()] == [
+        (0, 0),
+        (1, 2),
+        (4, 3),
+    ]
+    assert missing_steps(run, "metrics.jsonl", 2) == ""
+    assert missing_steps(run, "metrics.jsonl", 6) == (
+        f"{run.path / 'metrics.jsonl'} lacks 3 of 6 steps, the first being step 2 "
+        "(counted from 0): curves leave them out"
+    )
+    run.append("metrics.jsonl", {"step": True})
+    with pytest.raises(RunError, match=r"metrics.jsonl:5 is damaged"):
+        rows_by_step(run, "metrics.jsonl")
+    run.close()

@@ -37,6 +37,7 @@ __all__ = [
     "with_refusals",
 ]
 
+AUTO = "auto"
 PLUGINS = "sirl.judges"
 """Entry point group of other people's judges: each names a judge, ready made."""
 SPOKEN = 512
@@ -61,15 +62,20 @@ def auto_judges(model: str, *, own_requests: bool) -> tuple[Judge, ...]:
 def judges_of(config: EvaluateConfig) -> tuple[Judge, ...]:
     """The judges of a configuration, joined by commas; the first gives the headline.
 
+    `auto` stands for the usual ones, but for those that are named beside it.
+
     Where none of them is asked about refusals, the usual one for the model joins in.
 
     Raises:
         ConfigError: There is no judge of that name, or it is named twice.
     """
     usual = auto_judges(config.model, own_requests=bool(config.behaviours or config.sheet))
-    if config.judge == "auto":
-        return with_refusals(usual, config.refusals)
-    judges = [judge_named(n.strip(), config) for n in config.judge.split(",") if n.strip()]
+    names = [n.strip() for n in config.judge.split(",") if n.strip()]
+    named = {n: judge_named(n, config) for n in names if n != AUTO}
+    given = {j.name for j in named.values()}
+    judges: list[Judge] = []
+    for name in names:
+        judges += [j for j in usual if j.name not in given] if name == AUTO else [named[name]]
     if not judges:
         raise ConfigError("--judge names no judge: give names joined by commas, or auto")
     if len({j.name for j in judges}) < len(judges):
@@ -99,6 +105,11 @@ def judge_named(name: str, config: EvaluateConfig) -> Judge:
         from sirl.judges.jury import Jury
 
         return Jury([judge_named(n.strip(), config) for n in name.split("+")])
+    if name == AUTO:
+        raise ConfigError(
+            "--judge auto stands for the usual judges of a model and is not one judge: name one "
+            "here, such as rules"
+        )
     kind, _, argument = name.partition(":")
     if kind == "rules":
         from sirl.judges.rules import RefusalRules
@@ -121,7 +132,7 @@ def judge_named(name: str, config: EvaluateConfig) -> Judge:
     plugins = {p.name: p for p in entry_points(group=PLUGINS)}
     if name in plugins:
         return plugged(plugins[name])
-    own = ["auto", "rules", "oracle", "world_harm", "classifier:FOLDER"]
+    own = [AUTO, "rules", "oracle", "world_harm", "classifier:FOLDER"]
     raise unknown_name("judge", name, [*own, *(f"{r}:MODEL" for r in RUBRICS), *plugins])
 
 

@@ -33,13 +33,16 @@ def export(
     ),
 ) -> None:
     """Write a run as Markdown, CSV, or as lm-eval, JailbreakBench or inspect keep it."""
+    from sirl.disk import check_output, disk_errors, write_atomically
     from sirl.evaluation.arm import read_arm
     from sirl.reports.exports import csv_table
     from sirl.reports.inspect_log import log_name
-    from sirl.runs import write_atomically
 
     if shape not in get_args(Format):
         raise unknown_name("format", shape, get_args(Format))
+    into = out is not None and shape == "inspect" and (out.is_dir() or not out.suffix)
+    if out and not into:
+        check_output(out)
     arm = read_arm(run, model, any_judge=True)
     if shape == "jbb" and attack is None:
         raise ConfigError(f"--attack is needed for jbb: one of {', '.join(arm.attacks)}")
@@ -51,8 +54,9 @@ def export(
     else:
         text = shaped(arm, shape, attack or "")
     if out:
-        if shape == "inspect" and (out.is_dir() or not out.suffix):
-            out.mkdir(parents=True, exist_ok=True)
+        if into:
+            with disk_errors(out):
+                out.mkdir(parents=True, exist_ok=True)
             out = out / log_name(arm.about, arm.model)
         write_atomically(out, text, private=texts or shape in ("jbb", "inspect"))
         typer.echo(f"written to {out}", err=True)
@@ -62,13 +66,13 @@ def export(
 
 def shaped(arm: "Arm", shape: str, attack: str) -> str:
     """A model of a run in the shape that was asked for."""
+    from sirl.evaluation.arm import figures_of
     from sirl.reports.exports import jbb_artifact, lm_eval_results, markdown_table
     from sirl.reports.inspect_log import inspect_log
-    from sirl.runs import Run
 
     if shape == "jbb":
         return dumps(jbb_artifact(arm.records, arm.model, attack), indent=1) + "\n"
-    models = Run(arm.path, -1, {}, resumed=False).read("summary.json")["models"]
+    models = figures_of(arm.path)
     if shape == "markdown":
         return markdown_table(models)
     figures = models[arm.model]

@@ -12,7 +12,7 @@ from sirl import build
 from sirl.cli.page import write_report
 from sirl.cli.provenance import Provenance, begun_by, launch
 from sirl.cli.rejects import set_aside
-from sirl.cli.show import StopSwitch, live, nothing_to_resume, warn
+from sirl.cli.show import StopSwitch, interruptible, live, nothing_to_resume, warn
 from sirl.config import TrainConfig
 from sirl.errors import ConfigError, InputError, SirlError
 from sirl.prompts import Rejected
@@ -49,13 +49,13 @@ def harden(config: TrainConfig, verb: str, existing: Existing) -> dict[str, Any]
         warn([*nothing_to_resume(run, existing), *work.notes])
     stop = StopSwitch(ranks.any)
     try:
-        with quiet_unless(ranks.main), stop.listening(), live(stop) as progress:
+        with quiet_unless(ranks.main), stop.listening(), live() as bar:
             start = build.policy(config, None)
             prompts, rejected = fitting(work, build.in_process("base", start, config), config.batch)
             run.begin()
             work = replace(work, prompts=prompts, rejected=(*work.rejected, *rejected))
             with Provenance(run, verb, config) as provenance:
-                figures = walk(config, work, run, start, (provenance, stop, progress, ranks))
+                figures = walk(config, work, run, start, (provenance, stop, bar, ranks))
                 seconds = round(time.perf_counter() - started, 1)
                 summary: dict[str, Any] = plain({"seconds": seconds, **figures})
                 run.write("summary.json", summary)
@@ -115,7 +115,8 @@ def walk(
     from sirl.evaluation.summary import summarise
     from sirl.models.loading import fingerprint
 
-    provenance, _, progress, ranks = listeners
+    provenance, stop, bar, ranks = listeners
+    progress = interruptible(bar, stop)
     checkpoint = newest_checkpoint(run, config.steps, ranks)
     provenance.note(model=fingerprint(start), prompts=work.sets, held_out=work.held_out)
     provenance.files([config.refusals])
@@ -186,9 +187,9 @@ def learn(
     from sirl.training.trackers import Trackers
 
     chat, start, checkpoint = models
-    _, stop, progress, ranks = listeners
+    _, stop, bar, ranks = listeners
     learner = build.learner(config, chat, start, ranks)
-    keeper = Keeper(run, learner, config.steps, config.checkpoint_every, stop, progress)
+    keeper = Keeper(run, learner, config.steps, config.checkpoint_every, stop, bar)
     first = keeper.resume(checkpoint)
 
     def looked_at(taken: int) -> "Target":

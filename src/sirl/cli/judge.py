@@ -17,7 +17,7 @@ from sirl.cli.flags import (
     existing,
     option,
 )
-from sirl.cli.show import StopSwitch, closing, finish_measured, live, warn
+from sirl.cli.show import closing, finish_measured, live, warn
 from sirl.config import EvaluateConfig, resolve
 from sirl.errors import RunError, unknown_name
 
@@ -84,20 +84,20 @@ def prefer(
 ) -> None:
     """Ask a model whose answers to harmless prompts help more, in both orders: the win rate."""
     from sirl import build
+    from sirl.disk import check_output, write_atomically
     from sirl.evaluation.arm import read_arms
     from sirl.evaluation.preference import Kind
     from sirl.evaluation.preference import prefer as compared
     from sirl.reports.tables import preference_rows
-    from sirl.runs import plain, write_atomically
+    from sirl.runs import plain
 
     if kind not in get_args(Kind):
         raise unknown_name("kind", kind, get_args(Kind))
-    if not out.parent.is_dir():
-        raise RunError(f"cannot write {out}: there is no folder {out.parent}; make it first")
+    check_output(out)
     arms = read_arms((before, after), (before_model, after_model), any_judge=True)
     model = build.preference_judge(judge, settings(judge, out))
     build.greet([model.model])
-    with live(StopSwitch()) as progress:
+    with live() as progress:
         found = plain(compared(*arms, model, cast(Kind, kind), progress))
     write_atomically(out, dumps(found, indent=1) + "\n", private=True)
     if json:
@@ -122,11 +122,14 @@ def calibrate(
     from dataclasses import asdict
 
     from sirl import build
+    from sirl.disk import check_output, write_atomically
     from sirl.evaluation.calibration import calibrate as measure
     from sirl.evaluation.calibration import read_labels
     from sirl.reports.tables import trust_rows
-    from sirl.runs import plain, write_atomically
+    from sirl.runs import plain
 
+    if out:
+        check_output(out)
     read = read_labels(labels)
     judging = build.judge_named(judge, settings(judge, out))
     build.greet(build.speakers_of([judging]))

@@ -1,9 +1,11 @@
 """The command line: gathers the verbs, turns what a person can mend into one sentence."""
 
+import errno
 import os
 import sys
 from contextlib import redirect_stdout
 from pathlib import Path
+from typing import TextIO
 
 import typer
 
@@ -51,13 +53,21 @@ def main() -> None:
 def spoken() -> None:
     """Run the command line; whatever a person can mend ends in a sentence."""
     try:
-        app()
+        try:
+            app()
+        finally:
+            sys.stdout.flush()  # a full device is told here, not after the end
     except SirlError as error:
         fail(str(error), 2)
     except KeyboardInterrupt:
         fail("stopped before anything began", 130)
     except Stopped as stopped:
         fail(f"{stopped}; go on with --resume", 130)
+    except OSError as error:
+        is_full = error.filename is None and error.errno in (errno.ENOSPC, errno.EDQUOT)
+        if not deaf(sys.stdout) and not is_full:  # what was refused may be gone from the buffer
+            raise
+        fail(f"cannot write the output: {error.strerror}; free some space or send it elsewhere", 2)
     except RuntimeError as error:
         if not lost_another(error):
             raise
@@ -67,6 +77,18 @@ def spoken() -> None:
             "says why; the last checkpoint is whole: start all again, with --resume",
             1,
         )
+
+
+def deaf(stream: TextIO) -> bool:
+    """Whether a stream takes nothing more; what it holds back is then let go."""
+    try:
+        stream.flush()
+    except OSError:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, stream.fileno())
+        os.close(nowhere)
+        return True
+    return False
 
 
 def lost_another(error: RuntimeError) -> bool:

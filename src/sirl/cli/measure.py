@@ -11,7 +11,7 @@ from sirl import build
 from sirl.cli.page import write_report
 from sirl.cli.provenance import Provenance
 from sirl.cli.rejects import set_aside
-from sirl.cli.show import StopSwitch, live, nothing_to_resume, warn
+from sirl.cli.show import StopSwitch, interruptible, live, nothing_to_resume, warn
 from sirl.config import EvaluateConfig
 from sirl.errors import InputError, SirlError
 from sirl.roles import Progress
@@ -36,7 +36,8 @@ def measure(config: EvaluateConfig, verb: str, existing: Existing) -> dict[str, 
     warn([*nothing_to_resume(run, existing), *questions.notes])
     stop = StopSwitch(at_once=any(map(elsewhere, (config.model, config.judge, config.attacker))))
     try:
-        with stop.listening(), live(stop) as progress:
+        with stop.listening(), live() as shown:
+            progress = interruptible(shown, stop)
             subject = build.subject(config)
             speakers = [questions.suite.attacker, *build.speakers_of(questions.suite.judges)]
             build.greet(speakers, subject.target.engine(Sampling()))

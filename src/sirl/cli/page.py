@@ -5,7 +5,7 @@ from math import isnan
 from typing import TYPE_CHECKING, Any
 
 from sirl.reports.page import Example, PageData, write_page
-from sirl.runs import Run
+from sirl.runs import Run, missing_steps, rows_by_step
 
 if TYPE_CHECKING:
     from sirl.types import Record
@@ -29,16 +29,17 @@ def write_report(
 
     records = read_records(run)
     models = summary["models"]
+    lost = missing_steps(run, "metrics.jsonl", summary.get("chosen_step") or 0)
     judged = by_refusal(Evaluation(records, (), {}, read_opinions(run, records)))
     data = PageData(
         title=f"sirl {facts['verb']} · {run.path.name}",
         models=models,
-        curves=run.rows("metrics.jsonl"),
-        checkups=run.rows(CHECKUPS),
+        curves=list(rows_by_step(run, "metrics.jsonl").values()),
+        checkups=list(rows_by_step(run, CHECKUPS).values()),
         costs=total(run.rows(COSTS)),
         entropies={name: entropies([r for r in judged if r.model == name]) for name in models},
         examples=list(examples(records)),
-        facts=words(facts),
+        facts=words(facts) | ({"steps lost": lost} if lost else {}),
         chosen_step=summary.get("chosen_step"),
         unseen=unseen,
     )

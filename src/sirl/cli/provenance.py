@@ -2,7 +2,6 @@
 
 import datetime
 import hashlib
-import json
 import os
 import platform
 import subprocess
@@ -15,6 +14,7 @@ from typing import Any
 
 from sirl import __version__
 from sirl.config import Settings
+from sirl.disk import damaged, mapping_in, read
 from sirl.errors import ConfigError, Stopped
 from sirl.prompts import PromptSet
 from sirl.roles import Judge
@@ -30,7 +30,7 @@ class Provenance:
 
     def __init__(self, run: Run, verb: str, config: Settings) -> None:
         self.run = run
-        earlier = run.read("run.json") if run.resumed else {}
+        earlier = begun(run) if run.resumed else {}
         self.document: dict[str, Any] = {
             "verb": verb,
             "command": ["sirl", *sys.argv[1:]],
@@ -142,6 +142,28 @@ class Provenance:
         self.run.write("run.json", self.document)
 
 
+def begun(run: Run) -> dict[str, Any]:
+    """What `run.json` says of a run that goes on.
+
+    Raises:
+        RunError: It is damaged.
+    """
+    found = run.read("run.json")
+    kinds = {
+        "starts": list,
+        "model": dict,
+        "prompts": list,
+        "files": dict,
+        "judge_identities": list,
+    }
+    whole = all(isinstance(found.get(key, kind()), kind) for key, kind in kinds.items())
+    if not whole or not all(
+        isinstance(p, dict) and "sha256" in p for p in found.get("prompts", [])
+    ):
+        raise damaged(str(run.path / "run.json"))
+    return found
+
+
 def hashes(files: Sequence[Mapping[str, Any]]) -> list[str]:
     """The hashes of prompt files, wherever they lie."""
     return [file["sha256"] for file in files]
@@ -154,9 +176,8 @@ def launch() -> str:
 
 def begun_by(folder: Path) -> str | None:
     """The launch that a folder's run was begun or gone on with by; None where there is none."""
-    about = folder / "run.json"
-    said = json.loads(about.read_text("utf-8")).get("launch", "") if about.is_file() else None
-    return said if said is None else str(said)
+    about = read(folder / "run.json")
+    return str(mapping_in(about, str(folder / "run.json")).get("launch", "")) if about else None
 
 
 def now() -> str:

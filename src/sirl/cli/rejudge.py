@@ -8,7 +8,7 @@ from typing import Any
 from sirl import build
 from sirl.cli.page import write_report
 from sirl.cli.provenance import Provenance
-from sirl.cli.show import StopSwitch, live, warn
+from sirl.cli.show import live, warn
 from sirl.config import EvaluateConfig
 from sirl.errors import ConfigError, SirlError
 from sirl.roles import Judge, Progress
@@ -42,7 +42,7 @@ def rejudge(source: Path, config: EvaluateConfig, existing: Existing) -> dict[st
     run = open_run(Path(config.out), settings, existing, resumable=False)
     try:
         run.begin()
-        with live(StopSwitch()) as progress, Provenance(run, "judge again", config) as provenance:
+        with live() as progress, Provenance(run, "judge again", config) as provenance:
             asked = {key: arm.about[key] for key in ("model", "prompts")}
             provenance.document |= asked
             provenance.files([config.refusals])
@@ -72,7 +72,7 @@ def judged_models(source: Run, run: Run, judge: Judge, progress: Progress) -> di
     from dataclasses import asdict, replace
 
     from sirl.evaluation.arena import ATTACKED
-    from sirl.evaluation.arm import counted
+    from sirl.evaluation.arm import counted, figures_of
     from sirl.evaluation.defence import first_break
     from sirl.evaluation.opinions import VERDICTS, rejudged, settled, verdict_of
     from sirl.evaluation.records import ITEMS, RECORDS, read_items, read_records
@@ -99,7 +99,7 @@ def judged_models(source: Run, run: Run, judge: Judge, progress: Progress) -> di
     ]
     run.append(RECORDS, *(asdict(r) for r in records))
     run.append(ITEMS, *(asdict(i) for i in items))
-    before = source.read("summary.json")["models"]
+    before = figures_of(source.path)
     return {
         name: summarise(
             Evaluation(

@@ -18,7 +18,17 @@ from sirl.reports.figures import figure, rate_rows
 from sirl.roles import Progress as Tell
 from sirl.runs import Existing, Run
 
-__all__ = ["StopSwitch", "closing", "finish", "finish_measured", "live", "page", "table", "warn"]
+__all__ = [
+    "StopSwitch",
+    "closing",
+    "finish",
+    "finish_measured",
+    "interruptible",
+    "live",
+    "page",
+    "table",
+    "warn",
+]
 
 LOG_WIDTH = 120
 """Columns of a table where there is no terminal to ask."""
@@ -78,11 +88,11 @@ class StopSwitch:
 
 
 @contextmanager
-def live(stop: StopSwitch) -> Iterator[Tell]:
-    """A bar on a terminal, plain lines elsewhere. Telling of progress is where a stop is heard."""
+def live() -> Iterator[Tell]:
+    """A bar on a terminal, plain lines elsewhere. It shows; it never stops the work."""
     console = Console(stderr=True)
     if not console.is_terminal:
-        yield plain_lines(stop)
+        yield plain_lines()
         return
     columns = (
         TextColumn("{task.description}"),
@@ -98,12 +108,11 @@ def live(stop: StopSwitch) -> Iterator[Tell]:
             if stage not in tasks:
                 tasks[stage] = progress.add_task(what, total=total)
             progress.update(tasks[stage], completed=done, description=what)
-            heed(stop, what, done, total)
 
         yield tell
 
 
-def plain_lines(stop: StopSwitch) -> Tell:
+def plain_lines() -> Tell:
     """Lines for logs: at most one every few seconds, and the last of each stage."""
     last = 0.0
 
@@ -113,15 +122,19 @@ def plain_lines(stop: StopSwitch) -> Tell:
         if done == total or now - last >= SAY_EVERY:
             typer.echo(f"{what}: {done}/{total}", err=True)
             last = now
-        heed(stop, what, done, total)
 
     return tell
 
 
-def heed(stop: StopSwitch, what: str, done: int, total: int) -> None:
-    """Leave at a stage other than training, which saves its step before it stops."""
-    if stop() and done < total and not what.startswith("training"):
-        raise Stopped(f"stopped while {what}, {done} of {total} parts kept")
+def interruptible(shown: Tell, stop: Callable[[], bool]) -> Tell:
+    """Progress of work that may be left between any two parts; training saves its step first."""
+
+    def tell(what: str, done: int, total: int) -> None:
+        shown(what, done, total)
+        if stop() and done < total:
+            raise Stopped(f"stopped while {what}, {done} of {total} parts kept")
+
+    return tell
 
 
 def table(models: Mapping[str, Mapping[str, Any]]) -> Table:

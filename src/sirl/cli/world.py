@@ -7,7 +7,7 @@ import typer
 
 from sirl import build
 from sirl.cli.flags import JSON
-from sirl.cli.show import StopSwitch, live
+from sirl.cli.show import live
 from sirl.errors import RunError
 
 __all__ = ["app"]
@@ -35,7 +35,7 @@ def build_model(
     from sirl.world.recipe import build as build_world
 
     seen, unseen = build.world_disguises()
-    with live(StopSwitch()) as progress:
+    with live() as progress:
         seconds = build_world(out, seen=seen, unseen=unseen, seed=seed, progress=progress)
     if json:
         typer.echo(dumps({"out": str(out), "seconds": round(seconds, 1)}))

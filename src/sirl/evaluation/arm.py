@@ -9,9 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from sirl.analysis.doubts import doubts
+from sirl.disk import damaged
 from sirl.errors import InputError, did_you_mean
 from sirl.evaluation.opinions import read_opinions
 from sirl.evaluation.records import Item, read_items, read_records
@@ -29,6 +28,7 @@ __all__ = [
     "check_settings",
     "check_two",
     "counted",
+    "figures_of",
     "read_arm",
     "read_arms",
     "tried",
@@ -95,7 +95,10 @@ def read_arm(path: Path, model: str | None = None, *, any_judge: bool = False) -
         raise InputError(f"{path} is no run folder: it has no run.json; give one that sirl wrote")
     run = Run(path, -1, {}, resumed=False)  # a lock that nobody holds: it is only read
     about = run.read("run.json")
-    how = (about.get("exit") or {}).get("how", "not ended")
+    ended = about.get("exit") or {}
+    if not isinstance(ended, dict):
+        raise damaged(str(path / "run.json"))
+    how = ended.get("how", "not ended")
     if how != "finished":
         raise InputError(f"{path} has not finished ({how}): go on with it with --resume first")
     if (faults := about.get("judge_faults")) and not any_judge:
@@ -122,8 +125,20 @@ def read_arm(path: Path, model: str | None = None, *, any_judge: bool = False) -
         tuple(told),
         mine,
         about,
-        yaml.safe_load((path / "config.yaml").read_text("utf-8")) or {},
+        run.settings(),
     )
+
+
+def figures_of(path: Path) -> dict[str, Any]:
+    """The figures of each model in the summary of a run.
+
+    Raises:
+        RunError: It is missing or damaged.
+    """
+    models = Run(path, -1, {}, resumed=False).read("summary.json").get("models")
+    if not isinstance(models, dict) or not all(isinstance(m, dict) for m in models.values()):
+        raise damaged(str(path / "summary.json"))
+    return models
 
 
 def read_arms(
@@ -141,14 +156,9 @@ def answers(run: Run) -> tuple[list[Record], list[Item]]:
     """All that a run has recorded.
 
     Raises:
-        InputError: Another version wrote it otherwise.
+        InputError: Another version wrote it otherwise, or it is not whole.
     """
-    try:
-        records, items = read_records(run), read_items(run)
-    except (KeyError, TypeError) as error:
-        raise InputError(
-            f"the records of {run.path} lack what this version keeps ({error}): evaluate again"
-        ) from error
+    records, items = read_records(run), read_items(run)
     known = {r.key for r in records}
     if any(key not in known for item in items for key in item.records):
         raise InputError(

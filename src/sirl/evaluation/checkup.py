@@ -15,7 +15,7 @@ from sirl.evaluation.suite import Evaluation, Suite, askable
 from sirl.evaluation.summary import summarise
 from sirl.evaluation.target import Target
 from sirl.roles import Benchmark
-from sirl.runs import Run
+from sirl.runs import Run, rows_by_step
 from sirl.stats import mean
 from sirl.types import Prompt, Record
 
@@ -62,7 +62,8 @@ class Checkup:
 
     def resume(self, taken: int) -> None:
         """Forget what was seen after a step; look at the start where nothing was seen yet."""
-        kept = [row for row in self.run.rows(CHECKUPS) if row["step"] <= taken]
+        seen = rows_by_step(self.run, CHECKUPS)
+        kept = [row for step, row in seen.items() if step <= taken]
         self.run.keep(CHECKUPS, kept)
         if self.every and not kept and not taken:
             self.look(0)

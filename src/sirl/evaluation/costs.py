@@ -53,7 +53,7 @@ def total(rows: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float]]:
     """Calls, tokens and seconds by role over the lines of `costs.jsonl`."""
     roles: dict[str, dict[str, float]] = {}
     for row in rows:
-        for role, cost in row["roles"].items():
+        for role, cost in (row.get("roles") or {}).items():
             sums = roles.setdefault(role, dict.fromkeys(cost, 0.0))
             for quantity, value in cost.items():
                 sums[quantity] = round(sums[quantity] + value, 3)

@@ -9,6 +9,7 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from sirl.analysis.held import unbroken
+from sirl.disk import damaged
 from sirl.evaluation.arena import ATTACKED
 from sirl.evaluation.costs import Meter
 from sirl.evaluation.defence import summarise_defence
@@ -61,11 +62,15 @@ def opinions(
 def read_opinions(run: Run, records: Sequence[Record]) -> dict[str, list[Record]]:
     """The opinions that a run folder holds."""
     by_key = {r.key: r for r in records}
-    found: dict[str, list[Record]] = {}
-    for row in run.rows(VERDICTS):
-        if record := by_key.get(row["key"]):
-            found.setdefault(row["judge"], []).append(relabelled(record, verdict_in(row)))
-    return found
+    found: dict[str, dict[str, Record]] = {}
+    for number, row in enumerate(run.rows(VERDICTS), 1):
+        try:
+            if record := by_key.get(row["key"]):
+                said = relabelled(record, verdict_in(row))
+                found.setdefault(said.judge, {})[said.key] = said
+        except (KeyError, TypeError) as error:
+            raise damaged(f"{run.path / VERDICTS}:{number}") from error
+    return {judge: list(view.values()) for judge, view in found.items()}
 
 
 def rejudged(judge: Judge, records: Sequence[Record], progress: Progress) -> list[Record]:

@@ -6,10 +6,13 @@ search on one behaviour that has come to its end leaves a line in `items.jsonl`;
 killed is played again from the answers it had already got.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, TypeVar
 
+from pydantic import TypeAdapter
+
+from sirl.errors import InputError
 from sirl.runs import Run
 from sirl.types import Message, Record, Sampling
 
@@ -48,6 +51,11 @@ class Item:
     """Settings that the target does not take, and what says so."""
 
 
+Line = TypeVar("Line", Record, Item)
+KNOWN_RECORD, KNOWN_ITEM = TypeAdapter(Record), TypeAdapter(Item)
+"""What reads each, values of other types refused."""
+
+
 class Log:
     """The records of one model, in memory alone."""
 
@@ -70,9 +78,8 @@ class RecordLog(Log):
     def __init__(self, run: Run, model: str) -> None:
         super().__init__()
         self.run = run
-        rows, items = run.rows(RECORDS), run.rows(ITEMS)
-        self.records = {r["key"]: read_record(r) for r in rows if r["model"] == model}
-        self.items = {i["key"]: read_item(i) for i in items if i["model"] == model}
+        self.records = {r.key: r for r in read_records(run) if r.model == model}
+        self.items = {i.key: i for i in read_items(run) if i.model == model}
 
     def add(self, records: Sequence[Record]) -> None:
         """Write records in one go."""
@@ -96,19 +103,54 @@ def read_record(row: Mapping[str, Any]) -> Record:
         **{name: tuple(row[name]) for name in ("entropies", "pieces", "trace")},
     }
     filled |= {k: nan for k in ("score", "mean_entropy") if row[k] is None}
-    return Record(**filled)
+    if unknown := filled.keys() - {f.name for f in fields(Record)}:
+        raise TypeError(f"unknown: {', '.join(sorted(unknown))}")
+    return KNOWN_RECORD.validate_python(filled)
 
 
 def read_item(row: Mapping[str, Any]) -> Item:
     """A finished search from its line."""
-    return Item(**{**row, "records": tuple(row["records"])})
+    return KNOWN_ITEM.validate_python(Item(**{**row, "records": tuple(row["records"])}).__dict__)
 
 
 def read_records(run: Run) -> list[Record]:
-    """All records of a run."""
-    return [read_record(row) for row in run.rows(RECORDS)]
+    """All records of a run, each once.
+
+    Raises:
+        InputError: A line lacks what a record has.
+    """
+    return read_lines(run, RECORDS, read_record)
 
 
 def read_items(run: Run) -> list[Item]:
-    """All finished searches of a run."""
-    return [read_item(row) for row in run.rows(ITEMS)]
+    """All finished searches of a run, each once.
+
+    Raises:
+        InputError: A line lacks what an item has.
+    """
+    return read_lines(run, ITEMS, read_item)
+
+
+def read_lines(run: Run, name: str, made: Callable[[Mapping[str, Any]], Line]) -> list[Line]:
+    """What the lines of a log hold; of several with one key the last counts, and that is said."""
+    rows = run.rows(name)
+    found: dict[tuple[str, str], Line] = {}
+    for number, row in enumerate(rows, 1):
+        try:
+            line = made(row)
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise InputError(
+                f"the records of {run.path} lack what this version keeps ({name}:{number}: "
+                f"{first_line(error)}): evaluate again"
+            ) from error
+        found[line.model, line.key] = line
+    if len(found) < len(rows):
+        run.disk.once(
+            f"{run.path / name} holds {len(rows) - len(found)} lines twice; each counts once"
+        )
+    return list(found.values())
+
+
+def first_line(error: Exception) -> str:
+    """The first line of what an error says."""
+    return (str(error).splitlines() or [type(error).__name__])[0]

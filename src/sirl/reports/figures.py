@@ -33,8 +33,8 @@ class Figure(NamedTuple):
     higher_is_better: bool
     value: float
     error: float
-    """Width of the 95% interval over 3.92: the intervals are Wilson's or the bootstrap's, and have
-    a width where all behaviours fared alike."""
+    """Width of the 95% interval over 3.92: the intervals are Wilson's, and have a width
+    where all behaviours fared alike."""
     n: int
 
 

@@ -15,6 +15,7 @@ from typing import Any
 from jinja2 import Environment
 from markupsafe import Markup
 
+from sirl.disk import write_atomically
 from sirl.reports.figures import defence_name, figure, rate_rows
 from sirl.reports.plots import (
     attack_bars,
@@ -25,7 +26,6 @@ from sirl.reports.plots import (
 )
 from sirl.reports.tables import tables
 from sirl.reports.text import LONGEST_PIECE, visible
-from sirl.runs import write_atomically
 
 __all__ = ["Example", "PageData", "headline", "render", "write_page"]
 

@@ -14,7 +14,6 @@ with its files is passed over in favour of the one before.
 import errno
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -33,14 +32,15 @@ from torch.distributed.checkpoint.state_dict_loader import load as load_shards
 from torch.distributed.checkpoint.state_dict_saver import save as write_shards
 from torch.distributed.tensor import DTensor, distribute_tensor
 
+from sirl.disk import CHECKPOINT, disk_errors, is_checkpoint, mapping_in, sync_file, sync_folder
+from sirl.disk import read as bytes_of
 from sirl.errors import RunError
 from sirl.models.chat import ChatModel
-from sirl.runs import sync_folder
 from sirl.training.update import Learner
 
 __all__ = ["Checkpoint", "fault", "newest", "read", "restore_optimizer", "save"]
 
-MANIFEST = "manifest.json"
+MANIFEST, STATE = "manifest.json", "trainer/state.json"
 OPTIMIZER, SHARDS = "optimizer.safetensors", "optimizer"
 BLOCK = 1 << 20
 
@@ -74,8 +74,7 @@ def save(folder: Path, step: int, learner: Learner, state: Mapping[str, Any]) ->
             save_shards(learner, beside / "trainer" / SHARDS)
         if ranks.main:
             write(beside, learner, weights, {"step": step, **state})
-            if place.exists():  # left by a run whose manifest no longer agrees
-                shutil.rmtree(place)
+            make_room(place)
             beside.rename(place)
             sync_folder(folder)
         ranks.meet()
@@ -87,8 +86,20 @@ def save(folder: Path, step: int, learner: Learner, state: Mapping[str, Any]) ->
                 f"no space left while saving {place}: free some, then go on with --resume; "
                 "earlier checkpoints are whole"
             ) from error
-        raise
+        with disk_errors(place):
+            raise
     return place
+
+
+def make_room(place: Path) -> None:
+    """Free the name of a checkpoint; what we did not write is moved aside, not removed."""
+    if is_checkpoint(place):  # left by a run whose manifest no longer agrees
+        shutil.rmtree(place)
+    elif place.exists() or place.is_symlink():
+        aside = place.with_name(f"not-sirl-{place.name}")
+        if aside.exists():
+            raise RunError(f"cannot write {place}: it is no checkpoint of sirl; move it away")
+        place.rename(aside)
 
 
 def write(
@@ -189,19 +200,18 @@ def sha256(path: Path) -> str:
     return digest.hexdigest()
 
 
-def sync_file(path: Path) -> None:
-    """See a file's bytes onto the disk."""
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
-
-
 def fault(folder: Path) -> str:
     """What is wrong with a checkpoint in a few words; empty when nothing is."""
+    if not folder.is_dir():
+        return "it is no folder"
     try:
-        listing = json.loads((folder / MANIFEST).read_text("utf-8"))["sha256"]
-    except (OSError, ValueError, KeyError):
+        listing = mapping_in(bytes_of(folder / MANIFEST), MANIFEST)["sha256"]
+        files = dict(listing.items())
+    except (RunError, KeyError, AttributeError):
         return "its manifest cannot be read"
-    for name, expected in listing.items():
+    if STATE not in files:
+        return f"its manifest does not name {STATE}"
+    for name, expected in files.items():
         path = folder / name
         if not path.is_file():
             return f"{name} is missing"
@@ -213,7 +223,7 @@ def fault(folder: Path) -> str:
 def newest(folder: Path) -> tuple[Checkpoint | None, list[str]]:
     """The newest whole checkpoint, if any, and a sentence for each newer one passed over."""
     passed_over = []
-    for place in sorted(folder.glob("step-*"), reverse=True):
+    for place in sorted(folder.glob("step-*"), key=steps_of, reverse=True):
         if wrong := fault(place):
             passed_over.append(f"{place} is passed over: {wrong}")
             continue
@@ -221,7 +231,13 @@ def newest(folder: Path) -> tuple[Checkpoint | None, list[str]]:
     return None, passed_over
 
 
+def steps_of(place: Path) -> int:
+    """The steps that the name of a checkpoint tells; -1 where it tells none."""
+    named = CHECKPOINT.fullmatch(place.name)
+    return int(named[1]) if named else -1
+
+
 def read(place: Path) -> Checkpoint:
     """A checkpoint that is known to be whole."""
-    state = json.loads((place / "trainer" / "state.json").read_text("utf-8"))
+    state = json.loads((place / STATE).read_text("utf-8"))
     return Checkpoint(place, int(state["step"]), state)

@@ -8,7 +8,7 @@ from typing import Any
 
 from sirl.errors import Stopped, TrainingError
 from sirl.roles import Progress, silent
-from sirl.runs import Run
+from sirl.runs import Run, missing_steps, rows_by_step
 from sirl.training.checkpoints import Checkpoint, save
 from sirl.training.update import Learner
 from sirl.types import Prompt
@@ -59,8 +59,10 @@ class Keeper:
     def resume(self, checkpoint: Checkpoint | None) -> int:
         """Forget what was logged after the checkpoint; the step to go on with."""
         step = checkpoint.step if checkpoint else 0
-        kept = [row for row in self.run.rows(METRICS) if row["step"] < step]
-        self.run.keep(METRICS, kept)
+        rows = rows_by_step(self.run, METRICS)
+        self.run.keep(METRICS, [row for at, row in rows.items() if at < step])
+        if lost := missing_steps(self.run, METRICS, step):
+            self.run.disk.once(lost)
         if checkpoint:
             self.skipped = int(checkpoint.state["skipped"])
             self.in_a_row = int(checkpoint.state["in_a_row"])

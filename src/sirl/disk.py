@@ -1,0 +1,222 @@
+"""Files as a run needs them: whole or not at all, on the disk, and refusals as sentences."""
+
+import errno
+import fcntl
+import json
+import os
+import re
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any
+
+from sirl.errors import RunError
+
+__all__ = [
+    "CHECKPOINT",
+    "DISK",
+    "Disk",
+    "check_output",
+    "clear_checkpoints",
+    "damaged",
+    "disk_errors",
+    "is_checkpoint",
+    "mapping_in",
+    "opened",
+    "read",
+    "sync_file",
+    "sync_folder",
+    "write_atomically",
+]
+
+PRIVATE = frozenset({"records.jsonl", "verdicts.jsonl"})
+"""Files that hold attacks and answers in full."""
+CHECKPOINT = re.compile(r"step-(\d+)")
+MISSING_CALL = frozenset({errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL})
+"""What a file system answers that lacks a call."""
+
+
+def say_on_stderr(sentence: str) -> None:
+    """Say it beside the results."""
+    sys.stderr.write(f"sirl: {sentence}\n")
+
+
+@dataclass
+class Disk:
+    """The calls that some file systems lack; where one is missing, that is said once."""
+
+    fsync: Callable[[int], None] = os.fsync
+    flock: Callable[[int, int], None] = fcntl.flock
+    say: Callable[[str], None] = say_on_stderr
+    said: set[str] = field(default_factory=set)
+
+    def sync(self, handle: int, folder: Path) -> None:
+        """See an open file onto the disk, as far as the file system can."""
+        try:
+            self.fsync(handle)
+        except OSError as error:
+            if error.errno not in MISSING_CALL:
+                raise
+            self.once(
+                f"the file system of {folder} has no fsync: after a loss of power the last "
+                "lines of a run may be missing"
+            )
+
+    def lock(self, handle: int, path: Path) -> None:
+        """Lock an open file for this process alone, as far as the file system can.
+
+        Raises:
+            RunError: Another process holds it.
+        """
+        try:
+            self.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno not in MISSING_CALL | {errno.ENOLCK}:
+                raise RunError(
+                    f"{path.parent} is in use by another process: wait for it, or give another "
+                    "--out"
+                ) from error
+            self.once(
+                f"the file system of {path.parent} has no locks: let no other process write there"
+            )
+
+    def once(self, sentence: str) -> None:
+        """Say a sentence that was not said before."""
+        if sentence not in self.said:
+            self.said.add(sentence)
+            self.say(sentence)
+
+
+DISK = Disk()
+
+
+def clear_checkpoints(folder: Path) -> None:
+    """Remove the checkpoints that a run has written; the folder too where nothing else is in it."""
+    if folder.is_symlink() or not folder.is_dir():
+        return
+    for place in folder.iterdir():
+        if is_checkpoint(place) or place.name.startswith(".writing-step-"):
+            shutil.rmtree(place)
+    with suppress(OSError):  # what is left is not ours
+        folder.rmdir()
+
+
+def is_checkpoint(place: Path) -> bool:
+    """Whether a folder is a checkpoint that we wrote, whole or damaged."""
+    if not CHECKPOINT.fullmatch(place.name) or place.is_symlink() or not place.is_dir():
+        return False
+    for name, key in (("manifest.json", "sha256"), ("trainer/state.json", "step")):
+        with suppress(RunError):
+            text = read(place / name)
+            if text and key in mapping_in(text, name):
+                return True
+    return False
+
+
+def read(path: Path) -> bytes:
+    """The bytes of a file; none where it is not there.
+
+    Raises:
+        RunError: It cannot be read.
+    """
+    try:
+        return path.read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        return b""
+    except OSError as error:
+        raise RunError(f"cannot read {path}: {error.strerror}") from error
+
+
+def mapping_in(text: bytes, place: str) -> dict[str, Any]:
+    """The JSON object in a text.
+
+    Raises:
+        RunError: It is damaged, or something else.
+    """
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise damaged(place) from error
+    if not isinstance(found, dict):
+        raise damaged(place)
+    return found
+
+
+def damaged(place: str) -> RunError:
+    """What to say of a file of a run that does not hold what a run writes."""
+    return RunError(
+        f"{place} is damaged and cannot be read: restore the file, or begin anew with --overwrite"
+    )
+
+
+def check_output(path: Path) -> None:
+    """See that a file can be written, before the work that it is to hold.
+
+    Raises:
+        RunError: Its folder is not there, or it cannot be written.
+    """
+    with disk_errors(path):
+        if not path.parent.is_dir():
+            raise RunError(f"cannot write {path}: there is no folder {path.parent}; make it first")
+        if path.is_dir():
+            raise RunError(f"cannot write {path}: it is a folder; give the name of a file")
+        if not os.access(path if path.exists() else path.parent, os.W_OK):
+            raise RunError(f"cannot write {path}: permission denied; give another name")
+
+
+def write_atomically(path: Path, text: str, *, private: bool = False, disk: Disk = DISK) -> None:
+    """Write a file whole or not at all: beside its place, onto the disk, then moved there."""
+    with disk_errors(path):
+        with opened(beside(path), "wb", private=private or path.name in PRIVATE) as file:
+            file.write(text.encode("utf-8"))
+            file.flush()
+            disk.sync(file.fileno(), path.parent)
+        beside(path).replace(path)
+        sync_folder(path.parent, disk)
+
+
+def opened(path: Path, mode: str, *, private: bool | None = None) -> IO[bytes]:
+    """A file for writing; one that holds attacks and answers in full is its owner's alone."""
+    secret = path.name in PRIVATE if private is None else private
+    return open(path, mode, opener=lambda p, flags: os.open(p, flags, 0o600 if secret else 0o666))  # noqa: PTH123 - Path.open takes no opener
+
+
+def beside(path: Path) -> Path:
+    """Where a document is written before it is moved to its place."""
+    return path.with_name(f".{path.name}.writing")
+
+
+def sync_folder(folder: Path, disk: Disk = DISK) -> None:
+    """See the names in a folder onto the disk."""
+    sync_file(folder, disk)
+
+
+def sync_file(path: Path, disk: Disk = DISK) -> None:
+    """See the bytes of a file, or the names in a folder, onto the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        disk.sync(handle, path if path.is_dir() else path.parent)
+    finally:
+        os.close(handle)
+
+
+@contextmanager
+def disk_errors(path: Path) -> Iterator[None]:
+    """Turn what the file system refuses into a sentence."""
+    try:
+        yield
+    except RunError:
+        raise
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise RunError(
+                f"no space left while writing {path}: free some, then go on with --resume"
+            ) from error
+        if error.errno in (errno.ENOENT, errno.ESTALE):
+            raise RunError(
+                f"cannot write {path}: its folder is not there, or was removed; give another --out"
+            ) from error
+        raise RunError(f"cannot write {path}: {error.strerror}; give another --out") from error
