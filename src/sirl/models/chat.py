@@ -3,17 +3,52 @@
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
 from sirl.errors import InputError, ModelError
 from sirl.types import Completion, Message
 
-__all__ = ["ChatModel"]
+__all__ = ["ChatModel", "Manner", "Padding", "manner_of", "settle", "unwrapped"]
 
 VERSION = "sirl_version"
 """Name of the count on the module itself, so that a copy of the weights goes its own way."""
+MANNER = "sirl_manner"
+"""Name of the manner on the module itself, so that a copy of the weights keeps it."""
+Padding = Literal["left", "right", "none"]
+
+
+@dataclass(frozen=True)
+class Manner:
+    """How a model is read and sampled, as trials at load found that it can be."""
+
+    own_logits: bool = False
+    """Whether its own forward pass alone makes its logits: its head is more than a product."""
+    padding: Padding = "left"
+    """Where prompts are padded when it is not read packed; 'none' reads each row by itself."""
+    generates: bool = False
+    """Whether transformers' `generate` alone samples from it."""
+    like_prompts: bool = False
+    """Whether only prompts of one length are sampled together."""
+    notes: tuple[str, ...] = ()
+    """A sentence on each thing that is done otherwise than for most models."""
+
+
+def unwrapped(model: Any) -> Any:  # noqa: ANN401 - plain, or wrapped by peft
+    """The model itself; adapters that are switched on or off are part of it."""
+    return model.get_base_model() if hasattr(model, "get_base_model") else model
+
+
+def manner_of(model: Any) -> Manner:  # noqa: ANN401 - plain, or wrapped by peft
+    """How a model is read; one that was never tried is read as most are."""
+    manner: Manner = getattr(unwrapped(model), MANNER, Manner())
+    return manner
+
+
+def settle(model: Any, manner: Manner) -> None:  # noqa: ANN401 - plain, or wrapped by peft
+    """Have a model be read in this manner from now on."""
+    setattr(unwrapped(model), MANNER, manner)
 
 
 @dataclass(frozen=True)
@@ -39,6 +74,17 @@ class ChatModel:
         """Where the weights live."""
         device: torch.device = next(self.model.parameters()).device
         return device
+
+    @property
+    def rows(self) -> int:
+        """Tokens that the embedding holds; a tokenizer may know more."""
+        rows: int = self.model.get_input_embeddings().weight.shape[0]
+        return rows
+
+    @property
+    def manner(self) -> Manner:
+        """How it is read and sampled."""
+        return manner_of(self.model)
 
     @property
     def version(self) -> int:

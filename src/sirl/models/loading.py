@@ -29,10 +29,10 @@ from transformers import (
 )
 from transformers.utils import logging as transformers_logging
 
-from sirl.errors import ModelError
+from sirl.errors import ModelError, first_line
 from sirl.models.chat import ChatModel
 from sirl.models.folder import EMBEDDED_PATH, adapter_base, is_adapter
-from sirl.models.forward import adopt
+from sirl.models.trial import adopt
 
 __all__ = ["DType", "check_roles", "fingerprint", "load", "old_names"]
 
@@ -198,12 +198,6 @@ def load_weights(where: str, dtype: DType) -> PreTrainedModel:
             "they would be random; check that the folder is complete"
         )
     return model
-
-
-def first_line(error: Exception) -> str:
-    """The first line of an error that may be pages long, without a trailing full stop."""
-    lines = str(error).strip().splitlines()
-    return f"{lines[0].rstrip('.')} ({type(error).__name__})" if lines else type(error).__name__
 
 
 def end_tokens(
