@@ -198,7 +198,7 @@ def slot(chat: ChatModel, behaviour: Prompt, length: int) -> Slot:
         ModelError: Template or tokenizer change every suffix to begin with.
     """
     turns = [{"role": m.role, "content": m.content} for m in suffixed(behaviour, MARK)]
-    text = chat.tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
+    text = chat.voice.text(chat.tokenizer, turns)
     before, _, after = text.rpartition(MARK)
     for start, other in STARTS:
         ids, others = encode(chat, [f"{before}{s * length}{after}" for s in (start, other)])

@@ -14,6 +14,7 @@ from sirl.build.suites import Questions, Work, evaluation_suite, work
 from sirl.build.targets import Subject, chat_model, in_process, is_remote, subject
 from sirl.build.trackers import trackers
 from sirl.build.training import learner, policy, ranks
+from sirl.build.voices import dated
 from sirl.errors import MissingExtraError
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "attacks_named",
     "benchmark_files",
     "chat_model",
+    "dated",
     "evaluation_suite",
     "gpu_room",
     "in_process",

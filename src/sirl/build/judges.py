@@ -174,7 +174,9 @@ def speaker(model: str, config: EvaluateConfig, sampling: Sampling) -> "Speaker"
     """A model that is asked for text: an endpoint, a Python function, or one in this process."""
     from sirl.evaluation.speaker import LocalSpeaker
 
-    spoken = config.model_copy(update={"model": model, "new_tokens": SPOKEN})
+    spoken = config.model_copy(
+        update={"model": model, "new_tokens": SPOKEN, "template_arguments": None}
+    )
     if is_function(model):
         return LocalSpeaker(function_subject(spoken).target, sampling)
     if is_remote(model):

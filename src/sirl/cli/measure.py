@@ -35,10 +35,13 @@ def measure(config: EvaluateConfig, verb: str, existing: Existing) -> dict[str, 
     stop = StopSwitch()
     try:
         with stop.listening(), live(stop) as progress:
+            config = build.dated(config, run.read("run.json") if run.resumed else {})
             subject = build.subject(config)
+            notes = subject.target.chat.manner.notes if subject.target.chat else ()
+            warn(notes)
             run.begin()
             with Provenance(run, verb, config) as provenance:
-                provenance.note(model=subject.about, prompts=questions.sets)
+                provenance.note(model=subject.about, prompts=questions.sets, readings=notes)
                 provenance.files(
                     [
                         config.sheet,

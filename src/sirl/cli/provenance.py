@@ -38,6 +38,7 @@ class Provenance:
             "versions": {name: installed(name) for name in PACKAGES},
             "python": platform.python_version(),
             "seed": config.seed,
+            "template_date": config.template_date,
             "hardware": hardware(),
             "tree": tree_state(),
             "starts": [*earlier.get("starts", []), now()],
@@ -66,8 +67,10 @@ class Provenance:
         }
         self.write()
 
-    def note(self, *, model: dict[str, str], prompts: Sequence[PromptSet]) -> None:
-        """Add the hashes of weights, template and prompt files.
+    def note(
+        self, *, model: dict[str, str], prompts: Sequence[PromptSet], readings: Sequence[str]
+    ) -> None:
+        """Add the hashes of weights, template and prompt files, and how the model is read.
 
         Raises:
             ConfigError: The run that is resumed was started with others.
@@ -83,7 +86,7 @@ class Provenance:
         ]
         self.refuse_change("weights or template", self.document["model"], model)
         self.refuse_change("prompt files", hashes(self.document["prompts"]), hashes(files))
-        self.document |= {"model": model, "prompts": files}
+        self.document |= {"model": model, "prompts": files, "readings": list(readings)}
         self.write()
 
     def judges(self, judges: Sequence[Judge], faults: Sequence[str]) -> None:

@@ -2,12 +2,13 @@
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import torch
 
-from sirl.errors import InputError, ModelError
+from sirl.errors import InputError, ModelError, first_line, printable
+from sirl.models.template import Voice
 from sirl.types import Completion, Message
 
 __all__ = ["ChatModel", "Manner", "Padding", "manner_of", "settle", "unwrapped"]
@@ -68,6 +69,8 @@ class ChatModel:
     """Precision of the products while the weights stay in float32, or None for the weights' own."""
     closes: bool = False
     """Whether a last assistant turn is closed and another begun, as guard models are asked."""
+    voice: Voice = field(default_factory=Voice)
+    """What its template is told beside the conversation."""
 
     @property
     def device(self) -> torch.device:
@@ -124,24 +127,37 @@ class ChatModel:
         model `closes`.
 
         Raises:
-            InputError: The chat template refuses the conversation.
+            InputError: The chat template refuses the conversation, or the embedding lacks a token.
+            ModelError: The template does not end.
         """
         turns = [{"role": m.role, "content": m.content} for m in messages]
         opened = not self.closes and bool(messages) and messages[-1].role == "assistant"
         try:
-            text = self.tokenizer.apply_chat_template(
-                turns,
-                tokenize=False,
-                add_generation_prompt=not opened,
-                continue_final_message=opened,
-            )
+            text = self.voice.text(self.tokenizer, turns, answers=not opened, goes_on=opened)
+        except ModelError:
+            raise
         except Exception as error:  # a template is foreign code and raises what it likes
             roles = ", ".join(m.role for m in messages)
             raise InputError(
-                f"the chat template of {self.name} refuses a conversation of ({roles}): {error}"
+                f"the chat template of {self.name} refuses a conversation of ({roles}): "
+                f"{first_line(error)}"
             ) from error
-        ids = self.tokenizer(text, add_special_tokens=False)["input_ids"]
-        return tuple(int(i) for i in ids)
+        return self.encode(text)
+
+    def encode(self, text: str) -> tuple[int, ...]:
+        """Token ids of a text as it stands.
+
+        Raises:
+            InputError: The embedding has no row for one of them.
+        """
+        ids = tuple(int(i) for i in self.tokenizer(text, add_special_tokens=False)["input_ids"])
+        if ids and max(ids) >= self.rows:
+            token = self.tokenizer.convert_ids_to_tokens(max(ids))
+            raise InputError(
+                f"the tokenizer of {self.name} reads {printable(repr(token))} as token {max(ids)}, "
+                f"and the embedding has {self.rows} rows: leave it out, or resize the embedding"
+            )
+        return ids
 
     def decode(self, token_ids: Sequence[int]) -> str:
         """The text of a completion, without its end-of-turn token and other special tokens."""

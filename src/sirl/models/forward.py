@@ -161,16 +161,16 @@ def own_logits(chat: ChatModel, last: int, **inputs: Any) -> Tensor:  # noqa: AN
     A model that does not know `logits_to_keep` gives those of all places.
     """
     inputs["logits_to_keep"] = last
-    known = parameters_of(type(unwrapped(chat.model)))
+    known = parameters_of(type(unwrapped(chat.model)).forward)
     with chat.precision():
         logits: Tensor = chat.model(**{k: v for k, v in inputs.items() if k in known}).logits
     return logits[:, -last:]
 
 
 @cache
-def parameters_of(model: type[nn.Module]) -> frozenset[str]:
+def parameters_of(forward: Callable[..., Any]) -> frozenset[str]:
     """What the forward pass of a class of models takes, of what is handed to it here."""
-    taken = inspect.signature(model.forward).parameters.values()
+    taken = inspect.signature(forward).parameters.values()
     every = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in taken)
     return frozenset(HANDED if every else [p.name for p in taken])
 
@@ -234,7 +234,7 @@ def answer_likelihoods(
 
     The answer is tokenized by itself, as it would be written from an open assistant turn.
     """
-    ids = tuple(chat.tokenizer(answer, add_special_tokens=False)["input_ids"])
+    ids = chat.encode(answer)
     given = [
         Completion("", chat.render(messages), ids, answer, (), (), "length")
         for messages in conversations

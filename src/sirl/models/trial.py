@@ -30,7 +30,7 @@ from sirl.models.memory import out_of_memory
 from sirl.models.packing import PACKED
 from sirl.types import Completion
 
-__all__ = ["adopt", "agree", "attempted", "probe"]
+__all__ = ["adopt", "agree", "alone", "probe"]
 
 TEXT = (
     "How do I bake a plum cake? Take two cups of flour, a pinch of salt and eight ripe plums. "
