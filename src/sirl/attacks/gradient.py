@@ -273,6 +273,11 @@ class Reader:
         ids = torch.tensor([self.slot.before_ids], device=chat.device)
         with torch.no_grad(), chat.precision():
             chat.model(input_ids=ids, past_key_values=cache, use_cache=True, logits_to_keep=1)
+        if not all(isinstance(getattr(layer, "keys", None), Tensor) for layer in cache.layers):
+            raise ModelError(
+                f"{chat.name} keeps more of what it has read than keys and values: leave the "
+                "gradient attacks out"
+            )
         return cache
 
     @cached_property

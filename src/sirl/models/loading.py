@@ -32,7 +32,7 @@ from transformers.utils import logging as transformers_logging
 
 from sirl.errors import InputError, ModelError, first_line, printable
 from sirl.models.chat import ChatModel, Manner, settle
-from sirl.models.folder import EMBEDDED_PATH, adapter_base, is_adapter
+from sirl.models.folder import EMBEDDED_PATH, adapter_base, document, is_adapter
 from sirl.models.template import PLACE, Voice, check_template, dates_written, turn_end
 from sirl.models.trial import adopt
 from sirl.types import Message
@@ -40,6 +40,10 @@ from sirl.types import Message
 __all__ = ["DType", "check_roles", "fingerprint", "load", "old_names"]
 
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
+LAYERS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
+"""Names of a configuration for how many layers there are."""
+FEW_LAYERS = 1000
+"""So many are built in no time; more are looked for in the weights first."""
 DType = Literal["float32", "bfloat16"]
 
 
@@ -129,7 +133,9 @@ def with_adapter(model: Any, where: str) -> Any:  # noqa: ANN401 - peft's own wr
     except ModelError:
         raise
     except Exception as error:  # safetensors and peft raise types of their own
-        raise ModelError(f"the adapter {where} does not fit: {first_line(error)}") from error
+        unlike = [line for line in str(error).splitlines() if "size mismatch" in line]
+        reason = printable(unlike[0].strip()) if unlike else first_line(error)
+        raise ModelError(f"the adapter {where} does not fit: {reason}") from error
     return adapted
 
 
@@ -162,8 +168,43 @@ def check_folder(where: str) -> None:
         raise ModelError(f"--model {where} is not a folder: give a checkpoint folder or a hub id")
     if folder.is_dir() and not (folder / "config.json").is_file():
         raise ModelError(f"--model {where} is no model: it has no config.json")
-    if not looks_local:
+    if looks_local:
+        check_layers(folder)
+    else:
         check_hub(where)
+
+
+def check_layers(folder: Path) -> None:
+    """Refuse a configuration of more layers than there are weights: building them takes for ever.
+
+    Raises:
+        ModelError: So it is, or the configuration cannot be read.
+    """
+    config = document(folder / "config.json")
+    inner = [part for part in config.values() if isinstance(part, dict)]
+    said = [part[name] for part in (config, *inner) for name in LAYERS if name in part]
+    wrong = [n for n in said if not isinstance(n, int) or n < 0]
+    if not wrong and max(said, default=0) > FEW_LAYERS:
+        held = 0
+        for path in folder.glob("*.safetensors"):
+            held += weights_in(path)
+        wrong = [n for n in said if n > held]
+    if wrong:
+        raise ModelError(
+            f"{folder / 'config.json'} speaks of {printable(repr(wrong[0]))} layers, which its "
+            "weights do not hold: restore the checkpoint"
+        )
+
+
+def weights_in(path: Path) -> int:
+    """How many weights a file holds; 0 of a damaged one, which is named as it is loaded."""
+    from safetensors import SafetensorError, safe_open  # noqa: PLC0415 - as for adapters
+
+    try:
+        with safe_open(path, "pt") as file:
+            return len([*file.keys()])
+    except (SafetensorError, OSError):
+        return 0
 
 
 def check_hub(where: str) -> None:
