@@ -51,7 +51,6 @@ KINDS = {
         "layer_types": ["sliding_attention", "full_attention"],
     },
     "llama4_text": CHUNKED | {"attention_chunk_size": 8},
-    "rwkv": {"attention_hidden_size": 32},
     "exaone4": {"sliding_window": 6},
     "cohere2": {"head_dim": 8, "sliding_window": 6},
 }
@@ -107,6 +106,26 @@ def test_sampler_and_learner_say_of_a_token_what_transformers_says(embedded, kin
             assert (found - logprobs).abs().max() < 2e-3
         for found in (torch.tensor(c.entropies), numbers.entropies):
             assert (found - entropies).abs().max() < 2e-3
+
+
+def test_a_model_whose_own_generate_errs_in_batches_is_refused(embedded):
+    chat = model_of(embedded, "rwkv", attention_hidden_size=32)
+    adopt(chat)
+    assert chat.manner.padding == "right"
+    assert chat.manner.notes[0].endswith("they are read with all padding behind them")
+    with pytest.raises(ModelError, match="by generate: its numbers are not those of a forward"):
+        settle_sampler(chat, native=True)
+
+
+def test_a_hybrid_under_the_default_sampler_is_sampled_by_generate_and_says_so(embedded):
+    chat = model_of(embedded, "lfm2", **CONVOLVED)
+    adopt(chat)
+    settle_sampler(chat, native=True)
+    assert chat.manner.generates
+    assert [note.split(": ")[1] for note in chat.manner.notes] == [
+        "they are read padded",
+        "it is sampled as with sampler=huggingface",
+    ]
 
 
 def test_a_cap_of_logits_that_has_no_known_name_is_found_by_trial(embedded):
