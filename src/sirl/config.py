@@ -33,6 +33,12 @@ class Settings(BaseModel):
         description="what samples: native, huggingface (generate, for any model), or vllm "
         "(experimental, training only)",
     )
+    template_arguments: dict[str, Any] | None = Field(
+        None, description="variables of the model's chat template, {enable_thinking: false} say"
+    )
+    template_date: str | None = Field(
+        None, description="date that chat templates write (default: when the run was started)"
+    )
 
 
 class TrainConfig(Settings):

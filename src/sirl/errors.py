@@ -14,6 +14,7 @@ was asked to stop, and did so with everything saved.
 """
 
 import difflib
+import unicodedata
 from collections.abc import Iterable
 
 __all__ = [
@@ -27,6 +28,8 @@ __all__ = [
     "Stopped",
     "TrainingError",
     "did_you_mean",
+    "first_line",
+    "printable",
     "unknown_name",
 ]
 
@@ -95,3 +98,30 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> ConfigError:
     there is no reward 'entropy'. Did you mean 'negative_entropy'?
     """
     return ConfigError(f"there is no {kind} {name!r}. {did_you_mean(name, known)}")
+
+
+HIDDEN = ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp")
+"""Unicode categories of what cannot be seen or ends a line."""
+
+
+def printable(text: str) -> str:
+    r"""The text with control, direction and invisible characters as escapes.
+
+    >>> printable("a\u202eb\x1b[2J")
+    'a\\u202eb\\u001b[2J'
+    """
+    return "".join(f"\\u{ord(c):04x}" if unicodedata.category(c) in HIDDEN else c for c in text)
+
+
+LONGEST_REASON = 300
+"""Characters of foreign words that a sentence holds."""
+
+
+def first_line(error: Exception) -> str:
+    """The first line of a foreign error that may be pages long, inert, without a full stop."""
+    lines = str(error).strip().splitlines()
+    if not lines:
+        return type(error).__name__
+    first = printable(lines[0]).rstrip(".")
+    cut = first if len(first) <= LONGEST_REASON else first[:LONGEST_REASON] + "…"
+    return f"{cut} ({type(error).__name__})"

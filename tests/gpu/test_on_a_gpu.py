@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from sirl.models import head
-from sirl.models.forward import adopt, score
+from sirl.models.forward import score
 from sirl.models.head import Predicted, loss_of, numbers_of
+from sirl.models.trial import adopt
 from sirl.policy import group_advantages
 from sirl.rewards import negative_entropy
 from sirl.rollouts.local import Draft, Row

@@ -7,7 +7,8 @@ from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig
 
 from sirl.errors import InputError
 from sirl.models.adapters import with_lora
-from sirl.models.forward import adopt, score
+from sirl.models.forward import score
+from sirl.models.trial import adopt
 from sirl.roles import Engine
 from sirl.rollouts.huggingface import HuggingFaceEngine
 from sirl.rollouts.native import NativeEngine

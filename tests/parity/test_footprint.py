@@ -7,7 +7,8 @@ import torch
 
 from sirl.models import forward, head
 from sirl.models.adapters import with_lora
-from sirl.models.forward import Scorer, adopt, micro_batches
+from sirl.models.forward import Scorer, micro_batches
+from sirl.models.trial import adopt
 from sirl.training import footprint
 from sirl.training.footprint import Step, activations
 from sirl.training.shapes import shape_of

@@ -6,9 +6,10 @@ import torch
 
 from sirl.models import head, packing
 from sirl.models.adapters import with_lora
-from sirl.models.forward import Scorer, adopt, micro_batches, score
+from sirl.models.forward import Scorer, micro_batches, score
 from sirl.models.head import Predicted, logprobs_of, loss_of, numbers_of
 from sirl.models.packing import PACKED, pack
+from sirl.models.trial import adopt
 from sirl.rollouts.native import NativeEngine
 from sirl.types import Completion, Prompt
 

@@ -254,3 +254,56 @@ def test_an_adapter_is_merged_into_the_copy(embedded, change):
     assert not any("lora" in name for name, _ in changed.model.named_parameters())
     torch.testing.assert_close(logits(changed), logits(change(merged)), rtol=1e-3, atol=1e-3)
     assert same(weights(adapted), before)
+
+
+def tiny_of(embedded, kind, **settings):
+    """A small random model of another kind."""
+    torch.manual_seed(0)
+    sizes = {"vocab_size": 300, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4}
+    config = AutoConfig.for_model(
+        kind, **sizes, bos_token_id=None, eos_token_id=1, pad_token_id=0, **settings
+    )
+    return replace(embedded, model=AutoModelForCausalLM.from_config(config).eval())
+
+
+EXPERTS = {"intermediate_size": 48, "num_key_value_heads": 2, "head_dim": 8}
+
+
+@pytest.mark.parametrize(
+    ("kind", "settings"),
+    [
+        ("mixtral", EXPERTS | {"num_local_experts": 4}),
+        (
+            "qwen3_moe",
+            EXPERTS | {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 16},
+        ),
+        ("gpt2", {"n_positions": 64}),
+    ],
+)
+def test_int8_rounds_experts_and_the_layers_of_gpt2_too(embedded, kind, settings):
+    chat = tiny_of(embedded, kind, **settings)
+    before = dict(chat.model.named_parameters())
+    after = dict(quantised(chat).model.named_parameters())
+    inner = [
+        name
+        for name, p in before.items()
+        if p.ndim > 1 and ("layers" in name or ".h." in name) and "mlp.gate." not in name
+    ]  # the router of a mixture chooses in full precision
+    assert len(inner) >= 8
+    for name in inner:
+        assert not torch.equal(before[name], after[name]), name
+        levels = before[name].abs().max() / 127
+        assert (before[name] - after[name]).abs().max() <= levels / 2 * 1.01
+
+
+def test_int8_is_skipped_by_name_where_it_would_round_little(embedded):
+    chat = tiny_of(embedded, "gpt2", n_positions=64)
+
+    class Foreign(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.weight = torch.nn.Parameter(torch.zeros(900, 900))
+
+    chat.model.foreign = Foreign()
+    with pytest.raises(ModelError, match=r"int8 would round \d+% of the weights .*: its other"):
+        quantised(chat)

@@ -198,7 +198,7 @@ def slot(chat: ChatModel, behaviour: Prompt, length: int) -> Slot:
         ModelError: Template or tokenizer change every suffix to begin with.
     """
     turns = [{"role": m.role, "content": m.content} for m in suffixed(behaviour, MARK)]
-    text = chat.tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
+    text = chat.voice.text(chat.tokenizer, turns)
     before, _, after = text.rpartition(MARK)
     for start, other in STARTS:
         ids, others = encode(chat, [f"{before}{s * length}{after}" for s in (start, other)])
@@ -273,6 +273,11 @@ class Reader:
         ids = torch.tensor([self.slot.before_ids], device=chat.device)
         with torch.no_grad(), chat.precision():
             chat.model(input_ids=ids, past_key_values=cache, use_cache=True, logits_to_keep=1)
+        if not all(isinstance(getattr(layer, "keys", None), Tensor) for layer in cache.layers):
+            raise ModelError(
+                f"{chat.name} keeps more of what it has read than keys and values: leave the "
+                "gradient attacks out"
+            )
         return cache
 
     @cached_property

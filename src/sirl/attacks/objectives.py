@@ -13,6 +13,7 @@ from torch import Tensor
 
 from sirl.entropy import at_least_float32, token_entropy, token_logprobs
 from sirl.models.chat import ChatModel
+from sirl.models.forward import head_factor, next_logits
 from sirl.types import Prompt
 
 __all__ = ["AntiRefusal", "Goal", "LowEntropy", "Objective", "TargetOpener", "goal"]
@@ -104,21 +105,20 @@ def goal(chat: ChatModel, behaviour: Prompt, opener: str, lookahead: int) -> Goa
         opener: First words of a compliant answer.
         lookahead: How many of the likeliest tokens after the opener belong to the answer.
     """
-    wanted = chat.tokenizer(opener, add_special_tokens=False)["input_ids"]
+    wanted = chat.encode(opener)
     prompt = chat.render(behaviour.messages)
-    often = (next_logits(chat, prompt).softmax(dim=-1) >= OFTEN).nonzero().flatten()
+    head = head_factor(chat)
+
+    def following(ids: Sequence[int]) -> Tensor:
+        """Logits (vocab) of the next token."""
+        return next_logits(chat, head, input_ids=torch.tensor([ids], device=chat.device))[0].float()
+
+    often = (following(prompt).softmax(dim=-1) >= OFTEN).nonzero().flatten()
     answer = list(wanted)
     for _ in range(lookahead):
-        token = int(next_logits(chat, (*prompt, *answer)).argmax())
+        token = int(following((*prompt, *answer)).argmax())
         if token in chat.end_ids:
             break
         answer.append(token)
     ids = torch.tensor(answer, device=chat.device)
     return Goal(ids[: len(wanted)], ids, often[often != wanted[0]])
-
-
-def next_logits(chat: ChatModel, ids: Sequence[int]) -> Tensor:
-    """Logits (vocab) of the next token, in float32 at least."""
-    with chat.precision():
-        out = chat.model(input_ids=torch.tensor([ids], device=chat.device), logits_to_keep=1)
-    return at_least_float32(out.logits[0, -1])

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from transformers.pytorch_utils import Conv1D
 
 from sirl.errors import InputError, ModelError
 from sirl.models.adapters import is_adapted
@@ -24,6 +25,8 @@ __all__ = ["fine_tuned", "quantised", "refusal_direction", "without_refusal_dire
 
 TOGETHER = 8
 """Examples of one optimizer step."""
+ROUNDED_AT_LEAST = 0.9
+"""Share of the weights that int8 must round, lest its figure be that of a model hardly changed."""
 LARGEST = 127
 """Integers from -127 to 127: int8, symmetric around zero."""
 
@@ -174,16 +177,47 @@ def quantised(chat: ChatModel) -> ChatModel:
 
     The weights of linear layers are rounded to 255 levels per output channel, and what goes into
     them, as it comes, to 255 levels per token; sums, norms, attention and the embedding stay as
-    they are. It is neither smaller nor faster.
+    they are. Of a mixture's experts, whose weights lie in one tensor of three axes, the weights
+    alone are rounded (W8A16). It is neither smaller nor faster.
+
+    Raises:
+        ModelError: Most of the weights that multiply are in layers of another kind.
     """
     model = own_copy(chat)
     untie(model)
+    looked_up = {id(m.weight) for m in model.modules() if isinstance(m, nn.Embedding)}
+    sizes = {id(p): p.numel() for p in model.parameters() if p.ndim > 1 and id(p) not in looked_up}
     with torch.no_grad():
-        for module in model.modules():
-            if isinstance(module, nn.Linear):
-                module.weight.copy_(rounded(module.weight))
-                module.register_forward_pre_hook(rounded_input)
+        done = set[int]().union(*map(round_module, model.modules()))
+    share = sum(n for key, n in sizes.items() if key in done) / max(1, sum(sizes.values()))
+    if share < ROUNDED_AT_LEAST:
+        raise ModelError(
+            f"int8 would round {share:.0%} of the weights that {chat.name} multiplies by: its "
+            "other layers are of kinds that are not known here; leave int8 out"
+        )
     return replace(chat, model=model)
+
+
+def round_module(module: nn.Module) -> set[int]:
+    """Round the weights of a layer in place; the `id` of each that is."""
+    if isinstance(module, nn.Linear):
+        module.weight.copy_(rounded(module.weight))
+        module.register_forward_pre_hook(rounded_input)
+        return {id(module.weight)}
+    if isinstance(module, Conv1D):  # GPT-2's: inputs x outputs
+        module.weight.copy_(rounded(module.weight.T).T)
+        module.register_forward_pre_hook(rounded_input)
+        return {id(module.weight)}
+    if isinstance(module, nn.Conv1d | nn.Conv2d | nn.Conv3d):
+        return set()
+    experts = [p for p in module.parameters(recurse=False) if p.ndim == 3]
+    for weight in experts:
+        # Experts x outputs x inputs, or the last two the other way round where a model says so.
+        turned = bool(getattr(module, "is_transposed", False))
+        wide = weight.mT if turned else weight
+        done = rounded(wide)
+        weight.copy_(done.mT if turned else done)
+    return {id(weight) for weight in experts}
 
 
 def rounded(values: Tensor) -> Tensor:

@@ -29,6 +29,7 @@ from sirl.build.targets import (
 )
 from sirl.build.trackers import trackers
 from sirl.build.training import learner, policy, ranks
+from sirl.build.voices import dated
 from sirl.errors import MissingExtraError
 
 __all__ = [
@@ -39,6 +40,7 @@ __all__ = [
     "benchmark_files",
     "chat_model",
     "code_protection",
+    "dated",
     "dialects",
     "evaluation_suite",
     "gpu_room",

@@ -212,7 +212,9 @@ def speaker(model: str, config: EvaluateConfig, role: Asker) -> "Speaker":
     from sirl.evaluation.speaker import LocalSpeaker
 
     sampling = GREEDY if role == "judge" else FREE
-    spoken = config.model_copy(update={"model": model, "new_tokens": SPOKEN})
+    spoken = config.model_copy(
+        update={"model": model, "new_tokens": SPOKEN, "template_arguments": None}
+    )
     if is_function(model):
         return LocalSpeaker(function_subject(spoken).target, sampling)
     if is_remote(model):

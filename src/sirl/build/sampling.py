@@ -14,7 +14,7 @@ from sirl.types import Sampling
 if TYPE_CHECKING:
     from sirl.models.chat import ChatModel
 
-__all__ = ["local_engine", "require_sampler", "sampler"]
+__all__ = ["local_engine", "require_sampler", "sampler", "settled"]
 
 SERIES = "0.33"
 """The vLLM that `sirl.rollouts.vllm` was written for; its interfaces move with every minor one."""
@@ -60,9 +60,21 @@ def sampler(config: TrainConfig, chat: "ChatModel") -> Engine:
     return local_engine(config, chat, sampling)
 
 
+def settled(config: Settings, chat: "ChatModel") -> "ChatModel":
+    """The model, once it is tried which sampler can be had of it.
+
+    Raises:
+        ModelError: None can.
+    """
+    from sirl.rollouts.trial import settle_sampler
+
+    settle_sampler(chat, native=config.sampler != "huggingface")
+    return chat
+
+
 def local_engine(config: Settings, chat: "ChatModel", sampling: Sampling) -> Engine:
     """An engine that samples from a model in this process; vLLM serves training alone."""
-    if config.sampler == "huggingface":
+    if config.sampler == "huggingface" or chat.manner.generates:
         from sirl.rollouts.huggingface import HuggingFaceEngine
 
         return HuggingFaceEngine(chat, config.seed, config.new_tokens, sampling, config.rows)

@@ -1,14 +1,15 @@
 """What a `--model` may be: a model in this process, an endpoint, or a Python function."""
 
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sirl.build.keys import Asker, key_variable
-from sirl.build.sampling import local_engine
+from sirl.build.sampling import local_engine, settled
+from sirl.build.voices import voice_of
 from sirl.config import EvaluateConfig, Settings
 from sirl.errors import ConfigError, InputError
 from sirl.models.folder import adapter_base, document, is_adapter
@@ -49,6 +50,11 @@ class Subject:
     target: "Target"
     about: dict[str, str]
 
+    @property
+    def notes(self) -> Sequence[str]:
+        """How a model in this process is read otherwise than usual."""
+        return self.target.chat.manner.notes if self.target.chat else ()
+
 
 def is_remote(model: str) -> bool:
     """Whether a model is somewhere else than in this process."""
@@ -83,6 +89,8 @@ def subject(config: EvaluateConfig) -> Subject:
         about = fingerprint(chat)
         make = partial(in_process, "target", chat, best_of=config.best_of, weights=about)
         return Subject(with_tasks(config, make), about)
+    if config.template_arguments:
+        raise ConfigError("template_arguments are for a model in this process: leave them out")
     if config.best_of > 1:
         raise ConfigError("best_of needs entropies: give a model in this process")
     if is_function(config.model):
@@ -102,7 +110,7 @@ def chat_model(config: Settings) -> "ChatModel":
     """A model for inference in the precision that was asked for."""
     from sirl.models.loading import load
 
-    return load(config.model, dtype=config.dtype)
+    return settled(config, load(config.model, dtype=config.dtype, voice=voice_of(config)))
 
 
 def in_process(

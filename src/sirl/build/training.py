@@ -7,6 +7,8 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sirl.build.sampling import settled
+from sirl.build.voices import voice_of
 from sirl.config import TrainConfig
 from sirl.errors import ConfigError, ModelError
 from sirl.models.folder import is_adapter
@@ -31,13 +33,13 @@ def policy(config: TrainConfig, checkpoint: "Checkpoint | None") -> "ChatModel":
     from sirl.models.adapters import is_adapted, with_lora
     from sirl.models.loading import load
 
+    dtype = config.dtype if config.lora else "float32"
+    name = str(checkpoint.path) if checkpoint else config.model
+    loaded = settled(config, load(name, dtype=dtype, voice=voice_of(config)))
     if checkpoint:
-        loaded = load(str(checkpoint.path), dtype=config.dtype if config.lora else "float32")
         loaded.learned(checkpoint.step)
-    else:
-        loaded = load(config.model, dtype=config.dtype if config.lora else "float32")
-        if config.lora and not is_adapted(loaded):
-            loaded = with_lora(loaded, rank=config.lora_rank, seed=config.seed)
+    elif config.lora and not is_adapted(loaded):
+        loaded = with_lora(loaded, rank=config.lora_rank, seed=config.seed)
     if config.dtype == "bfloat16" and not config.lora:
         loaded = replace(loaded, autocast=torch.bfloat16)
     if config.new_tokens >= loaded.context:

@@ -50,7 +50,9 @@ def harden(config: TrainConfig, verb: str, existing: Existing) -> dict[str, Any]
     stop = StopSwitch(ranks.any)
     try:
         with quiet_unless(ranks.main), stop.listening(), live() as bar:
+            config = dated_alike(config, run, ranks)
             start = build.policy(config, None)
+            warn(start.manner.notes)
             prompts, rejected = fitting(work, build.in_process("base", start, config), config.batch)
             run.begin()
             work = replace(work, prompts=prompts, rejected=(*work.rejected, *rejected))
@@ -82,6 +84,12 @@ def opened(config: TrainConfig, existing: Existing, ranks: "Ranks") -> Run:
     from sirl.training.distributed import SharedRun
 
     return SharedRun.opened(folder, ranks, lambda: open_run(folder, config.model_dump(), existing))
+
+
+def dated_alike(config: TrainConfig, run: Run, ranks: "Ranks") -> TrainConfig:
+    """The settings with the run's date, the same in all processes."""
+    own = build.dated(config, run.read("run.json") if run.resumed else {}).template_date or ""
+    return config.model_copy(update={"template_date": ranks.mains(own.encode()).decode()})
 
 
 @contextmanager
@@ -118,7 +126,12 @@ def walk(
     provenance, stop, bar, ranks = listeners
     progress = interruptible(bar, stop)
     checkpoint = newest_checkpoint(run, config.steps, ranks)
-    provenance.note(model=fingerprint(start), prompts=work.sets, held_out=work.held_out)
+    provenance.note(
+        model=fingerprint(start),
+        prompts=work.sets,
+        readings=start.manner.notes,
+        held_out=work.held_out,
+    )
     provenance.files([config.refusals])
     suite, base = work.suite, among(build.in_process("base", start, config), ranks)
     provenance.judges(suite.judges, build.judge_faults(suite.judges, config.model))

@@ -11,7 +11,7 @@ import typer
 
 from sirl import __version__
 from sirl.cli.verbs import Verbs
-from sirl.errors import SirlError, Stopped
+from sirl.errors import SirlError, Stopped, printable
 
 __all__ = ["app", "main"]
 
@@ -101,5 +101,6 @@ def lost_another(error: RuntimeError) -> bool:
 def fail(sentence: str, status: int) -> None:
     """Say one sentence on the error stream and leave; of many processes each says which it is."""
     rank = os.environ.get("RANK", "0")
+    sentence = "\n".join(map(printable, sentence.splitlines()))  # it may hold foreign words
     typer.echo(f"sirl: {sentence}" if rank == "0" else f"sirl [rank {rank}]: {sentence}", err=True)
     sys.exit(status)

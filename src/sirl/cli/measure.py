@@ -38,7 +38,9 @@ def measure(config: EvaluateConfig, verb: str, existing: Existing) -> dict[str, 
     try:
         with stop.listening(), live() as shown:
             progress = interruptible(shown, stop)
+            config = build.dated(config, run.read("run.json") if run.resumed else {})
             subject = build.subject(config)
+            warn(subject.notes)
             speakers = [questions.suite.attacker, *build.speakers_of(questions.suite.judges)]
             build.greet(speakers, subject.target.engine(Sampling()))
             run.begin()
@@ -74,7 +76,7 @@ def noted(
     subject: build.Subject,
 ) -> list[str]:
     """Write down what is asked of what, and by whom it is judged; what is wrong with the judges."""
-    provenance.note(model=subject.about, prompts=questions.sets)
+    provenance.note(model=subject.about, prompts=questions.sets, readings=subject.notes)
     provenance.files(
         [
             config.sheet,

@@ -38,6 +38,7 @@ class Provenance:
             "versions": {name: installed(name) for name in PACKAGES},
             "python": platform.python_version(),
             "seed": config.seed,
+            "template_date": config.template_date,
             "hardware": hardware(),
             "tree": tree_state(),
             "starts": [*earlier.get("starts", []), now()],
@@ -68,9 +69,14 @@ class Provenance:
         self.write()
 
     def note(
-        self, *, model: dict[str, str], prompts: Sequence[PromptSet], held_out: str | None = None
+        self,
+        *,
+        model: dict[str, str],
+        prompts: Sequence[PromptSet],
+        readings: Sequence[str],
+        held_out: str | None = None,
     ) -> None:
-        """Add the hashes of weights, template and prompt files, and what was read of these.
+        """Add the hashes of weights, template and prompt files, and how model and files are read.
 
         Raises:
             ConfigError: The run that is resumed was started with others.
@@ -88,7 +94,7 @@ class Provenance:
         ]
         self.refuse_change("weights or template", self.document["model"], model)
         self.refuse_change("prompt files", hashes(self.document["prompts"]), hashes(files))
-        self.document |= {"model": model, "prompts": files}
+        self.document |= {"model": model, "prompts": files, "readings": list(readings)}
         if held_out is not None:
             self.document["held_out"] = held_out
         self.write()

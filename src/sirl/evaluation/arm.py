@@ -216,6 +216,8 @@ def check_asking(before: Arm, after: Arm) -> None:
     same("the longest answer to a task", before, after, [task_tokens(a) for a in (before, after)])
     if None not in templates:
         same("the chat template", before, after, templates)
+        dates = [(arm.about.get("model") or {}).get("date", "none") for arm in (before, after)]
+        same("the date that the chat template writes (template_date)", before, after, dates)
 
 
 def task_tokens(arm: Arm) -> object:

@@ -2,18 +2,54 @@
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 import torch
 
-from sirl.errors import InputError, ModelError
+from sirl.errors import InputError, ModelError, first_line, printable
+from sirl.models.template import Voice
 from sirl.types import Completion, Message
 
-__all__ = ["ChatModel"]
+__all__ = ["ChatModel", "Manner", "Padding", "manner_of", "settle", "unwrapped"]
 
 VERSION = "sirl_version"
 """Name of the count on the module itself, so that a copy of the weights goes its own way."""
+MANNER = "sirl_manner"
+"""Name of the manner on the module itself, so that a copy of the weights keeps it."""
+Padding = Literal["left", "right", "none"]
+
+
+@dataclass(frozen=True)
+class Manner:
+    """How a model is read and sampled, as trials at load found that it can be."""
+
+    own_logits: bool = False
+    """Whether its own forward pass alone makes its logits: its head is more than a product."""
+    padding: Padding = "left"
+    """Where prompts are padded when it is not read packed; 'none' reads each row by itself."""
+    generates: bool = False
+    """Whether transformers' `generate` alone samples from it."""
+    like_prompts: bool = False
+    """Whether only prompts of one length are sampled together."""
+    notes: tuple[str, ...] = ()
+    """A sentence on each thing that is done otherwise than for most models."""
+
+
+def unwrapped(model: Any) -> Any:  # noqa: ANN401 - plain, or wrapped by peft
+    """The model itself; adapters that are switched on or off are part of it."""
+    return model.get_base_model() if hasattr(model, "get_base_model") else model
+
+
+def manner_of(model: Any) -> Manner:  # noqa: ANN401 - plain, or wrapped by peft
+    """How a model is read; one that was never tried is read as most are."""
+    manner: Manner = getattr(unwrapped(model), MANNER, Manner())
+    return manner
+
+
+def settle(model: Any, manner: Manner) -> None:  # noqa: ANN401 - plain, or wrapped by peft
+    """Have a model be read in this manner from now on."""
+    setattr(unwrapped(model), MANNER, manner)
 
 
 @dataclass(frozen=True)
@@ -33,12 +69,25 @@ class ChatModel:
     """Precision of the products while the weights stay in float32, or None for the weights' own."""
     closes: bool = False
     """Whether a last assistant turn is closed and another begun, as guard models are asked."""
+    voice: Voice = field(default_factory=Voice)
+    """What its template is told beside the conversation."""
 
     @property
     def device(self) -> torch.device:
         """Where the weights live."""
         device: torch.device = next(self.model.parameters()).device
         return device
+
+    @property
+    def rows(self) -> int:
+        """Tokens that the embedding holds; a tokenizer may know more."""
+        rows: int = self.model.get_input_embeddings().weight.shape[0]
+        return rows
+
+    @property
+    def manner(self) -> Manner:
+        """How it is read and sampled."""
+        return manner_of(self.model)
 
     @property
     def version(self) -> int:
@@ -78,24 +127,37 @@ class ChatModel:
         model `closes`.
 
         Raises:
-            InputError: The chat template refuses the conversation.
+            InputError: The chat template refuses the conversation, or the embedding lacks a token.
+            ModelError: The template does not end.
         """
         turns = [{"role": m.role, "content": m.content} for m in messages]
         opened = not self.closes and bool(messages) and messages[-1].role == "assistant"
         try:
-            text = self.tokenizer.apply_chat_template(
-                turns,
-                tokenize=False,
-                add_generation_prompt=not opened,
-                continue_final_message=opened,
-            )
+            text = self.voice.text(self.tokenizer, turns, answers=not opened, goes_on=opened)
+        except ModelError:
+            raise
         except Exception as error:  # a template is foreign code and raises what it likes
             roles = ", ".join(m.role for m in messages)
             raise InputError(
-                f"the chat template of {self.name} refuses a conversation of ({roles}): {error}"
+                f"the chat template of {self.name} refuses a conversation of ({roles}): "
+                f"{first_line(error)}"
             ) from error
-        ids = self.tokenizer(text, add_special_tokens=False)["input_ids"]
-        return tuple(int(i) for i in ids)
+        return self.encode(text)
+
+    def encode(self, text: str) -> tuple[int, ...]:
+        """Token ids of a text as it stands.
+
+        Raises:
+            InputError: The embedding has no row for one of them.
+        """
+        ids = tuple(int(i) for i in self.tokenizer(text, add_special_tokens=False)["input_ids"])
+        if ids and max(ids) >= self.rows:
+            token = self.tokenizer.convert_ids_to_tokens(max(ids))
+            raise InputError(
+                f"the tokenizer of {self.name} reads {printable(repr(token))} as token {max(ids)}, "
+                f"and the embedding has {self.rows} rows: leave it out, or resize the embedding"
+            )
+        return ids
 
     def decode(self, token_ids: Sequence[int]) -> str:
         """The text of a completion, without its end-of-turn token and other special tokens."""

@@ -21,7 +21,7 @@ def document(path: Path) -> dict[str, Any]:
     """
     try:
         found = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ModelError(f"{path} cannot be read as JSON: restore the checkpoint") from error
     if not isinstance(found, dict):
         raise ModelError(f"{path} holds no JSON object: restore the checkpoint")

@@ -1,18 +1,20 @@
 """Teacher-forced forward passes: log-probabilities, entropies and losses of given completions.
 
 A model that can is read packed: each distinct prompt once, no padding, the head a tile at a time.
-Any other reads padded rows, prompts on the left and completions on the right, and gives its own
-logits. Either way what comes out is flat: the predicted tokens, completion after completion.
+Any other reads padded rows and gives its own logits. `sirl.models.trial` finds at load which it is.
+Either way what comes out is flat: the predicted tokens, completion after completion.
 """
 
+import inspect
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from sirl.entropy import TokenNumbers
-from sirl.models.chat import ChatModel
+from sirl.models.chat import ChatModel, Padding, manner_of, unwrapped
 from sirl.models.head import (
     Factor,
     Predicted,
@@ -27,25 +29,40 @@ from sirl.types import Completion, Message
 
 __all__ = [
     "Scorer",
-    "adopt",
     "answer_likelihoods",
     "decoder",
     "head_factor",
+    "is_packed",
     "micro_batches",
     "next_logits",
+    "own_logits",
+    "packed_states",
+    "padded_logits",
+    "plain_head",
     "score",
     "score_logprobs",
-    "unwrapped",
 ]
 
 SPARED = 4
 """Attention fetches a prompt's keys once a completion: at most so many times the budget."""
-SCALES = ("final_logit_softcapping", "logit_scale", "logits_scaling")
-"""What Gemma 2, Cohere and Granite do to their logits."""
-PROBE = ((3, 4, 5), (3, 6), (4,))
-"""A made-up prompt and the completions by which a model is tried."""
-AGREES, ROUNDED = 1e-3, 0.1
-"""Nats by which two readings of the probe may differ, in float32 and in less."""
+SCALES = (
+    "final_logit_softcapping",
+    "logit_scale",
+    "logits_scaling",
+    "logits_soft_cap",
+    "output_multiplier_scale",
+)
+"""What models are known to do to their logits; a trial at load finds what has another name."""
+
+HANDED = (
+    "input_ids",
+    "attention_mask",
+    "position_ids",
+    "past_key_values",
+    "use_cache",
+    "logits_to_keep",
+)
+"""What models are handed here; a model may know neither positions nor how to keep few logits."""
 
 
 class Scorer(nn.Module):
@@ -65,7 +82,7 @@ def predicted(chat: ChatModel, completions: Sequence[Completion]) -> Predicted:
     """The predicted tokens of the completions, and what predicts them."""
     if is_packed(chat.model):
         return packed_states(chat, completions)
-    return padded_logits(chat, completions)
+    return padded_logits(chat, completions, chat.manner.padding)
 
 
 def is_packed(model: Any) -> bool:  # noqa: ANN401 - plain, or wrapped by peft
@@ -76,10 +93,25 @@ def is_packed(model: Any) -> bool:  # noqa: ANN401 - plain, or wrapped by peft
 def plain_head(model: Any) -> Tensor | None:  # noqa: ANN401 - plain, or wrapped by peft
     """The weight of a head that is a product and nothing else, None for any other."""
     head = model.get_output_embeddings()
-    if any(getattr(model.config, name, None) not in (None, 1.0) for name in SCALES):
+    if head is None or manner_of(model).own_logits or scaled(model.config.to_dict()):
         return None
     bare = type(head).forward is nn.Linear.forward and head.bias is None
     return head.weight if bare and not (head._forward_hooks or head._forward_pre_hooks) else None
+
+
+def scaled(config: object) -> bool:
+    """Whether a configuration, or one inside it, names something that is done to logits.
+
+    >>> scaled({"text_config": {"final_logit_softcapping": 30.0}})
+    True
+    >>> scaled({"final_logit_softcapping": None, "text_config": {"logit_scale": 1.0}})
+    False
+    """
+    if not isinstance(config, dict):
+        return False
+    return any(config.get(name) not in (None, 1.0) for name in SCALES) or any(
+        scaled(part) for part in config.values()
+    )
 
 
 def packed_states(chat: ChatModel, completions: Sequence[Completion]) -> Predicted:
@@ -103,11 +135,6 @@ def decoder(model: Any) -> Any:  # noqa: ANN401 - plain, or wrapped by peft
     return unwrapped(model).get_decoder()
 
 
-def unwrapped(model: Any) -> Any:  # noqa: ANN401 - plain, or wrapped by peft
-    """The model itself; adapters that are switched on or off are part of it."""
-    return model.get_base_model() if hasattr(model, "get_base_model") else model
-
-
 def head_factor(chat: ChatModel) -> Factor | None:
     """A plain head as it is multiplied, made once for many tokens; None else."""
     weight = plain_head(chat.model)
@@ -120,64 +147,68 @@ def next_logits(chat: ChatModel, factor: Factor | None, **inputs: Any) -> Tensor
     Of a plain head they are in float32 or better: a bfloat16 model would round its own, and
     entropies with them. Any other head gives them as it does.
     """
+    if factor is None:
+        return own_logits(chat, 1, **inputs)[:, -1]
     with chat.precision():
-        if factor is None:
-            logits: Tensor = chat.model(**inputs, logits_to_keep=1).logits[:, -1]
-            return logits
         states: Tensor = decoder(chat.model)(**inputs).last_hidden_state[:, -1]
     # A row that is strided would be multiplied in a way of its own.
     return factor.logits(states.contiguous())
 
 
-def padded_logits(chat: ChatModel, completions: Sequence[Completion]) -> Predicted:
+def own_logits(chat: ChatModel, last: int, **inputs: Any) -> Tensor:  # noqa: ANN401 - of the model
+    """Logits (rows x last x vocab) of the last places, as the model's own forward pass gives them.
+
+    A model that does not know `logits_to_keep` gives those of all places.
+    """
+    inputs["logits_to_keep"] = last
+    known = parameters_of(type(unwrapped(chat.model)).forward)
+    with chat.precision():
+        logits: Tensor = chat.model(**{k: v for k, v in inputs.items() if k in known}).logits
+    return logits[:, -last:]
+
+
+@cache
+def parameters_of(forward: Callable[..., Any]) -> frozenset[str]:
+    """What the forward pass of a class of models takes, of what is handed to it here."""
+    taken = inspect.signature(forward).parameters.values()
+    every = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in taken)
+    return frozenset(HANDED if every else [p.name for p in taken])
+
+
+def padded_logits(
+    chat: ChatModel, completions: Sequence[Completion], padding: Padding = "left"
+) -> Predicted:
     """The logits that predict each token, of padded rows.
 
     The row before a completion's first token is the last of its prompt; the row after its last
-    token predicts nothing that was sampled.
+    token predicts nothing that was sampled. Prompts padded on the left need the fewest logits;
+    with all padding behind the row, nothing that mixes tokens forward can read it.
     """
     prompt = max(len(c.prompt_ids) for c in completions)
-    seq = max(len(c.token_ids) for c in completions)
-    input_ids = torch.full((len(completions), prompt + seq), chat.pad_id)
+    width = prompt + max(len(c.token_ids) for c in completions)
+    input_ids = torch.full((len(completions), width), chat.pad_id)
     is_token = torch.zeros_like(input_ids, dtype=torch.bool)
+    is_completion = torch.zeros_like(is_token)
     for row, c in enumerate(completions):
-        start, end = prompt - len(c.prompt_ids), prompt + len(c.token_ids)
+        start = 0 if padding == "right" else prompt - len(c.prompt_ids)
+        own = start + len(c.prompt_ids)
+        end = own + len(c.token_ids)
         input_ids[row, start:end] = torch.tensor([*c.prompt_ids, *c.token_ids])
         is_token[row, start:end] = True
+        is_completion[row, own:end] = True
+    first = min(len(c.prompt_ids) for c in completions) if padding == "right" else prompt
     input_ids, is_token = input_ids.to(chat.device), is_token.to(chat.device)
-    with chat.precision():
-        logits: Tensor = chat.model(
-            input_ids=input_ids,
-            attention_mask=is_token.long(),
-            position_ids=(is_token.long().cumsum(dim=1) - 1).clamp(min=0),
-            use_cache=False,
-            logits_to_keep=seq + 1,
-        ).logits[:, :-1]
+    logits = own_logits(
+        chat,
+        width - first + 1,
+        input_ids=input_ids,
+        attention_mask=is_token.long(),
+        position_ids=(is_token.long().cumsum(dim=1) - 1).clamp(min=0),
+        use_cache=False,
+    )[:, :-1]
     # The end-of-turn token counts even where it shares its id with the padding.
-    is_completion = is_token[:, prompt:]
-    return Predicted(input_ids[:, prompt:][is_completion], logits[is_completion], None)
-
-
-@torch.no_grad()
-def adopt(chat: ChatModel) -> None:
-    """Have the model read packed rows, if it thinks the same of them as of padded ones.
-
-    A model that mixes tokens elsewhere than in its attention, or that does more to its logits
-    than multiply, does not, and stays as it was.
-    """
-    config, before = chat.model.config, chat.model.config._attn_implementation
-    if before != "sdpa" or plain_head(chat.model) is None:
-        return
-    prompt, *answers = PROBE
-    given = [Completion("", prompt, ids, "", (), (), "length") for ids in answers]
-    padded = logprobs_of(padded_logits(chat, given))
-    config._attn_implementation = PACKED
-    try:
-        gap = (logprobs_of(predicted(chat, given)) - padded).abs().max()
-        same = bool(gap < (AGREES if chat.model.dtype.itemsize >= 4 else ROUNDED))
-    except (RuntimeError, TypeError, ValueError):  # foreign code that takes no layout
-        same = False
-    if not same:
-        config._attn_implementation = before
+    is_completion = is_completion[:, first:].to(chat.device)
+    return Predicted(input_ids[:, first:][is_completion], logits[is_completion], None)
 
 
 def score(
@@ -203,7 +234,7 @@ def answer_likelihoods(
 
     The answer is tokenized by itself, as it would be written from an open assistant turn.
     """
-    ids = tuple(chat.tokenizer(answer, add_special_tokens=False)["input_ids"])
+    ids = chat.encode(answer)
     given = [
         Completion("", chat.render(messages), ids, answer, (), (), "length")
         for messages in conversations
@@ -236,10 +267,12 @@ def micro_batches(
 
     A micro-batch reads at most `token_budget` tokens, each prompt once; as a rectangle, prompts
     once a completion, it holds at most four times as many, or, of a model that is read padded, as
-    many. A completion that is longer stands alone. Whoever reads results back must put them where
-    the indices say.
+    many; of a model that is read row by row it holds one. A completion that is longer stands
+    alone. Whoever reads results back must put them where the indices say.
     """
-    spared = SPARED if is_packed(chat.model) else 1
+    packed = is_packed(chat.model)
+    together = packed or chat.manner.padding != "none"
+    spared = SPARED if packed else 1
     longest: dict[tuple[int, ...], int] = {}
     for c in completions:
         longest[c.prompt_ids] = max(longest.get(c.prompt_ids, 0), len(c.token_ids))
@@ -255,7 +288,7 @@ def micro_batches(
         prompt, own = completions[i].prompt_ids, len(completions[i].token_ids)
         reads = read + own + (0 if prompt in prompts else len(prompt))
         side = max(wide, len(prompt)) + max(seq, own)
-        room = bool(batches) and side * (len(batches[-1]) + 1) <= spared * token_budget
+        room = together and bool(batches) and side * (len(batches[-1]) + 1) <= spared * token_budget
         if room and reads <= token_budget:
             batches[-1].append(i)
             prompts.add(prompt)

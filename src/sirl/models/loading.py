@@ -5,6 +5,7 @@ with an `adapter_config.json` is a LoRA adapter: its base is loaded underneath.
 """
 
 import hashlib
+import json
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -29,26 +30,39 @@ from transformers import (
 )
 from transformers.utils import logging as transformers_logging
 
-from sirl.errors import ModelError
-from sirl.models.chat import ChatModel
-from sirl.models.folder import EMBEDDED_PATH, adapter_base, is_adapter
-from sirl.models.forward import adopt
+from sirl.errors import InputError, ModelError, first_line, printable
+from sirl.models.chat import ChatModel, Manner, settle
+from sirl.models.folder import EMBEDDED_PATH, adapter_base, document, is_adapter
+from sirl.models.template import PLACE, Voice, check_template, dates_written, turn_end
+from sirl.models.trial import adopt
+from sirl.types import Message
 
 __all__ = ["DType", "check_roles", "fingerprint", "load", "old_names"]
 
-PLACE = "qzx7"
-"""Stands for what somebody says; no template holds it."""
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
+LAYERS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
+"""Names of a configuration for how many layers there are."""
+FEW_LAYERS = 1000
+"""So many are built in no time; more are looked for in the weights first."""
 DType = Literal["float32", "bfloat16"]
 
 
-def load(name: str, *, dtype: DType = "float32", device: str | None = None) -> ChatModel:
+def load(
+    name: str,
+    *,
+    dtype: DType = "float32",
+    device: str | None = None,
+    voice: Voice | None = None,
+) -> ChatModel:
     """The chat model of a folder, a hub id, or `embedded`; a LoRA adapter on top of its base.
 
+    `voice` is what the chat template is told; by default no arguments, and the present time.
+
     Raises:
-        ModelError: It is no model, has no chat template, no end-of-turn token, or lies about
-            its weights.
+        ModelError: It is no model, has no chat template, no end-of-turn token, lies about
+            its weights, or gives logits that are no numbers.
     """
+    voice = voice or Voice()
     where = str(EMBEDDED_PATH) if name == "embedded" else name
     # Its warnings speak of what is checked and named here; its errors are raised.
     transformers_logging.set_verbosity_error()  # type: ignore[no-untyped-call]
@@ -57,6 +71,8 @@ def load(name: str, *, dtype: DType = "float32", device: str | None = None) -> C
     base = adapter_base(Path(where)) if adapted else where
     check_folder(base)
     tokenizer = load_tokenizer(where if (Path(where) / "tokenizer_config.json").is_file() else base)
+    check_template(name, tokenizer, voice)
+    check_roles(name, tokenizer, voice)
     model: Any = load_weights(base, dtype)
     # A mapped file may place tensors off the boundaries that matrix kernels favour, and the last
     # bit of a product depends on that: a resumed run would not be the unbroken one.
@@ -65,15 +81,34 @@ def load(name: str, *, dtype: DType = "float32", device: str | None = None) -> C
     if adapted:
         model = with_adapter(model, where)
     model = model.to(device or ("cuda" if torch.cuda.is_available() else "cpu")).eval()
-    ends = end_tokens(model, tokenizer)
+    rows = model.get_input_embeddings().weight.shape[0]
+    ends, notes = turn_ends(name, model, tokenizer, voice)
     if not ends:
         raise ModelError(f"{name} names no end-of-turn token: set eos_token in its tokenizer")
-    check_roles(name, tokenizer)
-    pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else min(ends)
-    context = int(getattr(model.config, "max_position_embeddings", 0) or 4096)
-    chat = ChatModel(name, model, tokenizer, ends, pad, context)
+    pad = tokenizer.pad_token_id  # padding is masked: any row will do
+    pad = min(ends) if pad is None or not 0 <= pad < rows else pad
+    chat = ChatModel(name, model, tokenizer, ends, pad, context_of(name, model), voice=voice)
+    check_rows(chat)
+    settle(model, Manner(notes=notes))
     adopt(chat)
     return chat
+
+
+def context_of(name: str, model: Any) -> int:  # noqa: ANN401 - plain, or wrapped by peft
+    """Longest conversation in tokens, as the configuration says, or a cautious guess."""
+    said = getattr(model.config.get_text_config(), "max_position_embeddings", None) or 4096
+    if not isinstance(said, int) or said < 1:
+        raise ModelError(f"config.json of {name}: max_position_embeddings {said!r} is no length")
+    return said
+
+
+def check_rows(chat: ChatModel) -> None:
+    """Refuse a template that writes tokens which the embedding has no row for."""
+    try:
+        chat.render((Message("user", PLACE),))
+    except InputError as error:
+        if "rows" in str(error):
+            raise ModelError(f"its chat template cannot be read: {error}") from error
 
 
 @contextmanager
@@ -91,10 +126,38 @@ def with_adapter(model: Any, where: str) -> Any:  # noqa: ANN401 - peft's own wr
     if not (Path(where) / ADAPTER_WEIGHTS).is_file():
         raise ModelError(f"{where} has no {ADAPTER_WEIGHTS}: check that the folder is complete")
     try:
-        with old_names():
-            return PeftModel.from_pretrained(model, where, is_trainable=True)
+        with old_names(), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Found missing adapter keys")  # named below
+            adapted = PeftModel.from_pretrained(model, where, is_trainable=True)
+        check_adapter(where, adapted)
+    except ModelError:
+        raise
     except Exception as error:  # safetensors and peft raise types of their own
-        raise ModelError(f"the adapter {where} does not fit: {first_line(error)}") from error
+        unlike = [line for line in str(error).splitlines() if "size mismatch" in line]
+        reason = printable(unlike[0].strip()) if unlike else first_line(error)
+        raise ModelError(f"the adapter {where} does not fit: {reason}") from error
+    return adapted
+
+
+def check_adapter(where: str, model: Any) -> None:  # noqa: ANN401 - peft's own wrapper
+    """Refuse an adapter whose file lacks weights of its configuration, or holds others."""
+    from peft import get_peft_model_state_dict  # noqa: PLC0415 - as above
+    from safetensors import safe_open  # noqa: PLC0415 - as above
+
+    wanted = {*get_peft_model_state_dict(model, save_embedding_layers=False)}
+    with safe_open(Path(where) / ADAPTER_WEIGHTS, "pt") as file:
+        given = {*file.keys()}
+    whole = {name for name, _ in model.named_parameters()}
+    faults = [
+        f"{what} {len(keys)} weights, {sorted(keys)[0]} for one"
+        for what, keys in (("lacks", wanted - given), ("has unexpected", given - wanted - whole))
+        if keys
+    ]
+    if faults:
+        raise ModelError(
+            f"the adapter {where} does not fit its base: it {' and '.join(faults)}; "
+            "give the whole adapter, made for this base"
+        )
 
 
 def check_folder(where: str) -> None:
@@ -105,8 +168,43 @@ def check_folder(where: str) -> None:
         raise ModelError(f"--model {where} is not a folder: give a checkpoint folder or a hub id")
     if folder.is_dir() and not (folder / "config.json").is_file():
         raise ModelError(f"--model {where} is no model: it has no config.json")
-    if not looks_local:
+    if looks_local:
+        check_layers(folder)
+    else:
         check_hub(where)
+
+
+def check_layers(folder: Path) -> None:
+    """Refuse a configuration of more layers than there are weights: building them takes for ever.
+
+    Raises:
+        ModelError: So it is, or the configuration cannot be read.
+    """
+    config = document(folder / "config.json")
+    inner = [part for part in config.values() if isinstance(part, dict)]
+    said = [part[name] for part in (config, *inner) for name in LAYERS if name in part]
+    wrong = [n for n in said if not isinstance(n, int) or n < 0]
+    if not wrong and max(said, default=0) > FEW_LAYERS:
+        held = 0
+        for path in folder.glob("*.safetensors"):
+            held += weights_in(path)
+        wrong = [n for n in said if n > held]
+    if wrong:
+        raise ModelError(
+            f"{folder / 'config.json'} speaks of {printable(repr(wrong[0]))} layers, which its "
+            "weights do not hold: restore the checkpoint"
+        )
+
+
+def weights_in(path: Path) -> int:
+    """How many weights a file holds; 0 of a damaged one, which is named as it is loaded."""
+    from safetensors import SafetensorError, safe_open  # noqa: PLC0415 - as for adapters
+
+    try:
+        with safe_open(path, "pt") as file:
+            return len([*file.keys()])
+    except (SafetensorError, OSError):
+        return 0
 
 
 def check_hub(where: str) -> None:
@@ -143,7 +241,7 @@ def load_tokenizer(where: str) -> PreTrainedTokenizerBase:
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
             where, trust_remote_code=False
         )
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except Exception as error:  # configurations and tokenizers raise types of their own
         raise ModelError(
             f"{where} has no usable tokenizer: {first_line(error)}; save one beside the weights"
         ) from error
@@ -155,7 +253,7 @@ def load_tokenizer(where: str) -> PreTrainedTokenizerBase:
     return tokenizer
 
 
-def check_roles(where: str, tokenizer: PreTrainedTokenizerBase) -> None:
+def check_roles(where: str, tokenizer: PreTrainedTokenizerBase, voice: Voice) -> None:
     """Refuse a tokenizer that reads the marks of two roles as the same tokens.
 
     A template may refuse a conversation; then there is nothing to compare.
@@ -164,7 +262,9 @@ def check_roles(where: str, tokenizer: PreTrainedTokenizerBase) -> None:
         {"role": role, "content": PLACE} for role in ("user", "assistant", "user", "assistant")
     ]
     try:
-        text = str(tokenizer.apply_chat_template(turns, tokenize=False))
+        text = voice.text(tokenizer, turns, answers=False)
+    except ModelError:
+        raise
     except Exception:  # a template is foreign code and raises what it likes
         return
     marks = text.split(PLACE)[1:3]  # before the assistant's first turn, before the user's second
@@ -200,32 +300,59 @@ def load_weights(where: str, dtype: DType) -> PreTrainedModel:
     return model
 
 
-def first_line(error: Exception) -> str:
-    """The first line of an error that may be pages long, without a trailing full stop."""
-    lines = str(error).strip().splitlines()
-    return f"{lines[0].rstrip('.')} ({type(error).__name__})" if lines else type(error).__name__
-
-
-def end_tokens(
+def turn_ends(
+    name: str,
     model: Any,  # noqa: ANN401 - plain, or wrapped by peft
     tokenizer: PreTrainedTokenizerBase,
-) -> frozenset[int]:
-    """Every token that ends a turn, wherever the checkpoint names it."""
+    voice: Voice,
+) -> tuple[frozenset[int], tuple[str, ...]]:
+    """Every token that ends a turn, and a sentence where the template alone knows it.
+
+    Those are what any file of the checkpoint names, and what the template writes behind an
+    assistant's turn.
+    """
     named = [tokenizer.eos_token_id, model.config.eos_token_id]
+    named.append(getattr(model.config.get_text_config(), "eos_token_id", None))
     if getattr(model, "generation_config", None) is not None:
         named.append(model.generation_config.eos_token_id)
     flat: list[int] = []
     for ids in named:
         flat.extend(ids if isinstance(ids, list) else [] if ids is None else [ids])
-    return frozenset(int(i) for i in flat)
+    rows = model.get_input_embeddings().weight.shape[0]
+    ends = frozenset(int(i) for i in flat if 0 <= i < rows)
+    closing = turn_end(tokenizer, voice)
+    special = {*tokenizer.get_added_vocab().values(), *tokenizer.all_special_ids}
+    ids = tokenizer(closing, add_special_tokens=False)["input_ids"] if closing.strip() else []
+    first = next((i for i in ids if i in special), None)
+    if first is not None and first < rows:
+        token = printable(repr(tokenizer.convert_ids_to_tokens(first)))
+        said = f"{name} names no end of turn but its chat template does: {token} ends turns too"
+        return ends | {first}, () if first in ends else (said,)
+    if ids and not ends & {*ids}:
+        said = (
+            f"the chat template of {name} closes a turn with {printable(repr(closing.strip()))}, "
+            "which is no token that could end it: answers may run on into made-up turns"
+        )
+        return ends, (said,)
+    return ends, ()
 
 
 def fingerprint(chat: ChatModel) -> dict[str, str]:
-    """SHA-256 of the weights (names, shapes and bytes) and of the chat template."""
+    """SHA-256 of the weights (names, shapes and bytes) and of the chat template.
+
+    With the template go its arguments; the date that it writes stands beside it.
+    """
     digest = hashlib.sha256()
     for key, tensor in sorted(chat.model.state_dict().items()):
         digest.update(f"{key}{tuple(tensor.shape)}{tensor.dtype}".encode())
         flat = tensor.detach().cpu().contiguous().flatten()
         digest.update(memoryview(flat.view(torch.uint8).numpy()))
-    template = str(chat.tokenizer.chat_template).encode()
-    return {"weights": digest.hexdigest(), "template": hashlib.sha256(template).hexdigest()}
+    template = str(chat.tokenizer.chat_template)
+    if chat.voice.arguments:
+        template += json.dumps(chat.voice.arguments, sort_keys=True, default=str)
+    about = {
+        "weights": digest.hexdigest(),
+        "template": hashlib.sha256(template.encode()).hexdigest(),
+    }
+    dates = dates_written(chat.tokenizer, chat.voice)
+    return about | ({"date": ", ".join(dates)} if dates else {})

@@ -1,13 +1,11 @@
 """Model output made visible and inert, for pages and terminals. It is hostile text."""
 
-import unicodedata
+from sirl.errors import printable
 
 __all__ = ["LONGEST_PIECE", "visible"]
 
 LONGEST_PIECE = 40
 """Characters of a token that are shown."""
-HIDDEN = ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp")
-"""Unicode categories of what cannot be seen or ends a line."""
 
 
 def visible(text: str, longest: int | None = None) -> str:
@@ -16,7 +14,7 @@ def visible(text: str, longest: int | None = None) -> str:
     >>> visible("a\u202eb\x1b[2J")
     'a\\u202eb\\u001b[2J'
     """
-    shown = "".join(f"\\u{ord(c):04x}" if unicodedata.category(c) in HIDDEN else c for c in text)
+    shown = printable(text)
     if longest is not None and len(shown) > longest:
         return shown[:longest] + "…"
     return shown

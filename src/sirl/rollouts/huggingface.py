@@ -19,8 +19,7 @@ import torch
 from torch import Tensor
 from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
 
-from sirl.models.chat import ChatModel
-from sirl.models.forward import unwrapped
+from sirl.models.chat import ChatModel, unwrapped
 from sirl.rollouts.local import Draft, LocalEngine, left_padded
 
 __all__ = ["HuggingFaceEngine"]

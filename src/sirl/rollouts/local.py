@@ -5,6 +5,7 @@ and before anything is ruled out. All of it stays on the device of the logits un
 written: drawing waits for no token.
 """
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ import torch
 from torch import Tensor
 
 from sirl.entropy import TokenNumbers, token_numbers
-from sirl.errors import InputError
+from sirl.errors import InputError, ModelError
 from sirl.models.chat import ChatModel
 from sirl.models.memory import out_of_memory
 from sirl.rollouts.drawing import DRAWS, pick, row_key, tiles, uniforms
@@ -76,12 +77,17 @@ class Draft:
         return token_ids
 
     def completions(self, chat: ChatModel, seed: int) -> list[Completion]:
-        """The finished rows as values."""
+        """The finished rows as values.
+
+        Raises:
+            ModelError: The logits of a token were not finite.
+        """
         columns = (self.token_ids, *self.numbers, self.lengths, self.running)
         found = []
         for row, ids, logprobs, entropies, certainties, length, runs in zip(
             self.rows, *(column.tolist() for column in columns), strict=True
         ):
+            check_finite(chat, row, (*logprobs[:length], *entropies[:length]))
             found.append(
                 Completion(
                     prompt_id=row.prompt.id,
@@ -132,7 +138,8 @@ class LocalEngine(ABC):
         for prompt, ids in zip(prompts, rendered, strict=True):
             check_room(self.chat, self.new_tokens, prompt, ids)
         done: dict[tuple[int, int], Completion] = {}
-        waiting = like_lengths([len(ids) for ids in rendered], max(1, self.rows // group))
+        lengths, most = [len(ids) for ids in rendered], max(1, self.rows // group)
+        waiting = like_lengths(lengths, most, same=self.chat.manner.like_prompts)
         while waiting:
             chosen = waiting.pop(0)
             rows = [
@@ -151,6 +158,16 @@ class LocalEngine(ABC):
             places = ((i, s) for i in chosen for s in range(group))
             done.update(zip(places, draft.completions(self.chat, self.seed), strict=True))
         return [done[i, s] for i in range(len(prompts)) for s in range(group)]
+
+
+def check_finite(chat: ChatModel, row: Row, numbers: Sequence[float]) -> None:
+    """Refuse an answer that was drawn from logits that are no numbers."""
+    if not all(map(math.isfinite, numbers)):
+        raise ModelError(
+            f"{chat.name} gave logits that are not finite (NaN or infinity) for prompt "
+            f"{row.prompt.id}: its weights are damaged, or too large for this dtype; restore them, "
+            "or take dtype=float32"
+        )
 
 
 def check_room(chat: ChatModel, new_tokens: int, prompt: Prompt, ids: Sequence[int]) -> None:
@@ -173,16 +190,21 @@ def left_padded(chat: ChatModel, prompts: Sequence[tuple[int, ...]]) -> tuple[Te
     return input_ids.to(chat.device), is_token.to(chat.device)
 
 
-def like_lengths(lengths: Sequence[int], most: int) -> list[list[int]]:
+def like_lengths(lengths: Sequence[int], most: int, *, same: bool = False) -> list[list[int]]:
     """Indices of prompts that are read together: at most `most`, less than half of it padding.
+
+    With `same` none of it is padding.
 
     >>> like_lengths([40, 900, 30, 50, 1000], most=2)
     [[2, 0], [3], [1, 4]]
+    >>> like_lengths([40, 41, 40], most=2, same=True)
+    [[0, 2], [1]]
     """
     batches: list[list[int]] = []
     for i in sorted(range(len(lengths)), key=lambda i: (lengths[i], i)):
         last = batches[-1] if batches else []
-        if last and len(last) < most and lengths[i] < 2 * lengths[last[0]]:
+        longest = lengths[last[0]] * (1 if same else 2) - (not same) if last else 0
+        if last and len(last) < most and lengths[i] <= longest:
             last.append(i)
         else:
             batches.append([i])

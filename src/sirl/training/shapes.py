@@ -10,9 +10,9 @@ from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM
 from transformers.utils import logging as transformers_logging
 
-from sirl.errors import ModelError
+from sirl.errors import ModelError, first_line
 from sirl.models.folder import EMBEDDED_PATH, adapter_base, document, is_adapter
-from sirl.models.loading import check_folder, first_line
+from sirl.models.loading import check_folder
 from sirl.training.footprint import FLOAT, Shape
 
 __all__ = ["adapter_rank", "read_shape", "shape_of", "tensor_bytes"]

@@ -1,0 +1,42 @@
+"""What the chat template of a run's models is told: its own arguments, and the run's date."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from sirl.config import Settings
+from sirl.errors import ConfigError
+
+if TYPE_CHECKING:
+    from sirl.models.template import Voice
+
+__all__ = ["dated", "voice_of"]
+
+Dated = TypeVar("Dated", bound=Settings)
+
+
+def dated(config: Dated, about: Mapping[str, Any]) -> Dated:
+    """The settings with the date that templates write: as set, as the run's before, or now.
+
+    `about` is the `run.json` of the run that is resumed; empty for a new one.
+    """
+    date = config.template_date or about.get("template_date")
+    date = date or datetime.now().isoformat(timespec="seconds")
+    return config.model_copy(update={"template_date": date})
+
+
+def voice_of(config: Settings) -> "Voice":
+    """What a template is told.
+
+    Raises:
+        ConfigError: The date is none.
+    """
+    from sirl.models.template import Voice
+
+    try:
+        clock = datetime.fromisoformat(config.template_date or datetime.now().isoformat())
+    except ValueError as error:
+        raise ConfigError(
+            f"template_date {config.template_date!r} is no date: write it as 2026-01-31"
+        ) from error
+    return Voice(config.template_arguments or {}, clock)

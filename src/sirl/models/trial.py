@@ -1,0 +1,233 @@
+"""Trials of a model as it is loaded: which fast way of reading says what the model itself says.
+
+The measure is the model's own forward pass over one conversation at a time, without a cache and
+without padding. Names in a configuration and classes of layers decide nothing here: a head that
+is multiplied tile by tile, a packed row and padded rows each count only where their
+log-probabilities and entropies are those of the model alone. What differs is not used, and the
+model says so in a sentence.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from sirl.entropy import token_numbers
+from sirl.errors import ModelError, first_line
+from sirl.models.chat import ChatModel, Padding, settle, unwrapped
+from sirl.models.forward import (
+    decoder,
+    head_factor,
+    own_logits,
+    packed_states,
+    padded_logits,
+    plain_head,
+)
+from sirl.models.head import Predicted, numbers_of
+from sirl.models.memory import out_of_memory
+from sirl.models.packing import PACKED
+from sirl.types import Completion
+
+__all__ = ["adopt", "agree", "alone", "probe"]
+
+TEXT = (
+    "How do I bake a plum cake? Take two cups of flour, a pinch of salt and eight ripe plums. "
+    "Nobody in the village knew why the old clock had stopped at half past seven; some said that "
+    "it was the frost of 1963, others blamed the mice."
+)
+"""Words by which a model is tried."""
+LENGTHS = ((9, (5, 3, 1)), (4, (7, 4)))
+"""Tokens of each prompt, and of the completions that follow it."""
+AGREES, ROUNDED = 1e-3, 0.1
+"""Nats by which readings of a completion may differ on average, in float32 and in 16 bits."""
+PADDINGS: tuple[Padding, ...] = ("left", "right", "none")
+"""Ways of padding, the cheapest first."""
+UNPACKED = ("attention_chunk_size",)
+"""Settings of masks that packed attention does not know; a short trial cannot show them."""
+LAYERS = frozenset({"full_attention", "sliding_attention"})
+"""Kinds of layers whose attention tells packed attention all that it masks."""
+
+
+def probe(chat: ChatModel) -> list[Completion]:
+    """Made-up completions of several lengths, of two prompts of unlike length."""
+    rows = chat.rows
+    ids = [i for i in chat.tokenizer(TEXT, add_special_tokens=False)["input_ids"] if i < rows]
+    ids = ids or [n % rows for n in range(3, 64)]
+    start, given = 0, []
+
+    def taken(count: int) -> tuple[int, ...]:
+        nonlocal start
+        start += count
+        return tuple(ids[n % len(ids)] for n in range(start - count, start))
+
+    for prompt_length, lengths in LENGTHS:
+        prompt = taken(prompt_length)
+        given += [Completion("", prompt, taken(n), "", (), (), "length") for n in lengths]
+    return given
+
+
+@torch.no_grad()
+def adopt(chat: ChatModel) -> None:
+    """Have the model be read the fastest way that says what the model itself says.
+
+    Raises:
+        ModelError: Its own logits are not finite, or no way of reading several rows is right.
+    """
+    given = probe(chat)
+    own = attempted(chat, "read", lambda: alone(chat, given))
+    check_finite(chat, own)
+    notes = [*chat.manner.notes]
+    if plain_head(chat.model) is not None and not agree(chat, headed(chat, given), own):
+        settle(chat.model, replace(chat.manner, own_logits=True))
+        notes.append(
+            f"{chat.name} does more to its logits than multiply by its head: "
+            "they are taken from its own forward pass"
+        )
+    if not packs(chat, given, own):
+        notes += padded(chat, given, own)
+    settle(chat.model, replace(chat.manner, notes=tuple(notes)))
+
+
+def attempted(chat: ChatModel, what: str, work: Callable[[], Any]) -> Any:  # noqa: ANN401 - the work's
+    """What work on the model gives.
+
+    Raises:
+        ModelError: The model's code raises.
+    """
+    try:
+        return work()
+    except ModelError:
+        raise
+    except Exception as error:  # a model's code raises what it likes
+        if isinstance(error, RuntimeError) and out_of_memory(error):
+            raise
+        raise ModelError(f"{chat.name} cannot be {what}: {first_line(error)}") from error
+
+
+def alone(chat: ChatModel, given: Sequence[Completion]) -> list[Tensor]:
+    """Log-probabilities and entropies (2 x seq) of each completion by itself, as the model says."""
+    found = []
+    for c in given:
+        ids = torch.tensor([[*c.prompt_ids, *c.token_ids]], device=chat.device)
+        logits = own_logits(chat, len(c.token_ids) + 1, input_ids=ids, use_cache=False)[0, :-1]
+        found.append(numbers(logits, c))
+    return found
+
+
+def numbers(logits: Tensor, completion: Completion) -> Tensor:
+    """Log-probabilities and entropies (2 x seq) of a completion's tokens."""
+    ids = torch.tensor(completion.token_ids, device=logits.device)
+    logprobs, entropies, _ = token_numbers(logits, ids)
+    return torch.stack([logprobs, entropies])
+
+
+def headed(chat: ChatModel, given: Sequence[Completion]) -> list[Tensor] | None:
+    """The same by the hidden states and the head, as sampling multiplies them; None if it fails."""
+    factor = head_factor(chat)
+    if factor is None:
+        return None
+    found = []
+    for c in given:
+        ids = torch.tensor([[*c.prompt_ids, *c.token_ids]], device=chat.device)
+        try:
+            with chat.precision():
+                hidden = decoder(chat.model)(input_ids=ids, use_cache=False).last_hidden_state[0]
+        except Exception as error:  # a model's code raises what it likes
+            if isinstance(error, RuntimeError) and out_of_memory(error):
+                raise
+            return None
+        found.append(numbers(factor.logits(hidden[len(c.prompt_ids) - 1 : -1].contiguous()), c))
+    return found
+
+
+def agree(chat: ChatModel, found: Sequence[Tensor] | None, own: Sequence[Tensor]) -> bool:
+    """Whether a reading (2 x seq of each completion) is that of the model alone."""
+    if found is None:
+        return False
+    most = AGREES if chat.model.dtype.itemsize >= 4 and chat.autocast is None else ROUNDED
+    gaps = [
+        (a.to(b) - b).abs().mean(dim=1).max() for a, b in zip(found, own, strict=True) if b.numel()
+    ]
+    return bool(torch.stack(gaps).max() < most)  # a NaN is no agreement
+
+
+def check_finite(chat: ChatModel, own: Sequence[Tensor]) -> None:
+    """Refuse a model whose own logits are no numbers."""
+    if not all(bool(n.isfinite().all()) for n in own):
+        raise ModelError(
+            f"{chat.name} gives logits that are not finite (NaN or infinity): its weights are "
+            "damaged, or too large for this dtype; restore them, or take dtype=float32"
+        )
+
+
+def split(predicted: Predicted, given: Sequence[Completion]) -> list[Tensor]:
+    """Log-probabilities and entropies (2 x seq) of each completion, of a flat reading."""
+    logprobs, entropies, _ = numbers_of(predicted)
+    lengths = [len(c.token_ids) for c in given]
+    return list(torch.split(torch.stack([logprobs, entropies]), lengths, dim=1))
+
+
+def packs(chat: ChatModel, given: Sequence[Completion], own: Sequence[Tensor]) -> bool:
+    """Whether the model reads packed rows as it reads each completion alone; if so, it does."""
+    config, before = chat.model.config, chat.model.config._attn_implementation
+    if before not in ("sdpa", PACKED) or plain_head(chat.model) is None:
+        return False
+    if not masks_are_told(config.get_text_config()):
+        return False
+    config._attn_implementation = PACKED
+    try:
+        same = agree(chat, split(packed_states(chat, given), given), own)
+    except Exception as error:  # foreign code that takes no layout
+        config._attn_implementation = before
+        if isinstance(error, RuntimeError) and out_of_memory(error):
+            raise
+        return False
+    if not same:
+        config._attn_implementation = before
+    return same
+
+
+def masks_are_told(config: Any) -> bool:  # noqa: ANN401 - of whatever class
+    """Whether all that the attention of a configuration masks is a window that it names itself."""
+    chunked = any(getattr(config, name, None) for name in UNPACKED)
+    kinds = getattr(config, "layer_types", None) or ()
+    return not chunked and set(kinds) <= LAYERS
+
+
+def padded(chat: ChatModel, given: Sequence[Completion], own: Sequence[Tensor]) -> list[str]:
+    """Choose how rows are padded, and say so where it is not as for most models.
+
+    Raises:
+        ModelError: Not even a row by itself is read as the model reads it.
+    """
+    for padding in PADDINGS:
+        rows = [[c] for c in given] if padding == "none" else [given]
+        try:
+            found = [n for r in rows for n in split(padded_logits(chat, r, padding), r)]
+        except Exception as error:  # a model's code raises what it likes
+            if isinstance(error, RuntimeError) and out_of_memory(error):
+                raise
+            continue
+        if agree(chat, found, own):
+            settle(chat.model, replace(chat.manner, padding=padding))
+            return said_of(chat, padding)
+    raise ModelError(
+        f"{chat.name} says something else of a conversation with a mask than without one: "
+        "its rewards cannot be computed; take another model"
+    )
+
+
+def said_of(chat: ChatModel, padding: Padding) -> list[str]:
+    """A sentence on a way of padding; none where padding is all that was to be expected."""
+    how = {
+        "left": "padded",
+        "right": "with all padding behind them",
+        "none": "one by one",
+    }[padding]
+    config = unwrapped(chat.model).config
+    expected = plain_head(chat.model) is None or config._attn_implementation != "sdpa"
+    if padding == "left" and expected:
+        return []
+    return [f"completions of {chat.name} would change each other in one row: they are read {how}"]
