@@ -13,7 +13,15 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from sirl.errors import ConfigError, did_you_mean
 
-__all__ = ["DemoConfig", "EvaluateConfig", "PlanConfig", "ProbeConfig", "TrainConfig", "resolve"]
+__all__ = [
+    "DemoConfig",
+    "EvaluateConfig",
+    "PlanConfig",
+    "ProbeConfig",
+    "TrainConfig",
+    "parse_value",
+    "resolve",
+]
 
 
 class Settings(BaseModel):
@@ -222,7 +230,7 @@ def resolve(
         key, equals, value = override.partition("=")
         if not equals:
             raise ConfigError(f"--set {override} is not key=value")
-        settings[key.strip()] = parse_value(override, value)
+        settings[key.strip()] = parse_value(f"--set {override}", value)
         where[key.strip()] = f"--set {override}"
     for key, value in flags.items():
         if value is not None:
@@ -257,12 +265,12 @@ def read_settings(file: Path | None) -> dict[str, Any]:
     return settings
 
 
-def parse_value(override: str, value: str) -> Any:  # noqa: ANN401 - any YAML scalar
+def parse_value(where: str, value: str) -> Any:  # noqa: ANN401 - any YAML scalar
     """A value as YAML reads it."""
     try:
         return yaml.safe_load(value)
     except yaml.YAMLError as error:
-        raise ConfigError(f"--set {override}: the value is not YAML") from error
+        raise ConfigError(f"{where}: the value is not YAML") from error
 
 
 def sentence(error: ValidationError, where: Mapping[str, str]) -> str:

@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args, get_origin
 
 import typer
 
-from sirl.config import Settings, resolve
+from sirl.config import Settings, parse_value, resolve
 from sirl.errors import ConfigError
 from sirl.runs import Existing
 
@@ -59,7 +59,7 @@ def takes(config: type[Settings], *fields: str) -> Callable[[Callable[..., None]
                 config,
                 file=given.pop("config", None),
                 overrides=given.pop("set_"),
-                flags={name: given.pop(name) for name in named},
+                flags={name: value_of(config, name, given.pop(name)) for name in named},
             )
             command(settings, **given)
 
@@ -99,6 +99,13 @@ def option(config: type[Settings], name: str) -> Any:  # noqa: ANN401 - typer's 
         metavar="|".join(map(str, choices)) or None,
         show_default=False,
     )
+
+
+def value_of(config: type[Settings], name: str, value: Any) -> Any:  # noqa: ANN401 - any setting
+    """A flag's value; a mapping is read as YAML."""
+    if value is None or get_origin(bare(config.model_fields[name].annotation)) is not dict:
+        return value
+    return parse_value(f"--{name.replace('_', '-')} {value}", value)
 
 
 def bare(annotation: Any) -> Any:  # noqa: ANN401 - any annotation
