@@ -16,8 +16,8 @@ ROOT = Path(__file__).parents[2]
 FILES = sorted((ROOT / "src").rglob("*.py"))
 SETTINGS = {
     "--model", "--out", "--seed", "--new-tokens", "--max-new-tokens", "--dtype", "--rows",
-    "--strict", "--no-strict", "--sampler", "--template-arguments", "--template-date", "--config", "--set", "--resume", "--overwrite",
-    "--json",
+    "--strict", "--no-strict", "--sampler", "--template-arguments",
+    "--template-date", "--config", "--set", "--resume", "--overwrite", "--json",
 }  # fmt: skip
 EVALUATED = {
     "--behaviours", "--behaviors", "--attacks", "--judge", "--attacker", "--sheet", "--templates",
