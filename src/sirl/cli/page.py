@@ -72,12 +72,20 @@ def examples(records: Sequence["Record"]) -> Iterator[Example]:
         yield Example(r.model, r.attack, r.kind, r.label, r.pieces, r.entropies)
 
 
+def gone_on(starts: Sequence[str]) -> dict[str, str]:
+    """That a run was gone on with, and when last; nothing where it was not."""
+    again = len(starts) - 1
+    times = "once" if again == 1 else f"{again} times"
+    return {"gone on with": f"{times}, last {starts[-1]}"} if again else {}
+
+
 def words(facts: Mapping[str, Any]) -> dict[str, str]:
     """How the run was made, as words."""
     hardware, versions = facts["hardware"], facts["versions"]
     return {
         "command": " ".join(facts["command"]),
-        "started": facts["starts"][-1],
+        "started": facts["starts"][0],
+        **gone_on(facts["starts"]),
         "seed": str(facts["seed"]),
         "machine": f"{hardware['cores']} cores, {hardware['machine']}, {hardware['system']}",
         "versions": ", ".join(

@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from sirl import build
+from sirl.analysis.measured import measured
 from sirl.cli.page import write_report
 from sirl.cli.provenance import Provenance
+from sirl.cli.rejects import rows_set_aside
 from sirl.cli.show import StopSwitch, live, warn
 from sirl.config import EvaluateConfig
 from sirl.errors import ConfigError, SirlError
@@ -47,10 +49,12 @@ def rejudge(source: Path, config: EvaluateConfig, existing: Existing) -> dict[st
             provenance.document |= asked
             provenance.files([config.refusals])
             provenance.judges([judge], faults)
-            models = judged_models(Run(source, -1, {}, resumed=False), run, judge, progress)
+            before = Run(source, -1, {}, resumed=False)
+            models = judged_models(before, run, judge, progress, settings.get("new_tokens"))
             seconds = round(time.perf_counter() - started, 1)
+            what = measured(provenance.document, settings, models, rows_set_aside(before))
             summary: dict[str, Any] = plain(
-                {"seconds": seconds, "judge_faults": faults, "models": models}
+                {"seconds": seconds, "judge_faults": faults, "measured": what, "models": models}
             )
             run.write("summary.json", summary)
             write_report(run, summary, provenance.document, frozenset())
@@ -62,12 +66,14 @@ def rejudge(source: Path, config: EvaluateConfig, existing: Existing) -> dict[st
     return summary
 
 
-def judged_models(source: Run, run: Run, judge: Judge, progress: Progress) -> dict[str, Any]:
+def judged_models(
+    source: Run, run: Run, judge: Judge, progress: Progress, new_tokens: int | None
+) -> dict[str, Any]:
     """Copy what counts, judged anew; the figures of each model.
 
     Cells of searches that ended where the first judge saw a break, and this one sees none, are
     left out: nobody knows how they would have gone on. What the first judge said of the others
-    stands beside it.
+    stands beside it. `new_tokens` is the longest answer.
     """
     from dataclasses import asdict, replace
 
@@ -107,7 +113,8 @@ def judged_models(source: Run, run: Run, judge: Judge, progress: Progress) -> di
                 [i for i in items if i.model == name],
                 before[name].get("skipped", {}),
                 by_judge([r for r in said_before if r.model == name]),
-            )
+            ),
+            new_tokens=new_tokens,
         )
         for name in before
     }
