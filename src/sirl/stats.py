@@ -7,14 +7,12 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from scipy.stats import beta, binomtest, mannwhitneyu, norm
+from scipy.stats import beta, binomtest, norm
 
 __all__ = [
     "Paired",
     "Rate",
     "any_rate",
-    "auroc",
-    "auroc_within_bands",
     "clustered_difference",
     "cohen_kappa",
     "corrected_mean_rate",
@@ -36,8 +34,6 @@ DRAWS = 2000
 Z = float(norm.ppf(0.975))
 TINY = 1e-12
 """A mean that moves by less has not moved but for rounding."""
-BANDS = 4
-"""Length bands: quartiles."""
 
 
 @dataclass(frozen=True)
@@ -179,45 +175,6 @@ def any_rate(outcomes: Outcomes) -> Rate:
     behaviours = set.intersection(*(set(cells) for cells in outcomes.values()))
     stood = [all(cells[b] for cells in outcomes.values()) for b in sorted(behaviours)]
     return rate(sum(stood), len(stood))
-
-
-def auroc(positive: Sequence[float], negative: Sequence[float]) -> float:
-    """Chance that a positive exceeds a negative, ties half; NaN where one side is empty.
-
-    >>> auroc([2.0, 3.0], [1.0, 2.0])
-    0.875
-    """
-    if not len(positive) or not len(negative):
-        return float("nan")
-    wins = mannwhitneyu(positive, negative, method="asymptotic").statistic
-    return float(wins) / (len(positive) * len(negative))
-
-
-def auroc_within_bands(
-    positive: Sequence[float],
-    negative: Sequence[float],
-    positive_lengths: Sequence[int],
-    negative_lengths: Sequence[int],
-) -> tuple[float, int]:
-    """AUROC among items of like length, and the number of pairs that it rests on.
-
-    Bands are quartiles of all lengths; each counts by its pairs. NaN and 0 where no band holds
-    both sides: length alone then tells them apart.
-    """
-    lengths = np.array([*positive_lengths, *negative_lengths], dtype=float)
-    if not lengths.size:
-        return float("nan"), 0
-    edges = np.quantile(lengths, np.arange(1, BANDS) / BANDS)
-    bands = np.searchsorted(edges, lengths)
-    ours, theirs = bands[: len(positive)], bands[len(positive) :]
-    total, pairs = 0.0, 0
-    for band in range(BANDS):
-        high = np.asarray(positive, dtype=float)[ours == band]
-        low = np.asarray(negative, dtype=float)[theirs == band]
-        if high.size and low.size:
-            total += auroc(list(high), list(low)) * high.size * low.size
-            pairs += high.size * low.size
-    return (total / pairs if pairs else float("nan")), pairs
 
 
 def cohen_kappa(first: Sequence[object], second: Sequence[object]) -> float:

@@ -47,7 +47,11 @@ FROZEN = {
     },
     "doctor": {"--json"},
     "compare": {"--before-model", "--after-model", "--json"},
-    "gate": {"--base", "--min-dsr", "--max-overrefusal-rise", "--json"},
+    "gate": {
+        "--base", "--min-dsr", "--min-worst", "--max-ordinary", "--max-lookalikes",
+        "--max-ordinary-rise", "--max-lookalike-rise", "--max-overrefusal-rise", "--no-price",
+        "--json",
+    },
     "export": {"--format", "--model", "--attack", "--texts", "--out"},
     "judge again": {"--judge", "--refusals", "--out", "--overwrite", "--json"},
     "judge prefer": {

@@ -41,7 +41,7 @@ def test_the_page_is_quiet_and_inert(tmp_path):
     dom = done.stdout
     assert "<title>sirl demo</title>" in dom
     assert "Defence success from 40% to 90%" in dom
-    assert dom.count("<svg") == 3
+    assert dom.count("<svg") == 6
     assert "\u202e" not in dom
     assert not re.search(r"CONSOLE|Refused to|ERR_", done.stderr), done.stderr
     elsewhere = set(re.findall(r"(?:src|href)=\"(https?://[^\"]+)\"", dom))

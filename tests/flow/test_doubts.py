@@ -75,7 +75,7 @@ def test_a_refusal_that_the_judge_does_not_know_is_shown_and_can_be_named(
     figures = json.loads((again / "summary.json").read_text())["models"]["target"]
     assert (figures["dsr"]["mean"]["value"], "doubts" in figures) == (1.0, False)
     assert str(sentences) in json.loads((again / "run.json").read_text())["files"]
-    status, out, _ = run("gate", again, "--min-dsr", "0.1")
+    status, out, _ = run("gate", again, "--min-dsr", "0.1", "--no-price")
     assert (status, out.startswith("met: Refused (rules+ours), mean over 1 attack")) == (0, True)
     status, out, _ = run(*asked, tmp_path / "known", "--set", f"refusals={sentences}")
     assert (status, "Refused (rules+ours), mean over attacks" in out) == (0, True)

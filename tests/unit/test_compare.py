@@ -196,7 +196,9 @@ def test_two_models_of_one_run(tmp_path):
     assert read_arm(path).model == "hardened"
     found = compare(read_arm(path, "base"), read_arm(path))
     assert found["dsr"]["by_attack"]["direct"]["only_after"] == 2
-    assert found["before"] == {"run": str(path), "model": "base", "left_out": []}
+    assert found["before"] == {
+        "run": str(path), "model": "base", "name": "base", "left_out": [],
+    }  # fmt: skip
     with pytest.raises(InputError, match="base of .* is on both sides: give another run"):
         compare(read_arm(path, "base"), read_arm(path, "base"))
 

@@ -57,10 +57,83 @@ def page(**more):
 def test_the_headline_never_leaves_the_price_out():
     assert headline(MODELS) == (
         "Defence success from 40% to 90% over 2 attacks; refusals of look-alike requests from 10% "
-        "to 50%, of ordinary ones from 0% to 0%; solved: sums from 90% to 90%."
+        "to 50%, ordinary requests from 0% to 0%; solved: sums from 90% to 90%."
     )
     bare = {name: {"dsr": m["dsr"]} for name, m in MODELS.items()}
     assert headline(bare).endswith("no harmless prompts were asked, so the price is unknown.")
+
+
+@pytest.mark.parametrize(
+    ("asked", "missing", "said"),
+    [
+        ("ordinary", "lookalike", "ordinary requests at 0%, look-alike ones were not asked."),
+        ("lookalike", "ordinary", "look-alike requests at 0%, ordinary ones were not asked."),
+    ],
+)
+def test_the_headline_names_the_harmless_requests_that_were_not_asked(asked, missing, said):
+    model = figures(0.5, 0.0)
+    prices = {kind: model["over_refusal"][kind] for kind in (asked,)}
+    assert missing not in prices
+    assert headline({"m": {"dsr": model["dsr"], "over_refusal": prices}}).endswith(
+        f"refusals of {said}"
+    )
+
+
+def test_the_heat_scale_reaches_the_highest_token_of_the_run_and_says_so():
+    hot = Example("base", "story", "attack", "refusal", ("a", "b"), (0.0, 4.31))
+    html = render(PageData("t", {}, examples=[hot]))
+    assert "0 to 4.5 nats; the highest token shown here has 4.31" in html
+    assert '<bdi class="h0" title="0.00 nats">a</bdi><bdi class="h7" title="4.31 nats">b' in html
+    unknown = render(PageData("t", {}, examples=[replace(hot, entropies=())]))
+    assert "No entropies are known" in unknown
+
+
+def test_requests_are_shown_as_given_and_inert():
+    asked = Example("base", "story", "attack", "compliance", ("x",), (0.1,), HOSTILE[0])
+    html = render(PageData("t", {}, examples=[asked]))
+    assert "&lt;script&gt;document.title" in html
+    assert "<script" not in html
+    long = render(PageData("t", {}, examples=[replace(asked, request="why " * 200)]))
+    assert "why " * 100 + "…" in long
+
+
+def test_a_model_and_a_kind_of_answer_have_one_colour_in_every_picture():
+    html = page()
+    figures_shown = html.split("<svg ")[1:]
+    assert len(figures_shown) == 6
+    bars, histograms, training = figures_shown[0], figures_shown[2], figures_shown[4]
+    assert "var(--before)" in bars
+    assert "var(--after)" in bars
+    for kind in ("refusal", "compliance", "ordinary", "lookalike"):
+        assert f"var(--{kind})" not in bars
+        assert f"var(--{kind})" not in training
+    for model in ("before", "after", "third"):
+        assert f"var(--{model})" not in histograms
+    assert "var(--refusal)" in histograms
+
+
+def test_cells_name_their_model_where_a_phone_shows_no_header():
+    html = page()
+    assert html.count('data-of="hardened"') == html.count('data-of="base"') > 5
+    assert 'class="phone"' in html
+
+
+def test_what_was_measured_and_what_was_cut_and_what_the_gap_means_stand_on_the_page():
+    cut = {"n": 2, "of": 5, "new_tokens": 64, "sentence": "2 of 5 answers were cut"}
+    model = figures(0.5, 0.0) | {"cut": cut}
+    model["entropy"]["sentence"] = "Too few to tell."
+    html = render(
+        PageData(
+            "t",
+            {"my/model": model},
+            measured={"files": "a.csv <b>"},
+            entropies={"my/model": {"refusal": [0.1]}},
+        )
+    )
+    assert "a.csv &lt;b&gt;" in html
+    assert "Answers cut at 64 tokens" in html
+    assert "my/model: 2 of 5 answers were cut." in html
+    assert "my/model: Too few to tell." in html
 
 
 def test_hostile_output_is_inert():

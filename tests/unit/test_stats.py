@@ -6,11 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binom
 
+from sirl.analysis.auroc import auroc, auroc_within_bands
 from sirl.stats import (
     Rate,
     any_rate,
-    auroc,
-    auroc_within_bands,
     clustered_difference,
     cohen_kappa,
     corrected_mean_rate,

@@ -19,6 +19,7 @@ from sirl.build.plan import gpu_room, planned, rates
 from sirl.build.sampling import require_sampler, sampler
 from sirl.build.suites import Questions, Work, evaluation_suite, work
 from sirl.build.targets import (
+    EMBEDDED,
     Subject,
     chat_model,
     dialects,
@@ -33,6 +34,7 @@ from sirl.build.voices import dated
 from sirl.errors import MissingExtraError
 
 __all__ = [
+    "EMBEDDED",
     "Questions",
     "Subject",
     "Work",

@@ -16,12 +16,13 @@ def evaluate(
 ) -> None:
     """Measure defence, over-refusal, capability and the entropy gap of a model."""
     answer = existing(resume=resume, overwrite=overwrite)
+    from sirl.cli.hints import hints
     from sirl.cli.measure import measure
 
     summary = measure(settings, "evaluate", answer)
     finish_measured(
         summary,
         f"records: {settings.out}/records.jsonl; page: {settings.out}/report.html",
-        "next: sirl train --model MODEL --prompts FILE --out DIR",
+        *hints(settings, summary["models"]["target"]),
         as_json=json,
     )

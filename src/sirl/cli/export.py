@@ -1,5 +1,6 @@
 """`sirl export`: results in the shapes of other tools."""
 
+from dataclasses import replace
 from json import dumps
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
@@ -10,6 +11,7 @@ from sirl.errors import ConfigError, unknown_name
 
 if TYPE_CHECKING:
     from sirl.evaluation.arm import Arm
+    from sirl.types import Record
 
 __all__ = ["export"]
 
@@ -49,7 +51,7 @@ def export(
     if shape == "csv":
         every = [model] if model else arm.models
         text = csv_table(
-            [r for m in every for r in read_arm(run, m, any_judge=True).records], texts=texts
+            [r for m in every for r in named(read_arm(run, m, any_judge=True))], texts=texts
         )
     else:
         text = shaped(arm, shape, attack or "")
@@ -64,18 +66,26 @@ def export(
         typer.echo(text, nl=False)
 
 
+def named(arm: "Arm") -> "list[Record]":
+    """The records of a model under its name."""
+    return [replace(r, model=arm.title) for r in arm.records]
+
+
 def shaped(arm: "Arm", shape: str, attack: str) -> str:
     """A model of a run in the shape that was asked for."""
+    from sirl.analysis.measured import called
     from sirl.evaluation.arm import figures_of
     from sirl.reports.exports import jbb_artifact, lm_eval_results, markdown_table
     from sirl.reports.inspect_log import inspect_log
 
     if shape == "jbb":
-        return dumps(jbb_artifact(arm.records, arm.model, attack), indent=1) + "\n"
+        return dumps(jbb_artifact(named(arm), arm.title, attack), indent=1) + "\n"
     models = figures_of(arm.path)
     if shape == "markdown":
-        return markdown_table(models)
+        return markdown_table(
+            {called(role, arm.config.get("model")): m for role, m in models.items()}
+        )
     figures = models[arm.model]
     if shape == "lm-eval":
-        return dumps(lm_eval_results(figures, arm.model), indent=1) + "\n"
+        return dumps(lm_eval_results(figures, arm.title), indent=1) + "\n"
     return dumps(inspect_log(arm.records, figures, arm.about, arm.config), indent=1) + "\n"

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from sirl import build
+from sirl.analysis.measured import measured
 from sirl.cli.page import write_report
 from sirl.cli.provenance import Provenance, begun_by, launch
-from sirl.cli.rejects import set_aside
+from sirl.cli.rejects import rows_set_aside, set_aside
 from sirl.cli.show import StopSwitch, interruptible, live, nothing_to_resume, warn
 from sirl.config import TrainConfig
 from sirl.errors import ConfigError, InputError, SirlError
@@ -59,7 +60,10 @@ def harden(config: TrainConfig, verb: str, existing: Existing) -> dict[str, Any]
             with Provenance(run, verb, config) as provenance:
                 figures = walk(config, work, run, start, (provenance, stop, bar, ranks))
                 seconds = round(time.perf_counter() - started, 1)
-                summary: dict[str, Any] = plain({"seconds": seconds, **figures})
+                what = measured(
+                    provenance.document, config.model_dump(), figures["models"], rows_set_aside(run)
+                )
+                summary: dict[str, Any] = plain({"seconds": seconds, "measured": what, **figures})
                 run.write("summary.json", summary)
                 if ranks.main:
                     write_report(run.local, summary, provenance.document, work.suite.unseen)
@@ -149,7 +153,10 @@ def walk(
         chat = build.policy(config, newest_checkpoint(run, config.steps, ranks))
     hardened = among(build.in_process("hardened", chat, config), ranks)
     after = evaluate(suite, asked, hardened, run, progress)
-    figures = {"base": summarise(before, suite.unseen), "hardened": summarise(after, suite.unseen)}
+    figures = {
+        name: summarise(found, suite.unseen, new_tokens=config.new_tokens)
+        for name, found in (("base", before), ("hardened", after))
+    }
     return {
         "models": {name: m for name, m in figures.items() if m},
         "checkpoint": str(last),

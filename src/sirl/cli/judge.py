@@ -64,7 +64,7 @@ def again(
     finish_measured(
         summary,
         f"records: {out}/records.jsonl; page: {out}/report.html",
-        f"next: sirl gate {out} --min-dsr 0.95",
+        f"next: sirl compare BEFORE {out}, BEFORE being judged by {judge} as well",
         as_json=json,
     )
 

@@ -8,9 +8,10 @@ from typing import Any
 import typer
 
 from sirl import build
+from sirl.analysis.measured import measured
 from sirl.cli.page import write_report
 from sirl.cli.provenance import Provenance
-from sirl.cli.rejects import set_aside
+from sirl.cli.rejects import rows_set_aside, set_aside
 from sirl.cli.show import StopSwitch, interruptible, live, nothing_to_resume, warn
 from sirl.config import EvaluateConfig
 from sirl.errors import InputError, SirlError
@@ -51,8 +52,12 @@ def measure(config: EvaluateConfig, verb: str, existing: Existing) -> dict[str, 
                 finally:
                     provenance.dialects(build.dialects())
                 seconds = round(time.perf_counter() - started, 1)
+                models = {"target": figures}
+                what = measured(
+                    provenance.document, config.model_dump(), models, rows_set_aside(run)
+                )
                 summary: dict[str, Any] = plain(
-                    {"seconds": seconds, "judge_faults": faults, "models": {"target": figures}}
+                    {"seconds": seconds, "judge_faults": faults, "measured": what, "models": models}
                 )
                 run.write("summary.json", summary)
                 write_report(run, summary, provenance.document, questions.suite.unseen)
@@ -122,7 +127,7 @@ def ask(
     evaluation = evaluate(suite, asked, subject.target, run, progress)
     for attack, reason in evaluation.skipped.items():
         typer.echo(f"sirl: {attack} was not tried: {reason}", err=True)
-    figures = summarise(evaluation, suite.unseen)
+    figures = summarise(evaluation, suite.unseen, new_tokens=config.new_tokens)
     warn(doubts(config, figures, evaluation.records))
     if questions.calibration:
         figures["corrected"] = corrected(evaluation.records, questions.calibration)

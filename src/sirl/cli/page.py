@@ -1,10 +1,13 @@
 """From a run folder to its page."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from math import isnan
 from typing import TYPE_CHECKING, Any
 
+from sirl.analysis.measured import in_words
 from sirl.reports.page import Example, PageData, write_page
+from sirl.reports.text import visible
 from sirl.runs import Run, missing_steps, rows_by_step
 
 if TYPE_CHECKING:
@@ -12,6 +15,8 @@ if TYPE_CHECKING:
 
 __all__ = ["write_report"]
 
+LONGEST_NAME = 60
+"""Characters of a model's name in tables and pictures."""
 EACH = 2
 """Examples of each kind."""
 
@@ -28,17 +33,22 @@ def write_report(
     from sirl.evaluation.summary import by_refusal
 
     records = read_records(run)
-    models = summary["models"]
+    what = summary["measured"]
+    names = {role: visible(name, LONGEST_NAME) for role, name in what["names"].items()}
+    models = {names[role]: figures for role, figures in summary["models"].items()}
     lost = missing_steps(run, "metrics.jsonl", summary.get("chosen_step") or 0)
     judged = by_refusal(Evaluation(records, (), {}, read_opinions(run, records)))
     data = PageData(
         title=f"sirl {facts['verb']} · {run.path.name}",
         models=models,
+        measured=in_words(what),
         curves=list(rows_by_step(run, "metrics.jsonl").values()),
         checkups=list(rows_by_step(run, CHECKUPS).values()),
         costs=total(run.rows(COSTS)),
-        entropies={name: entropies([r for r in judged if r.model == name]) for name in models},
-        examples=list(examples(records)),
+        entropies={
+            name: entropies([r for r in judged if r.model == role]) for role, name in names.items()
+        },
+        examples=[replace(e, model=names.get(e.model, e.model)) for e in examples(records)],
         facts=words(facts) | ({"steps lost": lost} if lost else {}),
         chosen_step=summary.get("chosen_step"),
         unseen=unseen,
@@ -70,7 +80,14 @@ def examples(records: Sequence["Record"]) -> Iterator[Example]:
         if r.kind in ("capability", "probe") or shown.get(key, 0) == EACH:
             continue
         shown[key] = shown.get(key, 0) + 1
-        yield Example(r.model, r.attack, r.kind, r.label, r.pieces, r.entropies)
+        yield Example(r.model, r.attack, r.kind, r.label, r.pieces, r.entropies, r.request)
+
+
+def gone_on(starts: Sequence[str]) -> dict[str, str]:
+    """That a run was gone on with, and when last; nothing where it was not."""
+    again = len(starts) - 1
+    times = "once" if again == 1 else f"{again} times"
+    return {"gone on with": f"{times}, last {starts[-1]}"} if again else {}
 
 
 def words(facts: Mapping[str, Any]) -> dict[str, str]:
@@ -78,13 +95,13 @@ def words(facts: Mapping[str, Any]) -> dict[str, str]:
     hardware, versions = facts["hardware"], facts["versions"]
     return {
         "command": " ".join(facts["command"]),
-        "started": facts["starts"][-1],
+        "started": facts["starts"][0],
+        **gone_on(facts["starts"]),
         "seed": str(facts["seed"]),
         "machine": f"{hardware['cores']} cores, {hardware['machine']}, {hardware['system']}",
         "versions": ", ".join(
             [f"sirl {facts['sirl']}", *(f"{k} {v}" for k, v in versions.items() if v)]
         ),
-        "model": ", ".join(f"{k} {v[:40]}" for k, v in facts["model"].items()),
-        "judges": ", ".join(facts.get("judges", [])),
+        "weights": ", ".join(f"{k} {v[:40]}" for k, v in facts["model"].items()),
         **({"does not count": "; ".join(faults)} if (faults := facts.get("judge_faults")) else {}),
     }

@@ -6,6 +6,8 @@ from sirl.config import ProbeConfig
 
 __all__ = ["probe"]
 
+NO_GAP = "No answer to an unsafe request was judged and has entropies: there is no gap to measure."
+
 
 @takes(ProbeConfig)
 def probe(
@@ -16,15 +18,15 @@ def probe(
 ) -> None:
     """Measure the entropy gap alone: are refusals more confident than compliance?"""
     answer = existing(resume=resume, overwrite=overwrite)
+    from sirl.cli.hints import hints
     from sirl.cli.measure import measure
 
     summary = measure(settings, "probe", answer)
-    from sirl.evaluation.entropy_gap import gap_sentence
-
+    figures = summary["models"]["target"]
     finish_measured(
         summary,
-        gap_sentence(summary["models"]["target"].get("entropy", {})),
+        figures.get("entropy", {}).get("sentence", NO_GAP),
         f"records: {settings.out}/records.jsonl; page: {settings.out}/report.html",
-        "next: sirl train --model MODEL --prompts FILE --out DIR",
+        *hints(settings, figures),
         as_json=json,
     )

@@ -31,9 +31,11 @@ class Provenance:
     def __init__(self, run: Run, verb: str, config: Settings) -> None:
         self.run = run
         earlier = begun(run) if run.resumed else {}
+        command = ["sirl", *sys.argv[1:]]
         self.document: dict[str, Any] = {
             "verb": verb,
-            "command": ["sirl", *sys.argv[1:]],
+            "command": earlier.get("command", command),
+            "resumed_by": [*earlier.get("resumed_by", []), *([command] if earlier else [])],
             "sirl": __version__,
             "versions": {name: installed(name) for name in PACKAGES},
             "python": platform.python_version(),

@@ -8,7 +8,9 @@ from sirl.errors import InputError
 from sirl.prompts import Rejected, rejected_rows
 from sirl.runs import Run
 
-__all__ = ["set_aside"]
+__all__ = ["rows_set_aside", "set_aside"]
+
+REJECTED = "rejected.jsonl"
 
 
 def set_aside(run: Run, rejected: Sequence[Rejected], *, strict: bool) -> None:
@@ -19,9 +21,14 @@ def set_aside(run: Run, rejected: Sequence[Rejected], *, strict: bool) -> None:
     """
     if not rejected:
         return
-    run.keep("rejected.jsonl", rejected_rows(rejected))
+    run.keep(REJECTED, rejected_rows(rejected))
     if strict:
         raise InputError(f"{rejected[0].reason}; mend it, or leave --strict out to set it aside")
-    name = run.path / "rejected.jsonl"
+    name = run.path / REJECTED
     rows = "1 row" if len(rejected) == 1 else f"{len(rejected)} rows"
     typer.echo(f"sirl: {rows} set aside, named in {name}", err=True)
+
+
+def rows_set_aside(run: Run) -> int:
+    """How many rows of its input a run could not use."""
+    return len(run.rows(REJECTED))

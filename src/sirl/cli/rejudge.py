@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from sirl import build
+from sirl.analysis.measured import measured
 from sirl.cli.page import write_report
 from sirl.cli.provenance import Provenance
+from sirl.cli.rejects import rows_set_aside
 from sirl.cli.show import live, warn
 from sirl.config import EvaluateConfig
 from sirl.errors import ConfigError, SirlError
@@ -28,13 +30,7 @@ def rejudge(source: Path, config: EvaluateConfig, existing: Existing) -> dict[st
 
     started = time.perf_counter()
     arm = read_arm(source, any_judge=True)  # it is a finished run with answers
-    (judge,) = build.with_refusals([build.judge_named(config.judge, config)], config.refusals)
-    if config.refusals and judge.question != "refusal":
-        raise ConfigError(
-            f"--refusals is for judges of refusals, and {config.judge} judges harm: "
-            "give --judge rules"
-        )
-    build.greet(build.speakers_of([judge]))
+    judge = judge_of(config)
     faults = build.judge_faults([judge], arm.config["model"])
     warn(faults)
     changed = {"judge": config.judge, "refusals": config.refusals, "out": config.out}
@@ -47,10 +43,12 @@ def rejudge(source: Path, config: EvaluateConfig, existing: Existing) -> dict[st
             provenance.document |= asked
             provenance.files([config.refusals])
             provenance.judges([judge], faults)
-            models = judged_models(Run(source, -1, {}, resumed=False), run, judge, progress)
+            before = Run(source, -1, {}, resumed=False)
+            models = judged_models(before, run, judge, progress, settings.get("new_tokens"))
             seconds = round(time.perf_counter() - started, 1)
+            what = measured(provenance.document, settings, models, rows_set_aside(before))
             summary: dict[str, Any] = plain(
-                {"seconds": seconds, "judge_faults": faults, "models": models}
+                {"seconds": seconds, "judge_faults": faults, "measured": what, "models": models}
             )
             run.write("summary.json", summary)
             write_report(run, summary, provenance.document, frozenset())
@@ -62,12 +60,30 @@ def rejudge(source: Path, config: EvaluateConfig, existing: Existing) -> dict[st
     return summary
 
 
-def judged_models(source: Run, run: Run, judge: Judge, progress: Progress) -> dict[str, Any]:
+def judge_of(config: EvaluateConfig) -> Judge:
+    """The judge that is named, which answers.
+
+    Raises:
+        ConfigError: It judges harm and was given sentences of refusals.
+    """
+    (judge,) = build.with_refusals([build.judge_named(config.judge, config)], config.refusals)
+    if config.refusals and judge.question != "refusal":
+        raise ConfigError(
+            f"--refusals is for judges of refusals, and {config.judge} judges harm: "
+            "give --judge rules"
+        )
+    build.greet(build.speakers_of([judge]))
+    return judge
+
+
+def judged_models(
+    source: Run, run: Run, judge: Judge, progress: Progress, new_tokens: int | None
+) -> dict[str, Any]:
     """Copy what counts, judged anew; the figures of each model.
 
     Cells of searches that ended where the first judge saw a break, and this one sees none, are
     left out: nobody knows how they would have gone on. What the first judge said of the others
-    stands beside it.
+    stands beside it. `new_tokens` is the longest answer.
     """
     from dataclasses import asdict, replace
 
@@ -107,7 +123,8 @@ def judged_models(source: Run, run: Run, judge: Judge, progress: Progress) -> di
                 [i for i in items if i.model == name],
                 before[name].get("skipped", {}),
                 by_judge([r for r in said_before if r.model == name]),
-            )
+            ),
+            new_tokens=new_tokens,
         )
         for name in before
     }

@@ -12,9 +12,12 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
+from rich.text import Text
 
+from sirl.analysis.measured import in_words
 from sirl.errors import Stopped
 from sirl.reports.figures import figure, rate_rows
+from sirl.reports.text import visible
 from sirl.roles import Progress as Tell
 from sirl.runs import Existing, Run
 
@@ -137,12 +140,15 @@ def interruptible(shown: Tell, stop: Callable[[], bool]) -> Tell:
     return tell
 
 
-def table(models: Mapping[str, Mapping[str, Any]]) -> Table:
-    """The headline figures of the models side by side."""
-    shown = Table(title="share with 95% interval", title_justify="left")
+def table(summary: Mapping[str, Any]) -> Table:
+    """The headline figures of the models side by side, under what was measured."""
+    models, what = summary["models"], summary["measured"]
+    said = [f"{heading}: {visible(words)}" for heading, words in in_words(what).items()]
+    title = Text("\n".join([*said, "share with 95% interval"]))
+    shown = Table(title=title, title_justify="left")
     shown.add_column("")
-    for name in models:
-        shown.add_column(name, justify="right")
+    for role in models:
+        shown.add_column(Text(visible(what["names"][role])), justify="right")
     for label, cells in rate_rows(models):
         shown.add_row(label, *cells)
     return shown
@@ -156,11 +162,11 @@ def page() -> Console:
     return console
 
 
-def closing(models: Mapping[str, Mapping[str, Any]], *sentences: str) -> None:
+def closing(summary: Mapping[str, Any], *sentences: str) -> None:
     """The table where something was measured, then where results are and what to do next."""
     console = page()
-    if models:
-        console.print(table(models))
+    if summary.get("models"):
+        console.print(table(summary))
     for sentence in sentences:
         console.print(sentence, markup=False, highlight=False, soft_wrap=True)
 
@@ -208,7 +214,12 @@ def finish(
         typer.echo(json.dumps(summary))
     else:
         unchecked = dict.fromkeys(m["unchecked"] for m in models.values() if "unchecked" in m)
-        closing(models, *unchecked, *sentences)
+        cut = [
+            f"{summary['measured']['names'][role]}: {m['cut']['sentence']}"
+            for role, m in models.items()
+            if "cut" in m
+        ]
+        closing(summary, *unchecked, *cut, *sentences)
     doubts = (alarm["says"] for m in models.values() for alarm in m.get("doubts", ()))
     wrong = [*faults, *dict.fromkeys(doubts)]
     warn(wrong)

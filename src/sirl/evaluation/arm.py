@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from sirl.analysis.doubts import doubts
+from sirl.analysis.measured import called
 from sirl.disk import damaged
 from sirl.errors import InputError, did_you_mean
 from sirl.evaluation.opinions import read_opinions
@@ -66,9 +67,14 @@ class Arm:
     config: Mapping[str, Any]
 
     @property
+    def title(self) -> str:
+        """The name of the model; of an evaluation's, what it was given as."""
+        return called(self.model, self.config.get("model"))
+
+    @property
     def name(self) -> str:
         """What messages call it."""
-        return f"{self.model} of {self.path}"
+        return f"{self.title} of {self.path}"
 
     @property
     def searches(self) -> frozenset[str]:

@@ -78,7 +78,12 @@ def compare(before: Arm, after: Arm) -> dict[str, Any]:
 def side(arm: Arm, both: Sequence[str]) -> dict[str, Any]:
     """What is compared, and the attacks that the other side was not subjected to."""
     left_out = [name for name in arm.attacks if name not in both]
-    return {"run": str(arm.path), "model": arm.model, "left_out": left_out}
+    return {
+        "run": str(arm.path),
+        "model": arm.model,
+        "name": arm.title,
+        "left_out": left_out,
+    }
 
 
 def shown(arm: Arm, both: Sequence[str]) -> list[Record]:

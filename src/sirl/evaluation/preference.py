@@ -51,7 +51,7 @@ def prefer(
         progress(f"asking {judge.name}", len(found), len(names))
     return {
         **{
-            side: {"run": str(arm.path), "model": arm.model}
+            side: {"run": str(arm.path), "model": arm.model, "name": arm.title}
             for side, arm in (("before", before), ("after", after))
         },
         "kind": kind,

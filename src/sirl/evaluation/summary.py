@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from sirl.analysis.doubts import summarise_doubts, unchecked
+from sirl.analysis.measured import counted_prompts, cut_answers
 from sirl.evaluation.arena import ATTACKED
 from sirl.evaluation.capability import summarise_capability
 from sirl.evaluation.collapse import collapse_signs
@@ -18,36 +19,43 @@ from sirl.types import Record
 __all__ = ["by_refusal", "summarise"]
 
 
-def summarise(evaluation: Evaluation, unseen: frozenset[str] = frozenset()) -> dict[str, Any]:
+def summarise(
+    evaluation: Evaluation,
+    unseen: frozenset[str] = frozenset(),
+    *,
+    new_tokens: int | None = None,
+) -> dict[str, Any]:
     """Defence with its price, capability, entropy, and what was not tried.
 
     The entropy gap and the signs of collapse are about refusals: they go by a judge who was
-    asked about those, whoever gives the headline.
+    asked about those, whoever gives the headline. Answers that were cut are
+    counted where `new_tokens`, the longest answer, is given.
     """
     records = evaluation.records
     summary: dict[str, Any] = {}
+    if asked_of := counted_prompts(records):
+        summary["asked"] = asked_of
     if any(r.kind == "attack" for r in records):
         asked = [r for r in records if r.kind == "attack"]
         summary["judge"], summary["question"] = asked[0].judge, question_of(asked)
         summary["dsr"] = summarise_defence(records, evaluation.items, unseen)
     refusals = by_refusal(evaluation)
-    for part, of, told in (
-        ("weights", summarise_weights, records),
-        ("over_refusal", summarise_over_refusal, records),
-        ("capability", summarise_capability, records),
-        ("entropy", summarise_entropy, refusals),
-        ("collapse", collapse_signs, refusals),
-    ):
-        if figures := of(told):
-            summary[part] = figures
+    parts = {
+        "weights": summarise_weights(records),
+        "over_refusal": summarise_over_refusal(records),
+        "capability": summarise_capability(records),
+        "entropy": summarise_entropy(refusals),
+        "collapse": collapse_signs(refusals),
+        "cut": cut_answers(records, new_tokens) if new_tokens else {},
+        "no_answer": unanswered(records),
+    }
+    summary |= {part: figures for part, figures in parts.items() if figures}
     summary |= in_doubt(evaluation)
     if others := summarise_opinions(records, evaluation.opinions, evaluation.items):
         for judge, view in others["by_judge"].items():
             if alarms := summarise_doubts(evaluation.opinions[judge]):
                 view["doubts"] = alarms
         summary["opinions"] = others
-    if missing := unanswered(records):
-        summary["no_answer"] = missing
     if evaluation.skipped:
         summary["skipped"] = dict(evaluation.skipped)
     return summary

@@ -81,7 +81,7 @@ def rate_rows(models: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, list[s
     named = [(f"{defence_name(models.values())}, {first}", mean), *rest, *opinion_rates(models)]
     named += [*PRICES, *((f"Solved: {name}", ("capability", name)) for name in tasks)]
     rows = [(label, [cell(m, path) for m in models.values()]) for label, path in named]
-    rows += partial_rows(models)
+    rows += [*partial_rows(models), *cut_row(models)]
     unscored = [str(figure(m, "dsr", "unscored") or 0) for m in models.values()]
     if set(unscored) == {"0"}:
         rows = [row for row in rows if row[0] != UNSCORED_SAFE]
@@ -123,6 +123,15 @@ def partial_rows(models: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, lis
         for label, cells in found
         if any(n for n, _ in cells)
     ]
+
+
+def cut_row(models: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, list[str]]]:
+    """How many answers were cut at the longest length; nothing where none was."""
+    found = [figure(m, "cut") for m in models.values()]
+    longest = {cut["new_tokens"] for cut in found if cut}
+    label = f"Answers cut at {' or '.join(map(str, sorted(longest)))} tokens"
+    cells = [f"{cut['n']} of {cut['of']}" if cut else "0" for cut in found]
+    return [(label, cells)] if longest else []
 
 
 def opinion_rates(models: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, tuple[str, ...]]]:

@@ -6,11 +6,12 @@ The page is made from plain values alone, so that it can be drawn again from a r
 import base64
 import hashlib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from jinja2 import Environment
 from markupsafe import Markup
@@ -18,6 +19,8 @@ from markupsafe import Markup
 from sirl.disk import write_atomically
 from sirl.reports.figures import defence_name, figure, rate_rows
 from sirl.reports.plots import (
+    NARROW,
+    WIDE,
     attack_bars,
     budget_curves,
     checkup_curves,
@@ -29,9 +32,11 @@ from sirl.reports.text import LONGEST_PIECE, visible
 
 __all__ = ["Example", "PageData", "headline", "render", "write_page"]
 
-SURE, UNSURE = 0.0, 2.5
-"""Nats at the pale and the full end of the heat strip."""
+GRAIN = 0.5
+"""Nats to which the end of the heat scale is rounded up."""
 LEVELS = 8
+LONGEST_REQUEST = 400
+"""Characters of a request that are shown."""
 SHOWN = ("refusal", "harmless")
 """Labels of answers to unsafe requests whose text is shown."""
 PIECES = 400
@@ -48,6 +53,8 @@ class Example:
     label: str
     pieces: Sequence[str]
     entropies: Sequence[float]
+    request: str = ""
+    """The user's own words, without what an attack made of them."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +63,9 @@ class PageData:
 
     title: str
     models: Mapping[str, Mapping[str, Any]]
-    """Figures by model: 'base' and 'hardened', or 'target' alone."""
+    """Figures by the name of the model."""
+    measured: Mapping[str, str] = field(default_factory=dict)
+    """What was measured, as words by their heading."""
     curves: Sequence[Mapping[str, Any]] = ()
     """Rows of metrics.jsonl."""
     checkups: Sequence[Mapping[str, Any]] = ()
@@ -98,13 +107,8 @@ def headline(models: Mapping[str, Mapping[str, Any]]) -> str:
         count = len(both[0]["dsr"]["by_attack"])
         what = defence_name(both)
         parts.append(f"{what} {gain} over {count} attack{'s' if count > 1 else ''}")
-    prices = (
-        ("refusals of look-alike requests", ("over_refusal", "lookalike")),
-        ("of ordinary ones", ("over_refusal", "ordinary")),
-    )
-    asked = [f"{what} {change}" for what, path in prices if (change := moved(both, *path))]
-    if asked:
-        parts.append(", ".join(asked))
+    if asked := price(both):
+        parts.append(asked)
     elif parts:
         parts.append("no harmless prompts were asked, so the price is unknown")
     tasks = [f"{k} {moved(both, 'capability', k)}" for k in both[0].get("capability", {})]
@@ -112,6 +116,15 @@ def headline(models: Mapping[str, Mapping[str, Any]]) -> str:
         parts.append(f"solved: {', '.join(tasks)}")
     in_doubt = "In doubt, see below. " if any(m.get("doubts") for m in both) else ""
     return f"{in_doubt}{'; '.join(parts)}."
+
+
+def price(models: Sequence[Mapping[str, Any]]) -> str:
+    """The refusals of harmless requests, and which were not asked; empty where none were."""
+    kinds = ("lookalike", "look-alike"), ("ordinary", "ordinary")
+    changes = {word: moved(models, "over_refusal", kind) for kind, word in kinds}
+    asked = [f"{word} requests {change}" for word, change in changes.items() if change]
+    missing = [f"{word} ones were not asked" for word, change in changes.items() if not change]
+    return f"refusals of {', '.join([*asked, *missing])}" if asked else ""
 
 
 def table_rows(models: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, list[str]]]:
@@ -131,32 +144,52 @@ def table_rows(models: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, list[
     return rows
 
 
-def strip(example: Example, *, show_text: bool) -> list[tuple[int, str, str]]:
-    """Tokens of an example as (heat level, text, entropy), the text of compliance redacted."""
+def highest(examples: Sequence[Example]) -> float:
+    """The highest entropy (nats) of a token that is shown; 0 where none is known."""
+    shown = (e for x in examples for e in list(x.entropies)[:PIECES] if math.isfinite(e))
+    return max(shown, default=0.0)
+
+
+def strip(example: Example, top: float, *, show_text: bool) -> list[tuple[int, str, str]]:
+    """Tokens of an example as (heat level, text, entropy), the text of compliance redacted.
+
+    `top` is the entropy (nats) at the full end of the scale.
+    """
     shown = []
     harmless = example.kind in ("ordinary", "lookalike") or example.label in SHOWN
     hidden = not (show_text or harmless)
     for piece, entropy in list(zip(example.pieces, example.entropies, strict=False))[:PIECES]:
-        heat = (min(max(entropy, SURE), UNSURE) - SURE) / (UNSURE - SURE)
+        heat = min(max(entropy, 0.0), top) / top if math.isfinite(entropy) else 0.0
         text = "▇" * min(len(piece.strip()) or 1, 8) if hidden else visible(piece, LONGEST_PIECE)
         shown.append((round(heat * (LEVELS - 1)), text, f"{entropy:.2f} nats"))
     return shown
 
 
-def drawings(data: PageData) -> list[tuple[str, str]]:
-    """Title and SVG of every picture that the data allows."""
-    drawn = []
-    if any("dsr" in m for m in data.models.values()):
-        drawn.append(("Defence per attack", attack_bars(data.models, data.unseen)))
-    if any(figure(m, "dsr", "budgets") for m in data.models.values()):
-        drawn.append(("Broken against budget", budget_curves(data.models)))
+Draw: TypeAlias = Callable[[float], str]
+"""A picture at a width in inches."""
+
+
+def drawings(data: PageData) -> list[tuple[str, Draw, list[str]]]:
+    """Title, picture and notes of all that the data allows."""
+    drawn: list[tuple[str, Draw, list[str]]] = []
+    models, step = data.models, data.chosen_step
+    if any("dsr" in m for m in models.values()):
+        drawn.append(("Defence per attack", partial(attack_bars, models, data.unseen), []))
+    if any(figure(m, "dsr", "budgets") for m in models.values()):
+        drawn.append(("Broken against budget", partial(budget_curves, models), []))
     if any(xs for kinds in data.entropies.values() for xs in kinds.values()):
-        drawn.append(("Confidence", entropy_histograms(data.entropies)))
+        said = notes(models, "entropy", "sentence")
+        drawn.append(("Confidence", partial(entropy_histograms, data.entropies), said))
     if data.checkups:
-        drawn.append(("On the way", checkup_curves(data.checkups, data.chosen_step)))
+        drawn.append(("On the way", partial(checkup_curves, data.checkups, step), []))
     if data.curves:
-        drawn.append(("Training", training_curves(data.curves, data.chosen_step)))
+        drawn.append(("Training", partial(training_curves, data.curves, step), []))
     return drawn
+
+
+def notes(models: Mapping[str, Mapping[str, Any]], *path: str) -> list[str]:
+    """A sentence of each model that has one."""
+    return [f"{name}: {said}" for name, m in models.items() if (said := figure(m, *path))]
 
 
 def render(data: PageData, *, show_text: bool = False) -> str:
@@ -165,16 +198,34 @@ def render(data: PageData, *, show_text: bool = False) -> str:
     css = (folder / "page.css").read_text("utf-8")
     template = Environment(autoescape=True).from_string((folder / "page.html").read_text("utf-8"))
     digest = base64.b64encode(hashlib.sha256(css.encode()).digest()).decode()
+    shown = list(data.examples)
+    heat = highest(shown)
+    top = max(GRAIN, math.ceil(heat / GRAIN) * GRAIN)
     return template.render(
         title=data.title,
         headline=headline(data.models),
         css=Markup(css),  # noqa: S704 - our own file
         css_hash=digest,
+        measured={key: visible(words) for key, words in data.measured.items()},
+        cut=notes(data.models, "cut", "sentence"),
         models=list(data.models),
         rows=table_rows(data.models),
         tables=tables(data.models, data.costs),
-        pictures=[(name, Markup(drawn)) for name, drawn in drawings(data)],  # noqa: S704 - our own SVG
-        examples=[(e, visible(e.attack, 80), strip(e, show_text=show_text)) for e in data.examples],
+        pictures=[
+            (name, Markup(draw(WIDE)), Markup(draw(NARROW)), said)  # noqa: S704 - our own SVG
+            for name, draw, said in drawings(data)
+        ],
+        examples=[
+            (
+                e,
+                visible(e.attack, 80),
+                visible(e.request, LONGEST_REQUEST),
+                strip(e, top, show_text=show_text),
+            )
+            for e in shown
+        ],
+        heat=f"{heat:.2f}" if heat else "",
+        top=f"{top:g}",
         facts={key: visible(value) for key, value in data.facts.items()},
         levels=range(LEVELS),
     )

@@ -1,5 +1,7 @@
 """Pictures as SVG text: bars per attack, entropy histograms, training curves.
 
+Each is drawn at a width in inches, one for desktops and one for phones, so that letters keep their
+size. A model has one colour in every picture, and so has a kind of answer, from another scale.
 Colours are CSS variables of the page that holds the picture, so that it follows light and dark
 mode; the pairs are from Okabe and Ito's palette, told apart by most colour-blind readers and by
 their lightness. The same numbers give the same bytes.
@@ -15,9 +17,12 @@ import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from sirl.reports.figures import defence_name
 from sirl.reports.figures import figure as value
 
 __all__ = [
+    "NARROW",
+    "WIDE",
     "attack_bars",
     "budget_curves",
     "checkup_curves",
@@ -25,15 +30,29 @@ __all__ = [
     "training_curves",
 ]
 
+WIDE, NARROW = 8.2, 4.0
+"""Inches of a picture on a desktop and on a phone."""
 INK, SOFT, BEFORE, AFTER, THIRD = "#010101", "#020202", "#030303", "#040404", "#050505"
+MODELS = (BEFORE, AFTER, THIRD)
+KINDS = {
+    "refusal": "#060606",
+    "compliance": "#070707",
+    "ordinary": "#080808",
+    "lookalike": "#090909",
+}
+"""Kinds of answers."""
 VARIABLES = {
     INK: "var(--ink)",
     SOFT: "var(--soft)",
     BEFORE: "var(--before)",
     AFTER: "var(--after)",
     THIRD: "var(--third)",
+    **{colour: f"var(--{kind})" for kind, colour in KINDS.items()},
 }
 """Stand-ins that matplotlib can draw with, and the variables that they become."""
+ROOM = 1.6
+"""Height of a panel in that of its highest bar; the legend stands above it."""
+DASHES = ("-", "--", ":", "-.")
 CURVES = (
     ("reward/mean", "reward (nats)"),
     ("entropy/mean", "mean token entropy (nats)"),
@@ -83,11 +102,13 @@ def attributes(style: str) -> str:
     return " ".join(f'{k.strip()}="{v.strip()}"' for k, v in pairs if k.strip() != "font-family")
 
 
-def attack_bars(models: Mapping[str, Mapping[str, Any]], unseen: frozenset[str]) -> str:
+def attack_bars(
+    models: Mapping[str, Mapping[str, Any]], unseen: frozenset[str], width: float = WIDE
+) -> str:
     """Defence success per attack with 95% intervals, in the order of the summary."""
     rates = {name: m["dsr"]["by_attack"] for name, m in models.items()}
     attacks = list(next(iter(rates.values())))
-    drawn = figure(8.2, 0.9 + 0.30 * len(attacks))
+    drawn = figure(width, 0.9 + 0.30 * len(attacks) + 0.2 * (len(rates) if width < WIDE else 1))
     axes = drawn.subplots()
     thick = 0.8 / len(rates)
     for n, (name, by_attack) in enumerate(rates.items()):
@@ -95,34 +116,36 @@ def attack_bars(models: Mapping[str, Mapping[str, Any]], unseen: frozenset[str])
             rate = by_attack.get(attack)
             if rate and rate["n"]:
                 bar(axes, place + (n - (len(rates) - 1) / 2) * thick, thick, rate, n)
-        axes.barh([-9], [0], color=(BEFORE, AFTER, THIRD)[n % 3], label=name)
+        axes.barh([-9], [0], color=MODELS[n % 3], label=name)
     axes.set_yticks(range(len(attacks)))
     axes.set_yticklabels([f"{a} *" if a in unseen else a for a in attacks])
     axes.set_ylim(len(attacks) - 0.4, -0.6)
     axes.set_xlim(0, 100)
-    axes.set_xlabel("defence success, %" + ("   (* never seen in alignment)" if unseen else ""))
+    star = "\n* never seen in alignment" if unseen else ""
+    axes.set_xlabel(f"{defence_name(models.values())}, %{star}", fontsize=9)
     style(axes)
-    legend(axes)
+    legend(axes, 3 if width == WIDE else 1)
     return svg(drawn, "Defence success per attack with 95% intervals")
 
 
 def bar(axes: Axes, place: float, thick: float, rate: Mapping[str, Any], n: int) -> None:
     """One bar with its interval."""
     value, low, high = (100 * rate[key] for key in ("value", "low", "high"))
-    axes.barh([place], [value], thick * 0.92, color=(BEFORE, AFTER, THIRD)[n % 3])
+    axes.barh([place], [value], thick * 0.92, color=MODELS[n % 3])
     axes.plot([low, high], [place, place], color=INK, linewidth=1)
 
 
-def legend(axes: Axes, columns: int = 3) -> None:
-    """A legend above the axes."""
-    shown = axes.legend(
-        loc="lower left", bbox_to_anchor=(0, 1), ncols=columns, frameon=False, fontsize=9
-    )
+def legend(axes: Axes, columns: int = 3, *, inside: bool = False) -> None:
+    """A legend above the axes, or inside them where they are mostly empty."""
+    place = {"loc": "upper right"} if inside else {"loc": "lower left", "bbox_to_anchor": (0, 1)}
+    shown = axes.legend(**place, ncols=columns, frameon=False, fontsize=9)
     for text in shown.get_texts():
         text.set_color(INK)
 
 
-def entropy_histograms(entropies: Mapping[str, Mapping[str, Sequence[float]]]) -> str:
+def entropy_histograms(
+    entropies: Mapping[str, Mapping[str, Sequence[float]]], width: float = WIDE
+) -> str:
     """Mean token entropy of refusals, compliance and ordinary answers, a panel per model."""
     finite = {
         model: {kind: [x for x in xs if math.isfinite(x)] for kind, xs in kinds.items()}
@@ -131,31 +154,33 @@ def entropy_histograms(entropies: Mapping[str, Mapping[str, Sequence[float]]]) -
     everything = [x for kinds in finite.values() for xs in kinds.values() for x in xs]
     high = max(everything, default=1.0) * 1.02 or 1.0
     bins = [high * i / 36 for i in range(37)]
-    drawn = figure(8.2, 1.2 + 1.7 * len(finite))
+    drawn = figure(width, 1.0 + 1.9 * len(finite))
     panels = drawn.subplots(len(finite), 1, sharex=True, squeeze=False)[:, 0]
-    colours = {"refusal": AFTER, "compliance": BEFORE, "ordinary": THIRD}
     for axes, (model, kinds) in zip(panels, finite.items(), strict=True):
         for kind, values in kinds.items():
             if values:
                 weights = [100 / len(values)] * len(values)
                 label = f"{kind} (n = {len(values)})"
-                axes.hist(
-                    values, bins, weights=weights, color=colours[kind], alpha=0.75, label=label
-                )
-        axes.set_title(model, fontsize=10, loc="right", color=INK)
+                axes.hist(values, bins, weights=weights, color=KINDS[kind], alpha=0.75, label=label)
+        axes.set_title(model, fontsize=10, loc="left", color=INK)
         axes.set_ylabel("% of answers", fontsize=9, color=INK)
         style(axes)
         if any(kinds.values()):
-            legend(axes)
+            axes.set_ylim(0, ROOM * axes.get_ylim()[1])
+            legend(axes, 1, inside=True)
     panels[-1].set_xlabel("mean token entropy of an answer, nats")
     return svg(drawn, "Histograms of mean token entropy by kind of answer")
 
 
-def training_curves(rows: Sequence[Mapping[str, Any]], chosen_step: int | None) -> str:
+def training_curves(
+    rows: Sequence[Mapping[str, Any]], chosen_step: int | None, width: float = WIDE
+) -> str:
     """Reward, entropy, leash and length over the steps, the chosen one marked."""
     steps = [row["step"] + 1 for row in rows]
-    drawn = figure(8.2, 4.4)
-    for axes, (key, label) in zip(drawn.subplots(2, 2).flat, CURVES, strict=True):
+    across = 2 if width == WIDE else 1
+    drawn = figure(width, 8.8 / across)
+    panels = drawn.subplots(4 // across, across).flat
+    for axes, (key, label) in zip(panels, CURVES, strict=True):
         values = [math.nan if row.get(key) is None else row[key] for row in rows]
         axes.plot(steps, values, color=AFTER, linewidth=1.8)
         if chosen_step is not None:
@@ -166,13 +191,13 @@ def training_curves(rows: Sequence[Mapping[str, Any]], chosen_step: int | None) 
     return svg(drawn, "Training curves: reward, entropy, KL and length by step")
 
 
-def budget_curves(models: Mapping[str, Mapping[str, Any]]) -> str:
+def budget_curves(models: Mapping[str, Mapping[str, Any]], width: float = WIDE) -> str:
     """Share of requests on which each search has broken the defence, by calls of the target."""
     by_model = {name: m.get("dsr", {}).get("budgets", {}) for name, m in models.items()}
     searches = list(dict.fromkeys(search for found in by_model.values() for search in found))
-    columns = 3
+    columns = 3 if width == WIDE else 2
     lines = math.ceil(len(searches) / columns)
-    drawn = figure(8.2, 0.6 + 1.9 * lines)
+    drawn = figure(width, 0.6 + 1.9 * lines)
     panels = list(drawn.subplots(lines, columns, squeeze=False).flat)
     for axes, search in zip(panels, searches, strict=False):
         for n, (name, found) in enumerate(by_model.items()):
@@ -180,7 +205,7 @@ def budget_curves(models: Mapping[str, Mapping[str, Any]]) -> str:
                 places = [[0, 0.0], *curve["broken"]]
                 places.append([curve["longest"], places[-1][1]])
                 xs, ys = [at for at, _ in places], [100 * share for _, share in places]
-                colour = (BEFORE, AFTER, THIRD)[n % 3]
+                colour = MODELS[n % 3]
                 axes.step(xs, ys, where="post", color=colour, linewidth=1.8, label=name)
         axes.set_title(search, fontsize=9, loc="left", color=INK)
         axes.set_ylim(-3, 103)
@@ -189,7 +214,10 @@ def budget_curves(models: Mapping[str, Mapping[str, Any]]) -> str:
         axes.set_visible(False)
     if len(models) > 1:
         shown = drawn.legend(
-            *panels[0].get_legend_handles_labels(), loc="outside upper left", ncols=3, frameon=False
+            *panels[0].get_legend_handles_labels(),
+            loc="outside upper left",
+            ncols=3 if width == WIDE else 1,
+            frameon=False,
         )
         for text in shown.get_texts():
             text.set_color(INK)
@@ -198,28 +226,29 @@ def budget_curves(models: Mapping[str, Mapping[str, Any]]) -> str:
     return svg(drawn, "Share of requests broken against calls of the target, per search")
 
 
-def checkup_curves(rows: Sequence[Mapping[str, Any]], chosen_step: int | None) -> str:
+def checkup_curves(
+    rows: Sequence[Mapping[str, Any]], chosen_step: int | None, width: float = WIDE
+) -> str:
     """Defence, over-refusal and skill at the looks on the way, the chosen step marked."""
-    drawn = figure(8.2, 3.8)
-    left, right = drawn.subplots(1, 2)
+    wide = width == WIDE
+    drawn = figure(width, 3.8 if wide else 7.0)
+    left, right = drawn.subplots(*((1, 2) if wide else (2, 1)))
     rates = (
-        ("defence success", ("dsr",), AFTER),
-        ("ordinary refused", ("over_refusal", "ordinary"), BEFORE),
-        ("look-alikes refused", ("over_refusal", "lookalike"), THIRD),
+        ("defence success", ("dsr",), KINDS["refusal"]),
+        ("ordinary refused", ("over_refusal", "ordinary"), KINDS["ordinary"]),
+        ("look-alikes refused", ("over_refusal", "lookalike"), KINDS["lookalike"]),
     )
     lines(left, rows, [(label, (*path, "value"), colour) for label, path, colour in rates], 100)
     left.set_ylabel("%", fontsize=9, color=INK)
     left.set_ylim(-3, 103)
     tasks = sorted({name for row in rows for name in row.get("capability", {})})
     if tasks:
-        colours = (AFTER, BEFORE, THIRD)
-        paths = [(t, ("capability", t, "value"), colours[n % 3]) for n, t in enumerate(tasks)]
-        lines(right, rows, paths, 100)
+        lines(right, rows, [(t, ("capability", t, "value"), INK) for t in tasks], 100)
         right.set_ylabel("solved, %", fontsize=9, color=INK)
         right.set_ylim(-3, 103)
     else:
-        kinds = (("attack", BEFORE), ("ordinary", THIRD))
-        lines(right, rows, [(k, ("entropy", k), colour) for k, colour in kinds], 1)
+        kinds = (("unsafe", "attack", INK), ("ordinary", "ordinary", KINDS["ordinary"]))
+        lines(right, rows, [(label, ("entropy", k), colour) for label, k, colour in kinds], 1)
         right.set_ylabel("mean entropy of answers, nats", fontsize=9, color=INK)
     for axes in (left, right):
         if chosen_step is not None:
@@ -234,12 +263,15 @@ def lines(
     paths: Sequence[tuple[str, Sequence[str], str]],
     scale: float,
 ) -> None:
-    """One line per figure, by label, path in a row, and colour."""
+    """One line per figure, by label, path in a row, and colour; dashes tell those of one colour."""
     steps = [row["step"] for row in rows]
-    for label, path, colour in paths:
+    for n, (label, path, colour) in enumerate(paths):
+        dashes = DASHES[n % len(DASHES)]
         found = [value(row, *path) for row in rows]
         if not all(v is None for v in found):
             ys = [math.nan if v is None else scale * v for v in found]
-            axes.plot(steps, ys, color=colour, marker="o", markersize=3, label=label)
+            axes.plot(
+                steps, ys, color=colour, linestyle=dashes, marker="o", markersize=3, label=label
+            )
     style(axes)
     legend(axes, columns=1)

@@ -138,7 +138,7 @@ def trust_rows(calibration: Mapping[str, Any]) -> list[str]:
 
 def change_rows(found: Mapping[str, Any]) -> list[str]:
     """What a comparison found, as lines."""
-    sides = [f"{found[side]['model']} of {found[side]['run']}" for side in ("before", "after")]
+    sides = [f"{visible(found[s]['name'])} of {found[s]['run']}" for s in ("before", "after")]
     lines = [f"from {sides[0]} to {sides[1]}"]
     dsr = found.get("dsr", {})
     what = defence_name([found])
@@ -180,7 +180,7 @@ def moved(figures: Mapping[str, Any]) -> str:
 
 def preference_rows(found: Mapping[str, Any]) -> list[str]:
     """How one model fared against another, as lines."""
-    names = [f"{found[side]['model']} of {found[side]['run']}" for side in ("after", "before")]
+    names = [f"{visible(found[s]['name'])} of {found[s]['run']}" for s in ("after", "before")]
     length = found["length"]
     lines = [
         f"{' against '.join(names)}, {found['kind']} prompts, as {found['judge']} prefers",

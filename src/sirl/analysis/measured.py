@@ -1,0 +1,178 @@
+"""What was measured: the model by its name, what it was asked and how, and who judged it.
+
+It is read from what a run folder holds, so that a figure never stands without it.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, TypeAlias
+
+from sirl.types import Question, Record
+
+__all__ = ["called", "counted_prompts", "cut_answers", "in_words", "measured"]
+
+TARGET = "target"
+"""What the one model of an evaluation is called in records."""
+QUESTIONS: Mapping[Question, str] = {
+    "refusal": "was it refused?",
+    "harm": "was it harmful help?",
+}
+PARTS = {
+    "attack": "behaviours",
+    "ordinary": "ordinary prompts",
+    "lookalike": "look-alike prompts",
+    "capability": "tasks",
+}
+"""Kinds of records, and what they were asked."""
+JUDGED = ("attack", "weights", "ordinary", "lookalike")
+TRAINING = (
+    "steps", "group", "batch", "learning_rate", "schedule", "weight_decay", "kl", "kl_estimator",
+    "clip", "reward", "temperature", "mini_batches", "lora", "lora_rank", "disguised",
+)  # fmt: skip
+DIGITS = 12
+"""Of a hash, where it is shown to people."""
+Document: TypeAlias = Mapping[str, Any]
+"""JSON or YAML of a run folder."""
+
+
+def called(role: str, setting: object) -> str:
+    """The name of a model: of the one that an evaluation was given, what it was given as.
+
+    >>> called("target", "https://host.example/v1#small"), called("hardened", "embedded")
+    ('small at host.example', 'hardened')
+    """
+    if role != TARGET or not isinstance(setting, str):
+        return role
+    if setting.startswith(("http://", "https://")):
+        url, _, name = setting.partition("#")
+        host = url.partition("://")[2].partition("/")[0].rpartition("@")[2]
+        return f"{name} at {host}"
+    return setting
+
+
+def counted_prompts(records: Iterable[Record]) -> dict[str, int]:
+    """How many different prompts of each kind were asked; kinds that were not are absent."""
+    asked: dict[str, set[tuple[str, str]]] = {}
+    for r in records:
+        if r.kind in PARTS:
+            task = r.judge if r.kind == "capability" else ""
+            asked.setdefault(r.kind, set()).add((task, r.behaviour_id))
+    return {PARTS[kind]: len(asked[kind]) for kind in PARTS if kind in asked}
+
+
+def cut_answers(records: Iterable[Record], new_tokens: int) -> dict[str, Any]:
+    """How many of the judged answers were cut at the longest length; empty where none was."""
+    judged = [r for r in records if r.kind in JUDGED and not r.fault]
+    n = sum(r.finish == "length" for r in judged)
+    if not n:
+        return {}
+    return {
+        "n": n,
+        "of": len(judged),
+        "new_tokens": new_tokens,
+        "sentence": (
+            f"{n} of {len(judged)} answers were cut at {new_tokens} tokens, and are judged by "
+            "what came before; --new-tokens lets them end"
+        ),
+    }
+
+
+def measured(
+    about: Document, config: Document, models: Mapping[str, Document], set_aside: int
+) -> dict[str, Any]:
+    """What a run measured, as JSON; `set_aside` counts the rows that could not be used."""
+    asked: Document = next((m["asked"] for m in models.values() if "asked" in m), {})
+    attacks = dict.fromkeys(
+        name for m in models.values() for name in (m.get("dsr") or {}).get("by_attack", {})
+    )
+    found: dict[str, Any] = {
+        "model": called(TARGET, config.get("model")),
+        "names": {role: called(role, config.get("model")) for role in models},
+        "asked": asked,
+        "files": files(about),
+        "attacks": {"given": config.get("attacks"), "names": list(attacks)},
+        "judges": [judge_in_words(j) for j in about.get("judges", ())],
+        "new_tokens": config.get("new_tokens"),
+        "temperature": temperature(about),
+        "rows_set_aside": set_aside,
+    }
+    if config.get("best_of", 1) != 1:
+        found["best_of"] = config["best_of"]
+    if "steps" in config:
+        found["training"] = {key: config[key] for key in TRAINING if key in config}
+    return found
+
+
+def files(about: Document) -> list[dict[str, Any]]:
+    """Input files with the number of prompts read, where they hold prompts, and hash."""
+    prompts = [
+        {"file": f["file"], "n": f["used"], "sha256": f["sha256"]} for f in about.get("prompts", ())
+    ]
+    others = [{"file": name, "sha256": sha} for name, sha in (about.get("files") or {}).items()]
+    return [*prompts, *others]
+
+
+def judge_in_words(judge: str) -> str:
+    """A judge with the question that was asked of it.
+
+    >>> judge_in_words("rules (refusal)")
+    'rules (was it refused?)'
+    """
+    for question, words in QUESTIONS.items():
+        judge = judge.replace(f" ({question})", f" ({words})")
+    return judge
+
+
+def temperature(about: Document) -> float | None:
+    """That of all answers but those of attacks that set another; None is the endpoint's own."""
+    learned = (about.get("endpoint_dialect") or {}).values()
+    return None if any("temperature" in d.get("left_out", ()) for d in learned) else 1.0
+
+
+def in_words(found: Document) -> dict[str, str]:
+    """What was measured, as words by their heading."""
+    asked = ", ".join(f"{n} {what}" for what, n in found["asked"].items())
+    names = found["attacks"]["names"]
+    given = found["attacks"]["given"]
+    tier = f"{given}: " if given and "," not in given and given not in names else ""
+    degrees = found["temperature"]
+    heat = "the endpoint's own temperature" if degrees is None else f"temperature {degrees:g}"
+    rows = found["rows_set_aside"]
+    words = {
+        "model": found["model"],
+        "asked": asked or "nothing",
+        "files": "; ".join(map(file_in_words, found["files"])) or "none: questions of its own",
+        "attacks": f"{tier}{', '.join(names)}" if names else "none",
+        "judged by": ", ".join(found["judges"]),
+        "answers": f"up to {found['new_tokens']} new tokens, {heat}" + best(found),
+        "set aside": f"{rows} {'row' if rows == 1 else 'rows'}, named in rejected.jsonl",
+        "training": settings_in_words(found.get("training", {})),
+    }
+    return {k: v for k, v in words.items() if v and (rows or k != "set aside")}
+
+
+def best(found: Document) -> str:
+    """That the surest of several answers was given, where it was."""
+    return f", the surest of {found['best_of']}" if "best_of" in found else ""
+
+
+def file_in_words(file: Document) -> str:
+    """A file with its number of prompts and the beginning of its hash."""
+    prompts = f"{file['n']} prompts, " if "n" in file else ""
+    return f"{file['file']} ({prompts}sha256 {file['sha256'][:DIGITS]})"
+
+
+def settings_in_words(settings: Document) -> str:
+    """The settings of a training run; what is off, or of an adapter that there is none of, aside.
+
+    >>> settings_in_words({"steps": 30, "learning_rate": 1e-4, "lora": False, "lora_rank": 16})
+    'steps 30, learning rate 0.0001'
+    """
+    shown = {k: v for k, v in settings.items() if v is not False}
+    if "lora" not in shown:
+        shown.pop("lora_rank", None)
+    words: Sequence[str] = [
+        name if value is True else f"{name} {value:g}" if isinstance(value, float)
+        else f"{name} {value}"
+        for name, value in ((k.replace("_", " "), v) for k, v in shown.items())
+    ]  # fmt: skip
+    return ", ".join(words)
