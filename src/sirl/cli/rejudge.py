@@ -3,7 +3,7 @@
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sirl import build
 from sirl.analysis.measured import measured
@@ -16,6 +16,9 @@ from sirl.errors import ConfigError, SirlError
 from sirl.roles import Judge, Progress
 from sirl.runs import Existing, Run, open_run, plain
 from sirl.types import Record
+
+if TYPE_CHECKING:
+    from sirl.evaluation.records import Item
 
 __all__ = ["rejudge"]
 
@@ -85,11 +88,10 @@ def judged_models(
     left out: nobody knows how they would have gone on. What the first judge said of the others
     stands beside it. `new_tokens` is the longest answer.
     """
-    from dataclasses import asdict, replace
+    from dataclasses import asdict
 
     from sirl.evaluation.arena import ATTACKED
     from sirl.evaluation.arm import counted, figures_of
-    from sirl.evaluation.defence import first_break
     from sirl.evaluation.opinions import VERDICTS, rejudged, settled, verdict_of
     from sirl.evaluation.records import ITEMS, RECORDS, read_items, read_records
     from sirl.evaluation.suite import Evaluation
@@ -107,12 +109,7 @@ def judged_models(
         VERDICTS,
         *({"model": r.model, "key": r.key, **asdict(verdict_of(r))} for r in said_before),
     )
-    by_key = {r.key: r for r in records}
-    items = [
-        replace(item, broken_at=first_break([by_key[k] for k in item.records]))
-        for item in ended
-        if all(k in by_key for k in item.records)
-    ]
+    items = items_of(ended, records)
     run.append(RECORDS, *(asdict(r) for r in records))
     run.append(ITEMS, *(asdict(i) for i in items))
     before = figures_of(source.path)
@@ -128,6 +125,20 @@ def judged_models(
         )
         for name in before
     }
+
+
+def items_of(ended: Sequence["Item"], records: Sequence[Record]) -> list["Item"]:
+    """The searches whose answers are all there, broken where these records say so."""
+    from dataclasses import replace
+
+    from sirl.evaluation.defence import first_break
+
+    by_key = {r.key: r for r in records}
+    return [
+        replace(item, broken_at=first_break([by_key[k] for k in item.records]))
+        for item in ended
+        if all(k in by_key for k in item.records)
+    ]
 
 
 def by_judge(records: Sequence[Record]) -> dict[str, list[Record]]:
