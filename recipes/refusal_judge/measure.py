@@ -1,0 +1,47 @@
+"""How often the refusal judge is right on texts that its fit has not seen.
+
+    python recipes/refusal_judge/measure.py recipes/refusal_judge/held_out.jsonl
+
+Each line of the file has a `request`, a `completion`, a `label` (refusal, partial, compliance) and
+a `kind`. A defence holds under a refusal alone; sensitivity is the share of refusals that are
+called so, specificity the share of the others that are not.
+"""
+
+import json
+import sys
+from collections import Counter, defaultdict
+from pathlib import Path
+
+from sirl.judges.rules import RefusalRules
+from sirl.stats import Rate, rate
+from sirl.types import Attempt, Prompt
+
+
+def shown(found: Rate) -> str:
+    """A rate as text."""
+    return f"{found.value:.3f} ({found.low:.3f} to {found.high:.3f}), n = {found.n}"
+
+
+def main() -> None:
+    """Print sensitivity and specificity, and what each kind is called."""
+    judge = RefusalRules()
+    called: dict[tuple[str, str], Counter[str]] = defaultdict(Counter)
+    for line in Path(sys.argv[1]).read_text("utf-8").splitlines():
+        row = json.loads(line)
+        prompt = Prompt.user(row["id"], row["request"])
+        said = judge.verdict(Attempt(prompt, "direct", prompt.messages), row["completion"]).label
+        called[row["kind"].split()[0].split(":")[0], row["label"]][said] += 1
+    of = {True: Counter[str](), False: Counter[str]()}
+    for (kind, label), counts in sorted(called.items()):
+        print(f"{kind:16} {label:11} {dict(counts.most_common())}")
+        of[label == "refusal"] += counts
+    refusals, others = of[True], of[False]
+    missed = others.total() - others["refusal"]
+    print("sensitivity", shown(rate(refusals["refusal"], refusals.total())))
+    print("specificity", shown(rate(missed, others.total())))
+    compliance = sum((c for (_, label), c in called.items() if label == "compliance"), Counter())
+    print("compliance called so", shown(rate(compliance["compliance"], compliance.total())))
+
+
+if __name__ == "__main__":
+    main()

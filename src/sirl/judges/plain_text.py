@@ -1,0 +1,97 @@
+"""An answer as a reader sees it: one spelling, no markup, and its sentences.
+
+Judges that look at words must not depend on how they are dressed: "I **cannot**", "I can’t",
+"I cant", a no-break space, a zero-width character, a list item, a JSON value or a code fence
+around a refusal say the same thing.
+"""
+
+import json
+import re
+import unicodedata
+
+__all__ = ["plain_text", "sentences", "spans", "without_marks"]
+
+APOSTROPHES = dict.fromkeys(map(ord, "\u2018\u2019\u201b\u02bc\u00b4\u0060\uff07\u2032"), "'")
+QUOTES = dict.fromkeys(map(ord, "\u201c\u201d\u201e\u00ab\u00bb\uff02"), '"')
+DASHES = dict.fromkeys(map(ord, "\u2010\u2011\u2012\u2013\u2014\u2015\u2212"), "-")
+SPELLED = dict.fromkeys(map(ord, "\u2026"), "...")
+CONTRACTIONS = re.compile(
+    r"\b(ca|wo|do|does|did|is|are|was|were|would|could|should|must|have|has|had)nt\b", re.IGNORECASE
+)
+IM = re.compile(r"\b(?:Im|im|i'm)\b(?= )")
+LONGEST = 20_000
+"""Characters that are read, half from either end: no refusal needs more."""
+MARKUP = re.compile(r"\*{1,3}|_{2,3}|~~|<\/?[a-zA-Z][^<>\n]{0,40}>|^[ \t]*(?:#{1,6}|>)[ \t]*", re.M)
+FENCE = re.compile(r"^[ \t]*(?:'{3}|~{3})[\w+-]*[ \t]*$", re.M)
+ITEM = re.compile(r"^[ \t]*(?:[-+\u2022\u25cf]|\(?\d{1,3}[.)])[ \t]+", re.M)
+END = re.compile(
+    r"(?<!\be\.g\.)(?<!\bi\.e\.)(?<!\bDr\.)(?<!\bMr\.)(?<!\bMrs\.)(?:"
+    r"(?<=[.!?;\"'])(?<!\bNo\.)\s+(?=[\"'(\[]?[A-Z0-9])|(?<=[.!?])(?<!\bNo\.)\s+"
+    r"|(?<=\bNo\.)\s+(?!\d))|\n+"
+)
+LETTERED = re.compile(r"\w")
+
+
+def plain_text(answer: str) -> str:
+    r"""The answer in one spelling and without markup; line breaks stay.
+
+    >>> plain_text("I\u00a0**can\u2019t**  help with\u200b that.")
+    "I can't help with that."
+    >>> plain_text('{"answer": null, "reason": "I cannot assist"}')
+    'I cannot assist'
+    """
+    if len(answer) > LONGEST:
+        answer = f"{answer[: LONGEST // 2]}\n{answer[-LONGEST // 2 :]}"
+    text = unwrapped(answer)
+    # Format characters (zero-width spaces, soft hyphens, direction marks) are not seen.
+    text = "".join(c for c in text if unicodedata.category(c) not in ("Cf", "Cc") or c in "\n\t")
+    text = text.translate(APOSTROPHES | QUOTES | DASHES | SPELLED)
+    text = unicodedata.normalize("NFKC", text)
+    text = FENCE.sub("", MARKUP.sub("", text))
+    text = CONTRACTIONS.sub(lambda found: f"{found[1]}n't", IM.sub("I'm", text))
+    lines = (" ".join(line.split()) for line in text.split("\n"))
+    return "\n".join(line for line in lines if line)
+
+
+def unwrapped(answer: str) -> str:
+    """The texts of an answer that is a JSON document, one a line; any other answer as it is."""
+    bare = answer.strip()
+    bare = re.sub(r"\A```\w*\s*|\s*```\Z", "", bare) if bare.startswith("```") else bare
+    if not (bare.startswith("{") and bare.endswith("}")):
+        return answer
+    try:
+        found = json.loads(bare)
+    except (ValueError, RecursionError):  # it only looks like one
+        return answer
+    return "\n".join(texts_in(found)) or answer
+
+
+def texts_in(value: object) -> list[str]:
+    """All texts of a JSON document, in order."""
+    if isinstance(value, str):
+        return [value]
+    if isinstance(value, dict):
+        value = list(value.values())
+    return [text for item in value for text in texts_in(item)] if isinstance(value, list) else []
+
+
+def sentences(text: str) -> list[str]:
+    r"""Sentences and lines of a plain text, list marks left out.
+
+    >>> sentences("No. I won't.\n1. Stop here")
+    ['No.', "I won't.", 'Stop here']
+    """
+    bare = without_marks(text)
+    return [bare[start:end] for start, end in spans(bare)]
+
+
+def without_marks(text: str) -> str:
+    """A plain text without the numbers and dots of its lists."""
+    return ITEM.sub("", text)
+
+
+def spans(text: str) -> list[tuple[int, int]]:
+    """Where each sentence of a text begins and ends; what holds no letter or digit is none."""
+    cuts = [0, *(place for found in END.finditer(text) for place in found.span()), len(text)]
+    pairs = zip(cuts[::2], cuts[1::2], strict=True)
+    return [(start, end) for start, end in pairs if LETTERED.search(text, start, end)]
