@@ -212,6 +212,10 @@ CHANGES = {
     "another template": (
         {"about": {**ABOUT, "model": {"template": "t2"}}}, "the chat template differs: 't1' for"
     ),
+    "another date in the template": (
+        {"about": {**ABOUT, "model": {"template": "t1", "date": "03 Feb 2031"}}},
+        "template_date, as the chat template writes it, differs: 'none' for",
+    ),
     "a longer answer": ({"config": {"new_tokens": 64}}, "new_tokens differs: 48 for target of"),
     "another judge": (
         {"records": row("+-", judge="oracle")}, "the judge differs: 'rules' for target of"

@@ -8,6 +8,7 @@ from transformers import PreTrainedTokenizerFast
 from sirl.errors import ModelError
 from sirl.models import loading
 from sirl.models.loading import check_roles, load
+from sirl.models.template import Voice
 
 TEMPLATE = "{% for m in messages %}@{{ m['role'] }} {{ m['content'] }} {% endfor %}"
 
@@ -23,12 +24,12 @@ def of_words(*words):
 
 def test_a_tokenizer_that_maps_two_roles_to_one_token_is_refused():
     with pytest.raises(ModelError, match="of here reads the user's and the assistant's marks"):
-        check_roles("here", of_words("x"))
+        check_roles("here", of_words("x"), Voice())
 
 
 def test_roles_with_tokens_of_their_own_pass(embedded):
-    check_roles("here", of_words("user", "assistant"))
-    check_roles("embedded", embedded.tokenizer)
+    check_roles("here", of_words("user", "assistant"), Voice())
+    check_roles("embedded", embedded.tokenizer, embedded.voice)
 
 
 def told(kind):

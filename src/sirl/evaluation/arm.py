@@ -223,7 +223,7 @@ def check_asking(before: Arm, after: Arm) -> None:
     if None not in templates:
         same("the chat template", before, after, templates)
         dates = [(arm.about.get("model") or {}).get("date", "none") for arm in (before, after)]
-        same("the date that the chat template writes (template_date)", before, after, dates)
+        same("template_date, as the chat template writes it,", before, after, dates)
 
 
 def task_tokens(arm: Arm) -> object:

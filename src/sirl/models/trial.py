@@ -40,8 +40,10 @@ TEXT = (
 """Words by which a model is tried."""
 LENGTHS = ((9, (5, 3, 1)), (4, (7, 4)))
 """Tokens of each prompt, and of the completions that follow it."""
-AGREES, ROUNDED = 1e-3, 0.1
-"""Nats by which readings of a completion may differ on average, in float32 and in 16 bits."""
+AGREES = 1e-3
+"""Nats by which readings of a completion may differ on average, in float32."""
+ROUNDED, ROUNDED_HEAD = 0.3, 0.1
+"""The same in 16 bits, where every layer rounds, and where the head alone does."""
 PADDINGS: tuple[Padding, ...] = ("left", "right", "none")
 """Ways of padding, the cheapest first."""
 UNPACKED = ("attention_chunk_size",)
@@ -79,7 +81,9 @@ def adopt(chat: ChatModel) -> None:
     own = attempted(chat, "read", lambda: alone(chat, given))
     check_finite(chat, own)
     notes = [*chat.manner.notes]
-    if plain_head(chat.model) is not None and not agree(chat, headed(chat, given), own):
+    if plain_head(chat.model) is not None and not agree(
+        chat, headed(chat, given), own, rounded=ROUNDED_HEAD
+    ):
         settle(chat.model, replace(chat.manner, own_logits=True))
         notes.append(
             f"{chat.name} does more to its logits than multiply by its head: "
@@ -142,11 +146,17 @@ def headed(chat: ChatModel, given: Sequence[Completion]) -> list[Tensor] | None:
     return found
 
 
-def agree(chat: ChatModel, found: Sequence[Tensor] | None, own: Sequence[Tensor]) -> bool:
+def agree(
+    chat: ChatModel,
+    found: Sequence[Tensor] | None,
+    own: Sequence[Tensor],
+    *,
+    rounded: float = ROUNDED,
+) -> bool:
     """Whether a reading (2 x seq of each completion) is that of the model alone."""
     if found is None:
         return False
-    most = AGREES if chat.model.dtype.itemsize >= 4 and chat.autocast is None else ROUNDED
+    most = AGREES if chat.model.dtype.itemsize >= 4 and chat.autocast is None else rounded
     gaps = [
         (a.to(b) - b).abs().mean(dim=1).max() for a, b in zip(found, own, strict=True) if b.numel()
     ]
