@@ -31,7 +31,7 @@ from transformers.utils import logging as transformers_logging
 
 from sirl.errors import ModelError
 from sirl.models.chat import ChatModel
-from sirl.models.folder import EMBEDDED_PATH, adapter_base, is_adapter
+from sirl.models.folder import EMBEDDED_PATH, adapter_base, inside, is_adapter
 from sirl.models.forward import adopt
 
 __all__ = ["DType", "check_roles", "fingerprint", "load", "old_names"]
@@ -104,7 +104,7 @@ def check_folder(where: str) -> None:
     if looks_local and not folder.is_dir():
         raise ModelError(f"--model {where} is not a folder: give a checkpoint folder or a hub id")
     if folder.is_dir() and not (folder / "config.json").is_file():
-        raise ModelError(f"--model {where} is no model: it has no config.json")
+        raise ModelError(f"--model {where} is no model: it has no config.json{inside(folder)}")
     if not looks_local:
         check_hub(where)
 
