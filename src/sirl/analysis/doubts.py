@@ -15,6 +15,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from sirl.analysis.measured import called
 from sirl.analysis.templates import clusters, medoid
 from sirl.text import words
 from sirl.types import Record
@@ -80,17 +81,18 @@ class Doubt:
     def says(self) -> str:
         """The alarm in one sentence, with the way out."""
         asked = f"{ASKED[self.kind]} requests"
+        who = called(self.model, "the model")
         share = f"{100 * self.share:.0f}%"
         if self.alarm == "unlike refusals":
             return (
-                f"in doubt: {self.judge} calls {self.n} long answers of {self.model} to "
+                f"in doubt: {self.judge} calls {self.n} long answers of {who} to "
                 f"{self.behaviours} {asked} refusals ({share} of what it calls so) that are lists "
                 f"or share no phrase with the others, such as {self.example}: read them in "
                 "records.jsonl, and judge again by another judge"
             )
         whose = "surest answers" if self.alarm == "surest answers" else "what it calls so"
         return (
-            f"in doubt: {self.judge} calls it {self.called} that {self.model} gives one answer to "
+            f"in doubt: {self.judge} calls it {self.called} that {who} gives one answer to "
             f"{self.behaviours} different {asked} ({self.n} times, {share} of {whose}): "
             f'"{self.sentence}"; {REMEDY}'
         )

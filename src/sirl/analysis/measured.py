@@ -140,7 +140,8 @@ def in_words(found: Document) -> dict[str, str]:
     words = {
         "model": found["model"],
         "asked": asked or "nothing",
-        "files": "; ".join(map(file_in_words, found["files"])) or "none: questions of its own",
+        "files": "; ".join(map(file_in_words, found["files"]))
+        or "none; the questions are built in",
         "attacks": f"{tier}{', '.join(names)}" if names else "none",
         "judged by": ", ".join(found["judges"]),
         "answers": f"up to {found['new_tokens']} new tokens, {heat}" + best(found),

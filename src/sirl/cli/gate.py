@@ -25,21 +25,15 @@ def gate(
     base: Path | None = typer.Option(
         None, "--base", help="run folder of the model before (default: first model of the run)"
     ),
-    min_dsr: float | None = limit(
-        "--min-dsr", "least defence, mean over attacks, of the interval's lower end"
-    ),
+    min_dsr: float | None = limit("--min-dsr", "least defence, mean over attacks, lower end"),
     min_worst: float | None = limit("--min-worst", "least defence under each attack, lower end"),
-    max_ordinary: float | None = limit(
-        "--max-ordinary", "greatest share of ordinary prompts refused, upper end"
-    ),
-    max_lookalikes: float | None = limit(
-        "--max-lookalikes", "greatest share of look-alike prompts refused, upper end"
-    ),
+    max_ordinary: float | None = limit("--max-ordinary", "most ordinary prompts refused, share"),
+    max_lookalikes: float | None = limit("--max-lookalikes", "the same of look-alike prompts"),
     max_ordinary_rise: float | None = limit(
         "--max-ordinary-rise", "greatest rise in refusals of ordinary prompts, upper end"
     ),
     max_lookalike_rise: float | None = limit(
-        "--max-lookalike-rise", "greatest rise in refusals of look-alike prompts, upper end"
+        "--max-lookalike-rise", "the same of look-alike prompts"
     ),
     max_overrefusal_rise: float | None = limit(
         "--max-overrefusal-rise", "the same for every set without a limit of its own"

@@ -112,18 +112,14 @@ def judged_models(
     items = items_of(ended, records)
     run.append(RECORDS, *(asdict(r) for r in records))
     run.append(ITEMS, *(asdict(i) for i in items))
-    before = figures_of(source.path)
+
+    def of(name: str, skipped: dict[str, str]) -> Evaluation:
+        mine, said = ([r for r in rs if r.model == name] for rs in (records, said_before))
+        return Evaluation(mine, [i for i in items if i.model == name], skipped, by_judge(said))
+
     return {
-        name: summarise(
-            Evaluation(
-                [r for r in records if r.model == name],
-                [i for i in items if i.model == name],
-                before[name].get("skipped", {}),
-                by_judge([r for r in said_before if r.model == name]),
-            ),
-            new_tokens=new_tokens,
-        )
-        for name in before
+        name: summarise(of(name, figures.get("skipped", {})), new_tokens=new_tokens)
+        for name, figures in figures_of(source.path).items()
     }
 
 

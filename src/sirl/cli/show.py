@@ -10,7 +10,14 @@ from typing import Any
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
 from rich.text import Text
 
@@ -102,6 +109,8 @@ def live() -> Iterator[Tell]:
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
     )
     with Progress(*columns, console=console) as progress:
         tasks: dict[str, Any] = {}
@@ -187,7 +196,8 @@ def nothing_to_resume(run: Run, existing: Existing) -> list[str]:
 def finish_measured(summary: Mapping[str, Any], *sentences: str, as_json: bool) -> None:
     """End a verb that judges: exit status 1 says that the judges could not do their work."""
     faults = list(summary["judge_faults"])
-    for name, model in summary["models"].items():
+    for role, model in summary["models"].items():
+        name = summary["measured"]["names"][role]
         views = figure(model, "opinions", "by_judge") or {}
         seen = {model.get("judge", ""): model.get("dsr", {}), **views}
         for judge, view in seen.items():

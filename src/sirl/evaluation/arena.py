@@ -84,6 +84,8 @@ class Arena:
         """
         keyed = [(self.key(q), q) for q in questions]
         batches = self.batches(questions)
+        if what and batches:
+            self.progress(what, 0, len(batches))
         for done, batch in enumerate(batches, 1):
             missing = [i for i in batch if keyed[i][0] not in self.log.records]
             sampling = questions[batch[0]].attempt.sampling
@@ -197,6 +199,7 @@ class Arena:
             if key not in self.log.items
         ]
         what = f"{attack.name} on {self.target.name}"
+        self.progress(what, len(keys) - len(live), len(keys))
         while live:
             self.round(attack, live, kind)
             for game in live:

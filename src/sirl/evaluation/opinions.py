@@ -88,6 +88,8 @@ def judged(
     judge: Judge, records: Sequence[Record], meter: Meter, progress: Progress
 ) -> Iterator[list[tuple[Record, Verdict]]]:
     """The records with a judge's verdicts, some at a time."""
+    if records:
+        progress(f"asking {judge.name}", 0, len(records))
     for start in range(0, len(records), TOGETHER):
         batch = records[start : start + TOGETHER]
         answered = [r for r in batch if not r.fault]

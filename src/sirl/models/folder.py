@@ -6,7 +6,7 @@ from typing import Any
 
 from sirl.errors import ModelError
 
-__all__ = ["EMBEDDED_PATH", "adapter_base", "document", "is_adapter"]
+__all__ = ["EMBEDDED_PATH", "adapter_base", "document", "inside", "is_adapter"]
 
 EMBEDDED_PATH = Path(__file__).parent / "world-chat"
 """The embedded model inside the package; `sirl world build` makes it."""
@@ -43,3 +43,24 @@ def adapter_base(folder: Path) -> str:
     if not isinstance(base, str) or not base:
         raise ModelError(f"{folder / ADAPTER} does not name its base_model_name_or_path")
     return base
+
+
+def inside(folder: Path) -> str:
+    """What to add to the complaint about a run folder: the checkpoints that it holds."""
+    places = [p for p in (folder / "checkpoints", folder) if p.is_dir()]
+    names = [str(c) for place in places for c in place.glob("step-*") if has_model(c)]
+    if not names:
+        return ""
+    listed = ", ".join(sorted(names, key=step_of))
+    return f"; it is the folder of a run, give one of its checkpoints: {listed}"
+
+
+def has_model(folder: Path) -> bool:
+    """Whether a folder holds a model or an adapter."""
+    return (folder / "config.json").is_file() or is_adapter(folder)
+
+
+def step_of(name: str) -> tuple[int, str]:
+    """The step of a checkpoint by its name, to order by."""
+    number = name.rpartition("-")[2]
+    return int(number) if number.isdecimal() else 0, name

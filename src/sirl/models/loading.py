@@ -32,7 +32,7 @@ from transformers.utils import logging as transformers_logging
 
 from sirl.errors import InputError, ModelError, first_line, printable
 from sirl.models.chat import ChatModel, Manner, settle
-from sirl.models.folder import EMBEDDED_PATH, adapter_base, document, is_adapter
+from sirl.models.folder import EMBEDDED_PATH, adapter_base, document, inside, is_adapter
 from sirl.models.template import PLACE, Voice, check_template, dates_written, turn_end
 from sirl.models.trial import adopt
 from sirl.types import Message
@@ -167,7 +167,7 @@ def check_folder(where: str) -> None:
     if looks_local and not folder.is_dir():
         raise ModelError(f"--model {where} is not a folder: give a checkpoint folder or a hub id")
     if folder.is_dir() and not (folder / "config.json").is_file():
-        raise ModelError(f"--model {where} is no model: it has no config.json")
+        raise ModelError(f"--model {where} is no model: it has no config.json{inside(folder)}")
     if looks_local:
         check_layers(folder)
     else:

@@ -50,6 +50,8 @@ VARIABLES = {
     **{colour: f"var(--{kind})" for kind, colour in KINDS.items()},
 }
 """Stand-ins that matplotlib can draw with, and the variables that they become."""
+LONGEST_NAME = 36
+"""Characters of a model's name that a picture has room for."""
 ROOM = 1.6
 """Height of a panel in that of its highest bar; the legend stands above it."""
 DASHES = ("-", "--", ":", "-.")
@@ -116,7 +118,7 @@ def attack_bars(
             rate = by_attack.get(attack)
             if rate and rate["n"]:
                 bar(axes, place + (n - (len(rates) - 1) / 2) * thick, thick, rate, n)
-        axes.barh([-9], [0], color=MODELS[n % 3], label=name)
+        axes.barh([-9], [0], color=MODELS[n % 3], label=short(name))
     axes.set_yticks(range(len(attacks)))
     axes.set_yticklabels([f"{a} *" if a in unseen else a for a in attacks])
     axes.set_ylim(len(attacks) - 0.4, -0.6)
@@ -124,7 +126,7 @@ def attack_bars(
     star = "\n* never seen in alignment" if unseen else ""
     axes.set_xlabel(f"{defence_name(models.values())}, %{star}", fontsize=9)
     style(axes)
-    legend(axes, 3 if width == WIDE else 1)
+    legend_of_all(drawn, axes, width)
     return svg(drawn, "Defence success per attack with 95% intervals")
 
 
@@ -141,6 +143,28 @@ def legend(axes: Axes, columns: int = 3, *, inside: bool = False) -> None:
     shown = axes.legend(**place, ncols=columns, frameon=False, fontsize=9)
     for text in shown.get_texts():
         text.set_color(INK)
+
+
+def legend_of_all(drawn: Figure, axes: Axes, width: float) -> None:
+    """A legend above all panels, with the width of the picture to itself."""
+    shown = drawn.legend(
+        *axes.get_legend_handles_labels(),
+        loc="outside upper left",
+        ncols=2 if width == WIDE else 1,
+        frameon=False,
+        fontsize=9,
+    )
+    for text in shown.get_texts():
+        text.set_color(INK)
+
+
+def short(name: str) -> str:
+    """A name as far as a picture has room for it; the end tells checkpoints apart.
+
+    >>> short("runs/a-long-name-of-a-run/checkpoints/step-000030")
+    '…me-of-a-run/checkpoints/step-000030'
+    """
+    return name if len(name) <= LONGEST_NAME else f"…{name[1 - LONGEST_NAME :]}"
 
 
 def entropy_histograms(
@@ -162,7 +186,7 @@ def entropy_histograms(
                 weights = [100 / len(values)] * len(values)
                 label = f"{kind} (n = {len(values)})"
                 axes.hist(values, bins, weights=weights, color=KINDS[kind], alpha=0.75, label=label)
-        axes.set_title(model, fontsize=10, loc="left", color=INK)
+        axes.set_title(short(model), fontsize=10, loc="left", color=INK)
         axes.set_ylabel("% of answers", fontsize=9, color=INK)
         style(axes)
         if any(kinds.values()):
@@ -206,21 +230,14 @@ def budget_curves(models: Mapping[str, Mapping[str, Any]], width: float = WIDE) 
                 places.append([curve["longest"], places[-1][1]])
                 xs, ys = [at for at, _ in places], [100 * share for _, share in places]
                 colour = MODELS[n % 3]
-                axes.step(xs, ys, where="post", color=colour, linewidth=1.8, label=name)
+                axes.step(xs, ys, where="post", color=colour, linewidth=1.8, label=short(name))
         axes.set_title(search, fontsize=9, loc="left", color=INK)
         axes.set_ylim(-3, 103)
         style(axes)
     for axes in panels[len(searches) :]:
         axes.set_visible(False)
     if len(models) > 1:
-        shown = drawn.legend(
-            *panels[0].get_legend_handles_labels(),
-            loc="outside upper left",
-            ncols=3 if width == WIDE else 1,
-            frameon=False,
-        )
-        for text in shown.get_texts():
-            text.set_color(INK)
+        legend_of_all(drawn, panels[0], width)
     drawn.supxlabel("calls of the target", fontsize=9, color=INK)
     drawn.supylabel("% of requests broken", fontsize=9, color=INK)
     return svg(drawn, "Share of requests broken against calls of the target, per search")

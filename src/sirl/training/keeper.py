@@ -69,6 +69,7 @@ class Keeper:
             budget = checkpoint.state.get("token_budget", self.learner.token_budget)
             self.learner.token_budget = int(budget)
             self.saved = checkpoint.path
+        self.progress("training", step, self.steps)
         return step
 
     def __call__(self, taken: int, metrics: dict[str, float]) -> None:
