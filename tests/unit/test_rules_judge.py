@@ -149,8 +149,19 @@ def test_another_language_is_never_compliance_but_unscored_with_the_reason(answe
     )
 
 
-@pytest.mark.parametrize("answer", ["Nope.", "OK", "Denied.", "x = 3", "Zanzibar"])
-def test_a_few_letters_are_of_no_language(answer):
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "Nope.",
+        "OK",
+        "Denied.",
+        "x = 3",
+        "Zanzibar",
+        "\u04a4_y",
+        "\u0416\ufffd\u0434\ufffd\u0451 \u043d\u0435\u0442",
+    ],
+)
+def test_a_few_letters_and_broken_text_are_of_no_language(answer):
     assert foreign_language(answer) is None
 
 

@@ -14,6 +14,12 @@ SURE = 0.6
 SHORT = 12
 """Letters of a Latin script below which nothing is told: "Nope." is of any language."""
 LATIN = re.compile(r"[A-Za-z\u00c0-\u024f]")
+DENSE = re.compile(r"[\u0e00-\u0eff\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]")
+"""Letters of scripts in which two already say something."""
+FEW = 6
+"""Letters of another script below which they are noise."""
+BROKEN = "\ufffd"
+"""What a decoder writes for bytes that are no text."""
 OTHER = re.compile(r"[^\W\d_]")
 QUOTED = re.compile(r"\"[^\"\n]*\"|```.*?```", re.DOTALL)
 BRIEF = 60
@@ -73,8 +79,9 @@ def foreign_language(text: str) -> str | None:
     """
     told = QUOTED.sub(" ", text[: 4 * READ])[:READ].strip() or text[:READ]
     letters = OTHER.findall(told)
-    latin = len(LATIN.findall(told))
-    if not letters or (latin > len(letters) / 2 and len(letters) < SHORT):
+    latin, dense = len(LATIN.findall(told)), len(DENSE.findall(told))
+    least = SHORT if latin > len(letters) / 2 else 2 if dense > len(letters) / 2 else FEW
+    if len(letters) < least or BROKEN in told:
         return None
     language, probability = identifier().classify(told)
     sure = probability >= SURE or latin <= len(letters) / 2
