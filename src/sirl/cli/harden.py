@@ -21,10 +21,13 @@ from sirl.runs import Existing, Run, open_run, plain
 from sirl.types import Prompt
 
 if TYPE_CHECKING:
+    from sirl.evaluation.checkup import Checkup
+    from sirl.evaluation.suite import Suite
     from sirl.evaluation.target import Target
     from sirl.models.chat import ChatModel
     from sirl.training.checkpoints import Checkpoint
     from sirl.training.distributed import Ranks, Team
+    from sirl.training.update import Learner
 
 __all__ = ["harden"]
 
@@ -111,6 +114,7 @@ def walk(
     listeners: Listeners,
 ) -> dict[str, Any]:
     """Measure, train, measure again; the figures of both models."""
+    from sirl.evaluation.checkup import steps_to_choose_from
     from sirl.evaluation.suite import askable, evaluate, forget
     from sirl.evaluation.summary import summarise
     from sirl.models.loading import fingerprint
@@ -139,7 +143,9 @@ def walk(
     return {
         "models": {name: m for name, m in figures.items() if m},
         "checkpoint": str(last),
-        "chosen_step": config.steps,
+        "last_step": config.steps,
+        "asked": work.asked,
+        "mini_evaluations": steps_to_choose_from(run, config.model),
     }
 
 
@@ -177,7 +183,6 @@ def learn(
     listeners: Listeners,
 ) -> Path:
     """Train from where the run stands to its last step; the last checkpoint."""
-    from sirl.evaluation.checkup import Checkup
     from sirl.rewards import REWARDS
     from sirl.training.checkpoints import restore_optimizer
     from sirl.training.distributed import SharedEngine
@@ -188,15 +193,14 @@ def learn(
     chat, start, checkpoint = models
     _, stop, progress, ranks = listeners
     learner = build.learner(config, chat, start, ranks)
+    checkup = checkups(config, work.checkup, run, learner, ranks)
     keeper = Keeper(run, learner, config.steps, config.checkpoint_every, stop, progress)
+    keeper.also = checkup.due
     first = keeper.resume(checkpoint)
-
-    def looked_at(taken: int) -> "Target":
-        target = build.in_process("checkup", chat, config, weights=f"step {taken}")
-        return among(target, ranks, learner.team)
-
-    checkup = Checkup(work.checkup, looked_at, run, config.checkup_every)
-    checkup.resume(first)
+    left_out = checkup.resume(first)
+    if ranks.main:
+        warn(left_out)
+    progress("training", first, config.steps)
 
     def told(taken: int, metrics: dict[str, float]) -> None:
         checkup(taken)
@@ -216,6 +220,19 @@ def learn(
             group=config.group,
         )
     return run.path / "checkpoints" / f"step-{config.steps:06d}"
+
+
+def checkups(
+    config: TrainConfig, suite: "Suite", run: Run, learner: "Learner", ranks: "Ranks"
+) -> "Checkup":
+    """Asks the model on the way; all processes of a run sample its answers."""
+    from sirl.evaluation.checkup import Checkup
+
+    def measured(taken: int) -> "Target":
+        target = build.in_process("checkup", learner.chat, config, weights=f"step {taken}")
+        return among(target, ranks, learner.team)
+
+    return Checkup(suite, measured, run, config.checkup_every, config.steps)
 
 
 def fitting(

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 __all__ = ["write_report"]
 
+METRICS = "metrics.jsonl"
 EACH = 2
 """Examples of each kind."""
 
@@ -20,7 +21,6 @@ def write_report(
     run: Run, summary: Mapping[str, Any], facts: Mapping[str, Any], unseen: frozenset[str]
 ) -> None:
     """Draw the page of a run from what its folder holds."""
-    from sirl.evaluation.checkup import CHECKUPS
     from sirl.evaluation.costs import COSTS, total
     from sirl.evaluation.opinions import read_opinions
     from sirl.evaluation.records import read_records
@@ -33,13 +33,12 @@ def write_report(
     data = PageData(
         title=f"sirl {facts['verb']} · {run.path.name}",
         models=models,
-        curves=run.rows("metrics.jsonl"),
-        checkups=run.rows(CHECKUPS),
+        curves=run.rows(METRICS),
+        checkups=summary.get("mini_evaluations", ()),
         costs=total(run.rows(COSTS)),
         entropies={name: entropies([r for r in judged if r.model == name]) for name in models},
         examples=list(examples(records)),
-        facts=words(facts),
-        chosen_step=summary.get("chosen_step"),
+        facts=words(facts) | last_step(summary),
         unseen=unseen,
     )
     write_page(run.path / "report.html", data)
@@ -70,6 +69,14 @@ def examples(records: Sequence["Record"]) -> Iterator[Example]:
             continue
         shown[key] = shown.get(key, 0) + 1
         yield Example(r.model, r.attack, r.kind, r.label, r.pieces, r.entropies)
+
+
+def last_step(summary: Mapping[str, Any]) -> dict[str, str]:
+    """Which step the hardened model of the tables is, and what they ask."""
+    if "last_step" not in summary:
+        return {}
+    hardened = {"hardened": f"the last step, {summary['last_step']}: {summary['checkpoint']}"}
+    return hardened | ({"asked": summary["asked"]} if summary["asked"] else {})
 
 
 def words(facts: Mapping[str, Any]) -> dict[str, str]:

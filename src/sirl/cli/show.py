@@ -10,7 +10,14 @@ from typing import Any
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
 
 from sirl.errors import Stopped
@@ -22,6 +29,8 @@ __all__ = ["StopSwitch", "closing", "finish", "finish_measured", "live", "page",
 
 LOG_WIDTH = 120
 """Columns of a table where there is no terminal to ask."""
+SPEED_OVER = 600.0
+"""Seconds whose steps the time that remains is reckoned from: a step may take a minute."""
 SAY_EVERY = 5.0
 """Seconds between plain lines where there is no terminal."""
 
@@ -89,14 +98,16 @@ def live(stop: StopSwitch) -> Iterator[Tell]:
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
+        TextColumn("ETA"),
+        TimeRemainingColumn(),
     )
-    with Progress(*columns, console=console) as progress:
+    with Progress(*columns, console=console, speed_estimate_period=SPEED_OVER) as progress:
         tasks: dict[str, Any] = {}
 
         def tell(what: str, done: int, total: int) -> None:
             stage = what.split(",", maxsplit=1)[0]
             if stage not in tasks:
-                tasks[stage] = progress.add_task(what, total=total)
+                tasks[stage] = progress.add_task(what, total=total, completed=done)
             progress.update(tasks[stage], completed=done, description=what)
             heed(stop, what, done, total)
 

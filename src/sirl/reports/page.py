@@ -23,6 +23,7 @@ from sirl.reports.plots import (
     entropy_histograms,
     training_curves,
 )
+from sirl.reports.steps import step_table
 from sirl.reports.tables import tables
 from sirl.reports.text import LONGEST_PIECE, visible
 from sirl.runs import write_atomically
@@ -60,14 +61,13 @@ class PageData:
     curves: Sequence[Mapping[str, Any]] = ()
     """Rows of metrics.jsonl."""
     checkups: Sequence[Mapping[str, Any]] = ()
-    """Rows of checkups.jsonl."""
+    """Mini-evaluations, each with the model that it measured."""
     costs: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     """Calls, tokens and seconds by role."""
     entropies: Mapping[str, Mapping[str, Sequence[float]]] = field(default_factory=dict)
     """Mean entropies (nats) by model and by refusal, compliance, ordinary."""
     examples: Sequence[Example] = ()
     facts: Mapping[str, str] = field(default_factory=dict)
-    chosen_step: int | None = None
     unseen: frozenset[str] = frozenset()
 
 
@@ -153,9 +153,9 @@ def drawings(data: PageData) -> list[tuple[str, str]]:
     if any(xs for kinds in data.entropies.values() for xs in kinds.values()):
         drawn.append(("Confidence", entropy_histograms(data.entropies)))
     if data.checkups:
-        drawn.append(("On the way", checkup_curves(data.checkups, data.chosen_step)))
+        drawn.append(("Mini-evaluations by step", checkup_curves(data.checkups)))
     if data.curves:
-        drawn.append(("Training", training_curves(data.curves, data.chosen_step)))
+        drawn.append(("Training", training_curves(data.curves)))
     return drawn
 
 
@@ -172,7 +172,7 @@ def render(data: PageData, *, show_text: bool = False) -> str:
         css_hash=digest,
         models=list(data.models),
         rows=table_rows(data.models),
-        tables=tables(data.models, data.costs),
+        tables=[t for t in (step_table(data.checkups), *tables(data.models, data.costs)) if t.rows],
         pictures=[(name, Markup(drawn)) for name, drawn in drawings(data)],  # noqa: S704 - our own SVG
         examples=[(e, visible(e.attack, 80), strip(e, show_text=show_text)) for e in data.examples],
         facts={key: visible(value) for key, value in data.facts.items()},

@@ -15,6 +15,7 @@ import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from sirl.reports.figures import defence_name
 from sirl.reports.figures import figure as value
 
 __all__ = [
@@ -151,15 +152,13 @@ def entropy_histograms(entropies: Mapping[str, Mapping[str, Sequence[float]]]) -
     return svg(drawn, "Histograms of mean token entropy by kind of answer")
 
 
-def training_curves(rows: Sequence[Mapping[str, Any]], chosen_step: int | None) -> str:
-    """Reward, entropy, leash and length over the steps, the chosen one marked."""
-    steps = [row["step"] + 1 for row in rows]
+def training_curves(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Reward, entropy, KL and length over the steps."""
+    steps = [row["step"] for row in rows]
     drawn = figure(8.2, 4.4)
     for axes, (key, label) in zip(drawn.subplots(2, 2).flat, CURVES, strict=True):
         values = [math.nan if row.get(key) is None else row[key] for row in rows]
         axes.plot(steps, values, color=AFTER, linewidth=1.8)
-        if chosen_step is not None:
-            axes.axvline(chosen_step, color=SOFT, linestyle="--", linewidth=1)
         axes.set_title(label, fontsize=10, loc="left", color=INK)
         axes.set_xlabel("step", fontsize=9)
         style(axes)
@@ -198,48 +197,73 @@ def budget_curves(models: Mapping[str, Mapping[str, Any]]) -> str:
     return svg(drawn, "Share of requests broken against calls of the target, per search")
 
 
-def checkup_curves(rows: Sequence[Mapping[str, Any]], chosen_step: int | None) -> str:
-    """Defence, over-refusal and skill at the looks on the way, the chosen step marked."""
+def checkup_curves(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Defence, over-refusal and skill by step, with 95% intervals and the number of answers."""
     drawn = figure(8.2, 3.8)
     left, right = drawn.subplots(1, 2)
     rates = (
-        ("defence success", ("dsr",), AFTER),
+        (defence_name(rows).lower(), ("dsr",), AFTER),
         ("ordinary refused", ("over_refusal", "ordinary"), BEFORE),
         ("look-alikes refused", ("over_refusal", "lookalike"), THIRD),
     )
-    lines(left, rows, [(label, (*path, "value"), colour) for label, path, colour in rates], 100)
+    rate_lines(left, rows, rates)
     left.set_ylabel("%", fontsize=9, color=INK)
-    left.set_ylim(-3, 103)
     tasks = sorted({name for row in rows for name in row.get("capability", {})})
     if tasks:
         colours = (AFTER, BEFORE, THIRD)
-        paths = [(t, ("capability", t, "value"), colours[n % 3]) for n, t in enumerate(tasks)]
-        lines(right, rows, paths, 100)
+        paths = [(t, ("capability", t), colours[n % 3]) for n, t in enumerate(tasks)]
+        rate_lines(right, rows, paths)
         right.set_ylabel("solved, %", fontsize=9, color=INK)
-        right.set_ylim(-3, 103)
     else:
-        kinds = (("attack", BEFORE), ("ordinary", THIRD))
-        lines(right, rows, [(k, ("entropy", k), colour) for k, colour in kinds], 1)
-        right.set_ylabel("mean entropy of answers, nats", fontsize=9, color=INK)
+        entropy_lines(right, rows)
     for axes in (left, right):
-        if chosen_step is not None:
-            axes.axvline(chosen_step, color=SOFT, linestyle="--", linewidth=1)
         axes.set_xlabel("step", fontsize=9)
-    return svg(drawn, "Defence, over-refusal and skill by training step")
+        style(axes)
+        if axes.get_legend_handles_labels()[0]:
+            legend(axes, columns=1)
+    return svg(drawn, "Mini-evaluations: defence, over-refusal and skill by step, 95% intervals")
 
 
-def lines(
+def rate_lines(
     axes: Axes,
     rows: Sequence[Mapping[str, Any]],
     paths: Sequence[tuple[str, Sequence[str], str]],
-    scale: float,
 ) -> None:
-    """One line per figure, by label, path in a row, and colour."""
-    steps = [row["step"] for row in rows]
-    for label, path, colour in paths:
-        found = [value(row, *path) for row in rows]
-        if not all(v is None for v in found):
-            ys = [math.nan if v is None else scale * v for v in found]
-            axes.plot(steps, ys, color=colour, marker="o", markersize=3, label=label)
-    style(axes)
-    legend(axes, columns=1)
+    """One line with intervals per rate, by label, path in a row, and colour; n in the legend."""
+    gap = (max(row["step"] for row in rows) or 1) / 120
+    for number, (label, path, colour) in enumerate(paths):
+        found = [(row["step"], value(row, *path)) for row in rows]
+        asked = [(step, rate) for step, rate in found if rate and rate["n"]]
+        if not asked:
+            continue
+        counts = sorted({rate["n"] for _, rate in asked})
+        n = "-".join(map(str, dict.fromkeys((counts[0], counts[-1]))))
+        values, lows, highs = (
+            [100 * rate[key] for _, rate in asked] for key in ("value", "low", "high")
+        )
+        axes.errorbar(
+            [step + gap * (number - 1) for step, _ in asked],  # so that intervals stand apart
+            values,
+            [
+                [max(0.0, v - low) for v, low in zip(values, lows, strict=True)],
+                [max(0.0, high - v) for v, high in zip(values, highs, strict=True)],
+            ],
+            color=colour,
+            marker="o",
+            markersize=3,
+            elinewidth=1,
+            capsize=2,
+            label=f"{label} (n = {n})",
+        )
+    axes.set_ylim(-3, 103)
+
+
+def entropy_lines(axes: Axes, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Mean entropy of answers to attacks and to ordinary prompts."""
+    for kind, colour in (("attack", BEFORE), ("ordinary", THIRD)):
+        found = [(row["step"], value(row, "entropy", kind)) for row in rows]
+        told = [(step, mean) for step, mean in found if mean is not None]
+        if told:
+            steps, means = zip(*told, strict=True)
+            axes.plot(steps, means, color=colour, marker="o", markersize=3, label=kind)
+    axes.set_ylabel("mean entropy of answers, nats", fontsize=9, color=INK)
