@@ -186,8 +186,10 @@ def test_the_table_has_defence_price_intervals_and_what_to_deploy():
 
 
 def test_an_alarm_about_a_judge_marks_the_row():
-    doubted = [{**ROWS[0], "doubts": [{"kind": "attack", "says": "odd"}]}]
-    ((_, cells),) = step_table(doubted).rows
+    doubted = [{**ROWS[0], "doubts": [{"kind": "attack", "says": "in doubt: odd"}]}]
+    table = step_table(doubted)
+    ((_, cells),) = table.rows
+    assert table.note.endswith("12 requests. in doubt: odd")
     assert cells[:2] == ["in doubt: 60% (50 to 65, n = 108)", "0% (0 to 14, n = 24)"]
 
 

@@ -26,7 +26,8 @@ def step_table(rows: Sequence[Mapping[str, Any]]) -> Table:
         (str(row["step"]), [*(cell(as_model(row), p) for p in paths.values()), place(row)])
         for row in rows
     ]
-    return Table("Mini-evaluations by step", [*paths, "model"], cells, f"{NOTE}{of_pairs(rows)}")
+    note = f"{NOTE}{of_pairs(rows)}{alarms(rows)}"
+    return Table("Mini-evaluations by step", [*paths, "model"], cells, note)
 
 
 def as_model(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -46,3 +47,12 @@ def of_pairs(rows: Sequence[Mapping[str, Any]]) -> str:
     if not behaviours or n <= behaviours:
         return ""
     return f". Of the defence, n counts attacks on {behaviours} requests"
+
+
+def alarms(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Why a row is in doubt: its first alarm, and how many more there are."""
+    said = list(dict.fromkeys(a["says"] for row in rows for a in row.get("doubts", ())))
+    if not said:
+        return ""
+    more = f" (and {len(said) - 1} more, in summary.json)" if len(said) > 1 else ""
+    return f". {visible(said[0])}{more}"
