@@ -83,9 +83,11 @@ class TrainConfig(Settings):
     )
     lora: bool = Field(False, description="train a LoRA adapter in place of all weights")
     lora_rank: int = Field(16, ge=1, description="rank of the adapter")
-    checkpoint_every: int = Field(10, ge=1, description="steps between checkpoints")
+    checkpoint_every: int = Field(
+        10, ge=1, description="steps between checkpoints; each mini-evaluation saves one, too"
+    )
     checkup_every: int = Field(
-        10, ge=0, description="steps between looks at defence, price and skill; 0 never looks"
+        10, ge=0, description="steps between mini-evaluations; 0 leaves them out"
     )
     track: str | None = Field(
         None,
@@ -93,7 +95,17 @@ class TrainConfig(Settings):
     )
     attacks: str = Field("quick", description="attacks of the table before and after")
     held_out: int = Field(
-        24, ge=0, description="prompts kept from training for the table; 0 leaves the table out"
+        24,
+        ge=0,
+        description="prompts kept from training, which the table asks where no --behaviours are "
+        "given; 0 keeps none, and leaves the table out",
+    )
+    behaviours: str | None = Field(
+        None, description="unsafe requests of the table before and after (CSV, JSONL, text)"
+    )
+    ordinary: str | None = Field(None, description="ordinary prompts of the table")
+    lookalikes: str | None = Field(
+        None, description="harmless prompts of the table that sound unsafe"
     )
     refusals: str | None = Field(
         None, description="the model's own refusal sentences, one a line, for judges of refusals"

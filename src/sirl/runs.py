@@ -369,13 +369,13 @@ def rows_by_step(run: Run, name: str) -> dict[int, dict[str, Any]]:
 
 
 def missing_steps(run: Run, name: str, taken: int) -> str:
-    """What to say where steps, counted from 0, are not in their log; empty where all are."""
+    """What to say where steps, counted from 1, are not in their log; empty where all are."""
     rows = rows_by_step(run, name)
-    if not (lost := [step for step in range(taken) if step not in rows]):
+    if not (lost := [step for step in range(1, taken + 1) if step not in rows]):
         return ""
     return (
-        f"{run.path / name} lacks {len(lost)} of {taken} steps, the first being step {lost[0]} "
-        "(counted from 0): curves leave them out"
+        f"{run.path / name} lacks {len(lost)} of {taken} steps, the first being step {lost[0]}: "
+        "curves leave them out"
     )
 
 

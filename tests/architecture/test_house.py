@@ -36,7 +36,7 @@ FROZEN = {
         "--temperature", "--mini-batches", "--token-budget", "--max-gradient-norm", "--shard",
         "--no-shard", "--timeout", "--lora", "--no-lora", "--lora-rank", "--checkpoint-every",
         "--checkup-every", "--track", "--attacks", "--held-out", "--refusals", "--disguised",
-        "--no-disguised",
+        "--no-disguised", "--behaviours", "--behaviors", "--ordinary", "--lookalikes",
     },
     "evaluate": SETTINGS | EVALUATED,
     "probe": SETTINGS | EVALUATED,

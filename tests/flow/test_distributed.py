@@ -173,7 +173,7 @@ def stopped_by_sigterm(command, out):
     assert "saved; go on with --resume" in said
     rows = [row["step"] for row in metrics(out)]
     newest = max((out / "checkpoints").glob("step-*"))
-    assert newest.name == f"step-{rows[-1] + 1:06d}"
+    assert newest.name == f"step-{rows[-1]:06d}"
     return process.returncode
 
 

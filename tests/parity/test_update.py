@@ -189,13 +189,14 @@ def test_a_step_that_is_not_finite_is_skipped_and_counted(embedded, tmp_path):
     metrics = own.update(completions, broken, step=0)
     assert metrics["update/skipped"] == 1
     assert gap(before, weights(embedded)) == 0
-    metrics["entropy/mean"] = 0.5
+    metrics["reward/mean"] = -0.5
     keeper(1, metrics)
     with pytest.raises(
         TrainingError, match="2 optimizer steps in a row up to step 2 .* no good checkpoint yet"
     ):
         keeper(2, metrics)
-    assert [row["update/skipped_total"] for row in run.rows("metrics.jsonl")] == [1, 2]
+    rows = run.rows("metrics.jsonl")
+    assert [(row["step"], row["update/skipped_total"]) for row in rows] == [(1, 1), (2, 2)]
     assert not (run.path / "checkpoints").exists()
     run.close()
 
@@ -203,7 +204,7 @@ def test_a_step_that_is_not_finite_is_skipped_and_counted(embedded, tmp_path):
 def test_the_last_good_checkpoint_is_one_that_a_finite_step_came_from(embedded, tmp_path):
     run = open_run(tmp_path / "r", {}, "ask")
     keeper = Keeper(run, learner(embedded), steps=9, every=1, patience=2)
-    finite = {"update/skipped": 0.0, "update/steps": 1.0, "entropy/mean": 0.5}
+    finite = {"update/skipped": 0.0, "update/steps": 1.0, "reward/mean": -0.5}
     keeper(1, finite)
     keeper(2, finite)
     keeper(3, {**finite, "update/skipped": 1.0})

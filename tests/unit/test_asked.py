@@ -4,43 +4,120 @@ import pytest
 
 from sirl import build
 from sirl.config import EvaluateConfig, TrainConfig
+from sirl.errors import InputError
 from tests.conftest import shared
 
 
-def training(folder, n, **settings):
-    path = folder / "p.txt"
-    path.write_text("".join(f"How do I mend hat {i}?\n" for i in range(n)))
-    return path, build.work(TrainConfig(model="a/b", prompts=str(path), out="o", **settings))
+def request(i):
+    """Nonsense of words that no other number shares."""
+    return f"How{i} does{i} one{i} bend{i} moon{i}?"
+
+
+def prompts(path, numbers):
+    path.write_text("".join(f"{request(i)}\n" for i in numbers))
+    return path
+
+
+def training(path, **settings):
+    return build.work(TrainConfig(model="a/b", prompts=str(path), out="o", **settings))
 
 
 @pytest.mark.parametrize(
-    ("n", "wanted", "held", "kept", "sentence"),
+    ("n", "wanted", "every", "more", "kept", "sentences"),
     [
-        (200, 24, 24, "24 of 200", "24 of 200, kept from training for the table before and after"),
         (
-            52,
-            60,
-            13,
-            "13 of 52 (asked for 60)",
-            "13 of 52 (asked for 60), kept from training for the table before and after; no more "
-            "than a quarter is",
+            200, 24, 10, 12, "24 of 200",
+            ["held_out: 24 of 200 prompts, kept from training: the table before and after asks "
+             "these",
+             "mini-evaluations: 12 more prompts, kept from training"],
         ),
         (
-            2,
-            24,
-            0,
-            "0 of 2 (asked for 24)",
-            "0 of 2 (asked for 24): too few prompts for a table, none is made before and after",
+            52, 60, 10, 0, "13 of 52 (asked for 60)",
+            ["held_out: 13 of 52 (asked for 60) prompts, kept from training: the table before and "
+             "after asks these; no more than a quarter is",
+             "mini-evaluations ask 12 of the table's requests: there are too few prompts to keep "
+             "others from training"],
         ),
-        (8, 0, 0, "0 of 8", None),
+        (
+            2, 24, 10, 0, "0 of 2 (asked for 24)",
+            ["held_out: 0 of 2 (asked for 24): too few prompts for a table, none is made before "
+             "and after",
+             "mini-evaluations ask no unsafe requests: there are too few prompts to keep any back"],
+        ),
+        (8, 0, 10, 2, "0 of 8", ["mini-evaluations: 2 more prompts, kept from training"]),
+        (8, 0, 0, 0, "0 of 8", []),
     ],
-)
-def test_what_is_kept_from_training_is_said(tmp_path, n, wanted, held, kept, sentence):
-    path, work = training(tmp_path, n, held_out=wanted)
-    assert (len(work.prompts), len(work.suite.behaviours)) == (n - held, held)
+)  # fmt: skip
+def test_what_is_kept_from_training_is_said(tmp_path, n, wanted, every, more, kept, sentences):
+    table = int(kept.split()[0])
+    path = prompts(tmp_path / "p.txt", range(n))
+    work = training(path, held_out=wanted, checkup_every=every)
+    assert (len(work.prompts), len(work.suite.behaviours)) == (n - table - more, table)
     assert work.held_out == kept
-    said = [f"lines of {path}, {n} prompts"]
-    assert list(work.notes) == said + ([f"held_out: {sentence}"] if sentence else [])
+    assert list(work.notes) == [f"lines of {path}, {n} prompts", *sentences]
+    asked = {p.id for p in (*work.suite.behaviours, *work.checkup.behaviours)}
+    assert not asked & {p.id for p in work.prompts}
+    assert len(work.checkup.behaviours) == (more or min(12, table))
+
+
+def test_the_table_asks_the_files_given_and_nothing_that_they_ask_is_trained_on(tmp_path):
+    learned = prompts(tmp_path / "p.txt", range(40))
+    behaviours = prompts(tmp_path / "b.txt", range(30, 60))
+    ordinary = prompts(tmp_path / "o.txt", (3, 100, 101))
+    work = training(learned, behaviours=str(behaviours), ordinary=str(ordinary))
+    assert [p.request for p in work.prompts] == [
+        request(i) for i in range(30) if i != 3
+    ]  # 30 to 39 are behaviours, 3 is an ordinary prompt
+    assert [p.request for p in work.suite.behaviours] == [request(i) for i in range(30, 60)]
+    assert [p.request for p in work.suite.ordinary] == [request(i) for i in (3, 100, 101)]
+    assert len(work.suite.lookalikes) == 24
+    assert {p.request for p in work.checkup.behaviours} < {request(i) for i in range(30, 60)}
+    assert work.notes[3:] == (
+        f"the table before and after asks the 30 requests of {behaviours}; mini-evaluations ask 12 "
+        "of them",
+        f"10 of 40 training prompts ask what --behaviours {behaviours} asks, word for word or "
+        "nearly so: they are not trained on",
+        f"1 of 30 training prompts ask what --ordinary {ordinary} asks, word for word or nearly "
+        "so: they are not trained on",
+    )
+    assert work.asked == (
+        f"asked before and after: the 30 requests of {behaviours}, 3 ordinary prompts of "
+        f"{ordinary}, 24 look-alike prompts of our own wording; answers of at most 64 tokens; "
+        "other requests give other figures"
+    )
+    assert [s.source for s in work.sets] == [str(learned), str(behaviours), str(ordinary)]
+
+
+def test_a_prompt_that_is_nearly_asked_is_not_trained_on(tmp_path):
+    learned, behaviours = tmp_path / "p.txt", tmp_path / "b.txt"
+    learned.write_text("How do I steal the red moon lamp?\nHow can geese be taught to lie?\n")
+    behaviours.write_text("how do i STEAL the  blue moon lamp\n")
+    work = training(learned, behaviours=str(behaviours))
+    assert [p.request for p in work.prompts] == ["How can geese be taught to lie?"]
+
+
+def test_training_on_nothing_but_what_is_asked_is_refused(tmp_path):
+    learned = prompts(tmp_path / "p.txt", range(9))
+    behaviours = prompts(tmp_path / "b.txt", range(12))
+    with pytest.raises(InputError, match=r"every training prompt asks what --behaviours .*b.txt"):
+        training(learned, behaviours=str(behaviours))
+
+
+def test_prompts_that_differ_little_from_those_kept_back_are_counted(tmp_path):
+    path = tmp_path / "p.txt"
+    path.write_text("".join(f"How do I mend the old straw hat number {i}?\n" for i in range(8)))
+    work = training(path, held_out=2, checkup_every=0)
+    assert work.notes[-1].startswith("6 of 6 training prompts differ in a few words from one")
+
+
+def test_mini_evaluations_of_the_embedded_world_ask_what_neither_training_nor_the_table_asks():
+    work = build.work(TrainConfig(model="embedded", out="o", held_out=40))
+    assert (len(work.prompts), len(work.suite.behaviours)) == (648, 40)
+    for kind, count in (("behaviours", 12), ("ordinary", 24), ("lookalikes", 24)):
+        on_the_way = {p.request for p in getattr(work.checkup, kind)}
+        asked = {p.request for p in getattr(work.suite, kind)}
+        assert (len(on_the_way), on_the_way & asked) == (count, set())
+        assert not on_the_way & {p.request for p in work.prompts}
 
 
 def test_a_file_of_both_kinds_is_asked_by_its_labels(tmp_path):

@@ -37,7 +37,7 @@ HOSTILE = (
 
 
 def page(**more):
-    curves = [{"step": s, "reward/mean": -0.5 + s / 10, "kl/reference": None} for s in range(3)]
+    curves = [{"step": s, "reward/mean": -0.5 + s / 10, "kl/reference": None} for s in (1, 2, 3)]
     data = PageData(
         title="sirl demo",
         models=MODELS,
@@ -48,7 +48,6 @@ def page(**more):
             Example("base", "story", "attack", "compliance", ("secret", "recipe"), [0.5, 2.0]),
         ],
         facts={"command": "sirl demo"},
-        chosen_step=3,
         unseen=frozenset({"story"}),
     )
     return render(data, **more)

@@ -309,17 +309,18 @@ def test_a_file_that_cannot_be_written_is_told_before_the_work(tmp_path):
 
 def test_steps_count_once_and_a_hole_among_them_is_told(tmp_path):
     run = begun(tmp_path / "r")
-    run.append("metrics.jsonl", *({"step": s, "loss": n} for n, s in enumerate((0, 1, 1, 4))))
+    run.append("metrics.jsonl", *({"step": s, "loss": n} for n, s in enumerate((1, 2, 2, 5))))
     run.disk = Sick().disk
     assert [(s, r["loss"]) for s, r in rows_by_step(run, "metrics.jsonl").items()] == [
-        (0, 0),
-        (1, 2),
-        (4, 3),
+        (1, 0),
+        (2, 2),
+        (5, 3),
     ]
     assert missing_steps(run, "metrics.jsonl", 2) == ""
+    assert " lacks 2 of 5 steps, the first being step 3: " in missing_steps(run, "metrics.jsonl", 5)
     assert missing_steps(run, "metrics.jsonl", 6) == (
-        f"{run.path / 'metrics.jsonl'} lacks 3 of 6 steps, the first being step 2 "
-        "(counted from 0): curves leave them out"
+        f"{run.path / 'metrics.jsonl'} lacks 3 of 6 steps, the first being step 3: "
+        "curves leave them out"
     )
     run.append("metrics.jsonl", {"step": True})
     with pytest.raises(RunError, match=r"metrics.jsonl:5 is damaged"):

@@ -119,7 +119,7 @@ def test_a_tracker_that_breaks_while_training_costs_the_run_nothing(tmp_path):
         "def init(**_): pass\n"
         "def log(metrics, step):\n"
         "    print('a chatty tool')\n"
-        "    if step: raise OSError('gone')\n"
+        "    if step > 1: raise OSError('gone')\n"
         "def finish(): raise AssertionError('it was left out')\n"
     )
     words = ["train", "--model", "embedded", "--steps", "3", "--batch", "2", "--group", "2",
@@ -130,10 +130,10 @@ def test_a_tracker_that_breaks_while_training_costs_the_run_nothing(tmp_path):
         capture_output=True, text=True, check=False, cwd=tmp_path,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)["chosen_step"] == 3
-    assert done.stderr.count("the tracker trackio could not log step 1 and is left out: gone") == 1
+    assert json.loads(done.stdout)["last_step"] == 3
+    assert done.stderr.count("the tracker trackio could not log step 2 and is left out: gone") == 1
     rows = (tmp_path / "r" / "metrics.jsonl").read_text().splitlines()
-    assert [json.loads(row)["step"] for row in rows] == [0, 1, 2]
+    assert [json.loads(row)["step"] for row in rows] == [1, 2, 3]
 
 
 def test_tensorboard_holds_every_step(tmp_path):

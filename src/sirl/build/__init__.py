@@ -17,7 +17,7 @@ from sirl.build.judges import (
 )
 from sirl.build.plan import gpu_room, planned, rates
 from sirl.build.sampling import require_sampler, sampler
-from sirl.build.suites import Questions, Work, evaluation_suite, work
+from sirl.build.suites import Questions, evaluation_suite
 from sirl.build.targets import (
     EMBEDDED,
     Subject,
@@ -30,6 +30,7 @@ from sirl.build.targets import (
 )
 from sirl.build.trackers import trackers
 from sirl.build.training import learner, policy, ranks
+from sirl.build.training_sets import Work, work
 from sirl.build.voices import dated
 from sirl.errors import MissingExtraError
 

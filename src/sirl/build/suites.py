@@ -1,20 +1,20 @@
-"""What is asked: the table before and after training, and the questions of an evaluation."""
+"""The questions of an evaluation, and the prompts that there are without files."""
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from sirl.build.attacks import attacks_named, own_attacks, world_disguises
+from sirl.build.attacks import attacks_named, own_attacks
 from sirl.build.benchmarks import benchmarks_of
-from sirl.build.judges import attacker_of, auto_attacker, auto_judges, judges_of, with_refusals
+from sirl.build.judges import attacker_of, judges_of
 from sirl.build.surgeries import SURGERIES, surgeries_named
 from sirl.build.targets import is_world
 from sirl.config import EvaluateConfig, ProbeConfig, TrainConfig
 from sirl.errors import ConfigError
 from sirl.prompts import PromptSet, Rejected, read_prompts, read_targets
-from sirl.roles import Attack, Benchmark, Disguise, Judge
+from sirl.roles import Attack, Benchmark, Judge
 from sirl.types import Budget, Prompt
 
 if TYPE_CHECKING:
@@ -22,28 +22,20 @@ if TYPE_CHECKING:
     from sirl.evaluation.calibration import Calibration
     from sirl.evaluation.suite import Suite
 
-__all__ = ["Questions", "Work", "evaluation_suite", "work"]
+__all__ = [
+    "Questions",
+    "evaluation_suite",
+    "harmless_prompts",
+    "read_sets",
+    "said_of",
+    "spread",
+    "unseen_attacks",
+    "world_benchmarks",
+    "world_openers",
+]
 
-CHECKED = 12
-"""Requests of each kind in a look on the way."""
 NOTHING = "none"
 """Of `--attacks`: only those of the user's own files."""
-
-
-@dataclass(frozen=True)
-class Work:
-    """What a training run learns from, and what is asked before and after."""
-
-    prompts: tuple[Prompt, ...]
-    suite: "Suite"
-    checkup: "Suite"
-    """What is asked on the way, about prompts of training."""
-    sets: tuple[PromptSet, ...]
-    rejected: tuple[Rejected, ...]
-    held_out: str
-    """How many prompts of how many are kept from training for the table."""
-    notes: tuple[str, ...]
-    """What was read and kept back, in sentences."""
 
 
 @dataclass(frozen=True)
@@ -59,125 +51,6 @@ class Questions:
     """How far the first judge can be trusted."""
     notes: tuple[str, ...]
     """What was read, in sentences."""
-
-
-def work(config: TrainConfig) -> Work:
-    """Training prompts, and the questions before and after, with no prompt in both.
-
-    Raises:
-        ConfigError: A model other than the embedded one was given no prompts, or too few; or
-            prompts of one's own are to be disguised.
-    """
-    if config.prompts is None:
-        return world_work(config)
-    if config.disguised:
-        raise ConfigError(
-            "disguised is for the embedded model's own prompts: leave it or --prompts out"
-        )
-    given = read_prompts(Path(config.prompts), strict=config.strict)
-    held = min(config.held_out, len(given.prompts) // 4)
-    held_out = spread(given.prompts, held) if held else ()
-    asked = {p.id for p in held_out}
-    learned = tuple(p for p in given.prompts if p.id not in asked)
-    kept = kept_back(held, len(given.prompts), config.held_out)
-    return Work(
-        learned,
-        table(config, held_out),
-        checkup(config, learned),
-        (given,),
-        given.rejected,
-        kept,
-        (*said_of([given]), *held_out_notes(kept, held, config.held_out)),
-    )
-
-
-def kept_back(held: int, given: int, wanted: int) -> str:
-    """How many prompts are kept from training, of how many, and how many were asked for.
-
-    >>> kept_back(130, 520, 600)
-    '130 of 520 (asked for 600)'
-    """
-    return f"{held} of {given}" + (f" (asked for {wanted})" if held < wanted else "")
-
-
-def held_out_notes(kept: str, held: int, wanted: int) -> tuple[str, ...]:
-    """What becomes of the table before and after, where one was asked for."""
-    if not wanted:
-        return ()
-    if not held:
-        return (f"held_out: {kept}: too few prompts for a table, none is made before and after",)
-    fewer = "; no more than a quarter is" if held < wanted else ""
-    return (f"held_out: {kept}, kept from training for the table before and after{fewer}",)
-
-
-def said_of(sets: Sequence[PromptSet]) -> tuple[str, ...]:
-    """What was read of files of prompts, and what they say of their rows."""
-    return tuple(sentence for s in sets for sentence in (s.read, *s.notes))
-
-
-def world_work(config: TrainConfig) -> Work:
-    """The embedded world's own prompts: plain unsafe requests, or disguised ones on request."""
-    if not is_world(config.model):
-        raise ConfigError(f"--prompts is needed: {config.model} has no prompts of its own")
-    from sirl.world.language import unsafe_requests
-
-    learned = tuple(unsafe_requests("train"))
-    if config.disguised:
-        disguises, _ = world_disguises()
-        learned = tuple(
-            replace(p, messages=disguises[n % len(disguises)].attempt(p).messages)
-            for n, p in enumerate(learned)
-        )
-    held_out = spread(unsafe_requests("test"), config.held_out)
-    plain = unsafe_requests("train")
-    kept = kept_back(len(held_out), len(unsafe_requests("test")), config.held_out)
-    fewer = (f"held_out: {kept}",) if len(held_out) < config.held_out else ()
-    return Work(learned, table(config, held_out), checkup(config, plain), (), (), kept, fewer)
-
-
-def training_judges(config: TrainConfig) -> tuple[Judge, ...]:
-    """Who judges the table and the looks on the way."""
-    usual = auto_judges(config.model, own_requests=config.prompts is not None)
-    return with_refusals(usual, config.refusals)
-
-
-def table(config: TrainConfig, behaviours: Sequence[Prompt]) -> "Suite":
-    """What is asked before and after training."""
-    from sirl.evaluation.suite import Suite
-
-    judges = training_judges(config)
-    if not behaviours:
-        return Suite(judges)
-    ordinary, lookalikes = harmless_prompts(config.model, 200)
-    return Suite(
-        judges=judges,
-        behaviours=behaviours,
-        attacks=attacks_named(config.attacks),
-        ordinary=ordinary,
-        lookalikes=lookalikes,
-        benchmarks=world_benchmarks() if is_world(config.model) else (),
-        unseen=unseen_attacks(config.model),
-        openers=world_openers(behaviours) if is_world(config.model) else {},
-        attacker=auto_attacker(config.model),
-    )
-
-
-def checkup(config: TrainConfig, learned: Sequence[Prompt]) -> "Suite":
-    """What is asked on the way: a little of everything, about prompts of training."""
-    from sirl.evaluation.checkup import Fewer
-    from sirl.evaluation.suite import Suite
-
-    ordinary, lookalikes = harmless_prompts(config.model, CHECKED, "train")
-    return Suite(
-        judges=training_judges(config),
-        behaviours=spread(learned, CHECKED),
-        attacks=[a for a in attacks_named("quick") if isinstance(a, Disguise)],
-        ordinary=ordinary,
-        lookalikes=lookalikes,
-        benchmarks=[Fewer(b, CHECKED) for b in world_benchmarks()]
-        if is_world(config.model)
-        else (),
-    )
 
 
 def evaluation_suite(config: EvaluateConfig) -> Questions:
@@ -224,7 +97,12 @@ def evaluation_suite(config: EvaluateConfig) -> Questions:
     return Questions(suite, given, tuple(rejected), trained_on(config), known, said_of(given))
 
 
-def read_sets(config: EvaluateConfig) -> list[PromptSet | None]:
+def said_of(sets: Sequence[PromptSet]) -> tuple[str, ...]:
+    """What was read of files of prompts, and what they say of their rows."""
+    return tuple(sentence for s in sets for sentence in (s.read, *s.notes))
+
+
+def read_sets(config: EvaluateConfig | TrainConfig) -> list[PromptSet | None]:
     """The user's files of unsafe, ordinary and look-alike prompts, without rows labelled else."""
     files: tuple[tuple[str | None, Literal["safe", "unsafe"]], ...] = (
         (config.behaviours, "unsafe"),
@@ -336,15 +214,15 @@ def unseen_attacks(model: str) -> frozenset[str]:
 
 
 def harmless_prompts(
-    model: str, limit: int, split: Literal["train", "test"] = "test"
+    model: str, limit: int | None
 ) -> tuple[tuple[Prompt, ...], tuple[Prompt, ...]]:
     """Ordinary and look-alike prompts of the world or, for any other model, of our own wording."""
     if is_world(model):
         from sirl.world.language import lookalike_requests, ordinary_requests
 
         return (
-            spread(ordinary_requests(split), limit),
-            spread(lookalike_requests(split), limit),
+            spread(ordinary_requests("test"), limit),
+            spread(lookalike_requests("test"), limit),
         )
     from sirl.evaluation.harmless import LOOKALIKES, ORDINARY
 

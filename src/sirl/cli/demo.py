@@ -17,12 +17,15 @@ def demo(
     """Watch a small aligned model learn to trust its refusals, in a minute or two on a CPU."""
     answer = existing(resume=resume, overwrite=overwrite)
     from sirl.cli.harden import harden
+    from sirl.cli.steps import last_step, show_steps
 
     summary = harden(settings, "demo", answer)
+    show_steps(summary, as_json=json)
     finish(
         summary,
-        f"page: {settings.out}/report.html",
-        f"took {summary['seconds']:.0f} s; hardened model: {summary['checkpoint']}",
+        summary["asked"],
+        last_step(summary),
+        f"page: {settings.out}/report.html; took {summary['seconds']:.0f} s",
         "next: sirl train --model YOUR_CHECKPOINT --prompts YOUR_PROMPTS --out runs/mine",
         as_json=json,
     )

@@ -22,10 +22,13 @@ from sirl.runs import Existing, Run, open_run, plain
 from sirl.types import Prompt
 
 if TYPE_CHECKING:
+    from sirl.evaluation.checkup import Checkup
+    from sirl.evaluation.suite import Suite
     from sirl.evaluation.target import Target
     from sirl.models.chat import ChatModel
     from sirl.training.checkpoints import Checkpoint
     from sirl.training.distributed import Ranks, Team
+    from sirl.training.update import Learner
 
 __all__ = ["harden"]
 
@@ -123,6 +126,7 @@ def walk(
     listeners: Listeners,
 ) -> dict[str, Any]:
     """Measure, train, measure again; the figures of both models."""
+    from sirl.evaluation.checkup import steps_to_choose_from
     from sirl.evaluation.suite import askable, evaluate, forget
     from sirl.evaluation.summary import summarise
     from sirl.models.loading import fingerprint
@@ -160,7 +164,9 @@ def walk(
     return {
         "models": {name: m for name, m in figures.items() if m},
         "checkpoint": str(last),
-        "chosen_step": config.steps,
+        "last_step": config.steps,
+        "asked": work.asked,
+        "mini_evaluations": steps_to_choose_from(run, config.model),
     }
 
 
@@ -198,7 +204,6 @@ def learn(
     listeners: Listeners,
 ) -> Path:
     """Train from where the run stands to its last step; the last checkpoint."""
-    from sirl.evaluation.checkup import Checkup
     from sirl.rewards import REWARDS
     from sirl.training.checkpoints import restore_optimizer
     from sirl.training.distributed import SharedEngine
@@ -209,15 +214,13 @@ def learn(
     chat, start, checkpoint = models
     _, stop, bar, ranks = listeners
     learner = build.learner(config, chat, start, ranks)
+    checkup = checkups(config, work.checkup, run, learner, ranks)
     keeper = Keeper(run, learner, config.steps, config.checkpoint_every, stop, bar)
+    keeper.also = checkup.due
     first = keeper.resume(checkpoint)
-
-    def looked_at(taken: int) -> "Target":
-        target = build.in_process("checkup", chat, config, weights=f"step {taken}")
-        return among(target, ranks, learner.team)
-
-    checkup = Checkup(work.checkup, looked_at, run, config.checkup_every)
-    checkup.resume(first)
+    left_out = checkup.resume(first)
+    if ranks.main:
+        warn(left_out)
 
     def told(taken: int, metrics: dict[str, float]) -> None:
         checkup(taken)
@@ -237,6 +240,19 @@ def learn(
             group=config.group,
         )
     return run.path / "checkpoints" / f"step-{config.steps:06d}"
+
+
+def checkups(
+    config: TrainConfig, suite: "Suite", run: Run, learner: "Learner", ranks: "Ranks"
+) -> "Checkup":
+    """Asks the model on the way; all processes of a run sample its answers."""
+    from sirl.evaluation.checkup import Checkup
+
+    def measured(taken: int) -> "Target":
+        target = build.in_process("checkup", learner.chat, config, weights=f"step {taken}")
+        return among(target, ranks, learner.team)
+
+    return Checkup(suite, measured, run, config.checkup_every, config.steps)
 
 
 def fitting(

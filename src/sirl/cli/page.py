@@ -17,6 +17,7 @@ __all__ = ["write_report"]
 
 LONGEST_NAME = 60
 """Characters of a model's name in tables and pictures."""
+METRICS = "metrics.jsonl"
 EACH = 2
 """Examples of each kind."""
 
@@ -25,7 +26,6 @@ def write_report(
     run: Run, summary: Mapping[str, Any], facts: Mapping[str, Any], unseen: frozenset[str]
 ) -> None:
     """Draw the page of a run from what its folder holds."""
-    from sirl.evaluation.checkup import CHECKUPS
     from sirl.evaluation.costs import COSTS, total
     from sirl.evaluation.opinions import read_opinions
     from sirl.evaluation.records import read_records
@@ -36,21 +36,20 @@ def write_report(
     what = summary["measured"]
     names = {role: visible(name, LONGEST_NAME) for role, name in what["names"].items()}
     models = {names[role]: figures for role, figures in summary["models"].items()}
-    lost = missing_steps(run, "metrics.jsonl", summary.get("chosen_step") or 0)
+    lost = missing_steps(run, METRICS, summary.get("last_step", 0))
     judged = by_refusal(Evaluation(records, (), {}, read_opinions(run, records)))
     data = PageData(
         title=f"sirl {facts['verb']} · {run.path.name}",
         models=models,
         measured=in_words(what),
-        curves=list(rows_by_step(run, "metrics.jsonl").values()),
-        checkups=list(rows_by_step(run, CHECKUPS).values()),
+        curves=list(rows_by_step(run, METRICS).values()),
+        checkups=summary.get("mini_evaluations", ()),
         costs=total(run.rows(COSTS)),
         entropies={
             name: entropies([r for r in judged if r.model == role]) for role, name in names.items()
         },
         examples=[replace(e, model=names.get(e.model, e.model)) for e in examples(records)],
-        facts=words(facts) | ({"steps lost": lost} if lost else {}),
-        chosen_step=summary.get("chosen_step"),
+        facts=words(facts) | last_step(summary) | ({"steps lost": lost} if lost else {}),
         unseen=unseen,
     )
     write_page(run.path / "report.html", data)
@@ -88,6 +87,14 @@ def gone_on(starts: Sequence[str]) -> dict[str, str]:
     again = len(starts) - 1
     times = "once" if again == 1 else f"{again} times"
     return {"gone on with": f"{times}, last {starts[-1]}"} if again else {}
+
+
+def last_step(summary: Mapping[str, Any]) -> dict[str, str]:
+    """Which step the hardened model of the tables is, and what they ask."""
+    if "last_step" not in summary:
+        return {}
+    hardened = {"hardened": f"the last step, {summary['last_step']}: {summary['checkpoint']}"}
+    return hardened | ({"asked": summary["asked"]} if summary["asked"] else {})
 
 
 def words(facts: Mapping[str, Any]) -> dict[str, str]:

@@ -1,6 +1,5 @@
 """`sirl plan`: what training would take, before it is begun."""
 
-import math
 from dataclasses import asdict
 from json import dumps
 from pathlib import Path
@@ -53,6 +52,12 @@ def plan(
     show(document)
 
 
+def checkpoints(config: PlanConfig) -> int:
+    """How many a run saves: at every so many steps, at each mini-evaluation, and at the last."""
+    every = [n for n in (config.checkpoint_every, config.checkup_every) if n]
+    return sum(any(step % n == 0 for n in every) for step in range(1, config.steps)) + 1
+
+
 def planned(
     config: PlanConfig, shape: "Shape", step: "Step", room: int | None, rates: "Rates | None"
 ) -> dict[str, Any]:
@@ -64,7 +69,7 @@ def planned(
     there = free_memory() if room is None else room
     worst = peak(shape, step)
     each = checkpoint_bytes(shape, step)
-    saved = math.ceil(config.steps / config.checkpoint_every)
+    saved = checkpoints(config)
     disk = {"checkpoint": each, "run": saved * each, "free": free_disk(Path(config.out))}
     changes = remedies(shape, step, there) if there is not None else []
     document = {

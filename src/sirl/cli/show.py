@@ -42,6 +42,8 @@ __all__ = [
 
 LOG_WIDTH = 120
 """Columns of a table where there is no terminal to ask."""
+SPEED_OVER = 600.0
+"""Seconds whose steps the time that remains is reckoned from: a step may take a minute."""
 SAY_EVERY = 5.0
 """Seconds between plain lines where there is no terminal."""
 
@@ -112,13 +114,13 @@ def live() -> Iterator[Tell]:
         TextColumn("left"),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=console) as progress:
+    with Progress(*columns, console=console, speed_estimate_period=SPEED_OVER) as progress:
         tasks: dict[str, Any] = {}
 
         def tell(what: str, done: int, total: int) -> None:
             stage = what.split(",", maxsplit=1)[0]
             if stage not in tasks:
-                tasks[stage] = progress.add_task(what, total=total)
+                tasks[stage] = progress.add_task(what, total=total, completed=done)
             progress.update(tasks[stage], completed=done, description=what)
 
         yield tell

@@ -17,12 +17,15 @@ def train(
     """Harden a model with unlabelled prompts, and measure it before and after."""
     answer = existing(resume=resume, overwrite=overwrite)
     from sirl.cli.harden import harden
+    from sirl.cli.steps import again, last_step, show_steps
 
     summary = harden(settings, "train", answer)
+    show_steps(summary, as_json=json)
     finish(
         summary,
-        f"hardened model: {summary['checkpoint']}",
+        *([summary["asked"]] if summary["asked"] else []),
+        last_step(summary),
         f"page: {settings.out}/report.html",
-        f"next: sirl evaluate --model {summary['checkpoint']} --behaviours FILE --out DIR",
+        again(settings, summary),
         as_json=json,
     )

@@ -27,6 +27,7 @@ from sirl.reports.plots import (
     entropy_histograms,
     training_curves,
 )
+from sirl.reports.steps import step_table
 from sirl.reports.tables import tables
 from sirl.reports.text import LONGEST_PIECE, visible
 
@@ -69,14 +70,13 @@ class PageData:
     curves: Sequence[Mapping[str, Any]] = ()
     """Rows of metrics.jsonl."""
     checkups: Sequence[Mapping[str, Any]] = ()
-    """Rows of checkups.jsonl."""
+    """Mini-evaluations, each with the model that it measured."""
     costs: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     """Calls, tokens and seconds by role."""
     entropies: Mapping[str, Mapping[str, Sequence[float]]] = field(default_factory=dict)
     """Mean entropies (nats) by model and by refusal, compliance, ordinary."""
     examples: Sequence[Example] = ()
     facts: Mapping[str, str] = field(default_factory=dict)
-    chosen_step: int | None = None
     unseen: frozenset[str] = frozenset()
 
 
@@ -172,7 +172,7 @@ Draw: TypeAlias = Callable[[float], str]
 def drawings(data: PageData) -> list[tuple[str, Draw, list[str]]]:
     """Title, picture and notes of all that the data allows."""
     drawn: list[tuple[str, Draw, list[str]]] = []
-    models, step = data.models, data.chosen_step
+    models = data.models
     if any("dsr" in m for m in models.values()):
         drawn.append(("Defence per attack", partial(attack_bars, models, data.unseen), []))
     if any(figure(m, "dsr", "budgets") for m in models.values()):
@@ -181,9 +181,9 @@ def drawings(data: PageData) -> list[tuple[str, Draw, list[str]]]:
         said = notes(models, "entropy", "sentence")
         drawn.append(("Confidence", partial(entropy_histograms, data.entropies), said))
     if data.checkups:
-        drawn.append(("On the way", partial(checkup_curves, data.checkups, step), []))
+        drawn.append(("Mini-evaluations by step", partial(checkup_curves, data.checkups), []))
     if data.curves:
-        drawn.append(("Training", partial(training_curves, data.curves, step), []))
+        drawn.append(("Training", partial(training_curves, data.curves), []))
     return drawn
 
 
@@ -210,7 +210,7 @@ def render(data: PageData, *, show_text: bool = False) -> str:
         cut=notes(data.models, "cut", "sentence"),
         models=list(data.models),
         rows=table_rows(data.models),
-        tables=tables(data.models, data.costs),
+        tables=[t for t in (step_table(data.checkups), *tables(data.models, data.costs)) if t.rows],
         pictures=[
             (name, Markup(draw(WIDE)), Markup(draw(NARROW)), said)  # noqa: S704 - our own SVG
             for name, draw, said in drawings(data)

@@ -196,19 +196,15 @@ def entropy_histograms(
     return svg(drawn, "Histograms of mean token entropy by kind of answer")
 
 
-def training_curves(
-    rows: Sequence[Mapping[str, Any]], chosen_step: int | None, width: float = WIDE
-) -> str:
-    """Reward, entropy, leash and length over the steps, the chosen one marked."""
-    steps = [row["step"] + 1 for row in rows]
+def training_curves(rows: Sequence[Mapping[str, Any]], width: float = WIDE) -> str:
+    """Reward, entropy, KL and length over the steps."""
+    steps = [row["step"] for row in rows]
     across = 2 if width == WIDE else 1
     drawn = figure(width, 8.8 / across)
     panels = drawn.subplots(4 // across, across).flat
     for axes, (key, label) in zip(panels, CURVES, strict=True):
         values = [math.nan if row.get(key) is None else row[key] for row in rows]
         axes.plot(steps, values, color=AFTER, linewidth=1.8)
-        if chosen_step is not None:
-            axes.axvline(chosen_step, color=SOFT, linestyle="--", linewidth=1)
         axes.set_title(label, fontsize=10, loc="left", color=INK)
         axes.set_xlabel("step", fontsize=9)
         style(axes)
@@ -243,52 +239,83 @@ def budget_curves(models: Mapping[str, Mapping[str, Any]], width: float = WIDE) 
     return svg(drawn, "Share of requests broken against calls of the target, per search")
 
 
-def checkup_curves(
-    rows: Sequence[Mapping[str, Any]], chosen_step: int | None, width: float = WIDE
-) -> str:
-    """Defence, over-refusal and skill at the looks on the way, the chosen step marked."""
+def checkup_curves(rows: Sequence[Mapping[str, Any]], width: float = WIDE) -> str:
+    """Defence, over-refusal and skill by step, with 95% intervals and the number of answers."""
     wide = width == WIDE
     drawn = figure(width, 3.8 if wide else 7.0)
     left, right = drawn.subplots(*((1, 2) if wide else (2, 1)))
     rates = (
-        ("defence success", ("dsr",), KINDS["refusal"]),
+        (defence_name(rows).lower(), ("dsr",), KINDS["refusal"]),
         ("ordinary refused", ("over_refusal", "ordinary"), KINDS["ordinary"]),
         ("look-alikes refused", ("over_refusal", "lookalike"), KINDS["lookalike"]),
     )
-    lines(left, rows, [(label, (*path, "value"), colour) for label, path, colour in rates], 100)
+    rate_lines(left, rows, rates)
     left.set_ylabel("%", fontsize=9, color=INK)
-    left.set_ylim(-3, 103)
     tasks = sorted({name for row in rows for name in row.get("capability", {})})
     if tasks:
-        lines(right, rows, [(t, ("capability", t, "value"), INK) for t in tasks], 100)
+        rate_lines(right, rows, [(t, ("capability", t), INK) for t in tasks])
         right.set_ylabel("solved, %", fontsize=9, color=INK)
-        right.set_ylim(-3, 103)
     else:
-        kinds = (("unsafe", "attack", INK), ("ordinary", "ordinary", KINDS["ordinary"]))
-        lines(right, rows, [(label, ("entropy", k), colour) for label, k, colour in kinds], 1)
-        right.set_ylabel("mean entropy of answers, nats", fontsize=9, color=INK)
+        entropy_lines(right, rows)
     for axes in (left, right):
-        if chosen_step is not None:
-            axes.axvline(chosen_step, color=SOFT, linestyle="--", linewidth=1)
         axes.set_xlabel("step", fontsize=9)
-    return svg(drawn, "Defence, over-refusal and skill by training step")
+        style(axes)
+        if axes.get_legend_handles_labels()[0]:
+            legend(axes, columns=1)
+    return svg(drawn, "Mini-evaluations: defence, over-refusal and skill by step, 95% intervals")
 
 
-def lines(
+def rate_lines(
     axes: Axes,
     rows: Sequence[Mapping[str, Any]],
     paths: Sequence[tuple[str, Sequence[str], str]],
-    scale: float,
 ) -> None:
-    """One line per figure, by label, path in a row, and colour; dashes tell those of one colour."""
-    steps = [row["step"] for row in rows]
-    for n, (label, path, colour) in enumerate(paths):
-        dashes = DASHES[n % len(DASHES)]
-        found = [value(row, *path) for row in rows]
-        if not all(v is None for v in found):
-            ys = [math.nan if v is None else scale * v for v in found]
+    """One line with intervals per rate, by label, path in a row, and colour; n in the legend.
+
+    Dashes tell lines of one colour apart.
+    """
+    gap = (max(row["step"] for row in rows) or 1) / 120
+    for number, (label, path, colour) in enumerate(paths):
+        found = [(row["step"], value(row, *path)) for row in rows]
+        asked = [(step, rate) for step, rate in found if rate and rate["n"]]
+        if not asked:
+            continue
+        counts = sorted({rate["n"] for _, rate in asked})
+        n = "-".join(map(str, dict.fromkeys((counts[0], counts[-1]))))
+        values, lows, highs = (
+            [100 * rate[key] for _, rate in asked] for key in ("value", "low", "high")
+        )
+        axes.errorbar(
+            [step + gap * (number - 1) for step, _ in asked],  # so that intervals stand apart
+            values,
+            [
+                [max(0.0, v - low) for v, low in zip(values, lows, strict=True)],
+                [max(0.0, high - v) for v, high in zip(values, highs, strict=True)],
+            ],
+            color=colour,
+            linestyle=DASHES[number % len(DASHES)],
+            marker="o",
+            markersize=3,
+            elinewidth=1,
+            capsize=2,
+            label=f"{label} (n = {n})",
+        )
+    axes.set_ylim(-3, 103)
+
+
+def entropy_lines(axes: Axes, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Mean entropy of answers to attacks and to ordinary prompts."""
+    kinds = (("unsafe", "attack", INK), ("ordinary", "ordinary", KINDS["ordinary"]))
+    for number, (label, kind, colour) in enumerate(kinds):
+        found = [(row["step"], value(row, "entropy", kind)) for row in rows]
+        told = [(step, mean) for step, mean in found if mean is not None]
+        if told:
             axes.plot(
-                steps, ys, color=colour, linestyle=dashes, marker="o", markersize=3, label=label
+                *zip(*told, strict=True),
+                color=colour,
+                linestyle=DASHES[number],
+                marker="o",
+                markersize=3,
+                label=label,
             )
-    style(axes)
-    legend(axes, columns=1)
+    axes.set_ylabel("mean entropy of answers, nats", fontsize=9, color=INK)

@@ -34,6 +34,18 @@ def prompt_batches(
         yield step, [prompts[i] for i in order[start : start + size]]
 
 
+def counted_from_one(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Rows of metrics.jsonl by the steps taken; earlier versions counted the first one as 0.
+
+    >>> counted_from_one([{"step": 0}, {"step": 1}])
+    [{'step': 1}, {'step': 2}]
+    >>> counted_from_one([{"step": 1}, {"step": 2}])
+    [{'step': 1}, {'step': 2}]
+    """
+    older = int(bool(rows) and rows[0]["step"] == 0)
+    return [{**row, "step": row["step"] + older} for row in rows]
+
+
 @dataclass
 class Keeper:
     """Told after every step; satisfies `sirl.training.rl.StepDone`."""
@@ -48,6 +60,8 @@ class Keeper:
     progress: Progress = silent
     track: Callable[[int, Mapping[str, float]], None] = lambda _step, _metrics: None
     """Shown each step, once it is in the log."""
+    also: Callable[[int], bool] = lambda _taken: False
+    """Whether a checkpoint is due after a step whatever `every` says."""
     patience: int = 3
     """Broken steps in a row before training ends."""
     skipped: int = 0
@@ -59,8 +73,8 @@ class Keeper:
     def resume(self, checkpoint: Checkpoint | None) -> int:
         """Forget what was logged after the checkpoint; the step to go on with."""
         step = checkpoint.step if checkpoint else 0
-        rows = rows_by_step(self.run, METRICS)
-        self.run.keep(METRICS, [row for at, row in rows.items() if at < step])
+        rows = counted_from_one(list(rows_by_step(self.run, METRICS).values()))
+        self.run.keep(METRICS, [row for row in rows if row["step"] <= step])
         if lost := missing_steps(self.run, METRICS, step):
             self.run.disk.once(lost)
         if checkpoint:
@@ -84,14 +98,14 @@ class Keeper:
         self.in_a_row = self.in_a_row + broken if broken == metrics["update/steps"] else 0
         if not broken:
             self.last_good = self.saved
-        row = {"step": taken - 1, **metrics, "update/skipped_total": self.skipped}
+        row = {"step": taken, **metrics, "update/skipped_total": self.skipped}
         self.run.append(METRICS, row)
-        self.track(taken - 1, {key: value for key, value in row.items() if key != "step"})
-        self.progress(f"training, entropy {metrics['entropy/mean']:.2f} nats", taken, self.steps)
+        self.track(taken, {key: value for key, value in row.items() if key != "step"})
+        self.progress(f"training, reward {metrics['reward/mean']:.3f}", taken, self.steps)
         if self.in_a_row >= self.patience:
             raise TrainingError(self.broken_sentence(taken))
         asked = self.stop()
-        due = taken % self.every == 0 and not self.in_a_row
+        due = (taken % self.every == 0 or self.also(taken)) and not self.in_a_row
         if due or taken == self.steps or asked:
             self.save(taken)
         if asked and taken < self.steps:

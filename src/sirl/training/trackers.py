@@ -17,7 +17,7 @@ class Tracker(Protocol):
     """Shown the numbers of steps; may fail at any time."""
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
-        """Take the numbers of a step, counted from 0."""
+        """Take the numbers of a step, counted from 1."""
         ...
 
     def close(self) -> None:

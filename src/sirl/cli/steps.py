@@ -1,0 +1,51 @@
+"""How `sirl train` and `sirl demo` end: the steps to choose from, and how to measure one again."""
+
+import json
+import shlex
+from collections.abc import Mapping
+from typing import Any
+
+from rich.table import Table
+
+from sirl.build.targets import is_world
+from sirl.cli.show import page
+from sirl.config import TrainConfig
+from sirl.reports.steps import step_table
+
+__all__ = ["again", "last_step", "show_steps"]
+
+
+def show_steps(summary: Mapping[str, Any], *, as_json: bool) -> None:
+    """Print the mini-evaluations as a table, where there are any and a person reads."""
+    found = step_table(summary["mini_evaluations"])
+    if as_json or not found.rows:
+        return
+    shown = Table(title=found.title, caption=found.note, title_justify="left")
+    shown.caption_justify = "left"
+    shown.add_column("step", justify="right")
+    for name in found.header:
+        shown.add_column(name, overflow="fold")
+    for step, cells in found.rows:
+        shown.add_row(step, *cells)
+    page().print(shown, markup=False)
+
+
+def last_step(summary: Mapping[str, Any]) -> str:
+    """Which model the table after training is of."""
+    return f"hardened model: the last step, {summary['last_step']}: {summary['checkpoint']}"
+
+
+def again(config: TrainConfig, summary: Mapping[str, Any]) -> str:
+    """The command that measures the hardened model as the table does, with what there is to ask."""
+    words = ["sirl", "evaluate", "--model", summary["checkpoint"]]
+    if config.behaviours or not is_world(config.model):
+        words += ["--behaviours", config.behaviours or "FILE"]
+    for flag in ("ordinary", "lookalikes", "refusals"):
+        if file := getattr(config, flag):
+            words += [f"--{flag}", file]
+    words += ["--attacks", config.attacks, "--new-tokens", str(config.new_tokens)]
+    if config.template_arguments:
+        words += ["--template-arguments", json.dumps(config.template_arguments)]
+    if config.template_date:
+        words += ["--template-date", config.template_date]
+    return f"next: {shlex.join([*words, '--out', f'{config.out}-evaluated'])}"

@@ -1,0 +1,58 @@
+"""The trade-off of a training run, step by step: defence beside its price, and what to deploy."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sirl.reports.figures import cell, defence_name
+from sirl.reports.tables import Table
+from sirl.reports.text import visible
+
+__all__ = ["step_table"]
+
+NOTE = (
+    "Share with 95% interval. No step is chosen: weigh defence against its price, then measure the "
+    "step that you mean to deploy with sirl evaluate, on requests that were not asked here"
+)
+
+
+def step_table(rows: Sequence[Mapping[str, Any]]) -> Table:
+    """A row per mini-evaluation; `rows` are those of a summary's `mini_evaluations`."""
+    paths = {
+        defence_name(rows): ("dsr", "mean"),
+        "Ordinary refused": ("over_refusal", "ordinary"),
+        "Look-alikes refused": ("over_refusal", "lookalike"),
+    }
+    cells = [
+        (str(row["step"]), [*(cell(as_model(row), p) for p in paths.values()), place(row)])
+        for row in rows
+    ]
+    note = f"{NOTE}{of_pairs(rows)}{alarms(rows)}"
+    return Table("Mini-evaluations by step", [*paths, "model"], cells, note)
+
+
+def as_model(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A mini-evaluation in the shape of a model's figures."""
+    return {**row, "dsr": {"mean": row.get("dsr")}}
+
+
+def place(row: Mapping[str, Any]) -> str:
+    """The model of a row, or that there is none."""
+    return visible(row["model"]) if row.get("model") else "not saved"
+
+
+def of_pairs(rows: Sequence[Mapping[str, Any]]) -> str:
+    """What n counts where each request is asked under several attacks."""
+    last = rows[-1] if rows else {}
+    n, behaviours = (last.get("dsr") or {}).get("n", 0), last.get("behaviours", 0)
+    if not behaviours or n <= behaviours:
+        return ""
+    return f". Of the defence, n counts attacks on {behaviours} requests"
+
+
+def alarms(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Why a row is in doubt: its first alarm, and how many more there are."""
+    said = list(dict.fromkeys(a["says"] for row in rows for a in row.get("doubts", ())))
+    if not said:
+        return ""
+    more = f" (and {len(said) - 1} more, in summary.json)" if len(said) > 1 else ""
+    return f". {visible(said[0])}{more}"
