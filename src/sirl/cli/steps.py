@@ -22,7 +22,7 @@ def show_steps(summary: Mapping[str, Any], *, as_json: bool) -> None:
         return
     shown = Table(title=found.title, caption=found.note, title_justify="left")
     shown.caption_justify = "left"
-    shown.add_column("step", justify="right")
+    shown.add_column("", justify="right", no_wrap=True)
     for name in found.header:
         shown.add_column(name, overflow="fold")
     for step, cells in found.rows:

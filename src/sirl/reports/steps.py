@@ -23,7 +23,7 @@ def step_table(rows: Sequence[Mapping[str, Any]]) -> Table:
         "Look-alikes refused": ("over_refusal", "lookalike"),
     }
     cells = [
-        (str(row["step"]), [*(cell(as_model(row), p) for p in paths.values()), place(row)])
+        (f"step {row['step']}", [*(cell(as_model(row), p) for p in paths.values()), place(row)])
         for row in rows
     ]
     note = f"{NOTE}{of_pairs(rows)}{alarms(rows)}"
