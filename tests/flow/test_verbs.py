@@ -194,7 +194,7 @@ def test_a_wrong_command_loses_nothing_of_the_run_it_would_overwrite(tmp_path):
 
 def test_a_resumed_run_of_more_steps_measures_the_new_model(tmp_path):
     words = [
-        "train", "--model", "embedded", "--batch", 4, "--group", 4, "--learning-rate", 1e-3,
+        "train", "--model", "embedded", "--batch", 4, "--group", 4, "--learning-rate", 2e-4,
         "--set", "held_out=4", "--set", "attacks=direct", "--set", "new_tokens=12",
         "--out", tmp_path / "t",
     ]  # fmt: skip
