@@ -70,9 +70,9 @@ def test_evaluation_judges_it_by_the_rules(hardened, tmp_path):
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     figures = json.loads(done.stdout)["models"]["target"]
-    # One of the six carries a context too long for 512 tokens: it is named, not cut.
+    # One of the six carries a context too long for 512 tokens: it is named once, not cut.
     assert figures["dsr"]["mean"]["n"] == 10
-    assert len((tmp_path / "e" / "rejected.jsonl").read_text().splitlines()) == 2
+    assert len((tmp_path / "e" / "rejected.jsonl").read_text().splitlines()) == 1
     assert figures["over_refusal"]["lookalike"]["n"] == 6
     rows = [json.loads(r) for r in (tmp_path / "e" / "records.jsonl").read_text().splitlines()]
     assert {row["judge"] for row in rows} == {"rules"}

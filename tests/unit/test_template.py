@@ -40,15 +40,15 @@ def test_a_template_writes_the_date_of_the_run_and_no_other(embedded):
 
 
 def test_the_date_of_a_resumed_run_is_that_of_its_start():
-    config = EvaluateConfig(out="x")
+    config = EvaluateConfig(model="embedded", out="x")
     assert build.dated(config, {"template_date": "2030-01-02T03:04:05"}).template_date == (
         "2030-01-02T03:04:05"
     )
-    given = EvaluateConfig(out="x", template_date="2029-01-02")
+    given = EvaluateConfig(model="embedded", out="x", template_date="2029-01-02")
     assert build.dated(given, {}).template_date == "2029-01-02"
     assert datetime.fromisoformat(build.dated(config, {}).template_date or "")
     with pytest.raises(ConfigError, match="template_date 'soon' is no date"):
-        build.subject(EvaluateConfig(out="x", template_date="soon"))
+        build.subject(EvaluateConfig(model="embedded", out="x", template_date="soon"))
 
 
 def test_arguments_reach_the_template_and_are_part_of_what_it_is(embedded):
@@ -134,6 +134,6 @@ def test_words_behind_the_assistants_turn_that_are_no_token_are_told_of(embedded
 
 def test_the_embedded_model_is_read_and_sampled_without_a_remark(embedded):
     assert embedded.manner.notes == ()
-    config = EvaluateConfig(out="x")
+    config = EvaluateConfig(model="embedded", out="x")
     assert build.chat_model(config).manner == embedded.manner
     assert json.dumps(embedded.voice.arguments) == "{}"

@@ -97,7 +97,7 @@ def test_sampler_and_learner_say_of_a_token_what_transformers_says(embedded, kin
     adopt(chat)
     settle_sampler(chat, native=True)
     assert is_packed(chat.model) == (kind in PACKED)
-    config = EvaluateConfig(out="x", new_tokens=12)
+    config = EvaluateConfig(model="embedded", out="x", new_tokens=12)
     given = local_engine(config, chat, Sampling()).sample(PROMPTS, group=3)
     assert len({len(c.token_ids) for c in given}) > 1
     for c, numbers in zip(given, score(chat, given), strict=True):
@@ -146,7 +146,9 @@ def test_a_cap_of_logits_that_has_no_known_name_is_found_by_trial(embedded):
 
 
 def test_logits_that_are_no_numbers_are_named_at_load_and_while_sampling(embedded):
-    engine = local_engine(EvaluateConfig(out="x", new_tokens=3), embedded, Sampling())
+    engine = local_engine(
+        EvaluateConfig(model="embedded", out="x", new_tokens=3), embedded, Sampling()
+    )
     with torch.no_grad():
         embedded.model.get_output_embeddings().weight[7] = math.nan
     with pytest.raises(ModelError, match="gives logits that are not finite"):
