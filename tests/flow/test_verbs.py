@@ -164,7 +164,8 @@ def test_wrong_input_gets_a_sentence_status_2_and_no_traceback(tmp_path, case):
 def test_a_missing_extra_says_who_wanted_it_and_how_to_get_it(tmp_path, missing):
     script = (
         f"import sys; sys.modules[{missing!r}] = None\n"
-        f"sys.argv = ['sirl', 'probe', '--out', {str(tmp_path / 'p')!r}]\n"
+        "sys.argv = ['sirl', 'probe', '--model', 'embedded', '--out', "
+        f"{str(tmp_path / 'p')!r}]\n"
         "from sirl.cli.main import main; main()"
     )
     done = subprocess.run(
@@ -177,7 +178,7 @@ def test_a_missing_extra_says_who_wanted_it_and_how_to_get_it(tmp_path, missing)
 
 def test_help_says_every_default():
     done = sirl("train", "--help", env={**os.environ, "COLUMNS": "200"})
-    for default in ("default: embedded", "default: 30", "default: 0.0001", "default: 0.01"):
+    for default in ("required", "default: 64", "default: 30", "default: 0.0001", "default: 0.01"):
         assert default in done.stdout
 
 
