@@ -73,7 +73,9 @@ def test_tasks_of_other_lengths_are_not_compared(folder):
     evaluated(folder, "python:models:adds", "after", *words, "capability_tokens=65")
     done = sirl("compare", "before", "after", cwd=folder)
     assert done.returncode == 2
-    assert "the longest answer to a task differs: 64 for target of before" in done.stderr
+    assert (
+        "the longest answer to a task differs: 64 for python:models:adds of before" in done.stderr
+    )
 
 
 def test_strict_stops_at_a_row_that_is_no_task(folder):

@@ -14,7 +14,7 @@ from sirl.models.folder import EMBEDDED_PATH
 
 __all__ = ["BESIDE", "CORE", "EXTRAS", "caches", "environment"]
 
-CORE = ("jinja2", "matplotlib", "numpy", "pydantic", "yaml", "rich", "scipy", "typer")
+CORE = ("jinja2", "matplotlib", "numpy", "py3langid", "pydantic", "yaml", "rich", "scipy", "typer")
 """Without these nothing works."""
 EXTRAS = {
     "train": ("jaxtyping", "peft", "safetensors", "tokenizers", "torch", "transformers"),
