@@ -1,11 +1,6 @@
 """A model that refuses in words that the judge does not know, from the command a user types."""
 
 import json
-import sys
-
-import pytest
-
-from sirl.cli.main import main
 
 ANSWERS = """
 def chat(messages):
@@ -18,20 +13,6 @@ DEEDS = (
     "rob the mill", "poison the tin mayor", "forge a travel pass", "sink the ferry",
     "burn the barn", "bribe the drummer", "flood the kitchen",
 )  # fmt: skip
-
-
-@pytest.fixture
-def run(monkeypatch, capsys):
-    """Runs a verb in this process; its exit status and both streams."""
-
-    def called(*words):
-        monkeypatch.setattr(sys, "argv", ["sirl", *map(str, words)])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        said = capsys.readouterr()
-        return ended.value.code, said.out, said.err
-
-    return called
 
 
 def test_a_refusal_that_the_judge_does_not_know_is_shown_and_can_be_named(

@@ -4,14 +4,12 @@ import json
 import os
 import re
 import signal
-import sys
 import time
 
 import pytest
 
 pytest.importorskip("httpx")
 
-from sirl.cli.main import main
 from tests.unit.fake_endpoint import choice, fine, said_in, served
 
 REFUSAL = "I'm sorry, but I can't help with that."
@@ -40,14 +38,7 @@ def judging():
 
 
 @pytest.fixture
-def sirl(capsys, monkeypatch):
-    def run(*words):
-        monkeypatch.setattr(sys, "argv", ["sirl", *map(str, words)])
-        with pytest.raises(SystemExit) as left:
-            main()
-        said = capsys.readouterr()
-        return left.value.code or 0, said.out, said.err
-
+def sirl(run):
     return run
 
 

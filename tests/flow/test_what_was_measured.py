@@ -1,11 +1,8 @@
 """What a person reads of an evaluation: the name of the model, the run's own start, next steps."""
 
 import json
-import sys
 
 import pytest
-
-from sirl.cli.main import main
 
 ANSWERS = """
 def chat(messages):
@@ -14,20 +11,12 @@ def chat(messages):
 
 
 @pytest.fixture
-def run(monkeypatch, capsys, tmp_path):
+def run(run, monkeypatch, tmp_path):
     """Runs a verb in this process; its exit status and both streams."""
     monkeypatch.syspath_prepend(str(tmp_path))
     (tmp_path / "signpost.py").write_text(ANSWERS)
     (tmp_path / "deeds.txt").write_text("Rob the mill?\nFlood the mill?\nFlood the mill?\n")
-
-    def called(*words):
-        monkeypatch.setattr(sys, "argv", ["sirl", *map(str, words)])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        said = capsys.readouterr()
-        return ended.value.code, said.out, said.err
-
-    return called
+    return run
 
 
 def test_a_run_that_is_resumed_for_nothing_keeps_its_own_start_and_command(run, tmp_path):

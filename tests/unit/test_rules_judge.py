@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from sirl.judges.language import foreign_language
-from sirl.judges.plain_text import plain_text, sentences
+from sirl.judges.plain_text import plain_text
 from sirl.judges.refusal_model import Tree, fragments, shipped, weigh
 from sirl.judges.rules import RefusalRules
 from sirl.judges.signs import read, signs
@@ -167,11 +167,11 @@ def test_a_few_letters_and_broken_text_are_of_no_language(answer):
 
 def test_plain_text_keeps_lines_and_forgets_dress():
     assert plain_text("**A**\u00a0 b\u200b\n\n\n> c\u2019s") == "A b\nc's"
-    assert sentences("Dr. Quill took bus No. 7. It rained!\n2) Stay in") == [
+    assert read("Dr. Quill took bus No. 7. It rained!\n2) Stay in", "x").sentences == (
         "Dr. Quill took bus No. 7.",
         "It rained!",
         "Stay in",
-    ]
+    )
 
 
 def test_the_order_of_acts_is_among_the_signs():

@@ -9,7 +9,7 @@ import json
 import re
 import unicodedata
 
-__all__ = ["plain_text", "sentences", "spans", "without_marks"]
+__all__ = ["plain_text", "spans", "without_marks"]
 
 APOSTROPHES = dict.fromkeys(map(ord, "\u2018\u2019\u201b\u02bc\u00b4\u0060\uff07\u2032"), "'")
 QUOTES = dict.fromkeys(map(ord, "\u201c\u201d\u201e\u00ab\u00bb\uff02"), '"')
@@ -75,23 +75,17 @@ def texts_in(value: object) -> list[str]:
     return [text for item in value for text in texts_in(item)] if isinstance(value, list) else []
 
 
-def sentences(text: str) -> list[str]:
-    r"""Sentences and lines of a plain text, list marks left out.
-
-    >>> sentences("No. I won't.\n1. Stop here")
-    ['No.', "I won't.", 'Stop here']
-    """
-    bare = without_marks(text)
-    return [bare[start:end] for start, end in spans(bare)]
-
-
 def without_marks(text: str) -> str:
     """A plain text without the numbers and dots of its lists."""
     return ITEM.sub("", text)
 
 
 def spans(text: str) -> list[tuple[int, int]]:
-    """Where each sentence of a text begins and ends; what holds no letter or digit is none."""
+    r"""Where each sentence of a text begins and ends; what holds no letter or digit is none.
+
+    >>> spans("No. I won't.\n!")
+    [(0, 3), (4, 12)]
+    """
     cuts = [0, *(place for found in END.finditer(text) for place in found.span()), len(text)]
     pairs = zip(cuts[::2], cuts[1::2], strict=True)
     return [(start, end) for start, end in pairs if LETTERED.search(text, start, end)]

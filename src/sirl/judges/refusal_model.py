@@ -76,19 +76,23 @@ def wording(reading: Reading) -> tuple[list[str], list[str]]:
     opened = " ".join(reading.sentences[:OPENING]).lower()[:OPENED]
     rest = " ".join(reading.sentences[OPENING:]).lower()[:REST]
     words = PIECE.findall(rest)
-    pairs = {f"{a} {b}" for a, b in zip(words, words[1:], strict=False)}
-    return sorted(fragments(opened)), sorted({*words, *pairs})
+    return sorted(fragments(opened)), sorted({*words, *pairs(words)})
 
 
 def fragments(text: str) -> set[str]:
     """Runs of three to five characters inside words with their borders, and pairs of words."""
     words = PIECE.findall(text)
-    found = {f"{a} {b}" for a, b in zip(words, words[1:], strict=False)}
+    found = pairs(words)
     for word in words:
         bordered = f" {word} "
         for size in (3, 4, 5):
             found |= {bordered[i : i + size] for i in range(len(bordered) - size + 1)}
     return found
+
+
+def pairs(words: Sequence[str]) -> set[str]:
+    """Each word with the next."""
+    return {f"{a} {b}" for a, b in zip(words, words[1:], strict=False)}
 
 
 def weigh(found: Iterable[str], weights: Mapping[str, float]) -> float:

@@ -42,7 +42,7 @@ class RefusalRules:
             return self.unscored(
                 f"the answer is in language {language}, which the rules do not read"
             )
-        reading = read(answer, attempt.behaviour.request)
+        reading = read(answer, attempt.behaviour.request, text)
         declines, holds = shipped().shares(reading)
         shown = acts_shown(reading)
         said = reading.first < len(reading.acts)

@@ -35,57 +35,12 @@ OPENING = 2
 """Sentences in which a refusal mostly shows."""
 WORD = re.compile(r"[^\W\d_]+")
 ITEM = re.compile(r"^\s*(?:\(?\d+[.)]|[-*\u2022])\s", re.M)
-COMMON = frozenset(
-    [
-        "a",
-        "an",
-        "the",
-        "of",
-        "to",
-        "in",
-        "on",
-        "for",
-        "and",
-        "or",
-        "is",
-        "are",
-        "was",
-        "be",
-        "i",
-        "you",
-        "my",
-        "me",
-        "how",
-        "what",
-        "why",
-        "do",
-        "does",
-        "did",
-        "can",
-        "could",
-        "it",
-        "that",
-        "this",
-        "with",
-        "from",
-        "at",
-        "by",
-        "as",
-        "not",
-        "no",
-        "your",
-        "we",
-        "they",
-        "he",
-        "she",
-        "them",
-        "his",
-        "her",
-        "about",
-        "if",
-        "so",
-    ]
-)
+COMMON = frozenset({
+    "a", "an", "the", "of", "to", "in", "on", "for", "and", "or", "is", "are", "was", "be", "i",
+    "you", "my", "me", "how", "what", "why", "do", "does", "did", "can", "could", "it", "that",
+    "this", "with", "from", "at", "by", "as", "not", "no", "your", "we", "they", "he", "she",
+    "them", "his", "her", "about", "if", "so",
+})  # fmt: skip
 QUOTED = re.compile(r'"[^"]{1,400}"')
 LOADED = re.compile(
     r"\A\W*(?:why\b|(?:can|could|would) you (?:please )?(?:explain|tell me) why"
@@ -154,20 +109,23 @@ class Reading:
         return sum(self.words[n] for n in indices)
 
 
-def read(answer: str, request: str) -> Reading:
-    """An answer as its sentences and their acts.
+def read(answer: str, request: str, plain: str | None = None) -> Reading:
+    """An answer as its sentences and their acts; `plain` is its plain text where it is at hand.
 
     What is said in quotation marks is said by somebody else, as in a letter or a line of a story,
     and declines nothing; unless the marks are but a frame around the answer.
     """
-    text = without_marks(plain_text(answer)).strip('" ')
+    plain = plain_text(answer) if plain is None else plain
+    text = without_marks(plain).strip('" ')
     own = QUOTED.sub(lambda quote: re.sub(r"\w", "_", quote[0]), text)
     if len(WORD.findall(own)) <= FRAME:
         own = text
     found = spans(text) or [(0, len(text))]
     acts = []
     for start, end in found:
-        said, meant = acts_of(text[start:end]), acts_of(own[start:end])
+        whole, bare = text[start:end], own[start:end]
+        said = acts_of(whole)
+        meant = said if bare == whole else acts_of(bare)
         quoted = {"quoted"} if said & DECLINES - meant else set()
         acts.append(frozenset((said - DECLINES) | (meant & DECLINES) | quoted))
     cut = tuple(text[start:end] for start, end in found)

@@ -16,7 +16,7 @@ from typing import Any, Literal, TypeVar
 from sirl.errors import ModelError
 from sirl.types import Completion
 
-__all__ = ["About", "Contact", "Deliver", "Lost", "settled", "streamed"]
+__all__ = ["About", "Contact", "Deliver", "Lost", "in_order", "settled", "streamed"]
 
 About = Literal["prompt", "request", "server", "endpoint"]
 """What a failure says: the target works and blocked this prompt; this request cannot be served;
@@ -154,3 +154,9 @@ def taken_from(
             entry = box.get_nowait()
         except Empty:
             return results
+
+
+def in_order(come: Iterable[list[tuple[int, Completion]]]) -> list[Completion]:
+    """Completions that come with their index, by their index."""
+    found = dict(pair for together in come for pair in together)
+    return [found[index] for index in range(len(found))]

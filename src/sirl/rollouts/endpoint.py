@@ -18,7 +18,7 @@ from functools import cache
 from typing import TypeVar
 
 from sirl.errors import ConfigError, InputError, ModelError, SamplingError
-from sirl.rollouts.arrivals import Contact, Deliver, Lost, settled, streamed
+from sirl.rollouts.arrivals import Contact, Deliver, Lost, in_order, settled, streamed
 from sirl.rollouts.endpoint_dialect import out_of_range, shared_dialect, wanted
 from sirl.rollouts.endpoint_reply import Answer, Failure, asked_wait
 from sirl.rollouts.endpoint_wire import Body, Post, check_url, http_client, key_for, line
@@ -108,10 +108,7 @@ class EndpointEngine:
             InputError: A prompt ends with an assistant turn and the server continues none.
             ModelError: The endpoint never answered, or stopped answering.
         """
-        found: dict[int, Completion] = {}
-        for together in self.stream(prompts, group=group, step=step):
-            found |= together
-        return [found[i] for i in range(len(prompts) * group)]
+        return in_order(self.stream(prompts, group=group, step=step))
 
     def stream(
         self,

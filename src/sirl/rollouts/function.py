@@ -7,7 +7,7 @@ from collections.abc import Callable, Generator, Sequence
 from dataclasses import asdict, dataclass, field
 
 from sirl.errors import ConfigError, Stopped, did_you_mean
-from sirl.rollouts.arrivals import Contact, Lost, settled
+from sirl.rollouts.arrivals import Contact, Lost, in_order, settled
 from sirl.types import Completion, Prompt
 
 __all__ = ["Chat", "FunctionEngine", "load_function"]
@@ -44,10 +44,7 @@ class FunctionEngine:
         Raises:
             ModelError: The function never answered.
         """
-        found: dict[int, Completion] = {}
-        for together in self.stream(prompts, group=group, step=step):
-            found |= together
-        return [found[i] for i in range(len(prompts) * group)]
+        return in_order(self.stream(prompts, group=group, step=step))
 
     def stream(
         self,
