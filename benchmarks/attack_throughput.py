@@ -74,7 +74,7 @@ def in_process(chat: ChatModel, asked: Sequence[tuple[str, Attempt]], new_tokens
     from sirl.build import in_process as target  # noqa: PLC0415 - after torch has its threads
     from sirl.config import EvaluateConfig, resolve  # noqa: PLC0415
 
-    flags = {"out": "", "new_tokens": new_tokens}
+    flags = {"model": "embedded", "out": "", "new_tokens": new_tokens}
     config = resolve(EvaluateConfig, file=None, overrides=[], flags=flags)
     judge = WorldOracle()
     who = target("target", chat, config, weights="benchmark")

@@ -77,7 +77,7 @@ def script(monkeypatch, tmp_path):
 
 def test_every_script_is_run_here_or_says_why_not():
     there = {path.stem for path in BENCHMARKS.glob("*.py")}
-    assert there == set(SMALL) | set(NEEDS) | SHARED
+    assert there == set(SMALL) | {"interval_coverage"} | set(NEEDS) | SHARED
 
 
 LONG = {"head_memory", "plan_against_peak"}
@@ -92,6 +92,15 @@ def test_a_script_runs_to_its_end(script, tmp_path, name):
     out = tmp_path / "out.json"
     script(name, [*SMALL[name], "--out", str(out)])
     assert json.loads(out.read_text())
+
+
+def test_coverage_is_printed_for_every_case(script, capsys):
+    script("interval_coverage", ["--repeats", "1"])
+    head, *rows, last = capsys.readouterr().out.splitlines()
+    assert head.split() == ["correlation", "behaviours", "attacks", "truth", "coverage", "width"]
+    assert len(rows) == 3 * 4 * 3 * 6
+    assert {float(row.split()[4]) for row in rows} <= {0.0, 1.0}
+    assert last.startswith("several attacks: least ")
 
 
 @pytest.mark.parametrize("name", sorted(NEEDS))

@@ -24,10 +24,8 @@ def written(folder, name, *rows):
     return path
 
 
-def config(folder, benchmarks, **settings):
-    return EvaluateConfig(
-        model="embedded", out=str(folder / "out"), benchmarks=benchmarks, **settings
-    )
+def config(folder, benchmarks, model="embedded", **settings):
+    return EvaluateConfig(model=model, out=str(folder / "out"), benchmarks=benchmarks, **settings)
 
 
 # Numbers.

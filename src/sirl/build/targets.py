@@ -213,11 +213,12 @@ def greet(speakers: Iterable[object], target: Engine | None = None) -> None:
         target.greet()
 
 
-def dialects() -> dict[str, dict[str, list[str]]]:
-    """What endpoints did not take of what they were sent, so far."""
+def dialects(subject: Subject, speakers: Iterable[object]) -> dict[str, dict[str, list[str]]]:
+    """What the endpoints of an evaluation did not take of what they were sent, so far."""
     from sirl.rollouts.endpoint_dialect import dialects
 
-    return dialects()
+    asked = {subject.about.get("endpoint"), *(getattr(s, "identity", None) for s in speakers)}
+    return {identity: learned for identity, learned in dialects().items() if identity in asked}
 
 
 def endpoint_subject(config: EvaluateConfig) -> Subject:

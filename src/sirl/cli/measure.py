@@ -3,7 +3,7 @@
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -18,6 +18,9 @@ from sirl.errors import InputError, SirlError
 from sirl.roles import Progress
 from sirl.runs import Existing, Run, open_run, plain
 from sirl.types import Record, Sampling
+
+if TYPE_CHECKING:
+    from sirl.evaluation.suite import Suite
 
 __all__ = ["measure"]
 
@@ -42,7 +45,7 @@ def measure(config: EvaluateConfig, verb: str, existing: Existing) -> dict[str, 
             config = build.dated(config, run.read("run.json") if run.resumed else {})
             subject = build.subject(config)
             warn(subject.notes)
-            speakers = [questions.suite.attacker, *build.speakers_of(questions.suite.judges)]
+            speakers = spoken_to(questions.suite)
             build.greet(speakers, subject.target.engine(Sampling()))
             run.begin()
             with Provenance(run, verb, config) as provenance:
@@ -50,7 +53,7 @@ def measure(config: EvaluateConfig, verb: str, existing: Existing) -> dict[str, 
                 try:
                     figures = ask(config, questions, run, subject, progress)
                 finally:
-                    provenance.dialects(build.dialects())
+                    provenance.dialects(build.dialects(subject, speakers))
                 seconds = round(time.perf_counter() - started, 1)
                 models = {"target": figures}
                 what = measured(
@@ -67,6 +70,11 @@ def measure(config: EvaluateConfig, verb: str, existing: Existing) -> dict[str, 
     finally:
         run.close()
     return summary
+
+
+def spoken_to(suite: "Suite") -> list[object]:
+    """The models beside the target: the attacker and those that judge."""
+    return [suite.attacker, *build.speakers_of(suite.judges)]
 
 
 def elsewhere(model: str) -> bool:
@@ -128,7 +136,8 @@ def ask(
     for attack, reason in evaluation.skipped.items():
         typer.echo(f"sirl: {attack} was not tried: {reason}", err=True)
     figures = summarise(evaluation, suite.unseen, new_tokens=config.new_tokens)
-    warn(doubts(config, figures, evaluation.records))
+    learned = build.dialects(subject, spoken_to(suite))
+    warn(doubts(config, figures, evaluation.records, learned))
     if questions.calibration:
         figures["corrected"] = corrected(evaluation.records, questions.calibration)
     if questions.trained_on:
@@ -137,11 +146,14 @@ def ask(
 
 
 def doubts(
-    config: EvaluateConfig, figures: Mapping[str, Any], records: Sequence[Record]
+    config: EvaluateConfig,
+    figures: Mapping[str, Any],
+    records: Sequence[Record],
+    dialects: Mapping[str, Mapping[str, Sequence[str]]],
 ) -> list[str]:
     """What to know of the figures: requests without an answer, dialects, tokens untold."""
     said = [figures["no_answer"]["sentence"]] if "no_answer" in figures else []
-    for identity, learned in build.dialects().items():
+    for identity, learned in dialects.items():
         left_out, renamed = (", ".join(learned[part]) for part in ("left_out", "renamed"))
         if left_out:
             said.append(f"{identity} takes no {left_out}: left out of every request")
