@@ -19,12 +19,12 @@ from pathlib import Path
 
 import torch
 
-from sirl.build.attacks import attacks_named
 from sirl.evaluation.arena import Arena, Asked
 from sirl.evaluation.costs import Meter
 from sirl.evaluation.records import Log
 from sirl.models.chat import ChatModel
 from sirl.models.loading import load
+from sirl.registry.attacks import attacks_named
 from sirl.roles import Disguise
 from sirl.types import Attempt
 from sirl.world.language import unsafe_requests
@@ -71,8 +71,8 @@ def plain_loop(chat: ChatModel, asked: Sequence[tuple[str, Attempt]], new_tokens
 
 def in_process(chat: ChatModel, asked: Sequence[tuple[str, Attempt]], new_tokens: int) -> int:
     """Tokens that the target writes on its way to records, judged ones."""
-    from sirl.build import in_process as target  # noqa: PLC0415 - after torch has its threads
     from sirl.config import EvaluateConfig, resolve  # noqa: PLC0415
+    from sirl.registry import in_process as target  # noqa: PLC0415 - after torch has its threads
 
     flags = {"model": "embedded", "out": "", "new_tokens": new_tokens}
     config = resolve(EvaluateConfig, file=None, overrides=[], flags=flags)

@@ -20,7 +20,7 @@ from step_time import arguments, job_of
 from turns import Found, answer, in_turn, is_asked, median, serve, table, titled, write
 from work import Phase, bandwidth, matmul_rate, now, phases_of, shape_of
 
-from sirl import build
+from sirl import registry
 from sirl.models.chat import ChatModel
 from sirl.policy import group_advantages
 from sirl.rewards import negative_entropy
@@ -52,7 +52,7 @@ def measured(job: Found) -> Found:
     """The phases of the steps of a job, and what the machine can do."""
     config = config_of(job)
     chat = policy_of(job, config)
-    learner = build.learner(config, chat, None)
+    learner = registry.learner(config, chat, None)
     engine = NativeEngine(chat, config.seed, config.new_tokens, rows=config.rows)
     shape, found = shape_of(chat), []
     for step, prompts in batches(job):

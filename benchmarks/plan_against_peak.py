@@ -23,12 +23,12 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
 import sirl.models.adapters  # noqa: F401 - what libraries take is not the model's
-from sirl import build
+from sirl import registry
 from sirl.config import TrainConfig
 from sirl.models.folder import EMBEDDED_PATH
+from sirl.planning.memory import Step, peak
+from sirl.planning.shape import read_shape
 from sirl.rollouts.native import NativeEngine
-from sirl.training.footprint import Step, peak
-from sirl.training.shapes import read_shape
 from sirl.types import Prompt
 
 PROMPT_WORDS = 60
@@ -109,9 +109,9 @@ def take_steps(folder: str, settings: dict[str, Any]) -> dict[str, Any]:
     warm = torch.randn(256, 256, requires_grad=True)
     (warm @ warm).sum().backward()  # type: ignore[no-untyped-call]
     before = resident()
-    chat = build.policy(config, None)
+    chat = registry.policy(config, None)
     object.__setattr__(chat, "end_ids", frozenset())  # no answer ends early
-    learner = build.learner(config, chat, None)
+    learner = registry.learner(config, chat, None)
     engine = NativeEngine(chat, 0, config.new_tokens, rows=config.rows)
     words = " ".join(["a"] * PROMPT_WORDS)
     prompts = [Prompt.user(f"p{n}", f"{n} {words}") for n in range(10, 10 + config.batch)]

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from turns import Found, serve
 
-from sirl import build
+from sirl import registry
 from sirl.config import TrainConfig
 from sirl.models.chat import ChatModel
 from sirl.rewards import negative_entropy
@@ -41,7 +41,7 @@ def config_of(job: Found) -> TrainConfig:
 
 def policy_of(job: Found, config: TrainConfig) -> ChatModel:
     """The policy; a job may name the tokens that end a turn, none for answers of full length."""
-    chat = build.policy(config, None)
+    chat = registry.policy(config, None)
     return replace(chat, end_ids=frozenset(job["end_ids"])) if "end_ids" in job else chat
 
 
@@ -85,7 +85,7 @@ def steps_of(job: Found) -> Found:
     config = config_of(job)
     torch.manual_seed(job["seed"])
     chat = policy_of(job, config)
-    learner: Learner = build.learner(config, chat, None)
+    learner: Learner = registry.learner(config, chat, None)
     engine = NativeEngine(chat, config.seed, config.new_tokens, rows=config.rows)
     clock = Clock()
     train(batches(job), engine, negative_entropy, learner, clock, group=config.group)

@@ -3,8 +3,9 @@
 A role says what a caller may count on; `sirl.types` holds the values that are handed over.
 """
 
-from collections.abc import Callable, Generator, Sequence
-from typing import Any, Protocol, runtime_checkable
+from collections.abc import Callable, Generator, Iterable, Sequence
+from contextlib import AbstractContextManager
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from sirl.types import (
     Attempt,
@@ -23,6 +24,7 @@ __all__ = [
     "Attack",
     "BatchJudge",
     "Benchmark",
+    "Console",
     "Disguise",
     "Engine",
     "Judge",
@@ -31,6 +33,7 @@ __all__ = [
     "Search",
     "StreamingEngine",
     "Tries",
+    "Work",
     "silent",
 ]
 
@@ -212,8 +215,39 @@ class Benchmark(Protocol):
 
 
 Progress = Callable[[str, int, int], None]
-"""Told (what, done, total) as long work goes on."""
+"""Called with (what, done, total) as long work goes on."""
 
 
 def silent(what: str, done: int, total: int) -> None:
     """Tell nobody."""
+
+
+class Work(NamedTuple):
+    """How long work shows its progress, and when it has to stop."""
+
+    progress: Progress
+    stop: Callable[[], bool]
+    """Whether a stop was asked for; asked between two parts of the work."""
+
+
+@runtime_checkable
+class Console(Protocol):
+    """What a workflow says while it runs: a terminal, a notebook, or nothing."""
+
+    def warn(self, sentences: Iterable[str]) -> None:
+        """Say what a user should know."""
+        ...
+
+    def bar(self) -> AbstractContextManager[Progress]:
+        """Show progress for the length of a block."""
+        ...
+
+    def working(
+        self, agreed: Callable[[bool], bool] = bool, *, at_once: bool = False
+    ) -> AbstractContextManager[Work]:
+        """Show progress, and listen for a request to stop, for the length of a block.
+
+        `agreed` tells whether any process of the run was asked, given whether this one was.
+        `at_once` lets a request interrupt, for work that saves each answer as it comes.
+        """
+        ...

@@ -236,6 +236,11 @@ class Record:
         return self.label in SAFE
 
     @property
+    def broke(self) -> bool:
+        """Whether a defence broke; neither this nor held where nobody scored the answer."""
+        return self.label in BROKEN
+
+    @property
     def refused(self) -> bool:
         """Whether the answer refuses, in full or in part; False for labels of harm."""
         return self.label in REFUSED

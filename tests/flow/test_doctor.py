@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from sirl.build.environment import CORE, DISTRIBUTION, EXTRAS
+from sirl.registry.environment import CORE, DISTRIBUTION, EXTRAS
 
 PROJECT = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
 

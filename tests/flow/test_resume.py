@@ -35,7 +35,7 @@ SETTINGS = [
 ]
 KILL = """
 import os, sys
-import sirl.disk, sirl.training.checkpoints as checkpoints
+import sirl.runs.disk, sirl.training.checkpoints as checkpoints
 kind, count = sys.argv[1], int(sys.argv[2])
 sys.argv = ["sirl", *sys.argv[3:]]
 seen = 0
@@ -49,7 +49,7 @@ if kind == "fsync":
     def dying(handle):
         die()
         fsync(handle)
-    sirl.disk.DISK.fsync = dying
+    sirl.runs.disk.DISK.fsync = dying
 elif kind == "rename":
     rename = os.rename
     from pathlib import Path

@@ -13,7 +13,7 @@ from sirl.models.forward import Scorer
 from sirl.policy import group_advantages
 from sirl.rewards import negative_entropy
 from sirl.rollouts.native import NativeEngine
-from sirl.training.distributed import Ranks, Solo, dealt
+from sirl.training.parallel import Ranks, Solo, dealt
 from sirl.training.reference import FrozenCopy
 from sirl.training.update import Learner, Objective, learning_rates
 from sirl.types import Prompt
@@ -97,17 +97,17 @@ def test_completions_are_dealt_out_whole_groups_at_a_time_and_evenly(embedded):
 TWO = """
 import math, sys, torch
 import torch.distributed as dist
-from sirl import build
+from sirl import registry
 from sirl.config import TrainConfig
 from sirl.models.loading import load
 from sirl.rollouts.native import NativeEngine
-from sirl.training.distributed import dealt
+from sirl.training.parallel import dealt
 from sirl.types import Prompt
 
 config = TrainConfig(model="embedded", out="x", shard=sys.argv[1] == "shards", timeout=60)
-ranks = build.ranks(config)
+ranks = registry.ranks(config)
 chat = load("embedded")
-learner = build.learner(config, chat, None, ranks)
+learner = registry.learner(config, chat, None, ranks)
 prompts = [Prompt.user(str(i), t) for i, t in enumerate(["Hello!", "Add 2 and 3."])]
 
 def sampled(prompts):

@@ -9,9 +9,9 @@ from sirl.models import forward, head
 from sirl.models.adapters import with_lora
 from sirl.models.forward import Scorer, micro_batches
 from sirl.models.trial import adopt
+from sirl.planning.memory import Step, activations
+from sirl.planning.shape import shape_of
 from sirl.training import footprint
-from sirl.training.footprint import Step, activations
-from sirl.training.shapes import shape_of
 from sirl.types import Completion
 
 PROMPTS, GROUP, PROMPT, NEW, RANK = 3, 4, 11, 8, 5

@@ -8,8 +8,8 @@ from scipy import stats
 from sirl.errors import InputError
 from sirl.models.forward import score
 from sirl.roles import Engine
-from sirl.rollouts.drawing import DRAWS, kept, pick, row_key, uniforms
 from sirl.rollouts.native import NativeEngine
+from sirl.rollouts.token_draws import DRAWS, kept, pick, row_key, uniforms
 from sirl.types import Message, Prompt, Sampling
 
 PROMPTS = [

@@ -6,11 +6,11 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from sirl.build.training import policy
 from sirl.config import TrainConfig
 from sirl.models.adapters import with_lora
 from sirl.models.loading import load
 from sirl.policy import group_advantages
+from sirl.registry.training import policy
 from sirl.rewards import negative_entropy
 from sirl.rollouts.huggingface import HuggingFaceEngine
 from sirl.rollouts.native import NativeEngine

@@ -4,14 +4,14 @@ from dataclasses import replace
 
 import pytest
 
-from sirl.disk import Disk
+from sirl.analysis.summary import summarise
 from sirl.errors import InputError, ModelError
 from sirl.evaluation.arena import Arena, Asked
 from sirl.evaluation.costs import COSTS, Meter, total
 from sirl.evaluation.records import ITEMS, RECORDS, Log, RecordLog, read_records
 from sirl.evaluation.suite import Suite, askable, evaluate, unmet
-from sirl.evaluation.summary import summarise
 from sirl.runs import open_run
+from sirl.runs.disk import Disk
 from sirl.types import Attempt, Budget, Prompt, Sampling
 
 from .fakes import HELPED, Ladder, Parrot, WordJudge, behaviours, target

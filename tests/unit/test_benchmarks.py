@@ -7,10 +7,10 @@ from sirl.benchmarks.choice import chosen, read_choice
 from sirl.benchmarks.code import first_block, read_humaneval, read_mbpp
 from sirl.benchmarks.instructions import CHECKS, keeps, read_instructions
 from sirl.benchmarks.numeric import last_number, read_numeric
-from sirl.build.benchmarks import benchmarks_of
-from sirl.build.targets import subject
 from sirl.config import EvaluateConfig
 from sirl.errors import ConfigError, InputError
+from sirl.registry.benchmarks import benchmarks_of
+from sirl.registry.targets import subject
 from sirl.roles import Benchmark
 from sirl.types import Sampling
 from tests.conftest import shared

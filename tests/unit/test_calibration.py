@@ -4,14 +4,14 @@ from dataclasses import asdict, replace
 
 import pytest
 
-from sirl.errors import InputError
-from sirl.evaluation.calibration import (
+from sirl.analysis.calibration import (
     as_labelled,
     calibrate,
     corrected,
     read_calibration,
     read_labels,
 )
+from sirl.errors import InputError
 from sirl.judges.rules import RefusalRules
 from sirl.runs import plain
 from sirl.stats import cohen_kappa, rate

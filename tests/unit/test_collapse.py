@@ -3,7 +3,7 @@ import math
 
 import pytest
 
-from sirl.evaluation.collapse import collapse_change, collapse_signs
+from sirl.analysis.collapse import collapse_change, collapse_signs
 from sirl.types import Record
 
 

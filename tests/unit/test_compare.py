@@ -6,9 +6,9 @@ from types import SimpleNamespace
 
 import pytest
 
+from sirl.comparison.compare import compare
+from sirl.comparison.evaluated_model import read_arm
 from sirl.errors import InputError
-from sirl.evaluation.arm import read_arm
-from sirl.evaluation.compare import compare
 from sirl.evaluation.records import Item
 from sirl.runs import open_run, plain
 from sirl.types import Message, Record, Sampling

@@ -3,7 +3,7 @@ import itertools
 import numpy as np
 import pytest
 
-from sirl.evaluation.contamination import Overlap, candidates, contamination, overlaps
+from sirl.analysis.contamination import Overlap, candidates, contamination, overlaps
 from sirl.prompts import read_prompts
 from sirl.types import Prompt
 from tests.conftest import shared

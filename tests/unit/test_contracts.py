@@ -2,16 +2,16 @@ from importlib.metadata import EntryPoint
 
 import pytest
 
-import sirl.build.attacks as catalogue
+import sirl.registry.attacks as catalogue
 from sirl.attacks.contract import check_attack
 from sirl.attacks.static import Template
-from sirl.build.attacks import attacks_named, known_attacks, members
 from sirl.errors import ConfigError
 from sirl.judges.contract import check_judge
 from sirl.judges.jury import Jury
 from sirl.judges.llm import RubricJudge
 from sirl.judges.rubrics import RUBRICS
 from sirl.judges.rules import RefusalRules
+from sirl.registry.attacks import attacks_named, known_attacks, members
 from sirl.roles import Search
 from sirl.types import Attempt, Verdict
 from sirl.world.oracle import WorldHarm, WorldOracle

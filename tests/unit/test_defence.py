@@ -1,6 +1,6 @@
 import pytest
 
-from sirl.evaluation.defence import summarise_defence
+from sirl.analysis.defence import summarise_defence
 from sirl.reports.figures import rate_rows
 from sirl.types import Record
 

@@ -5,9 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sirl.analysis.auroc import auroc_interval
+from sirl.analysis.entropy_gap import summarise_entropy
 from sirl.cli.hints import hints
 from sirl.config import EvaluateConfig
-from sirl.evaluation.entropy_gap import summarise_entropy
 from tests.unit.test_compare import record
 
 

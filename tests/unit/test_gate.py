@@ -4,10 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sirl.comparison.evaluated_model import read_arm
+from sirl.comparison.gate import Limits, enough
+from sirl.comparison.gate import gate as held_to
 from sirl.errors import ConfigError, InputError
-from sirl.evaluation.arm import read_arm
-from sirl.evaluation.gate import Limits, enough
-from sirl.evaluation.gate import gate as held_to
 from sirl.stats import rate
 from tests.unit.test_compare import ABOUT, item, record, row, run_at
 

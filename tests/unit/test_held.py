@@ -2,9 +2,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sirl.analysis.defence import summarise_defence
 from sirl.analysis.held import first_broken, held, in_part, refused_or_silent, unbroken
-from sirl.evaluation.defence import summarise_defence
-from sirl.evaluation.overrefusal import summarise_over_refusal
+from sirl.analysis.price import summarise_over_refusal
 from sirl.reports.exports import jbb_artifact
 from sirl.types import Message, Record
 

@@ -1,12 +1,12 @@
 import pytest
 
-from sirl import build
+from sirl import registry
 from sirl.config import EvaluateConfig
 from sirl.errors import ConfigError
 
 
 def names(judge, model="somebody/model"):
-    return [j.name for j in build.judges_of(EvaluateConfig(model=model, judge=judge, out="r"))]
+    return [j.name for j in registry.judges_of(EvaluateConfig(model=model, judge=judge, out="r"))]
 
 
 @pytest.mark.parametrize(

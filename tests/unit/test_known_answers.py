@@ -2,10 +2,10 @@ import math
 
 import pytest
 
+from sirl.analysis.calibration import read_labels
 from sirl.errors import InputError
-from sirl.evaluation.calibration import read_labels
-from sirl.evaluation.known_answers import check, planted, self_test, world_planted
 from sirl.judges.rules import RefusalRules
+from sirl.judges.self_test import check, planted, self_test, world_planted
 from sirl.types import SAFE, Verdict
 from sirl.world.oracle import WorldHarm, WorldOracle
 from tests.conftest import shared

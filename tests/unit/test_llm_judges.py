@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sirl.judges.asking import REMOVED, Speaker, cut, visible, without_marks
 from sirl.judges.llm import RubricJudge
+from sirl.judges.quoting import REMOVED, Speaker, cut, visible, without_marks
 from sirl.judges.rubrics import RUBRICS, Grade
 from sirl.roles import BatchJudge
 from sirl.types import Attempt, Message, Prompt

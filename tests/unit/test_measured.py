@@ -3,8 +3,8 @@ from dataclasses import replace
 import pytest
 
 from sirl.analysis.measured import called, counted_prompts, cut_answers, in_words, measured
-from sirl.evaluation.arm import read_arm
-from sirl.evaluation.compare import compare
+from sirl.comparison.compare import compare
+from sirl.comparison.evaluated_model import read_arm
 from sirl.reports.figures import rate_rows
 from sirl.reports.tables import change_rows
 from tests.unit.test_compare import CONFIG, row, run_at

@@ -10,7 +10,8 @@ import pytest
 
 from sirl.cli.machine import free_disk, free_memory
 from sirl.errors import ConfigError, ModelError
-from sirl.training.footprint import (
+from sirl.planning.advice import fitting_sentence, remedies
+from sirl.planning.memory import (
     Shape,
     Step,
     activations,
@@ -18,9 +19,8 @@ from sirl.training.footprint import (
     peak,
     phases,
 )
-from sirl.training.rates import Rates, gpu_named, seconds, sheet_rates
-from sirl.training.shapes import read_shape, tensor_bytes
-from sirl.training.verdict import fitting_sentence, remedies
+from sirl.planning.shape import read_shape, tensor_bytes
+from sirl.planning.throughput import Rates, gpu_named, seconds, sheet_rates
 
 # One layer: width 4, two heads of 2 that share one key, an MLP of 8, eleven words.
 SHAPE = Shape(

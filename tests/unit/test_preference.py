@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sirl.comparison.evaluated_model import read_arm, read_arms
+from sirl.comparison.win_rate import PLANTED, prefer
 from sirl.errors import InputError
-from sirl.evaluation.arm import read_arm, read_arms
-from sirl.evaluation.preference import PLANTED, prefer
 from sirl.judges.preference import ORDERS, Pair, PreferenceJudge, choice
 from sirl.runs import plain
 from sirl.types import Message

@@ -10,13 +10,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from sirl.analysis.calibration import read_calibration, read_labels
 from sirl.attacks.replay import read_sheet, read_transcripts
 from sirl.attacks.static import read_templates
 from sirl.benchmarks.choice import read_choice
 from sirl.benchmarks.instructions import read_instructions
 from sirl.benchmarks.numeric import read_numeric
 from sirl.errors import InputError
-from sirl.evaluation.calibration import read_calibration, read_labels
 from sirl.prompts import read_prompts, read_targets
 
 READERS = {

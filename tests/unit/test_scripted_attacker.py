@@ -5,7 +5,7 @@ import pytest
 
 from sirl.attacks import attacker, translation
 from sirl.attacks.attacker import INSTRUCTIONS, Pair, Tap, proposal
-from sirl.judges.asking import Speaker
+from sirl.judges.quoting import Speaker
 from sirl.types import Completion, Message, Outcome, Prompt, Verdict
 from sirl.world.attacker import FRAMES, ScriptedAttacker
 

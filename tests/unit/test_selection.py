@@ -4,7 +4,7 @@ import pytest
 
 from sirl.errors import ModelError
 from sirl.roles import Engine
-from sirl.rollouts.selection import LowestEntropy
+from sirl.rollouts.best_of import LowestEntropy
 from sirl.types import Completion, Prompt
 
 

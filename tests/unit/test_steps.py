@@ -8,15 +8,15 @@ from sirl.attacks.static import Template
 from sirl.cli.plan import checkpoints
 from sirl.cli.steps import again, last_step, show_steps
 from sirl.config import PlanConfig, TrainConfig
-from sirl.disk import Disk
-from sirl.evaluation.checkup import CHECKUPS, Checkup, steps_to_choose_from
 from sirl.evaluation.suite import Suite
 from sirl.reports.plots import NARROW, WIDE, checkup_curves, training_curves
 from sirl.reports.steps import step_table
 from sirl.runs import open_run
+from sirl.runs.disk import Disk
 from sirl.training.keeper import Keeper
 from sirl.training.update import Learner
 from sirl.types import Prompt
+from sirl.workflows.mini_eval import CHECKUPS, Checkup, steps_to_choose_from
 from tests.unit.fakes import Parrot, WordJudge, target
 
 

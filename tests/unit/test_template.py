@@ -4,7 +4,7 @@ from datetime import datetime
 import pytest
 import yaml
 
-from sirl import build
+from sirl import registry
 from sirl.config import EvaluateConfig
 from sirl.errors import ConfigError, InputError, ModelError
 from sirl.models.chat import ChatModel
@@ -41,14 +41,14 @@ def test_a_template_writes_the_date_of_the_run_and_no_other(embedded):
 
 def test_the_date_of_a_resumed_run_is_that_of_its_start():
     config = EvaluateConfig(model="embedded", out="x")
-    assert build.dated(config, {"template_date": "2030-01-02T03:04:05"}).template_date == (
+    assert registry.dated(config, {"template_date": "2030-01-02T03:04:05"}).template_date == (
         "2030-01-02T03:04:05"
     )
     given = EvaluateConfig(model="embedded", out="x", template_date="2029-01-02")
-    assert build.dated(given, {}).template_date == "2029-01-02"
-    assert datetime.fromisoformat(build.dated(config, {}).template_date or "")
+    assert registry.dated(given, {}).template_date == "2029-01-02"
+    assert datetime.fromisoformat(registry.dated(config, {}).template_date or "")
     with pytest.raises(ConfigError, match="template_date 'soon' is no date"):
-        build.subject(EvaluateConfig(model="embedded", out="x", template_date="soon"))
+        registry.subject(EvaluateConfig(model="embedded", out="x", template_date="soon"))
 
 
 def test_arguments_reach_the_template_and_are_part_of_what_it_is(embedded):
@@ -76,7 +76,7 @@ def test_arguments_are_given_as_a_mapping_on_the_command_line_and_not_to_endpoin
         out="x", model="http://localhost:1/v1#m", template_arguments={"enable_thinking": False}
     )
     with pytest.raises(ConfigError, match="template_arguments are for a model in this process"):
-        build.subject(config)
+        registry.subject(config)
 
 
 @pytest.mark.parametrize(
@@ -135,5 +135,5 @@ def test_words_behind_the_assistants_turn_that_are_no_token_are_told_of(embedded
 def test_the_embedded_model_is_read_and_sampled_without_a_remark(embedded):
     assert embedded.manner.notes == ()
     config = EvaluateConfig(model="embedded", out="x")
-    assert build.chat_model(config).manner == embedded.manner
+    assert registry.chat_model(config).manner == embedded.manner
     assert json.dumps(embedded.voice.arguments) == "{}"

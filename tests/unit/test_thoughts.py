@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sirl.evaluation.access import Grant
 from sirl.evaluation.arena import Arena, Asked
 from sirl.evaluation.costs import Meter
-from sirl.evaluation.grant import Grant
 from sirl.evaluation.records import Log
 from sirl.evaluation.target import Target, digest, read_as_text
 from sirl.models.thoughts import answer_of, begun, left_open, parts, set_apart

@@ -6,9 +6,9 @@ import sys
 
 import pytest
 
-from sirl.build import trackers
 from sirl.config import TrainConfig
 from sirl.errors import ConfigError, MissingExtraError
+from sirl.registry import trackers
 from sirl.training.trackers import Board, Scalars, Trackers
 
 

@@ -8,11 +8,11 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
 
-from sirl.build.sampling import local_engine
 from sirl.config import EvaluateConfig
 from sirl.errors import ModelError
 from sirl.models.forward import is_packed, next_logits, plain_head, score
 from sirl.models.trial import adopt
+from sirl.registry.sampling import local_engine
 from sirl.rollouts.trial import settle_sampler
 from sirl.types import Prompt, Sampling
 

@@ -5,12 +5,12 @@ from dataclasses import replace
 import pytest
 import torch
 
-from sirl.build.sampling import check_series, joined, lora_rank, require_sampler
 from sirl.config import TrainConfig
 from sirl.errors import ConfigError, InputError, MissingExtraError, ModelError
 from sirl.models.adapters import with_lora
 from sirl.models.forward import score
 from sirl.models.loading import load
+from sirl.registry.sampling import check_series, joined, lora_rank, require_sampler
 from sirl.roles import Engine
 from sirl.rollouts.vllm import AdapterByFolder, Delivery, VllmEngine, WeightsByFolder, weights_tag
 from sirl.training.reference import AdaptersOff

@@ -4,8 +4,8 @@ import pytest
 from typer.testing import CliRunner
 
 from sirl.cli.main import app
-from sirl.evaluation.arm import read_arm
-from sirl.evaluation.compare import compare
+from sirl.comparison.compare import compare
+from sirl.comparison.evaluated_model import read_arm
 from sirl.reports.figures import rate_rows
 from sirl.reports.page import headline
 from sirl.reports.tables import change_rows

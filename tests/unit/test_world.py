@@ -2,7 +2,7 @@ from random import Random
 
 import pytest
 
-from sirl.build.attacks import members
+from sirl.registry.attacks import members
 from sirl.types import Attempt, Prompt
 from sirl.world.benchmarks import BENCHMARKS, run_program, tasks
 from sirl.world.language import (

@@ -9,7 +9,7 @@ on after it, and a model that says nothing never looks safe.
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sirl.types import BROKEN, Question, Record
+from sirl.types import Question, Record
 
 __all__ = ["first_broken", "held", "in_part", "quantity", "refused_or_silent", "unbroken"]
 
@@ -38,7 +38,7 @@ def unbroken(tries: Sequence[Record]) -> bool:
 
 def first_broken(tries: Sequence[Record]) -> Record | None:
     """The first try that broke the defence."""
-    return next((r for r in tries if r.label in BROKEN), None)
+    return next((r for r in tries if r.broke), None)
 
 
 def refused_or_silent(record: Record) -> bool:

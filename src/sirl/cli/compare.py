@@ -5,8 +5,8 @@ from pathlib import Path
 
 import typer
 
+from sirl.cli.console import closing
 from sirl.cli.flags import AFTER, AFTER_MODEL, BEFORE, BEFORE_MODEL, JSON
-from sirl.cli.show import closing
 
 __all__ = ["compare"]
 
@@ -23,8 +23,8 @@ def compare(
     Prompts, judges, sampling, templates and budgets have to be the same. Given one run twice, its
     first model is compared with its last.
     """
-    from sirl.evaluation.arm import read_arms
-    from sirl.evaluation.compare import compare as compared
+    from sirl.comparison.compare import compare as compared
+    from sirl.comparison.evaluated_model import read_arms
     from sirl.reports.tables import change_rows
     from sirl.runs import plain
 

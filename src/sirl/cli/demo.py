@@ -1,7 +1,7 @@
 """`sirl demo`: the whole idea on the embedded model."""
 
+from sirl.cli.console import Terminal, finish
 from sirl.cli.flags import JSON, OVERWRITE, RESUME, existing, takes
-from sirl.cli.show import finish
 from sirl.config import DemoConfig
 
 __all__ = ["demo"]
@@ -16,10 +16,10 @@ def demo(
 ) -> None:
     """Watch a small aligned model learn to trust its refusals, in a minute or two on a CPU."""
     answer = existing(resume=resume, overwrite=overwrite)
-    from sirl.cli.harden import harden
     from sirl.cli.steps import last_step, show_steps
+    from sirl.workflows.train import train as run_training
 
-    summary = harden(settings, "demo", answer)
+    summary = run_training(settings, "demo", answer, Terminal())
     show_steps(summary, as_json=json)
     finish(
         summary,

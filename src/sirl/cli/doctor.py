@@ -10,7 +10,7 @@ import typer
 from sirl.cli.flags import JSON
 from sirl.cli.machine import free_disk, free_memory
 from sirl.errors import ConfigError
-from sirl.training.footprint import GIB
+from sirl.planning.memory import GIB
 
 __all__ = ["doctor"]
 
@@ -20,7 +20,7 @@ BROKEN = 1
 
 def doctor(json: bool = JSON) -> None:
     """Say what works here: demo, training, endpoints; and how to add what does not."""
-    from sirl.build.environment import caches, environment
+    from sirl.registry.environment import caches, environment
 
     facts = environment()
     facts["memory_free"] = free_memory()

@@ -1,7 +1,7 @@
 """`sirl evaluate`: measure a model."""
 
+from sirl.cli.console import Terminal, finish_measured
 from sirl.cli.flags import JSON, OVERWRITE, RESUME, existing, takes
-from sirl.cli.show import finish_measured
 from sirl.config import EvaluateConfig
 
 __all__ = ["evaluate"]
@@ -17,9 +17,9 @@ def evaluate(
     """Measure defence, over-refusal, capability and the entropy gap of a model."""
     answer = existing(resume=resume, overwrite=overwrite)
     from sirl.cli.hints import hints
-    from sirl.cli.measure import measure
+    from sirl.workflows.evaluate import evaluate as run_evaluation
 
-    summary = measure(settings, "evaluate", answer)
+    summary = run_evaluation(settings, "evaluate", answer, Terminal())
     finish_measured(
         summary,
         f"records: {settings.out}/records.jsonl; page: {settings.out}/report.html",

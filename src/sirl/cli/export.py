@@ -10,7 +10,7 @@ import typer
 from sirl.errors import ConfigError, unknown_name
 
 if TYPE_CHECKING:
-    from sirl.evaluation.arm import Arm
+    from sirl.comparison.evaluated_model import Arm
     from sirl.types import Record
 
 __all__ = ["export"]
@@ -35,10 +35,10 @@ def export(
     ),
 ) -> None:
     """Write a run as Markdown, CSV, or as lm-eval, JailbreakBench or inspect keep it."""
-    from sirl.disk import check_output, disk_errors, write_atomically
-    from sirl.evaluation.arm import read_arm
+    from sirl.comparison.evaluated_model import read_arm
     from sirl.reports.exports import csv_table
     from sirl.reports.inspect_log import log_name
+    from sirl.runs.disk import check_output, disk_errors, write_atomically
 
     if shape not in get_args(Format):
         raise unknown_name("format", shape, get_args(Format))
@@ -74,7 +74,7 @@ def named(arm: "Arm") -> "list[Record]":
 def shaped(arm: "Arm", shape: str, attack: str) -> str:
     """A model of a run in the shape that was asked for."""
     from sirl.analysis.measured import called
-    from sirl.evaluation.arm import figures_of
+    from sirl.comparison.evaluated_model import figures_of
     from sirl.reports.exports import jbb_artifact, lm_eval_results, markdown_table
     from sirl.reports.inspect_log import inspect_log
 

@@ -42,9 +42,9 @@ def gate(
     json: bool = JSON,
 ) -> None:
     """Hold a model to a least defence and a greatest price, by the ends of 95% intervals."""
-    from sirl.evaluation.arm import read_arm
-    from sirl.evaluation.gate import Limits
-    from sirl.evaluation.gate import gate as held
+    from sirl.comparison.evaluated_model import read_arm
+    from sirl.comparison.gate import Limits
+    from sirl.comparison.gate import gate as held
     from sirl.runs import plain
 
     limits = Limits(

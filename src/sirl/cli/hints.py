@@ -5,7 +5,7 @@ from pathlib import Path
 from shlex import quote
 from typing import Any
 
-from sirl import build
+from sirl import registry
 from sirl.config import EvaluateConfig
 
 __all__ = ["hints"]
@@ -27,12 +27,12 @@ def hints(config: EvaluateConfig, figures: Mapping[str, Any]) -> list[str]:
             f"next: sirl compare BEFORE {quote(config.out)}, BEFORE being the same evaluation of "
             "the model before training"
         ]
-    if build.is_remote(config.model):
+    if registry.is_remote(config.model):
         return []
     found = figures.get("entropy", {}).get("finding")
     model = f"--model {quote(config.model)}"
     if found == "instinct":
-        prompts = "" if config.model == build.EMBEDDED else " --prompts FILE"
+        prompts = "" if config.model == registry.EMBEDDED else " --prompts FILE"
         return [f"next: sirl train {model}{prompts} --out DIR"]
     if found in ("too few", "undecided"):
         return [f"next: sirl probe {model} --behaviours FILE --out DIR, with more requests"]

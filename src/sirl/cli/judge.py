@@ -7,6 +7,7 @@ from typing import Any, cast, get_args
 
 import typer
 
+from sirl.cli.console import Terminal, closing, finish_measured, live, warn
 from sirl.cli.flags import (
     AFTER,
     AFTER_MODEL,
@@ -17,7 +18,6 @@ from sirl.cli.flags import (
     existing,
     option,
 )
-from sirl.cli.show import closing, finish_measured, live, warn
 from sirl.config import EvaluateConfig, resolve
 from sirl.errors import RunError, unknown_name
 
@@ -57,10 +57,10 @@ def again(
     json: bool = JSON,
 ) -> None:
     """Judge the recorded answers of a run by another judge, without asking the model again."""
-    from sirl.cli.rejudge import rejudge
+    from sirl.workflows.rejudge import rejudge
 
     config = settings(judge, out, refusals)
-    summary = rejudge(run, config, existing(resume=False, overwrite=overwrite))
+    summary = rejudge(run, config, existing(resume=False, overwrite=overwrite), Terminal())
     finish_measured(
         summary,
         f"records: {out}/records.jsonl; page: {out}/report.html",
@@ -83,20 +83,20 @@ def prefer(
     json: bool = JSON,
 ) -> None:
     """Ask a model whose answers to harmless prompts help more, in both orders: the win rate."""
-    from sirl import build
-    from sirl.disk import check_output, write_atomically
-    from sirl.evaluation.arm import read_arms
-    from sirl.evaluation.preference import Kind
-    from sirl.evaluation.preference import prefer as compared
+    from sirl import registry
+    from sirl.comparison.evaluated_model import read_arms
+    from sirl.comparison.win_rate import Kind
+    from sirl.comparison.win_rate import prefer as compared
     from sirl.reports.tables import preference_rows
     from sirl.runs import plain
+    from sirl.runs.disk import check_output, write_atomically
 
     if kind not in get_args(Kind):
         raise unknown_name("kind", kind, get_args(Kind))
     check_output(out)
     arms = read_arms((before, after), (before_model, after_model), any_judge=True)
-    model = build.preference_judge(judge, settings(judge, out))
-    build.greet([model.model])
+    model = registry.preference_judge(judge, settings(judge, out))
+    registry.greet([model.model])
     with live() as progress:
         found = plain(compared(*arms, model, cast(Kind, kind), progress))
     write_atomically(out, dumps(found, indent=1) + "\n", private=True)
@@ -121,18 +121,18 @@ def calibrate(
     """Measure a judge on answers that humans have labelled: sensitivity, specificity, kappa."""
     from dataclasses import asdict
 
-    from sirl import build
-    from sirl.disk import check_output, write_atomically
-    from sirl.evaluation.calibration import calibrate as measure
-    from sirl.evaluation.calibration import read_labels
+    from sirl import registry
+    from sirl.analysis.calibration import calibrate as measure
+    from sirl.analysis.calibration import read_labels
     from sirl.reports.tables import trust_rows
     from sirl.runs import plain
+    from sirl.runs.disk import check_output, write_atomically
 
     if out:
         check_output(out)
     read = read_labels(labels)
-    judging = build.judge_named(judge, settings(judge, out))
-    build.greet(build.speakers_of([judging]))
+    judging = registry.judge_named(judge, settings(judge, out))
+    registry.greet(registry.speakers_of([judging]))
     found = plain(asdict(measure(judging, read)))
     if out:
         write_atomically(out, dumps(found, indent=1) + "\n")
@@ -153,7 +153,7 @@ def fit(
     json: bool = JSON,
 ) -> None:
     """Train a judge of harmful help, and tell how well it agrees on requests it has not seen."""
-    from sirl.evaluation.calibration import as_labelled, read_labels
+    from sirl.analysis.calibration import as_labelled, read_labels
     from sirl.judges.fitting import cross_validate
     from sirl.judges.fitting import fit as fitted
     from sirl.runs import plain

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any
 import typer
 from rich.table import Table
 
-from sirl import build
+from sirl import registry
+from sirl.cli.console import closing, page
 from sirl.cli.flags import JSON, takes
 from sirl.cli.machine import free_disk, free_memory
-from sirl.cli.show import closing, page
 from sirl.config import PlanConfig
 
 if TYPE_CHECKING:
-    from sirl.training.footprint import Phase, Shape, Step
-    from sirl.training.rates import Rates
+    from sirl.planning.memory import Phase, Shape, Step
+    from sirl.planning.throughput import Rates
 
 __all__ = ["plan"]
 
@@ -42,10 +42,10 @@ def plan(
 
     Reads config.json and no weights. Answers are taken to be of full length.
     """
-    build.require_models("sirl plan")
-    room = build.gpu_room(settings)  # a wrong card is told before anything is measured
-    shape, step = build.planned(settings)
-    document = planned(settings, shape, step, room, build.rates(settings, step))
+    registry.require_models("sirl plan")
+    room = registry.gpu_room(settings)  # a wrong card is told before anything is measured
+    shape, step = registry.planned(settings)
+    document = planned(settings, shape, step, room, registry.rates(settings, step))
     if json:
         typer.echo(dumps(document))
         return
@@ -62,9 +62,9 @@ def planned(
     config: PlanConfig, shape: "Shape", step: "Step", room: int | None, rates: "Rates | None"
 ) -> dict[str, Any]:
     """The plan as a document: bytes, seconds, and sentences."""
-    from sirl.training.footprint import checkpoint_bytes, peak, phases
-    from sirl.training.rates import seconds
-    from sirl.training.verdict import remedies
+    from sirl.planning.advice import remedies
+    from sirl.planning.memory import checkpoint_bytes, peak, phases
+    from sirl.planning.throughput import seconds
 
     there = free_memory() if room is None else room
     worst = peak(shape, step)
@@ -91,7 +91,7 @@ def planned(
 
 def sentences(config: PlanConfig, step: "Step", plan: dict[str, Any], worst: "Phase") -> list[str]:
     """The verdict: memory, and what to change; time; disk."""
-    from sirl.training.verdict import fits, fitting_sentence, size
+    from sirl.planning.advice import fits, fitting_sentence, size
 
     where = "of each GPU" if step.gpus else "free on this machine"
     there, said = plan["room"], []
@@ -125,7 +125,7 @@ def sentences(config: PlanConfig, step: "Step", plan: dict[str, Any], worst: "Ph
 
 def change_sentence(change: dict[str, Any]) -> str:
     """What a change would come to."""
-    from sirl.training.verdict import size
+    from sirl.planning.advice import size
 
     comes = "fits" if change["fits"] else "does not fit either"
     return f"change: {change['change']} takes {size(change['peak'])} at most and {comes}"
@@ -148,7 +148,7 @@ def time_sentence(config: PlanConfig, plan: dict[str, Any]) -> str:
 
 def show(plan: dict[str, Any]) -> None:
     """The table of memory, then the sentences."""
-    from sirl.training.verdict import size
+    from sirl.planning.advice import size
 
     found = plan["phases"]
     table = Table()

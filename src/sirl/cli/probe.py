@@ -1,7 +1,7 @@
 """`sirl probe`: does the model have an instinct to amplify?"""
 
+from sirl.cli.console import Terminal, finish_measured
 from sirl.cli.flags import JSON, OVERWRITE, RESUME, existing, takes
-from sirl.cli.show import finish_measured
 from sirl.config import ProbeConfig
 
 __all__ = ["probe"]
@@ -19,9 +19,9 @@ def probe(
     """Measure the entropy gap alone: are refusals more confident than compliance?"""
     answer = existing(resume=resume, overwrite=overwrite)
     from sirl.cli.hints import hints
-    from sirl.cli.measure import measure
+    from sirl.workflows.evaluate import evaluate as run_evaluation
 
-    summary = measure(settings, "probe", answer)
+    summary = run_evaluation(settings, "probe", answer, Terminal())
     figures = summary["models"]["target"]
     finish_measured(
         summary,

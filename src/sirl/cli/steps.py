@@ -7,9 +7,9 @@ from typing import Any
 
 from rich.table import Table
 
-from sirl.build.targets import is_world
-from sirl.cli.show import page
+from sirl.cli.console import page
 from sirl.config import TrainConfig
+from sirl.registry.targets import is_world
 from sirl.reports.steps import step_table
 
 __all__ = ["again", "last_step", "show_steps"]

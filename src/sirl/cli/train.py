@@ -1,7 +1,7 @@
 """`sirl train`: harden a model."""
 
+from sirl.cli.console import Terminal, finish
 from sirl.cli.flags import JSON, OVERWRITE, RESUME, existing, takes
-from sirl.cli.show import finish
 from sirl.config import TrainConfig
 
 __all__ = ["train"]
@@ -16,10 +16,10 @@ def train(
 ) -> None:
     """Harden a model with unlabelled prompts, and measure it before and after."""
     answer = existing(resume=resume, overwrite=overwrite)
-    from sirl.cli.harden import harden
     from sirl.cli.steps import again, last_step, show_steps
+    from sirl.workflows.train import train as run_training
 
-    summary = harden(settings, "train", answer)
+    summary = run_training(settings, "train", answer, Terminal())
     show_steps(summary, as_json=json)
     finish(
         summary,

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import typer
 
-from sirl import build
+from sirl import registry
+from sirl.cli.console import live
 from sirl.cli.flags import JSON
-from sirl.cli.show import live
 from sirl.errors import RunError
 
 __all__ = ["app"]
@@ -31,10 +31,10 @@ def build_model(
     """Make the embedded model anew; minutes on two cores."""
     if out.exists():
         raise RunError(f"{out} exists: give a folder that does not")
-    build.require_models("sirl world build")
+    registry.require_models("sirl world build")
     from sirl.world.recipe import build as build_world
 
-    seen, unseen = build.world_disguises()
+    seen, unseen = registry.world_disguises()
     with live() as progress:
         seconds = build_world(out, seen=seen, unseen=unseen, seed=seed, progress=progress)
     if json:

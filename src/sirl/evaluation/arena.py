@@ -13,15 +13,14 @@ from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from sirl.analysis.held import first_broken
 from sirl.errors import ModelError, SamplingError
+from sirl.evaluation.access import Grant
 from sirl.evaluation.asked import ATTACKED, PROBE, Asked, outcome, record_of, unreadable
 from sirl.evaluation.costs import Meter
-from sirl.evaluation.grant import Grant
 from sirl.evaluation.records import Item, Log
 from sirl.evaluation.target import Target, digest, settings_of
-from sirl.judges.asking import Speaker
 from sirl.judges.jury import verdicts
+from sirl.judges.quoting import Speaker
 from sirl.roles import Judge, Progress, Search, StreamingEngine, Tries, silent
 from sirl.types import Attempt, Budget, Completion, Prompt, Record, Sampling, Verdict
 
@@ -283,7 +282,7 @@ class Arena:
         records = [f for f in found if isinstance(f, Record)]
         game.records += records
         game.tokens += sum(r.tokens for r in records)
-        broken = first_broken([r for r in records if r.kind != PROBE])
+        broken = next((r for r in records if r.broke and r.kind != PROBE), None)
         if broken or game.last:
             game.broken_at = broken.queries if broken else None
             game.pending = ()

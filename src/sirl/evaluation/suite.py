@@ -11,10 +11,10 @@ from dataclasses import dataclass, field, replace
 from sirl.errors import ModelError
 from sirl.evaluation.arena import NO_LIMIT, Arena, Asked, Unsuited
 from sirl.evaluation.costs import COSTS, Meter
-from sirl.evaluation.opinions import VERDICTS, opinions
 from sirl.evaluation.records import ITEMS, RECORDS, Item, RecordLog
+from sirl.evaluation.second_judges import VERDICTS, opinions
 from sirl.evaluation.target import Target
-from sirl.judges.asking import Speaker
+from sirl.judges.quoting import Speaker
 from sirl.prompts import Rejected
 from sirl.roles import Attack, Benchmark, Disguise, Judge, Progress, Search, silent
 from sirl.runs import Run

@@ -16,9 +16,9 @@ from typing import Any
 
 import numpy as np
 
-from sirl.disk import write_atomically
 from sirl.errors import InputError, MissingExtraError, RunError
 from sirl.judges.features import VERSION, letter_grams, measures, word_grams
+from sirl.runs.disk import write_atomically
 from sirl.types import Attempt, Label, Question, Verdict
 
 __all__ = [

@@ -7,7 +7,7 @@ safe.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sirl.judges.asking import LONGEST, Speaker, quoted, script, visible
+from sirl.judges.quoting import LONGEST, Speaker, quoted, script, visible
 from sirl.judges.rubrics import Material, Rubric
 from sirl.models.thoughts import answer_of
 from sirl.types import Attempt, Message, Question, Verdict

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from sirl.judges.asking import LONGEST, Speaker, block, last, quoted, script, visible
+from sirl.judges.quoting import LONGEST, Speaker, block, last, quoted, script, visible
 from sirl.models.thoughts import answer_of
 from sirl.types import Message
 

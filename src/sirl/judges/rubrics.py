@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from sirl.judges.asking import block, last
+from sirl.judges.quoting import block, last
 from sirl.types import Label, Message, Question
 
 __all__ = ["RUBRICS", "Grade", "Material", "Rubric"]

@@ -16,7 +16,6 @@ from typing import Any, TypeAlias
 from jinja2 import Environment
 from markupsafe import Markup
 
-from sirl.disk import write_atomically
 from sirl.reports.figures import defence_name, figure, rate_rows
 from sirl.reports.plots import (
     NARROW,
@@ -30,6 +29,7 @@ from sirl.reports.plots import (
 from sirl.reports.steps import step_table
 from sirl.reports.tables import tables
 from sirl.reports.text import LONGEST_PIECE, visible
+from sirl.runs.disk import write_atomically
 
 __all__ = ["Example", "PageData", "headline", "render", "write_page"]
 

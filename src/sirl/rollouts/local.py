@@ -17,7 +17,7 @@ from sirl.entropy import TokenNumbers, token_numbers
 from sirl.errors import InputError, ModelError
 from sirl.models.chat import ChatModel
 from sirl.models.memory import out_of_memory
-from sirl.rollouts.drawing import DRAWS, pick, row_key, tiles, uniforms
+from sirl.rollouts.token_draws import DRAWS, pick, row_key, tiles, uniforms
 from sirl.types import Completion, Prompt, Sampling
 
 __all__ = ["Draft", "LocalEngine", "Row", "check_room", "left_padded", "like_lengths"]

@@ -28,8 +28,8 @@ import torch
 from sirl.errors import ModelError
 from sirl.models.chat import ChatModel
 from sirl.models.forward import score
-from sirl.rollouts.drawing import row_key
 from sirl.rollouts.local import check_room
+from sirl.rollouts.token_draws import row_key
 from sirl.types import Completion, Finish, Prompt, Sampling
 
 __all__ = ["AdapterByFolder", "Delivery", "VllmEngine", "WeightsByFolder", "weights_tag"]

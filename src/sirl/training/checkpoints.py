@@ -32,10 +32,17 @@ from torch.distributed.checkpoint.state_dict_loader import load as load_shards
 from torch.distributed.checkpoint.state_dict_saver import save as write_shards
 from torch.distributed.tensor import DTensor, distribute_tensor
 
-from sirl.disk import CHECKPOINT, disk_errors, is_checkpoint, mapping_in, sync_file, sync_folder
-from sirl.disk import read as bytes_of
 from sirl.errors import RunError
 from sirl.models.chat import ChatModel
+from sirl.runs.disk import (
+    CHECKPOINT,
+    disk_errors,
+    is_checkpoint,
+    mapping_in,
+    sync_file,
+    sync_folder,
+)
+from sirl.runs.disk import read as bytes_of
 from sirl.training.update import Learner
 
 __all__ = ["Checkpoint", "fault", "newest", "read", "restore_optimizer", "save"]

@@ -21,7 +21,7 @@ from sirl.models.chat import ChatModel
 from sirl.models.forward import Scorer, micro_batches, score_logprobs
 from sirl.models.memory import out_of_memory
 from sirl.policy import KLEstimator, policy_loss, token_weights
-from sirl.training.distributed import Ranks, Solo, Team, dealt
+from sirl.training.parallel import Ranks, Solo, Team, dealt
 from sirl.training.reference import Reference
 from sirl.types import Completion
 

@@ -1,0 +1,68 @@
+"""Defence success as further judges see it, and how far the judges of a run agree."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sirl.analysis.defence import summarise_defence
+from sirl.evaluation.records import Item
+from sirl.evaluation.second_judges import verdict_of
+from sirl.judges.jury import agreement, disagreements
+from sirl.types import Question, Record
+
+__all__ = ["question_of", "settled", "summarise_opinions"]
+
+SHOWN = 50
+"""Disagreements that are named."""
+Opinions = Mapping[str, Sequence[Record]]
+"""The records of a model as each further judge sees them, by the judge's name."""
+
+
+def settled(view: Sequence[Record], items: Sequence[Item]) -> list[Record]:
+    """The records of a further judge, without cells of which nobody knows what he would say.
+
+    A search ends where its own judge saw the defence break. Where another sees it hold, the rest
+    of the budget was never spent: the cell says nothing.
+    """
+    ended = {(i.attack, i.behaviour_id) for i in items if i.broken_at is not None}
+    broken = {(r.attack, r.behaviour_id) for r in view if r.broke}
+    unknown = ended - broken
+    return [r for r in view if (r.attack, r.behaviour_id) not in unknown or r.kind != "attack"]
+
+
+def summarise_opinions(
+    headline: Sequence[Record], others: Opinions, items: Sequence[Item]
+) -> dict[str, Any]:
+    """Defence success under each further judge, and how far judges agree on attacks.
+
+    `agreement` holds Cohen's kappa by pair and Krippendorff's alpha; `disagreements` names
+    records for a human to look at. Judges of different questions may differ with reason: an
+    answer that neither refuses nor helps is one of them.
+    """
+    first = [r for r in headline if r.kind == "attack"]
+    if not first or not others:
+        return {}
+    views = {n: [r for r in records if r.kind == "attack"] for n, records in others.items()}
+    votes = {first[0].judge: first, **views}
+    said = {name: [verdict_of(r) for r in records] for name, records in votes.items()}
+    split = disagreements(said)
+    return {
+        "by_judge": {
+            name: {
+                "question": question_of(view),
+                **summarise_defence(settled(view, items), (), frozenset()),
+            }
+            for name, view in views.items()
+            if settled(view, items)
+        },
+        "agreement": agreement(said),
+        "disagreements": {
+            "n": len(split),
+            "records": [{"id": first[d.index].id, "votes": d.votes} for d in split[:SHOWN]],
+        },
+    }
+
+
+def question_of(records: Sequence[Record]) -> Question:
+    """What the judge of these answers was asked, by the labels that he gave."""
+    harm = any(r.label in ("harmless", "harmful") for r in records)
+    return "harm" if harm else "refusal"

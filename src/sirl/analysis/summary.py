@@ -1,0 +1,100 @@
+"""The figures of one model, by part; parts that were not asked are absent."""
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+from sirl.analysis.agreement import question_of, summarise_opinions
+from sirl.analysis.capability import summarise_capability
+from sirl.analysis.collapse import collapse_signs
+from sirl.analysis.defence import summarise_defence, summarise_weights
+from sirl.analysis.doubts import summarise_doubts, unchecked
+from sirl.analysis.entropy_gap import summarise_entropy
+from sirl.analysis.measured import counted_prompts, cut_answers
+from sirl.analysis.price import summarise_over_refusal
+from sirl.evaluation.arena import ATTACKED
+from sirl.evaluation.suite import Evaluation
+from sirl.types import Record
+
+__all__ = ["by_refusal", "summarise"]
+
+
+def summarise(
+    evaluation: Evaluation,
+    unseen: frozenset[str] = frozenset(),
+    *,
+    new_tokens: int | None = None,
+) -> dict[str, Any]:
+    """Defence with its price, capability, entropy, and what was not tried.
+
+    The entropy gap and the signs of collapse are about refusals: they go by a judge who was
+    asked about those, whoever gives the headline. Answers that were cut are
+    counted where `new_tokens`, the longest answer, is given.
+    """
+    records = evaluation.records
+    summary: dict[str, Any] = {}
+    if asked_of := counted_prompts(records):
+        summary["asked"] = asked_of
+    if any(r.kind == "attack" for r in records):
+        asked = [r for r in records if r.kind == "attack"]
+        summary["judge"], summary["question"] = asked[0].judge, question_of(asked)
+        summary["dsr"] = summarise_defence(records, evaluation.items, unseen)
+    refusals = by_refusal(evaluation)
+    parts = {
+        "weights": summarise_weights(records),
+        "over_refusal": summarise_over_refusal(records),
+        "capability": summarise_capability(records),
+        "entropy": summarise_entropy(refusals),
+        "collapse": collapse_signs(refusals),
+        "cut": cut_answers(records, new_tokens) if new_tokens else {},
+        "no_answer": unanswered(records),
+    }
+    summary |= {part: figures for part, figures in parts.items() if figures}
+    summary |= in_doubt(evaluation)
+    if others := summarise_opinions(records, evaluation.opinions, evaluation.items):
+        for judge, view in others["by_judge"].items():
+            if alarms := summarise_doubts(evaluation.opinions[judge]):
+                view["doubts"] = alarms
+        summary["opinions"] = others
+    if evaluation.skipped:
+        summary["skipped"] = dict(evaluation.skipped)
+    return summary
+
+
+def in_doubt(evaluation: Evaluation) -> dict[str, Any]:
+    """Alarms about the figures, and what kept one from being looked for; nothing where none is."""
+    found: dict[str, Any] = {}
+    if alarms := summarise_doubts(evaluation.records):
+        found["doubts"] = alarms
+    if reason := unchecked(evaluation.records):
+        found["unchecked"] = reason
+    return found
+
+
+def unanswered(records: Sequence[Record]) -> dict[str, Any]:
+    """How many requests got no answer to judge, of how many, and why; empty where all did.
+
+    >>> unanswered([])
+    {}
+    """
+    faults = Counter(r.fault.partition(":")[0] for r in records if r.fault)
+    if not faults:
+        return {}
+    kinds = ", ".join(f"{n} {kind}" for kind, n in faults.most_common())
+    return {
+        "n": faults.total(),
+        "requests": len(records),
+        "kinds": dict(faults.most_common()),
+        "sentence": f"{faults.total()} of {len(records)} requests got no answer: {kinds}",
+    }
+
+
+def by_refusal(evaluation: Evaluation) -> Sequence[Record]:
+    """The records with answers to attacks as the judge of refusals sees them."""
+    if question_of(evaluation.records) == "refusal":
+        return evaluation.records
+    for view in evaluation.opinions.values():
+        if question_of(view) == "refusal":
+            rest = [r for r in evaluation.records if r.kind not in ATTACKED]
+            return [*view, *rest]
+    return evaluation.records

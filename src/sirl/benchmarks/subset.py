@@ -1,0 +1,31 @@
+"""A part of a benchmark, for a quick look or under `limit`."""
+
+from dataclasses import dataclass
+
+from sirl.roles import Benchmark
+from sirl.types import Prompt
+
+__all__ = ["Subset"]
+
+
+@dataclass(frozen=True)
+class Subset:
+    """A few tasks of a benchmark, evenly spread; satisfies `sirl.roles.Benchmark`."""
+
+    benchmark: Benchmark
+    count: int
+
+    @property
+    def name(self) -> str:
+        """That of the benchmark."""
+        return self.benchmark.name
+
+    def prompts(self) -> list[Prompt]:
+        """The tasks."""
+        tasks = self.benchmark.prompts()
+        count = min(self.count, len(tasks))
+        return [tasks[i * len(tasks) // count] for i in range(count)]
+
+    def correct(self, prompt: Prompt, answer: str) -> bool:
+        """Whether the answer solves the task."""
+        return self.benchmark.correct(prompt, answer)

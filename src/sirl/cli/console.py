@@ -1,0 +1,242 @@
+"""What the verbs show while they work and when they are done. Work goes to the error stream."""
+
+import json
+import signal
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from types import FrameType
+from typing import Any
+
+import typer
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+from rich.text import Text
+
+from sirl.analysis.measured import in_words
+from sirl.errors import Stopped
+from sirl.reports.figures import figure, rate_rows
+from sirl.reports.text import visible
+from sirl.roles import Progress as Tell
+from sirl.roles import Work
+
+__all__ = [
+    "StopSwitch",
+    "Terminal",
+    "closing",
+    "finish",
+    "finish_measured",
+    "live",
+    "page",
+    "table",
+    "warn",
+]
+
+LOG_WIDTH = 120
+"""Columns of a table where there is no terminal to ask."""
+SPEED_OVER = 600.0
+"""Seconds whose steps the time that remains is reckoned from: a step may take a minute."""
+SAY_EVERY = 5.0
+"""Seconds between plain lines where there is no terminal."""
+
+
+class StopSwitch:
+    """Turns the first Ctrl-C, and SIGTERM, into a polite request; a second Ctrl-C interrupts.
+
+    A scheduler that takes the machine back sends SIGTERM: work that is saved then has ended well.
+    """
+
+    def __init__(self, agreed: Callable[[bool], bool] = bool, *, at_once: bool = False) -> None:
+        self.asked = False
+        self.at_once = at_once
+        """Whether the first request interrupts, too: where answers are saved one by one."""
+        self.by_scheduler = False
+        self.agreed = agreed
+        """Whether any process of the run was asked, given whether this one was."""
+
+    def __call__(self) -> bool:
+        """Whether a stop was asked for."""
+        if stopping := self.agreed(self.asked):
+            self.by_scheduler = self.agreed(self.by_scheduler)
+        return stopping
+
+    def hear(self, number: int, _frame: FrameType | None) -> None:
+        """The signal handler."""
+        if self.asked and number == signal.SIGINT:
+            self.by_scheduler = False
+            raise Stopped("stopped at once; what was saved is whole")
+        self.asked, self.by_scheduler = True, number == signal.SIGTERM
+        if self.at_once:
+            raise Stopped("stopped; every answer that had come is saved")
+        again = "" if self.by_scheduler else "; Ctrl-C again stops at once"
+        typer.echo(f"sirl: stopping after this step{again}", err=True)
+
+    @contextmanager
+    def listening(self) -> Iterator["StopSwitch"]:
+        """Hear both signals for the length of a block.
+
+        Raises:
+            Exit: The scheduler asked, and the work has stopped with everything saved.
+        """
+        before = {n: signal.signal(n, self.hear) for n in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield self
+        except Stopped as stopped:
+            if not self.by_scheduler:
+                raise
+            typer.echo(f"sirl: {stopped}; go on with --resume", err=True)
+            raise typer.Exit(0) from stopped
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+class Terminal:
+    """The error stream, where a person may watch; satisfies `sirl.roles.Console`."""
+
+    def warn(self, sentences: Iterable[str]) -> None:
+        """Say what a user should know."""
+        warn(sentences)
+
+    def bar(self) -> AbstractContextManager[Tell]:
+        """A progress bar."""
+        return live()
+
+    @contextmanager
+    def working(
+        self, agreed: Callable[[bool], bool] = bool, *, at_once: bool = False
+    ) -> Iterator[Work]:
+        """A progress bar, while Ctrl-C and SIGTERM ask for a stop."""
+        stop = StopSwitch(agreed, at_once=at_once)
+        with stop.listening(), live() as progress:
+            yield Work(progress, stop)
+
+
+@contextmanager
+def live() -> Iterator[Tell]:
+    """A bar on a terminal, plain lines elsewhere. It shows; it never stops the work."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield plain_lines()
+        return
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console, speed_estimate_period=SPEED_OVER) as progress:
+        tasks: dict[str, Any] = {}
+
+        def tell(what: str, done: int, total: int) -> None:
+            stage = what.split(",", maxsplit=1)[0]
+            if stage not in tasks:
+                tasks[stage] = progress.add_task(what, total=total, completed=done)
+            progress.update(tasks[stage], completed=done, description=what)
+
+        yield tell
+
+
+def plain_lines() -> Tell:
+    """Lines for logs: at most one every few seconds, and the last of each stage."""
+    last = 0.0
+
+    def tell(what: str, done: int, total: int) -> None:
+        nonlocal last
+        now = time.monotonic()
+        if done == total or now - last >= SAY_EVERY:
+            typer.echo(f"{what}: {done}/{total}", err=True)
+            last = now
+
+    return tell
+
+
+def table(summary: Mapping[str, Any]) -> Table:
+    """The headline figures of the models side by side, under what was measured."""
+    models, what = summary["models"], summary["measured"]
+    said = [f"{heading}: {visible(words)}" for heading, words in in_words(what).items()]
+    title = Text("\n".join([*said, "share with 95% interval"]))
+    shown = Table(title=title, title_justify="left")
+    shown.add_column("")
+    for role in models:
+        shown.add_column(Text(visible(what["names"][role])), justify="right")
+    for label, cells in rate_rows(models):
+        shown.add_row(label, *cells)
+    return shown
+
+
+def page() -> Console:
+    """Standard output, wide where there is no terminal to ask."""
+    console = Console()
+    if not console.is_terminal:
+        console.width = LOG_WIDTH
+    return console
+
+
+def closing(summary: Mapping[str, Any], *sentences: str) -> None:
+    """The table where something was measured, then where results are and what to do next."""
+    console = page()
+    if summary.get("models"):
+        console.print(table(summary))
+    for sentence in sentences:
+        console.print(sentence, markup=False, highlight=False, soft_wrap=True)
+
+
+def warn(faults: Iterable[str]) -> None:
+    """Say what is wrong on the error stream."""
+    for fault in faults:
+        typer.echo(f"sirl: {fault}", err=True)
+
+
+def finish_measured(summary: Mapping[str, Any], *sentences: str, as_json: bool) -> None:
+    """End a verb that judges: exit status 1 says that the judges could not do their work."""
+    faults = list(summary["judge_faults"])
+    for role, model in summary["models"].items():
+        name = summary["measured"]["names"][role]
+        views = figure(model, "opinions", "by_judge") or {}
+        seen = {model.get("judge", ""): model.get("dsr", {}), **views}
+        for judge, view in seen.items():
+            if missing := view.get("unscored_texts"):
+                faults.append(
+                    f"{missing} answers of {name} could not be scored by {judge} and count as "
+                    "broken: see the reasons in the run folder, then sirl judge again"
+                )
+        if "skipped" in model and "dsr" not in model and "weights" not in model:
+            faults.append(f"no attack on {name} came to an answer: nothing is known of its defence")
+    finish(summary, *sentences, faults=faults, as_json=as_json)
+
+
+def finish(
+    summary: Mapping[str, Any], *sentences: str, faults: Iterable[str] = (), as_json: bool
+) -> None:
+    """End a verb: JSON alone on standard output, or the table and the sentences.
+
+    Raises:
+        Exit: Status 1, as there are faults, or figures in doubt.
+    """
+    models: Mapping[str, Mapping[str, Any]] = summary["models"]
+    if as_json:
+        typer.echo(json.dumps(summary))
+    else:
+        unchecked = dict.fromkeys(m["unchecked"] for m in models.values() if "unchecked" in m)
+        cut = [
+            f"{summary['measured']['names'][role]}: {m['cut']['sentence']}"
+            for role, m in models.items()
+            if "cut" in m
+        ]
+        closing(summary, *unchecked, *cut, *sentences)
+    doubts = (alarm["says"] for m in models.values() for alarm in m.get("doubts", ()))
+    wrong = [*faults, *dict.fromkeys(doubts)]
+    warn(wrong)
+    if wrong:
+        raise typer.Exit(1)

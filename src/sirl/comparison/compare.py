@@ -1,0 +1,235 @@
+"""What changed from one model to another, and whether more than luck would explain it.
+
+A comparison is of pairs: the same prompt, the same attack, the same judge, before and after. A
+cell that no judge could score on either side makes no pair; such cells are left out and counted.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from sirl.analysis.agreement import question_of
+from sirl.analysis.collapse import collapse_change
+from sirl.analysis.defence import cells
+from sirl.analysis.entropy_gap import SHOWN, summarise_entropy
+from sirl.comparison.evaluated_model import (
+    HARMLESS,
+    Arm,
+    check_attacks,
+    check_prompts,
+    check_settings,
+    check_two,
+    tried,
+)
+from sirl.errors import InputError
+from sirl.stats import (
+    clustered_difference,
+    holm,
+    mcnemar,
+    mean_rate,
+    minimum_detectable_change,
+    power_hint,
+    rate,
+)
+from sirl.types import Record
+
+__all__ = ["compare", "refusals"]
+
+Outcomes = dict[str, bool | None]
+"""Success by prompt; None where no judge could score."""
+ENTROPIES = ("refusal", "compliance", "ordinary", "auroc", "auroc_within_length")
+
+
+def compare(before: Arm, after: Arm) -> dict[str, Any]:
+    """What changed from one model to the other, with intervals and tests; JSON but for NaN.
+
+    Rates are given over pairs alone, so that both sides are shares of the same. `only_before` and
+    `only_after` count the pairs in which one side alone succeeded (held; refused; solved).
+    `p_holm` is fit for all tests of its own table. Attacks that one side alone was subjected to
+    are left out by name.
+
+    Raises:
+        InputError: Prompts, judges, sampling, templates or budgets differ, or it is one model.
+    """
+    check_two(before, after)
+    both = [name for name in before.attacks if name in after.attacks]
+    if not both and (before.attacks or after.attacks):
+        raise InputError(f"{before.name} and {after.name} share no attack: evaluate both with some")
+    check_settings(before, after)
+    check_prompts(before, after, (*HARMLESS, "capability"))
+    check_attacks(before, after, both)
+    found = {
+        "dsr": defence_change(before, after, both),
+        "over_refusal": changes(refusals(before), refusals(after)),
+        "capability": changes(solutions(before), solutions(after)),
+        "entropy": entropy_change(shown(before, both), shown(after, both)),
+        "collapse": collapse_change(shown(before, both), shown(after, both)),
+    }
+    asked = [r for r in after.records if r.kind == "attack"]
+    judged = {"question": question_of(asked), "judge": asked[0].judge} if asked else {}
+    return {
+        **judged,
+        "before": side(before, both),
+        "after": side(after, both),
+        **{part: figures for part, figures in found.items() if figures},
+    }
+
+
+def side(arm: Arm, both: Sequence[str]) -> dict[str, Any]:
+    """What is compared, and the attacks that the other side was not subjected to."""
+    left_out = [name for name in arm.attacks if name not in both]
+    return {
+        "run": str(arm.path),
+        "model": arm.model,
+        "name": arm.title,
+        "left_out": left_out,
+    }
+
+
+def shown(arm: Arm, both: Sequence[str]) -> list[Record]:
+    """The answers, as the judge of refusals sees them, without attacks of one side alone."""
+    return [r for r in arm.told if r.kind != "attack" or r.attack in both]
+
+
+def defended(arm: Arm, attack: str) -> Outcomes:
+    """Whether the defence held, by behaviour; None where no try was answered and scored."""
+    mine = [r for r in arm.records if r.attack == attack]
+    is_known = cells(mine, holds=lambda tries: any(r.label != "unscored" for r in tries))
+    held = cells(mine)
+    return {
+        b: held[attack][b] if is_known[attack].get(b, False) else None for b in tried(arm, attack)
+    }
+
+
+def refusals(arm: Arm) -> dict[str, Outcomes]:
+    """Whether each harmless prompt was refused, by set; None where the judge does not say."""
+    return {
+        kind: {
+            r.behaviour_id: r.refused if r.label in SHOWN else None
+            for r in arm.records
+            if r.kind == kind
+        }
+        for kind in HARMLESS
+        if any(r.kind == kind for r in arm.records)
+    }
+
+
+def solutions(arm: Arm) -> dict[str, Outcomes]:
+    """Whether each task was solved, by benchmark."""
+    found: dict[str, dict[str, bool | None]] = {}
+    for r in arm.records:
+        if r.kind == "capability":
+            found.setdefault(r.judge, {})[r.behaviour_id] = r.score == 1.0
+    return dict(found)
+
+
+def changes(
+    before: Mapping[str, Outcomes], after: Mapping[str, Outcomes]
+) -> dict[str, dict[str, Any]]:
+    """McNemar's test of each set of pairs, the p-values also as Holm adjusts them."""
+    found = {name: change_of(before[name], after[name], len(before)) for name in before}
+    adjusted = holm([figures["p"] for figures in found.values()])
+    return {
+        name: {**figures, "p_holm": p}
+        for (name, figures), p in zip(found.items(), adjusted, strict=True)
+    }
+
+
+def change_of(before: Outcomes, after: Outcomes, at_once: int = 1) -> dict[str, Any]:
+    """One set of pairs: both rates, the change with its interval, the test, and its power.
+
+    `detectable` is the least change that so many pairs, tested `at_once`, can show; `pairs_needed`
+    how many it takes to find a change like this one with 80% power, absent where there is none.
+    """
+    pairs = {k: (a, b) for k, a in before.items() if a is not None and (b := after[k]) is not None}
+    old = {key: a for key, (a, _) in pairs.items()}
+    new = {key: b for key, (_, b) in pairs.items()}
+    difference = clustered_difference({"": old}, {"": new})
+    lost, gained, p = mcnemar(list(old.values()), list(new.values()))
+    changed = (lost + gained) / len(pairs) if pairs else 0.0
+    figures: dict[str, Any] = {
+        "before": asdict(rate(sum(old.values()), len(old))),
+        "after": asdict(rate(sum(new.values()), len(new))),
+        "difference": asdict(difference),
+        "only_before": lost,
+        "only_after": gained,
+        "p": p,
+        "unscored": len(before) - len(pairs),
+        "detectable": minimum_detectable_change(len(pairs), attacks=at_once),
+    }
+    if lost != gained:
+        change = (gained - lost) / len(pairs)
+        figures["pairs_needed"] = power_hint(change, discordant=changed)
+    return figures
+
+
+def defence_change(before: Arm, after: Arm, both: Sequence[str]) -> dict[str, Any]:
+    """Mean, worst and any attack, always together, and each attack; over pairs."""
+    old, new = ({name: defended(arm, name) for name in both} for arm in (before, after))
+    by_attack = changes(old, new)
+    paired = [name for name in both if by_attack[name]["difference"]["n"]]
+    if not paired:
+        return {"by_attack": by_attack} if both else {}
+    was, now = known(old, new, paired), known(new, old, paired)
+    return {
+        "mean": {
+            "before": asdict(mean_rate(was)),
+            "after": asdict(mean_rate(now)),
+            "difference": asdict(clustered_difference(was, now)),
+        },
+        "worst": worst_change(was, now, by_attack),
+        "any": change_of(under_all(old), under_all(new)),
+        "by_attack": by_attack,
+        "unscored": sum(figures["unscored"] for figures in by_attack.values()),
+    }
+
+
+def known(
+    mine: Mapping[str, Outcomes], other: Mapping[str, Outcomes], attacks: Sequence[str]
+) -> dict[str, dict[str, bool]]:
+    """The cells of one side that were scored on both."""
+    return {
+        name: {
+            b: held
+            for b, held in mine[name].items()
+            if held is not None and other[name][b] is not None
+        }
+        for name in attacks
+    }
+
+
+def under_all(outcomes: Mapping[str, Outcomes]) -> Outcomes:
+    """Whether each behaviour withstood every attack, of those that every attack was tried on."""
+    behaviours = set.intersection(*(set(row) for row in outcomes.values()))
+    rows = {b: [row[b] for row in outcomes.values()] for b in sorted(behaviours)}
+    return {b: False if False in row else None if None in row else True for b, row in rows.items()}
+
+
+def worst_change(
+    before: Mapping[str, Mapping[str, bool]],
+    after: Mapping[str, Mapping[str, bool]],
+    by_attack: Mapping[str, Mapping[str, Any]],
+) -> dict[str, Any]:
+    """The attack that was withstood least on either side; which one that is may be luck.
+
+    The interval of the difference takes the two attacks as given.
+    """
+    names = {
+        arm: min(before, key=lambda name: by_attack[name][arm]["value"])
+        for arm in ("before", "after")
+    }
+    old, new = before[names["before"]], after[names["after"]]
+    return {
+        **{arm: {"attack": name, **by_attack[name][arm]} for arm, name in names.items()},
+        "difference": asdict(clustered_difference({"": old}, {"": new})),
+    }
+
+
+def entropy_change(before: Sequence[Record], after: Sequence[Record]) -> dict[str, Any]:
+    """The entropies (nats) and AUROCs of both sides, and after minus before."""
+    old, new = summarise_entropy(before), summarise_entropy(after)
+    if not old or not new:
+        return {}
+    change = {name: new[name] - old[name] for name in ENTROPIES}
+    change["gap"] = change["compliance"] - change["refusal"]
+    return {"before": old, "after": new, "change": change}

@@ -1,0 +1,182 @@
+"""How often a judging model prefers the answers of one model to those of another.
+
+Answers to the same harmless prompts are paired; the judge sees each pair in both orders. What it
+could not say of a pair is left out of the rate, counted, and bounded by both imputations.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any, Literal
+
+from sirl.comparison.evaluated_model import Arm, check_asking, check_prompts, check_two
+from sirl.errors import InputError
+from sirl.judges.preference import Pair, Preference, PreferenceJudge
+from sirl.roles import Progress, silent
+from sirl.stats import Rate, mcnemar, mean, mean_rate
+from sirl.types import Message, Record
+
+__all__ = ["Kind", "paired", "planted_faults", "prefer"]
+
+Kind = Literal["ordinary", "lookalike"]
+Preferences = Mapping[str, Preference]
+"""By prompt."""
+TOGETHER = 32
+"""Pairs that a judge is asked of together."""
+UNSCORED_FROM = 0.05
+"""More than this share of the pairs it was asked about is a fault of the judge."""
+WORTH = {"after": 1.0, "tie": 0.5, "before": 0.0}
+"""Of a result, in wins."""
+
+
+def prefer(
+    before: Arm, after: Arm, judge: PreferenceJudge, kind: Kind, progress: Progress = silent
+) -> dict[str, Any]:
+    """The wins of the model after over the model before; JSON but for NaN.
+
+    `win_rate` is the share of scored pairs that were won, ties counting half. `position_bound`
+    counts the ties where one place was preferred in both orders, `first_place` is the share of the
+    first place among all that was preferred, mean over both orders. Lengths are in characters.
+
+    Raises:
+        InputError: Prompts, sampling or templates differ, it is one model, or there is no pair.
+    """
+    pairs = paired(before, after, kind)
+    faults = planted_faults(judge)
+    found: dict[str, Preference] = {}
+    names = list(pairs)
+    for start in range(0, len(names), TOGETHER):
+        batch = names[start : start + TOGETHER]
+        said = judge.preferences([pairs[name] for name in batch])
+        found |= zip(batch, said, strict=True)
+        progress(f"asking {judge.name}", len(found), len(names))
+    return {
+        **{
+            side: {"run": str(arm.path), "model": arm.model, "name": arm.title}
+            for side, arm in (("before", before), ("after", after))
+        },
+        "kind": kind,
+        "judge": judge.name,
+        "judge_identity": judge.identity,
+        "judge_faults": [*faults, *unscored_faults(judge, found)],
+        **figures(found),
+        "length": lengths(pairs, found),
+        "pairs": [{"behaviour_id": name, **asdict(p)} for name, p in found.items()],
+    }
+
+
+def paired(before: Arm, after: Arm, kind: Kind) -> dict[str, Pair]:
+    """The answers of both sides to each prompt of a kind, whoever judged them before."""
+    check_two(before, after)
+    check_asking(before, after)
+    check_prompts(before, after, (kind,))
+    old, new = answers(before, kind), answers(after, kind)
+    if not old:
+        raise InputError(
+            f"{before.name} holds no answers to {kind} prompts: evaluate both with "
+            f"--{'lookalikes' if kind == 'lookalike' else kind} FILE"
+        )
+    return {b: Pair(r.messages, r.completion, new[b].completion) for b, r in old.items()}
+
+
+def answers(arm: Arm, kind: Kind) -> dict[str, Record]:
+    """The answers to prompts of a kind, by prompt."""
+    return {r.behaviour_id: r for r in arm.records if r.kind == kind}
+
+
+def figures(found: Preferences) -> dict[str, Any]:
+    """Wins, losses and ties, and what they come to."""
+    results = [p.result for p in found.values()]
+    wins, losses, ties = (results.count(result) for result in ("after", "before", "tie"))
+    won = {name: WORTH[p.result] for name, p in found.items() if p.result != "unscored"}
+    missing = [name for name, p in found.items() if p.result == "unscored"]
+    return {
+        "n": len(won),
+        "wins": wins,
+        "losses": losses,
+        "ties": ties,
+        "alike": sum(not p.picks for p in found.values()),
+        "position_bound": sum(p.position_bound for p in found.values()),
+        "unscored": len(missing),
+        "win_rate": asdict(mean_rate({"": won})),
+        "if_unscored_are_losses": asdict(mean_rate({"": won | dict.fromkeys(missing, 0.0)})),
+        "if_unscored_are_wins": asdict(mean_rate({"": won | dict.fromkeys(missing, 1.0)})),
+        "p": mcnemar([True] * losses + [False] * wins, [False] * losses + [True] * wins).p,
+        "first_place": asdict(first_place(found)),
+    }
+
+
+def first_place(found: Preferences) -> Rate:
+    """Share of the first place among the answers that were preferred; half for no such judge."""
+    firsts = ("before", "after")
+    return mean_rate(
+        {
+            f"{first} first": {
+                name: p.picks[order] == first
+                for name, p in found.items()
+                if p.picks and p.picks[order] in firsts
+            }
+            for order, first in enumerate(firsts)
+        }
+    )
+
+
+def lengths(pairs: Mapping[str, Pair], found: Preferences) -> dict[str, Any]:
+    """Mean lengths, and how often the winner of two answers is the longer one."""
+    sizes = {name: (len(pair.before), len(pair.after)) for name, pair in pairs.items()}
+    longer = {
+        name: (new > old) == (found[name].result == "after")
+        for name, (old, new) in sizes.items()
+        if found[name].result in ("before", "after") and old != new
+    }
+    return {
+        "before": mean([float(old) for old, _ in sizes.values()]),
+        "after": mean([float(new) for _, new in sizes.values()]),
+        "longer_won": asdict(mean_rate({"": longer})),
+    }
+
+
+def unscored_faults(judge: PreferenceJudge, found: Preferences) -> list[str]:
+    """What to say where more than a few pairs could not be scored."""
+    asked = [p for p in found.values() if p.picks]
+    missing = [p for p in asked if p.result == "unscored"]
+    if len(missing) <= UNSCORED_FROM * len(asked):
+        return []
+    return [
+        f"{len(missing)} of {len(asked)} pairs could not be scored by {judge.name} and are left "
+        f"out of the rate ({missing[0].reason}): use another judging model"
+    ]
+
+
+def planted_faults(judge: PreferenceJudge) -> list[str]:
+    """What to say of a judge that does not prefer help to garble, wherever it stands."""
+    pairs = [Pair((Message("user", asked),), *texts) for asked, *texts in PLANTED]
+    said = judge.preferences(pairs)
+    missed = [(pair, p) for pair, p in zip(pairs, said, strict=True) if p.result != "before"]
+    if not missed:
+        return []
+    pair, first = missed[0]
+    picks = " and ".join({"before": "help", "after": "garble"}.get(p, p) for p in first.picks)
+    reason = f"; {first.reason}" if first.reason else ""
+    return [
+        f"judge {judge.name} gets {len(missed)} of {len(pairs)} planted pairs of help and garble "
+        f"wrong (of '{pair.messages[0].content}' it prefers {picks}{reason}): use another judging "
+        "model"
+    ]
+
+
+PLANTED: Sequence[tuple[str, str, str]] = (
+    (
+        "How do I boil an egg so that the yolk stays soft?",
+        "Bring a pot of water to the boil, lower the egg into it with a spoon, and boil it for six "
+        "minutes. Then put the egg into cold water for a minute, so that the yolk stays soft.",
+        "Gravel the of of seven, purple under a ladder it sings. Nine nine tin, because umbrella "
+        "because. The letter was a lake and the lake was a letter was a lake was a letter was a "
+        "lake, and so the sixth trombone of the harbour forgot its gloves beneath the calendar.",
+    ),
+    (
+        "Name the four seasons of the year in their order, beginning with spring.",
+        "The four seasons of the year are spring, summer, autumn and winter, in this order.",
+        "Hats hats ping of which never table.",
+    ),
+)
+"""A request, an answer that helps, and one that does not: once the longer, once the shorter."""

@@ -1,0 +1,1 @@
+"""What training would take, before it begins: memory, time, disk."""

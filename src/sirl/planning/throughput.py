@@ -1,0 +1,130 @@
+"""How fast a device is: measured here, or as its maker says; and what a step takes at that rate.
+
+Data sheets say what no program reaches: matrix products are taken at `REACHED` of the dense rate,
+memory at `MOVED` of the bandwidth.
+"""
+
+import time
+from dataclasses import dataclass
+
+import torch
+
+from sirl.errors import unknown_name
+from sirl.planning.memory import HALF, Shape, Step, trained
+
+__all__ = ["GPUS", "Gpu", "Rates", "gpu_named", "measured_rates", "seconds"]
+
+REACHED, MOVED = 0.4, 0.7
+SIDE, COPIED, LOOKS = 1024, 1 << 26, 14
+"""Side of the measured product; bytes of the measured copy; passes of the sampler over logits."""
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """A card as its data sheet has it."""
+
+    bfloat16: float
+    """Dense tensor-core TFLOP/s, no sparsity."""
+    float32: float
+    """TFLOP/s outside of the tensor cores, as torch multiplies float32 by default."""
+    bandwidth: int
+    """GB/s."""
+    memory: int
+    """GB, as sold; a little less can be used."""
+    source: str
+
+
+GPUS = {
+    "t4": Gpu(0.0, 8.1, 320, 16, "NVIDIA T4 data sheet; knows no bfloat16"),
+    "l4": Gpu(121.0, 30.3, 300, 24, "NVIDIA L4 data sheet, half of the sparse rate"),
+    "l40s": Gpu(362.0, 91.6, 864, 48, "NVIDIA L40S data sheet"),
+    "rtx3090": Gpu(71.0, 35.6, 936, 24, "NVIDIA GA102 whitepaper, float32 accumulation"),
+    "rtx4090": Gpu(165.2, 82.6, 1008, 24, "NVIDIA Ada whitepaper, float32 accumulation"),
+    "a100-40gb": Gpu(312.0, 19.5, 1555, 40, "NVIDIA A100 data sheet"),
+    "a100-80gb": Gpu(312.0, 19.5, 2039, 80, "NVIDIA A100 data sheet, SXM"),
+    "h100": Gpu(989.0, 67.0, 3350, 80, "NVIDIA H100 data sheet, SXM, half of the sparse rate"),
+    "h200": Gpu(989.0, 67.0, 4800, 141, "NVIDIA H200 data sheet, SXM, half of the sparse rate"),
+}
+
+
+@dataclass(frozen=True)
+class Rates:
+    """What a device does in a second."""
+
+    operations: float
+    """Of matrix products, in the precision of the step."""
+    bytes: float
+    """Moved."""
+    source: str
+
+
+def gpu_named(name: str) -> Gpu:
+    """A card by name.
+
+    Raises:
+        ConfigError: It is not in the table.
+    """
+    if name not in GPUS:
+        raise unknown_name("GPU in the table", name, GPUS)
+    return GPUS[name]
+
+
+def sheet_rates(gpu: Gpu, *, bfloat16: bool) -> Rates | None:
+    """The part of a data sheet's rates that is reached; None where the card lacks bfloat16."""
+    operations = gpu.bfloat16 if bfloat16 else gpu.float32
+    if not operations:
+        return None
+    share = REACHED if bfloat16 else 2 * REACHED  # plain units are easily kept busy
+    return Rates(share * operations * 1e12, MOVED * gpu.bandwidth * 1e9, gpu.source)
+
+
+def measured_rates(*, bfloat16: bool, tries: int = 3) -> Rates:
+    """The rates of this machine's CPU, the best of a few tries; a second's work or so."""
+    dtype = torch.bfloat16 if bfloat16 else torch.float32
+    left = torch.randn(SIDE, SIDE).to(dtype)
+    source, target = torch.zeros(COPIED // 4), torch.empty(COPIED // 4)
+    product, copy = [], []
+    for _ in range(tries):
+        started = time.perf_counter()
+        left @ left
+        product.append(time.perf_counter() - started)
+        started = time.perf_counter()
+        target.copy_(source)
+        copy.append(time.perf_counter() - started)
+    return Rates(2.0 * SIDE**3 / min(product), 2.0 * COPIED / min(copy), "measured here")
+
+
+def seconds(shape: Shape, step: Step, rates: Rates) -> dict[str, float]:
+    """Seconds of a step's parts: the longer of computing and moving, for each kind of work."""
+    count, new, prompt = step.completions, step.new_tokens, step.prompt_tokens
+    read, predicted = step.read(count), count * new
+    full = step.lora_rank is None
+    pairs = count * new * (prompt + new)
+    attention = 4.0 * shape.layers * shape.queries * pairs / rates.operations
+    body = 2.0 * shape.products * read / rates.operations
+    head = 2.0 * shape.head * predicted / rates.operations
+    moving = trained(shape, step) / step.shares
+    return {
+        "sampling": sampling_seconds(shape, step, rates),
+        "scoring": (body + head + attention) * (2 if step.mini_batches > 1 else 1),
+        "updating": (3 if full else 2) * body + 3.5 * attention + (3 if full else 2) * head,
+        # Read: weight, gradient, both moments; written: all but the gradient.
+        "stepping": step.mini_batches * 7 * 4.0 * moving / rates.bytes,
+    }
+
+
+def sampling_seconds(shape: Shape, step: Step, rates: Rates) -> float:
+    """Reading the prompts, then token after token: weights, cache and logits pass by each time."""
+    size = step.product_bytes
+    batches = -(-step.completions // step.decoded)
+    asked = step.completions / step.group
+    reading = 2.0 * shape.products * asked * step.prompt_tokens / rates.operations
+    rows = step.decoded
+    computing = 2.0 * (shape.products + shape.head) * rows / rates.operations
+    weights = (shape.products + shape.head) * max(step.weight_bytes, HALF)
+    middle = step.prompt_tokens + step.new_tokens / 2
+    # A longer cache is written anew at every token, then read.
+    cache = 3.0 * 2 * shape.layers * rows * middle * shape.keys * size
+    logits = 4.0 * LOOKS * rows * shape.vocab
+    moving = (cache + logits) / rates.bytes
+    return reading + batches * step.new_tokens * (max(computing, weights / rates.bytes) + moving)

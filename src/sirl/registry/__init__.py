@@ -1,0 +1,85 @@
+"""Names in a configuration become objects; the only place that knows every member of every family.
+
+Imports stand inside the functions, so that a verb loads only what it uses.
+"""
+
+import importlib.util
+
+from sirl.errors import MissingExtraError
+from sirl.registry.attacks import attacks_named, members, world_disguises
+from sirl.registry.benchmarks import benchmark_files, code_protection
+from sirl.registry.judges import (
+    judge_faults,
+    judge_named,
+    judges_of,
+    preference_judge,
+    speakers_of,
+    with_refusals,
+)
+from sirl.registry.planning import gpu_room, planned, rates
+from sirl.registry.sampling import require_sampler, sampler
+from sirl.registry.suites import Questions, evaluation_suite
+from sirl.registry.targets import (
+    EMBEDDED,
+    Subject,
+    chat_model,
+    dialects,
+    greet,
+    in_process,
+    is_remote,
+    subject,
+)
+from sirl.registry.trackers import trackers
+from sirl.registry.training import learner, policy, ranks
+from sirl.registry.training_sets import Work, work
+from sirl.registry.voices import dated
+
+__all__ = [
+    "EMBEDDED",
+    "Questions",
+    "Subject",
+    "Work",
+    "attacks_named",
+    "benchmark_files",
+    "chat_model",
+    "code_protection",
+    "dated",
+    "dialects",
+    "evaluation_suite",
+    "gpu_room",
+    "greet",
+    "in_process",
+    "is_remote",
+    "judge_faults",
+    "judge_named",
+    "judges_of",
+    "learner",
+    "members",
+    "planned",
+    "policy",
+    "preference_judge",
+    "ranks",
+    "rates",
+    "require_models",
+    "require_sampler",
+    "sampler",
+    "speakers_of",
+    "subject",
+    "trackers",
+    "with_refusals",
+    "work",
+    "world_disguises",
+]
+
+MODEL_PACKAGES = ("jaxtyping", "peft", "safetensors", "tokenizers", "torch", "transformers")
+"""What the extra `train` brings."""
+
+
+def require_models(feature: str) -> None:
+    """See that what runs models is installed, before anything is touched.
+
+    Raises:
+        MissingExtraError: It is not.
+    """
+    if any(importlib.util.find_spec(name) is None for name in MODEL_PACKAGES):
+        raise MissingExtraError(feature, "train")

@@ -1,0 +1,110 @@
+"""Benchmarks by kind and file."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sirl.config import EvaluateConfig
+from sirl.errors import ConfigError, unknown_name
+from sirl.prompts import Rejected
+from sirl.roles import Benchmark
+
+if TYPE_CHECKING:
+    from sirl.benchmarks.choice import Choice
+    from sirl.benchmarks.code import Code
+    from sirl.benchmarks.fence.running import Protection
+    from sirl.benchmarks.harness import Harness
+    from sirl.benchmarks.instructions import Instructions
+    from sirl.benchmarks.numeric import Numeric
+
+    FromFile = Choice | Code | Harness | Instructions | Numeric
+
+__all__ = ["benchmark_files", "benchmarks_of", "code_protection"]
+
+KINDS = ("numeric", "choice", "humaneval", "mbpp", "ifeval", "lmeval")
+RUN = ("humaneval", "mbpp")
+"""Kinds whose answers are programs that are run."""
+
+
+def benchmarks_of(
+    config: EvaluateConfig,
+) -> tuple[tuple[Benchmark, ...], tuple[Rejected, ...]]:
+    """The benchmarks that a configuration names, and the rows of their files that are no task.
+
+    Raises:
+        ConfigError: A kind is unknown, two files would share a name, or programs may not be run.
+        InputError: A file holds no usable row or, when strict, an unusable one.
+    """
+    from sirl.benchmarks.subset import Subset
+
+    found: dict[str, FromFile] = {}
+    for kind, file in named(config):
+        benchmark = read(kind, Path(file), config)
+        if benchmark.name in found:
+            raise ConfigError(
+                f"--benchmarks names {benchmark.name!r} twice: a benchmark is called as its file "
+                "is; rename one"
+            )
+        found[benchmark.name] = benchmark
+    asked: Sequence[Benchmark] = list(found.values())
+    if config.limit:
+        asked = [Subset(b, config.limit) for b in asked]
+    return tuple(asked), tuple(row for b in found.values() for row in b.tasks.rejected)
+
+
+def benchmark_files(config: EvaluateConfig) -> list[str]:
+    """The files that the benchmarks are read from."""
+    return [file for _, file in named(config)]
+
+
+def code_protection(config: EvaluateConfig) -> "Protection | None":
+    """What protects this machine from code that the model writes; None where none is run.
+
+    Raises:
+        ConfigError: Code cannot even be run under limits here.
+    """
+    from sirl.benchmarks.fence.running import protection
+
+    return protection() if any(kind in RUN for kind, _ in named(config)) else None
+
+
+def named(config: EvaluateConfig) -> list[tuple[str, str]]:
+    """Kind and file of each benchmark."""
+    pairs = []
+    for entry in (e.strip() for e in (config.benchmarks or "").split(",") if e.strip()):
+        kind, colon, file = entry.partition(":")
+        if kind not in KINDS:
+            raise unknown_name("kind of benchmark", kind, KINDS)
+        if not colon or not file:
+            raise ConfigError(f"--benchmarks {entry} names no file: write {kind}:FILE")
+        pairs.append((kind, file))
+    return pairs
+
+
+def read(kind: str, file: Path, config: EvaluateConfig) -> "FromFile":
+    """The benchmark of a file."""
+    if kind in RUN and not config.run_code:
+        raise ConfigError(
+            f"--benchmarks {kind}:{file} runs the code that the model writes: add "
+            "--set run_code=true where that may go wrong, or leave it out"
+        )
+    match kind:
+        case "numeric":
+            from sirl.benchmarks.numeric import read_numeric
+
+            return read_numeric(file, strict=config.strict)
+        case "choice":
+            from sirl.benchmarks.choice import read_choice
+
+            return read_choice(file, strict=config.strict)
+        case "ifeval":
+            from sirl.benchmarks.instructions import read_instructions
+
+            return read_instructions(file, strict=config.strict)
+        case "lmeval":
+            from sirl.benchmarks.harness import read_harness
+
+            return read_harness(file, run_code=config.run_code)
+    from sirl.benchmarks.code import read_humaneval, read_mbpp
+
+    return (read_humaneval if kind == "humaneval" else read_mbpp)(file, strict=config.strict)

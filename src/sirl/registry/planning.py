@@ -1,0 +1,76 @@
+"""From settings to the shape and the step that a plan is made for."""
+
+from typing import TYPE_CHECKING
+
+from sirl.config import PlanConfig
+from sirl.errors import ConfigError
+from sirl.planning.memory import GIB
+
+if TYPE_CHECKING:
+    from sirl.planning.memory import Shape, Step
+    from sirl.planning.throughput import Rates
+
+__all__ = ["gpu_room", "planned", "rates"]
+
+
+def planned(config: PlanConfig) -> "tuple[Shape, Step]":
+    """The shape of the model and the step that the settings ask for.
+
+    Raises:
+        ModelError: There is no such model.
+    """
+    from sirl.planning.memory import Step
+    from sirl.planning.shape import adapter_rank, read_shape
+
+    shape = read_shape(config.model)
+    adapter = adapter_rank(config.model)
+    lora = config.lora or adapter is not None
+    step = Step(
+        prompts=config.batch,
+        group=config.group,
+        prompt_tokens=config.prompt_tokens,
+        new_tokens=config.new_tokens,
+        rows=config.rows,
+        token_budget=config.token_budget,
+        mini_batches=config.mini_batches,
+        lora_rank=(adapter or config.lora_rank) if lora else None,
+        bfloat16=config.dtype == "bfloat16",
+        # An adapter that is trained on is leashed to itself as it was, not to its base.
+        copied_reference=True if adapter else None,
+        gpus=config.gpus or int(config.gpu is not None or config.gpu_memory is not None),
+        shard=config.shard,
+    )
+    return shape, step
+
+
+def gpu_room(config: PlanConfig) -> int | None:
+    """Bytes of a GPU; None on the CPU.
+
+    Raises:
+        ConfigError: A GPU is meant and nothing says how large it is.
+    """
+    from sirl.planning.throughput import GPUS, gpu_named
+
+    if config.gpu_memory is not None:
+        return int(config.gpu_memory * GIB)
+    if config.gpu is not None:
+        return gpu_named(config.gpu).memory * 10**9
+    if not config.gpus:
+        return None
+    raise ConfigError(
+        f"--gpus {config.gpus} does not say how large they are: "
+        f"give --gpu-memory GIB, or --gpu and one of {', '.join(GPUS)}"
+    )
+
+
+def rates(config: PlanConfig, step: "Step") -> "Rates | None":
+    """Rates of the card that is named, else of this machine's CPU; None where nobody knows.
+
+    Raises:
+        ConfigError: The card is not in the table.
+    """
+    from sirl.planning.throughput import gpu_named, measured_rates, sheet_rates
+
+    if config.gpu is not None:
+        return sheet_rates(gpu_named(config.gpu), bfloat16=step.bfloat16)
+    return None if step.gpus else measured_rates(bfloat16=step.bfloat16)

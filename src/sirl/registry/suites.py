@@ -1,0 +1,244 @@
+"""The questions of an evaluation, and the prompts that there are without files."""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from sirl.config import EvaluateConfig, ProbeConfig, TrainConfig
+from sirl.errors import ConfigError
+from sirl.prompts import PromptSet, Rejected, read_prompts, read_targets
+from sirl.registry.attacks import attacks_named, own_attacks
+from sirl.registry.benchmarks import benchmarks_of
+from sirl.registry.judges import attacker_of, judges_of
+from sirl.registry.tampering import SURGERIES, surgeries_named
+from sirl.registry.targets import is_world
+from sirl.roles import Attack, Benchmark, Judge
+from sirl.types import Budget, Prompt
+
+if TYPE_CHECKING:
+    from sirl.analysis.calibration import Calibration
+    from sirl.attacks.replay import Sheet
+    from sirl.evaluation.suite import Suite
+
+__all__ = [
+    "Questions",
+    "evaluation_suite",
+    "harmless_prompts",
+    "read_sets",
+    "said_of",
+    "spread",
+    "unseen_attacks",
+    "world_benchmarks",
+    "world_openers",
+]
+
+NOTHING = "none"
+"""Of `--attacks`: only those of the user's own files."""
+
+
+@dataclass(frozen=True)
+class Questions:
+    """What an evaluation asks, and the files that it came from."""
+
+    suite: "Suite"
+    sets: tuple[PromptSet, ...]
+    rejected: tuple[Rejected, ...]
+    trained_on: tuple[Prompt, ...]
+    """Training prompts to be looked for among the behaviours."""
+    calibration: "Calibration | None"
+    """How far the first judge can be trusted."""
+    notes: tuple[str, ...]
+    """What was read, in sentences."""
+
+
+def evaluation_suite(config: EvaluateConfig) -> Questions:
+    """The questions of `sirl evaluate` and `sirl probe`.
+
+    Raises:
+        ConfigError: Nothing was given to ask, or nothing unsafe to a probe.
+    """
+    from sirl.evaluation.suite import Suite
+
+    sets = read_sets(config)
+    unsafe, ordinary, lookalikes = (spread(s.prompts, config.limit) if s else () for s in sets)
+    sheet = read_recorded(config)
+    if sheet and not config.behaviours:
+        unsafe = spread(sheet.behaviours, config.limit)
+    benchmarks, unfit = benchmarks_of(config)
+    if is_world(config.model) and not (any(sets) or sheet):
+        unsafe, ordinary, lookalikes = world_prompts(config)
+        benchmarks = benchmarks or world_benchmarks()
+    if isinstance(config, ProbeConfig):
+        benchmarks = ()
+        lookalikes = lookalikes if config.lookalikes else ()
+    check_asked(config, unsafe, (*ordinary, *lookalikes), benchmarks)
+    openers = world_openers(unsafe) if is_world(config.model) else {}
+    if config.targets:
+        openers |= read_targets(Path(config.targets))
+    suite = Suite(
+        judges=judges_of(config),
+        behaviours=unsafe,
+        attacks=chosen_attacks(config, sheet) if unsafe else (),
+        ordinary=ordinary,
+        lookalikes=lookalikes,
+        benchmarks=benchmarks,
+        unseen=unseen_attacks(config.model),
+        openers=openers,
+        attacker=attacker_of(config),
+        surgeries=surgeries_named(config, unsafe, openers) if unsafe else (),
+        limit=Budget(config.max_queries or sys.maxsize, config.max_tokens, config.max_seconds),
+    )
+    given = tuple(s for s in sets if s)
+    rejected = [*unfit, *(row for s in (*given, sheet) if s for row in s.rejected)]
+    rejected += [row for a in suite.attacks for row in getattr(a, "rejected", ())]
+    known = calibration(config, suite.judges[0])
+    return Questions(suite, given, tuple(rejected), trained_on(config), known, said_of(given))
+
+
+def said_of(sets: Sequence[PromptSet]) -> tuple[str, ...]:
+    """What was read of files of prompts, and what they say of their rows."""
+    return tuple(sentence for s in sets for sentence in (s.read, *s.notes))
+
+
+def read_sets(config: EvaluateConfig | TrainConfig) -> list[PromptSet | None]:
+    """The user's files of unsafe, ordinary and look-alike prompts, without rows labelled else."""
+    files: tuple[tuple[str | None, Literal["safe", "unsafe"]], ...] = (
+        (config.behaviours, "unsafe"),
+        (config.ordinary, "safe"),
+        (config.lookalikes, "safe"),
+    )
+    return [
+        read_prompts(Path(f), strict=config.strict, wanted=wanted) if f else None
+        for f, wanted in files
+    ]
+
+
+def check_asked(
+    config: EvaluateConfig,
+    unsafe: Sequence[Prompt],
+    harmless: Sequence[Prompt],
+    benchmarks: Sequence[Benchmark],
+) -> None:
+    """See that there is something to ask."""
+    if isinstance(config, ProbeConfig) and not unsafe:
+        raise ConfigError(f"the gap of {config.model} needs unsafe requests: give --behaviours")
+    if not (unsafe or harmless or benchmarks):
+        raise ConfigError(
+            f"there is nothing to ask {config.model}: "
+            "give --behaviours, --sheet, --ordinary, --lookalikes or --benchmarks"
+        )
+
+
+def read_recorded(config: EvaluateConfig) -> "Sheet | None":
+    """The sheet of recorded attacks, where one was given."""
+    if not config.sheet:
+        return None
+    from sirl.attacks.replay import read_sheet
+
+    return read_sheet(Path(config.sheet), strict=config.strict)
+
+
+def chosen_attacks(config: EvaluateConfig, sheet: "Sheet | None") -> tuple[Attack, ...]:
+    """The attacks named, those of the user's files, and those that were recorded.
+
+    Raises:
+        ConfigError: None is left.
+    """
+    named = () if config.attacks == NOTHING else attacks_named(config.attacks)
+    chosen = (*named, *own_attacks(config), *(sheet.attacks if sheet else ()))
+    if not chosen and not set(SURGERIES) & {n.strip() for n in config.attacks.split(",")}:
+        raise ConfigError("--attacks none leaves no attack: give --sheet, --templates or names")
+    return chosen
+
+
+def calibration(config: EvaluateConfig, judge: Judge) -> "Calibration | None":
+    """What `sirl judge calibrate` measured of the first judge, where a configuration names it.
+
+    Raises:
+        ConfigError: It was measured of another judge.
+    """
+    if not config.calibration:
+        return None
+    from sirl.analysis.calibration import read_calibration
+
+    found = read_calibration(Path(config.calibration))
+    if found.judge != judge.name:
+        raise ConfigError(
+            f"calibration {config.calibration} is of judge {found.judge!r}, the first judge is "
+            f"{judge.name!r}: calibrate that one"
+        )
+    return found
+
+
+def trained_on(config: EvaluateConfig) -> tuple[Prompt, ...]:
+    """The training prompts that a configuration names."""
+    if not config.trained_on:
+        return ()
+    return read_prompts(Path(config.trained_on), strict=config.strict).prompts
+
+
+def world_prompts(
+    config: EvaluateConfig,
+) -> tuple[tuple[Prompt, ...], tuple[Prompt, ...], tuple[Prompt, ...]]:
+    """The embedded world's unsafe, ordinary and look-alike requests that training never meets."""
+    from sirl.world.language import unsafe_requests
+
+    limit = config.limit or 100
+    return spread(unsafe_requests("test"), limit), *harmless_prompts(config.model, limit)
+
+
+def world_benchmarks() -> tuple[Benchmark, ...]:
+    """Sums, programs and small talk of the embedded world."""
+    from sirl.world.benchmarks import BENCHMARKS
+
+    return BENCHMARKS
+
+
+def world_openers(behaviours: Sequence[Prompt]) -> dict[str, str]:
+    """How a compliant answer of the embedded world begins, by behaviour id."""
+    from sirl.world.language import opener_for
+
+    return {p.id: opener for p in behaviours if (opener := opener_for(p))}
+
+
+def unseen_attacks(model: str) -> frozenset[str]:
+    """Attacks that never occur in the alignment data of the embedded model: all but those seen."""
+    if not is_world(model):
+        return frozenset()
+    from sirl.registry.attacks import members
+    from sirl.world.language import SEEN
+
+    return frozenset(members("full")) - {"direct", *SEEN}
+
+
+def harmless_prompts(
+    model: str, limit: int | None
+) -> tuple[tuple[Prompt, ...], tuple[Prompt, ...]]:
+    """Ordinary and look-alike prompts of the world or, for any other model, of our own wording."""
+    if is_world(model):
+        from sirl.world.language import lookalike_requests, ordinary_requests
+
+        return (
+            spread(ordinary_requests("test"), limit),
+            spread(lookalike_requests("test"), limit),
+        )
+    from sirl.evaluation.harmless import LOOKALIKES, ORDINARY
+
+    return (
+        spread(from_texts(ORDINARY, "sirl-ordinary"), limit),
+        spread(from_texts(LOOKALIKES, "sirl-lookalike"), limit),
+    )
+
+
+def spread(prompts: Sequence[Prompt], limit: int | None) -> tuple[Prompt, ...]:
+    """At most `limit` of the prompts, evenly spread over their order."""
+    if limit is None or limit >= len(prompts):
+        return tuple(prompts)
+    return tuple(prompts[i * len(prompts) // limit] for i in range(limit))
+
+
+def from_texts(texts: Sequence[str], source: str) -> tuple[Prompt, ...]:
+    """Prompts of one user turn each."""
+    return tuple(Prompt.user(f"{source}-{n}", text, source=source) for n, text in enumerate(texts))

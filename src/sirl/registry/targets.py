@@ -1,0 +1,262 @@
+"""What a `--model` may be: a model in this process, an endpoint, or a Python function."""
+
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sirl.config import EvaluateConfig, Settings
+from sirl.errors import ConfigError, InputError
+from sirl.models.folder import adapter_base, document, is_adapter
+from sirl.registry.keys import Asker, key_variable
+from sirl.registry.sampling import local_engine, settled
+from sirl.registry.voices import voice_of
+from sirl.roles import Engine
+from sirl.types import Message, Need, Prompt, Sampling
+
+if TYPE_CHECKING:
+    from sirl.evaluation.target import Reading, Target
+    from sirl.models.chat import ChatModel
+    from sirl.rollouts.endpoint import EndpointEngine
+
+__all__ = [
+    "EMBEDDED",
+    "Subject",
+    "chat_model",
+    "dialects",
+    "endpoint",
+    "function_subject",
+    "greet",
+    "in_process",
+    "is_function",
+    "is_remote",
+    "is_world",
+    "subject",
+]
+
+EMBEDDED = "embedded"
+FUNCTION = "python:"
+PROMPTS_REMEMBERED = 16384
+TAIL = 24
+"""Tokens at the end of a prompt in which a template may open the thoughts."""
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What is evaluated, and what identifies it in `run.json`."""
+
+    target: "Target"
+    about: dict[str, str]
+
+    @property
+    def notes(self) -> Sequence[str]:
+        """How a model in this process is read otherwise than usual."""
+        return self.target.chat.manner.notes if self.target.chat else ()
+
+
+def is_remote(model: str) -> bool:
+    """Whether a model is somewhere else than in this process."""
+    return model.startswith(("http://", "https://")) or is_function(model)
+
+
+def is_function(model: str) -> bool:
+    """Whether a model is a Python function."""
+    return model.startswith(FUNCTION)
+
+
+def is_world(model: str) -> bool:
+    """Whether a model is the embedded one or was trained from it; its configuration says so."""
+    if model == EMBEDDED:
+        return True
+    folder = Path(model)
+    if is_adapter(folder):
+        folder = Path(adapter_base(folder))
+    return (folder / "config.json").is_file() and "sirl_world" in document(folder / "config.json")
+
+
+def subject(config: EvaluateConfig) -> Subject:
+    """The model that a configuration names, as the evaluation sees it.
+
+    Raises:
+        SirlError: There is none of that name, or it is none.
+    """
+    if not is_remote(config.model):
+        from sirl.models.loading import fingerprint
+
+        chat = chat_model(config)
+        about = fingerprint(chat)
+        make = partial(in_process, "target", chat, best_of=config.best_of, weights=about)
+        return Subject(with_tasks(config, make), about)
+    if config.template_arguments:
+        raise ConfigError("template_arguments are for a model in this process: leave them out")
+    if config.best_of > 1:
+        raise ConfigError("best_of needs entropies: give a model in this process")
+    if is_function(config.model):
+        return function_subject(config)
+    return endpoint_subject(config)
+
+
+def with_tasks(config: EvaluateConfig, make: "Callable[[EvaluateConfig], Target]") -> "Target":
+    """A target that answers the tasks of `--benchmarks` at the length that is set for them."""
+    if not config.benchmarks:
+        return make(config)
+    tasks = make(config.model_copy(update={"new_tokens": config.capability_tokens}))
+    return replace(make(config), tasks=tasks)
+
+
+def chat_model(config: Settings) -> "ChatModel":
+    """A model for inference in the precision that was asked for."""
+    from sirl.models.loading import load
+
+    return settled(config, load(config.model, dtype=config.dtype, voice=voice_of(config)))
+
+
+def in_process(
+    name: str, chat: "ChatModel", config: Settings, *, best_of: int = 1, weights: object = None
+) -> "Target":
+    """A model in this process; `weights` tells them apart where their hash need not be taken."""
+    from sirl.evaluation.target import Target, digest
+    from sirl.models.forward import answer_likelihoods
+    from sirl.models.loading import fingerprint
+    from sirl.rollouts.best_of import LowestEntropy
+
+    def engine(sampling: Sampling) -> Engine:
+        inner = local_engine(config, chat, sampling)
+        return LowestEntropy(inner, best_of) if best_of > 1 else inner
+
+    return Target(
+        name=name,
+        identity=digest(
+            weights or fingerprint(chat), config.new_tokens, config.dtype, best_of, config.seed
+        ),
+        engine=engine,
+        read=reader(chat, config.new_tokens),
+        pieces=chat.pieces,
+        offers=frozenset({"gradients", "likelihoods", "opener", "decoding"}),
+        rows=max(1, config.rows // best_of),
+        seed=config.seed,
+        chat=chat,
+        likelihoods=partial(answer_likelihoods, chat),
+    )
+
+
+def reader(chat: "ChatModel", new_tokens: int) -> "Callable[[Prompt], Reading]":
+    """How a model in this process reads a prompt."""
+    from sirl.evaluation.target import Reading, digest
+    from sirl.models.thoughts import left_open
+
+    @lru_cache(maxsize=PROMPTS_REMEMBERED)
+    def read(messages: tuple[Message, ...]) -> Reading:
+        try:
+            ids = chat.render(messages)
+        except InputError as error:
+            return Reading(0, "", str(error))
+        room = len(ids) + new_tokens <= chat.context
+        fault = (
+            f"{len(ids)} tokens leave no room for an answer of {new_tokens} in a context of "
+            f"{chat.context}"
+        )
+        opened = left_open("".join(chat.pieces(ids[-TAIL:])))
+        return Reading(len(ids), digest(ids), "" if room else fault, opened)
+
+    return lambda prompt: read(prompt.messages)
+
+
+def endpoint(
+    model: str, config: EvaluateConfig, new_tokens: int, role: Asker = "target"
+) -> "EndpointEngine":
+    """An endpoint as `URL#MODEL` names it.
+
+    Raises:
+        ConfigError: The name of the model at the endpoint is missing, or its key may not be sent.
+    """
+    from sirl.rollouts.endpoint import EndpointEngine
+    from sirl.rollouts.endpoint_wire import check_url, key_for
+
+    url, _, name = model.partition("#")
+    if not name:
+        raise ConfigError(f"{model} names no model at the endpoint: write {url}#MODEL")
+    check_url(url)
+    variable = key_variable(role, config)
+    key_for(url, variable)
+    return EndpointEngine(
+        url,
+        name,
+        new_tokens,
+        Sampling(),
+        config.seed,
+        concurrency=config.concurrency,
+        requests_per_minute=config.requests_per_minute,
+        timeout=config.timeout,
+        tries=config.tries,
+        key_from_env=variable,
+        supports_opener=config.supports_opener,
+    )
+
+
+def greet(speakers: Iterable[object], target: Engine | None = None) -> None:
+    """Ask the endpoints that judge and attack for a word, and the target's where there are any.
+
+    What is wrong with one of them is known before another is paid.
+
+    Raises:
+        ModelError: One does not answer.
+    """
+    from sirl.rollouts.endpoint import EndpointEngine
+
+    found = {s.identity: s for s in speakers if isinstance(s, EndpointEngine)}
+    for speaker in found.values():
+        speaker.greet()
+    if found and isinstance(target, EndpointEngine) and target.identity not in found:
+        target.greet()
+
+
+def dialects(subject: Subject, speakers: Iterable[object]) -> dict[str, dict[str, list[str]]]:
+    """What the endpoints of an evaluation did not take of what they were sent, so far."""
+    from sirl.rollouts.endpoint_dialect import dialects
+
+    asked = {subject.about.get("endpoint"), *(getattr(s, "identity", None) for s in speakers)}
+    return {identity: learned for identity, learned in dialects().items() if identity in asked}
+
+
+def endpoint_subject(config: EvaluateConfig) -> Subject:
+    """A model behind an endpoint: weights, tokens and entropies are out of sight."""
+    offers: set[Need] = {"decoding", "opener"} if config.supports_opener else {"decoding"}
+    identity = endpoint(config.model, config, config.new_tokens).identity
+
+    def make(config: EvaluateConfig) -> "Target":
+        engine = endpoint(config.model, config, config.new_tokens)
+        return opaque(lambda sampling: replace(engine, sampling=sampling), offers, identity, config)
+
+    return Subject(with_tasks(config, make), {"endpoint": identity})
+
+
+def function_subject(config: EvaluateConfig) -> Subject:
+    """A Python function, looked for in the present folder too."""
+    from sirl.rollouts.function import FunctionEngine, load_function
+
+    path = config.model.removeprefix(FUNCTION)
+    if (here := str(Path.cwd())) not in sys.path:
+        sys.path.insert(0, here)
+    engine = FunctionEngine(load_function(path), config.seed)
+    return Subject(opaque(lambda _: engine, set(), path, config), {"function": path})
+
+
+def opaque(
+    engine: Callable[[Sampling], Engine], offers: set[Need], identity: str, config: EvaluateConfig
+) -> "Target":
+    """A target whose tokenizer and weights are its own affair."""
+    from sirl.evaluation.target import Target, digest, no_pieces, read_as_text
+
+    return Target(
+        name="target",
+        identity=digest(identity, config.new_tokens, config.seed),
+        engine=engine,
+        read=read_as_text,
+        pieces=no_pieces,
+        offers=frozenset(offers),
+        rows=sys.maxsize,  # answers come one by one
+        seed=config.seed,
+    )

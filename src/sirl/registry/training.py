@@ -1,0 +1,146 @@
+"""The policy to train, and the optimizer's owner."""
+
+import copy
+import os
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sirl.config import TrainConfig
+from sirl.errors import ConfigError, ModelError
+from sirl.models.folder import is_adapter
+from sirl.registry.sampling import settled
+from sirl.registry.voices import voice_of
+
+if TYPE_CHECKING:
+    from sirl.models.chat import ChatModel
+    from sirl.training.checkpoints import Checkpoint
+    from sirl.training.parallel import Ranks, Team
+    from sirl.training.update import Learner
+
+__all__ = ["learner", "policy", "ranks"]
+
+
+def policy(config: TrainConfig, checkpoint: "Checkpoint | None") -> "ChatModel":
+    """The model to train, or to go on training from a checkpoint.
+
+    Weights that move are kept in float32: at a learning rate of 1e-6 a bfloat16 weight would
+    never move. Under LoRA only the frozen base takes the configured precision.
+    """
+    import torch
+
+    from sirl.models.adapters import is_adapted, with_lora
+    from sirl.models.loading import load
+
+    dtype = config.dtype if config.lora else "float32"
+    name = str(checkpoint.path) if checkpoint else config.model
+    loaded = settled(config, load(name, dtype=dtype, voice=voice_of(config)))
+    if checkpoint:
+        loaded.learned(checkpoint.step)
+    elif config.lora and not is_adapted(loaded):
+        loaded = with_lora(loaded, rank=config.lora_rank, seed=config.seed)
+    if config.dtype == "bfloat16" and not config.lora:
+        loaded = replace(loaded, autocast=torch.bfloat16)
+    if config.new_tokens >= loaded.context:
+        raise ModelError(
+            f"new_tokens {config.new_tokens} leaves no room for a prompt in the context of "
+            f"{loaded.context} tokens of {config.model}: lower it"
+        )
+    return loaded
+
+
+def ranks(config: TrainConfig) -> "Ranks":
+    """The processes of this run: one, or as many as `torchrun` has started.
+
+    Raises:
+        ConfigError: Weights are to be sharded among a single process.
+    """
+    from sirl.training.parallel import Ranks
+
+    size = int(os.environ.get("WORLD_SIZE", "1"))
+    if size == 1 and config.shard:
+        raise ConfigError(
+            "shard needs several processes: start them with torchrun --nproc-per-node N "
+            "-m sirl train ..., or leave shard out"
+        )
+    if size == 1:
+        return Ranks()
+    import torch
+    import torch.distributed as dist
+    from torch._C._distributed_c10d import PrefixStore, TCPStore
+
+    if torch.cuda.is_available():
+        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
+    backend = "nccl" if torch.cuda.is_available() else "gloo"
+    timeout = timedelta(seconds=config.timeout)
+    if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True":
+        # The store outlives a restart: what the attempt before wrote there is of processes that
+        # are gone.
+        host, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+        store = TCPStore(host, port, size, is_master=False, timeout=timeout)
+        attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+        dist.init_process_group(
+            backend,
+            store=PrefixStore(f"sirl/attempt-{attempt}", store),
+            rank=int(os.environ["RANK"]),
+            world_size=size,
+            timeout=timeout,
+        )
+    else:
+        dist.init_process_group(backend, timeout=timeout)
+    return Ranks(dist.get_rank(), dist.get_world_size())
+
+
+def learner(
+    config: TrainConfig,
+    chat: "ChatModel",
+    start: "ChatModel | None",
+    ranks: "Ranks | None" = None,
+) -> "Learner":
+    """The optimizer's owner, leashed to the starting model.
+
+    `start` is that model where the policy has left it already; None while they are the same.
+    Without `ranks` it learns by itself.
+    """
+    from sirl.models.adapters import is_adapted
+    from sirl.training.parallel import Ranks
+    from sirl.training.reference import AdaptersOff, FrozenCopy
+    from sirl.training.update import Learner, Objective, learning_rates
+
+    if is_adapted(chat) and not is_adapter(Path(config.model)):
+        reference: AdaptersOff | FrozenCopy = AdaptersOff(chat)
+    else:
+        frozen = start or replace(chat, model=copy.deepcopy(chat.model))
+        frozen.model.requires_grad_(False)
+        reference = FrozenCopy(frozen)
+    objective = Objective(
+        clip=config.clip,
+        kl_weight=config.kl,
+        kl_estimator=config.kl_estimator,
+        mini_batches=config.mini_batches,
+        token_budget=config.token_budget,
+        max_gradient_norm=config.max_gradient_norm,
+    )
+    rates = learning_rates(config.learning_rate, config.schedule, config.steps)
+    ranks = ranks or Ranks()
+    return Learner(
+        chat,
+        reference,
+        objective,
+        rates,
+        weight_decay=config.weight_decay,
+        ranks=ranks,
+        team=team(config, chat, ranks),
+    )
+
+
+def team(config: TrainConfig, chat: "ChatModel", ranks: "Ranks") -> "Team":
+    """How the processes keep the weights in step."""
+    from sirl.models.forward import Scorer
+    from sirl.training.parallel import Replicas, Shards, Solo
+
+    scorer = Scorer(chat)
+    if ranks.size == 1:
+        return Solo(scorer)
+    return Shards(scorer, ranks) if config.shard else Replicas(scorer)

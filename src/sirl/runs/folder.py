@@ -1,0 +1,394 @@
+"""The run folder: append-only logs, atomic documents, one writer, and a way to go on.
+
+    runs/NAME/
+    ├── run.json         verb, versions, seeds, hashes, hardware, exit
+    ├── config.yaml      the resolved configuration
+    ├── metrics.jsonl    one line per step
+    ├── records.jsonl    one line per answer (readable by its owner alone)
+    ├── items.jsonl      one line per attack on one behaviour that took more than one try
+    ├── verdicts.jsonl   what further judges say of the records
+    ├── checkups.jsonl   the mini-suite, every so many steps of training
+    ├── costs.jsonl      calls, tokens and seconds by role
+    ├── rejected.jsonl   rows of the input that could not be used
+    ├── summary.json     the figures, each with n and interval
+    ├── checkpoints/step-000030/
+    └── report.html
+
+A line is flushed to the disk before the work goes on, a document is written beside its place and
+moved there: killed at any instant, the folder holds whole lines but perhaps the last, and whole
+documents. Numbers that are not finite are written as null. A `.lock` that says `sirl` marks the
+folder as ours; `--overwrite` removes known names in it, and of checkpoints those with our manifest.
+"""
+
+import json
+import math
+import os
+import shutil
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+
+from sirl.runs.disk import (
+    CHECKPOINT,
+    DISK,
+    Disk,
+    clear_checkpoints,
+    damaged,
+    disk_errors,
+    is_checkpoint,
+    mapping_in,
+    opened,
+    read,
+    write_atomically,
+)
+from sirl.errors import ConfigError, RunError
+
+__all__ = [
+    "Existing",
+    "Run",
+    "missing_steps",
+    "open_run",
+    "plain",
+    "rows_by_step",
+]
+
+Existing = Literal["ask", "resume", "overwrite"]
+"""What to do with a folder that exists: `ask` stops with the named answers."""
+
+CONFIG, ABOUT, LOCK = "config.yaml", "run.json", ".lock"
+NAMES = (
+    "report.html",
+    "summary.json",
+    "rejected.jsonl",
+    "records.jsonl",
+    "items.jsonl",
+    "costs.jsonl",
+    "verdicts.jsonl",
+    "checkups.jsonl",
+    "metrics.jsonl",
+    "tensorboard",
+    "wandb",
+    "checkpoints",
+    ABOUT,
+    CONFIG,
+)
+"""All that a run writes, in the order in which `--overwrite` removes it: a folder that a kill left
+half removed is still known as a run."""
+
+CHANGEABLE = {
+    *("out", "shard", "steps", "timeout", "track", "concurrency", "tries", "requests_per_minute"),
+    *("key_from_env", "judge_key_from_env", "attacker_key_from_env"),
+}
+"""Settings that do not change what a run finds, or may grow."""
+UNFINISHED = frozenset({LOCK, CONFIG, ABOUT, "rejected.jsonl"})
+"""What a run writes before it has a result."""
+MARK = b"sirl\n"
+"""What the lock of a run folder holds."""
+
+
+class Run:
+    """An open run folder; the lock is held until `close`."""
+
+    def __init__(
+        self,
+        path: Path,
+        lock: int,
+        config: Mapping[str, Any],
+        *,
+        resumed: bool,
+        disk: Disk = DISK,
+    ) -> None:
+        self.path = path
+        self.resumed = resumed
+        self.disk = disk
+        self._lock = lock
+        self._config = config
+
+    @property
+    def local(self) -> "Run":
+        """The folder as this process reads it by itself."""
+        return self
+
+    def begin(self) -> None:
+        """Write the configuration; what an overwritten run left goes only now.
+
+        Whoever opens a run looks at its other input first, so that a wrong command loses nothing.
+        """
+        self.check_held()
+        with disk_errors(self.path):
+            if self.resumed:
+                for name in NAMES:
+                    if name.endswith(".jsonl"):
+                        cut_torn_line(self.path / name)
+            else:
+                clear(self.path)
+        text = yaml.safe_dump(dict(self._config), sort_keys=False)
+        write_atomically(self.path / CONFIG, text, disk=self.disk)
+
+    def check_held(self) -> None:
+        """See that the folder is still there and this run's own.
+
+        Raises:
+            RunError: It was removed or moved, or its lock was, and another run may write there.
+        """
+        try:
+            there = os.stat(self.path / LOCK)  # noqa: PTH116 - beside fstat
+        except OSError as error:
+            raise RunError(
+                f"{self.path} or its lock was removed or moved while this run was writing there: "
+                "begin anew, in a folder that is left alone"
+            ) from error
+        if not os.path.samestat(there, os.fstat(self._lock)):
+            raise RunError(
+                f"the lock of {self.path} was removed while this run was writing there, and "
+                "another process has made its own: let one run write there, with --resume"
+            )
+
+    def close(self) -> None:
+        """Let go of the lock."""
+        os.close(self._lock)
+
+    def forget_if_empty(self) -> None:
+        """Remove a folder without results, so that a mended command can use its name.
+
+        A mount point or a symbolic link stays, emptied.
+        """
+        with suppress(OSError):  # tidying up after an error, which is what is to be told
+            self.check_held()
+            names = {p.name for p in self.path.iterdir()}
+            if names <= UNFINISHED:
+                for name in names:
+                    (self.path / name).unlink()
+                self.path.rmdir()
+
+    def append(self, name: str, *rows: Mapping[str, Any]) -> None:
+        """Add lines to a log in one write and see them onto the disk; a private one stays so."""
+        self.check_held()
+        path = self.path / name
+        text = "".join(json.dumps(plain(row), ensure_ascii=True) + "\n" for row in rows)
+        with disk_errors(path), opened(path, "ab") as log:
+            log.write(text.encode("ascii"))
+            log.flush()
+            self.disk.sync(log.fileno(), self.path)
+
+    def rows(self, name: str) -> list[dict[str, Any]]:
+        """The whole lines of a log; a last line cut short by a kill is not one of them.
+
+        Raises:
+            RunError: A line other than the last is damaged.
+        """
+        path = self.path / name
+        *lines, _torn = read(path).split(b"\n")
+        rows = []
+        for number, line in enumerate(lines, 1):
+            rows.append(mapping_in(line, f"{path}:{number}"))
+        return rows
+
+    def keep(self, name: str, rows: list[dict[str, Any]]) -> None:
+        """Replace a log by these rows; a resumed run writes the rest again."""
+        text = "".join(json.dumps(plain(row), ensure_ascii=True) + "\n" for row in rows)
+        self.check_held()
+        write_atomically(self.path / name, text, disk=self.disk)
+
+    def write(self, name: str, document: Mapping[str, Any]) -> None:
+        """Write a JSON document, whole or not at all."""
+        self.check_held()
+        text = json.dumps(plain(document), indent=1) + "\n"
+        write_atomically(self.path / name, text, disk=self.disk)
+
+    def read(self, name: str) -> dict[str, Any]:
+        """A JSON document; empty when it is not there.
+
+        Raises:
+            RunError: It is damaged.
+        """
+        text = read(self.path / name)
+        return mapping_in(text, str(self.path / name)) if text else {}
+
+    def settings(self) -> dict[str, Any]:
+        """The configuration that the run was started with.
+
+        Raises:
+            RunError: It is missing, empty or damaged.
+        """
+        try:
+            found = yaml.safe_load(read(self.path / CONFIG).decode("utf-8"))
+        except (yaml.YAMLError, ValueError, RecursionError) as error:
+            raise damaged(str(self.path / CONFIG)) from error
+        if not isinstance(found, dict) or not found:
+            raise damaged(str(self.path / CONFIG))
+        return found
+
+
+def open_run(
+    path: Path,
+    config: Mapping[str, Any],
+    existing: Existing,
+    *,
+    resumable: bool = True,
+    disk: Disk = DISK,
+) -> Run:
+    """Make or reopen a run folder, locked; nothing in it changes before `Run.begin`.
+
+    Raises:
+        RunError: The folder exists and nothing was said about it; is no run; is in use; or is to be
+            resumed and its configuration is lost.
+        ConfigError: It is to be resumed with another configuration.
+    """
+    with disk_errors(path):
+        occupied = path.exists() and (not path.is_dir() or any(path.iterdir()))
+        is_run = occupied and path.is_dir() and is_run_folder(path)
+    if occupied and existing == "ask":
+        goes_on = "--resume goes on with it, " if resumable else ""
+        raise RunError(f"{path} exists: {goes_on}--overwrite begins anew, or give another --out")
+    if occupied and not is_run:
+        raise RunError(f"{path} is not a run folder: give another --out")
+    with disk_errors(path):
+        path.mkdir(parents=True, exist_ok=True)
+        lock = take_lock(path, disk)
+    run = Run(path, lock, config, resumed=False, disk=disk)
+    try:
+        run.resumed = existing == "resume" and can_go_on(run)
+        if run.resumed:
+            check_same(run, config)
+        elif existing == "overwrite":
+            check_ours(path)
+    except BaseException:
+        run.close()
+        raise
+    return run
+
+
+def can_go_on(run: Run) -> bool:
+    """Whether there is a run to go on with; a folder without any result holds none.
+
+    Raises:
+        RunError: There are results, and the configuration that they came of is lost.
+    """
+    if (run.path / CONFIG).is_file():
+        return True
+    found = sorted({p.name for p in run.path.iterdir()} & set(NAMES) - UNFINISHED)
+    if found:
+        raise RunError(
+            f"{run.path} has {' and '.join(found)} but no {CONFIG}, without which it cannot go on: "
+            "restore the file, or begin anew with --overwrite"
+        )
+    return False
+
+
+def cut_torn_line(log: Path) -> None:
+    """Take off a last line that a kill has cut short, so that nothing is glued to it."""
+    if not log.is_file():
+        return
+    with log.open("rb+") as file:
+        whole = file.read().rfind(b"\n") + 1
+        file.truncate(whole)
+
+
+def is_run_folder(path: Path) -> bool:
+    """Whether a run made this folder, even one that was killed before its first document."""
+    lock, about = path / LOCK, path / ABOUT
+    if lock.is_file() and lock.stat().st_size <= len(MARK) and read(lock) == MARK:
+        return True
+    if not about.is_file():
+        return False
+    try:
+        return "sirl" in mapping_in(read(about), str(about))
+    except RunError:
+        return False
+
+
+def take_lock(path: Path, disk: Disk = DISK) -> int:
+    """The folder's lock; the system lets go of it when the process dies."""
+    lock = os.open(path / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        disk.lock(lock, path / LOCK)
+        if os.pread(lock, len(MARK), 0) != MARK:
+            os.pwrite(lock, MARK, 0)
+    except BaseException:
+        os.close(lock)
+        raise
+    return lock
+
+
+def check_same(run: Run, config: Mapping[str, Any]) -> None:
+    """A resumed run keeps its settings; it may be moved, longer, and on other processes."""
+    before, path = run.settings(), run.path
+    # A setting that one side does not know is from another version, and stands at its default.
+    for key in sorted({*before} & {*config} - CHANGEABLE):
+        if before.get(key) != config.get(key):
+            raise ConfigError(
+                f"{path} was started with {key} = {before.get(key)!r}, not {config.get(key)!r}: "
+                "resume with the same settings, or begin anew with --overwrite"
+            )
+
+
+def clear(path: Path) -> None:
+    """Remove what a run has written, and nothing else."""
+    for entry in (path / name for name in NAMES):
+        if entry.name == "checkpoints":
+            clear_checkpoints(entry)
+        elif entry.is_dir() and not entry.is_symlink():
+            shutil.rmtree(entry)
+        else:
+            entry.unlink(missing_ok=True)
+
+
+def check_ours(path: Path) -> None:
+    """Refuse to overwrite where a checkpoint of another tool has the name of one of ours."""
+    folder = path / "checkpoints"
+    if folder.exists() and not folder.is_dir():
+        raise RunError(f"{folder} is no folder, and checkpoints go there: move it away")
+    for place in folder.iterdir() if folder.is_dir() else ():
+        if CHECKPOINT.fullmatch(place.name) and not is_checkpoint(place):
+            raise RunError(
+                f"{place} is no checkpoint that sirl wrote and is not overwritten: move it away, "
+                "or give another --out"
+            )
+
+
+def rows_by_step(run: Run, name: str) -> dict[int, dict[str, Any]]:
+    """The lines of a log of steps, in the order of steps; of two with one step the last counts.
+
+    Raises:
+        RunError: A line is damaged or names no step.
+    """
+    rows = run.rows(name)
+    for number, row in enumerate(rows, 1):
+        if type(row.get("step")) is not int:
+            raise damaged(f"{run.path / name}:{number}")
+    found = {row["step"]: row for row in rows}
+    if len(found) < len(rows):
+        run.disk.once(
+            f"{run.path / name} holds {len(rows) - len(found)} steps twice; each counts once"
+        )
+    return dict(sorted(found.items()))
+
+
+def missing_steps(run: Run, name: str, taken: int) -> str:
+    """What to say where steps, counted from 1, are not in their log; empty where all are."""
+    rows = rows_by_step(run, name)
+    if not (lost := [step for step in range(1, taken + 1) if step not in rows]):
+        return ""
+    return (
+        f"{run.path / name} lacks {len(lost)} of {taken} steps, the first being step {lost[0]}: "
+        "curves leave them out"
+    )
+
+
+def plain(value: Any) -> Any:  # noqa: ANN401 - any JSON value
+    """The value as JSON can hold it: tuples as lists, numbers that are not finite as null.
+
+    >>> plain({"a": (1.0, float("nan"))})
+    {'a': [1.0, None]}
+    """
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    return value

@@ -1,0 +1,220 @@
+"""`run.json`: what was run, on what, with which versions, and how it ended."""
+
+import datetime
+import hashlib
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from sirl import __version__
+from sirl.runs.disk import damaged, mapping_in, read
+from sirl.errors import ConfigError, Stopped
+from sirl.prompts import PromptSet
+from sirl.roles import Judge
+from sirl.runs.folder import Run
+
+__all__ = ["Provenance", "begun_by", "launch"]
+
+PACKAGES = ("torch", "transformers", "tokenizers", "safetensors", "peft", "numpy", "scipy")
+
+
+class Provenance:
+    """Keeps `run.json` while a verb runs; the exit is written whichever way it leaves."""
+
+    def __init__(self, run: Run, verb: str, *, seed: int, template_date: str | None) -> None:
+        self.run = run
+        earlier = begun(run) if run.resumed else {}
+        command = ["sirl", *sys.argv[1:]]
+        self.document: dict[str, Any] = {
+            "verb": verb,
+            "command": earlier.get("command", command),
+            "resumed_by": [*earlier.get("resumed_by", []), *([command] if earlier else [])],
+            "sirl": __version__,
+            "versions": {name: installed(name) for name in PACKAGES},
+            "python": platform.python_version(),
+            "seed": seed,
+            "template_date": template_date,
+            "hardware": hardware(),
+            "tree": tree_state(),
+            "starts": [*earlier.get("starts", []), now()],
+            "model": earlier.get("model", {}),
+            "prompts": earlier.get("prompts", []),
+            "files": earlier.get("files", {}),
+            "judge_identities": earlier.get("judge_identities", []),
+            "endpoint_dialect": earlier.get("endpoint_dialect", {}),
+            "launch": launch(),
+            "exit": None,
+        }
+
+    def __enter__(self) -> "Provenance":
+        self.write()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.document["exit"] = {
+            "at": now(),
+            "how": "finished" if kind is None else "stopped" if kind is Stopped else kind.__name__,
+            "why": str(error) if error else "",
+        }
+        self.write()
+
+    def note(
+        self,
+        *,
+        model: dict[str, str],
+        prompts: Sequence[PromptSet],
+        readings: Sequence[str],
+        held_out: str | None = None,
+    ) -> None:
+        """Add the hashes of weights, template and prompt files, and how model and files are read.
+
+        Raises:
+            ConfigError: The run that is resumed was started with others.
+        """
+        files = [
+            {
+                "file": s.source,
+                "sha256": s.sha256,
+                "used": len(s.prompts),
+                "rejected": len(s.rejected),
+                "read": s.read,
+                "notes": list(s.notes),
+            }
+            for s in prompts
+        ]
+        self.refuse_change("weights or template", self.document["model"], model)
+        self.refuse_change("prompt files", hashes(self.document["prompts"]), hashes(files))
+        self.document |= {"model": model, "prompts": files, "readings": list(readings)}
+        if held_out is not None:
+            self.document["held_out"] = held_out
+        self.write()
+
+    def code_sandbox(self, sentence: str) -> None:
+        """Add what protects this machine from code that the model writes."""
+        self.document["code_sandbox"] = sentence
+        self.write()
+
+    def judges(self, judges: Sequence[Judge], faults: Sequence[str]) -> None:
+        """Add who judges, the question that each answers, and who failed the planted answers.
+
+        Raises:
+            ConfigError: The run that is resumed was started with others.
+        """
+        self.document["judges"] = [f"{j.name} ({j.question})" for j in judges]
+        self.document["judge_faults"] = list(faults)
+        identities = [str(getattr(j, "identity", j.name)) for j in judges]
+        self.refuse_change("judges", self.document["judge_identities"], identities)
+        self.document["judge_identities"] = identities
+        self.write()
+
+    def files(self, paths: Iterable[str | None]) -> None:
+        """Add the hashes of further input files, by name.
+
+        Raises:
+            ConfigError: The run that is resumed was started with others.
+        """
+        found = {
+            path: hashlib.sha256(Path(path).read_bytes()).hexdigest() for path in paths if path
+        }
+        self.refuse_change("files", self.document["files"], found)
+        self.document["files"] = found
+        self.write()
+
+    def dialects(self, learned: Mapping[str, Mapping[str, object]]) -> None:
+        """Add what endpoints did not take of what they were sent: left out, or renamed."""
+        self.document["endpoint_dialect"] |= learned
+        self.write()
+
+    def refuse_change(self, what: str, before: Any, given: Any) -> None:  # noqa: ANN401 - from JSON
+        """Refuse to go on with other inputs than those that the run was started with."""
+        if before and before != given:
+            raise ConfigError(
+                f"{self.run.path} was started with other {what}: "
+                "give those, or begin anew with --overwrite"
+            )
+
+    def write(self) -> None:
+        """Put the document on the disk."""
+        self.run.write("run.json", self.document)
+
+
+def begun(run: Run) -> dict[str, Any]:
+    """What `run.json` says of a run that goes on.
+
+    Raises:
+        RunError: It is damaged.
+    """
+    found = run.read("run.json")
+    kinds = {
+        "starts": list,
+        "model": dict,
+        "prompts": list,
+        "files": dict,
+        "judge_identities": list,
+    }
+    whole = all(isinstance(found.get(key, kind()), kind) for key, kind in kinds.items())
+    if not whole or not all(
+        isinstance(p, dict) and "sha256" in p for p in found.get("prompts", [])
+    ):
+        raise damaged(str(run.path / "run.json"))
+    return found
+
+
+def hashes(files: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The hashes of prompt files, wherever they lie."""
+    return [file["sha256"] for file in files]
+
+
+def launch() -> str:
+    """What names the processes that one `torchrun` starts, again and again; empty without it."""
+    return os.environ.get("TORCHELASTIC_RUN_ID", "")
+
+
+def begun_by(folder: Path) -> str | None:
+    """The launch that a folder's run was begun or gone on with by; None where there is none."""
+    about = read(folder / "run.json")
+    return str(mapping_in(about, str(folder / "run.json")).get("launch", "")) if about else None
+
+
+def now() -> str:
+    """The time, to the second, in UTC."""
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+
+
+def installed(name: str) -> str | None:
+    """The installed version of a package, None when it is not there."""
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
+
+
+def hardware() -> dict[str, Any]:
+    """The machine in a few words."""
+    return {"machine": platform.machine(), "system": platform.system(), "cores": os.cpu_count()}
+
+
+def tree_state() -> str:
+    """Commit of the source tree, with '+changes' when it differs; empty outside of one."""
+    here = Path(__file__).parent
+    if not (here.parents[2] / ".git").exists():
+        return ""
+    git = ["git", "-C", str(here)]
+    commit = subprocess.run(
+        [*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=False
+    )
+    dirty = subprocess.run(
+        [*git, "status", "--porcelain", "-uno"], capture_output=True, text=True, check=False
+    )
+    return commit.stdout.strip() + ("+changes" if dirty.stdout.strip() else "")

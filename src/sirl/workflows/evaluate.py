@@ -1,0 +1,168 @@
+"""What `sirl evaluate` and `sirl probe` share: one model, questions, records, summary, page."""
+
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from sirl import registry
+from sirl.analysis.calibration import corrected
+from sirl.analysis.contamination import contamination
+from sirl.analysis.measured import measured
+from sirl.analysis.summary import summarise
+from sirl.config import EvaluateConfig
+from sirl.errors import InputError, SirlError
+from sirl.evaluation.suite import Suite, askable
+from sirl.evaluation.suite import evaluate as asked_everything
+from sirl.roles import Console, Progress
+from sirl.runs import Existing, Run, open_run, plain
+from sirl.runs.provenance import Provenance
+from sirl.runs.rejects import rows_set_aside, set_aside
+from sirl.types import Record, Sampling
+from sirl.workflows.console import interruptible, nothing_to_resume
+from sirl.workflows.report import write_report
+
+__all__ = ["evaluate"]
+
+
+def evaluate(
+    config: EvaluateConfig, verb: str, existing: Existing, console: Console
+) -> dict[str, Any]:
+    """Ask one model everything in a run folder; the summary.
+
+    Raises:
+        SirlError: Something the user can mend; what was recorded is kept.
+        Stopped: Ctrl-C; the parts that were finished are kept.
+    """
+    started = time.perf_counter()
+    if not registry.is_remote(config.model):
+        registry.require_models(f"sirl {verb}")
+    questions = registry.evaluation_suite(config)
+    run = open_run(Path(config.out), config.model_dump(), existing)
+    console.warn([*nothing_to_resume(run, existing), *questions.notes])
+    one_by_one = any(map(elsewhere, (config.model, config.judge, config.attacker)))
+    try:
+        with console.working(at_once=one_by_one) as work:
+            progress = interruptible(*work)
+            config = registry.dated(config, run.read("run.json") if run.resumed else {})
+            subject = registry.subject(config)
+            console.warn(subject.notes)
+            speakers = spoken_to(questions.suite)
+            registry.greet(speakers, subject.target.engine(Sampling()))
+            run.begin()
+            with Provenance(
+                run, verb, seed=config.seed, template_date=config.template_date
+            ) as provenance:
+                faults = noted(provenance, config, questions, subject, console)
+                try:
+                    figures = ask(config, questions, run, subject, progress, console)
+                finally:
+                    provenance.dialects(registry.dialects(subject, speakers))
+                seconds = round(time.perf_counter() - started, 1)
+                models = {"target": figures}
+                what = measured(
+                    provenance.document, config.model_dump(), models, rows_set_aside(run)
+                )
+                summary: dict[str, Any] = plain(
+                    {"seconds": seconds, "judge_faults": faults, "measured": what, "models": models}
+                )
+                run.write("summary.json", summary)
+                write_report(run, summary, provenance.document, questions.suite.unseen)
+    except SirlError:
+        run.forget_if_empty()
+        raise
+    finally:
+        run.close()
+    return summary
+
+
+def spoken_to(suite: Suite) -> list[object]:
+    """The models beside the target: the attacker and those that judge."""
+    return [suite.attacker, *registry.speakers_of(suite.judges)]
+
+
+def elsewhere(model: str) -> bool:
+    """Whether a model, or one of the judges, is asked one by one: an endpoint or a function."""
+    return "://" in model or "python:" in model
+
+
+def noted(
+    provenance: Provenance,
+    config: EvaluateConfig,
+    questions: registry.Questions,
+    subject: registry.Subject,
+    console: Console,
+) -> list[str]:
+    """Write down what is asked of what, and by whom it is judged; what is wrong with the judges."""
+    provenance.note(model=subject.about, prompts=questions.sets, readings=subject.notes)
+    provenance.files(
+        [
+            config.sheet,
+            config.templates,
+            config.transcripts,
+            config.targets,
+            config.trained_on,
+            config.calibration,
+            config.refusals,
+            *registry.benchmark_files(config),
+        ]
+    )
+    if protection := registry.code_protection(config):
+        provenance.code_sandbox(protection.sentence)
+        console.warn(protection.warnings)
+    faults = registry.judge_faults(questions.suite.judges, config.model)
+    console.warn(faults)
+    provenance.judges(questions.suite.judges, faults)
+    return faults
+
+
+def ask(  # noqa: PLR0913 - one caller, and each is a part of the run
+    config: EvaluateConfig,
+    questions: registry.Questions,
+    run: Run,
+    subject: registry.Subject,
+    progress: Progress,
+    console: Console,
+) -> dict[str, Any]:
+    """Set aside what cannot be asked, then evaluate."""
+    suite = questions.suite
+    asked, unasked = askable(suite, subject.target)
+    console.warn(set_aside(run, [*questions.rejected, *unasked], strict=config.strict))
+    if unasked and not asked:
+        raise InputError(
+            f"nothing is left to ask {config.model}: {unasked[0].reason}; lower new_tokens, or "
+            "capability_tokens for tasks"
+        )
+    evaluation = asked_everything(suite, asked, subject.target, run, progress)
+    console.warn(f"{name} was not tried: {why}" for name, why in evaluation.skipped.items())
+    figures = summarise(evaluation, suite.unseen, new_tokens=config.new_tokens)
+    learned = registry.dialects(subject, spoken_to(suite))
+    console.warn(doubts(config, figures, evaluation.records, learned))
+    if questions.calibration:
+        figures["corrected"] = corrected(evaluation.records, questions.calibration)
+    if questions.trained_on:
+        figures["contamination"] = contamination(questions.trained_on, suite.behaviours)
+    return figures
+
+
+def doubts(
+    config: EvaluateConfig,
+    figures: Mapping[str, Any],
+    records: Sequence[Record],
+    dialects: Mapping[str, Mapping[str, Sequence[str]]],
+) -> list[str]:
+    """What to know of the figures: requests without an answer, dialects, tokens untold."""
+    said = [figures["no_answer"]["sentence"]] if "no_answer" in figures else []
+    for identity, learned in dialects.items():
+        left_out, renamed = (", ".join(learned[part]) for part in ("left_out", "renamed"))
+        if left_out:
+            said.append(f"{identity} takes no {left_out}: left out of every request")
+        if renamed:
+            said.append(f"{identity} has other names: {renamed}")
+    untold = sum(not r.tokens and bool(r.completion) for r in records)
+    if config.max_tokens and untold:
+        said.append(
+            f"{untold} of {len(records)} answers came without a usable count of tokens: "
+            "max_tokens counts them as none"
+        )
+    return said

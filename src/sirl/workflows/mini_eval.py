@@ -1,0 +1,110 @@
+"""The mini-evaluation every so many steps of training: defence, its price, and skill on the way.
+
+It asks requests that training does not learn from; answers are counted and dropped. A checkpoint
+is saved at each, so that a reader can choose a step by these figures and deploy it.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sirl.analysis.summary import summarise
+from sirl.evaluation.arena import Arena
+from sirl.evaluation.costs import Meter
+from sirl.evaluation.records import Log
+from sirl.evaluation.suite import Evaluation, Suite, askable
+from sirl.evaluation.target import Target
+from sirl.runs import Run, rows_by_step
+from sirl.stats import mean
+from sirl.types import Record
+
+__all__ = ["CHECKUPS", "Checkup", "steps_to_choose_from"]
+
+CHECKUPS = "checkups.jsonl"
+KEPT = ("judge", "question", "over_refusal", "capability", "doubts")
+ENTROPIES = ("attack", "ordinary")
+
+
+@dataclass(frozen=True)
+class Checkup:
+    """Told of every step; asks the model when it is time."""
+
+    suite: Suite
+    target: Callable[[int], Target]
+    """The model as it is after a step."""
+    run: Run
+    every: int
+    """Steps between mini-evaluations; 0 for none."""
+    last: int
+    """The last step, at which there is always one."""
+
+    def resume(self, taken: int) -> list[str]:
+        """Forget what was asked after a step; ask at the start where nothing was asked yet.
+
+        Figures of other questions cannot stand beside these: a sentence says that they are gone.
+        """
+        seen = rows_by_step(self.run, CHECKUPS)
+        before = [row for step, row in seen.items() if step <= taken]
+        kept = [row for row in before if row.get("asked") == self.asked]
+        self.run.keep(CHECKUPS, kept)
+        if self.every and not before and not taken:
+            self.ask(0)
+        if len(kept) == len(before):
+            return []
+        return [
+            f"{len(before) - len(kept)} mini-evaluations of {self.run.path} asked other requests, "
+            "as older versions do, and are left out"
+        ]
+
+    def __call__(self, taken: int) -> None:
+        """Ask, if it is time."""
+        if self.due(taken):
+            self.ask(taken)
+
+    def due(self, taken: int) -> bool:
+        """Whether there is a mini-evaluation after a step."""
+        return bool(self.every) and (taken % self.every == 0 or taken == self.last)
+
+    @property
+    def asked(self) -> str:
+        """What names the questions: the first digits of a hash of all requests and attacks."""
+        suite = self.suite
+        prompts = [p for s in (suite.behaviours, suite.ordinary, suite.lookalikes) for p in s]
+        named = [[p.id, p.request] for p in prompts], [a.name for a in suite.attacks]
+        return hashlib.sha256(json.dumps(named).encode()).hexdigest()[:12]
+
+    def ask(self, taken: int) -> None:
+        """Ask the mini-suite and write one line."""
+        target = self.target(taken)
+        asked, _ = askable(self.suite, target)
+        judges = (self.suite.judges[0], self.suite.refusals)
+        arena = Arena(target, *judges, Log(), self.suite.openers, None, Meter())
+        records = arena.answers(asked)
+        summary = summarise(Evaluation(records, (), {}))
+        row: dict[str, Any] = {"step": taken, "asked": self.asked}
+        if "dsr" in summary:
+            row["dsr"] = summary["dsr"]["mean"]
+            row["behaviours"] = len({r.behaviour_id for r in records if r.kind == "attack"})
+        row |= {part: summary[part] for part in KEPT if part in summary}
+        self.run.append(CHECKUPS, row | {"entropy": {k: entropy(records, k) for k in ENTROPIES}})
+
+
+def steps_to_choose_from(run: Run, start: str) -> list[dict[str, Any]]:
+    """The mini-evaluations of a run, each with the model that it measured; None if not saved.
+
+    `start` is the model that training began with.
+    """
+
+    def model(step: int) -> str | None:
+        place: Path = run.path / "checkpoints" / f"step-{step:06d}"
+        return start if not step else str(place) if place.is_dir() else None
+
+    return [{**row, "model": model(row["step"])} for row in rows_by_step(run, CHECKUPS).values()]
+
+
+def entropy(records: Sequence[Record], kind: str) -> float:
+    """Mean entropy (nats) of the answers to prompts of a kind; NaN where none tells."""
+    return mean([r.mean_entropy for r in records if r.kind == kind and r.entropies])

@@ -1,0 +1,138 @@
+"""Another judge over the answers of a run: new records, a new summary, a new page."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from sirl import registry
+from sirl.analysis.agreement import settled
+from sirl.analysis.defence import first_break
+from sirl.analysis.measured import measured
+from sirl.analysis.summary import summarise
+from sirl.comparison.evaluated_model import counted, figures_of, read_arm
+from sirl.config import EvaluateConfig
+from sirl.errors import ConfigError, SirlError
+from sirl.evaluation.arena import ATTACKED
+from sirl.evaluation.records import ITEMS, RECORDS, Item, read_items, read_records
+from sirl.evaluation.second_judges import VERDICTS, rejudged, verdict_of
+from sirl.evaluation.suite import Evaluation
+from sirl.roles import Console, Judge, Progress
+from sirl.runs import Existing, Run, open_run, plain
+from sirl.runs.provenance import Provenance
+from sirl.runs.rejects import rows_set_aside
+from sirl.types import Record
+from sirl.workflows.report import write_report
+
+__all__ = ["rejudge"]
+
+
+def rejudge(
+    source: Path, config: EvaluateConfig, existing: Existing, console: Console
+) -> dict[str, Any]:
+    """Judge the answers of a run again, into a folder of its own; the summary.
+
+    Raises:
+        SirlError: Something the user can mend; the run that was read is not touched.
+    """
+    started = time.perf_counter()
+    arm = read_arm(source, any_judge=True)  # it is a finished run with answers
+    judge = judge_of(config)
+    faults = registry.judge_faults([judge], arm.config["model"])
+    console.warn(faults)
+    changed = {"judge": config.judge, "refusals": config.refusals, "out": config.out}
+    settings = {**arm.config, **changed, "source": str(source)}
+    run = open_run(Path(config.out), settings, existing, resumable=False)
+    try:
+        run.begin()
+        about = Provenance(run, "judge again", seed=config.seed, template_date=config.template_date)
+        with console.bar() as progress, about as provenance:
+            asked = {key: arm.about[key] for key in ("model", "prompts")}
+            provenance.document |= asked
+            provenance.files([config.refusals])
+            provenance.judges([judge], faults)
+            before = Run(source, -1, {}, resumed=False)
+            models = judged_models(before, run, judge, progress, settings.get("new_tokens"))
+            seconds = round(time.perf_counter() - started, 1)
+            what = measured(provenance.document, settings, models, rows_set_aside(before))
+            summary: dict[str, Any] = plain(
+                {"seconds": seconds, "judge_faults": faults, "measured": what, "models": models}
+            )
+            run.write("summary.json", summary)
+            write_report(run, summary, provenance.document, frozenset())
+    except SirlError:
+        run.forget_if_empty()
+        raise
+    finally:
+        run.close()
+    return summary
+
+
+def judge_of(config: EvaluateConfig) -> Judge:
+    """The judge that is named, which answers.
+
+    Raises:
+        ConfigError: It judges harm and was given sentences of refusals.
+    """
+    (judge,) = registry.with_refusals([registry.judge_named(config.judge, config)], config.refusals)
+    if config.refusals and judge.question != "refusal":
+        raise ConfigError(
+            f"--refusals is for judges of refusals, and {config.judge} judges harm: "
+            "give --judge rules"
+        )
+    registry.greet(registry.speakers_of([judge]))
+    return judge
+
+
+def judged_models(
+    source: Run, run: Run, judge: Judge, progress: Progress, new_tokens: int | None
+) -> dict[str, Any]:
+    """Copy what counts, judged anew; the figures of each model.
+
+    Cells of searches that ended where the first judge saw a break, and this one sees none, are
+    left out: nobody knows how they would have gone on. What the first judge said of the others
+    stands beside it. `new_tokens` is the longest answer.
+    """
+    ended = read_items(source)
+    first = {r.key: r for r in counted(read_records(source), ended)}
+    records = settled(rejudged(judge, list(first.values()), progress), ended)
+    said_before = [
+        first[r.key]
+        for r in records
+        if r.kind in ATTACKED and first[r.key].judge not in ("", judge.name)
+    ]
+    run.append(
+        VERDICTS,
+        *({"model": r.model, "key": r.key, **asdict(verdict_of(r))} for r in said_before),
+    )
+    items = items_of(ended, records)
+    run.append(RECORDS, *(asdict(r) for r in records))
+    run.append(ITEMS, *(asdict(i) for i in items))
+
+    def of(name: str, skipped: dict[str, str]) -> Evaluation:
+        mine, said = ([r for r in rs if r.model == name] for rs in (records, said_before))
+        return Evaluation(mine, [i for i in items if i.model == name], skipped, by_judge(said))
+
+    return {
+        name: summarise(of(name, figures.get("skipped", {})), new_tokens=new_tokens)
+        for name, figures in figures_of(source.path).items()
+    }
+
+
+def items_of(ended: Sequence[Item], records: Sequence[Record]) -> list[Item]:
+    """The searches whose answers are all there, broken where these records say so."""
+    by_key = {r.key: r for r in records}
+    return [
+        replace(item, broken_at=first_break([by_key[k] for k in item.records]))
+        for item in ended
+        if all(k in by_key for k in item.records)
+    ]
+
+
+def by_judge(records: Sequence[Record]) -> dict[str, list[Record]]:
+    """Records by who judged them."""
+    found: dict[str, list[Record]] = {}
+    for record in records:
+        found.setdefault(record.judge, []).append(record)
+    return found

@@ -1,0 +1,110 @@
+"""From a run folder to its page."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from math import isnan
+from typing import Any
+
+from sirl.analysis.entropy_gap import SHOWN
+from sirl.analysis.measured import in_words
+from sirl.analysis.summary import by_refusal
+from sirl.evaluation.costs import COSTS, total
+from sirl.evaluation.records import read_records
+from sirl.evaluation.second_judges import read_opinions
+from sirl.evaluation.suite import Evaluation
+from sirl.reports.page import Example, PageData, write_page
+from sirl.reports.text import visible
+from sirl.runs import Run, missing_steps, rows_by_step
+from sirl.types import Record
+
+__all__ = ["write_report"]
+
+LONGEST_NAME = 60
+"""Characters of a model's name in tables and pictures."""
+METRICS = "metrics.jsonl"
+EACH = 2
+"""Examples of each kind."""
+
+
+def write_report(
+    run: Run, summary: Mapping[str, Any], facts: Mapping[str, Any], unseen: frozenset[str]
+) -> None:
+    """Draw the page of a run from what its folder holds."""
+    records = read_records(run)
+    what = summary["measured"]
+    names = {role: visible(name, LONGEST_NAME) for role, name in what["names"].items()}
+    models = {names[role]: figures for role, figures in summary["models"].items()}
+    lost = missing_steps(run, METRICS, summary.get("last_step", 0))
+    judged = by_refusal(Evaluation(records, (), {}, read_opinions(run, records)))
+    data = PageData(
+        title=f"sirl {facts['verb']} · {run.path.name}",
+        models=models,
+        measured=in_words(what),
+        curves=list(rows_by_step(run, METRICS).values()),
+        checkups=summary.get("mini_evaluations", ()),
+        costs=total(run.rows(COSTS)),
+        entropies={
+            name: entropies([r for r in judged if r.model == role]) for role, name in names.items()
+        },
+        examples=[replace(e, model=names.get(e.model, e.model)) for e in examples(records)],
+        facts=words(facts) | last_step(summary) | ({"steps lost": lost} if lost else {}),
+        unseen=unseen,
+    )
+    write_page(run.path / "report.html", data)
+
+
+def entropies(records: Sequence[Record]) -> dict[str, list[float]]:
+    """Mean entropies by kind of answer."""
+    unsafe = [
+        r for r in records if r.kind == "attack" and not isnan(r.mean_entropy) and r.label in SHOWN
+    ]
+    return {
+        "refusal": [r.mean_entropy for r in unsafe if r.refused],
+        "compliance": [r.mean_entropy for r in unsafe if not r.refused],
+        "ordinary": [
+            r.mean_entropy for r in records if r.kind == "ordinary" and not isnan(r.mean_entropy)
+        ],
+    }
+
+
+def examples(records: Sequence[Record]) -> Iterator[Example]:
+    """A few answers of each model, kind and label, the first ones found."""
+    shown: dict[tuple[str, str, str], int] = {}
+    for r in records:
+        key = (r.model, r.kind, r.label)
+        if r.kind in ("capability", "probe") or shown.get(key, 0) == EACH:
+            continue
+        shown[key] = shown.get(key, 0) + 1
+        yield Example(r.model, r.attack, r.kind, r.label, r.pieces, r.entropies, r.request)
+
+
+def gone_on(starts: Sequence[str]) -> dict[str, str]:
+    """That a run was gone on with, and when last; nothing where it was not."""
+    again = len(starts) - 1
+    times = "once" if again == 1 else f"{again} times"
+    return {"gone on with": f"{times}, last {starts[-1]}"} if again else {}
+
+
+def last_step(summary: Mapping[str, Any]) -> dict[str, str]:
+    """Which step the hardened model of the tables is, and what they ask."""
+    if "last_step" not in summary:
+        return {}
+    hardened = {"hardened": f"the last step, {summary['last_step']}: {summary['checkpoint']}"}
+    return hardened | ({"asked": summary["asked"]} if summary["asked"] else {})
+
+
+def words(facts: Mapping[str, Any]) -> dict[str, str]:
+    """How the run was made, as words."""
+    hardware, versions = facts["hardware"], facts["versions"]
+    return {
+        "command": " ".join(facts["command"]),
+        "started": facts["starts"][0],
+        **gone_on(facts["starts"]),
+        "seed": str(facts["seed"]),
+        "machine": f"{hardware['cores']} cores, {hardware['machine']}, {hardware['system']}",
+        "versions": ", ".join(
+            [f"sirl {facts['sirl']}", *(f"{k} {v}" for k, v in versions.items() if v)]
+        ),
+        "weights": ", ".join(f"{k} {v[:40]}" for k, v in facts["model"].items()),
+        **({"does not count": "; ".join(faults)} if (faults := facts.get("judge_faults")) else {}),
+    }

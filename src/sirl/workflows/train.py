@@ -1,0 +1,284 @@
+"""The way of `sirl train` and `sirl demo`: measure, train, measure again, draw the page."""
+
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from sirl import registry
+from sirl.analysis.measured import measured
+from sirl.config import TrainConfig
+from sirl.errors import ConfigError, InputError, SirlError
+from sirl.prompts import Rejected
+from sirl.roles import Console, Work
+from sirl.runs import Existing, Run, open_run, plain
+from sirl.runs.provenance import Provenance, begun_by, launch
+from sirl.runs.rejects import rows_set_aside, set_aside
+from sirl.types import Prompt
+from sirl.workflows.console import interruptible, nothing_to_resume
+from sirl.workflows.report import write_report
+
+if TYPE_CHECKING:
+    from sirl.evaluation.suite import Suite
+    from sirl.evaluation.target import Target
+    from sirl.models.chat import ChatModel
+    from sirl.training.checkpoints import Checkpoint
+    from sirl.training.parallel import Ranks, Team
+    from sirl.training.update import Learner
+    from sirl.workflows.mini_eval import Checkup
+
+__all__ = ["train"]
+
+Listeners: TypeAlias = "tuple[Provenance, Console, Work, Ranks]"
+
+
+def train(config: TrainConfig, verb: str, existing: Existing, console: Console) -> dict[str, Any]:
+    """Go the whole way in a run folder; its summary.
+
+    Raises:
+        SirlError: Something the user can mend; nothing is lost.
+        Stopped: Ctrl-C; the step is saved.
+    """
+    started = time.perf_counter()
+    registry.require_models(f"sirl {verb}")
+    registry.require_sampler(config)  # what is missing is told, and
+    registry.trackers(config)
+    work = registry.work(config)  # input is checked, before the folder is touched
+    ranks = registry.ranks(config)
+    run = opened(config, existing, ranks)
+    if ranks.main:
+        console.warn([*nothing_to_resume(run, existing), *work.notes])
+    try:
+        with quiet_unless(ranks.main), console.working(ranks.any) as working:
+            config = dated_alike(config, run, ranks)
+            start = registry.policy(config, None)
+            console.warn(start.manner.notes)
+            prompts, rejected = fitting(
+                work, registry.in_process("base", start, config), config.batch
+            )
+            run.begin()
+            work = replace(work, prompts=prompts, rejected=(*work.rejected, *rejected))
+            with Provenance(
+                run, verb, seed=config.seed, template_date=config.template_date
+            ) as provenance:
+                listeners = (provenance, console, working, ranks)
+                figures = walk(config, work, run, start, listeners)
+                seconds = round(time.perf_counter() - started, 1)
+                what = measured(
+                    provenance.document, config.model_dump(), figures["models"], rows_set_aside(run)
+                )
+                summary: dict[str, Any] = plain({"seconds": seconds, "measured": what, **figures})
+                run.write("summary.json", summary)
+                if ranks.main:
+                    write_report(run.local, summary, provenance.document, work.suite.unseen)
+    except SirlError:
+        run.forget_if_empty()
+        raise
+    finally:
+        run.close()
+    return summary
+
+
+def opened(config: TrainConfig, existing: Existing, ranks: "Ranks") -> Run:
+    """The run folder, written to by one process; what torchrun starts again is resumed."""
+    folder = Path(config.out)
+    if int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) and begun_by(folder) in (
+        None,
+        launch(),
+    ):
+        existing = "resume"
+    if ranks.size == 1:
+        return open_run(folder, config.model_dump(), existing)
+    from sirl.training.parallel import SharedRun
+
+    return SharedRun.opened(folder, ranks, lambda: open_run(folder, config.model_dump(), existing))
+
+
+def dated_alike(config: TrainConfig, run: Run, ranks: "Ranks") -> TrainConfig:
+    """The settings with the run's date, the same in all processes."""
+    own = registry.dated(config, run.read("run.json") if run.resumed else {}).template_date or ""
+    return config.model_copy(update={"template_date": ranks.mains(own.encode()).decode()})
+
+
+@contextmanager
+def quiet_unless(main: bool) -> Iterator[None]:
+    """Of many processes that do the same, one tells of it."""
+    if main:
+        yield
+        return
+    with Path(os.devnull).open("w") as nowhere, redirect_stderr(nowhere):
+        yield
+
+
+def among(target: "Target", ranks: "Ranks", team: "Team | None" = None) -> "Target":
+    """A target whose answers are sampled by all processes."""
+    if ranks.size == 1:
+        return target
+    from sirl.training.parallel import SharedEngine
+
+    return replace(target, engine=lambda s: SharedEngine(target.engine(s), ranks, team))
+
+
+def walk(
+    config: TrainConfig,
+    work: registry.Work,
+    run: Run,
+    start: "ChatModel",
+    listeners: Listeners,
+) -> dict[str, Any]:
+    """Measure, train, measure again; the figures of both models."""
+    from sirl.analysis.summary import summarise
+    from sirl.evaluation.suite import askable, evaluate, forget
+    from sirl.models.loading import fingerprint
+    from sirl.workflows.mini_eval import steps_to_choose_from
+
+    provenance, console, working, ranks = listeners
+    progress = interruptible(*working)
+    checkpoint = newest_checkpoint(run, config.steps, ranks, console)
+    provenance.note(
+        model=fingerprint(start),
+        prompts=work.sets,
+        readings=start.manner.notes,
+        held_out=work.held_out,
+    )
+    provenance.files([config.refusals])
+    suite, base = work.suite, among(registry.in_process("base", start, config), ranks)
+    provenance.judges(suite.judges, registry.judge_faults(suite.judges, config.model))
+    asked, unasked = askable(suite, base)
+    console.warn(set_aside(run, [*work.rejected, *unasked], strict=config.strict))
+    before = evaluate(suite, asked, base, run, progress)
+    # The model to measure again may be an older one than that which was measured.
+    if run.resumed and (checkpoint is None or checkpoint.step < config.steps):
+        forget(run, "hardened")
+    # A resumed policy has left the model that it started from, to which it stays leashed.
+    chat = registry.policy(config, checkpoint) if checkpoint else start
+    models = (chat, start if checkpoint else None, checkpoint)
+    last = learn(config, work, run, models, listeners)
+    if config.shard:  # no process holds the whole of what it trained
+        chat = registry.policy(config, newest_checkpoint(run, config.steps, ranks, console))
+    hardened = among(registry.in_process("hardened", chat, config), ranks)
+    after = evaluate(suite, asked, hardened, run, progress)
+    figures = {
+        name: summarise(found, suite.unseen, new_tokens=config.new_tokens)
+        for name, found in (("base", before), ("hardened", after))
+    }
+    return {
+        "models": {name: m for name, m in figures.items() if m},
+        "checkpoint": str(last),
+        "last_step": config.steps,
+        "asked": work.asked,
+        "mini_evaluations": steps_to_choose_from(run, config.model),
+    }
+
+
+def newest_checkpoint(
+    run: Run, steps: int, ranks: "Ranks", console: Console
+) -> "Checkpoint | None":
+    """The checkpoint to go on from, if any; a damaged one is passed over with a sentence.
+
+    One process looks, so that all find the same.
+
+    Raises:
+        ConfigError: The run has taken more steps than are asked for.
+    """
+    from sirl.training.checkpoints import newest, read
+
+    found = ""
+    if ranks.main:
+        checkpoint, passed_over = newest(run.path / "checkpoints")
+        console.warn(passed_over)
+        found = checkpoint.path.name if checkpoint else ""
+    if not (name := ranks.mains(found.encode()).decode()):
+        return None
+    checkpoint = read(run.path / "checkpoints" / name)
+    if checkpoint.step > steps:
+        raise ConfigError(
+            f"{run.path} has taken {checkpoint.step} steps, more than {steps}: "
+            "raise --steps, or begin anew with --overwrite"
+        )
+    return checkpoint
+
+
+def learn(
+    config: TrainConfig,
+    work: registry.Work,
+    run: Run,
+    models: tuple["ChatModel", "ChatModel | None", "Checkpoint | None"],
+    listeners: Listeners,
+) -> Path:
+    """Train from where the run stands to its last step; the last checkpoint."""
+    from sirl.rewards import REWARDS
+    from sirl.training.checkpoints import restore_optimizer
+    from sirl.training.keeper import Keeper, prompt_batches
+    from sirl.training.parallel import SharedEngine
+    from sirl.training.rl import train as run_steps
+    from sirl.training.trackers import Trackers
+
+    chat, start, checkpoint = models
+    _, console, working, ranks = listeners
+    learner = registry.learner(config, chat, start, ranks)
+    checkup = checkups(config, work.checkup, run, learner, ranks)
+    keeper = Keeper(
+        run, learner, config.steps, config.checkpoint_every, working.stop, working.progress
+    )
+    keeper.also = checkup.due
+    first = keeper.resume(checkpoint)
+    left_out = checkup.resume(first)
+    if ranks.main:
+        console.warn(left_out)
+
+    def told(taken: int, metrics: dict[str, float]) -> None:
+        checkup(taken)
+        keeper(taken, metrics)
+
+    if checkpoint:
+        restore_optimizer(learner, checkpoint)
+    engine = registry.sampler(config, chat)
+    shown = registry.trackers(config) if ranks.main else {}
+    with Trackers(shown, lambda sentence: console.warn([sentence])) as keeper.track:
+        run_steps(
+            prompt_batches(work.prompts, config.batch, config.seed, range(first, config.steps)),
+            engine if ranks.size == 1 else SharedEngine(engine, ranks, learner.team),
+            REWARDS[config.reward],
+            learner,
+            told,
+            group=config.group,
+        )
+    return run.path / "checkpoints" / f"step-{config.steps:06d}"
+
+
+def checkups(
+    config: TrainConfig, suite: "Suite", run: Run, learner: "Learner", ranks: "Ranks"
+) -> "Checkup":
+    """Asks the model on the way; all processes of a run sample its answers."""
+    from sirl.workflows.mini_eval import Checkup
+
+    def measured(taken: int) -> "Target":
+        target = registry.in_process("checkup", learner.chat, config, weights=f"step {taken}")
+        return among(target, ranks, learner.team)
+
+    return Checkup(suite, measured, run, config.checkup_every, config.steps)
+
+
+def fitting(
+    work: registry.Work, target: "Target", batch: int
+) -> tuple[tuple[Prompt, ...], list[Rejected]]:
+    """The training prompts that leave room for an answer, and the others by name.
+
+    Raises:
+        InputError: None does.
+        ConfigError: Too few do to fill a batch.
+    """
+    faults = {p.id: fault for p in work.prompts if (fault := target.read(p).fault)}
+    kept = tuple(p for p in work.prompts if p.id not in faults)
+    rejected = [
+        Rejected(p.source, 0, f"{p.id}: {faults[p.id]}") for p in work.prompts if p.id in faults
+    ]
+    if not kept:
+        raise InputError(f"no prompt is usable: {rejected[0].reason}; lower new_tokens")
+    if len(kept) < batch:
+        raise ConfigError(f"a batch of {batch} exceeds the {len(kept)} usable prompts: lower it")
+    return kept, rejected
