@@ -30,7 +30,8 @@ from sirl.policy import group_advantages
 from sirl.rewards import negative_entropy
 from sirl.rollouts.native import NativeEngine
 from sirl.training.reference import FrozenCopy
-from sirl.training.update import Learner, Lesson, Objective, Sums, learning_rates
+from sirl.training.rl import examples_of
+from sirl.training.update import Objective, PolicyLearner, Sums, learning_rates
 from sirl.types import Completion, Prompt
 from sirl.world.language import unsafe_requests
 
@@ -164,13 +165,13 @@ def learned(
     """Our loss and its gradient."""
     objective = Objective(kl_weight=KL)
     rates = learning_rates(1e-6, "constant", 1)
-    learner = Learner(chat, FrozenCopy(reference), objective, rates)
-    found = learner.lessons(completions, advantages, range(len(completions)))
-    lessons: list[Lesson] = [*found.values()]
+    learner = PolicyLearner(chat, FrozenCopy(reference), objective, rates)
+    found = learner.score(examples_of(completions, advantages), range(len(completions)))
+    scored = [*found.values()]
     if old:
-        lessons = [replace(x, old=y) for x, y in zip(lessons, old, strict=True)]
+        scored = [replace(x, old=y) for x, y in zip(scored, old, strict=True)]
     sums = Sums()
-    learner.learn(lessons, len(lessons), sums)
+    learner.learn(scored, len(scored), sums)
     named = learner.parameters.items()
     return sums.loss, {name: p.grad for name, p in named if p.grad is not None}
 

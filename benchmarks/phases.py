@@ -25,6 +25,7 @@ from sirl.models.chat import ChatModel
 from sirl.policy import group_advantages
 from sirl.rewards import negative_entropy
 from sirl.rollouts.native import NativeEngine, prefill
+from sirl.training.rl import examples_of
 from sirl.types import Completion, Prompt
 
 PHASES = ("prefill", "decode", "reference", "update")
@@ -61,7 +62,9 @@ def measured(job: Found) -> Found:
         completions = engine.sample(prompts, group=config.group, step=step)
         sampled = now(chat.device) - began
         rewards = torch.tensor([negative_entropy(c) for c in completions], dtype=torch.float64)
-        told = learner.update(completions, group_advantages(rewards, config.group), step=step)
+        told = learner.update(
+            examples_of(completions, group_advantages(rewards, config.group)), step=step
+        )
         seconds = {
             "prefill": first,
             "decode": sampled - first,

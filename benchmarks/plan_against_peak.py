@@ -29,6 +29,7 @@ from sirl.models.folder import EMBEDDED_PATH
 from sirl.planning.memory import Step, peak
 from sirl.planning.shape import read_shape
 from sirl.rollouts.native import NativeEngine
+from sirl.training.rl import examples_of
 from sirl.types import Prompt
 
 PROMPT_WORDS = 60
@@ -120,7 +121,7 @@ def take_steps(folder: str, settings: dict[str, Any]) -> dict[str, Any]:
         started = time.perf_counter()
         completions = engine.sample(prompts, group=config.group, step=step)
         seconds["sampling"] = time.perf_counter() - started
-        numbers = learner.update(completions, torch.randn(len(completions)), step=step)
+        numbers = learner.update(examples_of(completions, torch.randn(len(completions))), step=step)
         seconds["scoring"] = numbers["seconds/reference"]
         seconds["updating"] = numbers["seconds/update"]
     length = len(completions[0].prompt_ids)

@@ -16,9 +16,10 @@ from sirl import registry
 from sirl.config import TrainConfig
 from sirl.models.chat import ChatModel
 from sirl.rewards import negative_entropy
+from sirl.roles import Control, Observer
 from sirl.rollouts.native import NativeEngine
 from sirl.training.rl import train
-from sirl.training.update import Learner
+from sirl.training.update import PolicyLearner
 from sirl.types import Prompt
 
 
@@ -53,8 +54,8 @@ def batches(job: Found) -> Iterator[tuple[int, list[Prompt]]]:
         yield step, [Prompt.user(f"{step}-{i}", text) for i, text in enumerate(texts)]
 
 
-class Clock:
-    """Told after every step; keeps the seconds of wall and of processor."""
+class Clock(Observer):
+    """Keeps the seconds of wall and of processor."""
 
     def __init__(self) -> None:
         self.steps: list[dict[str, float]] = []
@@ -67,8 +68,9 @@ class Clock:
             torch.cuda.synchronize()
         return time.perf_counter(), time.process_time()
 
-    def __call__(self, _: int, metrics: dict[str, float]) -> None:
-        """A step is done."""
+    def on_step(self, taken: int, metrics: dict[str, float], control: Control) -> None:
+        """Note the seconds of a step."""
+        del taken, control
         wall, processor = self.now()
         self.steps.append(
             {
@@ -85,10 +87,10 @@ def steps_of(job: Found) -> Found:
     config = config_of(job)
     torch.manual_seed(job["seed"])
     chat = policy_of(job, config)
-    learner: Learner = registry.learner(config, chat, None)
+    learner: PolicyLearner = registry.learner(config, chat, None)
     engine = NativeEngine(chat, config.seed, config.new_tokens, rows=config.rows)
     clock = Clock()
-    train(batches(job), engine, negative_entropy, learner, clock, group=config.group)
+    train(batches(job), engine, negative_entropy, learner, [clock], group=config.group)
     return summary(job, clock.steps, chat)
 
 

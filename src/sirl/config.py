@@ -66,8 +66,21 @@ class TrainConfig(Settings):
     kl: float = Field(0.01, ge=0, description="weight of the KL leash to the starting model")
     kl_estimator: Literal["k1", "k2", "k3"] = Field("k3", description="how KL is estimated")
     clip: float = Field(0.2, gt=0, lt=1, description="how far a ratio counts from 1")
-    reward: Literal["negative_entropy", "reversed", "random", "perplexity", "self_certainty"] = (
-        Field("negative_entropy", description="the method's reward, or one of the paper's controls")
+    reward: str = Field(
+        "negative_entropy",
+        description="the method's reward; one of the paper's controls: reversed, random, "
+        "perplexity, self_certainty; or python:MODULE:FUNCTION, which takes a completion",
+    )
+    observers: str | None = Field(
+        None,
+        description="further observers of training, joined by commas: names of plug-ins, or "
+        "python:MODULE:FUNCTION, which gives back a sirl.roles.Observer",
+    )
+    sources: str | None = Field(
+        None,
+        description="further sources of training examples, joined by commas: names of plug-ins, "
+        "or python:MODULE:FUNCTION, which takes the model and gives back a "
+        "sirl.roles.ExampleSource",
     )
     temperature: float = Field(1.0, gt=0, description="of the sampling; entropies stay at 1")
     mini_batches: int = Field(1, ge=1, description="optimizer steps per batch of completions")

@@ -1,9 +1,9 @@
-"""The policy-gradient maths: group advantages, the clipped loss, the KL leash.
+"""The policy-gradient maths: group advantages, the clipped loss, the KL penalty.
 
 Axes: `rows` are completions, siblings of one prompt adjacent; `tokens` are theirs, one completion
 after another. The
 objective is GRPO's as the paper states it: a clipped ratio times the advantage, averaged over
-the tokens of each completion and then over completions, minus the leash. Denominators are
+the tokens of each completion and then over completions, minus the KL penalty. Denominators are
 explicit, so that loss and gradient do not depend on the split into micro-batches.
 """
 
@@ -102,7 +102,7 @@ def policy_loss(  # noqa: PLR0913 - the objective has these terms; a bag would o
     weights: Float[Tensor, " tokens"],
     *,
     clip: float,
-    kl_weight: float,
+    kl_weight: float | Float[Tensor, " tokens"],
     kl_estimator: KLEstimator = "k3",
 ) -> PolicyLoss:
     """The share of these tokens in the loss of their batch; shares add up.
@@ -113,10 +113,10 @@ def policy_loss(  # noqa: PLR0913 - the objective has these terms; a bag would o
     """
     ratio = torch.exp(logprobs - old)
     surrogate = torch.minimum(ratio * advantages, ratio.clamp(1 - clip, 1 + clip) * advantages)
-    leash = kl_estimate(logprobs, reference, kl_estimator)
+    kl = kl_estimate(logprobs, reference, kl_estimator)
     is_clipped = (ratio * advantages > surrogate).to(weights)
     return PolicyLoss(
-        loss=(weights * (kl_weight * leash - surrogate)).sum(),
-        kl=(weights * leash.detach()).sum(),
+        loss=(weights * (kl_weight * kl - surrogate)).sum(),
+        kl=(weights * kl.detach()).sum(),
         clipped=(weights * is_clipped).sum(),
     )

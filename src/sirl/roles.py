@@ -1,16 +1,18 @@
-"""The dictionary of roles: what each part of the system is asked to do, as protocols.
+"""The roles of the system: what a caller may count on of each part, as protocols.
 
-A role says what a caller may count on; `sirl.types` holds the values that are handed over.
+Values that are handed over are in `sirl.types`.
 """
 
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from sirl.types import (
     Attempt,
     Budget,
     Completion,
+    Example,
     Message,
     Need,
     Outcome,
@@ -25,9 +27,13 @@ __all__ = [
     "BatchJudge",
     "Benchmark",
     "Console",
+    "Control",
     "Disguise",
     "Engine",
+    "ExampleSource",
     "Judge",
+    "Learner",
+    "Observer",
     "Progress",
     "Reward",
     "Search",
@@ -71,6 +77,56 @@ class Reward(Protocol):
     def __call__(self, completion: Completion) -> float:
         """The reward in nats, or in the unit that the reward's name says."""
         ...
+
+
+@runtime_checkable
+class ExampleSource(Protocol):
+    """Examples beside the sampled ones, such as anchors; every process of a run makes the same."""
+
+    def examples(self, step: int) -> Sequence[Example]:
+        """The examples of a step, counted from 0."""
+        ...
+
+
+@runtime_checkable
+class Learner(Protocol):
+    """Moves the policy."""
+
+    def update(self, examples: Sequence[Example], *, step: int) -> dict[str, float]:
+        """Take the optimizer steps of one batch; its numbers by metric key."""
+        ...
+
+
+@dataclass
+class Control:
+    """What the observers of a step ask of the training loop, from one to the next."""
+
+    save: bool = False
+    """Whether a checkpoint is due."""
+    broken: bool = False
+    """Whether the weights are not worth a checkpoint: the last update was skipped."""
+    stop: str = ""
+    """Why training stops after this step, as a sentence; empty where it goes on."""
+
+
+class Observer:
+    """Watches training step by step; the one role to inherit from, since most need one method.
+
+    Every process of a run has the same observers, in the same order, with the same metrics.
+    """
+
+    def on_start(self, taken: int, state: Mapping[str, Any]) -> None:
+        """Training starts after `taken` steps; `state` is what the checkpoint kept of this one."""
+
+    def on_step(self, taken: int, metrics: dict[str, float], control: Control) -> None:
+        """A step, counted from 1, is done; metrics that are added here reach later observers."""
+
+    def state(self) -> dict[str, Any]:
+        """What the next checkpoint keeps, as JSON."""
+        return {}
+
+    def close(self) -> None:
+        """Training has ended, one way or another."""
 
 
 @runtime_checkable

@@ -16,6 +16,7 @@ __all__ = [
     "Attempt",
     "Budget",
     "Completion",
+    "Example",
     "Finish",
     "Label",
     "Message",
@@ -122,6 +123,22 @@ class Completion:
     def mean_entropy(self) -> float:
         """Mean token entropy in nats; NaN for a completion without tokens."""
         return sum(self.entropies) / len(self.entropies) if self.entropies else float("nan")
+
+
+@dataclass(frozen=True)
+class Example:
+    """A completion to learn from."""
+
+    completion: Completion
+    advantage: float | tuple[float, ...]
+    """Of the whole completion, or of each of its tokens."""
+    kl_weight: float | None = None
+    """KL penalty coefficient of this example; None takes the run's."""
+    reference_prompt_ids: tuple[int, ...] | None = None
+    """Token ids of the prompt under which the reference scores it; None takes its own."""
+    on_policy: bool = True
+    """Whether the policy has sampled the completion in this step. Otherwise the ratio of the
+    clipped loss starts at 1, where an advantage of 1 is the gradient of the log-likelihood."""
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ DYING = """
 import os, sys
 import sirl.training.update as update
 from sirl.cli.main import main
-learned, seen = update.Learner.learn, 0
+learned, seen = update.PolicyLearner.learn, 0
 def dying(self, *rest):
     global seen
     seen += 1
@@ -29,7 +29,7 @@ def dying(self, *rest):
     if first and self.ranks.rank == 1 and seen == 4:
         os.kill(os.getpid(), 9)
     return learned(self, *rest)
-update.Learner.learn = dying
+update.PolicyLearner.learn = dying
 main()
 """
 """One process of two is killed between the forward passes of its fourth step."""

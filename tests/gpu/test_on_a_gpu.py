@@ -15,7 +15,8 @@ from sirl.rewards import negative_entropy
 from sirl.rollouts.local import Draft, Row
 from sirl.rollouts.native import NativeEngine
 from sirl.training.reference import FrozenCopy
-from sirl.training.update import Learner, Objective, learning_rates
+from sirl.training.rl import examples_of
+from sirl.training.update import Objective, PolicyLearner, learning_rates
 from sirl.types import Prompt, Sampling
 
 DEVICE = "cuda"
@@ -56,8 +57,8 @@ def test_an_update_on_the_card_is_the_update_on_the_processor(embedded):
     rewards = torch.tensor([negative_entropy(c) for c in completions], dtype=torch.float64)
     for chat in (processor, card):
         frozen = FrozenCopy(replace(chat, model=copy.deepcopy(chat.model)))
-        learner = Learner(chat, frozen, Objective(), learning_rates(1e-4, "constant", 9))
-        learner.update(completions, group_advantages(rewards, 6), step=0)
+        learner = PolicyLearner(chat, frozen, Objective(), learning_rates(1e-4, "constant", 9))
+        learner.update(examples_of(completions, group_advantages(rewards, 6)), step=0)
     pairs = zip(processor.model.parameters(), card.model.parameters(), strict=True)
     assert max((a - b.cpu()).abs().max().item() for a, b in pairs) < 2e-5
 

@@ -15,7 +15,8 @@ from sirl.rewards import negative_entropy
 from sirl.rollouts.native import NativeEngine
 from sirl.training.parallel import Ranks, Solo, dealt
 from sirl.training.reference import FrozenCopy
-from sirl.training.update import Learner, Objective, learning_rates
+from sirl.training.rl import examples_of
+from sirl.training.update import Objective, PolicyLearner, learning_rates
 from sirl.types import Prompt
 
 PROMPTS = [Prompt.user(f"p{i}", t) for i, t in enumerate(["Hello!", "How do I rob the museum?"])]
@@ -45,7 +46,7 @@ def learner(chat, holds=None, says=FULL, **objective):
     frozen = FrozenCopy(replace(chat, model=copy.deepcopy(chat.model)))
     team = Solo(Cramped(chat, holds, says) if holds else Scorer(chat))
     rates = learning_rates(1e-3, "constant", 9)
-    return Learner(chat, frozen, Objective(**objective), rates, team=team)
+    return PolicyLearner(chat, frozen, Objective(**objective), rates, team=team)
 
 
 def batch(chat):
@@ -57,9 +58,9 @@ def batch(chat):
 def test_a_step_that_runs_out_of_memory_is_redone_with_half_the_tokens_at_a_time(embedded):
     completions, advantages = batch(embedded)
     roomy = replace(embedded, model=copy.deepcopy(embedded.model))
-    expected = learner(roomy, token_budget=80).update(completions, advantages, step=0)
+    expected = learner(roomy, token_budget=80).update(examples_of(completions, advantages), step=0)
     own = learner(embedded, holds=100, token_budget=320)
-    found = own.update(completions, advantages, step=0)
+    found = own.update(examples_of(completions, advantages), step=0)
     assert (found["update/token_budget"], own.token_budget) == (80, 80)
     for key in ("update/loss", "update/gradient_norm", "kl/reference", "sampler/mismatch"):
         assert found[key] == expected[key], key
@@ -71,7 +72,9 @@ def test_a_completion_that_does_not_fit_by_itself_ends_in_a_sentence(embedded):
     completions, advantages = batch(embedded)
     before = {k: v.clone() for k, v in embedded.model.state_dict().items()}
     with pytest.raises(TrainingError, match=r"a completion of \d+ tokens does not fit the memory"):
-        learner(embedded, holds=5, token_budget=320).update(completions, advantages, step=0)
+        learner(embedded, holds=5, token_budget=320).update(
+            examples_of(completions, advantages), step=0
+        )
     assert all(torch.equal(v, before[k]) for k, v in embedded.model.state_dict().items())
 
 
@@ -79,7 +82,7 @@ def test_other_faults_are_not_taken_for_a_full_memory(embedded):
     completions, advantages = batch(embedded)
     own = learner(embedded, holds=5, says="shapes do not match")
     with pytest.raises(RuntimeError, match="shapes do not match"):
-        own.update(completions, advantages, step=0)
+        own.update(examples_of(completions, advantages), step=0)
 
 
 def test_completions_are_dealt_out_whole_groups_at_a_time_and_evenly(embedded):
@@ -102,6 +105,7 @@ from sirl.config import TrainConfig
 from sirl.models.loading import load
 from sirl.rollouts.native import NativeEngine
 from sirl.training.parallel import dealt
+from sirl.training.rl import examples_of
 from sirl.types import Prompt
 
 config = TrainConfig(model="embedded", out="x", shard=sys.argv[1] == "shards", timeout=60)
@@ -118,7 +122,7 @@ def sampled(prompts):
 for step in range(2):
     completions = sampled(prompts[:1])
     assert len(dealt(completions, ranks)) == (3 if ranks.main else 0)
-    metrics = learner.update(completions, torch.tensor([1.0, 0.0, -1.0]), step=step)
+    metrics = learner.update(examples_of(completions, torch.tensor([1.0, 0.0, -1.0])), step=step)
     assert metrics["update/skipped"] == 0
     assert metrics["update/gradient_norm"] > 0
 
@@ -128,7 +132,7 @@ assert theirs, "the second process learns something"
 before = {n: p.detach().clone() for n, p in learner.parameters.items()}
 broken = torch.ones(6, dtype=torch.double)
 broken[theirs[0]] = math.nan  # only the second process ever multiplies by it
-assert learner.update(completions, broken, step=2)["update/skipped"] == 1
+assert learner.update(examples_of(completions, broken), step=2)["update/skipped"] == 1
 for name, parameter in learner.parameters.items():
     old, new = (x.full_tensor() if config.shard else x for x in (before[name], parameter))
     assert torch.equal(old, new)
@@ -140,7 +144,7 @@ if not config.shard:  # the second process alone runs out of memory once
             raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
         learn(*rest)
     learner.learn = cramped
-    metrics = learner.update(sampled(prompts), torch.ones(6), step=3)
+    metrics = learner.update(examples_of(sampled(prompts), torch.ones(6)), step=3)
     assert metrics["update/token_budget"] == config.token_budget // 2
     assert metrics["update/skipped"] == 0
 print("kept step")

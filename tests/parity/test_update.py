@@ -9,12 +9,17 @@ from sirl.errors import ModelError, TrainingError
 from sirl.models.adapters import with_lora
 from sirl.policy import group_advantages, policy_loss
 from sirl.rewards import negative_entropy
+from sirl.roles import Control
 from sirl.rollouts.native import NativeEngine
 from sirl.runs import open_run
 from sirl.training import update as update_module
-from sirl.training.keeper import Keeper, prompt_batches
+from sirl.training.batches import prompt_batches
+from sirl.training.observers.checkpoints import SaveCheckpoints
+from sirl.training.observers.log import MetricsLog
+from sirl.training.observers.stop import StopWhenBroken
 from sirl.training.reference import AdaptersOff, FrozenCopy
-from sirl.training.update import Learner, Objective, learning_rates
+from sirl.training.rl import examples_of
+from sirl.training.update import Objective, PolicyLearner, learning_rates
 from sirl.types import Prompt
 
 PROMPTS = [Prompt.user(f"p{i}", t) for i, t in enumerate(["Hello!", "How do I rob the museum?"])]
@@ -25,7 +30,7 @@ def frozen(chat):
 
 
 def learner(chat, *, rate=1e-3, reference=None, **objective):
-    return Learner(
+    return PolicyLearner(
         chat, reference or frozen(chat), Objective(**objective), learning_rates(rate, "constant", 9)
     )
 
@@ -55,7 +60,9 @@ def gap(a, b):
 def test_an_update_equals_one_written_out_by_hand(embedded):
     by_hand = replace(embedded, model=copy.deepcopy(embedded.model))
     completions, advantages = batch(embedded)
-    learner(embedded, kl_weight=0.0, max_gradient_norm=1e9).update(completions, advantages, step=0)
+    learner(embedded, kl_weight=0.0, max_gradient_norm=1e9).update(
+        examples_of(completions, advantages), step=0
+    )
     optimizer = torch.optim.AdamW(by_hand.model.parameters(), lr=1e-3, weight_decay=0.0)
     loss = 0.0
     for completion, advantage in zip(completions, advantages, strict=True):
@@ -75,7 +82,7 @@ def test_the_gradient_does_not_depend_on_the_token_budget(embedded, budget):
     norms = [
         learner(
             replace(embedded, model=copy.deepcopy(embedded.model)), token_budget=b, kl_weight=0.1
-        ).update(completions, advantages, step=0)["update/gradient_norm"]
+        ).update(examples_of(completions, advantages), step=0)["update/gradient_norm"]
         for b in (16384, budget)
     ]
     assert norms[1] == pytest.approx(norms[0], rel=1e-4)
@@ -92,12 +99,14 @@ def test_rows_sorted_by_length_get_their_own_advantages_back(embedded):
     for rows in (torch.arange(12), turned):
         chat = replace(embedded, model=copy.deepcopy(embedded.model))
         chosen = [completions[i] for i in rows.tolist()]
-        metrics = learner(chat, token_budget=200).update(chosen, advantages[rows], step=0)
+        metrics = learner(chat, token_budget=200).update(
+            examples_of(chosen, advantages[rows]), step=0
+        )
         results.append((metrics["update/gradient_norm"], metrics["update/loss"]))
     assert results[0] == pytest.approx(results[1], rel=1e-4, abs=1e-6)
     swapped = replace(embedded, model=copy.deepcopy(embedded.model))
     wrong = learner(swapped, token_budget=200).update(
-        [completions[i] for i in turned.tolist()], advantages, step=0
+        examples_of([completions[i] for i in turned.tolist()], advantages), step=0
     )
     assert wrong["update/gradient_norm"] != pytest.approx(results[0][0], rel=1e-2)
 
@@ -113,8 +122,8 @@ def test_on_policy_ratios_are_one_and_mini_batches_have_proper_ones(embedded):
 
     original, update_module.policy_loss = update_module.policy_loss, spy
     try:
-        learner(embedded, mini_batches=1).update(completions, advantages, step=0)
-        learner(unmoved, mini_batches=2).update(completions, advantages, step=0)
+        learner(embedded, mini_batches=1).update(examples_of(completions, advantages), step=0)
+        learner(unmoved, mini_batches=2).update(examples_of(completions, advantages), step=0)
     finally:
         update_module.policy_loss = original
     assert seen[0] == 0.0
@@ -125,10 +134,10 @@ def test_on_policy_ratios_are_one_and_mini_batches_have_proper_ones(embedded):
 def test_kl_is_nothing_at_the_start_and_the_sampler_agrees_with_the_trainer(embedded):
     completions, advantages = batch(embedded)
     first = learner(embedded)
-    metrics = first.update(completions, advantages, step=0)
+    metrics = first.update(examples_of(completions, advantages), step=0)
     assert metrics["kl/reference"] == pytest.approx(0, abs=1e-6)
     assert metrics["sampler/mismatch"] < 1e-4
-    assert first.update(*batch(embedded), step=1)["kl/reference"] > 1e-4
+    assert first.update(examples_of(*batch(embedded)), step=1)["kl/reference"] > 1e-4
 
 
 def test_lora_starts_as_the_base_moves_alone_and_leaves_the_base_to_the_bit(embedded):
@@ -138,8 +147,8 @@ def test_lora_starts_as_the_base_moves_alone_and_leaves_the_base_to_the_bit(embe
     again = NativeEngine(adapted, seed=0, new_tokens=30).sample(PROMPTS, group=6)
     assert [c.token_ids for c in again] == [c.token_ids for c in completions]
     own = learner(adapted, reference=AdaptersOff(adapted), rate=1e-2)
-    own.update(completions, advantages, step=0)
-    second = own.update(*batch(adapted), step=1)
+    own.update(examples_of(completions, advantages), step=0)
+    second = own.update(examples_of(*batch(adapted)), step=1)
     assert second["kl/reference"] > 1e-4
     with adapted.model.disable_adapter():
         after = NativeEngine(adapted, seed=0, new_tokens=30).sample(PROMPTS, group=6)
@@ -155,28 +164,41 @@ def test_lora_starts_as_the_base_moves_alone_and_leaves_the_base_to_the_bit(embe
 def test_completions_of_other_weights_are_refused(embedded):
     completions, advantages = batch(embedded)
     own = learner(embedded)
-    own.update(completions, advantages, step=0)
+    own.update(examples_of(completions, advantages), step=0)
     before = weights(embedded)
     with pytest.raises(
         ModelError,
         match="completion 0 of prompt p0 was sampled from version 0 of the weights and the policy "
         "is at version 1: sample from the policy itself",
     ):
-        own.update(completions, advantages, step=1)
+        own.update(examples_of(completions, advantages), step=1)
     untold = [replace(c, version=None) for c in batch(embedded)[0]]
     with pytest.raises(ModelError, match="was sampled from an untold version of the weights"):
-        own.update(untold, advantages, step=1)
+        own.update(examples_of(untold, advantages), step=1)
     assert gap(before, weights(embedded)) == 0
-    own.update(*batch(embedded), step=1)
+    own.update(examples_of(*batch(embedded)), step=1)
     assert embedded.version == 2
 
 
 def test_a_copy_that_no_update_reaches_is_found_out(embedded):
     left_behind = replace(embedded, model=copy.deepcopy(embedded.model))
     own = learner(embedded)
-    own.update(*batch(left_behind), step=0)
+    own.update(examples_of(*batch(left_behind)), step=0)
     with pytest.raises(ModelError, match="version 0 of the weights and the policy is at version 1"):
-        own.update(*batch(left_behind), step=1)
+        own.update(examples_of(*batch(left_behind)), step=1)
+
+
+def watched(run, own):
+    """What is called after each step of a run that logs, saves every step and ends when broken."""
+    saving = SaveCheckpoints(run.path / "checkpoints", own, steps=9, every=1)
+    observers = [MetricsLog(run), StopWhenBroken(lambda: saving.last_good, patience=2), saving]
+
+    def done(taken, metrics):
+        control = Control()
+        for observer in observers:
+            observer.on_step(taken, dict(metrics), control)
+
+    return done
 
 
 def test_a_step_that_is_not_finite_is_skipped_and_counted(embedded, tmp_path):
@@ -184,17 +206,16 @@ def test_a_step_that_is_not_finite_is_skipped_and_counted(embedded, tmp_path):
     before = weights(embedded)
     own = learner(embedded)
     run = open_run(tmp_path / "r", {}, "ask")
-    keeper = Keeper(run, own, steps=9, every=1, patience=2)
+    done = watched(run, own)
     broken = torch.full_like(advantages, math.nan)
-    metrics = own.update(completions, broken, step=0)
+    metrics = own.update(examples_of(completions, broken), step=0)
     assert metrics["update/skipped"] == 1
     assert gap(before, weights(embedded)) == 0
-    metrics["reward/mean"] = -0.5
-    keeper(1, metrics)
+    done(1, metrics)
     with pytest.raises(
         TrainingError, match="2 optimizer steps in a row up to step 2 .* no good checkpoint yet"
     ):
-        keeper(2, metrics)
+        done(2, metrics)
     rows = run.rows("metrics.jsonl")
     assert [(row["step"], row["update/skipped_total"]) for row in rows] == [(1, 1), (2, 2)]
     assert not (run.path / "checkpoints").exists()
@@ -203,13 +224,13 @@ def test_a_step_that_is_not_finite_is_skipped_and_counted(embedded, tmp_path):
 
 def test_the_last_good_checkpoint_is_one_that_a_finite_step_came_from(embedded, tmp_path):
     run = open_run(tmp_path / "r", {}, "ask")
-    keeper = Keeper(run, learner(embedded), steps=9, every=1, patience=2)
-    finite = {"update/skipped": 0.0, "update/steps": 1.0, "reward/mean": -0.5}
-    keeper(1, finite)
-    keeper(2, finite)
-    keeper(3, {**finite, "update/skipped": 1.0})
+    done = watched(run, learner(embedded))
+    finite = {"update/skipped": 0.0, "update/steps": 1.0}
+    done(1, finite)
+    done(2, finite)
+    done(3, {**finite, "update/skipped": 1.0})
     with pytest.raises(TrainingError, match=r"in a new run, --model \S+step-000001, with a lower"):
-        keeper(4, {**finite, "update/skipped": 1.0})
+        done(4, {**finite, "update/skipped": 1.0})
     assert sorted(p.name for p in (run.path / "checkpoints").iterdir()) == [
         "step-000001",
         "step-000002",

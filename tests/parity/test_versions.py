@@ -16,7 +16,8 @@ from sirl.rollouts.huggingface import HuggingFaceEngine
 from sirl.rollouts.native import NativeEngine
 from sirl.training.checkpoints import Checkpoint, newest, restore_optimizer, save
 from sirl.training.reference import AdaptersOff
-from sirl.training.update import Learner, Objective, learning_rates
+from sirl.training.rl import examples_of
+from sirl.training.update import Objective, PolicyLearner, learning_rates
 from sirl.types import Prompt
 
 PROMPTS = [Prompt.user(f"p{i}", t) for i, t in enumerate(["Hello!", "How do I rob the museum?"])]
@@ -25,7 +26,7 @@ ENGINES = {"native": NativeEngine, "huggingface": HuggingFaceEngine}
 
 def learner(chat):
     rates = learning_rates(1e-2, "constant", 9)
-    return Learner(chat, AdaptersOff(chat), Objective(), rates)
+    return PolicyLearner(chat, AdaptersOff(chat), Objective(), rates)
 
 
 def sampled(chat, engine=NativeEngine, step=0):
@@ -38,7 +39,7 @@ def taught(chat, steps=2):
     for step in range(steps):
         completions = sampled(chat, step=step)
         rewards = torch.tensor([negative_entropy(c) for c in completions], dtype=torch.double)
-        own.update(completions, group_advantages(rewards, 6), step=step)
+        own.update(examples_of(completions, group_advantages(rewards, 6)), step=step)
     return own
 
 
@@ -92,5 +93,5 @@ def test_a_resumed_policy_goes_on_at_the_version_that_it_had(embedded, tmp_path)
     completions = sampled(chat, step=2)
     assert {c.version for c in completions} == {2}
     assert completions == sampled(own.chat, step=2)
-    resumed.update(completions, torch.zeros(12, dtype=torch.double), step=2)
+    resumed.update(examples_of(completions, torch.zeros(12, dtype=torch.double)), step=2)
     assert chat.version == 3

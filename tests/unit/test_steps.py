@@ -1,6 +1,7 @@
 """Steps to choose from: what is asked on the way, what is saved, and the table of both."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -8,15 +9,19 @@ from sirl.attacks.static import Template
 from sirl.cli.plan import checkpoints
 from sirl.cli.steps import again, last_step, show_steps
 from sirl.config import PlanConfig, TrainConfig
+from sirl.errors import TrainingError
 from sirl.evaluation.suite import Suite
 from sirl.reports.plots import NARROW, WIDE, checkup_curves, training_curves
 from sirl.reports.steps import step_table
+from sirl.roles import Control
 from sirl.runs import open_run
 from sirl.runs.disk import Disk
-from sirl.training.keeper import Keeper
-from sirl.training.update import Learner
+from sirl.training.observers.checkpoints import SaveCheckpoints, states_in
+from sirl.training.observers.log import MetricsLog, ProgressBar
+from sirl.training.observers.stop import StopOnRequest, StopWhenBroken
+from sirl.training.update import PolicyLearner
 from sirl.types import Prompt
-from sirl.workflows.mini_eval import CHECKUPS, Checkup, steps_to_choose_from
+from sirl.workflows.mini_eval import CHECKUPS, MiniEvaluations, steps_to_choose_from
 from tests.unit.fakes import Parrot, WordJudge, target
 
 
@@ -37,12 +42,25 @@ def suite(*unsafe):
     )
 
 
-def checkup(run, asked, *, every=10, last=25):
-    return Checkup(asked, lambda step: target(Parrot(), identity=f"step {step}"), run, every, last)
+def mini(run, asked, *, every=10, last=25, warn=print):
+    return MiniEvaluations(
+        asked, lambda step: target(Parrot(), identity=f"step {step}"), run, every, last, warn
+    )
+
+
+def step(observer, taken, **more):
+    """What an observer asks of the loop after a step."""
+    control = Control()
+    observer.on_step(taken, metrics(**more), control)
+    return control
+
+
+def metrics(**more):
+    return {"update/skipped": 0.0, "update/steps": 1.0, "reward/mean": -0.5, **more}
 
 
 def test_a_mini_evaluation_counts_what_it_asks(run):
-    checkup(run, suite("bend", "steal")).ask(10)
+    mini(run, suite("bend", "steal")).ask(10)
     (row,) = run.rows(CHECKUPS)
     assert (row["step"], row["behaviours"]) == (10, 2)
     assert (row["dsr"]["value"], row["dsr"]["n"]) == (0.5, 4)  # direct is refused, polite is not
@@ -51,7 +69,7 @@ def test_a_mini_evaluation_counts_what_it_asks(run):
 
 
 def test_without_unsafe_requests_the_price_is_still_measured(run):
-    checkup(run, suite()).ask(10)
+    mini(run, suite()).ask(10)
     (row,) = run.rows(CHECKUPS)
     assert "dsr" not in row
     assert row["over_refusal"]["ordinary"]["n"] == 2
@@ -60,24 +78,29 @@ def test_without_unsafe_requests_the_price_is_still_measured(run):
 
 
 def test_there_is_one_at_every_so_many_steps_and_at_the_last(run):
-    due = checkup(run, suite("bend")).due
-    assert [step for step in range(1, 26) if due(step)] == [10, 20, 25]
-    never = checkup(run, suite("bend"), every=0).due
-    assert not [step for step in range(1, 26) if never(step)]
+    asking = mini(run, suite("bend"))
+    assert [n for n in range(1, 26) if step(asking, n).save] == [10, 20, 25]
+    assert [row["step"] for row in run.rows(CHECKUPS)] == [10, 20, 25]
+    never = mini(run, suite("bend"), every=0)
+    assert not [n for n in range(1, 26) if step(never, n).save]
 
 
 def test_a_resumed_run_goes_on_with_the_same_questions_and_forgets_the_rest(run):
-    asked = checkup(run, suite("bend"))
-    assert asked.resume(0) == []
-    asked(10)
-    asked(20)
-    assert asked.resume(10) == []
+    said = []
+    asked = mini(run, suite("bend"), warn=said.append)
+    asked.on_start(0, {})
+    step(asked, 10)
+    step(asked, 20)
+    asked.on_start(10, {})
+    assert said == []
     assert [row["step"] for row in run.rows(CHECKUPS)] == [0, 10]
 
 
 def test_figures_of_other_questions_are_left_out_in_a_sentence(run):
     run.append(CHECKUPS, {"step": 0, "dsr": {}}, {"step": 10, "dsr": {}})
-    (sentence,) = checkup(run, suite("bend")).resume(10)
+    said = []
+    mini(run, suite("bend"), warn=said.extend).on_start(10, {})
+    (sentence,) = said
     assert sentence.startswith("2 mini-evaluations of ")
     assert "asked other requests" in sentence
     assert run.rows(CHECKUPS) == []
@@ -91,71 +114,85 @@ def test_every_row_names_the_model_that_it_measured(run):
     assert models == ["some/base", f"{run.path}/checkpoints/step-000010", None]
 
 
-class Weightless(Learner):
+class Weightless(PolicyLearner):
     """Stands in for a learner where nothing is learned."""
 
     def __init__(self):
         self.token_budget = 16384
 
 
-class Noting(Keeper):
+class Noting(SaveCheckpoints):
     """Notes what would be saved."""
 
+    def __init__(self, **settings):
+        super().__init__(Path("checkpoints"), Weightless(), **settings)
+        self.saves = []
+
     def save(self, taken):
-        self.saves = [*getattr(self, "saves", []), taken]
+        self.saves.append(taken)
 
 
-def metrics(**more):
-    return {"update/skipped": 0.0, "update/steps": 1.0, "reward/mean": -0.5, **more}
-
-
-def test_a_checkpoint_is_saved_wherever_a_mini_evaluation_runs(run):
-    keeper = Noting(run, Weightless(), steps=7, every=5, also=lambda taken: taken % 3 == 0)
+def test_a_checkpoint_is_saved_when_it_is_due_or_asked_for():
+    saving = Noting(steps=7, every=5)
     for taken in range(1, 8):
-        keeper(taken, metrics())
-    assert keeper.saves == [3, 5, 6, 7]
+        saving.on_step(taken, metrics(), Control(save=taken % 3 == 0))
+    assert saving.saves == [3, 5, 6, 7]
+
+
+def test_broken_weights_are_saved_only_where_training_ends():
+    saving = Noting(steps=7, every=2)
+    for taken in range(1, 8):
+        stop = "stopped" if taken == 3 else ""
+        saving.on_step(taken, metrics(), Control(save=True, broken=True, stop=stop))
+    assert saving.saves == [3, 7]
+
+
+def test_a_request_to_stop_is_granted_after_the_step_unless_it_is_the_last():
+    asking = StopOnRequest(lambda: True, steps=3)
+    said = [step(asking, taken).stop for taken in (1, 2, 3)]
+    assert said == ["stopped after step 1 of 3, saved", "stopped after step 2 of 3, saved", ""]
+
+
+def test_checkpoints_of_earlier_versions_tell_what_observers_knew():
+    older = {"step": 4, "skipped": 3, "in_a_row": 2, "token_budget": 64}
+    assert states_in(older) == {"log": {"skipped": 3}, "broken": {"in_a_row": 2}}
+    newer = {"step": 4, "observers": {"log": {"skipped": 1}}}
+    assert states_in(newer) == {"log": {"skipped": 1}}
+
+
+def test_a_count_of_broken_steps_goes_on_after_a_resume():
+    ending = StopWhenBroken(lambda: Path("r/checkpoints/step-000002"), patience=3)
+    ending.on_start(4, {"in_a_row": 2})
+    assert ending.state() == {"in_a_row": 2}
+    with pytest.raises(TrainingError, match=r"^3 optimizer steps in a row .*step-000002"):
+        step(ending, 5, **{"update/skipped": 1.0})
 
 
 def test_steps_are_counted_from_one_everywhere(run):
-    shown, said = [], []
-    keeper = Noting(
-        run,
-        Weightless(),
-        steps=2,
-        every=9,
-        progress=lambda *told: said.append(told),
-        track=lambda step, _: shown.append(step),
-    )
+    said = []
+    log, bar = MetricsLog(run), ProgressBar(lambda *told: said.append(told), steps=2)
     for taken in (1, 2):
-        keeper(taken, metrics())
+        step(log, taken)
+        step(bar, taken)
     assert [row["step"] for row in run.rows("metrics.jsonl")] == [1, 2]
-    assert shown == [1, 2]
     assert said == [("training, reward -0.500", 1, 2), ("training, reward -0.500", 2, 2)]
 
 
 @pytest.mark.parametrize("first", [0, 1])
-def test_a_log_that_counts_from_zero_is_read_as_what_it_means(run, first, tmp_path):
-    from sirl.training.checkpoints import Checkpoint
-
+def test_a_log_that_counts_from_zero_is_read_as_what_it_means(run, first):
     run.append("metrics.jsonl", *({"step": first + n, "nth": n + 1} for n in range(6)))
-    keeper = Keeper(run, Weightless(), steps=9, every=9)
-    state = {"skipped": 0, "in_a_row": 0}
-    assert keeper.resume(Checkpoint(tmp_path, 4, state)) == 4
+    MetricsLog(run).on_start(4, {"skipped": 0})
     rows = [(row["step"], row["nth"]) for row in run.rows("metrics.jsonl")]
     assert rows == [(1, 1), (2, 2), (3, 3), (4, 4)]
 
 
 @pytest.mark.parametrize("first", [0, 1])
-def test_a_resume_counts_a_step_once_and_tells_of_a_lost_one(run, first, tmp_path):
-    from sirl.training.checkpoints import Checkpoint
-
+def test_a_resume_counts_a_step_once_and_tells_of_a_lost_one(run, first):
     written = [(0, "a"), (1, "b"), (1, "c"), (3, "d"), (4, "e")]
     run.append("metrics.jsonl", *({"step": first + n, "of": of} for n, of in written))
     said = []
     run.disk = Disk(say=said.append)
-    Keeper(run, Weightless(), steps=9, every=9).resume(
-        Checkpoint(tmp_path, 4, {"skipped": 0, "in_a_row": 0})
-    )
+    MetricsLog(run).on_start(4, {})
     rows = [(row["step"], row["of"]) for row in run.rows("metrics.jsonl")]
     assert rows == [(1, "a"), (2, "c"), (4, "d")]
     log = run.path / "metrics.jsonl"
@@ -270,7 +307,7 @@ def test_a_plan_counts_the_checkpoints_of_mini_evaluations(steps, every, on_the_
 
 
 def test_changed_questions_have_another_name(run):
-    one, two = checkup(run, suite("bend")), checkup(run, suite("steal"))
-    assert one.asked == checkup(run, suite("bend")).asked
+    one, two = mini(run, suite("bend")), mini(run, suite("steal"))
+    assert one.asked == mini(run, suite("bend")).asked
     assert one.asked != two.asked
     assert one.asked != replace(one, suite=replace(one.suite, attacks=())).asked

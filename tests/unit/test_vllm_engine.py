@@ -14,7 +14,8 @@ from sirl.registry.sampling import check_series, joined, lora_rank, require_samp
 from sirl.roles import Engine
 from sirl.rollouts.vllm import AdapterByFolder, Delivery, VllmEngine, WeightsByFolder, weights_tag
 from sirl.training.reference import AdaptersOff
-from sirl.training.update import Learner, Objective, learning_rates
+from sirl.training.rl import examples_of
+from sirl.training.update import Objective, PolicyLearner, learning_rates
 from sirl.types import Prompt, Sampling
 from tests.unit.fake_vllm import (
     Deaf,
@@ -164,19 +165,21 @@ def test_the_adapter_alone_is_handed_over_and_learned_with(embedded):
     llm = FakeLLM(embedded)
     chat = with_lora(embedded, rank=4, seed=0)
     engine = adapted(chat, llm)
-    learner = Learner(chat, AdaptersOff(chat), Objective(), learning_rates(1e-2, "constant", 9))
+    learner = PolicyLearner(
+        chat, AdaptersOff(chat), Objective(), learning_rates(1e-2, "constant", 9)
+    )
     before = engine.sample(PROMPTS, group=4)
     advantages = torch.linspace(-1, 1, 8, dtype=torch.double)
-    assert learner.update(before, advantages, step=0)["sampler/mismatch"] < 1e-4
+    assert learner.update(examples_of(before, advantages), step=0)["sampler/mismatch"] < 1e-4
     after = engine.sample(PROMPTS, group=4)
     assert (
         max(abs(a.logprobs[0] - b.logprobs[0]) for a, b in zip(after, before, strict=True)) > 1e-3
     )
-    assert learner.update(after, advantages, step=1)["sampler/mismatch"] < 1e-4
+    assert learner.update(examples_of(after, advantages), step=1)["sampler/mismatch"] < 1e-4
     assert sorted(llm.adapters) == [1, 2]
     assert [p.name for p in engine.delivery.home.iterdir()] == [engine.delivery.newest.lora_name]
     with pytest.raises(ModelError, match="version 1 of the weights and the policy is at version 2"):
-        learner.update(after, advantages, step=2)
+        learner.update(examples_of(after, advantages), step=2)
 
 
 @pytest.mark.parametrize(

@@ -222,7 +222,7 @@ def score(
 def score_logprobs(
     chat: ChatModel, completions: Sequence[Completion], token_budget: int = 8192
 ) -> list[Tensor]:
-    """Per completion: log-probabilities of its tokens alone, which is all that a leash needs."""
+    """Per completion: log-probabilities of its tokens, which is what the KL penalty needs."""
     rows = measured(chat, completions, token_budget, lambda p: (logprobs_of(p),))
     return [logprobs for (logprobs,) in rows]
 

@@ -8,6 +8,12 @@ import importlib.util
 from sirl.errors import MissingExtraError
 from sirl.registry.attacks import attacks_named, members, world_disguises
 from sirl.registry.benchmarks import benchmark_files, code_protection
+from sirl.registry.collaborators import (
+    example_sources,
+    observers,
+    require_collaborators,
+    reward_named,
+)
 from sirl.registry.judges import (
     judge_faults,
     judge_named,
@@ -46,6 +52,7 @@ __all__ = [
     "dated",
     "dialects",
     "evaluation_suite",
+    "example_sources",
     "gpu_room",
     "greet",
     "in_process",
@@ -55,13 +62,16 @@ __all__ = [
     "judges_of",
     "learner",
     "members",
+    "observers",
     "planned",
     "policy",
     "preference_judge",
     "ranks",
     "rates",
+    "require_collaborators",
     "require_models",
     "require_sampler",
+    "reward_named",
     "sampler",
     "speakers_of",
     "subject",

@@ -35,7 +35,7 @@ def planned(config: PlanConfig) -> "tuple[Shape, Step]":
         mini_batches=config.mini_batches,
         lora_rank=(adapter or config.lora_rank) if lora else None,
         bfloat16=config.dtype == "bfloat16",
-        # An adapter that is trained on is leashed to itself as it was, not to its base.
+        # An adapter that is trained on has itself as it was for a reference, not its base.
         copied_reference=True if adapter else None,
         gpus=config.gpus or int(config.gpu is not None or config.gpu_memory is not None),
         shard=config.shard,

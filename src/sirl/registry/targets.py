@@ -238,10 +238,15 @@ def function_subject(config: EvaluateConfig) -> Subject:
     from sirl.rollouts.function import FunctionEngine, load_function
 
     path = config.model.removeprefix(FUNCTION)
-    if (here := str(Path.cwd())) not in sys.path:
-        sys.path.insert(0, here)
+    in_present_folder()
     engine = FunctionEngine(load_function(path), config.seed)
     return Subject(opaque(lambda _: engine, set(), path, config), {"function": path})
+
+
+def in_present_folder() -> None:
+    """Let modules of the present folder be imported."""
+    if (here := str(Path.cwd())) not in sys.path:
+        sys.path.insert(0, here)
 
 
 def opaque(

@@ -16,7 +16,7 @@ from sirl.config import TrainConfig
 from sirl.errors import MissingExtraError, unknown_name
 
 if TYPE_CHECKING:
-    from sirl.training.trackers import Start, Tracker
+    from sirl.training.observers.trackers import Start, Tracker
 
 __all__ = ["TRACKERS", "trackers"]
 
@@ -58,7 +58,7 @@ def tensorboard(folder: Path) -> "Tracker":
     """Event files in the run folder."""
     from torch.utils.tensorboard import SummaryWriter
 
-    from sirl.training.trackers import Scalars
+    from sirl.training.observers.trackers import Scalars
 
     return Scalars(SummaryWriter(folder / "tensorboard"))
 
@@ -67,7 +67,7 @@ def trackio(folder: Path, settings: Mapping[str, Any]) -> "Tracker":
     """A row per step in trackio's own store on this machine."""
     import trackio as package
 
-    from sirl.training.trackers import Board
+    from sirl.training.observers.trackers import Board
 
     # A run is known by its name alone, and two folders may end alike.
     place = hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:6]
@@ -80,7 +80,7 @@ def wandb(folder: Path, settings: Mapping[str, Any]) -> "Tracker":
     """A run in the run folder, sent on only where the environment says so."""
     import wandb as package
 
-    from sirl.training.trackers import Board
+    from sirl.training.observers.trackers import Board
 
     told = "WANDB_MODE" in os.environ or "WANDB_API_KEY" in os.environ
     made = package.init(

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from sirl.models.chat import ChatModel
     from sirl.training.checkpoints import Checkpoint
     from sirl.training.parallel import Ranks, Team
-    from sirl.training.update import Learner
+    from sirl.training.update import PolicyLearner
 
 __all__ = ["learner", "policy", "ranks"]
 
@@ -97,8 +97,8 @@ def learner(
     chat: "ChatModel",
     start: "ChatModel | None",
     ranks: "Ranks | None" = None,
-) -> "Learner":
-    """The optimizer's owner, leashed to the starting model.
+) -> "PolicyLearner":
+    """The optimizer's owner, with the starting model as its reference.
 
     `start` is that model where the policy has left it already; None while they are the same.
     Without `ranks` it learns by itself.
@@ -106,7 +106,7 @@ def learner(
     from sirl.models.adapters import is_adapted
     from sirl.training.parallel import Ranks
     from sirl.training.reference import AdaptersOff, FrozenCopy
-    from sirl.training.update import Learner, Objective, learning_rates
+    from sirl.training.update import Objective, PolicyLearner, learning_rates
 
     if is_adapted(chat) and not is_adapter(Path(config.model)):
         reference: AdaptersOff | FrozenCopy = AdaptersOff(chat)
@@ -124,7 +124,7 @@ def learner(
     )
     rates = learning_rates(config.learning_rate, config.schedule, config.steps)
     ranks = ranks or Ranks()
-    return Learner(
+    return PolicyLearner(
         chat,
         reference,
         objective,

@@ -43,7 +43,7 @@ from sirl.runs.disk import (
     sync_folder,
 )
 from sirl.runs.disk import read as bytes_of
-from sirl.training.update import Learner
+from sirl.training.update import PolicyLearner
 
 __all__ = ["Checkpoint", "fault", "newest", "read", "restore_optimizer", "save"]
 
@@ -62,7 +62,7 @@ class Checkpoint:
     state: Mapping[str, Any]
 
 
-def save(folder: Path, step: int, learner: Learner, state: Mapping[str, Any]) -> Path:
+def save(folder: Path, step: int, learner: PolicyLearner, state: Mapping[str, Any]) -> Path:
     """Write the checkpoint of a step, whole or not at all; every process of a run is to call it.
 
     Raises:
@@ -111,7 +111,7 @@ def make_room(place: Path) -> None:
 
 def write(
     folder: Path,
-    learner: Learner,
+    learner: PolicyLearner,
     weights: Mapping[str, Any] | None,
     document: Mapping[str, Any],
 ) -> None:
@@ -140,7 +140,7 @@ def write_model(folder: Path, chat: ChatModel, weights: Mapping[str, Any] | None
     chat.tokenizer.save_pretrained(folder)
 
 
-def optimizer_tensors(learner: Learner) -> dict[str, torch.Tensor]:
+def optimizer_tensors(learner: PolicyLearner) -> dict[str, torch.Tensor]:
     """The optimizer's moments, named after the parameters that they belong to."""
     tensors = {}
     for name, parameter in learner.parameters.items():
@@ -149,13 +149,13 @@ def optimizer_tensors(learner: Learner) -> dict[str, torch.Tensor]:
     return tensors
 
 
-def save_shards(learner: Learner, folder: Path) -> None:
+def save_shards(learner: PolicyLearner, folder: Path) -> None:
     """Every process writes its part of the moments, as safetensors that say what they are of."""
     writer = HuggingFaceStorageWriter(str(folder), save_distributed=True)
     write_shards(moments(learner), storage_writer=writer)
 
 
-def moments(learner: Learner) -> dict[str, Any]:
+def moments(learner: PolicyLearner) -> dict[str, Any]:
     """The optimizer's moments where they are; of an optimizer that never stepped, zeros."""
     found: dict[str, Any] = {}
     for name, parameter in learner.parameters.items():
@@ -170,7 +170,7 @@ def moments(learner: Learner) -> dict[str, Any]:
     return found
 
 
-def restore_optimizer(learner: Learner, checkpoint: Checkpoint) -> None:
+def restore_optimizer(learner: PolicyLearner, checkpoint: Checkpoint) -> None:
     """Give the optimizer the moments that it had, whoever wrote them, and however many."""
     here = moments(learner)
     shards = checkpoint.path / "trainer" / SHARDS

@@ -1,4 +1,4 @@
-"""The starting model that the leash is tied to: a frozen copy, or the adapters switched off."""
+"""The reference model of the KL penalty: a frozen copy, or the policy with its adapter off."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,20 +1,18 @@
-"""The loop. Whatever it needs, it is handed; a new idea is a new collaborator, not a new line."""
+"""The loop. Each collaborator is passed in; a new idea is a new collaborator, not a new line."""
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
+from torch import Tensor
 
+from sirl.errors import Stopped
 from sirl.policy import group_advantages
-from sirl.roles import Engine, Reward
+from sirl.roles import Control, Engine, ExampleSource, Learner, Observer, Reward
 from sirl.training.metrics import batch_metrics
-from sirl.training.update import Learner
-from sirl.types import Prompt
+from sirl.types import Completion, Example, Prompt
 
-__all__ = ["StepDone", "train"]
-
-StepDone = Callable[[int, dict[str, float]], None]
-"""Told (steps taken so far, metrics of the last one)."""
+__all__ = ["examples_of", "train"]
 
 
 def train(  # noqa: PLR0913 - the arrows of the figure in the README
@@ -22,17 +20,35 @@ def train(  # noqa: PLR0913 - the arrows of the figure in the README
     engine: Engine,
     reward: Reward,
     learner: Learner,
-    done: StepDone,
+    observers: Sequence[Observer] = (),
+    sources: Sequence[ExampleSource] = (),
     *,
     group: int,
 ) -> None:
-    """The whole method; every line is one arrow of the figure in the README."""
+    """The whole method; every line is one arrow of the figure in the README.
+
+    Raises:
+        Stopped: An observer asked for it.
+    """
     for step, prompts in batches:
         started = time.perf_counter()
         completions = engine.sample(prompts, group=group, step=step)
         sampled = time.perf_counter() - started
         rewards = torch.tensor([reward(c) for c in completions], dtype=torch.float64)
         advantages = group_advantages(rewards, group)
-        update = learner.update(completions, advantages, step=step)
+        examples = examples_of(completions, advantages)
+        for source in sources:
+            examples += source.examples(step)
+        update = learner.update(examples, step=step)
         metrics = batch_metrics(completions, rewards, advantages, group)
-        done(step + 1, {**metrics, **update, "seconds/sample": sampled})
+        metrics |= {**update, "seconds/sample": sampled}
+        control = Control()
+        for observer in observers:
+            observer.on_step(step + 1, metrics, control)
+        if control.stop:
+            raise Stopped(control.stop)
+
+
+def examples_of(completions: Sequence[Completion], advantages: Tensor) -> list[Example]:
+    """Sampled completions as examples, given one advantage each."""
+    return [Example(c, a) for c, a in zip(completions, advantages.tolist(), strict=True)]

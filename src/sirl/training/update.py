@@ -1,14 +1,15 @@
-"""One optimizer step: completions and their advantages in, a moved policy out.
+"""One batch of optimizer steps: examples in, an updated policy out.
 
 A batch taken in one step is on-policy: its old log-probabilities are its own, one forward pass
 does for both and the ratio is exactly 1. Several mini-batches compare with log-probabilities that
-were scored before anything moved. The reference scores the completions without gradient.
+were scored before anything moved. The reference scores the completions without gradient, each
+under its own prompt or under the one that its example names.
 """
 
 import math
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Literal
 
@@ -23,9 +24,9 @@ from sirl.models.memory import out_of_memory
 from sirl.policy import KLEstimator, policy_loss, token_weights
 from sirl.training.parallel import Ranks, Solo, Team, dealt
 from sirl.training.reference import Reference
-from sirl.types import Completion
+from sirl.types import Completion, Example
 
-__all__ = ["Learner", "Objective", "Schedule", "learning_rates"]
+__all__ = ["Objective", "PolicyLearner", "Schedule", "learning_rates"]
 
 Schedule = Literal["constant", "cosine"]
 ALONE = Ranks()
@@ -53,11 +54,10 @@ def learning_rates(peak: float, schedule: Schedule, steps: int) -> Callable[[int
 
 
 @dataclass(frozen=True)
-class Lesson:
-    """A completion with all that its share of the loss takes."""
+class Scored:
+    """An example with all that its share of the loss takes."""
 
-    completion: Completion
-    advantage: float
+    example: Example
     reference: Tensor
     """Log-probabilities of its tokens under the starting model."""
     old: Tensor | None
@@ -85,8 +85,8 @@ class Sums:
         self.mismatch += other.mismatch
 
 
-class Learner:
-    """Moves the policy; owns its optimizer."""
+class PolicyLearner:
+    """Moves the policy; owns its optimizer. Satisfies `sirl.roles.Learner`."""
 
     def __init__(
         self,
@@ -115,9 +115,7 @@ class Learner:
             fused=not self.team.shards,
         )
 
-    def update(
-        self, completions: Sequence[Completion], advantages: Tensor, *, step: int
-    ) -> dict[str, float]:
+    def update(self, examples: Sequence[Example], *, step: int) -> dict[str, float]:
         """Take the optimizer steps of one batch; its numbers by metric key.
 
         A mini-batch whose loss or gradient is not finite leaves the policy where it is and is
@@ -128,19 +126,20 @@ class Learner:
             ModelError: The completions were sampled from other weights than the policy's.
         """
         started = time.perf_counter()
-        self.chat.refuse_stale(completions)
-        parts = self.mini_batches(len(completions))
+        self.chat.refuse_stale([e.completion for e in examples if e.on_policy])
+        parts = self.mini_batches(len(examples))
         mine = [
-            [part[i] for i in dealt([completions[j] for j in part], self.ranks)] for part in parts
+            [part[i] for i in dealt([examples[j].completion for j in part], self.ranks)]
+            for part in parts
         ]
         with self.team.whole():
-            lessons = self.lessons(completions, advantages, [i for rows in mine for i in rows])
-        scored = time.perf_counter()
+            scored = self.score(examples, [i for rows in mine for i in rows])
+        ready = time.perf_counter()
         for group in self.optimizer.param_groups:
             group["lr"] = self.learning_rate(step)
         sums, norms, skipped = Sums(), [], 0
         for part, rows in zip(parts, mine, strict=True):
-            share, norm = self.descend([lessons[i] for i in rows], len(part))
+            share, norm = self.descend([scored[i] for i in rows], len(part))
             sums.add(share)
             norms.append(norm)
             skipped += not (math.isfinite(share.loss) and math.isfinite(norm))
@@ -155,24 +154,22 @@ class Learner:
             "update/steps": len(parts),
             "update/token_budget": self.token_budget,
             "sampler/mismatch": sums.mismatch / len(parts),
-            "seconds/reference": scored - started,
-            "seconds/update": time.perf_counter() - scored,
+            "seconds/reference": ready - started,
+            "seconds/update": time.perf_counter() - ready,
         }
 
-    def lessons(
-        self, completions: Sequence[Completion], advantages: Tensor, rows: Sequence[int]
-    ) -> dict[int, Lesson]:
-        """Some completions, scored by the reference and, where it will have moved, the policy."""
-        chosen = [completions[i] for i in rows]
-        reference = self.scored(chosen, self.reference.logprobs)
+    def score(self, examples: Sequence[Example], rows: Sequence[int]) -> dict[int, Scored]:
+        """Some examples, scored by the reference and, where it will have moved, the policy."""
+        chosen = [examples[i] for i in rows]
+        reference = self.logprobs(
+            [as_the_reference_sees(e) for e in chosen], self.reference.logprobs
+        )
         old: Sequence[Tensor | None] = [None] * len(rows)
         if self.objective.mini_batches > 1:
-            old = self.scored(chosen, partial(score_logprobs, self.chat))
-        gains = [float(advantages[i]) for i in rows]
-        lessons = map(Lesson, chosen, gains, reference, old)
-        return dict(zip(rows, lessons, strict=True))
+            old = self.logprobs([e.completion for e in chosen], partial(score_logprobs, self.chat))
+        return dict(zip(rows, map(Scored, chosen, reference, old), strict=True))
 
-    def scored(
+    def logprobs(
         self,
         completions: Sequence[Completion],
         scoring: Callable[[Sequence[Completion], int], list[Tensor]],
@@ -192,10 +189,10 @@ class Learner:
         size = math.ceil(rows / self.objective.mini_batches)
         return [range(i, min(i + size, rows)) for i in range(0, rows, size)]
 
-    def descend(self, lessons: Sequence[Lesson], batch_rows: int) -> tuple[Sums, float]:
-        """One optimizer step on this process's lessons of a mini-batch; the gradient norm."""
+    def descend(self, examples: Sequence[Scored], batch_rows: int) -> tuple[Sums, float]:
+        """One optimizer step on this process's examples of a mini-batch; the gradient norm."""
         self.optimizer.zero_grad(set_to_none=True)
-        sums = self.gradients(lessons, batch_rows).over(self.ranks)
+        sums = self.gradients(examples, batch_rows).over(self.ranks)
         length = torch.nn.utils.clip_grad_norm_(
             self.parameters.values(), self.objective.max_gradient_norm
         )
@@ -205,7 +202,7 @@ class Learner:
         self.optimizer.zero_grad(set_to_none=True)
         return sums, norm
 
-    def gradients(self, lessons: Sequence[Lesson], batch_rows: int) -> Sums:
+    def gradients(self, examples: Sequence[Scored], batch_rows: int) -> Sums:
         """Add up the gradients of all processes; anew with half the tokens if memory runs out.
 
         Raises:
@@ -214,7 +211,7 @@ class Learner:
         while True:
             short, sums = False, Sums()
             try:
-                self.add_up(lessons, batch_rows, sums)
+                self.add_up(examples, batch_rows, sums)
             except RuntimeError as error:
                 if not out_of_memory(error) or self.team.shards:
                     raise  # a process that is among shards cannot begin again by itself
@@ -223,7 +220,7 @@ class Learner:
                 self.team.agree()
                 return sums
             self.optimizer.zero_grad(set_to_none=True)
-            self.halve([lesson.completion for lesson in lessons])
+            self.halve([x.example.completion for x in examples])
 
     def halve(self, completions: Sequence[Completion]) -> None:
         """Read half as many tokens at a time from now on."""
@@ -235,29 +232,37 @@ class Learner:
             )
         self.token_budget //= 2
 
-    def add_up(self, lessons: Sequence[Lesson], batch_rows: int, sums: Sums) -> None:
-        """Add the gradients of the lessons, micro-batch by micro-batch."""
-        rows = micro_batches(
-            self.chat, [lesson.completion for lesson in lessons], self.token_budget
-        )
+    def add_up(self, examples: Sequence[Scored], batch_rows: int, sums: Sums) -> None:
+        """Add the gradients of the examples, micro-batch by micro-batch."""
+        rows = micro_batches(self.chat, [x.example.completion for x in examples], self.token_budget)
         rounds = self.ranks.most(len(rows)) if self.team.shards else len(rows)
         scale = batch_rows / self.ranks.size  # what processes average is to be their sum
         for n in range(rounds):
             with self.team.adding(last=n + 1 == rounds):
                 if n < len(rows):
-                    self.learn([lessons[i] for i in rows[n]], scale, sums)
+                    self.learn([examples[i] for i in rows[n]], scale, sums)
                 else:
                     self.team.idle()
 
-    def learn(self, lessons: Sequence[Lesson], batch_rows: float, sums: Sums) -> None:
+    def learn(self, examples: Sequence[Scored], batch_rows: float, sums: Sums) -> None:
         """Add the gradient of one micro-batch, and its share to the sums."""
-        lengths = torch.tensor([len(x.completion.token_ids) for x in lessons])
-        weights = token_weights(lengths, batch_rows)
-        advantages = torch.tensor([x.advantage for x in lessons]).repeat_interleave(lengths)
-        weights, advantages = (x.float().to(self.chat.device) for x in (weights, advantages))
-        reference = torch.cat([lesson.reference for lesson in lessons])
-        old = [lesson.old for lesson in lessons if lesson.old is not None]
+        completions = [x.example.completion for x in examples]
+        counts = [len(c.token_ids) for c in completions]
+        lengths = torch.tensor(counts)
+        weights = token_weights(lengths, batch_rows).float().to(self.chat.device)
+        reference = torch.cat([x.reference for x in examples])
+        old = [x.old for x in examples if x.old is not None]
         before = torch.cat(old) if old else None
+
+        def of_tokens(values: Iterable[float]) -> Tensor:
+            return torch.tensor(list(values), dtype=torch.float32, device=self.chat.device)
+
+        advantages = of_tokens(a for x in examples for a in token_advantages(x.example))
+        kl_weights = of_tokens(
+            self.objective.kl_weight if x.example.kl_weight is None else x.example.kl_weight
+            for x, n in zip(examples, counts, strict=True)
+            for _ in range(n)
+        )
         seen = []
 
         def loss(logprobs: Tensor, part: slice) -> Tensor:
@@ -268,18 +273,42 @@ class Learner:
                 advantages[part],
                 weights[part],
                 clip=self.objective.clip,
-                kl_weight=self.objective.kl_weight,
+                kl_weight=kl_weights[part],
                 kl_estimator=self.objective.kl_estimator,
             )
             seen.append(torch.stack([share.loss.detach(), share.kl, share.clipped]))
             return share.loss
 
-        total, logprobs = self.team.scorer([x.completion for x in lessons], loss)
+        total, logprobs = self.team.scorer(completions, loss)
         torch.autograd.backward(total)
-        sampled = torch.tensor([p for x in lessons for p in x.completion.logprobs])
-        gap = (weights * (logprobs - sampled.to(logprobs)).abs()).sum()
+        gap = (weights * mismatch(logprobs, examples)).sum()
         share = [float(v) / self.ranks.size for v in (*torch.stack(seen).sum(dim=0), gap)]
         sums.add(Sums(*share))
+
+
+def as_the_reference_sees(example: Example) -> Completion:
+    """The completion under the prompt that the reference scores it with."""
+    if example.reference_prompt_ids is None:
+        return example.completion
+    return replace(example.completion, prompt_ids=example.reference_prompt_ids)
+
+
+def token_advantages(example: Example) -> Sequence[float]:
+    """The advantage of each token of an example."""
+    if isinstance(example.advantage, tuple):
+        return example.advantage
+    return [example.advantage] * len(example.completion.token_ids)
+
+
+def mismatch(logprobs: Tensor, examples: Sequence[Scored]) -> Tensor:
+    """Per token: distance of log-probabilities from those at sampling, in nats; 0 if off-policy."""
+    sampled: list[float] = []
+    own: list[float] = []
+    for e in (x.example for x in examples):
+        tokens = len(e.completion.token_ids)
+        sampled += e.completion.logprobs if e.on_policy else [0.0] * tokens
+        own += [float(e.on_policy)] * tokens
+    return (logprobs - torch.tensor(sampled).to(logprobs)).abs() * torch.tensor(own).to(logprobs)
 
 
 def longest(completions: Sequence[Completion]) -> int:

@@ -6,7 +6,7 @@ is saved at each, so that a reader can choose a step by these figures and deploy
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,11 +17,12 @@ from sirl.evaluation.costs import Meter
 from sirl.evaluation.records import Log
 from sirl.evaluation.suite import Evaluation, Suite, askable
 from sirl.evaluation.target import Target
+from sirl.roles import Control, Observer
 from sirl.runs import Run, rows_by_step
 from sirl.stats import mean
 from sirl.types import Record
 
-__all__ = ["CHECKUPS", "Checkup", "steps_to_choose_from"]
+__all__ = ["CHECKUPS", "MiniEvaluations", "steps_to_choose_from"]
 
 CHECKUPS = "checkups.jsonl"
 KEPT = ("judge", "question", "over_refusal", "capability", "doubts")
@@ -29,8 +30,8 @@ ENTROPIES = ("attack", "ordinary")
 
 
 @dataclass(frozen=True)
-class Checkup:
-    """Told of every step; asks the model when it is time."""
+class MiniEvaluations(Observer):
+    """Asks the model every so many steps."""
 
     suite: Suite
     target: Callable[[int], Target]
@@ -40,33 +41,34 @@ class Checkup:
     """Steps between mini-evaluations; 0 for none."""
     last: int
     """The last step, at which there is always one."""
+    warn: Callable[[Sequence[str]], None]
 
-    def resume(self, taken: int) -> list[str]:
+    def on_start(self, taken: int, state: Mapping[str, Any]) -> None:
         """Forget what was asked after a step; ask at the start where nothing was asked yet.
 
         Figures of other questions cannot stand beside these: a sentence says that they are gone.
         """
+        del state
         seen = rows_by_step(self.run, CHECKUPS)
         before = [row for step, row in seen.items() if step <= taken]
         kept = [row for row in before if row.get("asked") == self.asked]
         self.run.keep(CHECKUPS, kept)
         if self.every and not before and not taken:
             self.ask(0)
-        if len(kept) == len(before):
-            return []
-        return [
-            f"{len(before) - len(kept)} mini-evaluations of {self.run.path} asked other requests, "
-            "as older versions do, and are left out"
-        ]
+        if lost := len(before) - len(kept):
+            self.warn(
+                [
+                    f"{lost} mini-evaluations of {self.run.path} asked other requests, as older "
+                    "versions do, and are left out"
+                ]
+            )
 
-    def __call__(self, taken: int) -> None:
-        """Ask, if it is time."""
-        if self.due(taken):
+    def on_step(self, taken: int, metrics: dict[str, float], control: Control) -> None:
+        """Ask, if it is time; the model that was asked is to be saved."""
+        del metrics
+        if self.every and (taken % self.every == 0 or taken == self.last):
             self.ask(taken)
-
-    def due(self, taken: int) -> bool:
-        """Whether there is a mini-evaluation after a step."""
-        return bool(self.every) and (taken % self.every == 0 or taken == self.last)
+            control.save = True
 
     @property
     def asked(self) -> str:

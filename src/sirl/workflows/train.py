@@ -13,7 +13,7 @@ from sirl.analysis.measured import measured
 from sirl.config import TrainConfig
 from sirl.errors import ConfigError, InputError, SirlError
 from sirl.prompts import Rejected
-from sirl.roles import Console, Work
+from sirl.roles import Console, Observer, Work
 from sirl.runs import Existing, Run, open_run, plain
 from sirl.runs.provenance import Provenance, begun_by, launch
 from sirl.runs.rejects import rows_set_aside, set_aside
@@ -27,8 +27,7 @@ if TYPE_CHECKING:
     from sirl.models.chat import ChatModel
     from sirl.training.checkpoints import Checkpoint
     from sirl.training.parallel import Ranks, Team
-    from sirl.training.update import Learner
-    from sirl.workflows.mini_eval import Checkup
+    from sirl.training.update import PolicyLearner
 
 __all__ = ["train"]
 
@@ -46,6 +45,7 @@ def train(config: TrainConfig, verb: str, existing: Existing, console: Console) 
     registry.require_models(f"sirl {verb}")
     registry.require_sampler(config)  # what is missing is told, and
     registry.trackers(config)
+    registry.require_collaborators(config)
     work = registry.work(config)  # input is checked, before the folder is touched
     ranks = registry.ranks(config)
     run = opened(config, existing, ranks)
@@ -153,7 +153,7 @@ def walk(
     # The model to measure again may be an older one than that which was measured.
     if run.resumed and (checkpoint is None or checkpoint.step < config.steps):
         forget(run, "hardened")
-    # A resumed policy has left the model that it started from, to which it stays leashed.
+    # A resumed policy differs from the model that it started from, which stays the reference.
     chat = registry.policy(config, checkpoint) if checkpoint else start
     models = (chat, start if checkpoint else None, checkpoint)
     last = learn(config, work, run, models, listeners)
@@ -210,57 +210,90 @@ def learn(
     listeners: Listeners,
 ) -> Path:
     """Train from where the run stands to its last step; the last checkpoint."""
-    from sirl.rewards import REWARDS
+    from sirl.training.batches import prompt_batches
     from sirl.training.checkpoints import restore_optimizer
-    from sirl.training.keeper import Keeper, prompt_batches
+    from sirl.training.observers.checkpoints import states_in
     from sirl.training.parallel import SharedEngine
     from sirl.training.rl import train as run_steps
-    from sirl.training.trackers import Trackers
 
     chat, start, checkpoint = models
-    _, console, working, ranks = listeners
+    ranks = listeners[-1]
     learner = registry.learner(config, chat, start, ranks)
-    checkup = checkups(config, work.checkup, run, learner, ranks)
-    keeper = Keeper(
-        run, learner, config.steps, config.checkpoint_every, working.stop, working.progress
-    )
-    keeper.also = checkup.due
-    first = keeper.resume(checkpoint)
-    left_out = checkup.resume(first)
-    if ranks.main:
-        console.warn(left_out)
-
-    def told(taken: int, metrics: dict[str, float]) -> None:
-        checkup(taken)
-        keeper(taken, metrics)
-
+    taken = checkpoint.step if checkpoint else 0
     if checkpoint:
         restore_optimizer(learner, checkpoint)
+        learner.token_budget = checkpoint.state.get("token_budget", learner.token_budget)
     engine = registry.sampler(config, chat)
-    shown = registry.trackers(config) if ranks.main else {}
-    with Trackers(shown, lambda sentence: console.warn([sentence])) as keeper.track:
+    watching = observers(config, work.checkup, run, learner, checkpoint, listeners)
+    kept = states_in(checkpoint.state) if checkpoint else {}
+    try:
+        for name, observer in watching.items():
+            observer.on_start(taken, kept.get(name, {}))
         run_steps(
-            prompt_batches(work.prompts, config.batch, config.seed, range(first, config.steps)),
+            prompt_batches(work.prompts, config.batch, config.seed, range(taken, config.steps)),
             engine if ranks.size == 1 else SharedEngine(engine, ranks, learner.team),
-            REWARDS[config.reward],
+            registry.reward_named(config.reward),
             learner,
-            told,
+            tuple(watching.values()),
+            registry.example_sources(config, chat),
             group=config.group,
         )
+    finally:
+        for observer in watching.values():
+            observer.close()
     return run.path / "checkpoints" / f"step-{config.steps:06d}"
 
 
-def checkups(
-    config: TrainConfig, suite: "Suite", run: Run, learner: "Learner", ranks: "Ranks"
-) -> "Checkup":
-    """Asks the model on the way; all processes of a run sample its answers."""
-    from sirl.workflows.mini_eval import Checkup
+def observers(  # noqa: PLR0913, PLR0917 - the parts of a run
+    config: TrainConfig,
+    suite: "Suite",
+    run: Run,
+    learner: "PolicyLearner",
+    checkpoint: "Checkpoint | None",
+    listeners: Listeners,
+) -> dict[str, Observer]:
+    """What watches this run, by name, in the order in which each step is shown.
+
+    Mini-evaluations stand first, as what comes later may stop training; checkpoints stand last.
+    """
+    from sirl.training.observers.checkpoints import SaveCheckpoints
+    from sirl.training.observers.log import MetricsLog, ProgressBar
+    from sirl.training.observers.stop import StopOnRequest, StopWhenBroken
+    from sirl.training.observers.trackers import Trackers
+    from sirl.workflows.mini_eval import MiniEvaluations
+
+    _, console, working, ranks = listeners
+    warn = console.warn if ranks.main else (lambda _: None)
+    folder, steps = run.path / "checkpoints", config.steps
 
     def measured(taken: int) -> "Target":
         target = registry.in_process("checkup", learner.chat, config, weights=f"step {taken}")
         return among(target, ranks, learner.team)
 
-    return Checkup(suite, measured, run, config.checkup_every, config.steps)
+    found: dict[str, Observer] = {}
+    checkpoints = SaveCheckpoints(
+        folder,
+        learner,
+        steps,
+        config.checkpoint_every,
+        lambda: {name: state for name, o in found.items() if (state := o.state())},
+    )
+    checkpoints.saved = checkpoint.path if checkpoint else None
+    found |= {
+        "mini-evaluations": MiniEvaluations(
+            suite, measured, run, config.checkup_every, steps, warn
+        ),
+        "log": MetricsLog(run),
+        "trackers": Trackers(
+            registry.trackers(config) if ranks.main else {}, lambda sentence: warn([sentence])
+        ),
+        "progress": ProgressBar(working.progress, steps),
+        "broken": StopWhenBroken(lambda: checkpoints.last_good),
+        "stop": StopOnRequest(working.stop, steps),
+        **registry.observers(config),
+        "checkpoints": checkpoints,
+    }
+    return found
 
 
 def fitting(

@@ -7,8 +7,9 @@ import sys
 from collections.abc import Callable, Mapping
 from contextlib import redirect_stdout
 from functools import partial
-from types import TracebackType
 from typing import Any, Protocol
+
+from sirl.roles import Control, Observer
 
 __all__ = ["Board", "Scalars", "Start", "Tracker", "Trackers"]
 
@@ -28,7 +29,7 @@ class Tracker(Protocol):
 Start = Callable[[], Tracker]
 
 
-class Trackers:
+class Trackers(Observer):
     """Several trackers, started together; none of them can stop a run."""
 
     def __init__(self, starts: Mapping[str, Start], say: Callable[[str], None]) -> None:
@@ -36,22 +37,20 @@ class Trackers:
         self.say = say
         self.running: dict[str, Tracker] = {}
 
-    def __enter__(self) -> "Trackers":
+    def on_start(self, taken: int, state: Mapping[str, Any]) -> None:
+        """Start all."""
+        del taken, state
         for name, start in self.starts.items():
             self.attempt(name, "start", partial(self.start, name, start))
-        return self
 
-    def __call__(self, step: int, metrics: Mapping[str, float]) -> None:
+    def on_step(self, taken: int, metrics: dict[str, float], control: Control) -> None:
         """Show a step to all that still run."""
+        del control
         for name, tracker in list(self.running.items()):
-            self.attempt(name, f"log step {step}", partial(tracker.log, step, metrics))
+            self.attempt(name, f"log step {taken}", partial(tracker.log, taken, metrics))
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """Close all that still run."""
         for name, tracker in list(self.running.items()):
             self.attempt(name, "close", tracker.close)
         self.running.clear()

@@ -1,0 +1,1 @@
+"""What watches training: logs, trackers, checkpoints, requests to stop. Each is one file."""

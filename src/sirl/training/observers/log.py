@@ -1,0 +1,69 @@
+"""Each step as a line of `metrics.jsonl`, and as progress on the console."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sirl.roles import Control, Observer, Progress
+from sirl.runs import Run, missing_steps, rows_by_step
+
+__all__ = ["MetricsLog", "ProgressBar"]
+
+METRICS = "metrics.jsonl"
+
+
+class MetricsLog(Observer):
+    """Writes a line per step; adds `update/skipped_total`."""
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+        self.skipped = 0
+        """Optimizer steps so far whose loss or gradient was not finite."""
+
+    def on_start(self, taken: int, state: Mapping[str, Any]) -> None:
+        """Drop the lines of steps after the checkpoint."""
+        self.skipped = int(state.get("skipped", 0))
+        rows = counted_from_one(list(rows_by_step(self.run, METRICS).values()))
+        self.run.keep(METRICS, [row for row in rows if row["step"] <= taken])
+        if lost := missing_steps(self.run, METRICS, taken):
+            self.run.disk.once(lost)
+
+    def on_step(self, taken: int, metrics: dict[str, float], control: Control) -> None:
+        """Write a line."""
+        del control
+        self.skipped += int(metrics["update/skipped"])
+        metrics["update/skipped_total"] = self.skipped
+        self.run.append(METRICS, {"step": taken, **metrics})
+
+    def state(self) -> dict[str, Any]:
+        """The count."""
+        return {"skipped": self.skipped}
+
+
+class ProgressBar(Observer):
+    """Shows steps and reward on the console."""
+
+    def __init__(self, progress: Progress, steps: int) -> None:
+        self.progress = progress
+        self.steps = steps
+
+    def on_start(self, taken: int, state: Mapping[str, Any]) -> None:
+        """Show where training starts."""
+        del state
+        self.progress("training", taken, self.steps)
+
+    def on_step(self, taken: int, metrics: dict[str, float], control: Control) -> None:
+        """Show the step."""
+        del control
+        self.progress(f"training, reward {metrics['reward/mean']:.3f}", taken, self.steps)
+
+
+def counted_from_one(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Rows of metrics.jsonl by the steps taken; earlier versions counted the first one as 0.
+
+    >>> counted_from_one([{"step": 0}, {"step": 1}])
+    [{'step': 1}, {'step': 2}]
+    >>> counted_from_one([{"step": 1}, {"step": 2}])
+    [{'step': 1}, {'step': 2}]
+    """
+    older = int(bool(rows) and rows[0]["step"] == 0)
+    return [{**row, "step": row["step"] + older} for row in rows]

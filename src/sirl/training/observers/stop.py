@@ -1,0 +1,68 @@
+"""Ends training: when a user asks for it, and when the numbers break."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from sirl.errors import TrainingError
+from sirl.roles import Control, Observer
+
+__all__ = ["StopOnRequest", "StopWhenBroken"]
+
+
+class StopOnRequest(Observer):
+    """Asks after every step whether to stop; the step is saved."""
+
+    def __init__(self, asked: Callable[[], bool], steps: int) -> None:
+        self.asked = asked
+        self.steps = steps
+
+    def on_step(self, taken: int, metrics: dict[str, float], control: Control) -> None:
+        """Stop if a stop was asked for."""
+        del metrics
+        if self.asked() and taken < self.steps:
+            control.stop = f"stopped after step {taken} of {self.steps}, saved"
+
+
+class StopWhenBroken(Observer):
+    """Ends training after several steps in a row without a finite loss and gradient."""
+
+    def __init__(self, last_good: Callable[[], Path | None], patience: int = 3) -> None:
+        self.last_good = last_good
+        """The newest checkpoint from which a later step came out finite."""
+        self.patience = patience
+        self.in_a_row = 0
+
+    def on_start(self, taken: int, state: Mapping[str, Any]) -> None:
+        """Go on with the count."""
+        del taken
+        self.in_a_row = int(state.get("in_a_row", 0))
+
+    def on_step(self, taken: int, metrics: dict[str, float], control: Control) -> None:
+        """Count broken steps.
+
+        Raises:
+            TrainingError: There are too many in a row.
+        """
+        broken = int(metrics["update/skipped"])
+        self.in_a_row = self.in_a_row + broken if broken == metrics["update/steps"] else 0
+        control.broken = bool(self.in_a_row)
+        if self.in_a_row >= self.patience:
+            raise TrainingError(self.sentence(taken))
+
+    def state(self) -> dict[str, Any]:
+        """The count."""
+        return {"in_a_row": self.in_a_row}
+
+    def sentence(self, taken: int) -> str:
+        """What to do when the numbers broke."""
+        good = self.last_good()
+        back = (
+            f"go back to the last good checkpoint in a new run, --model {good}"
+            if good
+            else "there is no good checkpoint yet: begin anew"
+        )
+        return (
+            f"{self.in_a_row} optimizer steps in a row up to step {taken} had a loss or gradient "
+            f"that is not finite; {back}, with a lower --learning-rate, a higher --kl, or float32"
+        )
