@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from sirl.config import EvaluateConfig
 from sirl.errors import ConfigError, unknown_name
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from sirl.benchmarks.instructions import Instructions
     from sirl.benchmarks.numeric import Numeric
 
-    FromFile = Choice | Code | Harness | Instructions | Numeric
+    FromFile: TypeAlias = Choice | Code | Harness | Instructions | Numeric
 
 __all__ = ["benchmark_files", "benchmarks_of", "code_protection"]
 

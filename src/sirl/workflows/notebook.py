@@ -1,0 +1,212 @@
+"""The functions of `import sirl`, for notebooks and scripts.
+
+They take what the command line takes, as keywords, and lists of requests where it takes files.
+Where no `out` is given, files live in a temporary folder that goes with the result.
+"""
+
+import json
+import logging
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, TypeAlias
+
+from sirl import registry
+from sirl.comparison.compare import compare as compare_arms
+from sirl.comparison.evaluated_model import read_arms
+from sirl.config import EvaluateConfig, ProbeConfig, TrainConfig, resolve
+from sirl.errors import ConfigError, ModelError
+from sirl.roles import Progress, Work
+from sirl.runs import Existing, rows_by_step
+from sirl.runs.folder import Run
+from sirl.types import Completion, Prompt, Sampling
+from sirl.workflows.evaluate import evaluate as run_evaluation
+from sirl.workflows.results import Comparison, Evaluation, Home, Model, Result, Training
+
+__all__ = ["compare", "evaluate", "load", "probe", "sampled", "train"]
+
+AnyModel: TypeAlias = str | Path | Model
+Prompts: TypeAlias = str | Path | Iterable[str | Prompt]
+"""A file, as of the command line, or the requests themselves."""
+LISTS = ("prompts", "behaviours", "ordinary", "lookalikes", "trained_on")
+"""Settings that name files of prompts."""
+LOG = logging.getLogger("sirl")
+
+
+class Logging:
+    """Warnings and progress as log records; satisfies `sirl.roles.Console`."""
+
+    def warn(self, sentences: Iterable[str]) -> None:
+        """Log warnings."""
+        for sentence in sentences:
+            LOG.warning(sentence)
+
+    @contextmanager
+    def bar(self) -> Iterator[Progress]:
+        """Log progress."""
+        yield lambda what, done, total: LOG.info("%s: %d/%d", what, done, total)
+
+    @contextmanager
+    def working(
+        self, agreed: Callable[[bool], bool] = bool, *, at_once: bool = False
+    ) -> Iterator[Work]:
+        """Log progress; an interrupt is Python's own."""
+        del at_once
+        with self.bar() as progress:
+            yield Work(progress, lambda: agreed(False))
+
+
+def load(model: Any, tokenizer: Any = None) -> Model:  # noqa: ANN401 - of transformers
+    """A chat model: by path or hub id, or a model and a tokenizer of transformers.
+
+    Objects are saved to a temporary folder, with the checks of any checkpoint.
+
+    Raises:
+        ConfigError: A model was given without its tokenizer.
+        MissingExtraError: What runs models is not installed.
+    """
+    if isinstance(model, str | Path):
+        return Model(str(model))
+    registry.require_models("sirl.load")
+    if tokenizer is None:
+        raise ConfigError("load(model, tokenizer): a model of transformers needs its tokenizer")
+    home = Home.temporary()
+    model.save_pretrained(home.path)
+    tokenizer.save_pretrained(home.path)
+    return Model(str(home.path), home)
+
+
+def evaluate(
+    model: AnyModel,
+    *,
+    behaviours: Prompts | None = None,
+    ordinary: Prompts | None = None,
+    lookalikes: Prompts | None = None,
+    out: str | Path | None = None,
+    existing: Existing = "ask",
+    **settings: Any,  # noqa: ANN401 - any setting of the verb
+) -> Evaluation:
+    """Defence, over-refusal, capability and the entropy gap of a model; see `sirl evaluate`.
+
+    Raises:
+        SirlError: Something that the caller can mend.
+    """
+    asked = {"behaviours": behaviours, "ordinary": ordinary, "lookalikes": lookalikes}
+    with configured(EvaluateConfig, model, out, {**settings, **asked}) as (config, home):
+        return Evaluation(home, run_evaluation(config, "evaluate", existing, Logging()))
+
+
+def probe(
+    model: AnyModel,
+    *,
+    behaviours: Prompts | None = None,
+    out: str | Path | None = None,
+    existing: Existing = "ask",
+    **settings: Any,  # noqa: ANN401 - any setting of the verb
+) -> Evaluation:
+    """The entropy gap alone: are refusals more confident than compliance? See `sirl probe`.
+
+    Raises:
+        SirlError: Something that the caller can mend.
+    """
+    with configured(ProbeConfig, model, out, {**settings, "behaviours": behaviours}) as made:
+        config, home = made
+        return Evaluation(home, run_evaluation(config, "probe", existing, Logging()))
+
+
+def train(
+    model: AnyModel,
+    *,
+    prompts: Prompts | None = None,
+    behaviours: Prompts | None = None,
+    out: str | Path | None = None,
+    existing: Existing = "ask",
+    **settings: Any,  # noqa: ANN401 - any setting of the verb
+) -> Training:
+    """Harden a model with unlabelled prompts; see `sirl train`.
+
+    Raises:
+        SirlError: Something that the caller can mend.
+    """
+    registry.require_models("sirl.train")
+    from sirl.workflows.train import train as run_training  # noqa: PLC0415 - needs torch
+
+    asked = {"prompts": prompts, "behaviours": behaviours}
+    with configured(TrainConfig, model, out, {**settings, **asked}) as (config, home):
+        summary = run_training(config, "train", existing, Logging())
+        run = Run(home.path, -1, {}, resumed=False)
+        return Training(home, summary, list(rows_by_step(run, "metrics.jsonl").values()))
+
+
+def compare(
+    before: Result | str | Path,
+    after: Result | str | Path,
+    *,
+    before_model: str | None = None,
+    after_model: str | None = None,
+) -> Comparison:
+    """What changed from one model to another, each a result or a run folder; see `sirl compare`.
+
+    Given one training twice, its first model is compared with its last.
+
+    Raises:
+        InputError: They were not asked the same.
+    """
+    paths = tuple(x.home.path if isinstance(x, Result) else Path(x) for x in (before, after))
+    return Comparison(compare_arms(*read_arms((paths[0], paths[1]), (before_model, after_model))))
+
+
+@contextmanager
+def configured(
+    kind: Any,  # noqa: ANN401 - the settings of a verb
+    model: AnyModel,
+    out: str | Path | None,
+    settings: Mapping[str, Any],
+) -> Iterator[tuple[Any, Home]]:
+    """The settings of a verb with lists of prompts as files, and the folder that it writes."""
+    home = Home(Path(out)) if out else Home.temporary("run")
+    with TemporaryDirectory(prefix="sirl-prompts-") as place:
+        flags = {
+            name: on_disk(Path(place) / f"{name}.jsonl", value) if name in LISTS else value
+            for name, value in settings.items()
+        }
+        flags |= {
+            "model": model.path if isinstance(model, Model) else str(model),
+            "out": str(home.path),
+        }
+        yield resolve(kind, file=None, overrides=[], flags=flags), home
+
+
+def on_disk(path: Path, prompts: Prompts | None) -> str | None:
+    """The file of some prompts, written where they are a list."""
+    if prompts is None or isinstance(prompts, str | Path):
+        return str(prompts) if prompts is not None else None
+    rows = [
+        {"prompt": p}
+        if isinstance(p, str)
+        else {
+            "id": p.id,
+            "messages": [{"role": m.role, "content": m.content} for m in p.messages],
+            "category": p.category,
+        }
+        for p in prompts
+    ]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
+    return str(path)
+
+
+def sampled(model: str, requests: Iterable[str], *, new_tokens: int, seed: int) -> list[Completion]:
+    """An answer to each request.
+
+    Raises:
+        ModelError: The model cannot be loaded, or its context cannot hold a request.
+    """
+    registry.require_models("sirl.load")
+    flags = {"model": model, "out": "", "new_tokens": new_tokens, "seed": seed}
+    config = resolve(EvaluateConfig, file=None, overrides=[], flags=flags)
+    target = registry.subject(config).target
+    prompts = [Prompt.user(str(n), text) for n, text in enumerate(requests)]
+    if faults := [fault for p in prompts if (fault := target.read(p).fault)]:
+        raise ModelError(f"{model} cannot be asked that: {faults[0]}")
+    return target.sample(prompts, Sampling())

@@ -1,0 +1,173 @@
+"""What the functions of `import sirl` give back: typed figures that a notebook shows as tables."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from html import escape
+from pathlib import Path
+from shutil import rmtree
+from tempfile import mkdtemp
+from typing import Any
+from weakref import finalize
+
+from sirl.analysis.measured import in_words
+from sirl.evaluation.records import read_records
+from sirl.reports.figures import rate_rows
+from sirl.reports.tables import change_rows
+from sirl.reports.text import visible
+from sirl.runs.folder import Run
+from sirl.stats import Rate
+from sirl.types import Completion, Record
+
+__all__ = ["Comparison", "Evaluation", "Home", "Model", "Training"]
+
+
+@dataclass(frozen=True)
+class Home:
+    """The folder of a result."""
+
+    path: Path
+
+    @classmethod
+    def temporary(cls, name: str = "") -> "Home":
+        """A temporary folder, or a new name in one, that is removed with the last result in it."""
+        root = mkdtemp(prefix="sirl-")
+        home = cls(Path(root, name))
+        finalize(home, rmtree, root, ignore_errors=True)
+        return home
+
+
+@dataclass(frozen=True)
+class Model:
+    """A chat model by its checkpoint."""
+
+    path: str
+    """Folder, hub id, `embedded`, or the address of an endpoint."""
+    home: Home | None = field(default=None, repr=False)
+
+    def ask(self, *requests: str, new_tokens: int = 64, seed: int = 0) -> list[Completion]:
+        """An answer to each request, sampled at temperature 1, with its entropies in nats.
+
+        Raises:
+            ModelError: The model cannot be loaded, or its context cannot hold a request.
+        """
+        from sirl.workflows.notebook import sampled  # noqa: PLC0415 - it needs torch
+
+        return sampled(self.path, requests, new_tokens=new_tokens, seed=seed)
+
+
+@dataclass(frozen=True)
+class Result:
+    """Figures of a run, and the folder that they came from."""
+
+    home: Home = field(repr=False)
+    summary: Mapping[str, Any] = field(repr=False)
+    """What `summary.json` of a run folder holds."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """All figures, each with n and interval, as JSON can hold them."""
+        return dict(self.summary)
+
+    @property
+    def records(self) -> Sequence[Record]:
+        """Every answer, with its verdict and its entropies."""
+        return read_records(Run(self.home.path, -1, {}, resumed=False))
+
+    @property
+    def doubts(self) -> list[str]:
+        """Why figures are in doubt, in sentences; empty where none is."""
+        models = self.summary["models"].values()
+        said = (alarm["says"] for model in models for alarm in model.get("doubts", ()))
+        return list(dict.fromkeys([*self.summary.get("judge_faults", ()), *said]))
+
+    def _repr_html_(self) -> str:
+        """The headline table under what was measured."""
+        models, what = self.summary["models"], self.summary["measured"]
+        head = "".join(f"<th>{shown(what['names'][role])}</th>" for role in models)
+        rows = "".join(
+            f"<tr><th>{shown(label)}</th>{''.join(f'<td>{shown(c)}</td>' for c in cells)}</tr>"
+            for label, cells in rate_rows(models)
+        )
+        said = [f"{heading}: {words}" for heading, words in in_words(what).items()]
+        return (
+            f"<table><caption>{lines([*self.doubts, *said])}</caption>"
+            f"<thead><tr><th></th>{head}</tr></thead><tbody>{rows}</tbody></table>"
+        )
+
+
+@dataclass(frozen=True)
+class Evaluation(Result):
+    """The figures of one model."""
+
+    @property
+    def figures(self) -> Mapping[str, Any]:
+        """All that was measured of the model, by part."""
+        found: Mapping[str, Any] = self.summary["models"]["target"]
+        return found
+
+    @property
+    def defence(self) -> Rate | None:
+        """Defence success, mean over attacks; None where no attack was tried."""
+        found = self.figures.get("dsr", {}).get("mean")
+        return rate_of(found) if found else None
+
+    @property
+    def over_refusal(self) -> dict[str, Rate]:
+        """Share refused of ordinary and of look-alike prompts, of those that were asked."""
+        return {kind: rate_of(r) for kind, r in self.figures.get("over_refusal", {}).items()}
+
+    @property
+    def capability(self) -> dict[str, Rate]:
+        """Share of tasks solved, by benchmark."""
+        return {name: rate_of(r) for name, r in self.figures.get("capability", {}).items()}
+
+    @property
+    def entropy(self) -> Mapping[str, Any]:
+        """Mean entropies (nats) of refusals and compliance, and the gap between them."""
+        found: Mapping[str, Any] = self.figures.get("entropy", {})
+        return found
+
+
+@dataclass(frozen=True)
+class Training(Result):
+    """A hardened model, and its figures beside those of the model before."""
+
+    metrics: Sequence[Mapping[str, Any]] = field(default=(), repr=False)
+    """A row per step: reward, entropy, KL, loss, seconds."""
+
+    @property
+    def model(self) -> Model:
+        """The model after the last step."""
+        return Model(str(self.summary["checkpoint"]), self.home)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What changed from one model to another, paired and tested."""
+
+    changes: Mapping[str, Any] = field(repr=False)
+
+    def to_dict(self) -> dict[str, Any]:
+        """All changes, with intervals and tests."""
+        return dict(self.changes)
+
+    def __str__(self) -> str:
+        return "\n".join(change_rows(self.changes))
+
+    def _repr_html_(self) -> str:
+        """The changes, a line each."""
+        return f"<p>{lines(change_rows(self.changes))}</p>"
+
+
+def rate_of(figures: Mapping[str, Any]) -> Rate:
+    """A rate from its figures."""
+    return Rate(figures["value"], figures["low"], figures["high"], figures["n"])
+
+
+def shown(text: str) -> str:
+    """A text that may come from a model, as a page can hold it."""
+    return escape(visible(text))
+
+
+def lines(texts: Iterable[str]) -> str:
+    """Texts below each other."""
+    return "<br>".join(map(shown, texts))
