@@ -1,0 +1,87 @@
+"""The examples of docs/extending.md, as they stand there."""
+
+import json
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+DOCS = Path(__file__).parents[2] / "docs"
+
+
+@pytest.fixture
+def mine(tmp_path, monkeypatch):
+    """The user's folder with the module of the docs in it."""
+    text = (DOCS / "extending.md").read_text()
+    (tmp_path / "mine.py").write_text(re.search(r"```python\n(.*?)```", text, re.S)[1])
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    yield tmp_path
+    sys.modules.pop("mine", None)
+
+
+def command():
+    """The command of the docs, made small."""
+    text = (DOCS / "extending.md").read_text()
+    words = re.search(r"```\n(sirl train.*?)```", text, re.S)[1].replace("\\\n", " ").split()
+    small = "--set batch=2 --set group=3 --set new_tokens=16 --held-out 0 --checkup-every 0"
+    return [*words[1:], *small.split()]
+
+
+def rows_of(folder):
+    return [json.loads(row) for row in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+def test_a_reward_an_observer_and_a_source_are_one_file_of_the_users(mine, run):
+    status, _, err = run(*command())
+    assert status == 0, err
+    rows = rows_of(mine / "runs/mine")
+    assert [row["step"] for row in rows] == [1, 2, 3]
+    for row in rows:  # the reward is what the file says, from quantities that the log holds
+        expected = -row["entropy/mean"] - 0.001 * row["completion/length"]
+        assert row["reward/mean"] == pytest.approx(expected, abs=1e-6)
+
+
+def test_anchors_change_what_is_learned_and_an_observer_can_end_training(mine, run):
+    words = command()
+    status, _, err = run(*words)
+    assert status == 0, err
+    plain = [w for w in words if w not in ("--sources", "python:mine:Anchors")]
+    plain[plain.index("runs/mine")] = "runs/plain"
+    assert run(*plain)[0] == 0
+    first, second = rows_of(mine / "runs/mine"), rows_of(mine / "runs/plain")
+    assert first[0]["reward/mean"] == second[0]["reward/mean"]
+    assert first[0]["update/gradient_norm"] != second[0]["update/gradient_norm"]
+    text = (mine / "mine.py").read_text().replace('metrics["entropy/mean"] < 0.05', "taken == 2")
+    (mine / "mine.py").write_text(text)
+    sys.modules.pop("mine")
+    plain[plain.index("runs/plain")] = "runs/ended"
+    status, _, err = run(*plain)
+    assert status == 130
+    assert "stopped after step 2: the entropy fell below 0.05, saved" in err
+    assert (mine / "runs/ended/checkpoints/step-000002/model.safetensors").is_file()
+
+
+@pytest.mark.parametrize(
+    ("flag", "value", "sentence"),
+    [
+        ("--reward", "negative_entrpy", "there is no reward 'negative_entrpy'. Did you mean"),
+        ("--observers", "python:mine:Gone", "module 'mine' has no 'Gone'"),
+        ("--observers", "python:mine:Anchors", "lacks methods of sirl.roles.Observer"),
+        ("--sources", "python:nowhere:x", "there is no module 'nowhere'"),
+    ],
+)
+def test_a_collaborator_that_is_none_is_named_before_anything_is_written(
+    mine, run, flag, value, sentence
+):
+    if value == "python:mine:Anchors":
+        text = (mine / "mine.py").read_text().replace("__init__(self, chat)", "__init__(self)")
+        text = re.sub(
+            r"        from sirl.rollouts.*?sample\(prompts\)\n", "        pass\n", text, flags=re.S
+        )
+        (mine / "mine.py").write_text(text)
+    status, _, err = run("train", "--model", "embedded", "--out", "r", flag, value)
+    assert status == 2
+    assert sentence in err
+    assert not (mine / "r").exists()
