@@ -1,12 +1,12 @@
-"""The way of `sirl train` and `sirl demo`: measure, train, measure again, draw the page."""
+"""What `sirl train` and `sirl demo` do: evaluate, train, evaluate again, draw the page."""
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stderr
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 from sirl import registry
 from sirl.analysis.measured import measured
@@ -22,7 +22,6 @@ from sirl.workflows.console import interruptible, nothing_to_resume
 from sirl.workflows.report import write_report
 
 if TYPE_CHECKING:
-    from sirl.evaluation.suite import Suite
     from sirl.evaluation.target import Target
     from sirl.models.chat import ChatModel
     from sirl.training.checkpoints import Checkpoint
@@ -31,11 +30,29 @@ if TYPE_CHECKING:
 
 __all__ = ["train"]
 
-Listeners: TypeAlias = "tuple[Provenance, Console, Work, Ranks]"
+
+@dataclass(frozen=True)
+class Session:
+    """A training run in progress: what its parts share."""
+
+    config: TrainConfig
+    work: registry.Work
+    run: Run
+    provenance: Provenance
+    console: Console
+    working: Work
+    ranks: "Ranks"
+    observers: Mapping[str, Observer]
+    """Those that the user adds."""
+
+    def warn(self, sentences: Iterable[str]) -> None:
+        """Say what a user should know, once for all processes."""
+        if self.ranks.main:
+            self.console.warn(sentences)
 
 
 def train(config: TrainConfig, verb: str, existing: Existing, console: Console) -> dict[str, Any]:
-    """Go the whole way in a run folder; its summary.
+    """Evaluate, train and evaluate again in a run folder; its summary.
 
     Raises:
         SirlError: Something the user can mend; nothing is lost.
@@ -43,10 +60,12 @@ def train(config: TrainConfig, verb: str, existing: Existing, console: Console) 
     """
     started = time.perf_counter()
     registry.require_models(f"sirl {verb}")
-    registry.require_sampler(config)  # what is missing is told, and
-    registry.trackers(config)
+    # What is missing is named, and input is checked, before the folder is touched.
+    registry.require_sampler(config)
     registry.require_collaborators(config)
-    work = registry.work(config)  # input is checked, before the folder is touched
+    registry.trackers(config)
+    extra = registry.observers(config)
+    work = registry.work(config)
     ranks = registry.ranks(config)
     run = opened(config, existing, ranks)
     if ranks.main:
@@ -64,8 +83,8 @@ def train(config: TrainConfig, verb: str, existing: Existing, console: Console) 
             with Provenance(
                 run, verb, seed=config.seed, template_date=config.template_date
             ) as provenance:
-                listeners = (provenance, console, working, ranks)
-                figures = walk(config, work, run, start, listeners)
+                session = Session(config, work, run, provenance, console, working, ranks, extra)
+                figures = walk(session, start)
                 seconds = round(time.perf_counter() - started, 1)
                 what = measured(
                     provenance.document, config.model_dump(), figures["models"], rows_set_aside(run)
@@ -122,33 +141,27 @@ def among(target: "Target", ranks: "Ranks", team: "Team | None" = None) -> "Targ
     return replace(target, engine=lambda s: SharedEngine(target.engine(s), ranks, team))
 
 
-def walk(
-    config: TrainConfig,
-    work: registry.Work,
-    run: Run,
-    start: "ChatModel",
-    listeners: Listeners,
-) -> dict[str, Any]:
+def walk(session: Session, start: "ChatModel") -> dict[str, Any]:
     """Measure, train, measure again; the figures of both models."""
     from sirl.analysis.summary import summarise
     from sirl.evaluation.suite import askable, evaluate, forget
     from sirl.models.loading import fingerprint
     from sirl.workflows.mini_eval import steps_to_choose_from
 
-    provenance, console, working, ranks = listeners
-    progress = interruptible(*working)
-    checkpoint = newest_checkpoint(run, config.steps, ranks, console)
-    provenance.note(
+    config, work, run, ranks = session.config, session.work, session.run, session.ranks
+    progress = interruptible(*session.working)
+    checkpoint = newest_checkpoint(session)
+    session.provenance.note(
         model=fingerprint(start),
         prompts=work.sets,
         readings=start.manner.notes,
         held_out=work.held_out,
     )
-    provenance.files([config.refusals])
+    session.provenance.files([config.refusals])
     suite, base = work.suite, among(registry.in_process("base", start, config), ranks)
-    provenance.judges(suite.judges, registry.judge_faults(suite.judges, config.model))
+    session.provenance.judges(suite.judges, registry.judge_faults(suite.judges, config.model))
     asked, unasked = askable(suite, base)
-    console.warn(set_aside(run, [*work.rejected, *unasked], strict=config.strict))
+    session.console.warn(set_aside(run, [*work.rejected, *unasked], strict=config.strict))
     before = evaluate(suite, asked, base, run, progress)
     # The model to measure again may be an older one than that which was measured.
     if run.resumed and (checkpoint is None or checkpoint.step < config.steps):
@@ -156,9 +169,9 @@ def walk(
     # A resumed policy differs from the model that it started from, which stays the reference.
     chat = registry.policy(config, checkpoint) if checkpoint else start
     models = (chat, start if checkpoint else None, checkpoint)
-    last = learn(config, work, run, models, listeners)
+    last = learn(session, models)
     if config.shard:  # no process holds the whole of what it trained
-        chat = registry.policy(config, newest_checkpoint(run, config.steps, ranks, console))
+        chat = registry.policy(config, newest_checkpoint(session))
     hardened = among(registry.in_process("hardened", chat, config), ranks)
     after = evaluate(suite, asked, hardened, run, progress)
     figures = {
@@ -174,9 +187,7 @@ def walk(
     }
 
 
-def newest_checkpoint(
-    run: Run, steps: int, ranks: "Ranks", console: Console
-) -> "Checkpoint | None":
+def newest_checkpoint(session: Session) -> "Checkpoint | None":
     """The checkpoint to go on from, if any; a damaged one is passed over with a sentence.
 
     One process looks, so that all find the same.
@@ -186,10 +197,11 @@ def newest_checkpoint(
     """
     from sirl.training.checkpoints import newest, read
 
+    run, steps, ranks = session.run, session.config.steps, session.ranks
     found = ""
     if ranks.main:
         checkpoint, passed_over = newest(run.path / "checkpoints")
-        console.warn(passed_over)
+        session.warn(passed_over)
         found = checkpoint.path.name if checkpoint else ""
     if not (name := ranks.mains(found.encode()).decode()):
         return None
@@ -203,11 +215,7 @@ def newest_checkpoint(
 
 
 def learn(
-    config: TrainConfig,
-    work: registry.Work,
-    run: Run,
-    models: tuple["ChatModel", "ChatModel | None", "Checkpoint | None"],
-    listeners: Listeners,
+    session: Session, models: tuple["ChatModel", "ChatModel | None", "Checkpoint | None"]
 ) -> Path:
     """Train from where the run stands to its last step; the last checkpoint."""
     from sirl.training.batches import prompt_batches
@@ -217,20 +225,22 @@ def learn(
     from sirl.training.rl import train as run_steps
 
     chat, start, checkpoint = models
-    ranks = listeners[-1]
+    config, ranks = session.config, session.ranks
     learner = registry.learner(config, chat, start, ranks)
     taken = checkpoint.step if checkpoint else 0
     if checkpoint:
         restore_optimizer(learner, checkpoint)
         learner.token_budget = checkpoint.state.get("token_budget", learner.token_budget)
     engine = registry.sampler(config, chat)
-    watching = observers(config, work.checkup, run, learner, checkpoint, listeners)
+    watching = observers(session, learner, checkpoint)
     kept = states_in(checkpoint.state) if checkpoint else {}
     try:
         for name, observer in watching.items():
             observer.on_start(taken, kept.get(name, {}))
         run_steps(
-            prompt_batches(work.prompts, config.batch, config.seed, range(taken, config.steps)),
+            prompt_batches(
+                session.work.prompts, config.batch, config.seed, range(taken, config.steps)
+            ),
             engine if ranks.size == 1 else SharedEngine(engine, ranks, learner.team),
             registry.reward_named(config.reward),
             learner,
@@ -241,16 +251,11 @@ def learn(
     finally:
         for observer in watching.values():
             observer.close()
-    return run.path / "checkpoints" / f"step-{config.steps:06d}"
+    return session.run.path / "checkpoints" / f"step-{config.steps:06d}"
 
 
-def observers(  # noqa: PLR0913, PLR0917 - the parts of a run
-    config: TrainConfig,
-    suite: "Suite",
-    run: Run,
-    learner: "PolicyLearner",
-    checkpoint: "Checkpoint | None",
-    listeners: Listeners,
+def observers(
+    session: Session, learner: "PolicyLearner", checkpoint: "Checkpoint | None"
 ) -> dict[str, Observer]:
     """What watches this run, by name, in the order in which each step is shown.
 
@@ -262,9 +267,7 @@ def observers(  # noqa: PLR0913, PLR0917 - the parts of a run
     from sirl.training.observers.trackers import Trackers
     from sirl.workflows.mini_eval import MiniEvaluations
 
-    _, console, working, ranks = listeners
-    warn = console.warn if ranks.main else (lambda _: None)
-    folder, steps = run.path / "checkpoints", config.steps
+    config, run, ranks = session.config, session.run, session.ranks
 
     def measured(taken: int) -> "Target":
         target = registry.in_process("checkup", learner.chat, config, weights=f"step {taken}")
@@ -272,25 +275,26 @@ def observers(  # noqa: PLR0913, PLR0917 - the parts of a run
 
     found: dict[str, Observer] = {}
     checkpoints = SaveCheckpoints(
-        folder,
+        run.path / "checkpoints",
         learner,
-        steps,
+        config.steps,
         config.checkpoint_every,
         lambda: {name: state for name, o in found.items() if (state := o.state())},
     )
     checkpoints.saved = checkpoint.path if checkpoint else None
     found |= {
         "mini-evaluations": MiniEvaluations(
-            suite, measured, run, config.checkup_every, steps, warn
+            session.work.checkup, measured, run, config.checkup_every, config.steps, session.warn
         ),
         "log": MetricsLog(run),
         "trackers": Trackers(
-            registry.trackers(config) if ranks.main else {}, lambda sentence: warn([sentence])
+            registry.trackers(config) if ranks.main else {},
+            lambda sentence: session.warn([sentence]),
         ),
-        "progress": ProgressBar(working.progress, steps),
+        "progress": ProgressBar(session.working.progress, config.steps),
         "broken": StopWhenBroken(lambda: checkpoints.last_good),
-        "stop": StopOnRequest(working.stop, steps),
-        **registry.observers(config),
+        "stop": StopOnRequest(session.working.stop, config.steps),
+        **session.observers,
         "checkpoints": checkpoints,
     }
     return found
