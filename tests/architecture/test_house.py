@@ -53,6 +53,8 @@ FROZEN = {
         "--max-ordinary-rise", "--max-lookalike-rise", "--max-overrefusal-rise", "--no-price",
         "--json",
     },
+    "report": set(),
+    "settings": {"--json"},
     "export": {"--format", "--model", "--attack", "--texts", "--out"},
     "judge again": {"--judge", "--refusals", "--out", "--overwrite", "--json"},
     "judge prefer": {

@@ -23,7 +23,9 @@ __all__ = [
     "OVERWRITE",
     "RESUME",
     "SET",
+    "bare",
     "existing",
+    "names_of",
     "option",
     "takes",
 ]
@@ -84,8 +86,6 @@ def option(config: type[Settings], name: str) -> Any:  # noqa: ANN401 - typer's 
     default = (
         "; required" if setting.is_required() else "" if unset else f" (default: {setting.default})"
     )
-    long = f"--{name.replace('_', '-')}"
-    names = [f"{long}/--no-{long[2:]}" if kind(config, name) == bool | None else long]
     choices = (
         get_args(bare(setting.annotation))
         if get_origin(bare(setting.annotation)) is Literal
@@ -93,12 +93,18 @@ def option(config: type[Settings], name: str) -> Any:  # noqa: ANN401 - typer's 
     )
     return typer.Option(
         None,
-        *names,
-        *ALIASES.get(name, ()),
+        *names_of(config, name),
         help=f"{setting.description}{default}",
         metavar="|".join(map(str, choices)) or None,
         show_default=False,
     )
+
+
+def names_of(config: type[Settings], name: str) -> list[str]:
+    """The flags of a setting."""
+    long = f"--{name.replace('_', '-')}"
+    own = f"{long}/--no-{long[2:]}" if kind(config, name) == bool | None else long
+    return [own, *ALIASES.get(name, ())]
 
 
 def value_of(config: type[Settings], name: str, value: Any) -> Any:  # noqa: ANN401 - any setting

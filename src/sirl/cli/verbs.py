@@ -20,8 +20,10 @@ VERBS: Mapping[str, str] = {
     "doctor": "Say what works here: demo, training, endpoints; and how to add what does not.",
     "compare": "Compare two models that were asked the same; refuse where they were not.",
     "gate": "Hold a model to a least defence and a greatest price, by the ends of 95% intervals.",
+    "report": "Draw the page of a finished run again, from what its folder holds.",
     "export": "Write a run as Markdown, CSV, or as lm-eval, JailbreakBench or inspect keep it.",
     "judge": "Judge again, prefer, measure a judge, train one.",
+    "settings": "List every setting of a verb, with flag, type, default and meaning.",
     "world": "The embedded world and its model.",
 }
 """The first line of each verb's own help, so that listing them loads none."""

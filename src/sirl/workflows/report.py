@@ -3,21 +3,24 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from math import isnan
+from pathlib import Path
 from typing import Any
 
 from sirl.analysis.entropy_gap import SHOWN
 from sirl.analysis.measured import in_words
 from sirl.analysis.summary import by_refusal
+from sirl.comparison.evaluated_model import read_arm
 from sirl.evaluation.costs import COSTS, total
 from sirl.evaluation.records import read_records
 from sirl.evaluation.second_judges import read_opinions
 from sirl.evaluation.suite import Evaluation
+from sirl.registry.suites import unseen_attacks
 from sirl.reports.page import Example, PageData, write_page
 from sirl.reports.text import visible
 from sirl.runs import Run, missing_steps, rows_by_step
 from sirl.types import Record
 
-__all__ = ["write_report"]
+__all__ = ["redraw", "write_report"]
 
 LONGEST_NAME = 60
 """Characters of a model's name in tables and pictures."""
@@ -51,6 +54,20 @@ def write_report(
         unseen=unseen,
     )
     write_page(run.path / "report.html", data)
+
+
+def redraw(path: Path) -> Path:
+    """Draw the page of a finished run again; where it is.
+
+    Raises:
+        InputError: The folder is no finished run.
+        RunError: Its files are damaged.
+    """
+    read_arm(path, any_judge=True)  # it is a finished run with whole records
+    run = Run(path, -1, {}, resumed=False)
+    summary, facts = run.read("summary.json"), run.read("run.json")
+    write_report(run, summary, facts, unseen_attacks(str(run.settings()["model"])))
+    return path / "report.html"
 
 
 def entropies(records: Sequence[Record]) -> dict[str, list[float]]:
