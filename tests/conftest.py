@@ -9,7 +9,7 @@ from sirl.models.loading import load
 
 SHARED = Path(__file__).parents[2] / "shared"
 
-torch.set_num_threads(2)
+torch.set_num_threads(1)
 torch.use_deterministic_algorithms(True)
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from sirl.training.checkpoints import fault, newest
+from tests.command import sirl
 
 SETTINGS = [
     "train",
@@ -66,10 +67,14 @@ main()
 """
 
 
-def run(out, *more, kill=()):
-    program = ["-c", KILL, *kill] if kill else ["-m", "sirl"]
+def run(out, *more):
+    return sirl(*SETTINGS, "--out", out, *more)
+
+
+def killed(out, kind, count):
+    """How a process ends that dies at its so many-th write or renaming."""
     return subprocess.run(
-        [sys.executable, *program, *SETTINGS, "--out", str(out), *more],
+        [sys.executable, "-c", KILL, kind, str(count), *SETTINGS, "--out", str(out)],
         capture_output=True,
         text=True,
         check=False,
@@ -118,7 +123,7 @@ def figures(run_folder: Path) -> dict:
     ],
 )
 def test_killed_at_a_write_and_resumed(unbroken, tmp_path, kind, count):
-    broken = run(tmp_path / "r", kill=(kind, str(count)))
+    broken = killed(tmp_path / "r", kind, count)
     assert broken.returncode == -signal.SIGKILL, broken.stderr
     resumed = run(tmp_path / "r", "--resume")
     assert resumed.returncode == 0, resumed.stderr

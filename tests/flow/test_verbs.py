@@ -10,16 +10,7 @@ import time
 
 import pytest
 
-
-def sirl(*words, cwd=None, **settings):
-    return subprocess.run(
-        [sys.executable, "-m", "sirl", *map(str, words)],
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=cwd,
-        **settings,
-    )
+from tests.command import sirl
 
 
 def test_help_is_light_and_names_every_verb():
@@ -177,7 +168,7 @@ def test_a_missing_extra_says_who_wanted_it_and_how_to_get_it(tmp_path, missing)
 
 
 def test_help_says_every_default():
-    done = sirl("train", "--help", env={**os.environ, "COLUMNS": "200"})
+    done = sirl("train", "--help", env={"COLUMNS": "200"})
     for default in ("required", "default: 64", "default: 30", "default: 0.0001", "default: 0.01"):
         assert default in done.stdout
 

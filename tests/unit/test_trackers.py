@@ -10,6 +10,7 @@ from sirl.build import trackers
 from sirl.config import TrainConfig
 from sirl.errors import ConfigError, MissingExtraError
 from sirl.training.trackers import Board, Scalars, Trackers
+from tests.command import sirl
 
 
 class Recording:
@@ -125,10 +126,7 @@ def test_a_tracker_that_breaks_while_training_costs_the_run_nothing(tmp_path):
     words = ["train", "--model", "embedded", "--steps", "3", "--batch", "2", "--group", "2",
              "--set", "held_out=0", "--set", "new_tokens=8", "--set", "track=trackio",
              "--out", "r", "--json"]  # fmt: skip
-    done = subprocess.run(
-        [sys.executable, "-m", "sirl", *words],
-        capture_output=True, text=True, check=False, cwd=tmp_path,
-    )  # fmt: skip
+    done = sirl(*words, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["last_step"] == 3
     assert done.stderr.count("the tracker trackio could not log step 2 and is left out: gone") == 1
