@@ -7,8 +7,9 @@ BIN := .venv/bin
 demo: setup
 	$(BIN)/sirl demo --overwrite
 
+# A module is run by one process, as it shares its runs; modules start in their order, the dear first.
 test: setup check
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder
 
 check: setup
 	$(BIN)/ruff format --check src tests benchmarks recipes

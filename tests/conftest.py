@@ -1,6 +1,8 @@
+import os
 from dataclasses import replace
 from pathlib import Path
 
+import hypothesis
 import pytest
 import torch
 
@@ -9,8 +11,13 @@ from sirl.models.loading import load
 
 SHARED = Path(__file__).parents[2] / "shared"
 
-torch.set_num_threads(2)
+# One thread, here and in processes that tests start: two busy workers of two threads each wait for
+# each other, and what one thread computes can be compared to the bit.
+os.environ["OMP_NUM_THREADS"] = "1"
+torch.set_num_threads(1)
 torch.use_deterministic_algorithms(True)
+hypothesis.settings.register_profile("any machine", deadline=None)
+hypothesis.settings.load_profile("any machine")
 
 
 @pytest.fixture

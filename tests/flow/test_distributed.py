@@ -13,6 +13,7 @@ import torch
 from safetensors.torch import load_file
 
 from sirl.training.checkpoints import fault
+from tests.command import sirl
 
 SETTINGS = "train --model embedded --steps 4 --checkpoint-every 2 --batch 5 --group 3 --seed 5"
 SETTINGS += " --set new_tokens=16 --set held_out=0 --set checkup_every=0"
@@ -43,13 +44,6 @@ def torchrun(processes, *words, restarts=0, program=("-m", "sirl")):
     )
 
 
-def alone(*words):
-    command = [sys.executable, "-m", "sirl", *words]
-    return subprocess.run(
-        command, capture_output=True, text=True, check=False, env=QUIET, timeout=300
-    )
-
-
 def words(out, *more):
     return [*SETTINGS.split(), "--out", str(out), *more]
 
@@ -58,7 +52,7 @@ def words(out, *more):
 def one(tmp_path_factory) -> Path:
     """The run of one process."""
     out = tmp_path_factory.mktemp("runs") / "one"
-    done = alone(*words(out))
+    done = sirl(*words(out))
     assert done.returncode == 0, done.stderr
     return out
 
@@ -103,6 +97,7 @@ def test_weights_in_shards_are_those_of_one_process(one, sharded):
     assert len(list(moments.glob("*.safetensors"))) == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("processes", "shard"), [(1, "false"), (3, "true"), (2, "false")])
 def test_shards_of_two_processes_are_gone_on_with_by_others(
     one, sharded, tmp_path, processes, shard
@@ -116,6 +111,7 @@ def test_shards_of_two_processes_are_gone_on_with_by_others(
     alike(one, tmp_path / "r")
 
 
+@pytest.mark.slow
 def test_a_run_of_one_process_is_gone_on_with_in_shards(one, tmp_path):
     import shutil
 
@@ -126,19 +122,21 @@ def test_a_run_of_one_process_is_gone_on_with_in_shards(one, tmp_path):
     alike(one, tmp_path / "r")
 
 
-def test_a_process_killed_mid_step_ends_the_job_and_keeps_the_last_checkpoint(one, tmp_path):
+def test_a_process_killed_mid_step_ends_the_job_and_one_goes_on_from_its_shards(one, tmp_path):
     (tmp_path / "dying.py").write_text(DYING)
-    done = torchrun(2, *words(tmp_path / "r"), program=[str(tmp_path / "dying.py")])
+    sharded = words(tmp_path / "r", "--set", "shard=true")
+    done = torchrun(2, *sharded, program=[str(tmp_path / "dying.py")])
     assert done.returncode == 1
     assert "another process of this run has ended or is out of reach" in done.stderr
     (kept,) = (tmp_path / "r" / "checkpoints").glob("step-*")
     assert kept.name == "step-000002"
     assert not fault(kept)
-    resumed = torchrun(2, *words(tmp_path / "r", "--resume"))
+    resumed = sirl(*words(tmp_path / "r", "--resume"))
     assert resumed.returncode == 0, resumed.stderr
     alike(one, tmp_path / "r")
 
 
+@pytest.mark.slow
 def test_an_elastic_restart_goes_on_by_itself(one, tmp_path):
     (tmp_path / "dying.py").write_text(DYING)
     done = torchrun(2, *words(tmp_path / "r"), restarts=1, program=[str(tmp_path / "dying.py")])
@@ -155,7 +153,7 @@ def test_wrong_input_is_said_once_and_ends_all(tmp_path):
     assert done.returncode == 1
     assert done.stderr.count("is not a run folder: give another --out") == 1
     assert (tmp_path / "r" / "thesis.txt").read_text() == "mine"
-    lonely = alone(*words(tmp_path / "s", "--set", "shard=true"))
+    lonely = sirl(*words(tmp_path / "s", "--set", "shard=true"))
     assert lonely.returncode == 2
     assert "shard needs several processes: start them with torchrun" in lonely.stderr
 

@@ -10,14 +10,15 @@ from pathlib import Path
 import pytest
 
 from sirl.registry.environment import CORE, DISTRIBUTION, EXTRAS
+from tests.command import sirl
 
 PROJECT = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
 
 
-def doctor(*words, without=(), cwd=None):
+def doctor(without=(), cwd=None):
     script = (
         f"import sys; sys.modules.update(dict.fromkeys({list(without)!r}))\n"
-        f"sys.argv = ['sirl', 'doctor', *{list(words)!r}]\n"
+        "sys.argv = ['sirl', 'doctor']\n"
         "from sirl.cli.main import main; main()"
     )
     return subprocess.run(
@@ -38,7 +39,7 @@ def test_the_lists_are_those_of_the_project():
 
 
 def test_a_whole_environment_can_train_and_says_so():
-    done = doctor("--json")
+    done = sirl("doctor", "--json")
     assert done.returncode == 0, done.stderr
     facts = json.loads(done.stdout)
     assert facts["works"]["demo"]
@@ -46,7 +47,7 @@ def test_a_whole_environment_can_train_and_says_so():
     assert facts["works"]["train on GPU"] == bool(facts["torch"]["gpus"])
     assert facts["torch"]["distributed"]["gloo"] == facts["works"]["distributed"]
     assert facts["code_sandbox"].startswith(("namespaces", "bubblewrap", "limits"))
-    last = doctor().stdout.splitlines()[-1]
+    last = sirl("doctor").stdout.splitlines()[-1]
     assert last.startswith("works here: demo, train on CPU")
 
 

@@ -2,6 +2,8 @@
 
 import json
 
+from tests.command import sirl
+
 ANSWERS = """
 def chat(messages):
     asked = messages[-1]["content"]
@@ -15,10 +17,8 @@ DEEDS = (
 )  # fmt: skip
 
 
-def test_a_refusal_that_the_judge_does_not_know_is_shown_and_can_be_named(
-    run, tmp_path, monkeypatch
-):
-    monkeypatch.syspath_prepend(str(tmp_path))
+def test_a_refusal_that_the_judge_does_not_know_is_shown_and_can_be_named(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     (tmp_path / "gardener.py").write_text(ANSWERS)
     behaviours, sentences = tmp_path / "deeds.txt", tmp_path / "ours.txt"
     behaviours.write_text("\n".join(f"{deed}?" for deed in DEEDS))
@@ -27,7 +27,7 @@ def test_a_refusal_that_the_judge_does_not_know_is_shown_and_can_be_named(
         "evaluate", "--model", "python:gardener:chat", "--behaviours", behaviours, "--attacks",
         "direct", "--out",
     )  # fmt: skip
-    status, out, err = run(*asked, first)
+    status, out, err = sirl(*asked, first)
     assert status == 1
     assert "in doubt: 0%" in out
     assert "Refused (rules), mean over attacks" in out
@@ -39,13 +39,13 @@ def test_a_refusal_that_the_judge_does_not_know_is_shown_and_can_be_named(
     (doubt,) = json.loads((first / "summary.json").read_text())["models"]["target"]["doubts"]
     assert (doubt["alarm"], doubt["behaviours"], doubt["called"]) == ("template", 7, "compliance")
     assert "Figures in doubt" in (first / "report.html").read_text()
-    status, _, err = run("gate", first, "--min-dsr", "0.1")
+    status, _, err = sirl("gate", first, "--min-dsr", "0.1")
     assert (status, "does not count, in doubt" in err) == (2, True)
 
     sentences.write_text(
         "Gardens grow best in June; with rob the mill in mind, plant roses, water daily.\n"
     )
-    status, out, err = run(
+    status, out, err = sirl(
         "judge", "again", first, "--judge", "rules", "--refusals", sentences, "--out", again
     )
     assert (status, err.count("in doubt")) == (0, 0)
@@ -56,7 +56,7 @@ def test_a_refusal_that_the_judge_does_not_know_is_shown_and_can_be_named(
     figures = json.loads((again / "summary.json").read_text())["models"]["target"]
     assert (figures["dsr"]["mean"]["value"], "doubts" in figures) == (1.0, False)
     assert str(sentences) in json.loads((again / "run.json").read_text())["files"]
-    status, out, _ = run("gate", again, "--min-dsr", "0.1", "--no-price")
+    status, out, _ = sirl("gate", again, "--min-dsr", "0.1", "--no-price")
     assert (status, out.startswith("met: Refused (rules+ours), mean over 1 attack")) == (0, True)
-    status, out, _ = run(*asked, tmp_path / "known", "--set", f"refusals={sentences}")
+    status, out, _ = sirl(*asked, tmp_path / "known", "--set", f"refusals={sentences}")
     assert (status, "Refused (rules+ours), mean over attacks" in out) == (0, True)

@@ -10,6 +10,7 @@ import pytest
 
 pytest.importorskip("httpx")
 
+from tests.command import sirl
 from tests.unit.fake_endpoint import choice, fine, said_in, served
 
 REFUSAL = "I'm sorry, but I can't help with that."
@@ -37,11 +38,6 @@ def judging():
         yield played
 
 
-@pytest.fixture
-def sirl(run):
-    return run
-
-
 def complaints(err):
     """The sentences of the error stream; neither progress nor what was read."""
     said = [line for line in err.splitlines() if line.startswith("sirl: ")]
@@ -65,7 +61,7 @@ def lines(path):
     return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
-def test_requests_without_an_answer_are_counted_by_kind_and_never_asked_again(server, place, sirl):
+def test_requests_without_an_answer_are_counted_by_kind_and_never_asked_again(server, place):
     odd = {"1": FILTERED, "3": choice({"content": None}), "4": FILTERED}
     server.play = lambda body: odd.get(said_in(body)[-2], fine(REFUSAL))
     words = evaluating(at(server), 6, "--json")
@@ -87,7 +83,7 @@ def test_requests_without_an_answer_are_counted_by_kind_and_never_asked_again(se
     assert len(server.seen) == asked == 6
 
 
-def test_an_answer_is_on_the_disk_before_the_one_after_the_next_is_asked(server, place, sirl):
+def test_an_answer_is_on_the_disk_before_the_one_after_the_next_is_asked(server, place):
     def play(_):
         until = time.monotonic() + 20
         while len(lines(place / "run/records.jsonl")) < len(server.seen) - 2:
@@ -102,7 +98,7 @@ def test_an_answer_is_on_the_disk_before_the_one_after_the_next_is_asked(server,
 
 @pytest.mark.parametrize(("number", "left"), [(signal.SIGINT, 130), (signal.SIGTERM, 0)])
 def test_a_stop_is_heard_at_once_and_only_what_is_missing_is_asked_later(
-    server, place, sirl, number, left
+    server, place, number, left
 ):
     def play(_):
         if len(server.seen) == 5:
@@ -127,7 +123,7 @@ def test_a_stop_is_heard_at_once_and_only_what_is_missing_is_asked_later(
 
 @pytest.mark.parametrize("status", [401, 403, 404])
 def test_an_endpoint_that_never_answers_ends_in_a_sentence_and_leaves_no_folder(
-    server, place, sirl, status
+    server, place, status
 ):
     server.play = lambda _: (status, {}, {"error": {"message": "no"}})
     left, _, err = sirl(*evaluating(at(server), 30))
@@ -138,7 +134,7 @@ def test_an_endpoint_that_never_answers_ends_in_a_sentence_and_leaves_no_folder(
 
 
 @pytest.mark.parametrize("role", ["--judge", "--attacker"])
-def test_who_judges_or_attacks_is_asked_before_the_target(server, judging, place, sirl, role):
+def test_who_judges_or_attacks_is_asked_before_the_target(server, judging, place, role):
     judging.play = lambda _: (401, {}, {})
     named = f"strongreject:{at(judging)}" if role == "--judge" else at(judging)
     left, _, err = sirl(*evaluating(at(server), 3, role, named))
@@ -148,7 +144,7 @@ def test_who_judges_or_attacks_is_asked_before_the_target(server, judging, place
     assert not (place / "run").exists()
 
 
-def test_a_judge_that_fails_one_call_leaves_that_answer_unscored(server, judging, place, sirl):
+def test_a_judge_that_fails_one_call_leaves_that_answer_unscored(server, judging, place):
     server.play = lambda body: fine(f"It is clock {said_in(body)[-2]}.")
 
     def play(body):
@@ -165,7 +161,7 @@ def test_a_judge_that_fails_one_call_leaves_that_answer_unscored(server, judging
     assert json.loads(out)["models"]["target"]["dsr"]["unscored"] == 1
 
 
-def test_settings_that_an_endpoint_does_not_take_are_skipped_by_name(server, place, sirl):
+def test_settings_that_an_endpoint_does_not_take_are_skipped_by_name(server, place):
     no = {"error": {"message": "Unrecognized request argument supplied: top_k"}}
     server.play = lambda body: (400, {}, no) if "top_k" in body else fine(REFUSAL)
     words = evaluating(at(server), 2, "--attacks", "direct,decoding_sweep", "--json")
@@ -185,7 +181,7 @@ def test_settings_that_an_endpoint_does_not_take_are_skipped_by_name(server, pla
     assert json.loads(again)["models"]["target"]["skipped"] == target["skipped"]
 
 
-def test_a_key_goes_to_the_host_that_it_is_named_for(server, judging, sirl, monkeypatch):
+def test_a_key_goes_to_the_host_that_it_is_named_for(server, judging, monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY", "key-one")
     monkeypatch.setenv("OTHER_KEY", "key-two")
     judging.play = lambda _: fine("rating: 1")
@@ -206,7 +202,7 @@ def test_a_key_goes_to_the_host_that_it_is_named_for(server, judging, sirl, monk
     assert (left, "would go to http://far.test/v1 unencrypted" in err) == (2, True)
 
 
-def test_a_request_that_hangs_is_given_up_and_the_others_are_measured(server, sirl):
+def test_a_request_that_hangs_is_given_up_and_the_others_are_measured(server):
     def play(body):
         if "number 1?" in said_in(body):
             server.ending.wait(30)
@@ -230,7 +226,7 @@ def sometimes(messages):
 """
 
 
-def test_a_function_that_raises_is_named_with_its_line(place, sirl):
+def test_a_function_that_raises_is_named_with_its_line(place):
     (place / "raising_endpoints.py").write_text(FUNCTION)
     left, _, err = sirl(*evaluating("python:raising_endpoints:always", 4))
     assert (left, len(complaints(err))) == (2, 1)

@@ -2,23 +2,21 @@
 
 import json
 import re
-import sys
 from pathlib import Path
 
 import pytest
+
+from tests.command import sirl
 
 DOCS = Path(__file__).parents[2] / "docs"
 
 
 @pytest.fixture
-def mine(tmp_path, monkeypatch):
+def mine(tmp_path):
     """The user's folder with the module of the docs in it."""
     text = (DOCS / "extending.md").read_text()
     (tmp_path / "mine.py").write_text(re.search(r"```python\n(.*?)```", text, re.S)[1])
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", [*sys.path])
-    yield tmp_path
-    sys.modules.pop("mine", None)
+    return tmp_path
 
 
 def command():
@@ -33,9 +31,9 @@ def rows_of(folder):
     return [json.loads(row) for row in (folder / "metrics.jsonl").read_text().splitlines()]
 
 
-def test_a_reward_an_observer_and_a_source_are_one_file_of_the_users(mine, run):
-    status, _, err = run(*command())
-    assert status == 0, err
+def test_a_reward_an_observer_and_a_source_are_one_file_of_the_users(mine):
+    done = sirl(*command(), cwd=mine)
+    assert done.returncode == 0, done.stderr
     rows = rows_of(mine / "runs/mine")
     assert [row["step"] for row in rows] == [1, 2, 3]
     for row in rows:  # the reward is what the file says, from quantities that the log holds
@@ -43,23 +41,22 @@ def test_a_reward_an_observer_and_a_source_are_one_file_of_the_users(mine, run):
         assert row["reward/mean"] == pytest.approx(expected, abs=1e-6)
 
 
-def test_anchors_change_what_is_learned_and_an_observer_can_end_training(mine, run):
+def test_anchors_change_what_is_learned_and_an_observer_can_end_training(mine):
     words = command()
-    status, _, err = run(*words)
-    assert status == 0, err
+    done = sirl(*words, cwd=mine)
+    assert done.returncode == 0, done.stderr
     plain = [w for w in words if w not in ("--sources", "python:mine:Anchors")]
     plain[plain.index("runs/mine")] = "runs/plain"
-    assert run(*plain)[0] == 0
+    assert sirl(*plain, cwd=mine).returncode == 0
     first, second = rows_of(mine / "runs/mine"), rows_of(mine / "runs/plain")
     assert first[0]["reward/mean"] == second[0]["reward/mean"]
     assert first[0]["update/gradient_norm"] != second[0]["update/gradient_norm"]
     text = (mine / "mine.py").read_text().replace('metrics["entropy/mean"] < 0.05', "taken == 2")
     (mine / "mine.py").write_text(text)
-    sys.modules.pop("mine")
     plain[plain.index("runs/plain")] = "runs/ended"
-    status, _, err = run(*plain)
-    assert status == 130
-    assert "stopped after step 2: the entropy fell below 0.05, saved" in err
+    done = sirl(*plain, cwd=mine)
+    assert done.returncode == 130
+    assert "stopped after step 2: the entropy fell below 0.05, saved" in done.stderr
     assert (mine / "runs/ended/checkpoints/step-000002/model.safetensors").is_file()
 
 
@@ -73,7 +70,7 @@ def test_anchors_change_what_is_learned_and_an_observer_can_end_training(mine, r
     ],
 )
 def test_a_collaborator_that_is_none_is_named_before_anything_is_written(
-    mine, run, flag, value, sentence
+    mine, flag, value, sentence
 ):
     if value == "python:mine:Anchors":
         text = (mine / "mine.py").read_text().replace("__init__(self, chat)", "__init__(self)")
@@ -81,7 +78,7 @@ def test_a_collaborator_that_is_none_is_named_before_anything_is_written(
             r"        from sirl.rollouts.*?sample\(prompts\)\n", "        pass\n", text, flags=re.S
         )
         (mine / "mine.py").write_text(text)
-    status, _, err = run("train", "--model", "embedded", "--out", "r", flag, value)
-    assert status == 2
-    assert sentence in err
+    done = sirl("train", "--model", "embedded", "--out", "r", flag, value, cwd=mine)
+    assert done.returncode == 2
+    assert sentence in done.stderr
     assert not (mine / "r").exists()

@@ -6,7 +6,8 @@ import sys
 
 import pytest
 
-from tests.flow.test_distributed import QUIET, alike, alone, words
+from tests.command import sirl
+from tests.flow.test_distributed import QUIET, alike, words
 
 LOCAL = {**QUIET, "RAY_ADDRESS": "local"}  # no cluster that somebody runs here
 LAUNCH = [sys.executable, "-m", "sirl.integrations.ray_train"]
@@ -23,7 +24,7 @@ def ray(*words, workers=2, folder=None, environment=LOCAL):
 @pytest.mark.slow
 def test_two_workers_of_ray_are_one_process(tmp_path):
     pytest.importorskip("ray")
-    assert alone(*words(tmp_path / "one")).returncode == 0
+    assert sirl(*words(tmp_path / "one")).returncode == 0
     # A path that is relative means what it means where the command is given.
     done = ray(*words("two"), folder=tmp_path)
     assert done.returncode == 0, done.stderr
@@ -33,7 +34,7 @@ def test_two_workers_of_ray_are_one_process(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_wrong_setting_ends_the_job_with_its_sentence_alone(tmp_path):
+def test_a_wrong_setting_ends_the_job_with_its_sentence_sirl(tmp_path):
     pytest.importorskip("ray")
     done = ray(*words(tmp_path / "r", "--set", "bogus=1"))
     assert done.returncode == 2

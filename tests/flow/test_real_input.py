@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from sirl.models.loading import load
+from tests.command import sirl
 from tests.conftest import shared
-from tests.flow.test_verbs import sirl
 
 
 @pytest.fixture(scope="module")

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
+from tests.command import sirl
 from tests.conftest import shared
-from tests.flow.test_verbs import sirl
 
 SUMS = [
     {"id": "a", "question": "What is 3 plus 4?", "answer": "#### 7"},

@@ -10,16 +10,7 @@ import time
 
 import pytest
 
-
-def sirl(*words, cwd=None, **settings):
-    return subprocess.run(
-        [sys.executable, "-m", "sirl", *map(str, words)],
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=cwd,
-        **settings,
-    )
+from tests.command import sirl
 
 
 def test_help_is_light_and_names_every_verb():
@@ -72,7 +63,8 @@ def test_evaluate_and_probe_the_embedded_model(tmp_path):
 def test_a_lora_run_leaves_an_adapter_that_evaluates(tmp_path):
     done = sirl(
         "train", "--model", "embedded", "--lora", "--steps", 1, "--batch", 2, "--group", 2,
-        "--set", "held_out=0", "--set", "new_tokens=8", "--out", tmp_path / "t", "--json",
+        "--set", "held_out=0", "--set", "new_tokens=8", "--set", "checkup_every=0", "--out",
+        tmp_path / "t", "--json",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     folder = json.loads(done.stdout)["checkpoint"]
@@ -112,8 +104,9 @@ def test_a_50_mb_line_is_set_aside_by_number(tmp_path):
 
 def test_bfloat16_trains_and_its_checkpoint_evaluates(tmp_path):
     done = sirl(
-        "train", "--model", "embedded", "--steps", 2, "--batch", 4, "--group", 4, "--set",
-        "dtype=bfloat16", "--set", "held_out=0", "--out", tmp_path / "t", "--json",
+        "train", "--model", "embedded", "--steps", 2, "--batch", 2, "--group", 4, "--new-tokens",
+        12, "--set", "dtype=bfloat16", "--set", "held_out=0", "--set", "checkup_every=0", "--out",
+        tmp_path / "t", "--json",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     rows = [json.loads(r) for r in (tmp_path / "t" / "metrics.jsonl").read_text().splitlines()]
@@ -177,7 +170,7 @@ def test_a_missing_extra_says_who_wanted_it_and_how_to_get_it(tmp_path, missing)
 
 
 def test_help_says_every_default():
-    done = sirl("train", "--help", env={**os.environ, "COLUMNS": "200"})
+    done = sirl("train", "--help", env={"COLUMNS": "200"})
     for default in ("required", "default: 64", "default: 30", "default: 0.0001", "default: 0.01"):
         assert default in done.stdout
 
@@ -196,7 +189,8 @@ def test_a_wrong_command_loses_nothing_of_the_run_it_would_overwrite(tmp_path):
 def test_a_resumed_run_of_more_steps_measures_the_new_model(tmp_path):
     words = [
         "train", "--model", "embedded", "--batch", 4, "--group", 4, "--learning-rate", 2e-4,
-        "--set", "held_out=4", "--set", "attacks=direct", "--set", "new_tokens=12",
+        "--set", "held_out=4", "--set", "attacks=direct", "--set", "new_tokens=12", "--set",
+        "checkup_every=0",
         "--out", tmp_path / "t",
     ]  # fmt: skip
     assert sirl(*words, "--steps", 1).returncode == 0
@@ -305,6 +299,8 @@ def test_ctrl_c_finishes_the_step_saves_and_exits_130(tmp_path):
         "2",
         "--set",
         "held_out=0",
+        "--set",
+        "checkup_every=0",
     ]
     process = subprocess.Popen(
         [sys.executable, "-m", "sirl", *words, "--out", str(tmp_path / "r")],

@@ -3,7 +3,7 @@ import random
 from dataclasses import replace
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from sirl.analysis.doubts import doubts, summarise_doubts, unchecked
@@ -55,7 +55,6 @@ def test_answers_that_share_an_opener_alone_are_different_answers():
     assert all(len(members) == 1 for members in clusters(said))
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(st.text(max_size=30), st.text(max_size=60)), max_size=12))
 def test_every_answer_is_in_one_cluster_and_like_answers_are_together(said):
     found = clusters(said)

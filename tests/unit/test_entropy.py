@@ -2,7 +2,7 @@ import math
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
@@ -29,7 +29,6 @@ def oracle(row: list[float]) -> float:
 
 
 @given(logits)
-@settings(deadline=None)
 def test_entropy_equals_a_naive_float64_oracle(x):
     found = token_entropy(x)
     for i in range(2):
@@ -38,7 +37,6 @@ def test_entropy_equals_a_naive_float64_oracle(x):
 
 
 @given(logits)
-@settings(deadline=None)
 def test_entropy_lies_between_nothing_and_ln_v(x):
     found = token_entropy(x)
     assert (found >= 0).all()
@@ -46,7 +44,6 @@ def test_entropy_lies_between_nothing_and_ln_v(x):
 
 
 @given(logits, st.floats(-20, 20))
-@settings(deadline=None)
 def test_a_shift_of_the_logits_changes_nothing(x, shift):
     assert torch.allclose(token_entropy(x.double()), token_entropy(x.double() + shift), atol=1e-9)
 
@@ -75,7 +72,6 @@ def test_bfloat16_logits_are_reduced_in_float32():
 
 
 @given(npst.arrays("float64", (3, 4), elements=st.floats(-9, 9)), st.floats(allow_nan=True))
-@settings(deadline=None)
 def test_padding_does_not_move_the_mean(values, padding):
     x = torch.from_numpy(values)
     is_completion = torch.tensor([[True] * 4, [True, True, False, False], [True] + [False] * 3])

@@ -461,7 +461,7 @@ VALUES = st.recursive(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(VALUES)
 def test_plain_values_arrive_as_they_were(value):
     wire = Wire(-1, {}, trusted=True)

@@ -1,3 +1,5 @@
+import sys
+
 import pytest
 
 from sirl.errors import ConfigError, ModelError
@@ -124,3 +126,20 @@ def test_errors_inside_the_module_are_named_with_their_place(tmp_path, monkeypat
     with pytest.raises(ConfigError) as caught:
         load_function(f"{name}:chat")
     assert str(caught.value) == f"module {name!r} raised {says} ({path}:1): mend it"
+
+
+def test_a_module_of_the_same_name_in_another_folder_is_refused(tmp_path, monkeypatch):
+    for place, answer in (("old", "1"), ("new", "2")):
+        (tmp_path / place).mkdir()
+        (tmp_path / place / "twofold_chat.py").write_text(f"def chat(messages): return {answer!r}")
+    monkeypatch.syspath_prepend(tmp_path / "old")
+    assert load_function("twofold_chat:chat")([]) == "1"
+    assert load_function("twofold_chat:chat")([]) == "1"
+    monkeypatch.syspath_prepend(tmp_path / "new")
+    with pytest.raises(
+        ConfigError, match=r"is .*new.*\.py here, but this process has loaded .*old"
+    ):
+        load_function("twofold_chat:chat")
+    del sys.modules["twofold_chat"]
+    assert load_function("twofold_chat:chat")([]) == "2"
+    del sys.modules["twofold_chat"]

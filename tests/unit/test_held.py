@@ -1,5 +1,5 @@
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from sirl.analysis.defence import summarise_defence
@@ -41,7 +41,6 @@ def test_the_first_break_is_the_first_answer_that_gives_something():
     assert first_broken(tries[:2]) is None
 
 
-@settings(deadline=None)  # the first bootstrap takes longer
 @given(st.lists(st.lists(st.sampled_from(LABELS), min_size=1, max_size=4), min_size=1, max_size=6))
 def test_the_summary_and_the_artefact_agree_on_every_mix_of_labels(cells):
     records = [

@@ -2,7 +2,7 @@ import json
 import math
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from sirl.judges.llm import RubricJudge
@@ -223,7 +223,6 @@ def test_an_answer_cannot_close_its_block():
 
 
 @given(st.text(alphabet="<|>imend_s/[]INST ab12", max_size=60))
-@settings(deadline=None)
 def test_what_was_cleaned_is_clean(text):
     clean = without_marks(text, "ab12")
     assert "ab12" not in clean
@@ -267,7 +266,6 @@ def test_odd_answers_are_asked_about(name, answer):
 
 
 @given(st.text(max_size=200))
-@settings(deadline=None)
 def test_reading_never_guesses_and_never_fails(reply):
     for rubric in RUBRICS.values():
         found = rubric.read(reply)

@@ -1,9 +1,6 @@
 """The arithmetic of a plan, by numbers worked out by hand."""
 
 import json
-import os
-import subprocess
-import sys
 from dataclasses import replace
 
 import pytest
@@ -21,6 +18,7 @@ from sirl.planning.memory import (
 )
 from sirl.planning.shape import read_shape, tensor_bytes
 from sirl.planning.throughput import Rates, gpu_named, seconds, sheet_rates
+from tests.command import sirl
 
 # One layer: width 4, two heads of 2 that share one key, an MLP of 8, eleven words.
 SHAPE = Shape(
@@ -165,14 +163,8 @@ def test_memory_is_what_the_control_group_leaves(tmp_path):
     assert free_disk(tmp_path / "not" / "there") > 0
 
 
-def sirl(*words):
-    return subprocess.run(
-        [sys.executable, "-m", "sirl", "plan", *map(str, words)],
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**os.environ, "COLUMNS": "200"},
-    )
+def plan(*words):
+    return sirl("plan", *words, env={"COLUMNS": "200"})
 
 
 def test_the_verb_reads_a_configuration_alone_and_says_what_to_change(tmp_path):
@@ -183,15 +175,15 @@ def test_the_verb_reads_a_configuration_alone_and_says_what_to_change(tmp_path):
     }  # fmt: skip
     (tmp_path / "config.json").write_text(json.dumps(config))
     words = ("--model", tmp_path, "--gpu", "h100", "--set", "dtype=bfloat16")
-    done = sirl(*words)
+    done = plan(*words)
     assert done.returncode == 0, done.stderr
     assert "8,030,261,248 parameters" in done.stdout
     assert "does not fit: " in done.stdout
     assert "change: " in done.stdout
-    found = json.loads(sirl(*words, "--lora", "--json").stdout)
+    found = json.loads(plan(*words, "--lora", "--json").stdout)
     assert found["phases"]["stepping"]["weights"] > 2 * 8_030_261_248
     assert found["phases"]["stepping"]["reference"] == 0
     assert found["seconds"]["sampling"] > 0
-    unknown = sirl("--model", "embedded", "--gpus", 2)
+    unknown = plan("--model", "embedded", "--gpus", 2)
     assert unknown.returncode == 2
     assert "does not say how large they are" in unknown.stderr

@@ -2,7 +2,7 @@ import math
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from sirl.policy import MIN_STD, group_advantages, kl_estimate, policy_loss, token_weights
@@ -31,7 +31,6 @@ def test_groups_must_be_whole():
 
 
 @given(st.lists(st.floats(-5, 5), min_size=4, max_size=4), st.floats(0.1, 9), st.floats(-9, 9))
-@settings(deadline=None)
 def test_advantages_ignore_scale_and_shift(rewards, scale, shift):
     x = torch.tensor(rewards, dtype=torch.double)
     if x.std() > 0.01:

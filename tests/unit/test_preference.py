@@ -2,7 +2,7 @@ import math
 from dataclasses import replace
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from sirl.comparison.evaluated_model import read_arm, read_arms
@@ -125,7 +125,6 @@ def test_what_is_cut_is_said():
 
 
 @given(st.text(max_size=80))
-@settings(deadline=None)
 def test_reading_never_guesses_and_never_fails(reply):
     assert choice(reply, ORDERS[0], "").result in ("before", "after", "tie", "unscored")
 

@@ -53,9 +53,7 @@ contents = (
     | st.lists(json_values, max_size=4).map(lambda v: "\n".join(map(json.dumps, v)).encode())
     | json_values.map(lambda v: json.dumps(v, indent=1).encode())
 )
-anything = settings(
-    deadline=None, max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+anything = settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
 one_line = st.text(
     st.characters(exclude_categories=["Cs"], exclude_characters="\r\n\0\x85\u2028\u2029"),
     min_size=1,

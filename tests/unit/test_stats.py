@@ -55,7 +55,6 @@ def row_of(*held):
 
 
 @given(st.lists(st.booleans(), min_size=1, max_size=40), st.integers(1, 5))
-@settings(deadline=None)
 def test_a_mean_over_attacks_that_agree_is_as_sure_as_one_attack_and_no_surer(held, attacks):
     found = mean_rate({str(a): row_of(*held) for a in range(attacks)})
     alone = rate(sum(held), len(held))
@@ -94,7 +93,7 @@ def test_the_interval_of_a_mean_near_the_end_holds_the_truth_as_often_as_it_says
 
 
 @given(st.data())
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_any_table_has_an_interval_around_its_mean_no_wider_than_that_of_its_fewest_cells(data):
     cell = st.sampled_from([0.0, 0.5, 1.0, None])
     table = data.draw(st.lists(st.lists(cell, min_size=6, max_size=6), min_size=1, max_size=4))
@@ -128,7 +127,6 @@ def test_any_needs_every_attack_withstood():
     st.lists(st.integers(0, 5).map(float), min_size=1, max_size=9),
     st.lists(st.integers(0, 5).map(float), min_size=1, max_size=9),
 )
-@settings(deadline=None)
 def test_auroc_counts_pairs(positive, negative):
     pairs = [(p > n) + 0.5 * (p == n) for p in positive for n in negative]
     assert auroc(positive, negative) == pytest.approx(sum(pairs) / len(pairs))
@@ -178,7 +176,6 @@ OPINION = st.sampled_from(["yes", "no", "maybe", None])
 
 
 @given(st.lists(st.tuples(OPINION, OPINION, OPINION), min_size=1, max_size=12))
-@settings(deadline=None)
 def test_alpha_knows_neither_names_nor_the_order_of_raters(items):
     raters = [list(r) for r in zip(*items, strict=True)]
     alpha = krippendorff_alpha(raters)
@@ -202,7 +199,6 @@ def test_mcnemar_of_changes_in_one_direction(changed, p):
 
 
 @given(st.lists(st.tuples(st.booleans(), st.booleans()), max_size=30))
-@settings(deadline=None)
 def test_mcnemar_by_the_sum(pairs):
     before, after = [b for b, _ in pairs], [a for _, a in pairs]
     lost, gained, p = mcnemar(before, after)
@@ -229,7 +225,6 @@ def test_holm_rejects_what_the_steps_reject(pvalues, alpha):
 
 
 @given(st.integers(1, 60), st.integers(1, 30))
-@settings(deadline=None)
 def test_the_least_change_is_significant_and_one_less_is_not(n, attacks):
     def significant(changed):
         p = mcnemar([False] * n, [True] * changed + [False] * (n - changed)).p
@@ -268,7 +263,7 @@ def corrected_rate(successes, n, *judge):
 
 
 @given(st.floats(0.55, 1), st.floats(0.55, 1), st.floats(0, 1))
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 def test_correction_undoes_what_the_judge_did(sensitivity, specificity, share):
     n = 10_000
     seen = round(n * (share * sensitivity + (1 - share) * (1 - specificity)))
@@ -343,7 +338,6 @@ def test_a_difference_is_paired_and_clustered():
 
 
 @given(st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=30))
-@settings(deadline=None)
 def test_a_difference_turned_round_is_its_mirror_image(pairs):
     before, after = ({"a": row_of(*side)} for side in zip(*pairs, strict=True))
     there, back = clustered_difference(before, after), clustered_difference(after, before)

@@ -1,7 +1,6 @@
 """Trackers are shown every step; a broken one is left out with a sentence and stops nothing."""
 
 import json
-import subprocess
 import sys
 
 import pytest
@@ -11,6 +10,7 @@ from sirl.errors import ConfigError, MissingExtraError
 from sirl.registry import trackers
 from sirl.roles import Control
 from sirl.training.observers.trackers import Board, Scalars, Trackers
+from tests.command import sirl
 
 
 class Recording:
@@ -85,19 +85,16 @@ def test_each_tool_is_called_in_its_own_way():
     assert run.calls == [({"kl/reference": 0.5}, 3), "close"]
 
 
-def test_an_unknown_tracker_and_a_missing_one_are_told_before_anything_starts(tmp_path):
+def test_an_unknown_tracker_and_a_missing_one_are_told_before_anything_starts(
+    tmp_path, monkeypatch
+):
     with pytest.raises(ConfigError, match="Did you mean 'tensorboard'"):
         trackers(TrainConfig(model="embedded", out="r", track="tensorbord"))
     assert trackers(TrainConfig(model="embedded", out="r")) == {}
-    script = (
-        "import sys; sys.modules['trackio'] = None\n"
-        "sys.argv = ['sirl', 'train', '--model', 'embedded', '--track', 'trackio', '--out', "
-        f"{str(tmp_path / 'r')!r}]\n"
-        "from sirl.cli.main import main; main()"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, check=False
-    )
+    monkeypatch.setitem(sys.modules, "trackio", None)
+    done = sirl(
+        "train", "--model", "embedded", "--track", "trackio", "--out", tmp_path / "r"
+    )  # fmt: skip
     assert done.returncode == 2
     assert done.stderr == "sirl: track=trackio needs the extra 'track': pip install 'sirl[track]'\n"
     assert not (tmp_path / "r").exists()
@@ -119,12 +116,10 @@ def test_a_tracker_that_breaks_while_training_costs_the_run_nothing(tmp_path):
         "def finish(): raise AssertionError('it was left out')\n"
     )
     words = ["train", "--model", "embedded", "--steps", "3", "--batch", "2", "--group", "2",
-             "--set", "held_out=0", "--set", "new_tokens=8", "--set", "track=trackio",
+             "--set", "held_out=0", "--set", "new_tokens=8", "--set", "checkup_every=0",
+             "--set", "track=trackio",
              "--out", "r", "--json"]  # fmt: skip
-    done = subprocess.run(
-        [sys.executable, "-m", "sirl", *words],
-        capture_output=True, text=True, check=False, cwd=tmp_path,
-    )  # fmt: skip
+    done = sirl(*words, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["last_step"] == 3
     assert done.stderr.count("the tracker trackio could not log step 2 and is left out: gone") == 1

@@ -4,12 +4,11 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.optimize import brentq
-from scipy.stats import mannwhitneyu, norm
+from scipy.special import ndtri
 
 __all__ = ["auroc", "auroc_interval", "auroc_within_bands", "length_bands"]
 
-Z = float(norm.ppf(0.975))
+Z = float(ndtri(0.975))
 BANDS = 4
 """Length bands: quartiles."""
 
@@ -22,6 +21,8 @@ def auroc(positive: Sequence[float], negative: Sequence[float]) -> float:
     """
     if not len(positive) or not len(negative):
         return float("nan")
+    from scipy.stats import mannwhitneyu
+
     wins = mannwhitneyu(positive, negative, method="asymptotic").statistic
     return float(wins) / (len(positive) * len(negative))
 
@@ -72,12 +73,14 @@ def auroc_interval(value: float, positive: int, negative: int) -> tuple[float, f
     """
     if math.isnan(value) or not (positive and negative):
         return float("nan"), float("nan")
+    from scipy.optimize import brentq
+
     extra = (positive + negative) / 2 - 1
 
     def apart(true: float) -> float:
         spread = 1 + extra * ((1 - true) / (2 - true) + true / (1 + true))
         variance = true * (1 - true) * spread / (positive * negative)
-        return (true - value) ** 2 - float(norm.ppf(0.975)) ** 2 * variance
+        return (true - value) ** 2 - float(ndtri(0.975)) ** 2 * variance
 
     inside = min(max(value, 1e-9), 1 - 1e-9)  # the value itself is no end where it is 0 or 1
     low = 0.0 if apart(0.0) <= 0 else float(brentq(apart, 0.0, inside))

@@ -17,15 +17,6 @@ from jinja2 import Environment
 from markupsafe import Markup
 
 from sirl.reports.figures import defence_name, figure, rate_rows
-from sirl.reports.plots import (
-    NARROW,
-    WIDE,
-    attack_bars,
-    budget_curves,
-    checkup_curves,
-    entropy_histograms,
-    training_curves,
-)
 from sirl.reports.steps import step_table
 from sirl.reports.tables import tables
 from sirl.reports.text import LONGEST_PIECE, visible
@@ -171,20 +162,32 @@ Draw: TypeAlias = Callable[[float], str]
 
 def drawings(data: PageData) -> list[tuple[str, Draw, list[str]]]:
     """Title, picture and notes of all that the data allows."""
+    from sirl.reports import plots
+
     drawn: list[tuple[str, Draw, list[str]]] = []
     models = data.models
     if any("dsr" in m for m in models.values()):
-        drawn.append(("Defence per attack", partial(attack_bars, models, data.unseen), []))
+        drawn.append(("Defence per attack", partial(plots.attack_bars, models, data.unseen), []))
     if any(figure(m, "dsr", "budgets") for m in models.values()):
-        drawn.append(("Broken against budget", partial(budget_curves, models), []))
+        drawn.append(("Broken against budget", partial(plots.budget_curves, models), []))
     if any(xs for kinds in data.entropies.values() for xs in kinds.values()):
         said = notes(models, "entropy", "sentence")
-        drawn.append(("Confidence", partial(entropy_histograms, data.entropies), said))
+        drawn.append(("Confidence", partial(plots.entropy_histograms, data.entropies), said))
     if data.checkups:
-        drawn.append(("Mini-evaluations by step", partial(checkup_curves, data.checkups), []))
+        drawn.append(("Mini-evaluations by step", partial(plots.checkup_curves, data.checkups), []))
     if data.curves:
-        drawn.append(("Training", partial(training_curves, data.curves), []))
+        drawn.append(("Training", partial(plots.training_curves, data.curves), []))
     return drawn
+
+
+def pictures(data: PageData) -> list[tuple[str, Markup, Markup, list[str]]]:
+    """Title, wide picture, narrow picture and notes."""
+    from sirl.reports.plots import NARROW, WIDE
+
+    return [
+        (name, Markup(draw(WIDE)), Markup(draw(NARROW)), said)  # noqa: S704 - our own SVG
+        for name, draw, said in drawings(data)
+    ]
 
 
 def notes(models: Mapping[str, Mapping[str, Any]], *path: str) -> list[str]:
@@ -211,10 +214,7 @@ def render(data: PageData, *, show_text: bool = False) -> str:
         models=list(data.models),
         rows=table_rows(data.models),
         tables=[t for t in (step_table(data.checkups), *tables(data.models, data.costs)) if t.rows],
-        pictures=[
-            (name, Markup(draw(WIDE)), Markup(draw(NARROW)), said)  # noqa: S704 - our own SVG
-            for name, draw, said in drawings(data)
-        ],
+        pictures=pictures(data),
         examples=[
             (
                 e,

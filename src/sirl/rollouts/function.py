@@ -2,9 +2,12 @@
 
 import importlib
 import re
+import sys
 import traceback
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import asdict, dataclass, field
+from importlib.machinery import PathFinder
+from pathlib import Path
 
 from sirl.errors import ConfigError, Stopped, did_you_mean
 from sirl.rollouts.arrivals import Contact, Lost, in_order, settled
@@ -106,12 +109,14 @@ def load_function(path: str) -> Chat:
     """The callable at "package.module:name". Importing a module runs it.
 
     Raises:
-        ConfigError: The path is malformed, there is no such module or callable, or the module
-            raises when it is imported.
+        ConfigError: The path is malformed, there is no such module or callable, the module raises
+            when it is imported, or this process holds another module of that name.
     """
     if not re.fullmatch(r"\w+(\.\w+)*:\w+", path):
         raise ConfigError(f"function {path!r} is malformed: write package.module:name")
     module_name, _, name = path.partition(":")
+    importlib.invalidate_caches()  # the file may be younger than the process
+    check_place(module_name.partition(".")[0])
     try:
         module = importlib.import_module(module_name)
     except (Exception, SystemExit) as error:
@@ -131,3 +136,19 @@ def load_function(path: str) -> Chat:
             "messages and returns text"
         )
     return function
+
+
+def check_place(name: str) -> None:
+    """Refuse a module that is loaded from elsewhere than it is found now, in another folder.
+
+    Raises:
+        ConfigError: Python would hand out the module that it holds, and a wrong function be asked.
+    """
+    loaded = getattr(sys.modules.get(name), "__spec__", None)
+    found = PathFinder.find_spec(name) if loaded else None
+    held, here = (spec.origin if spec else None for spec in (loaded, found))
+    if held and here and Path(here).exists() and Path(held).resolve() != Path(here).resolve():
+        raise ConfigError(
+            f"module {name!r} is {here} here, but this process has loaded {held}: start a new "
+            "process, or rename one of them"
+        )

@@ -1,0 +1,46 @@
+"""The command line, called in this process: a process of its own costs seconds of imports."""
+
+import sys
+from contextlib import redirect_stderr, redirect_stdout
+from io import StringIO
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from sirl.cli.main import main
+
+
+class Done(NamedTuple):
+    """How a command ended; the fields are named as those of `subprocess.CompletedProcess`."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+def sirl(*words, cwd=None, env=None) -> Done:
+    """Run `sirl WORDS` in a folder, with changes to the environment.
+
+    Modules that it imports from its folder are forgotten afterwards, as at the end of a process.
+    """
+    out, err = StringIO(), StringIO()
+    folder = Path(cwd or Path.cwd()).resolve()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["sirl", *map(str, words)])
+        patch.setattr(sys, "path", [str(folder), *sys.path])
+        patch.chdir(folder)
+        for name, value in (env or {}).items():
+            patch.setenv(name, value)
+        known = set(sys.modules)
+        with (
+            redirect_stdout(out),
+            redirect_stderr(err),
+            pytest.raises(SystemExit) as ended,
+        ):
+            main()
+        for name in set(sys.modules) - known:
+            file = getattr(sys.modules[name], "__file__", None)
+            if file and folder == Path(file).resolve().parent:
+                del sys.modules[name]
+    return Done(ended.value.code or 0, out.getvalue(), err.getvalue())
