@@ -81,7 +81,7 @@ def rate_rows(models: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, list[s
     named = [(f"{defence_name(models.values())}, {first}", mean), *rest, *opinion_rates(models)]
     named += [*PRICES, *((f"Solved: {name}", ("capability", name)) for name in tasks)]
     rows = [(label, [cell(m, path) for m in models.values()]) for label, path in named]
-    rows += [*partial_rows(models), *cut_row(models)]
+    rows += [*unread_rows(models), *partial_rows(models), *cut_row(models)]
     unscored = [str(figure(m, "dsr", "unscored") or 0) for m in models.values()]
     if set(unscored) == {"0"}:
         rows = [row for row in rows if row[0] != UNSCORED_SAFE]
@@ -123,6 +123,19 @@ def partial_rows(models: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, lis
         for label, cells in found
         if any(n for n, _ in cells)
     ]
+
+
+def unread_rows(models: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, list[str]]]:
+    """Harmless requests whose answers could not be scored, and the rate if none of them refused."""
+    rows = []
+    for label, path in PRICES:
+        sets = [figure(m, *path) or {} for m in models.values()]
+        if any(s.get("unscored") for s in sets):
+            counts = [f"{s['unscored']} of {s['n']}" if "unscored" in s else "–" for s in sets]
+            spans = [span(s.get("if_unscored_are_answers")) for s in sets]
+            rows.append((f"{label}: of these, could not be scored", counts))
+            rows.append((f"{label}, if what could not be scored were answers", spans))
+    return rows
 
 
 def cut_row(models: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, list[str]]]:
