@@ -165,8 +165,8 @@ def answers(run: Run) -> tuple[list[Record], list[Item]]:
         InputError: Another version wrote it otherwise, or it is not whole.
     """
     records, items = read_records(run), read_items(run)
-    known = {r.key for r in records}
-    if any(key not in known for item in items for key in item.records):
+    known = {r.place for r in records}
+    if any((item.model, key) not in known for item in items for key in item.records):
         raise InputError(
             f"{run.path} lacks records that its searches name: go on with it with --resume"
         )
@@ -175,12 +175,14 @@ def answers(run: Run) -> tuple[list[Record], list[Item]]:
 
 def counted(records: Sequence[Record], items: Sequence[Item]) -> list[Record]:
     """The answers that count; a search that was begun twice has left some that do not."""
-    searches = {i.attack for i in items}
-    ended = {key for item in items for key in item.records}
+    searches = {(i.model, i.attack) for i in items}
+    ended = {(item.model, key) for item in items for key in item.records}
     return [
         r
         for r in records
-        if r.kind not in ("attack", "probe") or r.attack not in searches or r.key in ended
+        if r.kind not in ("attack", "probe")
+        or (r.model, r.attack) not in searches
+        or r.place in ended
     ]
 
 

@@ -40,24 +40,25 @@ def opinions(
     asked = [r for r in records if r.kind in ATTACKED]
     found: dict[str, list[Record]] = {}
     for judge in judges:
-        known = {r["key"]: verdict_in(r) for r in run.rows(VERDICTS) if r["judge"] == judge.name}
-        missing = [r for r in asked if r.key not in known]
+        rows = [r for r in run.rows(VERDICTS) if r["judge"] == judge.name]
+        known = {(r["model"], r["key"]): verdict_in(r) for r in rows}
+        missing = [r for r in asked if r.place not in known]
         for batch in judged(judge, missing, meter, progress):
             run.append(VERDICTS, *({"model": r.model, "key": r.key, **asdict(v)} for r, v in batch))
-            known |= {r.key: v for r, v in batch}
-        found[judge.name] = [relabelled(r, known[r.key]) for r in asked]
+            known |= {r.place: v for r, v in batch}
+        found[judge.name] = [relabelled(r, known[r.place]) for r in asked]
     return found
 
 
 def read_opinions(run: Run, records: Sequence[Record]) -> dict[str, list[Record]]:
     """The opinions that a run folder holds."""
-    by_key = {r.key: r for r in records}
-    found: dict[str, dict[str, Record]] = {}
+    by_place = {r.place: r for r in records}
+    found: dict[str, dict[tuple[str, str], Record]] = {}
     for number, row in enumerate(run.rows(VERDICTS), 1):
         try:
-            if record := by_key.get(row["key"]):
+            if record := by_place.get((row["model"], row["key"])):
                 said = relabelled(record, verdict_in(row))
-                found.setdefault(said.judge, {})[said.key] = said
+                found.setdefault(said.judge, {})[said.place] = said
         except (KeyError, TypeError) as error:
             raise damaged(f"{run.path / VERDICTS}:{number}") from error
     return {judge: list(view.values()) for judge, view in found.items()}

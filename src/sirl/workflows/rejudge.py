@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from sirl import registry
-from sirl.analysis.agreement import settled
+from sirl.analysis.agreement import comparable_cells
 from sirl.analysis.defence import first_break
 from sirl.analysis.measured import measured
 from sirl.analysis.summary import summarise
@@ -95,12 +95,12 @@ def judged_models(
     stands beside it. `new_tokens` is the longest answer.
     """
     ended = read_items(source)
-    first = {r.key: r for r in counted(read_records(source), ended)}
-    records = settled(rejudged(judge, list(first.values()), progress), ended)
+    first = {r.place: r for r in counted(read_records(source), ended)}
+    records = comparable_cells(rejudged(judge, list(first.values()), progress), ended)
     said_before = [
-        first[r.key]
+        first[r.place]
         for r in records
-        if r.kind in ATTACKED and first[r.key].judge not in ("", judge.name)
+        if r.kind in ATTACKED and first[r.place].judge not in ("", judge.name)
     ]
     run.append(
         VERDICTS,
@@ -122,11 +122,12 @@ def judged_models(
 
 def items_of(ended: Sequence[Item], records: Sequence[Record]) -> list[Item]:
     """The searches whose answers are all there, broken where these records say so."""
-    by_key = {r.key: r for r in records}
+    by_place = {r.place: r for r in records}
+    tries = [(item, [by_place.get((item.model, key)) for key in item.records]) for item in ended]
     return [
-        replace(item, broken_at=first_break([by_key[k] for k in item.records]))
-        for item in ended
-        if all(k in by_key for k in item.records)
+        replace(item, broken_at=first_break([r for r in found if r]))
+        for item, found in tries
+        if None not in found
     ]
 
 
