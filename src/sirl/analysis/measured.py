@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 
 from sirl.types import Question, Record
 
-__all__ = ["called", "counted_prompts", "cut_answers", "in_words", "measured"]
+__all__ = ["called", "counted_prompts", "cut_answers", "in_words", "measured", "unshown_thoughts"]
 
 TARGET = "target"
 """What the one model of an evaluation is called in records."""
@@ -74,6 +74,16 @@ def cut_answers(records: Iterable[Record], new_tokens: int) -> dict[str, Any]:
             "what came before; --new-tokens lets them end"
         ),
     }
+
+
+def unshown_thoughts(records: Iterable[Record]) -> dict[str, Any]:
+    """How many judged answers had thoughts that are no part of them; empty where none had."""
+    judged = [r for r in records if r.kind in JUDGED]
+    n = sum(bool(r.thoughts) for r in judged)
+    if not n:
+        return {}
+    sentence = f"{n} of {len(judged)} answers had thoughts that the judge was not shown"
+    return {"n": n, "of": len(judged), "sentence": sentence}
 
 
 def measured(

@@ -238,9 +238,10 @@ def finish(
     else:
         unchecked = dict.fromkeys(m["unchecked"] for m in models.values() if "unchecked" in m)
         cut = [
-            f"{summary['measured']['names'][role]}: {m['cut']['sentence']}"
+            f"{summary['measured']['names'][role]}: {m[part]['sentence']}"
             for role, m in models.items()
-            if "cut" in m
+            for part in ("cut", "thoughts")
+            if part in m
         ]
         closing(summary, *unchecked, *cut, *sentences)
     doubts = (alarm["says"] for m in models.values() for alarm in m.get("doubts", ()))

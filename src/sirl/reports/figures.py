@@ -81,7 +81,7 @@ def rate_rows(models: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, list[s
     named = [(f"{defence_name(models.values())}, {first}", mean), *rest, *opinion_rates(models)]
     named += [*PRICES, *((f"Solved: {name}", ("capability", name)) for name in tasks)]
     rows = [(label, [cell(m, path) for m in models.values()]) for label, path in named]
-    rows += [*unread_rows(models), *partial_rows(models), *cut_row(models)]
+    rows += [*unread_rows(models), *partial_rows(models), *cut_row(models), *thought_row(models)]
     unscored = [str(figure(m, "dsr", "unscored") or 0) for m in models.values()]
     if set(unscored) == {"0"}:
         rows = [row for row in rows if row[0] != UNSCORED_SAFE]
@@ -145,6 +145,13 @@ def cut_row(models: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, list[str
     label = f"Answers cut at {' or '.join(map(str, sorted(longest)))} tokens"
     cells = [f"{cut['n']} of {cut['of']}" if cut else "0" for cut in found]
     return [(label, cells)] if longest else []
+
+
+def thought_row(models: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, list[str]]]:
+    """How many answers had thoughts that the judge was not shown; nothing where none had."""
+    found = [figure(m, "thoughts") for m in models.values()]
+    cells = [f"{t['n']} of {t['of']}" if t else "0" for t in found]
+    return [("Answers with thoughts that the judge was not shown", cells)] if any(found) else []
 
 
 def opinion_rates(models: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, tuple[str, ...]]]:
