@@ -5,7 +5,7 @@ from dataclasses import asdict
 from sirl.analysis.agreement import comparable_cells
 from sirl.evaluation.costs import Meter
 from sirl.evaluation.records import ITEMS, RECORDS, Item
-from sirl.evaluation.second_judges import opinions, read_opinions
+from sirl.evaluation.second_judges import VERDICTS, opinions, read_opinions
 from sirl.roles import silent
 from sirl.runs import open_run
 from sirl.types import Message, Record, Verdict
@@ -82,4 +82,17 @@ def test_what_a_further_judge_said_is_found_by_model_and_key(tmp_path):
     for one in both:
         opinions([judge], [one], run, Meter(), silent)
     assert [r.model for r in read_opinions(run, both)["second"]] == ["base", "hardened"]
+    run.close()
+
+
+def test_another_state_of_a_judge_is_asked_anew(tmp_path):
+    run, both = two_models(tmp_path / "run")
+    judge = Says("second", {"No.": "refusal"})
+    judge.identity = "one"
+    opinions([judge], both, run, Meter(), silent)
+    other = Says("second", {"No.": "compliance"})
+    other.identity = "two"
+    found = opinions([other], both, run, Meter(), silent)["second"]
+    assert [r.label for r in found] == ["compliance", "compliance"]
+    assert [row["identity"] for row in run.rows(VERDICTS)] == ["one", "one", "two", "two"]
     run.close()

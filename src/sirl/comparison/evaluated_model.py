@@ -30,6 +30,7 @@ __all__ = [
     "check_two",
     "counted",
     "figures_of",
+    "judge_identities",
     "read_arm",
     "read_arms",
     "tried",
@@ -207,8 +208,24 @@ def check_settings(before: Arm, after: Arm) -> None:
         for arm in (before, after)
     ]
     same("the judge", before, after, judges)
+    known = [headline_identities(arm) for arm in (before, after)]
+    if all(known):
+        same("the weights, patterns or wording of the judge", before, after, known)
     hashes = [refusals_of(arm) for arm in (before, after)]
     same("the file of refusals that the judge knows", before, after, hashes)
+
+
+def headline_identities(arm: Arm) -> list[str]:
+    """The identities of the judges of its answers, as far as `run.json` tells them."""
+    known = judge_identities(arm.about)
+    judges = sorted({r.judge for r in arm.records if r.kind != "capability"})
+    return [known[name] for name in judges if name in known]
+
+
+def judge_identities(about: Mapping[str, Any]) -> dict[str, str]:
+    """What determined the verdicts of each judge of a run, by the judge's name."""
+    told = zip(about.get("judges") or (), about.get("judge_identities") or (), strict=False)
+    return {name.rpartition(" (")[0]: identity for name, identity in told}
 
 
 def refusals_of(arm: Arm) -> object:

@@ -13,7 +13,7 @@ from pathlib import Path
 from sirl.errors import InputError
 from sirl.judges.jury import verdicts
 from sirl.prompts import load
-from sirl.roles import Judge
+from sirl.roles import Judge, identity_of
 from sirl.text import words
 from sirl.types import Attempt, Question, Verdict
 
@@ -47,8 +47,7 @@ class OwnSentences:
             raise InputError(f"{path} holds no sentence: write one refusal on each line")
         self.judge = judge
         self.name = f"{judge.name}+{path.stem}"
-        known = str(getattr(judge, "identity", judge.name))
-        self.identity = f"{known} {file.sha256}"
+        self.identity = f"{identity_of(judge)} {file.sha256}"
 
     def verdict(self, attempt: Attempt, answer: str) -> Verdict:
         """The verdict on one answer."""

@@ -11,12 +11,12 @@ from sirl.analysis.agreement import comparable_cells
 from sirl.analysis.defence import first_break
 from sirl.analysis.measured import measured
 from sirl.analysis.summary import summarise
-from sirl.comparison.evaluated_model import counted, figures_of, read_arm
+from sirl.comparison.evaluated_model import counted, figures_of, judge_identities, read_arm
 from sirl.config import EvaluateConfig
 from sirl.errors import ConfigError, SirlError
 from sirl.evaluation.arena import ATTACKED
 from sirl.evaluation.records import ITEMS, RECORDS, Item, read_items, read_records
-from sirl.evaluation.second_judges import VERDICTS, rejudged, verdict_of
+from sirl.evaluation.second_judges import VERDICTS, rejudged, verdict_of, verdict_row
 from sirl.evaluation.suite import Evaluation
 from sirl.roles import Console, Judge, Progress
 from sirl.runs import Existing, Run, open_run, plain
@@ -102,10 +102,9 @@ def judged_models(
         for r in records
         if r.kind in ATTACKED and first[r.place].judge not in ("", judge.name)
     ]
-    run.append(
-        VERDICTS,
-        *({"model": r.model, "key": r.key, **asdict(verdict_of(r))} for r in said_before),
-    )
+    known = judge_identities(source.read("run.json"))
+    rows = [verdict_row(r, verdict_of(r), known.get(r.judge, "")) for r in said_before]
+    run.append(VERDICTS, *rows)
     items = items_of(ended, records)
     run.append(RECORDS, *(asdict(r) for r in records))
     run.append(ITEMS, *(asdict(i) for i in items))
