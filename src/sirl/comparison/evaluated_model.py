@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from sirl.analysis.doubts import doubts
-from sirl.analysis.measured import called
+from sirl.analysis.measured import called, left_out
 from sirl.analysis.summary import by_refusal
 from sirl.errors import InputError, did_you_mean
 from sirl.evaluation.records import Item, read_items, read_records
@@ -47,6 +47,8 @@ SEARCH_SETTINGS = {
     "targets": None,
 }
 """What a search depends on beside its own settings, and what it is for verbs without the flag."""
+SAMPLED = ("temperature", "top_p", "top_k", "max_tokens")
+"""Parameters without which a server samples otherwise, or cuts elsewhere."""
 SAME_FILES = "evaluate both with the same files and settings"
 
 
@@ -239,6 +241,15 @@ def check_asking(before: Arm, after: Arm) -> None:
     same("the version of sirl", before, after, [a.about.get("sirl") for a in (before, after)])
     same("new_tokens", before, after, [a.config.get("new_tokens") for a in (before, after)])
     same("the longest answer to a task", before, after, [task_tokens(a) for a in (before, after)])
+    same(
+        "what the endpoint does not take of the sampling",
+        before,
+        after,
+        [[name for name in left_out(a.about) if name in SAMPLED] for a in (before, after)],
+    )
+    fences = [a.about.get("code_sandbox") for a in (before, after)]
+    if None not in fences:
+        same("code_sandbox, within which the code of answers ran,", before, after, fences)
     if None not in templates:
         same("the chat template", before, after, templates)
         dates = [(arm.about.get("model") or {}).get("date", "none") for arm in (before, after)]

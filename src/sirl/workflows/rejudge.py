@@ -48,8 +48,8 @@ def rejudge(
         run.begin()
         about = Provenance(run, "judge again", seed=config.seed, template_date=config.template_date)
         with console.bar() as progress, about as provenance:
-            asked = {key: arm.about[key] for key in ("model", "prompts")}
-            provenance.document |= asked
+            kept = ("model", "prompts", "endpoint_dialect", "code_sandbox")
+            provenance.document |= {key: arm.about[key] for key in kept if key in arm.about}
             provenance.files([config.refusals])
             provenance.judges([judge], faults)
             before = Run(source, -1, {}, resumed=False)
