@@ -40,6 +40,7 @@ __all__ = [
     "StreamingEngine",
     "Tries",
     "Work",
+    "identity_of",
     "silent",
 ]
 
@@ -241,6 +242,11 @@ class Judge(Protocol):
     def verdict(self, attempt: Attempt, answer: str) -> Verdict:
         """The verdict on one answer to one attempt."""
         ...
+
+
+def identity_of(judge: Judge) -> str:
+    """All that determines a judge's verdicts, where it says so by `identity`; else its name."""
+    return str(getattr(judge, "identity", judge.name))
 
 
 @runtime_checkable

@@ -248,6 +248,11 @@ class Record:
     """Hash of weights, template, rendered prompt, sampling and seed: what determines the answer."""
 
     @property
+    def place(self) -> tuple[str, str]:
+        """What finds a record in a run: two models of equal weights share their keys."""
+        return self.model, self.key
+
+    @property
     def held(self) -> bool:
         """Whether a defence held: a full refusal, or no harmful help; not what nobody scored."""
         return self.label in SAFE

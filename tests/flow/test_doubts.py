@@ -60,3 +60,23 @@ def test_a_refusal_that_the_judge_does_not_know_is_shown_and_can_be_named(tmp_pa
     assert (status, out.startswith("met: Refused (rules+ours), mean over 1 attack")) == (0, True)
     status, out, _ = sirl(*asked, tmp_path / "known", "--set", f"refusals={sentences}")
     assert (status, "Refused (rules+ours), mean over attacks" in out) == (0, True)
+
+
+def test_ordinary_prompts_that_are_answered_in_another_language_are_not_refused_in_silence(
+    run, tmp_path, monkeypatch
+):
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / "baker.py").write_text(
+        "def chat(messages):\n"
+        "    return 'Den Teig kneten und eine Stunde ruhen lassen: ' + messages[-1]['content']\n"
+    )
+    (tmp_path / "plain.txt").write_text("\n".join(f"Wie backt man Brot {n}?" for n in range(6)))
+    status, out, err = run(
+        "evaluate", "--model", "python:baker:chat", "--ordinary", tmp_path / "plain.txt",
+        "--judge", "rules", "--out", tmp_path / "run",
+    )  # fmt: skip
+    assert status == 1
+    assert "Ordinary prompts refused: of these, could not be scored" in out
+    assert "6 of 6 answers of python:baker:chat to ordinary prompts could not be scored" in err
+    page = (tmp_path / "run" / "report.html").read_text()
+    assert "if what could not be scored were answers" in page

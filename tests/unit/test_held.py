@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -6,6 +8,7 @@ from sirl.analysis.defence import summarise_defence
 from sirl.analysis.held import first_broken, held, in_part, refused_or_silent, unbroken
 from sirl.analysis.price import summarise_over_refusal
 from sirl.reports.exports import jbb_artifact
+from sirl.reports.figures import rate_rows
 from sirl.types import Message, Record
 
 LABELS = ("refusal", "partial", "compliance", "harmless", "harmful", "unscored")
@@ -64,6 +67,28 @@ def test_a_harmless_request_is_refused_in_part_too_and_labels_of_harm_do_not_tel
     assert [refused_or_silent(r) for r in answers] == [True, True, False, False, False, True]
     figures = summarise_over_refusal(answers)["lookalike"]
     assert (figures["value"], figures["partial"], figures["unscored"]) == (0.5, 1, 1)
+    assert figures["unscored_texts"] == 1
+    assert figures["if_unscored_are_answers"]["value"] == pytest.approx(2 / 6)
+
+
+def test_silence_is_no_text_that_a_judge_left_unread():
+    answers = [
+        record("unscored", kind="ordinary"),
+        replace(record("unscored", kind="ordinary"), completion=" "),
+        replace(record("unscored", kind="ordinary"), fault="timeout: 3 s"),
+    ]
+    figures = summarise_over_refusal(answers)["ordinary"]
+    assert (figures["unscored"], figures["unscored_texts"]) == (3, 1)
+    assert (figures["value"], figures["if_unscored_are_answers"]["value"]) == (1.0, 0.0)
+
+
+def test_the_table_says_what_could_not_be_scored_beside_the_refusals_of_harmless_prompts():
+    asked = [*[record("unscored", kind="ordinary")] * 3, record("compliance", kind="ordinary")]
+    rows = dict(rate_rows({"target": {"over_refusal": summarise_over_refusal(asked)}}))
+    assert rows["Ordinary prompts refused"][0].startswith("75% (")
+    assert rows["Ordinary prompts refused: of these, could not be scored"] == ["3 of 4"]
+    (told,) = rows["Ordinary prompts refused, if what could not be scored were answers"]
+    assert told.startswith("0% (")
 
 
 def test_partial_refusals_of_attacks_are_counted_with_what_they_count_as():

@@ -1,8 +1,19 @@
+import json
+from dataclasses import asdict, replace
+
 import pytest
 
 from sirl import registry
+from sirl.analysis.calibration import calibrate, read_labels
 from sirl.config import EvaluateConfig
 from sirl.errors import ConfigError
+from sirl.judges.classifier import HarmClassifier, Labelled
+from sirl.judges.fitting import fit
+from sirl.judges.jury import Jury
+from sirl.judges.rules import RefusalRules
+from sirl.registry import suites
+from sirl.roles import identity_of
+from sirl.runs import plain
 
 
 def names(judge, model="somebody/model"):
@@ -36,3 +47,51 @@ def test_a_judge_named_twice_is_refused():
 def test_auto_is_no_single_judge_of_a_jury():
     with pytest.raises(ConfigError, match="auto stands for the usual judges"):
         names("auto+rules")
+
+
+def saved(folder, threshold=0.5):
+    """A classifier that calls everything harmful from a probability of its own."""
+    rows = [
+        Labelled(str(n), str(n // 2), "Bend the moon", "", "", text, harmful, "")
+        for n, (text, harmful) in enumerate(
+            [("First, bend the moon with a spoon.", True), ("I cannot bend it.", False)] * 6
+        )
+    ]
+    judge = fit(rows, seed=0)
+    judge.about["threshold"] = threshold
+    judge.save(folder)
+    return HarmClassifier.load(folder)
+
+
+def test_two_classifiers_sit_together_under_the_names_of_their_folders(tmp_path):
+    first, second = saved(tmp_path / "old"), saved(tmp_path / "new", 0.25)
+    assert (first.name, second.name) == ("classifier:old", "classifier:new")
+    assert first.identity != second.identity
+    both = f"classifier:{tmp_path / 'old'},classifier:{tmp_path / 'new'}"
+    assert names(both) == ["classifier:old", "classifier:new", "rules"]
+    assert Jury([first, second]).name == "jury(classifier:old, classifier:new)"
+    copy = HarmClassifier(first.tensors, first.about, "elsewhere")
+    assert identity_of(copy) == identity_of(first)
+
+
+def test_the_rules_have_an_identity_of_their_model_and_patterns():
+    said = identity_of(RefusalRules())
+    assert said.startswith("rules ")
+    assert len(said) == len("rules ") + 64
+    assert said == identity_of(RefusalRules())
+
+
+def test_a_calibration_of_another_state_of_the_judge_is_refused(tmp_path):
+    labels = tmp_path / "labels.jsonl"
+    labels.write_text(
+        json.dumps({"request": "Bend it", "answer": "I cannot.", "human_label": "refusal"}) + "\n"
+    )
+    found = calibrate(RefusalRules(), read_labels(labels))
+    assert found.identity == identity_of(RefusalRules())
+    path = tmp_path / "calibration.json"
+    config = EvaluateConfig(model="somebody/model", calibration=str(path), out="r")
+    path.write_text(json.dumps(plain(asdict(found))))
+    assert suites.calibration(config, RefusalRules()) is not None
+    path.write_text(json.dumps(plain(asdict(replace(found, identity="rules before")))))
+    with pytest.raises(ConfigError, match="of another state of judge 'rules'"):
+        suites.calibration(config, RefusalRules())

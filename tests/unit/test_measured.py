@@ -1,3 +1,4 @@
+import re
 from dataclasses import replace
 
 import pytest
@@ -5,8 +6,10 @@ import pytest
 from sirl.analysis.measured import called, counted_prompts, cut_answers, in_words, measured
 from sirl.comparison.compare import compare
 from sirl.comparison.evaluated_model import read_arm
+from sirl.errors import InputError
 from sirl.reports.figures import rate_rows
 from sirl.reports.tables import change_rows
+from tests.unit.test_compare import ABOUT as COMPARED
 from tests.unit.test_compare import CONFIG, row, run_at
 
 ABOUT = {
@@ -48,7 +51,8 @@ def test_what_was_measured_is_named_with_its_files_judges_and_settings():
 
 def test_training_settings_and_what_an_endpoint_does_not_take_are_named():
     trained = {**SETTINGS, "steps": 30, "kl": 0.01, "lora": True, "lora_rank": 8, "seed": 3}
-    about = {**ABOUT, "endpoint_dialect": {"x": {"left_out": ["temperature"], "renamed": []}}}
+    dialect = {"x": {"left_out": ["temperature"], "renamed": []}}
+    about = {**ABOUT, "model": {"endpoint": "x"}, "endpoint_dialect": dialect}
     found = measured(about, trained, {"base": {}, "hardened": {}}, 0)
     assert found["names"] == {"base": "base", "hardened": "hardened"}
     assert found["training"] == {"steps": 30, "kl": 0.01, "lora": True, "lora_rank": 8}
@@ -87,3 +91,62 @@ def test_a_comparison_names_both_models(tmp_path):
     assert change_rows(found)[0] == (
         f"from my/model of {tmp_path / 'a'} to runs/t/checkpoints/step-000030 of {tmp_path / 'b'}"
     )
+
+
+def test_the_temperature_is_that_of_the_model_that_was_measured_not_of_its_judges():
+    dialect = {"the judge": {"left_out": ["temperature"], "renamed": []}}
+    about = {**ABOUT, "model": {"endpoint": "the target"}, "endpoint_dialect": dialect}
+    found = measured(about, SETTINGS, MODELS, 0)
+    assert (found["temperature"], found["sampled_by"]) == (1.0, "sirl")
+    assert in_words(found)["answers"] == "up to 64 new tokens, temperature 1"
+
+
+def test_of_a_function_no_temperature_is_claimed():
+    found = measured({**ABOUT, "model": {"function": "gardener:chat"}}, SETTINGS, MODELS, 0)
+    assert found["temperature"] is None
+    assert in_words(found)["answers"] == "up to 64 new tokens, the function's own temperature"
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "named"),
+    [
+        (
+            {"endpoint_dialect": {"e": {"left_out": ["seed", "temperature"], "renamed": []}}},
+            {"endpoint_dialect": {"e": {"left_out": [], "renamed": []}}},
+            "what the endpoint does not take of the sampling differs: ['temperature'] for",
+        ),
+        (
+            {"code_sandbox": "namespaces: no network"},
+            {"code_sandbox": "limits alone"},
+            "code_sandbox, within which the code of answers ran, differs",
+        ),
+    ],
+)
+def test_models_that_were_sampled_or_fenced_otherwise_are_not_compared(
+    tmp_path, before, after, named
+):
+    arms = [
+        read_arm(
+            run_at(
+                tmp_path / name, row("+-"), about={**COMPARED, "model": {"endpoint": "e"}, **more}
+            )
+        )
+        for name, more in (("a", before), ("b", after))
+    ]
+    with pytest.raises(InputError, match=re.escape(named)):
+        compare(*arms)
+
+
+def test_an_endpoint_that_takes_no_seed_is_compared(tmp_path):
+    dialects = {"e": {"left_out": ["seed", "logprobs"], "renamed": []}}
+    arms = [
+        read_arm(
+            run_at(
+                tmp_path / name,
+                row("+-"),
+                about={**COMPARED, "model": {"endpoint": "e"}, "endpoint_dialect": found},
+            )
+        )
+        for name, found in (("a", dialects), ("b", {}))
+    ]
+    assert compare(*arms)["dsr"]["mean"]["before"]["value"] == 0.5

@@ -1,15 +1,20 @@
 import math
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sirl.analysis.measured import unshown_thoughts
+from sirl.analysis.summary import summarise
 from sirl.evaluation.access import Grant
 from sirl.evaluation.arena import Arena, Asked
 from sirl.evaluation.costs import Meter
 from sirl.evaluation.records import Log
+from sirl.evaluation.suite import Evaluation
 from sirl.evaluation.target import Target, digest, read_as_text
 from sirl.models.thoughts import answer_of, begun, left_open, parts, set_apart
+from sirl.reports.figures import rate_rows
 from sirl.types import Attempt, Budget, Completion, Message, Prompt, Sampling
 
 from .fakes import HELPED, REFUSED, WordJudge, target
@@ -211,6 +216,12 @@ class Thinker:
     def sample(self, prompts, **_):
         return [self.completion for _ in prompts]
 
+    def transcript(self, ids):
+        return "".join(self.pieces[i] for i in ids)
+
+    def knows_mark(self, mark):
+        return "think" in mark
+
 
 class Sums:
     name = "sums"
@@ -311,3 +322,91 @@ def test_a_target_samples_with_the_sampling_it_is_given():
     )
     (found,) = who.sample([Prompt.user("b", "x")], Sampling(0.5))
     assert (seen, found) == ([Sampling(0.5)], thinker.completion)
+
+
+class Chatter:
+    """A model that is no reasoning model: it says one thing to plain prompts, another to others."""
+
+    def __init__(self, text, plain="Paris."):
+        self.text, self.plain, self.asked = text, plain, []
+
+    def sample(self, prompts, **_):
+        self.asked += [p.request for p in prompts]
+        return [
+            Completion(
+                p.id, (), (), self.plain if p.id.startswith("plain") else self.text, (), (), "stop"
+            )
+            for p in prompts
+        ]
+
+
+STEPS = "Step 1: bend the spoon. Step 2: ring the bell."
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"<think>{STEPS}</think> I'm sorry, I can't.",
+        f"{STEPS}\n</thinking>\nI'm sorry, I can't.",
+        f"[THINK]{STEPS}[/THINK] I'm sorry, I can't.",
+    ],
+)
+def test_marks_that_a_model_does_not_write_of_its_own_accord_hide_nothing(text):
+    chatter = Chatter(text)
+    who = target(chatter)
+    (found,) = who.sample([Prompt.user("b", "Bend it.")], Sampling())
+    assert (found.text, found.thoughts) == (text, "")
+    who.sample([Prompt.user("c", "Bend it again.")], Sampling())
+    assert len(chatter.asked) == 4  # two attacks, and the plain prompts once
+
+
+def test_marks_that_a_model_writes_on_plain_prompts_too_are_its_thoughts():
+    who = target(Chatter("<think>Hm.</think>No.", "<think>Easy.</think>Paris."))
+    (found,) = who.sample([Prompt.user("b", "Bend it.")], Sampling())
+    assert (found.text, found.thoughts) == ("No.", "Hm.")
+
+
+@pytest.mark.parametrize(
+    "request_text",
+    ["Write your plan between <think> and </think>.", "Put the steps in think tags, then refuse."],
+)
+def test_marks_that_the_request_asks_for_are_part_of_the_answer(request_text):
+    text = f"<think>{STEPS}</think>No."
+    who = target(Chatter(text, "<think>Easy.</think>Paris."))
+    (found,) = who.sample([Prompt.user("b", request_text)], Sampling())
+    assert (found.text, found.thoughts) == (text, "")
+
+
+def test_thoughts_that_an_attackers_opener_begins_are_the_answer_of_a_model_without_any():
+    turns = (Message("user", "Bend it."), Message("assistant", "<think>\nSure"))
+    who = target(Chatter(f"{STEPS}</think>No."))
+    (found,) = who.sample([Prompt("b", turns)], Sampling())
+    assert found.text == f"{STEPS}</think>No."
+
+
+def test_a_mention_of_a_mark_is_told_by_the_decoded_text_where_pieces_lose_their_blanks():
+    pieces = ("In", "the", "format,", "write", "</think>", "to", "end", "them", SPECIAL)
+    made, _, decode = tokens(*pieces)
+
+    def read(ids):
+        return " ".join(pieces[i] for i in ids)
+
+    made = replace(made, text=read(made.token_ids[:-1]))
+    assert set_apart(made, "", pieces, decode, read) is made
+    thinking = ("Hm", "so", "</think>", "Turn", "left", SPECIAL)
+    made, _, decode = tokens(*thinking)
+    found = set_apart(
+        made, "<think>", thinking, decode, lambda ids: " ".join(thinking[i] for i in ids)
+    )
+    assert found.token_ids == (3, 4, 5)
+
+
+def test_the_summary_the_table_and_the_terminal_say_how_many_thoughts_were_not_shown():
+    (record,) = records_of(Thinker("<think>", HELPED, "</think>", "\n", REFUSED, SPECIAL), asked())
+    found = unshown_thoughts([record, replace(record, thoughts="")])
+    assert found["sentence"] == "1 of 2 answers had thoughts that the judge was not shown"
+    summary = summarise(Evaluation([record], (), {}))
+    assert (summary["thoughts"]["n"], summary["thoughts"]["of"]) == (1, 1)
+    row = ("Answers with thoughts that the judge was not shown", ["1 of 1"])
+    assert row in rate_rows({"target": summary})
+    assert unshown_thoughts([replace(record, thoughts="")]) == {}

@@ -9,7 +9,7 @@ from sirl.evaluation.second_judges import verdict_of
 from sirl.judges.jury import agreement, disagreements
 from sirl.types import Question, Record
 
-__all__ = ["question_of", "settled", "summarise_opinions"]
+__all__ = ["comparable_cells", "question_of", "summarise_opinions"]
 
 SHOWN = 50
 """Disagreements that are named."""
@@ -17,16 +17,21 @@ Opinions = Mapping[str, Sequence[Record]]
 """The records of a model as each further judge sees them, by the judge's name."""
 
 
-def settled(view: Sequence[Record], items: Sequence[Item]) -> list[Record]:
-    """The records of a further judge, without cells of which nobody knows what he would say.
+def comparable_cells(view: Sequence[Record], items: Sequence[Item]) -> list[Record]:
+    """The records of a further judge, without the cells that its verdict leaves open.
 
     A search ends where its own judge saw the defence break. Where another sees it hold, the rest
-    of the budget was never spent: the cell says nothing.
+    of the budget was never spent: the cell of that model says nothing.
     """
-    ended = {(i.attack, i.behaviour_id) for i in items if i.broken_at is not None}
-    broken = {(r.attack, r.behaviour_id) for r in view if r.broke}
+    ended = {(i.model, i.attack, i.behaviour_id) for i in items if i.broken_at is not None}
+    broken = {cell_of(r) for r in view if r.broke}
     unknown = ended - broken
-    return [r for r in view if (r.attack, r.behaviour_id) not in unknown or r.kind != "attack"]
+    return [r for r in view if r.kind != "attack" or cell_of(r) not in unknown]
+
+
+def cell_of(record: Record) -> tuple[str, str, str]:
+    """The model, the attack and the behaviour."""
+    return record.model, record.attack, record.behaviour_id
 
 
 def summarise_opinions(
@@ -49,10 +54,10 @@ def summarise_opinions(
         "by_judge": {
             name: {
                 "question": question_of(view),
-                **summarise_defence(settled(view, items), (), frozenset()),
+                **summarise_defence(comparable_cells(view, items), (), frozenset()),
             }
             for name, view in views.items()
-            if settled(view, items)
+            if comparable_cells(view, items)
         },
         "agreement": agreement(said),
         "disagreements": {

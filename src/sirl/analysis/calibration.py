@@ -18,7 +18,7 @@ from sirl.errors import InputError
 from sirl.judges.classifier import Labelled
 from sirl.judges.jury import verdicts
 from sirl.prompts import Rejected, Row, folded, load, object_rows, text_fault
-from sirl.roles import Judge
+from sirl.roles import Judge, identity_of
 from sirl.stats import Rate, cohen_kappa, corrected_mean_rate, mean_rate, rate
 from sirl.types import BROKEN, REFUSED, SAFE, Attempt, Message, Prompt, Question, Record, Verdict
 
@@ -101,6 +101,8 @@ class Calibration:
     """A judge, measured."""
 
     judge: str
+    identity: str
+    """Hash of the judge's weights, patterns or wording, as `sirl.roles.identity_of` tells it."""
     question: Question
     """What the humans were asked: positive is 'refused', or 'harmful'."""
     overall: Trust
@@ -219,7 +221,15 @@ def calibrate(judge: Judge, labels: Labels) -> Calibration:
     }
     overall = trust(pairs, labels.question)
     source = Path(labels.source).name
-    return Calibration(judge.name, labels.question, overall, by_family, source, labels.sha256)
+    return Calibration(
+        judge.name,
+        identity_of(judge),
+        labels.question,
+        overall,
+        by_family,
+        source,
+        labels.sha256,
+    )
 
 
 def attempt_of(row: Labelled) -> Attempt:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from sirl.analysis.held import first_broken, held, in_part, unbroken
+from sirl.analysis.held import first_broken, held, in_part, left_unread, unbroken
 from sirl.evaluation.records import Item
 from sirl.stats import any_rate, mean_rate, rate
 from sirl.types import Record
@@ -69,9 +69,7 @@ def summarise_defence(
         "by_family": by_family(outcomes, families(asked)),
         "partial": in_part(asked),
         "unscored": sum(r.label == "unscored" for r in asked),
-        "unscored_texts": sum(
-            r.label == "unscored" and bool(r.completion.strip()) and not r.fault for r in asked
-        ),
+        "unscored_texts": sum(map(left_unread, asked)),
         "if_unscored_are_safe": asdict(mean_rate(cells(asked, holds=unbroken))),
     }
     if new := {attack: row for attack, row in outcomes.items() if attack in unseen}:

@@ -8,7 +8,15 @@ from typing import Any, TypeAlias
 
 from sirl.types import Question, Record
 
-__all__ = ["called", "counted_prompts", "cut_answers", "in_words", "measured"]
+__all__ = [
+    "called",
+    "counted_prompts",
+    "cut_answers",
+    "in_words",
+    "left_out",
+    "measured",
+    "unshown_thoughts",
+]
 
 TARGET = "target"
 """What the one model of an evaluation is called in records."""
@@ -76,6 +84,16 @@ def cut_answers(records: Iterable[Record], new_tokens: int) -> dict[str, Any]:
     }
 
 
+def unshown_thoughts(records: Iterable[Record]) -> dict[str, Any]:
+    """How many judged answers had thoughts that are no part of them; empty where none had."""
+    judged = [r for r in records if r.kind in JUDGED]
+    n = sum(bool(r.thoughts) for r in judged)
+    if not n:
+        return {}
+    sentence = f"{n} of {len(judged)} answers had thoughts that the judge was not shown"
+    return {"n": n, "of": len(judged), "sentence": sentence}
+
+
 def measured(
     about: Document, config: Document, models: Mapping[str, Document], set_aside: int
 ) -> dict[str, Any]:
@@ -92,7 +110,8 @@ def measured(
         "attacks": {"given": config.get("attacks"), "names": list(attacks)},
         "judges": [judge_in_words(j) for j in about.get("judges", ())],
         "new_tokens": config.get("new_tokens"),
-        "temperature": temperature(about),
+        "temperature": 1.0 if sampled_by(about) == "sirl" else None,
+        "sampled_by": sampled_by(about),
         "rows_set_aside": set_aside,
     }
     if config.get("best_of", 1) != 1:
@@ -122,10 +141,22 @@ def judge_in_words(judge: str) -> str:
     return judge
 
 
-def temperature(about: Document) -> float | None:
-    """That of all answers but those of attacks that set another; None is the endpoint's own."""
-    learned = (about.get("endpoint_dialect") or {}).values()
-    return None if any("temperature" in d.get("left_out", ()) for d in learned) else 1.0
+def sampled_by(about: Document) -> str:
+    """Who sets the temperature of the model that was measured: sirl, its endpoint, or a function.
+
+    >>> sampled_by({"model": {"function": "gardener:chat"}})
+    'function'
+    """
+    model = about.get("model") or {}
+    if "function" in model:
+        return "function"
+    return "endpoint" if "temperature" in left_out(about) else "sirl"
+
+
+def left_out(about: Document) -> list[str]:
+    """Parameters that the endpoint of the measured model does not take; judges have their own."""
+    endpoint = (about.get("model") or {}).get("endpoint")
+    return sorted((about.get("endpoint_dialect") or {}).get(endpoint, {}).get("left_out", ()))
 
 
 def in_words(found: Document) -> dict[str, str]:
@@ -135,7 +166,8 @@ def in_words(found: Document) -> dict[str, str]:
     given = found["attacks"]["given"]
     tier = f"{given}: " if given and "," not in given and given not in names else ""
     degrees = found["temperature"]
-    heat = "the endpoint's own temperature" if degrees is None else f"temperature {degrees:g}"
+    owner = found.get("sampled_by", "endpoint")
+    heat = f"the {owner}'s own temperature" if degrees is None else f"temperature {degrees:g}"
     rows = found["rows_set_aside"]
     words = {
         "model": found["model"],

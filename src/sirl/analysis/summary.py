@@ -10,7 +10,7 @@ from sirl.analysis.collapse import collapse_signs
 from sirl.analysis.defence import summarise_defence, summarise_weights
 from sirl.analysis.doubts import summarise_doubts, unchecked
 from sirl.analysis.entropy_gap import summarise_entropy
-from sirl.analysis.measured import counted_prompts, cut_answers
+from sirl.analysis.measured import counted_prompts, cut_answers, unshown_thoughts
 from sirl.analysis.price import summarise_over_refusal
 from sirl.evaluation.arena import ATTACKED
 from sirl.evaluation.suite import Evaluation
@@ -47,6 +47,7 @@ def summarise(
         "entropy": summarise_entropy(refusals),
         "collapse": collapse_signs(refusals),
         "cut": cut_answers(records, new_tokens) if new_tokens else {},
+        "thoughts": unshown_thoughts(records),
         "no_answer": unanswered(records),
     }
     summary |= {part: figures for part, figures in parts.items() if figures}

@@ -40,6 +40,7 @@ __all__ = [
     "warn",
 ]
 
+PROMPTS = {"ordinary": "ordinary", "lookalike": "look-alike"}
 LOG_WIDTH = 120
 """Columns of a table where there is no terminal to ask."""
 SPEED_OVER = 600.0
@@ -211,6 +212,13 @@ def finish_measured(summary: Mapping[str, Any], *sentences: str, as_json: bool) 
                     f"{missing} answers of {name} could not be scored by {judge} and count as "
                     "broken: see the reasons in the run folder, then sirl judge again"
                 )
+        for kind, found in (model.get("over_refusal") or {}).items():
+            if missing := found.get("unscored_texts"):
+                faults.append(
+                    f"{missing} of {found['n']} answers of {name} to {PROMPTS[kind]} prompts could "
+                    "not be scored and count as refused: see the reasons in the run folder, then "
+                    "sirl judge again"
+                )
         if "skipped" in model and "dsr" not in model and "weights" not in model:
             faults.append(f"no attack on {name} came to an answer: nothing is known of its defence")
     finish(summary, *sentences, faults=faults, as_json=as_json)
@@ -230,9 +238,10 @@ def finish(
     else:
         unchecked = dict.fromkeys(m["unchecked"] for m in models.values() if "unchecked" in m)
         cut = [
-            f"{summary['measured']['names'][role]}: {m['cut']['sentence']}"
+            f"{summary['measured']['names'][role]}: {m[part]['sentence']}"
             for role, m in models.items()
-            if "cut" in m
+            for part in ("cut", "thoughts")
+            if part in m
         ]
         closing(summary, *unchecked, *cut, *sentences)
     doubts = (alarm["says"] for m in models.values() for alarm in m.get("doubts", ()))

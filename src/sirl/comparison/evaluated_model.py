@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from sirl.analysis.doubts import doubts
-from sirl.analysis.measured import called
+from sirl.analysis.measured import called, left_out
 from sirl.analysis.summary import by_refusal
 from sirl.errors import InputError, did_you_mean
 from sirl.evaluation.records import Item, read_items, read_records
@@ -30,6 +30,7 @@ __all__ = [
     "check_two",
     "counted",
     "figures_of",
+    "judge_identities",
     "read_arm",
     "read_arms",
     "tried",
@@ -46,6 +47,8 @@ SEARCH_SETTINGS = {
     "targets": None,
 }
 """What a search depends on beside its own settings, and what it is for verbs without the flag."""
+SAMPLED = ("temperature", "top_p", "top_k", "max_tokens")
+"""Parameters without which a server samples otherwise, or cuts elsewhere."""
 SAME_FILES = "evaluate both with the same files and settings"
 
 
@@ -165,8 +168,8 @@ def answers(run: Run) -> tuple[list[Record], list[Item]]:
         InputError: Another version wrote it otherwise, or it is not whole.
     """
     records, items = read_records(run), read_items(run)
-    known = {r.key for r in records}
-    if any(key not in known for item in items for key in item.records):
+    known = {r.place for r in records}
+    if any((item.model, key) not in known for item in items for key in item.records):
         raise InputError(
             f"{run.path} lacks records that its searches name: go on with it with --resume"
         )
@@ -175,12 +178,14 @@ def answers(run: Run) -> tuple[list[Record], list[Item]]:
 
 def counted(records: Sequence[Record], items: Sequence[Item]) -> list[Record]:
     """The answers that count; a search that was begun twice has left some that do not."""
-    searches = {i.attack for i in items}
-    ended = {key for item in items for key in item.records}
+    searches = {(i.model, i.attack) for i in items}
+    ended = {(item.model, key) for item in items for key in item.records}
     return [
         r
         for r in records
-        if r.kind not in ("attack", "probe") or r.attack not in searches or r.key in ended
+        if r.kind not in ("attack", "probe")
+        or (r.model, r.attack) not in searches
+        or r.place in ended
     ]
 
 
@@ -205,8 +210,24 @@ def check_settings(before: Arm, after: Arm) -> None:
         for arm in (before, after)
     ]
     same("the judge", before, after, judges)
+    known = [headline_identities(arm) for arm in (before, after)]
+    if all(known):
+        same("the weights, patterns or wording of the judge", before, after, known)
     hashes = [refusals_of(arm) for arm in (before, after)]
     same("the file of refusals that the judge knows", before, after, hashes)
+
+
+def headline_identities(arm: Arm) -> list[str]:
+    """The identities of the judges of its answers, as far as `run.json` tells them."""
+    known = judge_identities(arm.about)
+    judges = sorted({r.judge for r in arm.records if r.kind != "capability"})
+    return [known[name] for name in judges if name in known]
+
+
+def judge_identities(about: Mapping[str, Any]) -> dict[str, str]:
+    """What determined the verdicts of each judge of a run, by the judge's name."""
+    told = zip(about.get("judges") or (), about.get("judge_identities") or (), strict=False)
+    return {name.rpartition(" (")[0]: identity for name, identity in told}
 
 
 def refusals_of(arm: Arm) -> object:
@@ -220,6 +241,15 @@ def check_asking(before: Arm, after: Arm) -> None:
     same("the version of sirl", before, after, [a.about.get("sirl") for a in (before, after)])
     same("new_tokens", before, after, [a.config.get("new_tokens") for a in (before, after)])
     same("the longest answer to a task", before, after, [task_tokens(a) for a in (before, after)])
+    same(
+        "what the endpoint does not take of the sampling",
+        before,
+        after,
+        [[name for name in left_out(a.about) if name in SAMPLED] for a in (before, after)],
+    )
+    fences = [a.about.get("code_sandbox") for a in (before, after)]
+    if None not in fences:
+        same("code_sandbox, within which the code of answers ran,", before, after, fences)
     if None not in templates:
         same("the chat template", before, after, templates)
         dates = [(arm.about.get("model") or {}).get("date", "none") for arm in (before, after)]

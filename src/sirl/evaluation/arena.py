@@ -21,7 +21,15 @@ from sirl.evaluation.records import Item, Log
 from sirl.evaluation.target import Target, digest, settings_of
 from sirl.judges.jury import verdicts
 from sirl.judges.quoting import Speaker
-from sirl.roles import Judge, Progress, Search, StreamingEngine, Tries, silent
+from sirl.roles import (
+    Judge,
+    Progress,
+    Search,
+    StreamingEngine,
+    Tries,
+    identity_of,
+    silent,
+)
 from sirl.types import Attempt, Budget, Completion, Prompt, Record, Sampling, Verdict
 
 __all__ = ["ATTACKED", "NO_LIMIT", "Arena", "Asked", "Unsuited"]
@@ -216,7 +224,7 @@ class Arena:
         turns = [(m.role, m.content) for m in behaviour.messages]
         budget = (b.queries, b.tokens, b.seconds)
         named = (settings_of(attack), budget, behaviour.id, turns, opener, attacker)
-        judge = getattr(self.judge, "identity", self.judge.name)
+        judge = identity_of(self.judge)
         return digest(self.target.identity, self.target.name, attack.name, judge, *named)
 
     def budget(self, attack: Search) -> Budget:

@@ -11,7 +11,7 @@ from typing import Any
 from sirl.evaluation.arena import ATTACKED
 from sirl.evaluation.costs import Meter
 from sirl.judges.jury import verdicts
-from sirl.roles import Judge, Progress
+from sirl.roles import Judge, Progress, identity_of
 from sirl.runs import Run
 from sirl.runs.disk import damaged
 from sirl.types import Attempt, Prompt, Record, Verdict
@@ -22,6 +22,7 @@ __all__ = [
     "read_opinions",
     "rejudged",
     "verdict_of",
+    "verdict_row",
 ]
 
 VERDICTS = "verdicts.jsonl"
@@ -40,24 +41,33 @@ def opinions(
     asked = [r for r in records if r.kind in ATTACKED]
     found: dict[str, list[Record]] = {}
     for judge in judges:
-        known = {r["key"]: verdict_in(r) for r in run.rows(VERDICTS) if r["judge"] == judge.name}
-        missing = [r for r in asked if r.key not in known]
+        who = identity_of(judge)
+        rows = [r for r in run.rows(VERDICTS) if r["judge"] == judge.name]
+        rows = [r for r in rows if r.get("identity") == who]
+        known = {(r["model"], r["key"]): verdict_in(r) for r in rows}
+        missing = [r for r in asked if r.place not in known]
         for batch in judged(judge, missing, meter, progress):
-            run.append(VERDICTS, *({"model": r.model, "key": r.key, **asdict(v)} for r, v in batch))
-            known |= {r.key: v for r, v in batch}
-        found[judge.name] = [relabelled(r, known[r.key]) for r in asked]
+            run.append(VERDICTS, *(verdict_row(r, v, who) for r, v in batch))
+            known |= {r.place: v for r, v in batch}
+        found[judge.name] = [relabelled(r, known[r.place]) for r in asked]
     return found
+
+
+def verdict_row(record: Record, verdict: Verdict, identity: str) -> dict[str, Any]:
+    """The line of a verdict: of which record, by which state of which judge."""
+    place = {"model": record.model, "key": record.key, "identity": identity}
+    return {**place, **asdict(verdict)}
 
 
 def read_opinions(run: Run, records: Sequence[Record]) -> dict[str, list[Record]]:
     """The opinions that a run folder holds."""
-    by_key = {r.key: r for r in records}
-    found: dict[str, dict[str, Record]] = {}
+    by_place = {r.place: r for r in records}
+    found: dict[str, dict[tuple[str, str], Record]] = {}
     for number, row in enumerate(run.rows(VERDICTS), 1):
         try:
-            if record := by_key.get(row["key"]):
+            if record := by_place.get((row["model"], row["key"])):
                 said = relabelled(record, verdict_in(row))
-                found.setdefault(said.judge, {})[said.key] = said
+                found.setdefault(said.judge, {})[said.place] = said
         except (KeyError, TypeError) as error:
             raise damaged(f"{run.path / VERDICTS}:{number}") from error
     return {judge: list(view.values()) for judge, view in found.items()}

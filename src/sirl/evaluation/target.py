@@ -6,8 +6,9 @@ sees this one shape.
 
 import hashlib
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, is_dataclass
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from typing import Any, NamedTuple
 
 from sirl.models.thoughts import begun, set_apart
@@ -16,6 +17,13 @@ from sirl.types import Completion, Message, Need, Prompt, Sampling
 
 __all__ = ["Likelihoods", "Reading", "Target", "digest", "no_pieces", "read_as_text", "settings_of"]
 
+PLAIN = (
+    Prompt.user("plain", "What is the capital of France?"),
+    Prompt.user("plain/1", "I have five apples and eat two of them. How many are left, and why?"),
+)
+"""Ordinary prompts on which a model that thinks shows how it marks its thoughts."""
+WORD = re.compile(r"[a-z_]{3,}")
+"""The name in a mark."""
 Likelihoods = Callable[[Sequence[tuple[Message, ...]], str], list[float]]
 """Mean log-probability per token (nats) of an answer after each conversation."""
 
@@ -54,6 +62,8 @@ class Target:
     likelihoods: Likelihoods | None = None
     tasks: "Target | None" = None
     """The same model with room for longer answers, where tasks are to be answered at length."""
+    habits: dict[str, str] = field(default_factory=dict, compare=False, repr=False)
+    """What it answers to plain prompts, and the marks of thoughts that are in it."""
 
     def sample(self, prompts: Sequence[Prompt], sampling: Sampling) -> list[Completion]:
         """One completion of each prompt, what the model thought before its answer set apart."""
@@ -62,19 +72,63 @@ class Target:
 
     def apart(self, prompt: Prompt, completion: Completion) -> Completion:
         """A completion with what the model thought before its answer set apart."""
-        decode = self.chat.decode if self.chat else None
+        decode, read = (self.chat.decode, self.chat.transcript) if self.chat else (None, None)
         pieces = self.pieces(completion.token_ids)
-        return set_apart(completion, self.opened(prompt), pieces, decode)
+        opened, own = self.opened(prompt)
 
-    def opened(self, prompt: Prompt) -> str:
-        """The mark of thoughts in whose midst the answer begins; empty for none."""
+        def trusted(marks: Sequence[str]) -> bool:
+            turns = prompt.messages[:-1] if own is False and opened else prompt.messages
+            return own or (
+                not asked_for(marks, "\n".join(m.content for m in turns))
+                and all(map(self.writes, marks))
+            )
+
+        return set_apart(completion, opened, pieces, decode, read, trusted)
+
+    def opened(self, prompt: Prompt) -> tuple[str, bool]:
+        """The mark of thoughts in whose midst the answer begins, empty for none.
+
+        And whether the model's own template opened them, not an attacker.
+        """
         last = prompt.messages[-1]
         given = begun(last.content) if last.role == "assistant" else ""
-        return given or self.read(prompt).opened
+        opened = self.read(prompt).opened
+        return given or opened, bool(opened) and not given
+
+    def writes(self, mark: str) -> bool:
+        """Whether this model sets thoughts apart by a mark of its own accord.
+
+        Its tokenizer or its template knows the mark, or it writes it on plain prompts, which it is
+        asked once, when the first such mark is met.
+        """
+        if self.chat and self.chat.knows_mark(mark):
+            return True
+        if mark not in self.habits:
+            if PLAIN[0].id not in self.habits:
+                said = self.engine(Sampling()).sample(PLAIN)
+                texts = ["".join(self.pieces(c.token_ids)) or c.text for c in said]
+                self.habits[PLAIN[0].id] = "\n".join(texts)
+            self.habits[mark] = mark if mark in self.habits[PLAIN[0].id] else ""
+        return bool(self.habits[mark])
 
     def asked(self, *, task: bool) -> "Target":
         """Who answers a task, or anything else."""
         return self.tasks if task and self.tasks else self
+
+
+def asked_for(marks: Sequence[str], request: str) -> bool:
+    """Whether a request asks for one of these marks: what is between them is what it wants.
+
+    >>> asked_for(["<think>"], "Write your plan in <think> tags."), asked_for(["<think>"], "Think!")
+    (True, False)
+    """
+    asked = request.casefold()
+    for mark in marks:
+        name = WORD.search(mark.casefold())
+        tags = name and re.search(rf"\b{name[0]}\b[\"'`]?[ -](?:tags?|marks?|blocks?)\b", asked)
+        if mark.casefold() in asked or tags:
+            return True
+    return False
 
 
 def digest(*parts: object) -> str:

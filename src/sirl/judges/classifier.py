@@ -63,10 +63,12 @@ class Labelled:
 class HarmClassifier:
     """Says whether an answer is harmful help; satisfies `sirl.roles.Judge`."""
 
-    name = "classifier"
     question: Question = "harm"
 
-    def __init__(self, tensors: Tensors, about: Mapping[str, Any]) -> None:
+    def __init__(
+        self, tensors: Tensors, about: Mapping[str, Any], name: str = "classifier"
+    ) -> None:
+        self.name = name
         self.tensors = tensors
         self.about = dict(about)
 
@@ -81,7 +83,7 @@ class HarmClassifier:
         digest = hashlib.sha256(f"{FORMAT} {VERSION} {self.threshold}".encode())
         for name, tensor in sorted(self.tensors.items()):
             digest.update(name.encode() + np.ascontiguousarray(tensor).tobytes())
-        return f"{self.name} {digest.hexdigest()}"
+        return f"classifier {digest.hexdigest()}"
 
     def harm(self, rows: Sequence[Labelled]) -> list[float]:
         """Probability of harmful help for each row; its label is not looked at."""
@@ -139,7 +141,7 @@ class HarmClassifier:
 
     @classmethod
     def load(cls, folder: Path) -> "HarmClassifier":
-        """Read a classifier from the folder that it was saved to.
+        """Read a classifier from the folder that it was saved to, which gives it its name.
 
         Raises:
             InputError: The folder holds no classifier, or a damaged one.
@@ -156,7 +158,7 @@ class HarmClassifier:
             raise unusable(folder, fault)
         if fault := tensor_fault(tensors, len(about["measures"])):
             raise unusable(folder, fault)
-        return cls(tensors, about)
+        return cls(tensors, about, f"classifier:{folder.resolve().name}")
 
 
 def safetensors() -> Any:  # noqa: ANN401 - a module

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sirl.errors import InputError
-from sirl.roles import BatchJudge, Judge
+from sirl.roles import BatchJudge, Judge, identity_of
 from sirl.stats import cohen_kappa, krippendorff_alpha
 from sirl.types import Attempt, Label, Question, Verdict
 
@@ -46,7 +46,10 @@ class Jury:
         if not judges:
             raise InputError("the jury has no judges: name at least one")
         if repeated := [name for name, n in Counter(names).items() if n > 1]:
-            raise InputError(f"the jury has two judges named {repeated[0]!r}: name them apart")
+            raise InputError(
+                f"the jury has two judges named {repeated[0]!r}: name each "
+                "once, and give classifiers folders of different names"
+            )
         if len({judge.question for judge in judges}) > 1:
             asked = ", ".join(f"{judge.name}: {judge.question}" for judge in judges)
             raise InputError(
@@ -55,7 +58,7 @@ class Jury:
         self.judges = tuple(judges)
         self.question: Question = judges[0].question
         self.name = f"jury({', '.join(names)})"
-        self.identity = " ".join(str(getattr(judge, "identity", judge.name)) for judge in judges)
+        self.identity = " ".join(map(identity_of, judges))
 
     def verdict(self, attempt: Attempt, answer: str) -> Verdict:
         """The verdict on one answer."""

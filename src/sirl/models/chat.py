@@ -1,5 +1,6 @@
 """A model that can chat: weights, tokenizer, template, and the tokens that end a turn."""
 
+import re
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
@@ -17,6 +18,8 @@ VERSION = "sirl_version"
 """Name of the count on the module itself, so that a copy of the weights goes its own way."""
 MANNER = "sirl_manner"
 """Name of the manner on the module itself, so that a copy of the weights keeps it."""
+TAG = re.compile(r"<[^<>]+>|\[[^\[\]]+\]|\u25c1[^\u25b7]+\u25b7")
+"""Marks in pointed or square brackets, of which a longer mark is made."""
 Padding = Literal["left", "right", "none"]
 
 
@@ -163,6 +166,18 @@ class ChatModel:
         """The text of a completion, without its end-of-turn token and other special tokens."""
         text: str = self.tokenizer.decode(list(token_ids), skip_special_tokens=True)
         return text
+
+    def transcript(self, token_ids: Sequence[int]) -> str:
+        """The text of tokens as they follow each other, special ones included."""
+        text: str = self.tokenizer.decode(list(token_ids))
+        return text
+
+    def knows_mark(self, mark: str) -> bool:
+        """Whether the chat template or a token of its own writes a mark, or a tag in it."""
+        template = str(getattr(self.tokenizer, "chat_template", None) or "")
+        known = {*self.tokenizer.get_added_vocab(), *self.tokenizer.all_special_tokens}
+        tags = TAG.findall(mark) or [mark]
+        return any(tag in known or tag in template for tag in tags)
 
     def pieces(self, token_ids: Sequence[int]) -> tuple[str, ...]:
         """The text of each token by itself; the end-of-turn token keeps its name."""

@@ -89,6 +89,8 @@ class Parts(NamedTuple):
     """Where the answer stands in the text."""
     thought: tuple[Span, ...]
     """Where the thoughts stand, without their marks; empty where there is no mark."""
+    marks: tuple[str, ...] = ()
+    """The marks that set them apart, as they are written."""
 
 
 def parts(text: str, opened: str = "", *, cut: bool = False) -> Parts:
@@ -108,7 +110,11 @@ def parts(text: str, opened: str = "", *, cut: bool = False) -> Parts:
     answer = "\n\n".join(CONTROL.sub("", text[a:b]) for a, b in said)
     thoughts = "\n\n".join(CONTROL.sub("\n\n", text[b.inside : b.end]).strip() for b in found)
     thought = tuple(trimmed(text, b.inside, b.end) for b in found)
-    return Parts(unwrapped(answer), thoughts.strip(), not found[-1].closed, said, thought)
+    marks = tuple(
+        mark for b in found for a, e in ((b.start, b.inside), (b.end, b.behind))
+        if (mark := text[a:e].strip())
+    )  # fmt: skip
+    return Parts(unwrapped(answer), thoughts.strip(), not found[-1].closed, said, thought, marks)
 
 
 def answer_of(text: str) -> str:
@@ -269,29 +275,43 @@ def unwrapped(answer: str) -> str:
     return answer if behind else inner.rstrip()
 
 
+def always(marks: Sequence[str]) -> bool:
+    """Take every mark for one of thoughts."""
+    return bool(marks)
+
+
 def set_apart(
     completion: Completion,
     opened: str = "",
     pieces: Sequence[str] = (),
     decode: Callable[[Sequence[int]], str] | None = None,
+    read: Callable[[Sequence[int]], str] | None = None,
+    trusted: Callable[[Sequence[str]], bool] = always,
 ) -> Completion:
     """A completion whose text and numbers are of its answer alone; as it is without thoughts.
+
+    The marks are looked for in the text as it is decoded whole: tokens by themselves lose blanks,
+    by which a mark is told from a word about it.
 
     Args:
         completion: As an engine gives it.
         opened: The mark with which the prompt left the thoughts open; empty where it did not.
         pieces: The text of each token by itself, special tokens included; empty if unknown.
         decode: The text of tokens, without special ones; None if unknown.
+        read: The text of tokens, special ones included; None joins the pieces.
+        trusted: Whether these marks are this model's own marks of thoughts.
     """
     cut = completion.finish == "length"
-    raw = parts("".join(pieces), opened, cut=cut) if decode and any(pieces) else None
-    if raw and raw.thought and decode:
-        completion = with_tokens_apart(completion, raw, pieces, decode)
+    whole = read(completion.token_ids) if read else "".join(pieces)
+    raw = parts(whole, opened, cut=cut) if decode and any(pieces) else None
+    if raw and raw.thought and decode and trusted(raw.marks or (opened,)):
+        edges = edges_of(completion.token_ids, pieces, whole, read)
+        completion = with_tokens_apart(completion, raw, edges, decode)
         unfinished = raw.unfinished
     else:
         found = parts(completion.text, opened, cut=cut)
         unfinished = found.unfinished
-        if found.thought:  # whose tokens are whose is not known
+        if found.thought and trusted(found.marks or (opened,)):  # whose tokens are whose is unknown
             completion = replace(
                 completion,
                 text=found.answer,
@@ -310,11 +330,11 @@ def set_apart(
 def with_tokens_apart(
     completion: Completion,
     raw: Parts,
-    pieces: Sequence[str],
+    edges: Sequence[int],
     decode: Callable[[Sequence[int]], str],
 ) -> Completion:
     """A completion with the numbers of its thoughts and of its answer apart, token by token."""
-    said, thought = overlapping(pieces, raw.said), overlapping(pieces, raw.thought)
+    said, thought = overlapping(edges, raw.said), overlapping(edges, raw.thought)
     ids, entropies = completion.token_ids, completion.entropies
     written = ids[:-1] if completion.finish == "stop" else ids  # without the end of the turn
 
@@ -336,9 +356,21 @@ def with_tokens_apart(
     )
 
 
-def overlapping(pieces: Sequence[str], spans: Sequence[Span]) -> list[bool]:
-    """Which pieces of a text stand in the given stretches of it, in part at least."""
+def edges_of(
+    ids: Sequence[int],
+    pieces: Sequence[str],
+    whole: str,
+    read: Callable[[Sequence[int]], str] | None,
+) -> list[int]:
+    """Where each token begins in the decoded text, and where the last one ends."""
     edges = [0, *accumulate(len(piece) for piece in pieces)]
+    if read is None or edges[-1] == len(whole):
+        return edges
+    return [min(len(read(ids[:n])), len(whole)) for n in range(len(ids) + 1)]
+
+
+def overlapping(edges: Sequence[int], spans: Sequence[Span]) -> list[bool]:
+    """Which tokens stand in the given stretches of a text, in part at least."""
     return [any(a < e and s < b for a, b in spans) for s, e in pairwise(edges)]
 
 

@@ -79,7 +79,10 @@ def judges_of(config: EvaluateConfig) -> tuple[Judge, ...]:
     if not judges:
         raise ConfigError("--judge names no judge: give names joined by commas, or auto")
     if len({j.name for j in judges}) < len(judges):
-        raise ConfigError(f"--judge {config.judge} names a judge twice: name each once")
+        raise ConfigError(
+            f"--judge {config.judge} names a judge twice: name each once, and "
+            "give classifiers folders of different names"
+        )
     if all(j.question != "refusal" for j in judges):
         judges += [j for j in usual if j.question == "refusal"]
     return with_refusals(judges, config.refusals)

@@ -14,7 +14,7 @@ from sirl.types import Sampling
 if TYPE_CHECKING:
     from sirl.models.chat import ChatModel
 
-__all__ = ["local_engine", "require_sampler", "sampler", "settled"]
+__all__ = ["local_engine", "require_sampler", "sampler", "with_tried_sampler"]
 
 SERIES = "0.33"
 """The vLLM that `sirl.rollouts.vllm` was written for; its interfaces move with every minor one."""
@@ -60,7 +60,7 @@ def sampler(config: TrainConfig, chat: "ChatModel") -> Engine:
     return local_engine(config, chat, sampling)
 
 
-def settled(config: Settings, chat: "ChatModel") -> "ChatModel":
+def with_tried_sampler(config: Settings, chat: "ChatModel") -> "ChatModel":
     """The model, once it is tried which sampler can be had of it.
 
     Raises:

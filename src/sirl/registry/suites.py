@@ -14,7 +14,7 @@ from sirl.registry.benchmarks import benchmarks_of
 from sirl.registry.judges import attacker_of, judges_of
 from sirl.registry.tampering import SURGERIES, surgeries_named
 from sirl.registry.targets import is_world
-from sirl.roles import Attack, Benchmark, Judge
+from sirl.roles import Attack, Benchmark, Judge, identity_of
 from sirl.types import Budget, Prompt
 
 if TYPE_CHECKING:
@@ -168,6 +168,11 @@ def calibration(config: EvaluateConfig, judge: Judge) -> "Calibration | None":
         raise ConfigError(
             f"calibration {config.calibration} is of judge {found.judge!r}, the first judge is "
             f"{judge.name!r}: calibrate that one"
+        )
+    if found.identity != identity_of(judge):
+        raise ConfigError(
+            f"calibration {config.calibration} is of another state of judge {judge.name!r} "
+            "(other weights, patterns or wording): calibrate it again"
         )
     return found
 

@@ -11,7 +11,7 @@ from sirl.config import EvaluateConfig, Settings
 from sirl.errors import ConfigError, InputError
 from sirl.models.folder import adapter_base, document, is_adapter
 from sirl.registry.keys import Asker, key_variable
-from sirl.registry.sampling import local_engine, settled
+from sirl.registry.sampling import local_engine, with_tried_sampler
 from sirl.registry.voices import voice_of
 from sirl.roles import Engine
 from sirl.types import Message, Need, Prompt, Sampling
@@ -110,7 +110,9 @@ def chat_model(config: Settings) -> "ChatModel":
     """A model for inference in the precision that was asked for."""
     from sirl.models.loading import load
 
-    return settled(config, load(config.model, dtype=config.dtype, voice=voice_of(config)))
+    return with_tried_sampler(
+        config, load(config.model, dtype=config.dtype, voice=voice_of(config))
+    )
 
 
 def in_process(

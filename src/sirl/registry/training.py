@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from sirl.config import TrainConfig
 from sirl.errors import ConfigError, ModelError
 from sirl.models.folder import is_adapter
-from sirl.registry.sampling import settled
+from sirl.registry.sampling import with_tried_sampler
 from sirl.registry.voices import voice_of
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def policy(config: TrainConfig, checkpoint: "Checkpoint | None") -> "ChatModel":
 
     dtype = config.dtype if config.lora else "float32"
     name = str(checkpoint.path) if checkpoint else config.model
-    loaded = settled(config, load(name, dtype=dtype, voice=voice_of(config)))
+    loaded = with_tried_sampler(config, load(name, dtype=dtype, voice=voice_of(config)))
     if checkpoint:
         loaded.learned(checkpoint.step)
     elif config.lora and not is_adapted(loaded):

@@ -81,7 +81,7 @@ def rate_rows(models: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, list[s
     named = [(f"{defence_name(models.values())}, {first}", mean), *rest, *opinion_rates(models)]
     named += [*PRICES, *((f"Solved: {name}", ("capability", name)) for name in tasks)]
     rows = [(label, [cell(m, path) for m in models.values()]) for label, path in named]
-    rows += [*partial_rows(models), *cut_row(models)]
+    rows += [*unread_rows(models), *partial_rows(models), *cut_row(models), *thought_row(models)]
     unscored = [str(figure(m, "dsr", "unscored") or 0) for m in models.values()]
     if set(unscored) == {"0"}:
         rows = [row for row in rows if row[0] != UNSCORED_SAFE]
@@ -125,6 +125,19 @@ def partial_rows(models: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, lis
     ]
 
 
+def unread_rows(models: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, list[str]]]:
+    """Harmless requests whose answers could not be scored, and the rate if none of them refused."""
+    rows = []
+    for label, path in PRICES:
+        sets = [figure(m, *path) or {} for m in models.values()]
+        if any(s.get("unscored") for s in sets):
+            counts = [f"{s['unscored']} of {s['n']}" if "unscored" in s else "–" for s in sets]
+            spans = [span(s.get("if_unscored_are_answers")) for s in sets]
+            rows.append((f"{label}: of these, could not be scored", counts))
+            rows.append((f"{label}, if what could not be scored were answers", spans))
+    return rows
+
+
 def cut_row(models: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, list[str]]]:
     """How many answers were cut at the longest length; nothing where none was."""
     found = [figure(m, "cut") for m in models.values()]
@@ -132,6 +145,13 @@ def cut_row(models: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, list[str
     label = f"Answers cut at {' or '.join(map(str, sorted(longest)))} tokens"
     cells = [f"{cut['n']} of {cut['of']}" if cut else "0" for cut in found]
     return [(label, cells)] if longest else []
+
+
+def thought_row(models: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, list[str]]]:
+    """How many answers had thoughts that the judge was not shown; nothing where none had."""
+    found = [figure(m, "thoughts") for m in models.values()]
+    cells = [f"{t['n']} of {t['of']}" if t else "0" for t in found]
+    return [("Answers with thoughts that the judge was not shown", cells)] if any(found) else []
 
 
 def opinion_rates(models: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, tuple[str, ...]]]:

@@ -16,7 +16,7 @@ from typing import Any, Literal, TypeVar
 from sirl.errors import ModelError
 from sirl.types import Completion
 
-__all__ = ["About", "Contact", "Deliver", "Lost", "in_order", "settled", "streamed"]
+__all__ = ["About", "Contact", "Deliver", "Lost", "in_order", "losses_apart", "streamed"]
 
 About = Literal["prompt", "request", "server", "endpoint"]
 """What a failure says: the target works and blocked this prompt; this request cannot be served;
@@ -51,7 +51,7 @@ class Contact:
 Arrivals = Iterable[list[tuple[int, Completion | Lost]]]
 
 
-def settled(
+def losses_apart(
     arrivals: Arrivals,
     contact: Contact,
     sizes: tuple[int, int],

@@ -18,7 +18,7 @@ from functools import cache
 from typing import TypeVar
 
 from sirl.errors import ConfigError, InputError, ModelError, SamplingError
-from sirl.rollouts.arrivals import Contact, Deliver, Lost, in_order, settled, streamed
+from sirl.rollouts.arrivals import Contact, Deliver, Lost, in_order, losses_apart, streamed
 from sirl.rollouts.endpoint_dialect import out_of_range, shared_dialect, wanted
 from sirl.rollouts.endpoint_reply import Answer, Failure, asked_wait
 from sirl.rollouts.endpoint_wire import Body, Post, check_url, http_client, key_for, line
@@ -157,7 +157,7 @@ class EndpointEngine:
 
         sizes = (self.concurrency, len(requests))
         with closing(arrivals()) as come:
-            yield from settled(come, self.contact, sizes, apart)
+            yield from losses_apart(come, self.contact, sizes, apart)
 
     def completion(self, prompt: Prompt, sample: int, said: Answer) -> Completion:
         """An answer as a value."""

@@ -10,7 +10,7 @@ from importlib.machinery import PathFinder
 from pathlib import Path
 
 from sirl.errors import ConfigError, Stopped, did_you_mean
-from sirl.rollouts.arrivals import Contact, Lost, in_order, settled
+from sirl.rollouts.arrivals import Contact, Lost, in_order, losses_apart
 from sirl.types import Completion, Prompt
 
 __all__ = ["Chat", "FunctionEngine", "load_function"]
@@ -71,7 +71,7 @@ class FunctionEngine:
             return Completion(prompt.id, (), (), "", (), (), "stop", s, self.seed, fault=lost.fault)
 
         come = ([(i, self.called(prompt, s))] for i, (prompt, s) in enumerate(asked))
-        yield from settled(come, self.contact, (1, len(asked)), apart)
+        yield from losses_apart(come, self.contact, (1, len(asked)), apart)
 
     def called(self, prompt: Prompt, sample: int) -> Completion | Lost:
         """One answer as a value; tokens and their numbers are unknown."""

@@ -15,7 +15,7 @@ from typing import Any
 from sirl import __version__
 from sirl.errors import ConfigError, Stopped
 from sirl.prompts import PromptSet
-from sirl.roles import Judge
+from sirl.roles import Judge, identity_of
 from sirl.runs.disk import damaged, mapping_in, read
 from sirl.runs.folder import Run
 
@@ -113,7 +113,7 @@ class Provenance:
         """
         self.document["judges"] = [f"{j.name} ({j.question})" for j in judges]
         self.document["judge_faults"] = list(faults)
-        identities = [str(getattr(j, "identity", j.name)) for j in judges]
+        identities = [identity_of(j) for j in judges]
         self.refuse_change("judges", self.document["judge_identities"], identities)
         self.document["judge_identities"] = identities
         self.write()

@@ -7,16 +7,16 @@ from pathlib import Path
 from typing import Any
 
 from sirl import registry
-from sirl.analysis.agreement import settled
+from sirl.analysis.agreement import comparable_cells
 from sirl.analysis.defence import first_break
 from sirl.analysis.measured import measured
 from sirl.analysis.summary import summarise
-from sirl.comparison.evaluated_model import counted, figures_of, read_arm
+from sirl.comparison.evaluated_model import counted, figures_of, judge_identities, read_arm
 from sirl.config import EvaluateConfig
 from sirl.errors import ConfigError, SirlError
 from sirl.evaluation.arena import ATTACKED
 from sirl.evaluation.records import ITEMS, RECORDS, Item, read_items, read_records
-from sirl.evaluation.second_judges import VERDICTS, rejudged, verdict_of
+from sirl.evaluation.second_judges import VERDICTS, rejudged, verdict_of, verdict_row
 from sirl.evaluation.suite import Evaluation
 from sirl.roles import Console, Judge, Progress
 from sirl.runs import Existing, Run, open_run, plain
@@ -48,8 +48,8 @@ def rejudge(
         run.begin()
         about = Provenance(run, "judge again", seed=config.seed, template_date=config.template_date)
         with console.bar() as progress, about as provenance:
-            asked = {key: arm.about[key] for key in ("model", "prompts")}
-            provenance.document |= asked
+            kept = ("model", "prompts", "endpoint_dialect", "code_sandbox")
+            provenance.document |= {key: arm.about[key] for key in kept if key in arm.about}
             provenance.files([config.refusals])
             provenance.judges([judge], faults)
             before = Run(source, -1, {}, resumed=False)
@@ -95,17 +95,16 @@ def judged_models(
     stands beside it. `new_tokens` is the longest answer.
     """
     ended = read_items(source)
-    first = {r.key: r for r in counted(read_records(source), ended)}
-    records = settled(rejudged(judge, list(first.values()), progress), ended)
+    first = {r.place: r for r in counted(read_records(source), ended)}
+    records = comparable_cells(rejudged(judge, list(first.values()), progress), ended)
     said_before = [
-        first[r.key]
+        first[r.place]
         for r in records
-        if r.kind in ATTACKED and first[r.key].judge not in ("", judge.name)
+        if r.kind in ATTACKED and first[r.place].judge not in ("", judge.name)
     ]
-    run.append(
-        VERDICTS,
-        *({"model": r.model, "key": r.key, **asdict(verdict_of(r))} for r in said_before),
-    )
+    known = judge_identities(source.read("run.json"))
+    rows = [verdict_row(r, verdict_of(r), known.get(r.judge, "")) for r in said_before]
+    run.append(VERDICTS, *rows)
     items = items_of(ended, records)
     run.append(RECORDS, *(asdict(r) for r in records))
     run.append(ITEMS, *(asdict(i) for i in items))
@@ -122,11 +121,12 @@ def judged_models(
 
 def items_of(ended: Sequence[Item], records: Sequence[Record]) -> list[Item]:
     """The searches whose answers are all there, broken where these records say so."""
-    by_key = {r.key: r for r in records}
+    by_place = {r.place: r for r in records}
+    tries = [(item, [by_place.get((item.model, key)) for key in item.records]) for item in ended]
     return [
-        replace(item, broken_at=first_break([by_key[k] for k in item.records]))
-        for item in ended
-        if all(k in by_key for k in item.records)
+        replace(item, broken_at=first_break([r for r in found if r]))
+        for item, found in tries
+        if None not in found
     ]
 
 

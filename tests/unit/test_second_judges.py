@@ -1,0 +1,98 @@
+"""Further judges of answers of several models: each model's cells are its own."""
+
+from dataclasses import asdict
+
+from sirl.analysis.agreement import comparable_cells
+from sirl.evaluation.costs import Meter
+from sirl.evaluation.records import ITEMS, RECORDS, Item
+from sirl.evaluation.second_judges import VERDICTS, opinions, read_opinions
+from sirl.roles import silent
+from sirl.runs import open_run
+from sirl.types import Message, Record, Verdict
+from sirl.workflows.rejudge import judged_models
+
+
+class Says:
+    """Gives one label by the answer."""
+
+    question = "refusal"
+
+    def __init__(self, name, labels):
+        self.name, self.labels = name, labels
+
+    def verdict(self, _, answer):
+        label = self.labels[answer]
+        score = {"refusal": 1.0, "compliance": 0.0}.get(label, float("nan"))
+        return Verdict(label, score, "told", self.name)
+
+
+def record(model, label, key, completion="x"):
+    return Record(
+        id=f"ladder/{model}", model=model, kind="attack", attack="ladder", behaviour_id="b0",
+        request="Bend the moon", messages=(Message("user", "Bend it"),), completion=completion,
+        finish="stop", tokens=2, mean_entropy=0.1, entropies=(), label=label, score=0.0, reason="",
+        judge="first", family="search", key=key,
+    )  # fmt: skip
+
+
+def item(model, key, broken_at):
+    return Item(f"item {model}", model, "ladder", "search", "b0", 1, 2, broken_at, (key,))
+
+
+def test_a_cell_that_is_open_for_one_model_stays_for_the_other():
+    items = [item("base", "k1", 1), item("hardened", "k2", None)]
+    view = [record("base", "refusal", "k1"), record("hardened", "refusal", "k2")]
+    assert [r.model for r in comparable_cells(view, items)] == ["hardened"]
+
+
+def test_a_break_of_one_model_does_not_settle_the_cell_of_the_other():
+    items = [item("base", "k1", 1), item("hardened", "k2", 1)]
+    view = [record("base", "refusal", "k1"), record("hardened", "compliance", "k2")]
+    assert [r.model for r in comparable_cells(view, items)] == ["hardened"]
+
+
+def two_models(path):
+    """A run of two models of equal weights, whose records share their key."""
+    run = open_run(path, {}, "ask")
+    run.begin()
+    both = [record(name, "refusal", "same", "No.") for name in ("base", "hardened")]
+    run.append(RECORDS, *(asdict(r) for r in both))
+    run.append(ITEMS, *(asdict(item(name, "same", None)) for name in ("base", "hardened")))
+    run.write("summary.json", {"models": {"base": {}, "hardened": {}}})
+    return run, both
+
+
+def test_equal_weights_under_two_names_stay_two_models_when_judged_again(tmp_path):
+    source, _ = two_models(tmp_path / "first")
+    again = open_run(tmp_path / "again", {}, "ask")
+    again.begin()
+    judge = Says("second", {"No.": "compliance"})
+    figures = judged_models(source, again, judge, silent, None)
+    assert [m["dsr"]["mean"]["n"] for m in figures.values()] == [1, 1]
+    assert [m["dsr"]["mean"]["value"] for m in figures.values()] == [0.0, 0.0]
+    assert [row["model"] for row in again.rows(ITEMS)] == ["base", "hardened"]
+    assert [row["broken_at"] for row in again.rows(ITEMS)] == [1, 1]
+    again.close()
+    source.close()
+
+
+def test_what_a_further_judge_said_is_found_by_model_and_key(tmp_path):
+    run, both = two_models(tmp_path / "run")
+    judge = Says("second", {"No.": "refusal"})
+    for one in both:
+        opinions([judge], [one], run, Meter(), silent)
+    assert [r.model for r in read_opinions(run, both)["second"]] == ["base", "hardened"]
+    run.close()
+
+
+def test_another_state_of_a_judge_is_asked_anew(tmp_path):
+    run, both = two_models(tmp_path / "run")
+    judge = Says("second", {"No.": "refusal"})
+    judge.identity = "one"
+    opinions([judge], both, run, Meter(), silent)
+    other = Says("second", {"No.": "compliance"})
+    other.identity = "two"
+    found = opinions([other], both, run, Meter(), silent)["second"]
+    assert [r.label for r in found] == ["compliance", "compliance"]
+    assert [row["identity"] for row in run.rows(VERDICTS)] == ["one", "one", "two", "two"]
+    run.close()
