@@ -16,7 +16,7 @@ from sirl.roles import Engine, StreamingEngine
 from sirl.rollouts.endpoint import EndpointEngine, Pace, asked_wait, request_seed
 from sirl.rollouts.endpoint_dialect import Dialect, dialects
 from sirl.rollouts.endpoint_reply import Answer, understood
-from sirl.rollouts.endpoint_wire import LARGEST, key_for
+from sirl.rollouts.endpoint_wire import LARGEST, key_for, past_proxies
 from sirl.types import Message, Prompt, Sampling
 
 from .fake_endpoint import choice, fine, in_turn, said_in, served
@@ -466,6 +466,27 @@ def test_a_key_never_goes_over_the_network_in_the_clear(monkeypatch):
     for near in ("http://127.0.0.2:1/v1", "http://[::1]/v1", "http://localhost/v1", "https://f/v1"):
         assert key_for(near, "TEST_KEY") == KEY
     assert key_for("http://far.test/v1", "") == key_for("http://far.test/v1", "UNSET_KEY") == ""
+
+
+@pytest.mark.parametrize("variable", ["HTTP_PROXY", "http_proxy", "ALL_PROXY"])
+@pytest.mark.parametrize("host", ["localhost", "LOCALHOST", "127.0.0.1"])
+def test_what_goes_to_this_machine_goes_round_every_proxy(server, monkeypatch, variable, host):
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("TEST_KEY", KEY)
+    with served() as proxy:
+        monkeypatch.setenv(variable, proxy.url.removesuffix("/v1"))
+        near = engine(server.url.replace("127.0.0.1", host), key_from_env="TEST_KEY")
+        assert [c.text for c in near.sample(prompts("a"))] == ["a"]
+        assert proxy.seen == []
+        far = engine("http://far.test/v1", key_from_env="")
+        assert [c.text for c in far.sample(prompts("b"))] == ["b"]
+        assert "Authorization" not in proxy.seen[0][1]
+    assert server.seen[0][1]["Authorization"] == f"Bearer {KEY}"
+
+
+def test_a_loopback_address_of_ipv6_goes_round_the_proxies_too():
+    assert past_proxies("http://[::1]:8000/v1") == {"all://[::1]": None}
 
 
 def test_the_key_is_sent_and_shown_nowhere(server, monkeypatch):
