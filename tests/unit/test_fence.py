@@ -235,6 +235,29 @@ def test_tests_that_hand_over_what_cannot_be_sent_are_named():
         passes(job(RIGHT, tests))
 
 
+@pytest.mark.parametrize(
+    "tests",
+    [
+        "assert undo(twice('a')) == 'a'",
+        "assert undo([{'x': (twice('a'),)}]) == 'a'",
+        "assert undo(key=twice('a')) == 'a'",
+        "assert undo(lambda: twice('a')) == 'a'",
+        "try:\n    undo('a')\nexcept ValueError as e:\n    error = e\nassert undo(error) == 'a'",
+    ],
+)
+def test_an_object_that_the_answer_made_and_gets_back_fails_it_and_nothing_else(tests):
+    code = """
+        class Box:
+            def __init__(self, x): self.x = x
+        def twice(x): return Box(x)
+        def undo(b=None, key=None):
+            if b == 'a': raise ValueError('a')
+            return (b or key).x
+        """
+    said, _ = verdict(Job(dedent(code), "", tests, asked=("twice", "undo")), protection(), 20.0)
+    assert said == "failed"
+
+
 # What it may take.
 
 

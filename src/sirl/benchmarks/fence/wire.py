@@ -241,12 +241,16 @@ class Wire:
             return self.pack(value.item())
         if kind is type({}.keys()):
             return ["keys", *map(self.pack, value)]
+        if isinstance(value, BaseException) and self.trusted:
+            raise AnswerError(f"the error {kind.__name__} cannot be handed to the answer")
         if callable(value):
             key = f"#{len(self.functions)}"
             self.functions[key] = value
             return ["function", key]
         if hasattr(kind, "__iter__"):
             return ["iterator", *map(self.pack, value)]
+        if isinstance(value, Opaque):
+            raise AnswerError(f"the answer's {value!r} cannot be handed back to it")
         if self.trusted:
             raise UnsendableError(name)
         return ["object", name]
