@@ -11,6 +11,7 @@ from sirl.types import (
     Attempt,
     Budget,
     Completion,
+    Mark,
     Message,
     Need,
     Outcome,
@@ -209,8 +210,8 @@ class Benchmark(Protocol):
         """The tasks."""
         ...
 
-    def correct(self, prompt: Prompt, answer: str) -> bool:
-        """Whether the answer solves the task."""
+    def correct(self, prompt: Prompt, answer: str) -> bool | Mark:
+        """Whether the answer solves the task, perhaps with the reason."""
         ...
 
 

@@ -201,6 +201,61 @@ def test_generators_and_views_are_as_good_as_what_they_hold():
     assert passes(job("def twice(x): return map(lambda y: 2 * y, x)", tests))
 
 
+@pytest.mark.parametrize(
+    ("body", "tests"),
+    [
+        ("return Counter(x)", "c = twice('aab')\nassert c['a'] == 2 and c['none'] == 0"),
+        ("d = defaultdict(list)\n    d[x].append(x)\n    return d",
+         "d = twice(1)\nassert d == {1: [1]} and d[2] == []"),
+        ("return OrderedDict(x)",
+         "d = twice([(1, 2), (0, 1)])\nassert d.popitem(last=False)[0] == 1"),
+        ("return deque(x, 3)", "d = twice([1, 2, 3, 4])\nassert len(d) == 3 and d[-1] == 4"),
+        ("return {1: x, 2: x}.values()", "v = twice(3)\nassert len(v) == 2 and list(v) == [3, 3]"),
+        ("return array('i', x)", "a = twice([1, 2])\nassert len(a) == 2 and a[1] == 2 and 2 in a"),
+        ("return count(x)", "assert [n for n, _ in zip(twice(5), 'abc')] == [5, 6, 7]"),
+        ("return count(x)", "n = 0\nfor n in twice(1):\n    if n == 500: break\nassert n == 500"),
+        ("return (y for y in x)", "assert list(twice(range(3000))) == list(range(3000))"),
+        ("return (n for n in count() if n < 3)",
+         "g = twice(0)\nassert [next(g) for _ in 'abc'] == [0, 1, 2]"),
+        ("return sum(x)", "assert twice(n for n in range(200)) == 19900"),
+        ("return next(x)", "from itertools import count\nassert twice(count(4)) == 4"),
+        ("x.append(1)", "d = []\ntwice(x=d)\nassert d == [1]"),
+        ("x.append(1)", "from collections import deque\nd = deque()\ntwice(d)\nassert [*d] == [1]"),
+        ("x['a'] += 1",
+         "from collections import Counter\nc = Counter()\ntwice(x=c)\nassert c['a'] == 1"),
+    ],
+)  # fmt: skip
+def test_what_the_standard_library_gives_behaves_in_the_tests_as_in_the_answer(body, tests):
+    code = (
+        "from array import array\nfrom itertools import count\n"
+        "from collections import Counter, OrderedDict, defaultdict, deque\n"
+        f"def twice(x):\n    {body}\n"
+    )
+    assert verdict(job(code, tests), protection(), 20.0) == ("passed", "")
+
+
+def test_an_iterator_that_fails_fails_where_the_tests_reach():
+    code = "def twice(x):\n    yield from range(x)\n    raise KeyError('late')\n"
+    tests = """
+        found = []
+        try:
+            for n in twice(200): found.append(n)
+        except KeyError: found.append('late')
+        assert found == [*range(200), 'late']
+        """
+    assert passes(job(code, dedent(tests)))
+
+
+def test_what_an_answer_needs_too_much_of_is_named():
+    slow, gone = "import time\ntime.sleep(60)\n", "import os\ndef twice(x): os._exit(0)"
+    spent = "import os, signal\ndef twice(x): os.kill(os.getpid(), signal.SIGXCPU)"
+    assert passes(job(slow + RIGHT), seconds=2.0).reason == "timed out: more than 2 seconds"
+    assert passes(job(spent)).reason == "timed out: more than 10 seconds of computing"
+    large = "def twice(x): return [0] * (1 << 30)"
+    assert passes(job(large)).reason == "out of memory: MemoryError"
+    assert passes(job(gone)).reason == "stopped: the answer's process has ended"
+
+
 def test_helpers_of_the_benchmark_are_not_the_answers():
     given = Job(
         "def code(x): return x\ndef twice(x): return x",

@@ -151,8 +151,8 @@ def doubts(
     records: Sequence[Record],
     dialects: Mapping[str, Mapping[str, Sequence[str]]],
 ) -> list[str]:
-    """What to know of the figures: requests without an answer, dialects, tokens untold."""
-    said = [figures["no_answer"]["sentence"]] if "no_answer" in figures else []
+    """What to know of the figures: what has no answer or no verdict, dialects, untold tokens."""
+    said = [figures[part]["sentence"] for part in ("no_answer", "unfinished") if part in figures]
     for identity, learned in dialects.items():
         left_out, renamed = (", ".join(learned[part]) for part in ("left_out", "renamed"))
         if left_out:

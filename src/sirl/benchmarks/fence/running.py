@@ -16,8 +16,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import sirl
-from sirl.benchmarks.fence.walls import CPU_SECONDS, undumpable
+from sirl.benchmarks.fence.walls import CPU_SECONDS, TIMED_OUT, undumpable
 from sirl.errors import ConfigError, InputError
+from sirl.types import Mark
 
 __all__ = ["SECONDS", "Job", "Protection", "passes", "protection"]
 
@@ -32,6 +33,17 @@ BUBBLEWRAP = (
     "--unshare-all", "--die-with-parent", "--new-session", "--cap-drop", "ALL", "--dev", "/dev",
     "--tmpfs", "/tmp",
 )  # fmt: skip
+
+
+LATE = "took too long"
+"""What begins the reason of an answer that was stopped by the clock."""
+KINDS = {
+    "AssertionError": "wrong",
+    "MemoryError": "out of memory",
+    LATE: "timed out",
+    **dict.fromkeys(("SyntaxError", "IndentationError", "TabError"), "no program"),
+}
+"""Kinds of failure, by the error or the words before the colon."""
 
 
 @dataclass(frozen=True)
@@ -105,8 +117,8 @@ def protection() -> Protection:
     raise ConfigError(f"code of the model cannot be run here: {why}; leave humaneval and mbpp out")
 
 
-def passes(job: Job, seconds: float = SECONDS) -> bool:
-    """Whether an answer passes its tests in time.
+def passes(job: Job, seconds: float = SECONDS) -> Mark:
+    """Whether an answer passes its tests in time, and why not.
 
     Raises:
         ConfigError: No process can be shut in any more, although one could be before.
@@ -123,7 +135,19 @@ def passes(job: Job, seconds: float = SECONDS) -> bool:
             f"the tests hand over an object of type {why}, which cannot be sent to the process of "
             f"the answer: take the task out of the file; its tests are {job.tests[:200]!r}"
         )
-    return said == "passed"
+    return Mark(True, "solved") if said == "passed" else Mark(False, reason_of(why))
+
+
+def reason_of(why: str) -> str:
+    """Why an answer has not passed, as `kind: what happened`.
+
+    >>> reason_of("AssertionError: "), reason_of("NameError: name 'x' is not defined")
+    ('wrong', "error: NameError: name 'x' is not defined")
+    """
+    error = why.partition(":")[0]
+    kind = KINDS.get(error, "error" if error.endswith(("Error", "Exception")) else "stopped")
+    what = why.removeprefix(f"{LATE}:").strip(": ")
+    return kind if what == "AssertionError" else f"{kind}: {what}"
 
 
 def verdict(job: Job, walls: Protection, seconds: float) -> tuple[str, str]:
@@ -136,8 +160,10 @@ def verdict(job: Job, walls: Protection, seconds: float) -> tuple[str, str]:
                 answer = start(answer_command(theirs.fileno(), walls, place), theirs.fileno())
                 checker = start(checker_command(ours.fileno()), ours.fileno(), talks=True)
             out, _ = checker.communicate(json.dumps(asdict(job)).encode(), seconds)
+            if spent(checker) or (b"has ended" in out and spent(answer)):
+                return "failed", f"{LATE}: more than {CPU_SECONDS} seconds of computing"
         except subprocess.TimeoutExpired:
-            return "failed", f"it took more than {seconds:g} seconds"
+            return "failed", f"{LATE}: more than {seconds:g} seconds"
         except OSError as fault:
             return "unready", str(fault)
         finally:
@@ -148,6 +174,13 @@ def verdict(job: Job, walls: Protection, seconds: float) -> tuple[str, str]:
         return "failed", "the tests did not run to their end"
     said = json.loads(out)
     return said["verdict"], said["why"]
+
+
+def spent(process: "subprocess.Popen[bytes]") -> bool:
+    """Whether a process, which ends, was ended for the computing time that it took."""
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        return process.wait(PATIENCE) in (TIMED_OUT, -signal.SIGXCPU)
+    return False
 
 
 def answer_command(end: int, walls: Protection, place: str) -> list[str]:

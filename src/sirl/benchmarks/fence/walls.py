@@ -13,7 +13,7 @@ import signal
 import sys
 from types import FrameType
 
-__all__ = ["CPU_SECONDS", "LIMITS", "limit", "shut_in", "undumpable"]
+__all__ = ["CPU_SECONDS", "LIMITS", "TIMED_OUT", "limit", "shut_in", "undumpable"]
 
 CPU_SECONDS = 10
 MEMORY = 1 << 30
@@ -27,6 +27,8 @@ LIMITS = {
     resource.RLIMIT_NPROC: 0,  # no further process; the kernel lets root have them all the same
     resource.RLIMIT_CORE: 0,
 }
+TIMED_OUT = 124
+"""Exit status of a process whose child was ended for its computing time."""
 NOBODY = 65534
 DISK = "size=16m,nr_inodes=8k,mode=755"
 DEVICES = ("null", "zero", "random", "urandom")
@@ -80,11 +82,13 @@ def wait_for_child(end: int) -> None:
         return
     os.close(end)
     signal.signal(signal.SIGTERM, leave)
+    status = 0
     try:
-        os.waitpid(child, 0)
+        _, status = os.waitpid(child, 0)
     finally:
         kill_children()
-        os._exit(0)
+        code = os.waitstatus_to_exitcode(status)
+        os._exit(TIMED_OUT if code in (-signal.SIGXCPU, TIMED_OUT) else 0)
 
 
 def leave(_number: int, _frame: FrameType | None) -> None:
@@ -197,7 +201,10 @@ def limit(*, checker: bool = False) -> None:
         if checker and kind == resource.RLIMIT_NPROC:
             continue
         most = 2 * most if checker and kind == resource.RLIMIT_AS else most  # noqa: PLW2901
-        resource.setrlimit(kind, (most, most))
+        grace = int(
+            kind == resource.RLIMIT_CPU
+        )  # the first signal tells of the time, the last ends
+        resource.setrlimit(kind, (most, most + grace))
 
 
 def undumpable(*, on: bool = True) -> None:
