@@ -15,16 +15,19 @@ from hypothesis import strategies as st
 
 from sirl.benchmarks.fence.running import (
     BEST,
+    LATE,
     LEAST,
     TRIAL,
     Job,
     clear,
+    first_of,
     passes,
     protection,
     verdict,
 )
+from sirl.benchmarks.fence.walls import FORBIDDEN
 from sirl.benchmarks.fence.wire import AnswerError, Opaque, UnsendableError, Wire
-from sirl.errors import InputError
+from sirl.errors import ConfigError, InputError
 
 TESTS = """
 import math
@@ -482,6 +485,67 @@ def test_no_privilege_is_left():
             return ctypes.CDLL(None).mount(b'none', b'/tmp', b'tmpfs', 0, b'')
         """
     assert passes(job(dedent(code), "assert twice(0) == -1"))
+
+
+@pytest.mark.skipif(
+    sys.platform != "linux" or os.uname().machine not in FORBIDDEN, reason="no numbers of calls"
+)
+@pytest.mark.parametrize("walls", [None, LEAST], ids=["best", "limits"])
+def test_no_memory_is_held_beside_the_limits(walls):
+    code = """
+        import ctypes, os
+        libc = ctypes.CDLL(None, use_errno=True)
+        def twice(x):
+            held = [libc.shmget(0, 9, 896), libc.msgget(0, 896), libc.semget(0, 1, 896)]
+            spaces = [libc.unshare(0x10000000), libc.unshare(0x10020000)]
+            mounted = [libc.mount(b"", b"/tmp", b"tmpfs", 0, b""), libc.syscall(430, b"tmpfs", 0)]
+            files = []
+            try:
+                for n in range(1000): files.append(os.memfd_create(str(n)))
+            except OSError: pass
+            return [{*held, *spaces, *mounted}, len(files) < 64]
+        """
+    tests = "assert twice(0) == [{-1}, True]"
+    assert verdict(job(dedent(code), tests), walls or protection(), 20.0) == ("passed", "")
+
+
+@walled
+def test_the_folders_to_write_to_are_small():
+    code = """
+        import os
+        def twice(x):
+            written = 0
+            for folder in ('/tmp', '/dev/shm', '/dev', '/'):
+                for n in range(64):
+                    try:
+                        with open(f"{folder}/{n}", "wb") as f: written += f.write(bytes(1 << 20))
+                    except OSError: break
+            return written >> 20
+        """
+    assert passes(job(dedent(code), "assert 10 < twice(0) <= 16"))
+
+
+def test_a_trial_that_is_late_is_given_time_and_not_weaker_walls():
+    seen = []
+
+    def tried(*answers):
+        left = list(answers)
+
+        def trial(walls, seconds):
+            seen.append((walls.mode, seconds))
+            return left.pop(0)
+
+        return trial
+
+    late, no, yes = ("failed", f"{LATE}: more"), ("unready", "no namespaces"), ("passed", "")
+    known = (BEST[0], LEAST)
+    assert first_of(known, tried(late, late, yes)) is BEST[0]
+    assert seen == [("namespaces", 20.0), ("namespaces", 40.0), ("namespaces", 80.0)]
+    assert first_of(known, tried(late, no, yes)) is LEAST
+    with pytest.raises(ConfigError, match="namespaces may work, but the first trial took too long"):
+        first_of(known, tried(late, late, late))
+    with pytest.raises(ConfigError, match="cannot be run here: no namespaces; leave"):
+        first_of(known, tried(no, no))
 
 
 def test_every_protection_that_works_here_runs_a_job():

@@ -11,12 +11,12 @@ import subprocess
 import sys
 import sysconfig
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import sirl
-from sirl.benchmarks.fence.walls import CPU_SECONDS, TIMED_OUT, undumpable
+from sirl.benchmarks.fence.walls import CPU_SECONDS, DISK_BYTES, TIMED_OUT, undumpable
 from sirl.errors import ConfigError, InputError
 from sirl.types import Mark
 
@@ -24,6 +24,8 @@ __all__ = ["SECONDS", "Job", "Protection", "passes", "protection"]
 
 SECONDS = 2.0 * CPU_SECONDS
 """Longest time of one job by the clock; a machine may be busy."""
+TRIAL_SECONDS = (SECONDS, 2 * SECONDS, 4 * SECONDS)
+"""Longest times of the trials of one protection."""
 PATIENCE = 2.0
 """Seconds for a process to end when it is asked to."""
 START = "import sys; sys.path.append(sys.argv[1]); from {module} import main; main(*sys.argv[2:])"
@@ -31,7 +33,7 @@ ENVIRONMENT = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}  # threads c
 VISIBLE = ("/usr", "/lib", "/lib32", "/lib64", "/etc/ld.so.cache", "/nix/store", "/gnu/store")
 BUBBLEWRAP = (
     "--unshare-all", "--die-with-parent", "--new-session", "--cap-drop", "ALL", "--dev", "/dev",
-    "--tmpfs", "/tmp",
+    "--remount-ro", "/dev", "--size", str(DISK_BYTES), "--tmpfs", "/tmp",
 )  # fmt: skip
 
 
@@ -106,14 +108,33 @@ def protection() -> Protection:
     """The best that works here; tried once.
 
     Raises:
-        ConfigError: Not even limits work.
+        ConfigError: Not even limits work, or the machine is too busy to tell.
     """
     known: list[Protection] = [*(BEST if sys.platform == "linux" else ()), LEAST]
-    for best in known:
-        if best.mode != "bubblewrap" or shutil.which("bwrap"):
-            said, why = verdict(TRIAL, best, SECONDS)
+    there = [p for p in known if p.mode != "bubblewrap" or shutil.which("bwrap")]
+    return first_of(there, functools.partial(verdict, TRIAL))
+
+
+def first_of(
+    known: Sequence[Protection], tried: Callable[[Protection, float], tuple[str, str]]
+) -> Protection:
+    """The first that works; one that is late is given more time, since that says nothing of it.
+
+    Raises:
+        ConfigError: None works, or one that may work is late each time.
+    """
+    for walls in known:
+        for seconds in TRIAL_SECONDS:
+            said, why = tried(walls, seconds)
             if said == "passed":
-                return best
+                return walls
+            if not why.startswith(LATE):
+                break
+        else:
+            raise ConfigError(
+                f"code of the model cannot be run here: {walls.mode} may work, but the first trial "
+                f"{why}; wait until the machine is less busy, or leave humaneval and mbpp out"
+            )
     raise ConfigError(f"code of the model cannot be run here: {why}; leave humaneval and mbpp out")
 
 
@@ -191,7 +212,8 @@ def answer_command(end: int, walls: Protection, place: str) -> list[str]:
     shown = [*readable(), str(Path(sirl.__file__).parent)]
     binds = [word for path in shown for word in ("--ro-bind-try", path, path)]
     inner = [str(end), walls.mode, "/tmp", "\n".join(module_paths()), ""]
-    return [shutil.which("bwrap") or "bwrap", *BUBBLEWRAP, *binds, *python("answer", inner)]
+    walled = [shutil.which("bwrap") or "bwrap", *BUBBLEWRAP, *binds, "--remount-ro", "/"]
+    return [*walled, *python("answer", inner)]
 
 
 def checker_command(end: int) -> list[str]:
