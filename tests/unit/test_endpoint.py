@@ -101,6 +101,41 @@ def test_logprobs_are_asked_for_and_read_as_are_finish_and_refusal(server):
     assert {(body["logprobs"], body["top_k"]) for _, _, body in server.seen} == {(True, 5)}
 
 
+@pytest.mark.parametrize(
+    "reason",
+    ["length", "max_tokens", "MAX_TOKENS", "model_length", "max_output_tokens", "max_new_tokens",
+     "FINISH_REASON_MAX_TOKENS", "model_context_window_exceeded", "max_length"],
+)  # fmt: skip
+def test_an_answer_that_was_cut_is_cut_whatever_the_server_calls_it(server, reason):
+    server.play = in_turn(choice({"content": "Once"}, reason), choice({"content": None}, reason))
+    cut, empty = engine(server.url, concurrency=1).sample(prompts("a", "b"))
+    assert (cut.text, cut.finish, cut.fault) == ("Once", "length", "")
+    assert empty.fault.startswith("cut off: ")
+
+
+def test_an_end_that_is_not_known_is_counted_and_named(server):
+    ends = ["odd\nend", "odd\nend", 7, None, "stop", "STOP", "end_turn", "eos"]
+    server.play = in_turn(*(choice({"content": "x"}, end) for end in ends))
+    asking = engine(server.url, concurrency=1)
+    found = asking.sample(prompts("a"), group=len(ends))
+    assert {(c.text, c.finish, c.fault) for c in found} == {("x", "stop", "")}
+    assert dialects()[asking.identity] == {
+        "left_out": [], "renamed": [], "unknown_ends": ["2 odd end", "1 7"],
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("reason", ["error", "ERROR", "network_error", "abort"])
+def test_an_answer_that_broke_off_is_asked_again_and_then_set_apart(server, reason):
+    server.play = in_turn(choice({"content": "Onc"}, reason), fine("Once"))
+    assert [c.text for c in engine(server.url).sample(prompts("a"))] == ["Once"]
+    server.play = lambda body: (
+        choice({"content": "O"}, reason) if said_in(body) == "b" else fine("x")
+    )
+    found = engine(server.url, concurrency=1, tries=2).sample(prompts("a", "b"))
+    told = f"broken off: the endpoint broke its answer off, {reason.casefold()}"
+    assert (found[1].text, found[1].fault) == ("", told)
+
+
 def test_order_is_kept_when_answers_come_out_of_order(server):
     last, answered = threading.Event(), []
 

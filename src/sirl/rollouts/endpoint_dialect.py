@@ -5,6 +5,7 @@ temperature: each server has a dialect, and says so with an error status.
 """
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
@@ -31,6 +32,7 @@ OUT_OF_RANGE = re.compile(
     re.IGNORECASE,
 )
 """A value that the server does not take."""
+MOST_ENDS = 10
 DEEPEST = 6
 """Levels of an error body that are read."""
 
@@ -41,10 +43,17 @@ class Dialect:
 
     left_out: set[str] = field(default_factory=set)
     renamed: dict[str, str] = field(default_factory=dict)
+    ends: Counter[str] = field(default_factory=Counter)
+    """How often answers ended with which reason that is not known."""
 
     def spoken(self, body: Mapping[str, object]) -> dict[str, object]:
         """A request as this endpoint takes it."""
         return {self.renamed.get(k, k): v for k, v in body.items() if k not in self.left_out}
+
+    def note_end(self, reason: str) -> None:
+        """Count an unknown finish reason; after some kinds those that follow are one."""
+        kept = reason in self.ends or len(self.ends) < MOST_ENDS
+        self.ends[reason if kept else "others"] += 1
 
     def learn(self, sent: Mapping[str, object], status: int, payload: object) -> bool:
         """Learn from a complaint about a request as it was sent; whether there was anything.
@@ -111,7 +120,12 @@ def dialects() -> dict[str, dict[str, list[str]]]:
         identity: {
             "left_out": sorted(d.left_out),
             "renamed": [f"{old} to {new}" for old, new in d.renamed.items()],
+            **(
+                {"unknown_ends": [f"{n} {end}" for end, n in d.ends.most_common()]}
+                if d.ends
+                else {}
+            ),
         }
         for identity, d in KNOWN.items()
-        if d.left_out or d.renamed
+        if d.left_out or d.renamed or d.ends
     }

@@ -159,6 +159,10 @@ def doubts(
             said.append(f"{identity} takes no {left_out}: left out of every request")
         if renamed:
             said.append(f"{identity} has other names: {renamed}")
+        if ends := ", ".join(learned.get("unknown_ends", ())):
+            said.append(
+                f"{identity} ended answers in ways that are not known ({ends}): they count as whole"
+            )
     untold = sum(not r.tokens and bool(r.completion) for r in records)
     if config.max_tokens and untold:
         said.append(
