@@ -14,7 +14,7 @@ pytest.importorskip("httpx")
 from sirl.errors import ConfigError, InputError, ModelError, SamplingError
 from sirl.roles import Engine, StreamingEngine
 from sirl.rollouts.endpoint import EndpointEngine, Pace, asked_wait, request_seed
-from sirl.rollouts.endpoint_dialect import Dialect, dialects
+from sirl.rollouts.endpoint_dialect import Dialect, dialects, out_of_range
 from sirl.rollouts.endpoint_reply import Answer, understood
 from sirl.rollouts.endpoint_wire import LARGEST, key_for, past_proxies
 from sirl.types import Message, Prompt, Sampling
@@ -431,6 +431,51 @@ def test_a_parameter_that_a_server_refuses_is_learned_once(
     replace(asking, seed=4).sample(prompts("c"))
     assert len(server.seen) == 4
     assert ("max_completion_tokens" in server.seen[-1][2]) == (lacks == "max_tokens")
+
+
+SENT = {"model": "m", "messages": [], "max_tokens": 16, "temperature": 0.0, "top_p": 1.0,
+        "top_k": 20, "seed": 3, "logprobs": True}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("said", "name"),
+    [
+        ("Unrecognized request arguments supplied: min_p, top_k", "top_k"),
+        ("top_k: Extra inputs are not permitted", "top_k"),
+        ('json: unknown field "seed"', "seed"),
+        ("This model does not support logprobs.", "logprobs"),
+        ("The parameter seed is not supported by this server.", "seed"),
+        ("create() got an unexpected keyword argument 'seed'", "seed"),
+        ("Unsupported value: 'temperature' does not support 0 with this model. Only the default "
+         "(1) value is supported.", "temperature"),
+        ("temperature is deprecated for this model", "temperature"),
+        ("max_tokens: use max_completion_tokens instead", "max_tokens"),
+        ("The seed bank prompt is not allowed by policy", ""),
+        ("The seed bank is not allowed here", ""),
+        ("A seed of doubt: such talk is unknown to me", ""),
+        ("This model's maximum context length is 8 tokens; lower max_tokens instead", ""),
+        ("Your content is not allowed: 'seed', 'temperature'", ""),
+        ("temperature must be between 0.1 and 1; only the default is best", ""),
+        ("messages: unexpected role", ""),
+    ],
+)  # fmt: skip
+def test_a_dialect_is_learned_from_what_is_said_of_a_parameter(said, name):
+    for payload in ({"error": {"message": said}}, {"error": said}, {"message": said}):
+        learned = Dialect()
+        assert learned.learn(SENT, 400, payload) == bool(name)
+        assert [*learned.left_out, *learned.renamed] == ([name] if name else [])
+
+
+def test_a_setting_is_out_of_range_where_the_complaint_says_it_of_it():
+    asked = Sampling(temperature=1.5, top_p=0.5)
+    for said, name in (
+        ("temperature must be between 0 and 1", "temperature"),
+        ("'top_p' is out of range", "top_p"),
+        ("temperature: Input should be less than or equal to 1", "temperature"),
+        ("The context must be at most 8 tokens, whatever the temperature", ""),
+        ("the room temperature of your story is at least odd", ""),
+    ):
+        assert out_of_range(asked, 400, {"error": {"message": said}}) == name
 
 
 def test_a_sampling_that_is_refused_is_an_error_where_it_must_be_kept(server):
