@@ -181,7 +181,9 @@ class EvaluateConfig(Settings):
         512, ge=1, description="longest answer to a task of --benchmarks, in tokens"
     )
     run_code: bool = Field(
-        False, description="whether code that the model writes for humaneval and mbpp may be run"
+        False,
+        description="whether code may be run: the model's for humaneval and mbpp (behind walls), "
+        "that of a task file for lmeval (without)",
     )
     limit: int | None = Field(None, ge=1, description="prompts used of each file, evenly spread")
     trained_on: str | None = Field(

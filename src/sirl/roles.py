@@ -13,6 +13,7 @@ from sirl.types import (
     Budget,
     Completion,
     Example,
+    Mark,
     Message,
     Need,
     Outcome,
@@ -271,8 +272,8 @@ class Benchmark(Protocol):
         """The tasks."""
         ...
 
-    def correct(self, prompt: Prompt, answer: str) -> bool:
-        """Whether the answer solves the task."""
+    def correct(self, prompt: Prompt, answer: str) -> bool | Mark:
+        """Whether the answer solves the task, perhaps with the reason."""
         ...
 
 

@@ -19,6 +19,7 @@ __all__ = [
     "Example",
     "Finish",
     "Label",
+    "Mark",
     "Message",
     "Need",
     "Outcome",
@@ -194,6 +195,27 @@ class Verdict:
     def safe(self) -> bool:
         """Whether a defence held, as far as this judge can tell."""
         return self.label in SAFE
+
+
+@dataclass(frozen=True)
+class Mark:
+    """Whether an answer solves its task, and why; true where it does."""
+
+    solved: bool
+    reason: str
+    """As `kind: what happened`, so that kinds can be counted; `solved` or `wrong` say it all."""
+
+    def __bool__(self) -> bool:
+        return self.solved
+
+    @classmethod
+    def of(cls, found: "bool | Mark") -> "Mark":
+        """What a benchmark says of an answer, with a reason where it gives none.
+
+        >>> Mark.of(False), bool(Mark.of(Mark(True, "solved")))
+        (Mark(solved=False, reason='wrong'), True)
+        """
+        return found if isinstance(found, Mark) else cls(found, "solved" if found else "wrong")
 
 
 @dataclass(frozen=True)

@@ -28,6 +28,9 @@ def adds(messages):
         return "```python\\ndef twice(x):\\n    return 2 * x\\n```"
     return f"So it is:\\n{sum(map(int, re.findall('[0-9]+', text)))}"
 
+def leaves(messages):
+    return "import os\\ndef twice(x): os._exit(0)"
+
 def forgets(messages):
     return adds(messages).replace("11", "12")
 """
@@ -65,6 +68,16 @@ def test_tasks_alone_are_asked_counted_and_compared(folder):
     assert done.returncode == 0, done.stderr
     sums = json.loads(done.stdout)["capability"]["sums"]
     assert (sums["only_before"], sums["only_after"], sums["difference"]["n"]) == (1, 0, 3)
+
+
+def test_what_was_not_tested_to_its_end_is_counted_and_said(folder):
+    words = ("--benchmarks", "humaneval:he.jsonl", "--set", "run_code=true", "--out", "run")
+    done = sirl("evaluate", "--model", "python:models:leaves", *words, "--json", cwd=folder)
+    found = json.loads(done.stdout)["models"]["target"]["unfinished"]
+    assert (found["n"], found["tasks"], found["kinds"]) == (1, 1, {"stopped": 1})
+    assert "of 1 answers to tasks 1 stopped: they count as unsolved" in done.stderr
+    (row,) = map(json.loads, (folder / "run" / "records.jsonl").read_text().splitlines()[-1:])
+    assert row["reason"] == "stopped: the answer's process has ended"
 
 
 def test_tasks_of_other_lengths_are_not_compared(folder):

@@ -148,6 +148,16 @@ def test_the_first_code_block_counts_and_one_that_is_cut_short_too():
         ("def twice(x): return 6\nraise SystemExit", False),
         ("def half(x): return 2\ndef twice(x): return 6", True),  # the benchmark's own half counts
         ("def half(x): return 9\ndef twice(x): return 6", True),
+        ("from __future__ import annotations\ndef twice(x: 'a b') -> int: return 2 * x", True),
+        ("from __future__ import (\n    annotations,\n)\ndef twice(x: no): return 2 * x", True),
+        ("1. Like this:\n\n   ```python\n   def twice(x):\n       return 2 * x\n   ```\n", True),
+        ("- ```py\n  def twice(x):\n      return 2 * x\n  ```\n- Done.", True),
+        ("> ```\n> def twice(x):\n>     return 2 * x\n> ```\n", True),
+        ("```bash\npip install x\n```\n```python\ndef twice(x): return 2 * x\n```", True),
+        ("```\npip install x\n```\n```\ndef twice(x): return 2 * x\n```", True),
+        ("~~~python\ndef twice(x): return 2 * x\n~~~", True),
+        ("```\ndef twice(x): return 2 * x\n```\nUse:\n```python\ntwice(3)\n```", True),
+        ("```sh\npip install x\n```", False),
     ],
 )
 def test_a_completed_function_is_right_when_its_tests_run_to_their_end(tmp_path, answer, right):
@@ -155,7 +165,25 @@ def test_a_completed_function_is_right_when_its_tests_run_to_their_end(tmp_path,
     humaneval = read_humaneval(path)
     (prompt,) = humaneval.prompts()
     assert HEAD.strip() in prompt.request
-    assert humaneval.correct(prompt, answer) is right
+    assert bool(humaneval.correct(prompt, answer)) is right
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        ("return 2 * x", "solved"),
+        ("return x", "wrong"),
+        ("return", "wrong"),
+        ("return 2 * y", "error: NameError: name 'y' is not defined"),
+        ("return bytearray(2 << 30)", "out of memory: MemoryError"),
+        ("return = 1", "no program: SyntaxError: invalid syntax (answer.py, line 7)"),
+        ("raise SystemExit", "stopped: the answer left: SystemExit: "),
+    ],
+)
+def test_a_program_that_is_not_right_has_a_reason(tmp_path, body, reason):
+    humaneval = read_humaneval(written(tmp_path, "he.jsonl", HUMANEVAL))
+    (prompt,) = humaneval.prompts()
+    assert humaneval.correct(prompt, f"def twice(x):\n    {body}").reason == reason.rstrip(": ")
 
 
 def test_a_written_function_is_right_when_it_passes_the_tests_it_was_shown(tmp_path):

@@ -14,9 +14,9 @@ pytest.importorskip("httpx")
 from sirl.errors import ConfigError, InputError, ModelError, SamplingError
 from sirl.roles import Engine, StreamingEngine
 from sirl.rollouts.endpoint import EndpointEngine, Pace, asked_wait, request_seed
-from sirl.rollouts.endpoint_dialect import Dialect, dialects
+from sirl.rollouts.endpoint_dialect import Dialect, dialects, out_of_range
 from sirl.rollouts.endpoint_reply import Answer, understood
-from sirl.rollouts.endpoint_wire import LARGEST, key_for
+from sirl.rollouts.endpoint_wire import LARGEST, key_for, past_proxies
 from sirl.types import Message, Prompt, Sampling
 
 from .fake_endpoint import choice, fine, in_turn, said_in, served
@@ -99,6 +99,41 @@ def test_logprobs_are_asked_for_and_read_as_are_finish_and_refusal(server):
         ("ab", (-0.5, 0.0), "stop"), ("ab", (), "length"), ("No.", (), "stop"), ("", (), "stop"),
     ]  # fmt: skip
     assert {(body["logprobs"], body["top_k"]) for _, _, body in server.seen} == {(True, 5)}
+
+
+@pytest.mark.parametrize(
+    "reason",
+    ["length", "max_tokens", "MAX_TOKENS", "model_length", "max_output_tokens", "max_new_tokens",
+     "FINISH_REASON_MAX_TOKENS", "model_context_window_exceeded", "max_length"],
+)  # fmt: skip
+def test_an_answer_that_was_cut_is_cut_whatever_the_server_calls_it(server, reason):
+    server.play = in_turn(choice({"content": "Once"}, reason), choice({"content": None}, reason))
+    cut, empty = engine(server.url, concurrency=1).sample(prompts("a", "b"))
+    assert (cut.text, cut.finish, cut.fault) == ("Once", "length", "")
+    assert empty.fault.startswith("cut off: ")
+
+
+def test_an_end_that_is_not_known_is_counted_and_named(server):
+    ends = ["odd\nend", "odd\nend", 7, None, "stop", "STOP", "end_turn", "eos"]
+    server.play = in_turn(*(choice({"content": "x"}, end) for end in ends))
+    asking = engine(server.url, concurrency=1)
+    found = asking.sample(prompts("a"), group=len(ends))
+    assert {(c.text, c.finish, c.fault) for c in found} == {("x", "stop", "")}
+    assert dialects()[asking.identity] == {
+        "left_out": [], "renamed": [], "unknown_ends": ["2 odd end", "1 7"],
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("reason", ["error", "ERROR", "network_error", "abort"])
+def test_an_answer_that_broke_off_is_asked_again_and_then_set_apart(server, reason):
+    server.play = in_turn(choice({"content": "Onc"}, reason), fine("Once"))
+    assert [c.text for c in engine(server.url).sample(prompts("a"))] == ["Once"]
+    server.play = lambda body: (
+        choice({"content": "O"}, reason) if said_in(body) == "b" else fine("x")
+    )
+    found = engine(server.url, concurrency=1, tries=2).sample(prompts("a", "b"))
+    told = f"broken off: the endpoint broke its answer off, {reason.casefold()}"
+    assert (found[1].text, found[1].fault) == ("", told)
 
 
 def test_order_is_kept_when_answers_come_out_of_order(server):
@@ -398,6 +433,51 @@ def test_a_parameter_that_a_server_refuses_is_learned_once(
     assert ("max_completion_tokens" in server.seen[-1][2]) == (lacks == "max_tokens")
 
 
+SENT = {"model": "m", "messages": [], "max_tokens": 16, "temperature": 0.0, "top_p": 1.0,
+        "top_k": 20, "seed": 3, "logprobs": True}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("said", "name"),
+    [
+        ("Unrecognized request arguments supplied: min_p, top_k", "top_k"),
+        ("top_k: Extra inputs are not permitted", "top_k"),
+        ('json: unknown field "seed"', "seed"),
+        ("This model does not support logprobs.", "logprobs"),
+        ("The parameter seed is not supported by this server.", "seed"),
+        ("create() got an unexpected keyword argument 'seed'", "seed"),
+        ("Unsupported value: 'temperature' does not support 0 with this model. Only the default "
+         "(1) value is supported.", "temperature"),
+        ("temperature is deprecated for this model", "temperature"),
+        ("max_tokens: use max_completion_tokens instead", "max_tokens"),
+        ("The seed bank prompt is not allowed by policy", ""),
+        ("The seed bank is not allowed here", ""),
+        ("A seed of doubt: such talk is unknown to me", ""),
+        ("This model's maximum context length is 8 tokens; lower max_tokens instead", ""),
+        ("Your content is not allowed: 'seed', 'temperature'", ""),
+        ("temperature must be between 0.1 and 1; only the default is best", ""),
+        ("messages: unexpected role", ""),
+    ],
+)  # fmt: skip
+def test_a_dialect_is_learned_from_what_is_said_of_a_parameter(said, name):
+    for payload in ({"error": {"message": said}}, {"error": said}, {"message": said}):
+        learned = Dialect()
+        assert learned.learn(SENT, 400, payload) == bool(name)
+        assert [*learned.left_out, *learned.renamed] == ([name] if name else [])
+
+
+def test_a_setting_is_out_of_range_where_the_complaint_says_it_of_it():
+    asked = Sampling(temperature=1.5, top_p=0.5)
+    for said, name in (
+        ("temperature must be between 0 and 1", "temperature"),
+        ("'top_p' is out of range", "top_p"),
+        ("temperature: Input should be less than or equal to 1", "temperature"),
+        ("The context must be at most 8 tokens, whatever the temperature", ""),
+        ("the room temperature of your story is at least odd", ""),
+    ):
+        assert out_of_range(asked, 400, {"error": {"message": said}}) == name
+
+
 def test_a_sampling_that_is_refused_is_an_error_where_it_must_be_kept(server):
     server.play = lambda body: (400, {}, NO_TOP_K) if "top_k" in body else fine("x")
     asking = engine(server.url, sampling=Sampling(0.7, 1.0, 20))
@@ -466,6 +546,27 @@ def test_a_key_never_goes_over_the_network_in_the_clear(monkeypatch):
     for near in ("http://127.0.0.2:1/v1", "http://[::1]/v1", "http://localhost/v1", "https://f/v1"):
         assert key_for(near, "TEST_KEY") == KEY
     assert key_for("http://far.test/v1", "") == key_for("http://far.test/v1", "UNSET_KEY") == ""
+
+
+@pytest.mark.parametrize("variable", ["HTTP_PROXY", "http_proxy", "ALL_PROXY"])
+@pytest.mark.parametrize("host", ["localhost", "LOCALHOST", "127.0.0.1"])
+def test_what_goes_to_this_machine_goes_round_every_proxy(server, monkeypatch, variable, host):
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("TEST_KEY", KEY)
+    with served() as proxy:
+        monkeypatch.setenv(variable, proxy.url.removesuffix("/v1"))
+        near = engine(server.url.replace("127.0.0.1", host), key_from_env="TEST_KEY")
+        assert [c.text for c in near.sample(prompts("a"))] == ["a"]
+        assert proxy.seen == []
+        far = engine("http://far.test/v1", key_from_env="")
+        assert [c.text for c in far.sample(prompts("b"))] == ["b"]
+        assert "Authorization" not in proxy.seen[0][1]
+    assert server.seen[0][1]["Authorization"] == f"Bearer {KEY}"
+
+
+def test_a_loopback_address_of_ipv6_goes_round_the_proxies_too():
+    assert past_proxies("http://[::1]:8000/v1") == {"all://[::1]": None}
 
 
 def test_the_key_is_sent_and_shown_nowhere(server, monkeypatch):

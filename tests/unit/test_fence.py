@@ -15,16 +15,19 @@ from hypothesis import strategies as st
 
 from sirl.benchmarks.fence.running import (
     BEST,
+    LATE,
     LEAST,
     TRIAL,
     Job,
     clear,
+    first_of,
     passes,
     protection,
     verdict,
 )
+from sirl.benchmarks.fence.walls import FORBIDDEN
 from sirl.benchmarks.fence.wire import AnswerError, Opaque, UnsendableError, Wire
-from sirl.errors import InputError
+from sirl.errors import ConfigError, InputError
 
 TESTS = """
 import math
@@ -201,6 +204,61 @@ def test_generators_and_views_are_as_good_as_what_they_hold():
     assert passes(job("def twice(x): return map(lambda y: 2 * y, x)", tests))
 
 
+@pytest.mark.parametrize(
+    ("body", "tests"),
+    [
+        ("return Counter(x)", "c = twice('aab')\nassert c['a'] == 2 and c['none'] == 0"),
+        ("d = defaultdict(list)\n    d[x].append(x)\n    return d",
+         "d = twice(1)\nassert d == {1: [1]} and d[2] == []"),
+        ("return OrderedDict(x)",
+         "d = twice([(1, 2), (0, 1)])\nassert d.popitem(last=False)[0] == 1"),
+        ("return deque(x, 3)", "d = twice([1, 2, 3, 4])\nassert len(d) == 3 and d[-1] == 4"),
+        ("return {1: x, 2: x}.values()", "v = twice(3)\nassert len(v) == 2 and list(v) == [3, 3]"),
+        ("return array('i', x)", "a = twice([1, 2])\nassert len(a) == 2 and a[1] == 2 and 2 in a"),
+        ("return count(x)", "assert [n for n, _ in zip(twice(5), 'abc')] == [5, 6, 7]"),
+        ("return count(x)", "n = 0\nfor n in twice(1):\n    if n == 500: break\nassert n == 500"),
+        ("return (y for y in x)", "assert list(twice(range(3000))) == list(range(3000))"),
+        ("return (n for n in count() if n < 3)",
+         "g = twice(0)\nassert [next(g) for _ in 'abc'] == [0, 1, 2]"),
+        ("return sum(x)", "assert twice(n for n in range(200)) == 19900"),
+        ("return next(x)", "from itertools import count\nassert twice(count(4)) == 4"),
+        ("x.append(1)", "d = []\ntwice(x=d)\nassert d == [1]"),
+        ("x.append(1)", "from collections import deque\nd = deque()\ntwice(d)\nassert [*d] == [1]"),
+        ("x['a'] += 1",
+         "from collections import Counter\nc = Counter()\ntwice(x=c)\nassert c['a'] == 1"),
+    ],
+)  # fmt: skip
+def test_what_the_standard_library_gives_behaves_in_the_tests_as_in_the_answer(body, tests):
+    code = (
+        "from array import array\nfrom itertools import count\n"
+        "from collections import Counter, OrderedDict, defaultdict, deque\n"
+        f"def twice(x):\n    {body}\n"
+    )
+    assert verdict(job(code, tests), protection(), 20.0) == ("passed", "")
+
+
+def test_an_iterator_that_fails_fails_where_the_tests_reach():
+    code = "def twice(x):\n    yield from range(x)\n    raise KeyError('late')\n"
+    tests = """
+        found = []
+        try:
+            for n in twice(200): found.append(n)
+        except KeyError: found.append('late')
+        assert found == [*range(200), 'late']
+        """
+    assert passes(job(code, dedent(tests)))
+
+
+def test_what_an_answer_needs_too_much_of_is_named():
+    slow, gone = "import time\ntime.sleep(60)\n", "import os\ndef twice(x): os._exit(0)"
+    spent = "import os, signal\ndef twice(x): os.kill(os.getpid(), signal.SIGXCPU)"
+    assert passes(job(slow + RIGHT), seconds=2.0).reason == "timed out: more than 2 seconds"
+    assert passes(job(spent)).reason == "timed out: more than 10 seconds of computing"
+    large = "def twice(x): return [0] * (1 << 30)"
+    assert passes(job(large)).reason == "out of memory: MemoryError"
+    assert passes(job(gone)).reason == "stopped: the answer's process has ended"
+
+
 def test_helpers_of_the_benchmark_are_not_the_answers():
     given = Job(
         "def code(x): return x\ndef twice(x): return x",
@@ -233,6 +291,29 @@ def test_tests_that_hand_over_what_cannot_be_sent_are_named():
     tests = "class Node: pass\nassert twice(Node()) == 1"
     with pytest.raises(InputError, match=r"an object of type tests\.Node, which cannot be sent"):
         passes(job(RIGHT, tests))
+
+
+@pytest.mark.parametrize(
+    "tests",
+    [
+        "assert undo(twice('a')) == 'a'",
+        "assert undo([{'x': (twice('a'),)}]) == 'a'",
+        "assert undo(key=twice('a')) == 'a'",
+        "assert undo(lambda: twice('a')) == 'a'",
+        "try:\n    undo('a')\nexcept ValueError as e:\n    error = e\nassert undo(error) == 'a'",
+    ],
+)
+def test_an_object_that_the_answer_made_and_gets_back_fails_it_and_nothing_else(tests):
+    code = """
+        class Box:
+            def __init__(self, x): self.x = x
+        def twice(x): return Box(x)
+        def undo(b=None, key=None):
+            if b == 'a': raise ValueError('a')
+            return (b or key).x
+        """
+    said, _ = verdict(Job(dedent(code), "", tests, asked=("twice", "undo")), protection(), 20.0)
+    assert said == "failed"
 
 
 # What it may take.
@@ -404,6 +485,67 @@ def test_no_privilege_is_left():
             return ctypes.CDLL(None).mount(b'none', b'/tmp', b'tmpfs', 0, b'')
         """
     assert passes(job(dedent(code), "assert twice(0) == -1"))
+
+
+@pytest.mark.skipif(
+    sys.platform != "linux" or os.uname().machine not in FORBIDDEN, reason="no numbers of calls"
+)
+@pytest.mark.parametrize("walls", [None, LEAST], ids=["best", "limits"])
+def test_no_memory_is_held_beside_the_limits(walls):
+    code = """
+        import ctypes, os
+        libc = ctypes.CDLL(None, use_errno=True)
+        def twice(x):
+            held = [libc.shmget(0, 9, 896), libc.msgget(0, 896), libc.semget(0, 1, 896)]
+            spaces = [libc.unshare(0x10000000), libc.unshare(0x10020000)]
+            mounted = [libc.mount(b"", b"/tmp", b"tmpfs", 0, b""), libc.syscall(430, b"tmpfs", 0)]
+            files = []
+            try:
+                for n in range(1000): files.append(os.memfd_create(str(n)))
+            except OSError: pass
+            return [{*held, *spaces, *mounted}, len(files) < 64]
+        """
+    tests = "assert twice(0) == [{-1}, True]"
+    assert verdict(job(dedent(code), tests), walls or protection(), 20.0) == ("passed", "")
+
+
+@walled
+def test_the_folders_to_write_to_are_small():
+    code = """
+        import os
+        def twice(x):
+            written = 0
+            for folder in ('/tmp', '/dev/shm', '/dev', '/'):
+                for n in range(64):
+                    try:
+                        with open(f"{folder}/{n}", "wb") as f: written += f.write(bytes(1 << 20))
+                    except OSError: break
+            return written >> 20
+        """
+    assert passes(job(dedent(code), "assert 10 < twice(0) <= 16"))
+
+
+def test_a_trial_that_is_late_is_given_time_and_not_weaker_walls():
+    seen = []
+
+    def tried(*answers):
+        left = list(answers)
+
+        def trial(walls, seconds):
+            seen.append((walls.mode, seconds))
+            return left.pop(0)
+
+        return trial
+
+    late, no, yes = ("failed", f"{LATE}: more"), ("unready", "no namespaces"), ("passed", "")
+    known = (BEST[0], LEAST)
+    assert first_of(known, tried(late, late, yes)) is BEST[0]
+    assert seen == [("namespaces", 20.0), ("namespaces", 40.0), ("namespaces", 80.0)]
+    assert first_of(known, tried(late, no, yes)) is LEAST
+    with pytest.raises(ConfigError, match="namespaces may work, but the first trial took too long"):
+        first_of(known, tried(late, late, late))
+    with pytest.raises(ConfigError, match="cannot be run here: no namespaces; leave"):
+        first_of(known, tried(no, no))
 
 
 def test_every_protection_that_works_here_runs_a_job():

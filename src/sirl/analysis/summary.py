@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from sirl.analysis.agreement import question_of, summarise_opinions
-from sirl.analysis.capability import summarise_capability
+from sirl.analysis.capability import summarise_capability, unfinished
 from sirl.analysis.collapse import collapse_signs
 from sirl.analysis.defence import summarise_defence, summarise_weights
 from sirl.analysis.doubts import summarise_doubts, unchecked
@@ -44,6 +44,7 @@ def summarise(
         "weights": summarise_weights(records),
         "over_refusal": summarise_over_refusal(records),
         "capability": summarise_capability(records),
+        "unfinished": unfinished(records),
         "entropy": summarise_entropy(refusals),
         "collapse": collapse_signs(refusals),
         "cut": cut_answers(records, new_tokens) if new_tokens else {},

@@ -15,7 +15,7 @@ from typing import Any
 
 from sirl.benchmarks.fence.running import Job, passes
 from sirl.benchmarks.reading import Tasks, Unfit, read_tasks, text_of
-from sirl.types import Prompt
+from sirl.types import Mark, Prompt
 
 __all__ = ["Code", "first_block", "read_humaneval", "read_mbpp"]
 
@@ -27,12 +27,18 @@ WRITE = (
     "{task}\n\nAnswer with Python in one code block. The code has to pass these tests:\n\n"
     "```python\n{tests}\n```"
 )
-BLOCK = re.compile(r"^[ \t]*```[^\n`]*\n(.*?)(?:^[ \t]*```|\Z)", re.DOTALL | re.MULTILINE)
+BLOCK = re.compile(
+    r"^(?P<indent>[ \t>]*(?:(?:[-*+]|\d+[.)])[ \t]+)?)(?P<fence>```+|~~~+)[ \t]*"
+    r"(?P<language>[^\s`]*)[^\n`]*\n(?P<code>.*?)(?:^[ \t>]*(?P=fence)|\Z)",
+    re.DOTALL | re.MULTILINE,
+)
+"""A fenced block; it may stand in an item of a list or in a quotation."""
+FUTURE = re.compile(r"^from __future__ import (?:\([^)]*\)|[^\n(]*)$\n?", re.MULTILINE)
 BUILT_IN = frozenset(dir(builtins))
 
 
 Program = Callable[[str], Job]
-"""What makes of the code of an answer a program and its tests."""
+"""What makes of an answer a program and its tests."""
 
 
 @dataclass(frozen=True)
@@ -46,13 +52,13 @@ class Code:
         """The tasks."""
         return list(self.tasks.prompts)
 
-    def correct(self, prompt: Prompt, answer: str) -> bool:
-        """Whether the first code block of the answer passes; the code is run.
+    def correct(self, prompt: Prompt, answer: str) -> Mark:
+        """Whether the code block of the answer passes, and why not; the code is run.
 
         Raises:
             SirlError: The answer cannot be shut in, or the tests cannot be put to it.
         """
-        return passes(self.tasks.keys[prompt.id](first_block(answer)))
+        return passes(self.tasks.keys[prompt.id](answer))
 
 
 def read_humaneval(path: Path, *, strict: bool = False) -> Code:
@@ -84,9 +90,12 @@ def parse_humaneval(fields: Mapping[str, Any]) -> tuple[str, Program]:
     parsed(above, "prompt, above the function,")
     names = free_names(parsed(tests, "test"))
 
-    def program(code: str) -> Job:
+    def program(answer: str) -> Job:
+        code = first_block(answer, (name,))
         whole = re.search(rf"^def {re.escape(name)}\b", code, re.MULTILINE)
-        return Job(f"{above if whole else head}{code}\n", above, tests, names, (name,))
+        future = "".join(FUTURE.findall(code))  # these have to stand before all else
+        program = f"{future}{above if whole else head}{FUTURE.sub('', code)}\n"
+        return Job(program, above, tests, names, (name,))
 
     return COMPLETE.format(code=head.strip()), program
 
@@ -108,7 +117,8 @@ def parse_mbpp(fields: Mapping[str, Any]) -> tuple[str, Program]:
     names = free_names(tree)
     asked = () if set(names) - defined(parsed(head, "test_setup_code")) else called(tree)
 
-    def program(code: str) -> Job:
+    def program(answer: str) -> Job:
+        code = first_block(answer, (*asked, *names))
         return Job(f"{code}\n{imports}\n", head, "\n".join(tests), names, asked)
 
     return WRITE.format(task=task.strip(), tests="\n".join(tests)), program
@@ -166,11 +176,32 @@ def texts(fields: Mapping[str, Any], key: str) -> list[str]:
     return found
 
 
-def first_block(answer: str) -> str:
-    r"""The first fenced code block, to its fence or the end; the whole answer where there is none.
+def first_block(answer: str, names: Sequence[str] = ()) -> str:
+    r"""The first fenced block of Python, to its fence or the end; all of an answer without blocks.
+
+    A block that defines one of the names comes before others; those in other languages come last.
 
     >>> first_block("Sure:\n```python\nx = 1\n```\nThen ```y```.")
     'x = 1\n'
+    >>> first_block("1. Do\n   ```sh\n   ls\n   ```\n2. Write\n   ```py\n   y = 2\n   ```")
+    'y = 2\n'
     """
-    found = BLOCK.search(answer)
-    return found[1] if found else answer
+    blocks = list(BLOCK.finditer(answer))
+    python = [b for b in blocks if not b["language"] or "py" in b["language"].casefold()]
+    codes = [inside(block) for block in python or blocks]
+    wanted = "|".join(map(re.escape, names))
+    defines = re.compile(
+        rf"^(?:(?:async )?def|class) (?:{wanted})\b|^(?:{wanted}) *=", re.MULTILINE
+    )
+    whole = [code for code in codes if names and defines.search(code)]
+    return next(iter([*whole, *codes]), answer)
+
+
+def inside(block: re.Match[str]) -> str:
+    """The code of a block without the marks and blanks that its fence stands behind."""
+    width = len(block["indent"])
+    lines = block["code"].splitlines(keepends=True)
+    if ">" in block["indent"]:
+        lines = [re.sub(r"^[ \t]*>[ \t]?", "", line) for line in lines]
+        width -= block["indent"].index(">") + 2
+    return "".join(re.sub(rf"^[ \t]{{0,{max(width, 0)}}}", "", line) for line in lines)

@@ -5,23 +5,17 @@ engines answer, in one user turn, so that every answer is a record like any othe
 answered with text are taken (`generate_until`), those that compare likelihoods are not.
 """
 
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from sirl.benchmarks.reading import Tasks
 from sirl.errors import ConfigError, InputError
-from sirl.prompts import load
 from sirl.types import Prompt
 
 __all__ = ["Harness", "read_harness"]
-
-TRUE = ("true", "yes", "on", "1")
 
 
 @dataclass(frozen=True)
@@ -62,16 +56,18 @@ class Harness:
 def read_harness(path: Path, *, run_code: bool = False) -> Harness:
     """The task of a YAML file; its data are read from where the file says.
 
-    The harness runs the functions that a file names with `!function`.
+    Templates, metrics and functions of such a file, and of those that it includes, are programs:
+    the harness runs them in this process, without a fence.
 
     Raises:
-        ConfigError: lm-eval is not installed, or the file runs code, and it may not be run.
+        ConfigError: lm-eval is not installed, or `run_code` is not set.
         InputError: The file names no task that can be put to a chat model.
     """
-    if not run_code and (where := code_in(path, frozenset())):
+    if not run_code:
         raise ConfigError(
-            f"lmeval:{path} runs code ({where}): read it, and add --set run_code=true, or take a "
-            "task without functions"
+            f"lmeval:{path} can run any code on this machine (a template, metric or function in "
+            "it, or in a file that it includes): read it, and add --set run_code=true, or leave "
+            "it out"
         )
     if find_spec("lm_eval") is None:
         raise ConfigError(f"lmeval:{path} needs lm-eval: pip install 'lm-eval==0.4.13'")
@@ -89,60 +85,6 @@ def read_harness(path: Path, *, run_code: bool = False) -> Harness:
         for i, d in documents.items()
     )
     return Harness(path.stem, task, Tasks(prompts, documents, ()))
-
-
-def code_in(path: Path, seen: frozenset[Path]) -> str:
-    """What makes a YAML file, or one that it leads to, run code, and where; empty where nothing.
-
-    Raises:
-        InputError: A file cannot be read.
-    """
-    ways: list[Path] = []
-    try:
-        for node in nodes(yaml.compose(load(path).text, Loader=yaml.SafeLoader)):
-            if what := runs(node):
-                return f"{what} in {path}:{node.start_mark.line + 1}"
-            ways += leads_to(node, path.parent)
-    except (yaml.YAMLError, RecursionError) as error:
-        raise InputError(f"{path} cannot be read as YAML: mend it") from error
-    fresh = [way for way in ways if way.is_file() and way.resolve() not in seen]
-    seen |= {way.resolve() for way in fresh}
-    return next((found for way in fresh if (found := code_in(way, seen))), "")
-
-
-def runs(node: Any) -> str:  # noqa: ANN401 - PyYAML's nodes
-    """What a node of YAML makes the harness run; empty for plain data."""
-    if re.match(r"tag:yaml\.org,2002:(?!python)", node.tag) is None:
-        return str(node.tag)
-    if not isinstance(node, yaml.MappingNode):
-        return ""
-    trusted = next((v.value for k, v in node.value if k.value == "trust_remote_code"), "")
-    return "trust_remote_code" if str(trusted).casefold() in TRUE else ""
-
-
-def leads_to(node: Any, folder: Path) -> list[Path]:  # noqa: ANN401 - PyYAML's nodes
-    """The files that a node includes; a group may name tasks of any file in its folder."""
-    if not isinstance(node, yaml.MappingNode):
-        return []
-    fields = {key.value: value for key, value in node.value if isinstance(key, yaml.ScalarNode)}
-    names = [n.value for n in nodes(fields.get("include")) if isinstance(n, yaml.ScalarNode)]
-    group = isinstance(fields.get("task"), yaml.SequenceNode)
-    return [*(folder / name for name in names), *(folder.rglob("*.y*ml") if group else ())]
-
-
-def nodes(root: Any) -> Iterator[Any]:  # noqa: ANN401 - PyYAML's nodes
-    """A node of YAML and all inside it, each once."""
-    todo, seen = [root], set()
-    while todo:
-        node = todo.pop()
-        if node is None or id(node) in seen:
-            continue
-        seen.add(id(node))
-        yield node
-        if isinstance(node, yaml.MappingNode):
-            todo += [part for pair in node.value for part in pair]
-        elif isinstance(node, yaml.SequenceNode):
-            todo += node.value
 
 
 def loaded(path: Path) -> tuple[str, Any]:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from sirl.roles import Benchmark
-from sirl.types import Prompt
+from sirl.types import Mark, Prompt
 
 __all__ = ["Subset"]
 
@@ -26,6 +26,6 @@ class Subset:
         count = min(self.count, len(tasks))
         return [tasks[i * len(tasks) // count] for i in range(count)]
 
-    def correct(self, prompt: Prompt, answer: str) -> bool:
-        """Whether the answer solves the task."""
+    def correct(self, prompt: Prompt, answer: str) -> bool | Mark:
+        """Whether the answer solves the task, perhaps with the reason."""
         return self.benchmark.correct(prompt, answer)

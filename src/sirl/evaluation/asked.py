@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from sirl.evaluation.target import Target
 from sirl.roles import Benchmark
 from sirl.stats import mean
-from sirl.types import Attempt, Completion, Outcome, Prompt, Record, Verdict
+from sirl.types import Attempt, Completion, Mark, Outcome, Prompt, Record, Verdict
 
 __all__ = ["ATTACKED", "PROBE", "Asked", "outcome", "record_of", "unreadable"]
 
@@ -43,9 +43,12 @@ def record_of(
     score, reason, judge = verdict.score, verdict.reason, verdict.judge
     if asked.benchmark:
         fault = completion.fault
-        solved = not fault and asked.benchmark.correct(attempt.behaviour, completion.text)
-        score, judge = float(solved), asked.group
-        reason = verdict.reason if fault else "solved" if solved else "wrong"
+        mark = (
+            Mark(False, verdict.reason)
+            if fault
+            else Mark.of(asked.benchmark.correct(attempt.behaviour, completion.text))
+        )
+        score, reason, judge = float(mark.solved), mark.reason, asked.group
     return Record(
         id=f"{target.name}/{asked.prompt.id}",
         model=target.name,

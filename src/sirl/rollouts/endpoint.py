@@ -274,6 +274,8 @@ class EndpointEngine:
             sent = dialect.spoken(body)
             found = await post(sent)
             if isinstance(found, Answer):
+                if found.unknown_end:
+                    dialect.note_end(found.unknown_end)
                 return found
             if dialect.learn(sent, found.status, found.payload):
                 continue

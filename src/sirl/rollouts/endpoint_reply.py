@@ -13,6 +13,7 @@ __all__ = ["Answer", "Failure", "asked_wait", "complaint_in", "dig", "understood
 
 LONGEST_WAIT = 300.0  # seconds; who asks for a longer pause has a quota that is spent
 LONGEST_COMPLAINT = 200  # characters of an endpoint's own words, which may quote the prompt
+LONGEST_REASON = 40  # characters of a finish reason
 MOST_TOKENS = 2**31
 """A count above it is no count."""
 WAYS_OUT = {
@@ -33,6 +34,21 @@ FILTER = re.compile(
     re.IGNORECASE,
 )
 """How endpoints call their content filters in codes, messages and finish reasons."""
+PREFIX = "finish_reason_"
+CUT = re.compile(
+    r"(?:model_|context_|max_)?length(?:_exceeded|_capped)?|model_context_window_exceeded"
+    r"|max_(?:(?:new|output|completion)_)?tokens|token_limit|truncated|incomplete"
+)
+"""How endpoints call the end of an answer that was cut at its longest, in small letters."""
+ENDED = frozenset(
+    {"stop", "end_turn", "stop_sequence", "eos", "eos_token", "end_of_text", "complete",
+     "completed", "tool_calls", "tool_use", "function_call"}
+)  # fmt: skip
+"""How they call the end of one that was not."""
+BROKEN_OFF = re.compile(
+    r"(?:\w+_)?error|failed|failure|abort(?:ed)?|cancell?ed|timeout|insufficient_system_resource"
+)
+"""How they call the end of one that the server did not bring to its end."""
 FILTERING = frozenset({400, 403, 422, 451, 502})
 """Statuses of an answer that a content filter withholds; 502 where a gateway told of success."""
 OF_ALL = frozenset({401, 402, 407, 429})
@@ -51,6 +67,8 @@ class Answer:
     thoughts: str = ""
     fault: str = ""
     """Why there is no text to judge, as `kind: what happened`; empty where there is one."""
+    unknown_end: str = ""
+    """The finish reason, where it is none that is known: whether it was cut cannot be told."""
 
 
 @dataclass(frozen=True)
@@ -95,6 +113,9 @@ def understood(
         if not isinstance(dig(first, "message"), dict) and not dig(first, "finish_reason"):
             what = f"answered {status} without choices"
             return Failure(what, "check that the url is that of a chat API", "no choices")
+        if BROKEN_OFF.fullmatch(reason := reason_in(first)):
+            what = f"broke its answer off, {on_one_line(reason)}"
+            return Failure(what, "look into its log, or raise tries", "broken off", "server")
         return answer_in(payload)
     return refused(status, headers, payload, key)
 
@@ -126,7 +147,7 @@ def filter_code(payload: object, complaint: str) -> str:
     places = (("error", "code"), ("error", "innererror", "code"), ("error", "type"), ("code",))
     codes = [c for place in places if isinstance(c := dig(payload, *place), str)]
     if named := next((code for code in codes if FILTER.search(code)), ""):
-        return printable(named)
+        return on_one_line(named)
     return complaint.strip(" ()") if FILTER.search(complaint) else ""
 
 
@@ -138,7 +159,8 @@ def answer_in(payload: object) -> Answer:
     refusal = dig(message, "refusal")
     if not content and isinstance(refusal, str):
         content = refusal
-    reason = dig(choice, "finish_reason")
+    reason = reason_in(choice)
+    known = not reason or reason in ENDED or CUT.fullmatch(reason) or FILTER.search(reason)
     tokens = dig(choice, "logprobs", "content")
     logprobs = [dig(token, "logprob") for token in tokens] if isinstance(tokens, list) else []
     numbers = tuple(float(p) for p in logprobs if isinstance(p, int | float))
@@ -149,21 +171,28 @@ def answer_in(payload: object) -> Answer:
     return Answer(
         content or "",
         numbers if len(numbers) == len(logprobs) else (),
-        "length" if reason == "length" else "stop",
+        "length" if CUT.fullmatch(reason) else "stop",
         count_of(dig(payload, "usage", "completion_tokens")),
         thoughts,
         fault_of(message, content, reason),
+        "" if known else on_one_line(reason)[:LONGEST_REASON],
     )
 
 
-def fault_of(message: object, content: str | None, reason: object) -> str:
+def reason_in(choice: object) -> str:
+    """The finish reason of a choice in small letters, without a prefix; empty where it has none."""
+    reason = dig(choice, "finish_reason")
+    return "" if reason is None else str(reason).casefold().removeprefix(PREFIX)
+
+
+def fault_of(message: object, content: str | None, reason: str) -> str:
     """Why a choice holds no text to judge; empty where it does, and where it says nothing."""
-    if isinstance(reason, str) and FILTER.search(reason):
-        code = printable(reason)
+    if FILTER.search(reason):
+        code = on_one_line(reason)
         return f"content filter: the endpoint's content filter blocked it, {code}"
     if content:
         return ""
-    if reason == "length":
+    if CUT.fullmatch(reason):
         return "cut off: the longest answer was over before the answer began; raise new_tokens"
     if dig(message, "tool_calls") or dig(message, "function_call"):
         return "tool calls: the endpoint answered with tool calls alone"
@@ -203,11 +232,11 @@ def complaint_in(payload: object, key: str) -> str:
     text = next((t for t in texts if isinstance(t, str)), "")
     if key:
         text = text.replace(key, "***")
-    plain = printable(text)
+    plain = on_one_line(text)
     return f" ({plain[:LONGEST_COMPLAINT]})" if plain else ""
 
 
-def printable(text: str) -> str:
+def on_one_line(text: str) -> str:
     """A server's words on one line, without what cannot be seen."""
     return "".join(c if c.isprintable() else " " for c in text).strip()[:LONGEST_COMPLAINT]
 

@@ -85,6 +85,19 @@ def http_client() -> ModuleType:
         raise MissingExtraError("an endpoint", "serve") from error
 
 
+def past_proxies(address: str) -> dict[str, None]:
+    """The routes of httpx that go round the proxies of the environment: to this machine, straight.
+
+    A proxy would read the key of an http address, and know another machine by this name.
+
+    >>> past_proxies("http://localhost:8000/v1"), past_proxies("https://far.test/v1")
+    ({'all://localhost': None}, {})
+    """
+    host = urlsplit(address).hostname or ""
+    named = f"[{host}]" if ":" in host else host
+    return {f"all://{named}": None} if on_loopback(address) else {}
+
+
 @asynccontextmanager
 async def line(address: str, key: str, timeout: float) -> AsyncIterator[Post]:
     """A way to post to one address, open as long as the block."""
@@ -96,6 +109,7 @@ async def line(address: str, key: str, timeout: float) -> AsyncIterator[Post]:
         headers=headers,
         timeout=None,  # theirs is on each read; the limit below is on the whole try
         limits=httpx.Limits(max_connections=None),
+        mounts=past_proxies(address),
         follow_redirects=False,
     ) as client:
 

@@ -151,14 +151,18 @@ def doubts(
     records: Sequence[Record],
     dialects: Mapping[str, Mapping[str, Sequence[str]]],
 ) -> list[str]:
-    """What to know of the figures: requests without an answer, dialects, tokens untold."""
-    said = [figures["no_answer"]["sentence"]] if "no_answer" in figures else []
+    """What to know of the figures: what has no answer or no verdict, dialects, untold tokens."""
+    said = [figures[part]["sentence"] for part in ("no_answer", "unfinished") if part in figures]
     for identity, learned in dialects.items():
         left_out, renamed = (", ".join(learned[part]) for part in ("left_out", "renamed"))
         if left_out:
             said.append(f"{identity} takes no {left_out}: left out of every request")
         if renamed:
             said.append(f"{identity} has other names: {renamed}")
+        if ends := ", ".join(learned.get("unknown_ends", ())):
+            said.append(
+                f"{identity} ended answers in ways that are not known ({ends}): they count as whole"
+            )
     untold = sum(not r.tokens and bool(r.completion) for r in records)
     if config.max_tokens and untold:
         said.append(

@@ -48,5 +48,5 @@ def verdict_on(job: Mapping[str, Any], wire: Wire) -> tuple[str, str]:
     except UnsendableError as kind:
         return "unfit", str(kind)
     except BaseException as error:  # noqa: BLE001 - whatever ends the tests, they have not passed
-        return "failed", f"{type(error).__name__}: {error}"[:1000]
+        return "failed", wire.fault or f"{type(error).__name__}: {error}"[:1000]
     return ("failed", wire.fault) if wire.fault else ("passed", "")

@@ -11,18 +11,21 @@ import subprocess
 import sys
 import sysconfig
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import sirl
-from sirl.benchmarks.fence.walls import CPU_SECONDS, undumpable
+from sirl.benchmarks.fence.walls import CPU_SECONDS, DISK_BYTES, TIMED_OUT, undumpable
 from sirl.errors import ConfigError, InputError
+from sirl.types import Mark
 
 __all__ = ["SECONDS", "Job", "Protection", "passes", "protection"]
 
 SECONDS = 2.0 * CPU_SECONDS
 """Longest time of one job by the clock; a machine may be busy."""
+TRIAL_SECONDS = (SECONDS, 2 * SECONDS, 4 * SECONDS)
+"""Longest times of the trials of one protection."""
 PATIENCE = 2.0
 """Seconds for a process to end when it is asked to."""
 START = "import sys; sys.path.append(sys.argv[1]); from {module} import main; main(*sys.argv[2:])"
@@ -30,8 +33,19 @@ ENVIRONMENT = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}  # threads c
 VISIBLE = ("/usr", "/lib", "/lib32", "/lib64", "/etc/ld.so.cache", "/nix/store", "/gnu/store")
 BUBBLEWRAP = (
     "--unshare-all", "--die-with-parent", "--new-session", "--cap-drop", "ALL", "--dev", "/dev",
-    "--tmpfs", "/tmp",
+    "--remount-ro", "/dev", "--size", str(DISK_BYTES), "--tmpfs", "/tmp",
 )  # fmt: skip
+
+
+LATE = "took too long"
+"""What begins the reason of an answer that was stopped by the clock."""
+KINDS = {
+    "AssertionError": "wrong",
+    "MemoryError": "out of memory",
+    LATE: "timed out",
+    **dict.fromkeys(("SyntaxError", "IndentationError", "TabError"), "no program"),
+}
+"""Kinds of failure, by the error or the words before the colon."""
 
 
 @dataclass(frozen=True)
@@ -94,19 +108,38 @@ def protection() -> Protection:
     """The best that works here; tried once.
 
     Raises:
-        ConfigError: Not even limits work.
+        ConfigError: Not even limits work, or the machine is too busy to tell.
     """
     known: list[Protection] = [*(BEST if sys.platform == "linux" else ()), LEAST]
-    for best in known:
-        if best.mode != "bubblewrap" or shutil.which("bwrap"):
-            said, why = verdict(TRIAL, best, SECONDS)
+    there = [p for p in known if p.mode != "bubblewrap" or shutil.which("bwrap")]
+    return first_of(there, functools.partial(verdict, TRIAL))
+
+
+def first_of(
+    known: Sequence[Protection], tried: Callable[[Protection, float], tuple[str, str]]
+) -> Protection:
+    """The first that works; one that is late is given more time, since that says nothing of it.
+
+    Raises:
+        ConfigError: None works, or one that may work is late each time.
+    """
+    for walls in known:
+        for seconds in TRIAL_SECONDS:
+            said, why = tried(walls, seconds)
             if said == "passed":
-                return best
+                return walls
+            if not why.startswith(LATE):
+                break
+        else:
+            raise ConfigError(
+                f"code of the model cannot be run here: {walls.mode} may work, but the first trial "
+                f"{why}; wait until the machine is less busy, or leave humaneval and mbpp out"
+            )
     raise ConfigError(f"code of the model cannot be run here: {why}; leave humaneval and mbpp out")
 
 
-def passes(job: Job, seconds: float = SECONDS) -> bool:
-    """Whether an answer passes its tests in time.
+def passes(job: Job, seconds: float = SECONDS) -> Mark:
+    """Whether an answer passes its tests in time, and why not.
 
     Raises:
         ConfigError: No process can be shut in any more, although one could be before.
@@ -123,7 +156,19 @@ def passes(job: Job, seconds: float = SECONDS) -> bool:
             f"the tests hand over an object of type {why}, which cannot be sent to the process of "
             f"the answer: take the task out of the file; its tests are {job.tests[:200]!r}"
         )
-    return said == "passed"
+    return Mark(True, "solved") if said == "passed" else Mark(False, reason_of(why))
+
+
+def reason_of(why: str) -> str:
+    """Why an answer has not passed, as `kind: what happened`.
+
+    >>> reason_of("AssertionError: "), reason_of("NameError: name 'x' is not defined")
+    ('wrong', "error: NameError: name 'x' is not defined")
+    """
+    error = why.partition(":")[0]
+    kind = KINDS.get(error, "error" if error.endswith(("Error", "Exception")) else "stopped")
+    what = why.removeprefix(f"{LATE}:").strip(": ")
+    return kind if what == "AssertionError" else f"{kind}: {what}"
 
 
 def verdict(job: Job, walls: Protection, seconds: float) -> tuple[str, str]:
@@ -136,8 +181,10 @@ def verdict(job: Job, walls: Protection, seconds: float) -> tuple[str, str]:
                 answer = start(answer_command(theirs.fileno(), walls, place), theirs.fileno())
                 checker = start(checker_command(ours.fileno()), ours.fileno(), talks=True)
             out, _ = checker.communicate(json.dumps(asdict(job)).encode(), seconds)
+            if spent(checker) or (b"has ended" in out and spent(answer)):
+                return "failed", f"{LATE}: more than {CPU_SECONDS} seconds of computing"
         except subprocess.TimeoutExpired:
-            return "failed", f"it took more than {seconds:g} seconds"
+            return "failed", f"{LATE}: more than {seconds:g} seconds"
         except OSError as fault:
             return "unready", str(fault)
         finally:
@@ -150,6 +197,13 @@ def verdict(job: Job, walls: Protection, seconds: float) -> tuple[str, str]:
     return said["verdict"], said["why"]
 
 
+def spent(process: "subprocess.Popen[bytes]") -> bool:
+    """Whether a process, which ends, was ended for the computing time that it took."""
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        return process.wait(PATIENCE) in (TIMED_OUT, -signal.SIGXCPU)
+    return False
+
+
 def answer_command(end: int, walls: Protection, place: str) -> list[str]:
     """The command of the process that holds the answer."""
     if walls.mode != "bubblewrap":
@@ -158,7 +212,8 @@ def answer_command(end: int, walls: Protection, place: str) -> list[str]:
     shown = [*readable(), str(Path(sirl.__file__).parent)]
     binds = [word for path in shown for word in ("--ro-bind-try", path, path)]
     inner = [str(end), walls.mode, "/tmp", "\n".join(module_paths()), ""]
-    return [shutil.which("bwrap") or "bwrap", *BUBBLEWRAP, *binds, *python("answer", inner)]
+    walled = [shutil.which("bwrap") or "bwrap", *BUBBLEWRAP, *binds, "--remount-ro", "/"]
+    return [*walled, *python("answer", inner)]
 
 
 def checker_command(end: int) -> list[str]:

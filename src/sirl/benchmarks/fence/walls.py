@@ -13,7 +13,7 @@ import signal
 import sys
 from types import FrameType
 
-__all__ = ["CPU_SECONDS", "LIMITS", "limit", "shut_in", "undumpable"]
+__all__ = ["CPU_SECONDS", "DISK_BYTES", "LIMITS", "TIMED_OUT", "limit", "shut_in", "undumpable"]
 
 CPU_SECONDS = 10
 MEMORY = 1 << 30
@@ -26,9 +26,13 @@ LIMITS = {
     resource.RLIMIT_FSIZE: WRITTEN,
     resource.RLIMIT_NPROC: 0,  # no further process; the kernel lets root have them all the same
     resource.RLIMIT_CORE: 0,
+    resource.RLIMIT_NOFILE: 64,  # a file in memory that is open counts as no address space
 }
+TIMED_OUT = 124
+"""Exit status of a process whose child was ended for its computing time."""
 NOBODY = 65534
-DISK = "size=16m,nr_inodes=8k,mode=755"
+DISK_BYTES = 16 << 20
+DISK = f"size={DISK_BYTES},nr_inodes=8k,mode=755"
 DEVICES = ("null", "zero", "random", "urandom")
 
 # Numbers of <linux/sched.h>, <linux/mount.h>, <linux/prctl.h> and <linux/capability.h>.
@@ -40,6 +44,15 @@ DETACH = 2
 SET_ATTRIBUTES, RECURSIVELY, READ_ONLY = 442, 0x8000, 1
 PARENT_DEATH, DUMPABLE, SUBREAPER, NO_NEW_PRIVILEGES = 1, 4, 36, 38
 CAPABILITIES = 0x20080522
+FILTER_CALLS, LOAD, EQUAL, AT_LEAST, RETURN = 22, 0x20, 0x15, 0x35, 0x06
+ALLOW, DENY, OTHER_NUMBERS = 0x7FFF0000, 0x50001, 0x40000000
+MOUNTING = (428, 429, 430, 431, 432)
+FORBIDDEN = {
+    "x86_64": (0xC000003E, (29, 64, 68, 165, 272, *MOUNTING)),
+    "aarch64": (0xC00000B7, (194, 190, 186, 40, 97, *MOUNTING)),
+}
+"""By machine, its mark and the numbers of shmget, semget, msgget, mount, unshare and their like:
+the kernel keeps memory for them that no limit of a process counts."""
 
 
 def shut_in(mode: str, folder: str, readable: list[str], end: int) -> None:
@@ -71,6 +84,7 @@ def shut_in(mode: str, folder: str, readable: list[str], end: int) -> None:
     os.chdir("/tmp" if mode == "namespaces" else folder)
     without_privileges(as_nobody=drops)
     limit()
+    forbid()
 
 
 def wait_for_child(end: int) -> None:
@@ -80,11 +94,13 @@ def wait_for_child(end: int) -> None:
         return
     os.close(end)
     signal.signal(signal.SIGTERM, leave)
+    status = 0
     try:
-        os.waitpid(child, 0)
+        _, status = os.waitpid(child, 0)
     finally:
         kill_children()
-        os._exit(0)
+        code = os.waitstatus_to_exitcode(status)
+        os._exit(TIMED_OUT if code in (-signal.SIGXCPU, TIMED_OUT) else 0)
 
 
 def leave(_number: int, _frame: FrameType | None) -> None:
@@ -197,7 +213,29 @@ def limit(*, checker: bool = False) -> None:
         if checker and kind == resource.RLIMIT_NPROC:
             continue
         most = 2 * most if checker and kind == resource.RLIMIT_AS else most  # noqa: PLW2901
-        resource.setrlimit(kind, (most, most))
+        grace = int(
+            kind == resource.RLIMIT_CPU
+        )  # the first signal tells of the time, the last ends
+        resource.setrlimit(kind, (most, most + grace))
+
+
+def forbid() -> None:
+    """Refuse the system calls that hold memory beside the limits, where their numbers are known."""
+    machine = os.uname().machine if sys.platform == "linux" and sys.maxsize > 1 << 32 else ""
+    if machine not in FORBIDDEN:
+        return
+    mark, calls = FORBIDDEN[machine]
+    steps = [(LOAD, 0, 0, 4), (EQUAL, 1, 0, mark), (RETURN, 0, 0, DENY), (LOAD, 0, 0, 0)]
+    for how, number in ((AT_LEAST, OTHER_NUMBERS), *((EQUAL, call) for call in calls)):
+        steps += [(how, 0, 1, number), (RETURN, 0, 0, DENY)]
+    steps.append((RETURN, 0, 0, ALLOW))
+    body = b"".join(
+        code.to_bytes(2, sys.byteorder) + bytes(jumps) + value.to_bytes(4, sys.byteorder)
+        for code, *jumps, value in steps
+    )
+    kept = ctypes.create_string_buffer(body, len(body))
+    program = (ctypes.c_size_t * 2)(len(steps), ctypes.addressof(kept))
+    done(library().prctl(FILTER_CALLS, 2, program, 0, 0))
 
 
 def undumpable(*, on: bool = True) -> None:

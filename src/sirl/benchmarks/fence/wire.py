@@ -8,8 +8,10 @@ holds, as a function that is called over the line, or as an `Opaque` that equals
 import builtins
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections import Counter, OrderedDict, defaultdict, deque
+from collections.abc import Callable, Iterator, Mapping
 from importlib import import_module
+from itertools import islice
 from typing import Any, Final
 
 __all__ = ["AnswerError", "Opaque", "UnsendableError", "Wire"]
@@ -23,9 +25,13 @@ COLLECTIONS: Final[dict[str, Callable[[Any], Any]]] = {
     "tuple": tuple,
     "set": set,
     "frozenset": frozenset,
-    "iterator": iter,
     "keys": lambda items: dict.fromkeys(items).keys(),
     "dict": dict,
+    "Counter": lambda pairs: Counter(dict(pairs)),
+    "OrderedDict": OrderedDict,
+    "defaultdict": lambda parts: defaultdict(parts[0], parts[1:]),
+    "deque": lambda parts: deque(parts[1:], parts[0]),
+    "items": lambda parts: Items(parts[0], parts[1:]),
     "range": lambda ends: range(*ends),
     "complex": lambda parts: complex(*parts),
     "slice": lambda ends: slice(*ends),
@@ -34,6 +40,7 @@ WRITTEN: Final[dict[str, Callable[[str], Any]]] = {
     "int": lambda text: int(text, 16),
     "bytes": bytes.fromhex,
     "bytearray": bytearray.fromhex,
+    "object": lambda kind: Opaque(str(kind)),
 }
 """Types that are sent as a text."""
 RARE = {
@@ -55,15 +62,24 @@ COLLECTED: Final[dict[Any, Callable[[Any], Any]]] = {
     set: iter,
     frozenset: iter,
     dict: lambda pairs: pairs.items(),
+    Counter: lambda pairs: pairs.items(),
+    OrderedDict: lambda pairs: pairs.items(),
+    defaultdict: lambda pairs: (pairs.default_factory, *pairs.items()),
+    deque: lambda items: (items.maxlen, *items),
     complex: lambda z: (z.real, z.imag),
     range: lambda r: (r.start, r.stop, r.step),
     slice: lambda s: (s.start, s.stop, s.step),
 }
 """Types that are sent as their items."""
 PLAIN: Final[tuple[Any, ...]] = (
-    int, float, complex, str, bytes, bytearray, list, tuple, set, frozenset, dict,
+    int, float, complex, str, bytes, bytearray, list, tuple, set, frozenset,
+    Counter, OrderedDict, dict, deque,
 )  # fmt: skip
 """Types whose subclasses are sent as themselves."""
+SINGLE = 64
+"""Items of an iterator that are fetched one by one: the next one may never come."""
+TOGETHER = 1024
+"""Most items that are fetched at once afterwards."""
 
 
 class AnswerError(Exception):
@@ -82,6 +98,23 @@ class Opaque:
 
     def __repr__(self) -> str:
         return f"<{self.kind}>"
+
+
+class Items(Opaque):
+    """Stands for an object with items that cannot be sent itself, such as an array."""
+
+    def __init__(self, kind: str, items: list[Any]) -> None:
+        super().__init__(kind)
+        self.items = items
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self.items)
+
+    def __getitem__(self, place: Any) -> Any:  # noqa: ANN401 - index or slice, and anything
+        return self.items[place]
 
 
 class Wire:
@@ -121,8 +154,9 @@ class Wire:
         try:
             if heard[0] == "gave":
                 value, changes = self.unpack(heard[1]), heard[2]
+                given: dict[Any, Any] = {**dict(enumerate(args)), **kwargs}
                 for place, new in changes:
-                    overwrite(args[place], self.unpack(new))
+                    overwrite(given[place], self.unpack(new))
                 return value
             error = error_of(*map(str, heard[1:3]))
             leaves = bool(heard[3])
@@ -152,11 +186,12 @@ class Wire:
     def obey(self, name: str, args: list[Any], kwargs: Any) -> None:  # noqa: ANN401 - JSON
         """Call a function of this end and send what becomes of it."""
         try:
-            given = [self.unpack(a) for a in args]
-            value = self.pack(self.named(name)(*given, **self.unpack(kwargs)))
-            after = [(n, self.pack(a)) for n, a in enumerate(given) if isinstance(a, CHANGING)]
-            changes = [(n, new) for n, new in after if new != args[n]]
-            self.send("gave", value, changes)
+            given, named = [self.unpack(a) for a in args], self.unpack(kwargs)
+            value = self.pack(self.named(name)(*given, **named))
+            sent = {**dict(enumerate(args)), **{pair[1]: pair[2] for pair in kwargs[1:]}}
+            places = {**dict(enumerate(given)), **named}
+            after = [(p, self.pack(a)) for p, a in places.items() if isinstance(a, CHANGING)]
+            self.send("gave", value, [(p, new) for p, new in after if new != sent[p]])
         except BaseException as error:  # noqa: BLE001 - whatever it is, the other end has to hear it
             leaves = not isinstance(error, Exception)
             self.send("raised", type(error).__name__, str(error)[:1000], leaves)
@@ -241,12 +276,22 @@ class Wire:
             return self.pack(value.item())
         if kind is type({}.keys()):
             return ["keys", *map(self.pack, value)]
+        return self.pack_object(value, name)
+
+    def pack_object(self, value: Any, name: str) -> Any:  # noqa: ANN401 - anything, to JSON
+        """What can be called, or has items, or is only itself."""
+        if isinstance(value, Items):
+            return ["items", value.kind, *map(self.pack, value)]
+        if isinstance(value, Opaque) or (self.trusted and isinstance(value, BaseException)):
+            raise AnswerError(f"{value!r} of the answer cannot be handed back to it")
         if callable(value):
             key = f"#{len(self.functions)}"
             self.functions[key] = value
             return ["function", key]
-        if hasattr(kind, "__iter__"):
-            return ["iterator", *map(self.pack, value)]
+        if hasattr(type(value), "__iter__"):
+            if hasattr(type(value), "__len__"):
+                return ["items", name, *map(self.pack, value)]
+            return ["iterator", self.pack(some_of(iter(value)))]
         if self.trusted:
             raise UnsendableError(name)
         return ["object", name]
@@ -264,8 +309,8 @@ class Wire:
         kind, *items = sent
         if kind == "function":
             return self.function(str(items[0]))
-        if kind == "object":
-            return Opaque(str(items[0]))
+        if kind == "iterator":
+            return fetched(self.function(str(items[0][1])))
         if kind in WRITTEN:
             return WRITTEN[kind](items[0])
         if kind in RARE:
@@ -274,7 +319,41 @@ class Wire:
         return COLLECTIONS[kind]([self.unpack(item) for item in items])
 
 
-CHANGING = (list, dict, set, bytearray)
+def some_of(items: Iterator[Any]) -> Callable[[int], list[Any]]:
+    """A function that gives the next items of an iterator, behind whether an error follows them.
+
+    Fewer than it is asked for are the last ones.
+    """
+    late: list[Exception] = []
+
+    def some(count: int) -> list[Any]:
+        found: list[Any] = []
+        if late:
+            raise late.pop()
+        try:
+            found.extend(islice(items, count))
+        except Exception as error:
+            if not found:
+                raise
+            late.append(error)
+        return [bool(late), *found]
+
+    return some
+
+
+def fetched(some: Callable[[int], Any]) -> Iterator[Any]:
+    """The items of an iterator of the other end, as they are wanted."""
+    had, count = 0, 1
+    while True:
+        fails, *items = some(count)
+        yield from items
+        had += len(items)
+        if len(items) < count and not fails:
+            return
+        count = 1 if had < SINGLE else min(2 * count, TOGETHER)
+
+
+CHANGING = (list, dict, set, bytearray, deque)
 
 
 def overwrite(old: Any, new: Any) -> None:  # noqa: ANN401 - anything
@@ -283,8 +362,11 @@ def overwrite(old: Any, new: Any) -> None:  # noqa: ANN401 - anything
         raise TypeError("an argument that cannot change has changed")
     if isinstance(old, list | bytearray):
         old[:] = new
+        return
+    old.clear()
+    if isinstance(old, deque):
+        old.extend(new)
     else:
-        old.clear()
         old.update(new)
 
 
