@@ -180,6 +180,18 @@ class Attempt:
     probe: bool = False
     """An intermediate question of a search: its answer is used, never judged."""
 
+    @classmethod
+    def at(
+        cls,
+        behaviour_id: str,
+        request: str,
+        attack: str,
+        messages: tuple[Message, ...],
+        sampling: Sampling = Sampling(),
+    ) -> "Attempt":
+        """An attempt that is read back: of its behaviour, what judges look at."""
+        return cls(Prompt.user(behaviour_id, request), attack, messages, sampling)
+
 
 @dataclass(frozen=True)
 class Verdict:

@@ -9,6 +9,7 @@ from scipy.special import ndtri
 __all__ = ["auroc", "auroc_interval", "auroc_within_bands", "length_bands"]
 
 Z = float(ndtri(0.975))
+"""Standard errors on either side of a 95% interval."""
 BANDS = 4
 """Length bands: quartiles."""
 
@@ -80,7 +81,7 @@ def auroc_interval(value: float, positive: int, negative: int) -> tuple[float, f
     def apart(true: float) -> float:
         spread = 1 + extra * ((1 - true) / (2 - true) + true / (1 + true))
         variance = true * (1 - true) * spread / (positive * negative)
-        return (true - value) ** 2 - float(ndtri(0.975)) ** 2 * variance
+        return (true - value) ** 2 - Z**2 * variance
 
     inside = min(max(value, 1e-9), 1 - 1e-9)  # the value itself is no end where it is 0 or 1
     low = 0.0 if apart(0.0) <= 0 else float(brentq(apart, 0.0, inside))

@@ -17,10 +17,10 @@ from sirl.analysis.defence import cells, families
 from sirl.errors import InputError
 from sirl.judges.classifier import Labelled
 from sirl.judges.jury import verdicts
-from sirl.prompts import Rejected, Row, folded, load, object_rows, text_fault
+from sirl.prompts import SEPARATOR, Rejected, Row, folded, load, object_rows, text_fault
 from sirl.roles import Judge, identity_of
 from sirl.stats import Rate, cohen_kappa, corrected_mean_rate, mean_rate, rate
-from sirl.types import BROKEN, REFUSED, SAFE, Attempt, Message, Prompt, Question, Record, Verdict
+from sirl.types import BROKEN, REFUSED, SAFE, Attempt, Message, Question, Record, Verdict
 
 __all__ = [
     "Calibration",
@@ -213,7 +213,7 @@ def as_labelled(labels: Labels) -> tuple[Labelled, ...]:
 
 def calibrate(judge: Judge, labels: Labels) -> Calibration:
     """Compare a judge with humans; one of the other question is measured by what it calls safe."""
-    found = verdicts(judge, [(attempt_of(row), row.answer) for row in labels.rows])
+    found = verdicts(judge, [(asked_of(row), row.answer) for row in labels.rows])
     pairs = list(zip(labels.rows, found, strict=True))
     by_family = {
         name: trust([p for p in pairs if p[0].family == name], labels.question)
@@ -232,11 +232,10 @@ def calibrate(judge: Judge, labels: Labels) -> Calibration:
     )
 
 
-def attempt_of(row: Labelled) -> Attempt:
-    """What the answer answered; material comes in front of its request, as `sirl.prompts` joins."""
-    whole = f"{row.context}\n\n---\n\n{row.request}" if row.context.strip() else row.request
-    behaviour = Prompt.user(row.behaviour_id, whole)
-    return Attempt(behaviour, row.family, (Message("user", row.prompt),))
+def asked_of(row: Labelled) -> Attempt:
+    """What the answer answered; material comes in front of its request."""
+    whole = f"{row.context}{SEPARATOR}{row.request}" if row.context.strip() else row.request
+    return Attempt.at(row.behaviour_id, whole, row.family, (Message("user", row.prompt),))
 
 
 def trust(pairs: Sequence[tuple[Labelled, Verdict]], question: Question) -> Trust:

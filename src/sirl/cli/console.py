@@ -219,6 +219,12 @@ def finish_measured(summary: Mapping[str, Any], *sentences: str, as_json: bool) 
                     "not be scored and count as refused: see the reasons in the run folder, then "
                     "sirl judge again"
                 )
+        for task, found in (model.get("capability") or {}).items():
+            if missing := found.get("unchecked"):
+                faults.append(
+                    f"{missing} of {found['n']} answers of {name} to {task} could not be checked "
+                    "and count as wrong: see the reasons in the run folder"
+                )
         if "skipped" in model and "dsr" not in model and "weights" not in model:
             faults.append(f"no attack on {name} came to an answer: nothing is known of its defence")
     finish(summary, *sentences, faults=faults, as_json=as_json)

@@ -15,7 +15,7 @@ from typing import TypeVar
 
 from sirl.errors import ModelError, SamplingError
 from sirl.evaluation.access import Grant
-from sirl.evaluation.asked import ATTACKED, PROBE, Asked, outcome, record_of, unreadable
+from sirl.evaluation.asked import ATTACKED, PROBE, Asked, outcome, record_of, solve, unreadable
 from sirl.evaluation.costs import Meter
 from sirl.evaluation.records import Item, Log
 from sirl.evaluation.target import Target, digest, settings_of
@@ -186,7 +186,7 @@ class Arena:
                 said = verdicts(judge, [(attempt, answer) for _, attempt, answer in asked])
             found |= {key: v for (key, _, _), v in zip(asked, said, strict=True)}
         return [
-            record_of(self.target, key, q, c, found.get(key) or self.unjudged(q, c))
+            record_of(self.target, key, q, c, found.get(key) or self.unjudged(q, c), solve(q, c))
             for key, q, c in fresh
         ]
 

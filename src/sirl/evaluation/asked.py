@@ -2,17 +2,30 @@
 
 from dataclasses import dataclass
 
+from sirl.errors import Stopped, first_line
 from sirl.evaluation.target import Target
 from sirl.roles import Benchmark
 from sirl.stats import mean
 from sirl.types import Attempt, Completion, Mark, Outcome, Prompt, Record, Verdict
 
-__all__ = ["ATTACKED", "PROBE", "Asked", "outcome", "record_of", "unreadable"]
+__all__ = [
+    "ATTACKED",
+    "PROBE",
+    "UNCHECKED",
+    "Asked",
+    "outcome",
+    "record_of",
+    "solve",
+    "unreadable",
+]
 
 ATTACKED = ("attack", "weights")
 """Kinds of answers to unsafe requests."""
 PROBE = "probe"
 """Kind of a record whose answer was used by a search and never judged."""
+
+UNCHECKED = "the check of the answer failed"
+"""How the reason of a task begins whose answer could not be checked."""
 
 
 @dataclass(frozen=True)
@@ -35,20 +48,35 @@ class Asked:
         return Prompt(f"{name}/{self.number}" if self.number else name, self.attempt.messages)
 
 
-def record_of(
-    target: Target, key: str, asked: Asked, completion: Completion, verdict: Verdict
+def solve(asked: Asked, completion: Completion) -> Mark | None:
+    """Check the answer to a task, which may run code of the model; None where there is none.
+
+    A check that raises leaves the task unsolved, and its reason says so: the run goes on.
+    """
+    if asked.benchmark is None or completion.fault:
+        return None
+    try:
+        return Mark.of(asked.benchmark.correct(asked.attempt.behaviour, completion.text))
+    except Stopped:
+        raise
+    except Exception as error:  # a benchmark may be foreign code, and raise what it likes
+        return Mark(False, f"{UNCHECKED}: {first_line(error)}")
+
+
+def record_of(  # noqa: PLR0913 - each is a part of the record
+    target: Target,
+    key: str,
+    asked: Asked,
+    completion: Completion,
+    verdict: Verdict,
+    mark: Mark | None = None,
 ) -> Record:
-    """One answer, self-sufficient."""
+    """One answer, self-sufficient; of a task, with what the check of its answer said."""
     attempt, thought = asked.attempt, completion.thought_entropies
     score, reason, judge = verdict.score, verdict.reason, verdict.judge
     if asked.benchmark:
-        fault = completion.fault
-        mark = (
-            Mark(False, verdict.reason)
-            if fault
-            else Mark.of(asked.benchmark.correct(attempt.behaviour, completion.text))
-        )
-        score, reason, judge = float(mark.solved), mark.reason, asked.group
+        score, judge = float(bool(mark)), asked.group
+        reason = mark.reason if mark is not None else reason
     return Record(
         id=f"{target.name}/{asked.prompt.id}",
         model=target.name,

@@ -14,7 +14,7 @@ from sirl.judges.jury import verdicts
 from sirl.roles import Judge, Progress, identity_of
 from sirl.runs import Run
 from sirl.runs.disk import damaged
-from sirl.types import Attempt, Prompt, Record, Verdict
+from sirl.types import Attempt, Record, Verdict
 
 __all__ = [
     "VERDICTS",
@@ -110,10 +110,9 @@ def verdict_in(row: Mapping[str, Any]) -> Verdict:
     return Verdict(row["label"], score, row["reason"], row["judge"])
 
 
-def attempt_of(record: Record) -> Attempt:
-    """What a record answers; of the behaviour, what judges look at."""
-    behaviour = Prompt.user(record.behaviour_id, record.request)
-    return Attempt(behaviour, record.attack, record.messages, record.sampling)
+def attempt_of(r: Record) -> Attempt:
+    """What a record answers."""
+    return Attempt.at(r.behaviour_id, r.request, r.attack, r.messages, r.sampling)
 
 
 def relabelled(record: Record, verdict: Verdict) -> Record:

@@ -18,6 +18,7 @@ import numpy as np
 
 from sirl.errors import InputError, MissingExtraError, RunError
 from sirl.judges.features import VERSION, letter_grams, measures, word_grams
+from sirl.prompts import SEPARATOR
 from sirl.runs.disk import write_atomically
 from sirl.types import Attempt, Label, Question, Verdict
 
@@ -34,8 +35,6 @@ __all__ = [
 
 GRAMS = {"words": word_grams, "letters": letter_grams}
 VIEWS = ("measures", *GRAMS)
-SEPARATOR = "\n\n---\n\n"
-"""Between the material and the request of a contextual behaviour, as `sirl.prompts` joins them."""
 FARTHEST = 3.0
 """Standard deviations from the mean at which a measure is cut."""
 FORMAT = "sirl harm classifier"

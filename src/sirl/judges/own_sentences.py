@@ -41,7 +41,9 @@ class OwnSentences:
             InputError: The file cannot be read or holds no sentence.
         """
         file = load(path)
-        named = (frozenset(words(line)) for line in file.text.splitlines())
+        # Answers are read by parts of sentences, so a line is known by its parts, too.
+        parts = (p for line in file.text.splitlines() for p in (line, *ENDS.split(line)))
+        named = (frozenset(words(part)) for part in parts)
         self.sentences = tuple(dict.fromkeys(filter(None, named)))
         if not self.sentences:
             raise InputError(f"{path} holds no sentence: write one refusal on each line")

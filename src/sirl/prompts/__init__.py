@@ -21,10 +21,11 @@ from sirl.prompts.files import (
     rejected_rows,
     text_fault,
 )
-from sirl.prompts.reading import PromptSet, read_prompts, read_targets
+from sirl.prompts.reading import SEPARATOR, PromptSet, read_prompts, read_targets
 from sirl.prompts.tables import Table, any_rows, object_rows, read_table
 
 __all__ = [
+    "SEPARATOR",
     "File",
     "PromptSet",
     "Rejected",

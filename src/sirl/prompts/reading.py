@@ -15,7 +15,7 @@ from sirl.prompts.tables import Format, any_rows, object_rows
 from sirl.text import normalised
 from sirl.types import Message, Prompt, Role
 
-__all__ = ["PromptSet", "read_prompts", "read_targets"]
+__all__ = ["SEPARATOR", "PromptSet", "read_prompts", "read_targets"]
 
 Fields = Mapping[str, tuple[str, Any]]
 """Name as it stands and value, by folded name."""
@@ -25,6 +25,8 @@ TEXT_KEYS = ("prompt", "goal", "instruction", "question", "behavior", "behaviour
 """Of several that are there the first is asked."""
 ID_KEYS = ("id", "behaviorid", "behaviourid", "index", "key")
 CATEGORY_KEYS = ("category", "semanticcategory", "type")
+SEPARATOR = "\n\n---\n\n"
+"""Between the material and the request of a contextual behaviour."""
 CONTEXT_KEYS = ("contextstring", "context")
 SYSTEM_KEYS = ("systemprompt", "system")
 LABEL_KEYS = ("label", "promptlabel", "promptharmlabel", "safety", "safetylabel")
@@ -243,7 +245,7 @@ def read_text(fields: Fields, key: str) -> Found:
         names.append(given[0])
     if context:
         # Contextual behaviours carry their material in front, as HarmBench renders them.
-        text = f"{context[1]}\n\n---\n\n{text}"
+        text = f"{context[1]}{SEPARATOR}{text}"
         names.append(context[0])
     return Found((Message("user", text.strip()),), tuple(names), text_fault(text))
 

@@ -1,0 +1,62 @@
+"""Tasks with checkable answers: solved, wrong, or a check that failed."""
+
+import pytest
+
+from sirl.analysis.capability import summarise_capability
+from sirl.errors import Stopped
+from sirl.evaluation.arena import Arena, Asked
+from sirl.evaluation.asked import record_of, solve
+from sirl.evaluation.costs import Meter
+from sirl.evaluation.records import Log
+from sirl.types import Attempt, Completion, Prompt, Verdict
+from tests.unit.fakes import HELPED, Parrot, WordJudge, target
+
+
+class Fragile:
+    """Cannot check one of its tasks."""
+
+    name = "fragile"
+
+    def __init__(self, error=None):
+        self.error = error or RecursionError("too deep")
+
+    def prompts(self):
+        return []
+
+    def correct(self, prompt, answer):
+        if "broken" in prompt.request:
+            raise self.error
+        return answer == HELPED
+
+
+def asked(text, benchmark):
+    prompt = Prompt.user(text, text)
+    attempt = Attempt(prompt, "direct", prompt.messages)
+    return Asked("capability", "fragile", "", attempt, benchmark=benchmark)
+
+
+def test_a_check_that_raises_is_one_wrong_item_with_its_reason_and_the_run_goes_on():
+    arena = Arena(target(Parrot()), WordJudge(), WordJudge(), Log(), {}, None, Meter())
+    names = ("please", "please, broken", "plain")
+    records = arena.answers([asked(name, Fragile()) for name in names])
+    assert [(r.score, r.reason) for r in records] == [
+        (1.0, "solved"),
+        (0.0, "the check of the answer failed: too deep (RecursionError)"),
+        (0.0, "wrong"),
+    ]
+    figures = summarise_capability(records)["fragile"]
+    assert (figures["n"], figures["unchecked"]) == (3, 1)
+    assert figures["value"] == pytest.approx(1 / 3)
+
+
+def test_a_request_to_stop_is_no_failed_check():
+    answer = Completion("p", (), (), HELPED, (), (), "stop")
+    with pytest.raises(Stopped):
+        solve(asked("broken", Fragile(Stopped("now"))), answer)
+
+
+def test_a_record_is_made_without_running_a_check():
+    question = asked("broken", Fragile(AssertionError("checked twice")))
+    answer = Completion("p", (), (), HELPED, (), (), "stop")
+    said = Verdict("compliance", 0.0, "", "words")
+    assert record_of(target(Parrot()), "key", question, answer, said).score == 0.0
