@@ -1,5 +1,8 @@
+import gc
 import gzip
 import json
+import os
+import resource
 import subprocess
 import sys
 import threading
@@ -375,6 +378,27 @@ def test_answers_come_one_by_one_and_what_waits_is_given_up_when_nobody_listens(
     assert [(i, c.text) for i, c in next(come)] == [(0, "x")]
     come.close()
     assert len(server.seen) <= 3
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # asyncio's __del__
+def test_a_loop_that_cannot_be_made_is_an_error_and_no_wait_for_ever():
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    below = os.open(os.devnull, os.O_RDONLY)
+    os.close(below)
+    asking = engine(NOBODY)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (below, limits[1]))
+        with pytest.raises(
+            ModelError, match="nothing can be asked: .*Too many open files"
+        ) as caught:
+            asking.sample(prompts("a"))
+        assert isinstance(caught.value.__cause__, OSError)
+        caught.value.__cause__.with_traceback(None)
+        caught.value.with_traceback(None)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    del caught
+    gc.collect()
 
 
 def bodies(inner):
