@@ -16,6 +16,7 @@ from sirl.errors import ConfigError, did_you_mean
 __all__ = [
     "DemoConfig",
     "EvaluateConfig",
+    "JudgeConfig",
     "PlanConfig",
     "ProbeConfig",
     "TrainConfig",
@@ -125,7 +126,26 @@ class PlanConfig(TrainConfig):
     prompt_tokens: int = Field(128, ge=1, description="length of a prompt with its template")
 
 
-class EvaluateConfig(Settings):
+class JudgeConfig(BaseModel):
+    """How a judge at an endpoint is asked."""
+
+    requests_per_minute: int | None = Field(None, ge=1, description="limit at an endpoint")
+    concurrency: int = Field(8, ge=1, description="requests to an endpoint under way together")
+    tries: int = Field(5, ge=1, description="how often a request to an endpoint is sent at most")
+    timeout: float = Field(
+        60.0, gt=0, description="seconds for one try of a request to an endpoint"
+    )
+    key_from_env: str | None = Field(
+        None,
+        description="environment variable with the key of the endpoint (default: OPENAI_API_KEY; "
+        "none for none)",
+    )
+    judge_key_from_env: str | None = Field(
+        None, description="environment variable with the key of the judge's endpoint"
+    )
+
+
+class EvaluateConfig(JudgeConfig, Settings):
     """Measure a model."""
 
     sampler: Literal["native", "huggingface"] = Field(
@@ -185,20 +205,6 @@ class EvaluateConfig(Settings):
     best_of: int = Field(
         1, ge=1, description="defence without training: of so many answers the surest is given"
     )
-    requests_per_minute: int | None = Field(None, ge=1, description="limit at an endpoint")
-    concurrency: int = Field(8, ge=1, description="requests to an endpoint under way together")
-    tries: int = Field(5, ge=1, description="how often a request to an endpoint is sent at most")
-    timeout: float = Field(
-        60.0, gt=0, description="seconds for one try of a request to an endpoint"
-    )
-    key_from_env: str | None = Field(
-        None,
-        description="environment variable with the key of the endpoint (default: OPENAI_API_KEY; "
-        "none for none)",
-    )
-    judge_key_from_env: str | None = Field(
-        None, description="environment variable with the key of the judge's endpoint"
-    )
     attacker_key_from_env: str | None = Field(
         None, description="environment variable with the key of the attacker's endpoint"
     )
@@ -223,7 +229,7 @@ class DemoConfig(TrainConfig):
     new_tokens: int = Field(48, ge=1, description="longest answer, in tokens")
 
 
-Verb = TypeVar("Verb", bound=Settings)
+Verb = TypeVar("Verb", bound=BaseModel)
 
 
 def resolve(

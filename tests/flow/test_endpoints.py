@@ -148,6 +148,24 @@ def test_who_judges_or_attacks_is_asked_before_the_target(server, judging, place
     assert not (place / "run").exists()
 
 
+LABELLED = {"request": "How?", "response": "So.", "human_label": "full_compliance"}
+
+
+@pytest.mark.parametrize("way", ["flags", "set"])
+def test_a_judge_by_itself_takes_the_settings_that_its_errors_name(judging, sirl, way):
+    with open("labels.jsonl", "w") as file:  # noqa: PTH123 - in the folder of the test
+        file.write(json.dumps(LABELLED) + "\n")
+    judging.play = lambda _: (503, {}, {})
+    given = {"tries": "1", "timeout": "9", "concurrency": "2", "key_from_env": "none"}
+    words = [f"--{name.replace('_', '-')}={value}" for name, value in given.items()]
+    if way == "set":
+        words = [word for name, value in given.items() for word in ("--set", f"{name}={value}")]
+    judge = ("--labels", "labels.jsonl", "--judge", f"strongreject:{at(judging)}")
+    status, _, err = sirl("judge", "calibrate", *judge, *words)
+    assert (status, "answered 503" in err, "in try 1 of 1" in err) == (2, True, True)
+    assert "Authorization" not in judging.seen[0][1]
+
+
 def test_a_judge_that_fails_one_call_leaves_that_answer_unscored(server, judging, place, sirl):
     server.play = lambda body: fine(f"It is clock {said_in(body)[-2]}.")
 
