@@ -54,7 +54,9 @@ class TrainConfig(Settings):
     """Harden a model."""
 
     prompts: str | None = Field(
-        None, description="unlabelled prompts (CSV, JSONL, text); the embedded model has its own"
+        None,
+        description="unlabelled prompts (CSV, TSV, JSON, Parquet, text); the embedded model has "
+        "its own",
     )
     steps: int = Field(30, ge=1, description="batches of completions to learn from")
     group: int = Field(8, ge=2, description="completions per prompt")
@@ -102,7 +104,8 @@ class TrainConfig(Settings):
         "given; 0 keeps none, and leaves the table out",
     )
     behaviours: str | None = Field(
-        None, description="unsafe requests of the table before and after (CSV, JSONL, text)"
+        None,
+        description="unsafe requests of the table before and after (CSV, TSV, JSON, Parquet, text)",
     )
     ordinary: str | None = Field(None, description="ordinary prompts of the table")
     lookalikes: str | None = Field(
@@ -156,7 +159,9 @@ class EvaluateConfig(JudgeConfig, Settings):
         description="checkpoint folder, hub id, 'embedded', https://HOST/v1#NAME (OpenAI-style "
         "endpoint), or python:MODULE:FUNCTION",
     )
-    behaviours: str | None = Field(None, description="unsafe requests (CSV, JSONL, text)")
+    behaviours: str | None = Field(
+        None, description="unsafe requests (CSV, TSV, JSON, Parquet, text)"
+    )
     attacks: str = Field(
         "quick", description="names joined by commas, quick, standard or full; none for own files"
     )

@@ -97,10 +97,7 @@ def streamed(
     """What a coroutine delivers; results that came together come in one list.
 
     It runs in a thread, so that requests go on while results are judged, and a signal is heard
-    at once. Closing the iterator cancels it.
-
-    Raises:
-        ModelError: This machine cannot begin, as where no more files can be opened.
+    at once. Closing the iterator cancels it. ModelError: this machine cannot begin.
     """
     box: SimpleQueue[tuple[Found, asyncio.Event] | BaseException | None] = SimpleQueue()
     begun: Future[tuple[asyncio.AbstractEventLoop, asyncio.Task[None]]] = Future()
