@@ -16,6 +16,7 @@ from sirl.errors import ConfigError, did_you_mean
 __all__ = [
     "DemoConfig",
     "EvaluateConfig",
+    "JudgeConfig",
     "PlanConfig",
     "ProbeConfig",
     "TrainConfig",
@@ -53,7 +54,9 @@ class TrainConfig(Settings):
     """Harden a model."""
 
     prompts: str | None = Field(
-        None, description="unlabelled prompts (CSV, JSONL, text); the embedded model has its own"
+        None,
+        description="unlabelled prompts (CSV, TSV, JSON, Parquet, text); the embedded model has "
+        "its own",
     )
     steps: int = Field(30, ge=1, description="batches of completions to learn from")
     group: int = Field(8, ge=2, description="completions per prompt")
@@ -114,7 +117,8 @@ class TrainConfig(Settings):
         "given; 0 keeps none, and leaves the table out",
     )
     behaviours: str | None = Field(
-        None, description="unsafe requests of the table before and after (CSV, JSONL, text)"
+        None,
+        description="unsafe requests of the table before and after (CSV, TSV, JSON, Parquet, text)",
     )
     ordinary: str | None = Field(None, description="ordinary prompts of the table")
     lookalikes: str | None = Field(
@@ -138,7 +142,26 @@ class PlanConfig(TrainConfig):
     prompt_tokens: int = Field(128, ge=1, description="length of a prompt with its template")
 
 
-class EvaluateConfig(Settings):
+class JudgeConfig(BaseModel):
+    """How a judge at an endpoint is asked."""
+
+    requests_per_minute: int | None = Field(None, ge=1, description="limit at an endpoint")
+    concurrency: int = Field(8, ge=1, description="requests to an endpoint under way together")
+    tries: int = Field(5, ge=1, description="how often a request to an endpoint is sent at most")
+    timeout: float = Field(
+        60.0, gt=0, description="seconds for one try of a request to an endpoint"
+    )
+    key_from_env: str | None = Field(
+        None,
+        description="environment variable with the key of the endpoint (default: OPENAI_API_KEY; "
+        "none for none)",
+    )
+    judge_key_from_env: str | None = Field(
+        None, description="environment variable with the key of the judge's endpoint"
+    )
+
+
+class EvaluateConfig(JudgeConfig, Settings):
     """Measure a model."""
 
     sampler: Literal["native", "huggingface"] = Field(
@@ -149,7 +172,9 @@ class EvaluateConfig(Settings):
         description="checkpoint folder, hub id, 'embedded', https://HOST/v1#NAME (OpenAI-style "
         "endpoint), or python:MODULE:FUNCTION",
     )
-    behaviours: str | None = Field(None, description="unsafe requests (CSV, JSONL, text)")
+    behaviours: str | None = Field(
+        None, description="unsafe requests (CSV, TSV, JSON, Parquet, text)"
+    )
     attacks: str = Field(
         "quick", description="names joined by commas, quick, standard or full; none for own files"
     )
@@ -198,20 +223,6 @@ class EvaluateConfig(Settings):
     best_of: int = Field(
         1, ge=1, description="defence without training: of so many answers the surest is given"
     )
-    requests_per_minute: int | None = Field(None, ge=1, description="limit at an endpoint")
-    concurrency: int = Field(8, ge=1, description="requests to an endpoint under way together")
-    tries: int = Field(5, ge=1, description="how often a request to an endpoint is sent at most")
-    timeout: float = Field(
-        60.0, gt=0, description="seconds for one try of a request to an endpoint"
-    )
-    key_from_env: str | None = Field(
-        None,
-        description="environment variable with the key of the endpoint (default: OPENAI_API_KEY; "
-        "none for none)",
-    )
-    judge_key_from_env: str | None = Field(
-        None, description="environment variable with the key of the judge's endpoint"
-    )
     attacker_key_from_env: str | None = Field(
         None, description="environment variable with the key of the attacker's endpoint"
     )
@@ -236,7 +247,7 @@ class DemoConfig(TrainConfig):
     new_tokens: int = Field(48, ge=1, description="longest answer, in tokens")
 
 
-Verb = TypeVar("Verb", bound=Settings)
+Verb = TypeVar("Verb", bound=BaseModel)
 
 
 def resolve(

@@ -28,6 +28,10 @@ EVALUATED = {
     "--concurrency", "--key-from-env", "--judge-key-from-env", "--attacker-key-from-env",
     "--refusals",
 }  # fmt: skip
+JUDGING = {
+    "--requests-per-minute", "--concurrency", "--tries", "--timeout", "--key-from-env",
+    "--judge-key-from-env", "--config", "--set", "--judge", "--out", "--json",
+}  # fmt: skip
 FROZEN = {
     "demo": {"--out", "--seed", "--config", "--set", "--resume", "--overwrite", "--json"},
     "train": SETTINGS | {
@@ -56,11 +60,9 @@ FROZEN = {
     "report": set(),
     "settings": {"--json"},
     "export": {"--format", "--model", "--attack", "--texts", "--out"},
-    "judge again": {"--judge", "--refusals", "--out", "--overwrite", "--json"},
-    "judge prefer": {
-        "--judge", "--out", "--kind", "--before-model", "--after-model", "--json",
-    },
-    "judge calibrate": {"--labels", "--judge", "--out", "--json"},
+    "judge again": JUDGING | {"--refusals", "--overwrite"},
+    "judge prefer": JUDGING | {"--kind", "--before-model", "--after-model"},
+    "judge calibrate": JUDGING | {"--labels"},
     "judge fit": {"--labels", "--out", "--seed", "--json"},
     "world build": {"--out", "--seed", "--json"},
 }  # fmt: skip

@@ -144,6 +144,25 @@ def test_who_judges_or_attacks_is_asked_before_the_target(server, judging, place
     assert not (place / "run").exists()
 
 
+LABELLED = {"request": "How?", "response": "So.", "human_label": "full_compliance"}
+
+
+@pytest.mark.parametrize("way", ["flags", "set"])
+def test_a_judge_by_itself_takes_the_settings_that_its_errors_name(judging, place, way):
+    (place / "labels.jsonl").write_text(json.dumps(LABELLED) + "\n")
+    judging.play = lambda _: (503, {}, {})
+    given = {"tries": "1", "timeout": "9", "concurrency": "2", "key_from_env": "none"}
+    words = [f"--{name.replace('_', '-')}={value}" for name, value in given.items()]
+    if way == "set":
+        words = [word for name, value in given.items() for word in ("--set", f"{name}={value}")]
+    judge = ("--labels", "labels.jsonl", "--judge", f"strongreject:{at(judging)}")
+    done = sirl("judge", "calibrate", *judge, *words)
+    assert done.returncode == 2
+    assert "answered 503" in done.stderr
+    assert "in try 1 of 1" in done.stderr
+    assert "Authorization" not in judging.seen[0][1]
+
+
 def test_a_judge_that_fails_one_call_leaves_that_answer_unscored(server, judging, place):
     server.play = lambda body: fine(f"It is clock {said_in(body)[-2]}.")
 

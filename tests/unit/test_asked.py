@@ -149,3 +149,16 @@ def test_the_public_file_of_both_kinds_is_split_in_two():
         EvaluateConfig(model="python:m:f", out="o", behaviours=path, lookalikes=path)
     )
     assert (len(asked.suite.behaviours), len(asked.suite.lookalikes)) == (200, 250)
+
+
+def test_what_was_read_of_training_prompts_is_said(tmp_path):
+    prompts(tmp_path / "new.txt", range(3))
+    path = tmp_path / "old.csv"
+    path.write_text("prompt,n\nHow?,1\nhow?,2\nWhy?,3\n")
+    config = EvaluateConfig(
+        model="a/b", behaviours=str(tmp_path / "new.txt"), trained_on=str(path), judge="rules",
+        attacks="direct", out="o", attacker="none",
+    )  # fmt: skip
+    found = registry.evaluation_suite(config)
+    assert len(found.trained_on) == 2
+    assert found.notes[-1] == f"trained_on: column prompt of {path}, 2 prompts; 1 rows are not read"

@@ -1,5 +1,8 @@
+import asyncio
+import errno
 import gzip
 import json
+import os
 import subprocess
 import sys
 import threading
@@ -375,6 +378,22 @@ def test_answers_come_one_by_one_and_what_waits_is_given_up_when_nobody_listens(
     assert [(i, c.text) for i, c in next(come)] == [(0, "x")]
     come.close()
     assert len(server.seen) <= 3
+
+
+class NoLoops(asyncio.DefaultEventLoopPolicy):
+    """Of a machine on which no further file can be opened."""
+
+    def new_event_loop(self):
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+
+def test_a_loop_that_cannot_be_made_is_an_error_and_no_wait_for_ever():
+    asyncio.set_event_loop_policy(NoLoops())
+    try:
+        with pytest.raises(ModelError, match="nothing can be asked: .*Too many open files"):
+            engine(NOBODY).sample(prompts("a"))
+    finally:
+        asyncio.set_event_loop_policy(None)
 
 
 def bodies(inner):

@@ -121,3 +121,33 @@ def test_the_public_files_are_read_whole():
         found = read_prompts(shared(f"data/{name}"))
         assert len(found.prompts) + len(found.rejected) == rows
         assert all("the same prompt stands in line" in row.reason for row in found.rejected)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("is_harmful.csv", "prompt,is_harmful\nHow?,True\nWhy?,False\n"),
+        ("safe.csv", "prompt,safe\nHow?,False\nWhy?,True\n"),
+        ("toxicity.tsv", "prompt\ttoxicity\nHow?\t0.1\nWhy?\t0.9\n"),
+        ("Human-Label.csv", "prompt,Human-Label\nHow?,0\nWhy?,1\n"),
+        ("unsafe.jsonl", '{"prompt": "How?", "unsafe": true}\n{"prompt": "Why?", "unsafe": 0}\n'),
+    ],
+)  # fmt: skip
+def test_a_column_that_may_be_a_label_and_is_not_read_is_named(tmp_path, name, text):
+    (tmp_path / name).write_text(text)
+    found = read_prompts(tmp_path / name, wanted="unsafe")
+    assert len(found.prompts) == 2
+    assert found.notes == (
+        f"{name.partition('.')[0]} of {tmp_path / name} may say which rows are harmful, and "
+        "nothing of it is read: all rows are asked; call it label and its values safe and unsafe "
+        "to have it read",
+    )
+
+
+def test_rules_of_markdown_are_no_prompts(tmp_path):
+    path = tmp_path / "asked.md"
+    path.write_text("How?\n---\n| --- | :-: |\n===\n```\nWhy -- so?\n")
+    found = read_prompts(path)
+    assert [p.request for p in found.prompts] == ["How?", "Why -- so?"]
+    assert [row.line for row in found.rejected] == [2, 3, 4, 5]
+    assert {row.reason for row in found.rejected} == {"the line is a rule of marks and no prompt"}

@@ -8,8 +8,9 @@ from types import NoneType, UnionType
 from typing import Any, Literal, get_args, get_origin
 
 import typer
+from pydantic import BaseModel
 
-from sirl.config import Settings, parse_value, resolve
+from sirl.config import parse_value, resolve
 from sirl.errors import ConfigError
 from sirl.runs import Existing
 
@@ -40,7 +41,7 @@ ALIASES: Mapping[str, tuple[str, ...]] = {
 """Names that users of other tools know."""
 
 
-def takes(config: type[Settings], *fields: str) -> Callable[[Callable[..., None]], Any]:
+def takes(config: type[BaseModel], *fields: str) -> Callable[[Callable[..., None]], Any]:
     """Give a command an option for each setting of its verb; it is handed them resolved.
 
     The command's first parameter is the settings; its other parameters stay options as they are.
@@ -78,7 +79,7 @@ def takes(config: type[Settings], *fields: str) -> Callable[[Callable[..., None]
     return decorate
 
 
-def option(config: type[Settings], name: str) -> Any:  # noqa: ANN401 - typer's own type
+def option(config: type[BaseModel], name: str) -> Any:  # noqa: ANN401 - typer's own type
     """An option whose help and default are those of the setting."""
     setting = config.model_fields[name]
     # In square brackets it would be taken for markup and vanish.
@@ -100,14 +101,14 @@ def option(config: type[Settings], name: str) -> Any:  # noqa: ANN401 - typer's 
     )
 
 
-def names_of(config: type[Settings], name: str) -> list[str]:
+def names_of(config: type[BaseModel], name: str) -> list[str]:
     """The flags of a setting."""
     long = f"--{name.replace('_', '-')}"
     own = f"{long}/--no-{long[2:]}" if kind(config, name) == bool | None else long
     return [own, *ALIASES.get(name, ())]
 
 
-def value_of(config: type[Settings], name: str, value: Any) -> Any:  # noqa: ANN401 - any setting
+def value_of(config: type[BaseModel], name: str, value: Any) -> Any:  # noqa: ANN401 - any setting
     """A flag's value; a mapping is read as YAML."""
     if value is None or get_origin(bare(config.model_fields[name].annotation)) is not dict:
         return value
@@ -120,7 +121,7 @@ def bare(annotation: Any) -> Any:  # noqa: ANN401 - any annotation
     return members[0] if get_origin(annotation) is UnionType and len(members) == 1 else annotation
 
 
-def kind(config: type[Settings], name: str) -> Any:  # noqa: ANN401 - a type
+def kind(config: type[BaseModel], name: str) -> Any:  # noqa: ANN401 - a type
     """What typer is to read an option as; what it does not know is text that pydantic checks."""
     plain = bare(config.model_fields[name].annotation)
     return (plain if plain in (bool, int, float, str) else str) | None

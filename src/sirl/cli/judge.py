@@ -17,8 +17,9 @@ from sirl.cli.flags import (
     OVERWRITE,
     existing,
     option,
+    takes,
 )
-from sirl.config import EvaluateConfig, resolve
+from sirl.config import EvaluateConfig, JudgeConfig
 from sirl.errors import RunError, unknown_name
 
 __all__ = ["app"]
@@ -41,14 +42,19 @@ def options() -> None:
     """Judge again, prefer, measure a judge, train one."""
 
 
-def settings(judge: str, out: Path | None, refusals: str | None = None) -> EvaluateConfig:
-    """What a judge by itself is built from."""
-    flags = {"model": "none", "judge": judge, "out": str(out or ""), "refusals": refusals}
-    return resolve(EvaluateConfig, file=None, overrides=[], flags=flags)
+def settings(
+    asked: JudgeConfig, judge: str, out: Path | None, refusals: str | None = None
+) -> EvaluateConfig:
+    """What a judge by itself is built from; any key that is named is for its endpoint."""
+    key = asked.judge_key_from_env or asked.key_from_env
+    given = asked.model_dump() | {"key_from_env": None, "judge_key_from_env": key}
+    return EvaluateConfig(model="none", judge=judge, out=str(out or ""), refusals=refusals, **given)
 
 
 @app.command("again")
+@takes(JudgeConfig)
 def again(
+    asked: JudgeConfig,
     run: Path = typer.Argument(..., help="run folder whose answers are judged again"),
     judge: str = JUDGE,
     refusals: str | None = option(EvaluateConfig, "refusals"),
@@ -59,7 +65,7 @@ def again(
     """Judge the recorded answers of a run by another judge, without asking the model again."""
     from sirl.workflows.rejudge import rejudge
 
-    config = settings(judge, out, refusals)
+    config = settings(asked, judge, out, refusals)
     summary = rejudge(run, config, existing(resume=False, overwrite=overwrite), Terminal())
     finish_measured(
         summary,
@@ -70,7 +76,9 @@ def again(
 
 
 @app.command("prefer")
+@takes(JudgeConfig)
 def prefer(
+    asked: JudgeConfig,
     before: Path = BEFORE,
     after: Path = AFTER,
     judge: str = typer.Option(
@@ -95,7 +103,7 @@ def prefer(
         raise unknown_name("kind", kind, get_args(Kind))
     check_output(out)
     arms = read_arms((before, after), (before_model, after_model), any_judge=True)
-    model = registry.preference_judge(judge, settings(judge, out))
+    model = registry.preference_judge(judge, settings(asked, judge, out))
     registry.greet([model.model])
     with live() as progress:
         found = plain(compared(*arms, model, cast(Kind, kind), progress))
@@ -110,7 +118,9 @@ def prefer(
 
 
 @app.command("calibrate")
+@takes(JudgeConfig)
 def calibrate(
+    asked: JudgeConfig,
     labels: Path = LABELS,
     judge: str = JUDGE,
     out: Path | None = typer.Option(
@@ -131,7 +141,7 @@ def calibrate(
     if out:
         check_output(out)
     read = read_labels(labels)
-    judging = registry.judge_named(judge, settings(judge, out))
+    judging = registry.judge_named(judge, settings(asked, judge, out))
     registry.greet(registry.speakers_of([judging]))
     found = plain(asdict(measure(judging, read)))
     if out:

@@ -140,12 +140,17 @@ def lines_of(text: str) -> Iterator[tuple[int, str, str]]:
         yield number, line, ""
 
 
+RULE = re.compile(r"[ \t]*[-=*_|:+~`#>][-=*_|:+~`#> \t]*")
+"""A line of Markdown that separates others: below a header, between parts, around code."""
+
+
 def text_rows(file: File) -> Iterator[Row]:
     """Plain text: one prompt a line, as the field `prompt`."""
     for number, line, fault in lines_of(file.text):
         odd = next((name for end, name in ODD_ENDS.items() if end in line), "")
         unclear = f"the line holds {odd}, which may end a line: put a line feed or a blank there"
-        yield Row(number, {"prompt": line}, unclear if odd else fault)
+        rule = "the line is a rule of marks and no prompt" if RULE.fullmatch(line) else ""
+        yield Row(number, {"prompt": line}, unclear if odd else fault or rule)
 
 
 def folded(fields: Mapping[str, Any]) -> tuple[dict[str, tuple[str, Any]], str]:

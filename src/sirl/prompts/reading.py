@@ -30,6 +30,8 @@ SEPARATOR = "\n\n---\n\n"
 CONTEXT_KEYS = ("contextstring", "context")
 SYSTEM_KEYS = ("systemprompt", "system")
 LABEL_KEYS = ("label", "promptlabel", "promptharmlabel", "safety", "safetylabel")
+LABELLING = re.compile(r"safe|harm|toxic|label|malicious|benign|jailbreak", re.IGNORECASE)
+"""Names of columns that may say which rows are harmful, whatever their values."""
 PARTS = ("choices", "options", "history")
 """What belongs to a request and has no place in a prompt."""
 WORDS: Mapping[str, Literal["safe", "unsafe"]] = {
@@ -107,6 +109,8 @@ class Reader:
         self.unwanted = 0
         self.labels: dict[str, None] = {}
         """Labels that say neither safe nor unsafe."""
+        self.unread: dict[str, None] = {}
+        """Columns that may be labels and whose values are no words that are known."""
 
     def take(self, row: Row) -> None:
         """Make a prompt of a row, or set it aside."""
@@ -158,6 +162,15 @@ class Reader:
         self.columns[found.names] += 1
         others = [k for k in (*TURN_KEYS, *TEXT_KEYS) if k in fields and fields[k][1]]
         self.passed |= {fields[k][0]: None for k in others if fields[k][0] not in found.names}
+        read = (*LABEL_KEYS, *ID_KEYS, *CATEGORY_KEYS)
+        self.unread |= {
+            name: None
+            for k, (name, value) in fields.items()
+            if LABELLING.search(name)
+            and k not in read
+            and name not in found.names
+            and value not in (None, "")
+        }
         self.prompts.append(Prompt(id_, found.messages, str(self.path), category))
         return ""
 
@@ -188,6 +201,12 @@ class Reader:
             few = ", ".join(list(self.labels)[:5])
             notes.append(
                 f"labels of {self.path} say neither safe nor unsafe ({few}): they are not read"
+            )
+        if unread := [name for name in self.unread if name not in self.passed]:
+            few = ", ".join(map(shown, unread[:5]))
+            notes.append(
+                f"{few} of {self.path} may say which rows are harmful, and nothing of it is read: "
+                "all rows are asked; call it label and its values safe and unsafe to have it read"
             )
         return tuple(notes)
 

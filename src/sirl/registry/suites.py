@@ -94,7 +94,8 @@ def evaluation_suite(config: EvaluateConfig) -> Questions:
     rejected = [*unfit, *(row for s in (*given, sheet) if s for row in s.rejected)]
     rejected += [row for a in suite.attacks for row in getattr(a, "rejected", ())]
     known = calibration(config, suite.judges[0])
-    return Questions(suite, given, tuple(rejected), trained_on(config), known, said_of(given))
+    trained, said = trained_on(config)
+    return Questions(suite, given, tuple(rejected), trained, known, (*said_of(given), *said))
 
 
 def said_of(sets: Sequence[PromptSet]) -> tuple[str, ...]:
@@ -177,11 +178,13 @@ def calibration(config: EvaluateConfig, judge: Judge) -> "Calibration | None":
     return found
 
 
-def trained_on(config: EvaluateConfig) -> tuple[Prompt, ...]:
-    """The training prompts that a configuration names."""
+def trained_on(config: EvaluateConfig) -> tuple[tuple[Prompt, ...], tuple[str, ...]]:
+    """The training prompts that a configuration names, and what was read of their file."""
     if not config.trained_on:
-        return ()
-    return read_prompts(Path(config.trained_on), strict=config.strict).prompts
+        return (), ()
+    found = read_prompts(Path(config.trained_on), strict=config.strict)
+    aside = f"; {n} rows are not read" if (n := len(found.rejected)) else ""
+    return found.prompts, (f"trained_on: {found.read}{aside}",)
 
 
 def world_prompts(

@@ -97,7 +97,7 @@ def streamed(
     """What a coroutine delivers; results that came together come in one list.
 
     It runs in a thread, so that requests go on while results are judged, and a signal is heard
-    at once. Closing the iterator cancels it.
+    at once. Closing the iterator cancels it. ModelError: this machine cannot begin.
     """
     box: SimpleQueue[tuple[Found, asyncio.Event] | BaseException | None] = SimpleQueue()
     begun: Future[tuple[asyncio.AbstractEventLoop, asyncio.Task[None]]] = Future()
@@ -115,15 +115,24 @@ def streamed(
 
     def work() -> None:
         try:
-            asyncio.run(noted())
+            with asyncio.Runner() as runner:
+                runner.get_loop()  # it fails before there is a coroutine that nothing awaits
+                runner.run(noted())
         except BaseException as error:  # it is raised where the results are read
+            if not begun.done():  # no loop could be made, as where no file can be opened
+                begun.set_exception(error)
             box.put(error)
         else:
             box.put(None)
 
     thread = Thread(target=work, name="requests", daemon=True)
     thread.start()
-    loop, task = begun.result()
+    try:
+        loop, task = begun.result()
+    except OSError as error:
+        raise ModelError(
+            f"nothing can be asked: {error}; see which limit of this machine is reached (ulimit -a)"
+        ) from error
     try:
         while together := taken_from(box, loop):
             yield together
