@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 
 import typer
 
+from sirl.cli.flags import REPLACE
 from sirl.errors import ConfigError, unknown_name
 
 if TYPE_CHECKING:
@@ -33,18 +34,20 @@ def export(
     out: Path | None = typer.Option(
         None, "--out", help="file to write, of inspect a folder too (default: print)"
     ),
+    overwrite: bool = REPLACE,
 ) -> None:
     """Write a run as Markdown, CSV, or as lm-eval, JailbreakBench or inspect keep it."""
     from sirl.comparison.evaluated_model import read_arm
     from sirl.reports.exports import csv_table
     from sirl.reports.inspect_log import log_name
-    from sirl.runs.disk import check_output, disk_errors, write_atomically
+    from sirl.runs.disk import disk_errors, write_atomically
+    from sirl.runs.places import check_output
 
     if shape not in get_args(Format):
         raise unknown_name("format", shape, get_args(Format))
     into = out is not None and shape == "inspect" and (out.is_dir() or not out.suffix)
     if out and not into:
-        check_output(out)
+        check_output(out, overwrite=overwrite)
     arm = read_arm(run, model, any_judge=True)
     if shape == "jbb" and attack is None:
         raise ConfigError(f"--attack is needed for jbb: one of {', '.join(arm.attacks)}")
@@ -60,6 +63,7 @@ def export(
             with disk_errors(out):
                 out.mkdir(parents=True, exist_ok=True)
             out = out / log_name(arm.about, arm.model)
+            check_output(out, overwrite=overwrite)
         write_atomically(out, text, private=texts or shape in ("jbb", "inspect"))
         typer.echo(f"written to {out}", err=True)
     else:
