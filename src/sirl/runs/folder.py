@@ -31,6 +31,7 @@ from typing import Any, Literal
 
 import yaml
 
+from sirl.errors import ConfigError, RunError
 from sirl.runs.disk import (
     CHECKPOINT,
     DISK,
@@ -44,7 +45,6 @@ from sirl.runs.disk import (
     read,
     write_atomically,
 )
-from sirl.errors import ConfigError, RunError
 from sirl.runs.places import ABOUT, CONFIG, LOCK, MARK, NAMES, check_reads, is_run_folder
 
 __all__ = [

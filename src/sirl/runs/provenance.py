@@ -13,10 +13,10 @@ from types import TracebackType
 from typing import Any
 
 from sirl import __version__
-from sirl.runs.disk import damaged, mapping_in, read
 from sirl.errors import ConfigError, Stopped
 from sirl.prompts import PromptSet
 from sirl.roles import Judge
+from sirl.runs.disk import damaged, mapping_in, read
 from sirl.runs.folder import Run
 
 __all__ = ["Provenance", "begun_by", "launch"]

@@ -131,6 +131,7 @@ def walk(
 ) -> dict[str, Any]:
     """Measure, train, measure again; the figures of both models."""
     from sirl.analysis.summary import summarise
+    from sirl.evaluation.second_judges import recorded
     from sirl.evaluation.suite import askable, evaluate, forget
     from sirl.models.loading import fingerprint
     from sirl.workflows.mini_eval import steps_to_choose_from
@@ -167,6 +168,7 @@ def walk(
     }
     return {
         "models": {name: m for name, m in figures.items() if m},
+        "recorded": recorded(run),
         "checkpoint": str(last),
         "last_step": config.steps,
         "asked": work.asked,
