@@ -73,3 +73,55 @@ def test_the_paper_recipe_holds_the_papers_values():
     assert (found.group, found.batch, found.learning_rate, found.kl) == (4, 512, 1e-6, 0.001)
     assert (found.clip, found.temperature, found.new_tokens, found.steps) == (0.2, 1.0, 3072, 30)
     assert (found.reward, found.kl_estimator) == ("negative_entropy", "k3")
+
+
+@pytest.mark.parametrize(
+    ("verb", "given", "sentence"),
+    [
+        (TrainConfig, {"lora_rank": 4},
+         "lora_rank needs --lora: give that, or leave lora_rank out"),
+        (PlanConfig, {"lora_rank": 4},
+         "lora_rank needs --lora: give that, or leave lora_rank out"),
+        (TrainConfig, {"held_out": 0, "attacks": "full"},
+         "attacks needs a table, which --held-out or --behaviours make: give that, or leave "
+         "attacks out"),
+        (EvaluateConfig, {"concurrency": 2},
+         "concurrency needs an endpoint as --model, --judge or --attacker: give that, or leave "
+         "concurrency out"),
+        (EvaluateConfig, {"judge": "strongreject:https://h/v1#m", "supports_opener": True},
+         "supports_opener needs an endpoint as --model: give that, or leave supports_opener out"),
+        (EvaluateConfig, {"model": "https://h/v1#m", "judge_key_from_env": "K"},
+         "judge_key_from_env needs an endpoint as --judge: give that, or leave judge_key_from_env "
+         "out"),
+        (EvaluateConfig, {"model": "https://h/v1#m", "dtype": "bfloat16"},
+         "dtype needs a model in this process: give that, or leave dtype out"),
+        (ProbeConfig, {"benchmarks": "numeric:f.jsonl"},
+         "benchmarks needs sirl evaluate, as a probe asks no tasks: give that, or leave "
+         "benchmarks out"),
+        (EvaluateConfig, {"benchmarks": "numeric:f.jsonl", "run_code": True},
+         "run_code needs humaneval:FILE or mbpp:FILE among --benchmarks: give that, or leave "
+         "run_code out"),
+        (EvaluateConfig, {"capability_tokens": 9},
+         "capability_tokens needs --benchmarks: give that, or leave capability_tokens out"),
+    ],
+)  # fmt: skip
+def test_what_would_change_nothing_is_refused(verb, given, sentence):
+    with pytest.raises(ConfigError) as caught:
+        resolve(verb, file=None, overrides=[], flags={"model": "embedded", "out": "r", **given})
+    assert str(caught.value) == sentence
+
+
+@pytest.mark.parametrize(
+    ("verb", "given"),
+    [
+        (TrainConfig, {"lora_rank": 4, "lora": True}),
+        (TrainConfig, {"lora_rank": 16}),
+        (EvaluateConfig, {"judge": "strongreject:https://h/v1#m", "tries": 2, "dtype": "bfloat16"}),
+        (EvaluateConfig, {"model": "http://h/v1#m", "key_from_env": "K", "timeout": 3}),
+        (EvaluateConfig, {"model": "python:m:f", "judge": "strongreject:folder", "rows": 8}),
+        (EvaluateConfig, {"max_queries": 4}),
+    ],
+)
+def test_what_has_an_effect_or_is_the_default_passes(verb, given):
+    found = resolve(verb, file=None, overrides=[], flags={"model": "embedded", "out": "r", **given})
+    assert {name: getattr(found, name) for name in given} == given

@@ -9,7 +9,8 @@ import pytest
 
 from sirl.errors import ConfigError, RunError
 from sirl.runs import Run, missing_steps, open_run, rows_by_step
-from sirl.runs.disk import Disk, check_output
+from sirl.runs.disk import Disk
+from sirl.runs.places import check_output
 
 CONFIG = {"steps": 3, "seed": 1}
 

@@ -1,5 +1,6 @@
 """`sirl export`: results in the shapes of other tools."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from json import dumps
 from pathlib import Path
@@ -7,6 +8,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 
 import typer
 
+from sirl.cli.flags import REPLACE
 from sirl.errors import ConfigError, unknown_name
 
 if TYPE_CHECKING:
@@ -33,33 +35,39 @@ def export(
     out: Path | None = typer.Option(
         None, "--out", help="file to write, of inspect a folder too (default: print)"
     ),
+    overwrite: bool = REPLACE,
 ) -> None:
     """Write a run as Markdown, CSV, or as lm-eval, JailbreakBench or inspect keep it."""
     from sirl.comparison.evaluated_model import read_arm
     from sirl.reports.exports import csv_table
     from sirl.reports.inspect_log import log_name
-    from sirl.runs.disk import check_output, disk_errors, write_atomically
+    from sirl.runs.disk import disk_errors, write_atomically
+    from sirl.runs.places import check_output
 
     if shape not in get_args(Format):
         raise unknown_name("format", shape, get_args(Format))
+    for flag, given, use in (("--attack", attack, "jbb"), ("--texts", texts, "csv")):
+        if given and shape != use:
+            raise ConfigError(f"{flag} is for --format {use}: give that, or leave {flag} out")
     into = out is not None and shape == "inspect" and (out.is_dir() or not out.suffix)
     if out and not into:
-        check_output(out)
+        check_output(out, overwrite=overwrite)
     arm = read_arm(run, model, any_judge=True)
     if shape == "jbb" and attack is None:
         raise ConfigError(f"--attack is needed for jbb: one of {', '.join(arm.attacks)}")
+    every = [model] if model else arm.models
     if shape == "csv":
-        every = [model] if model else arm.models
         text = csv_table(
             [r for m in every for r in named(read_arm(run, m, any_judge=True))], texts=texts
         )
     else:
-        text = shaped(arm, shape, attack or "")
+        text = shaped(arm, shape, attack or "", every)
     if out:
         if into:
             with disk_errors(out):
                 out.mkdir(parents=True, exist_ok=True)
             out = out / log_name(arm.about, arm.model)
+            check_output(out, overwrite=overwrite)
         write_atomically(out, text, private=texts or shape in ("jbb", "inspect"))
         typer.echo(f"written to {out}", err=True)
     else:
@@ -71,8 +79,8 @@ def named(arm: "Arm") -> "list[Record]":
     return [replace(r, model=arm.title) for r in arm.records]
 
 
-def shaped(arm: "Arm", shape: str, attack: str) -> str:
-    """A model of a run in the shape that was asked for."""
+def shaped(arm: "Arm", shape: str, attack: str, every: Sequence[str]) -> str:
+    """A model of a run in the shape that was asked for; a table has `every` model named."""
     from sirl.analysis.measured import called
     from sirl.comparison.evaluated_model import figures_of
     from sirl.reports.exports import jbb_artifact, lm_eval_results, markdown_table
@@ -83,7 +91,11 @@ def shaped(arm: "Arm", shape: str, attack: str) -> str:
     models = figures_of(arm.path)
     if shape == "markdown":
         return markdown_table(
-            {called(role, arm.config.get("model")): m for role, m in models.items()}
+            {
+                called(role, arm.config.get("model")): m
+                for role, m in models.items()
+                if role in every
+            }
         )
     figures = models[arm.model]
     if shape == "lm-eval":

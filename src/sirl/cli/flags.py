@@ -22,6 +22,7 @@ __all__ = [
     "CONFIG",
     "JSON",
     "OVERWRITE",
+    "REPLACE",
     "RESUME",
     "SET",
     "bare",
@@ -135,6 +136,7 @@ SET: list[str] = typer.Option(
 )
 RESUME: bool = typer.Option(False, "--resume", help="go on with the run in --out")
 OVERWRITE: bool = typer.Option(False, "--overwrite", help="begin anew in --out")
+REPLACE: bool = typer.Option(False, "--overwrite", help="replace the file that --out names")
 JSON: bool = typer.Option(False, "--json", help="print the summary as JSON")
 BEFORE: Path = typer.Argument(..., help="run folder of the model before")
 AFTER: Path = typer.Argument(..., help="run folder of the model after; may be the same run")

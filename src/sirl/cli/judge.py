@@ -15,6 +15,7 @@ from sirl.cli.flags import (
     BEFORE_MODEL,
     JSON,
     OVERWRITE,
+    REPLACE,
     existing,
     option,
     takes,
@@ -88,6 +89,7 @@ def prefer(
     kind: str = typer.Option("ordinary", "--kind", help="answers compared: ordinary or lookalike"),
     before_model: str | None = BEFORE_MODEL,
     after_model: str | None = AFTER_MODEL,
+    overwrite: bool = REPLACE,
     json: bool = JSON,
 ) -> None:
     """Ask a model whose answers to harmless prompts help more, in both orders: the win rate."""
@@ -97,11 +99,12 @@ def prefer(
     from sirl.comparison.win_rate import prefer as compared
     from sirl.reports.tables import preference_rows
     from sirl.runs import plain
-    from sirl.runs.disk import check_output, write_atomically
+    from sirl.runs.disk import write_atomically
+    from sirl.runs.places import check_output
 
     if kind not in get_args(Kind):
         raise unknown_name("kind", kind, get_args(Kind))
-    check_output(out)
+    check_output(out, overwrite=overwrite)
     arms = read_arms((before, after), (before_model, after_model), any_judge=True)
     model = registry.preference_judge(judge, settings(asked, judge, out))
     registry.greet([model.model])
@@ -126,6 +129,7 @@ def calibrate(
     out: Path | None = typer.Option(
         None, "--out", help="JSON file to write, for --set calibration=FILE of sirl evaluate"
     ),
+    overwrite: bool = REPLACE,
     json: bool = JSON,
 ) -> None:
     """Measure a judge on answers that humans have labelled: sensitivity, specificity, kappa."""
@@ -136,10 +140,11 @@ def calibrate(
     from sirl.analysis.calibration import read_labels
     from sirl.reports.tables import trust_rows
     from sirl.runs import plain
-    from sirl.runs.disk import check_output, write_atomically
+    from sirl.runs.disk import write_atomically
+    from sirl.runs.places import check_output
 
     if out:
-        check_output(out)
+        check_output(out, overwrite=overwrite, reads=[labels])
     read = read_labels(labels)
     judging = registry.judge_named(judge, settings(asked, judge, out))
     registry.greet(registry.speakers_of([judging]))

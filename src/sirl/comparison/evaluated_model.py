@@ -14,7 +14,7 @@ from sirl.analysis.measured import called, left_out
 from sirl.analysis.summary import by_refusal
 from sirl.errors import InputError, did_you_mean
 from sirl.evaluation.records import Item, read_items, read_records
-from sirl.evaluation.second_judges import read_opinions
+from sirl.evaluation.second_judges import read_opinions, recorded
 from sirl.evaluation.suite import Evaluation
 from sirl.runs import Run
 from sirl.runs.disk import damaged
@@ -112,6 +112,7 @@ def read_arm(path: Path, model: str | None = None, *, any_judge: bool = False) -
         raise InputError(f"{path} has not finished ({how}): go on with it with --resume first")
     if (faults := about.get("judge_faults")) and not any_judge:
         raise InputError(f"{path} does not count: {faults[0]}")
+    check_whole(run)
     records, items = answers(run)
     models = tuple(dict.fromkeys(r.model for r in records if r.kind != "weights"))
     if not models:
@@ -136,6 +137,26 @@ def read_arm(path: Path, model: str | None = None, *, any_judge: bool = False) -
         about,
         run.settings(),
     )
+
+
+def check_whole(run: Run) -> None:
+    """Refuse a run whose logs have lost or gained lines since its summary was written.
+
+    Raises:
+        InputError: A log holds another number of lines than the summary says; runs of versions
+            that did not count them pass.
+    """
+    written = run.read("summary.json").get("recorded")
+    now = recorded(run)
+    for name, counts in written.items() if isinstance(written, dict) else ():
+        if now[name] == counts:
+            continue
+        there, before = sum(now[name].values()), sum(counts.values())
+        what = name.partition(".")[0]
+        raise InputError(
+            f"{run.path / name} has {there} of the {before} {what} that the run wrote: restore it, "
+            "or evaluate again"
+        )
 
 
 def figures_of(path: Path) -> dict[str, Any]:

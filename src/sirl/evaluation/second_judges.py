@@ -4,12 +4,14 @@ The first judge of an evaluation gives the headline and is who searches listen t
 read what was recorded; their verdicts lie in `verdicts.jsonl`, so that nobody is asked twice.
 """
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
 from sirl.evaluation.arena import ATTACKED
 from sirl.evaluation.costs import Meter
+from sirl.evaluation.records import ITEMS, RECORDS
 from sirl.judges.jury import verdicts
 from sirl.roles import Judge, Progress, identity_of
 from sirl.runs import Run
@@ -20,6 +22,7 @@ __all__ = [
     "VERDICTS",
     "opinions",
     "read_opinions",
+    "recorded",
     "rejudged",
     "verdict_of",
     "verdict_row",
@@ -71,6 +74,16 @@ def read_opinions(run: Run, records: Sequence[Record]) -> dict[str, list[Record]
         except (KeyError, TypeError) as error:
             raise damaged(f"{run.path / VERDICTS}:{number}") from error
     return {judge: list(view.values()) for judge, view in found.items()}
+
+
+def recorded(run: Run) -> dict[str, dict[str, int]]:
+    """Lines of each log by model, those with one key counted once, as readers do."""
+    found = {}
+    for name in (RECORDS, ITEMS, VERDICTS):
+        keys = ("model", "key", "judge")[: 3 if name == VERDICTS else 2]
+        lines = {tuple(str(row.get(key)) for key in keys) for row in run.rows(name)}
+        found[name] = dict(sorted(Counter(model for model, *_ in lines).items()))
+    return found
 
 
 def rejudged(judge: Judge, records: Sequence[Record], progress: Progress) -> list[Record]:

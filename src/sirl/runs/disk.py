@@ -19,7 +19,6 @@ __all__ = [
     "CHECKPOINT",
     "DISK",
     "Disk",
-    "check_output",
     "clear_checkpoints",
     "damaged",
     "disk_errors",
@@ -150,21 +149,6 @@ def damaged(place: str) -> RunError:
     return RunError(
         f"{place} is damaged and cannot be read: restore the file, or begin anew with --overwrite"
     )
-
-
-def check_output(path: Path) -> None:
-    """See that a file can be written, before the work that it is to hold.
-
-    Raises:
-        RunError: Its folder is not there, or it cannot be written.
-    """
-    with disk_errors(path):
-        if not path.parent.is_dir():
-            raise RunError(f"cannot write {path}: there is no folder {path.parent}; make it first")
-        if path.is_dir():
-            raise RunError(f"cannot write {path}: it is a folder; give the name of a file")
-        if not os.access(path if path.exists() else path.parent, os.W_OK):
-            raise RunError(f"cannot write {path}: permission denied; give another name")
 
 
 def write_atomically(path: Path, text: str, *, private: bool = False, disk: Disk = DISK) -> None:

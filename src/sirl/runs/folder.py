@@ -45,6 +45,7 @@ from sirl.runs.disk import (
     read,
     write_atomically,
 )
+from sirl.runs.places import ABOUT, CONFIG, LOCK, MARK, NAMES, check_reads, is_run_folder
 
 __all__ = [
     "Existing",
@@ -58,26 +59,6 @@ __all__ = [
 Existing = Literal["ask", "resume", "overwrite"]
 """What to do with a folder that exists: `ask` stops with the named answers."""
 
-CONFIG, ABOUT, LOCK = "config.yaml", "run.json", ".lock"
-NAMES = (
-    "report.html",
-    "summary.json",
-    "rejected.jsonl",
-    "records.jsonl",
-    "items.jsonl",
-    "costs.jsonl",
-    "verdicts.jsonl",
-    "checkups.jsonl",
-    "metrics.jsonl",
-    "tensorboard",
-    "wandb",
-    "checkpoints",
-    ABOUT,
-    CONFIG,
-)
-"""All that a run writes, in the order in which `--overwrite` removes it: a folder that a kill left
-half removed is still known as a run."""
-
 CHANGEABLE = {
     *("out", "shard", "steps", "timeout", "track", "concurrency", "tries", "requests_per_minute"),
     *("key_from_env", "judge_key_from_env", "attacker_key_from_env"),
@@ -85,8 +66,6 @@ CHANGEABLE = {
 """Settings that do not change what a run finds, or may grow."""
 UNFINISHED = frozenset({LOCK, CONFIG, ABOUT, "rejected.jsonl"})
 """What a run writes before it has a result."""
-MARK = b"sirl\n"
-"""What the lock of a run folder holds."""
 
 
 class Run:
@@ -235,9 +214,11 @@ def open_run(
 
     Raises:
         RunError: The folder exists and nothing was said about it; is no run; is in use; or is to be
-            resumed and its configuration is lost.
+            resumed and its configuration is lost; or to be overwritten and it is read.
         ConfigError: It is to be resumed with another configuration.
     """
+    if existing != "resume":
+        check_reads(path, config)
     with disk_errors(path):
         occupied = path.exists() and (not path.is_dir() or any(path.iterdir()))
         is_run = occupied and path.is_dir() and is_run_folder(path)
@@ -286,19 +267,6 @@ def cut_torn_line(log: Path) -> None:
     with log.open("rb+") as file:
         whole = file.read().rfind(b"\n") + 1
         file.truncate(whole)
-
-
-def is_run_folder(path: Path) -> bool:
-    """Whether a run made this folder, even one that was killed before its first document."""
-    lock, about = path / LOCK, path / ABOUT
-    if lock.is_file() and lock.stat().st_size <= len(MARK) and read(lock) == MARK:
-        return True
-    if not about.is_file():
-        return False
-    try:
-        return "sirl" in mapping_in(read(about), str(about))
-    except RunError:
-        return False
 
 
 def take_lock(path: Path, disk: Disk = DISK) -> int:

@@ -12,6 +12,7 @@ from sirl.analysis.measured import measured
 from sirl.analysis.summary import summarise
 from sirl.config import EvaluateConfig
 from sirl.errors import InputError, SirlError
+from sirl.evaluation.second_judges import recorded
 from sirl.evaluation.suite import Suite, askable
 from sirl.evaluation.suite import evaluate as asked_everything
 from sirl.roles import Console, Progress
@@ -65,6 +66,7 @@ def evaluate(
                 )
                 summary: dict[str, Any] = plain(
                     {"seconds": seconds, "judge_faults": faults, "measured": what, "models": models}
+                    | {"recorded": recorded(run)}
                 )
                 run.write("summary.json", summary)
                 write_report(run, summary, provenance.document, questions.suite.unseen)

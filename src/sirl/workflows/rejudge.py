@@ -16,7 +16,7 @@ from sirl.config import EvaluateConfig
 from sirl.errors import ConfigError, SirlError
 from sirl.evaluation.arena import ATTACKED
 from sirl.evaluation.records import ITEMS, RECORDS, Item, read_items, read_records
-from sirl.evaluation.second_judges import VERDICTS, rejudged, verdict_of, verdict_row
+from sirl.evaluation.second_judges import VERDICTS, recorded, rejudged, verdict_of, verdict_row
 from sirl.evaluation.suite import Evaluation
 from sirl.roles import Console, Judge, Progress
 from sirl.runs import Existing, Run, open_run, plain
@@ -58,6 +58,7 @@ def rejudge(
             what = measured(provenance.document, settings, models, rows_set_aside(before))
             summary: dict[str, Any] = plain(
                 {"seconds": seconds, "judge_faults": faults, "measured": what, "models": models}
+                | {"recorded": recorded(run)}
             )
             run.write("summary.json", summary)
             write_report(run, summary, provenance.document, frozenset())

@@ -144,6 +144,7 @@ def among(target: "Target", ranks: "Ranks", team: "Team | None" = None) -> "Targ
 def walk(session: Session, start: "ChatModel") -> dict[str, Any]:
     """Measure, train, measure again; the figures of both models."""
     from sirl.analysis.summary import summarise
+    from sirl.evaluation.second_judges import recorded
     from sirl.evaluation.suite import askable, evaluate, forget
     from sirl.models.loading import fingerprint
     from sirl.workflows.mini_eval import steps_to_choose_from
@@ -180,6 +181,7 @@ def walk(session: Session, start: "ChatModel") -> dict[str, Any]:
     }
     return {
         "models": {name: m for name, m in figures.items() if m},
+        "recorded": recorded(run),
         "checkpoint": str(last),
         "last_step": config.steps,
         "asked": work.asked,

@@ -1,0 +1,132 @@
+"""What belongs to a run, so that nothing is written over what is read, or over a run's own files.
+
+Every verb that writes asks here before it removes or replaces anything.
+"""
+
+import os
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from sirl.errors import RunError
+from sirl.runs.disk import disk_errors, mapping_in, read
+
+__all__ = [
+    "ABOUT",
+    "CONFIG",
+    "LOCK",
+    "MARK",
+    "NAMES",
+    "check_output",
+    "check_reads",
+    "is_run_folder",
+]
+
+CONFIG, ABOUT, LOCK = "config.yaml", "run.json", ".lock"
+NAMES = (
+    "report.html",
+    "summary.json",
+    "rejected.jsonl",
+    "records.jsonl",
+    "items.jsonl",
+    "costs.jsonl",
+    "verdicts.jsonl",
+    "checkups.jsonl",
+    "metrics.jsonl",
+    "tensorboard",
+    "wandb",
+    "checkpoints",
+    ABOUT,
+    CONFIG,
+)
+"""All that a run writes, in the order in which `--overwrite` removes it: a folder that a kill left
+half removed is still known as a run."""
+MARK = b"sirl\n"
+"""What the lock of a run folder holds."""
+
+
+def is_run_folder(path: Path) -> bool:
+    """Whether a run made this folder, even one that was killed before its first document."""
+    lock, about = path / LOCK, path / ABOUT
+    if lock.is_file() and lock.stat().st_size <= len(MARK) and read(lock) == MARK:
+        return True
+    if not about.is_file():
+        return False
+    try:
+        return "sirl" in mapping_in(read(about), str(about))
+    except RunError:
+        return False
+
+
+def check_output(path: Path, *, overwrite: bool = False, reads: Iterable[Path] = ()) -> None:
+    """See that a file can be written, before the work that it is to hold.
+
+    Raises:
+        RunError: It exists and is not to be overwritten, is read by the same command, is a run's
+            own, has no folder, or cannot be written.
+    """
+    with disk_errors(path):
+        if not path.parent.is_dir():
+            raise RunError(f"cannot write {path}: there is no folder {path.parent}; make it first")
+        if path.is_dir():
+            raise RunError(f"cannot write {path}: it is a folder; give the name of a file")
+        if run := run_that_writes(path):
+            raise RunError(f"cannot write {path}: the run {run} writes it; give another --out")
+        if any(same_place(path, place) for place in reads):
+            raise RunError(f"cannot write {path}: it is read here; give another --out")
+        if not overwrite and (path.exists() or path.is_symlink()):
+            raise RunError(f"{path} exists: --overwrite replaces it, or give another --out")
+        if not os.access(path if path.exists() else path.parent, os.W_OK):
+            raise RunError(f"cannot write {path}: permission denied; give another name")
+
+
+def run_that_writes(path: Path) -> Path | None:
+    """The run folder that a file is a part of, as its runs write it; None where it is in none."""
+    for place in (Path(os.path.abspath(path)), path.resolve()):  # noqa: PTH100 - links stay
+        for folder in place.parents:
+            own = place.relative_to(folder).parts[0] in (*NAMES, LOCK)
+            if own and is_run_folder(folder):
+                return folder
+    return None
+
+
+def same_place(one: Path, other: Path) -> bool:
+    """Whether two paths are one file or folder, whatever they are called."""
+    if os.path.exists(one) and os.path.exists(other):  # noqa: PTH110 - a name too long is no error
+        return one.samefile(other)
+    return one.resolve() == other.resolve()
+
+
+def check_reads(out: Path, settings: Mapping[str, Any]) -> None:
+    """Refuse to begin a run anew where its settings read what would be removed for it.
+
+    Raises:
+        RunError: A setting names the run folder itself, or something that a run has written there.
+    """
+    for name, place in places_in(settings):
+        if name == "source" and same_place(place, out):
+            raise RunError(
+                f"{out} is the run that is read: give another --out, as it would be removed"
+            )
+        if os.path.exists(place) and is_removed_with(place, out):  # noqa: PTH110 - as above
+            raise RunError(
+                f"{name} {place} lies in {out}, and would be removed with the run there: "
+                "give another --out"
+            )
+
+
+def places_in(settings: Mapping[str, Any]) -> Iterator[tuple[str, Path]]:
+    """What settings may name on the disk: paths alone, joined by commas or `+`, or as KIND:PATH."""
+    for name, value in settings.items():
+        if name == "out" or not isinstance(value, str):
+            continue
+        words = {value, *re.split(r"[,+]", value)}
+        words |= {word.partition(":")[2] for word in words}
+        yield from ((name, Path(word.strip())) for word in sorted(words) if word.strip())
+
+
+def is_removed_with(place: Path, out: Path) -> bool:
+    """Whether a file or folder is one that `--overwrite` removes in a run folder."""
+    inside, folder = place.resolve(), out.resolve()
+    return folder in inside.parents and inside.relative_to(folder).parts[0] in NAMES
