@@ -1,7 +1,7 @@
-"""Settings, one model per verb; a YAML file plus `key=value` overrides, unknown keys refused.
+"""Settings of each verb: a YAML file, `key=value` overrides and flags; unknown keys are errors.
 
-Every field says what it is and in which unit; the text is also what `--help` and the
-documentation show. Nothing here imports torch.
+`--help` shows the descriptions, so each one names the quantity and its unit. This module does not
+import torch.
 """
 
 import re
@@ -27,27 +27,29 @@ __all__ = [
 
 
 class Settings(BaseModel):
-    """What every verb that runs a model has in common."""
+    """Settings that every verb that runs a model shares."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     model: str = Field(..., description="checkpoint folder, hub id, or 'embedded'")
     out: str = Field(..., description="run folder to write")
-    seed: int = Field(0, description="seed of every random choice")
-    new_tokens: int = Field(64, ge=1, description="longest answer, in tokens")
-    dtype: Literal["float32", "bfloat16"] = Field("float32", description="precision of products")
-    rows: int = Field(256, ge=1, description="completions sampled together")
-    strict: bool = Field(False, description="stop at the first unusable row of an input file")
+    seed: int = Field(0, description="random seed")
+    new_tokens: int = Field(64, ge=1, description="maximum new tokens per answer")
+    dtype: Literal["float32", "bfloat16"] = Field("float32", description="compute precision")
+    rows: int = Field(256, ge=1, description="sampling batch size, in completions")
+    strict: bool = Field(False, description="stop at the first invalid row of an input file")
     sampler: Literal["native", "huggingface", "vllm"] = Field(
         "native",
-        description="what samples: native, huggingface (generate, for any model), or vllm "
+        description="sampling engine: native, huggingface (generate(), for any model), or vllm "
         "(experimental, training only)",
     )
     template_arguments: dict[str, Any] | None = Field(
-        None, description="variables of the model's chat template, {enable_thinking: false} say"
+        None, description="chat-template variables as YAML, e.g. '{enable_thinking: false}'"
     )
     template_date: str | None = Field(
-        None, description="date that chat templates write (default: when the run was started)"
+        None,
+        description="date that the chat template writes, e.g. 2026-01-31 [default: the time at "
+        "which the run started]",
     )
 
 
@@ -56,117 +58,122 @@ class TrainConfig(Settings):
 
     prompts: str | None = Field(
         None,
-        description="unlabelled prompts (CSV, TSV, JSON, Parquet, text); the embedded model has "
-        "its own",
+        description="unlabelled training prompts; required for every model but 'embedded'",
     )
-    steps: int = Field(30, ge=1, description="batches of completions to learn from")
-    group: int = Field(8, ge=2, description="completions per prompt")
+    steps: int = Field(30, ge=1, description="training steps")
+    group: int = Field(8, ge=2, description="completions sampled per prompt")
     batch: int = Field(16, ge=1, description="prompts per step")
-    learning_rate: float = Field(1e-4, gt=0, description="peak learning rate of AdamW")
+    learning_rate: float = Field(1e-4, gt=0, description="peak learning rate (AdamW)")
     schedule: Literal["constant", "cosine"] = Field(
-        "constant", description="learning rate's course"
+        "constant", description="learning-rate schedule"
     )
-    weight_decay: float = Field(0.0, ge=0, description="decoupled weight decay of AdamW")
-    kl: float = Field(0.01, ge=0, description="weight of the KL leash to the starting model")
-    kl_estimator: Literal["k1", "k2", "k3"] = Field("k3", description="how KL is estimated")
-    clip: float = Field(0.2, gt=0, lt=1, description="how far a ratio counts from 1")
+    weight_decay: float = Field(0.0, ge=0, description="weight decay (AdamW)")
+    kl: float = Field(0.01, ge=0, description="KL penalty coefficient (beta)")
+    kl_estimator: Literal["k1", "k2", "k3"] = Field("k3", description="estimator of the KL penalty")
+    clip: float = Field(0.2, gt=0, lt=1, description="PPO clip range")
     reward: str = Field(
         "negative_entropy",
-        description="the method's reward; one of the paper's controls: reversed, random, "
-        "perplexity, self_certainty; or python:MODULE:FUNCTION, which takes a completion",
+        description="reward: negative_entropy (SIRL), a control (reversed, random, perplexity, "
+        "self_certainty), or python:MODULE:FUNCTION, which takes a completion",
     )
     observers: str | None = Field(
         None,
-        description="further observers of training, joined by commas: names of plug-ins, or "
-        "python:MODULE:FUNCTION, which gives back a sirl.roles.Observer",
+        description="additional training observers, comma-separated: plug-in names, or "
+        "python:MODULE:FUNCTION, which returns a sirl.roles.Observer",
     )
     sources: str | None = Field(
         None,
-        description="further sources of training examples, joined by commas: names of plug-ins, "
-        "or python:MODULE:FUNCTION, which takes the model and gives back a "
-        "sirl.roles.ExampleSource",
+        description="additional sources of training examples, comma-separated: plug-in names, or "
+        "python:MODULE:FUNCTION, which takes the model and returns a sirl.roles.ExampleSource",
     )
-    temperature: float = Field(1.0, gt=0, description="of the sampling; entropies stay at 1")
-    mini_batches: int = Field(1, ge=1, description="optimizer steps per batch of completions")
+    temperature: float = Field(
+        1.0, gt=0, description="sampling temperature; rewards always use temperature 1"
+    )
+    mini_batches: int = Field(
+        1, ge=1, description="optimizer steps per batch of sampled completions"
+    )
     token_budget: int = Field(
-        16384, ge=1, description="tokens that a micro-batch reads, each prompt once"
+        16384, ge=1, description="tokens per micro-batch; a shared prompt counts once"
     )
-    max_gradient_norm: float = Field(1.0, gt=0, description="longer gradients are clipped to this")
-    shard: bool = Field(
-        False, description="of several processes each holds a part of the weights (FSDP2)"
-    )
+    max_gradient_norm: float = Field(1.0, gt=0, description="clip the gradient norm to this value")
+    shard: bool = Field(False, description="shard weights across processes (FSDP2)")
     timeout: float = Field(
-        600.0, gt=0, description="seconds that a process waits for the others before it gives up"
+        600.0, gt=0, description="seconds a process waits for the others before it fails"
     )
-    lora: bool = Field(False, description="train a LoRA adapter in place of all weights")
-    lora_rank: int = Field(16, ge=1, description="rank of the adapter")
+    lora: bool = Field(False, description="train a LoRA adapter instead of all weights")
+    lora_rank: int = Field(16, ge=1, description="LoRA rank (r)")
     checkpoint_every: int = Field(
-        10, ge=1, description="steps between checkpoints; each mini-evaluation saves one, too"
+        10, ge=1, description="steps between checkpoints; each mini-evaluation also saves one"
     )
     checkup_every: int = Field(
-        10, ge=0, description="steps between mini-evaluations; 0 leaves them out"
+        10, ge=0, description="steps between mini-evaluations; 0 turns them off"
     )
     track: str | None = Field(
         None,
-        description="who else is shown each step: tensorboard, trackio, wandb, joined by commas",
+        description="trackers to log to, comma-separated: tensorboard, trackio, wandb",
     )
-    attacks: str = Field("quick", description="attacks of the table before and after")
+    attacks: str = Field(
+        "quick",
+        description="attacks of the evaluation before and after: comma-separated names, or quick, "
+        "standard, full",
+    )
     held_out: int = Field(
         24,
         ge=0,
-        description="prompts kept from training, which the table asks where no --behaviours are "
-        "given; 0 keeps none, and leaves the table out",
+        description="training prompts held out for the evaluation when --behaviours is not "
+        "given; 0 holds out none and skips the evaluation",
     )
     behaviours: str | None = Field(
-        None,
-        description="unsafe requests of the table before and after (CSV, TSV, JSON, Parquet, text)",
+        None, description="harmful requests for the evaluation before and after"
     )
-    ordinary: str | None = Field(None, description="ordinary prompts of the table")
+    ordinary: str | None = Field(
+        None, description="everyday harmless prompts, to measure over-refusal"
+    )
     lookalikes: str | None = Field(
-        None, description="harmless prompts of the table that sound unsafe"
+        None, description="harmless prompts that sound harmful, to measure over-refusal"
     )
     refusals: str | None = Field(
-        None, description="the model's own refusal sentences, one a line, for judges of refusals"
+        None,
+        description="text file with the model's own refusal sentences, one per line, for judges "
+        "of refusals",
     )
     disguised: bool = Field(
-        False, description="embedded model only: train on disguised prompts, and see the decay"
+        False,
+        description="embedded model only: train on disguised prompts, which shows how training "
+        "can fail",
     )
 
 
 class PlanConfig(TrainConfig):
-    """Say what training would take; the settings are those of `sirl train`."""
+    """Estimate what training takes; the settings are those of `sirl train`."""
 
     out: str = Field("runs/plan", description="run folder that training would write")
-    gpus: int = Field(0, ge=0, description="GPUs to train on; 0 is the CPU")
-    gpu: str | None = Field(None, description="kind of GPU, by which rates and memory are known")
-    gpu_memory: float | None = Field(None, gt=0, description="memory of each GPU, in GiB")
-    prompt_tokens: int = Field(128, ge=1, description="length of a prompt with its template")
+    gpus: int = Field(0, ge=0, description="number of GPUs; 0 plans for the CPU")
+    gpu: str | None = Field(None, description="GPU model, e.g. H100; sets its speed and memory")
+    gpu_memory: float | None = Field(None, gt=0, description="memory per GPU in GiB")
+    prompt_tokens: int = Field(128, ge=1, description="tokens per prompt, chat template included")
 
 
 class JudgeConfig(BaseModel):
     """How a judge at an endpoint is asked."""
 
-    requests_per_minute: int | None = Field(None, ge=1, description="limit at an endpoint")
-    concurrency: int = Field(8, ge=1, description="requests to an endpoint under way together")
-    tries: int = Field(5, ge=1, description="how often a request to an endpoint is sent at most")
-    timeout: float = Field(
-        60.0, gt=0, description="seconds for one try of a request to an endpoint"
-    )
+    requests_per_minute: int | None = Field(None, ge=1, description="rate limit of an endpoint")
+    concurrency: int = Field(8, ge=1, description="concurrent requests to an endpoint")
+    tries: int = Field(5, ge=1, description="maximum attempts per endpoint request")
+    timeout: float = Field(60.0, gt=0, description="timeout in seconds of one endpoint request")
     key_from_env: str | None = Field(
         None,
-        description="environment variable with the key of the endpoint (default: OPENAI_API_KEY; "
-        "none for none)",
+        description="environment variable that holds the endpoint's API key; none sends no key "
+        "[default: OPENAI_API_KEY]",
     )
-    judge_key_from_env: str | None = Field(
-        None, description="environment variable with the key of the judge's endpoint"
-    )
+    judge_key_from_env: str | None = Field(None, description="the same for the judge's endpoint")
 
 
 class EvaluateConfig(JudgeConfig, Settings):
-    """Measure a model."""
+    """Evaluate a model."""
 
     sampler: Literal["native", "huggingface"] = Field(
-        "native", description="what samples a model in this process"
+        "native", description="sampling engine for a local model"
     )
     model: str = Field(
         ...,
@@ -174,78 +181,102 @@ class EvaluateConfig(JudgeConfig, Settings):
         "endpoint), or python:MODULE:FUNCTION",
     )
     behaviours: str | None = Field(
-        None, description="unsafe requests (CSV, TSV, JSON, Parquet, text)"
+        None, description="harmful requests; required for every model but 'embedded'"
     )
     attacks: str = Field(
-        "quick", description="names joined by commas, quick, standard or full; none for own files"
+        "quick",
+        description="attacks: comma-separated names, or quick, standard, full; none runs only "
+        "the attacks of your own files",
     )
     judge: str = Field(
         "auto",
-        description="judges joined by commas, the first for the headline: rules, "
-        "classifier:FOLDER, strongreject:MODEL and other rubrics; a+b+c is a jury",
+        description="judges, comma-separated; the first gives the headline: rules, "
+        "classifier:FOLDER, strongreject:MODEL or another rubric; a+b+c is a jury",
     )
     refusals: str | None = Field(
-        None, description="the model's own refusal sentences, one a line, for judges of refusals"
+        None,
+        description="text file with the model's own refusal sentences, one per line, for judges "
+        "of refusals",
     )
     attacker: str = Field(
-        "auto", description="model that writes attempts (as --model; 'none' for none)"
+        "auto", description="model that writes attacks, named as in --model; none turns it off"
     )
-    sheet: str | None = Field(None, description="recorded attacks (CSV, JSONL, JBB artefact)")
-    templates: str | None = Field(None, description="frames with {request} (text, JSONL)")
-    transcripts: str | None = Field(None, description="user turns of conversations (JSONL)")
+    sheet: str | None = Field(
+        None, description="recorded attack prompts to replay (CSV, JSONL, JailbreakBench artifact)"
+    )
+    templates: str | None = Field(
+        None, description="attack templates that contain {request} (text, JSONL)"
+    )
+    transcripts: str | None = Field(None, description="user turns of multi-turn attacks (JSONL)")
     targets: str | None = Field(
-        None, description="first words of compliant answers (JSONL: behavior_id, target)"
+        None,
+        description="target prefixes of compliant answers, for prefill and search attacks "
+        "(JSONL: behavior_id, target)",
     )
-    ordinary: str | None = Field(None, description="ordinary prompts, for over-refusal")
-    lookalikes: str | None = Field(None, description="harmless prompts that sound unsafe")
+    ordinary: str | None = Field(
+        None, description="everyday harmless prompts, to measure over-refusal"
+    )
+    lookalikes: str | None = Field(
+        None, description="harmless prompts that sound harmful, to measure over-refusal"
+    )
     benchmarks: str | None = Field(
         None,
-        description="tasks as KIND:FILE joined by commas; kinds: numeric, choice, humaneval, "
-        "mbpp, ifeval (JSONL), lmeval (YAML)",
+        description="capability tasks as KIND:FILE, comma-separated; kinds: numeric, choice, "
+        "humaneval, mbpp, ifeval (JSONL), lmeval (YAML)",
     )
     capability_tokens: int = Field(
-        512, ge=1, description="longest answer to a task of --benchmarks, in tokens"
+        512, ge=1, description="maximum new tokens per answer to a task of --benchmarks"
     )
     run_code: bool = Field(
         False,
-        description="whether code may be run: the model's for humaneval and mbpp (behind walls), "
-        "that of a task file for lmeval (without)",
+        description="allow running code: the model's for humaneval and mbpp (in a sandbox), and "
+        "that of a task file for lmeval (without one)",
     )
-    limit: int | None = Field(None, ge=1, description="prompts used of each file, evenly spread")
+    limit: int | None = Field(
+        None, ge=1, description="use at most N prompts of each file, evenly spaced"
+    )
     trained_on: str | None = Field(
-        None, description="training prompts, to be looked for among the behaviours"
+        None, description="training prompts, to check --behaviours for contamination"
     )
     calibration: str | None = Field(
-        None, description="what sirl judge calibrate measured, to correct the rates by"
+        None, description="file from `sirl judge calibrate`, used to correct rates"
     )
-    max_queries: int | None = Field(None, ge=1, description="most target calls of a search")
-    max_tokens: int | None = Field(None, ge=1, description="most answer tokens of a search")
-    max_seconds: float | None = Field(None, gt=0, description="most seconds of a search")
+    max_queries: int | None = Field(
+        None, ge=1, description="search budget per behaviour: target calls"
+    )
+    max_tokens: int | None = Field(
+        None, ge=1, description="search budget per behaviour: sampled tokens"
+    )
+    max_seconds: float | None = Field(
+        None, gt=0, description="search budget per behaviour: seconds"
+    )
     best_of: int = Field(
-        1, ge=1, description="defence without training: of so many answers the surest is given"
+        1, ge=1, description="sample N answers, return the one with the lowest entropy"
     )
     attacker_key_from_env: str | None = Field(
-        None, description="environment variable with the key of the attacker's endpoint"
+        None, description="the same for the attacker's endpoint"
     )
     supports_opener: bool = Field(
-        False, description="whether the endpoint continues an answer that was begun"
+        False, description="endpoint can continue a prefilled assistant turn"
     )
 
 
 class ProbeConfig(EvaluateConfig):
-    """Measure the entropy gap alone."""
+    """Measure only the entropy gap."""
 
-    attacks: str = Field("direct", description="names joined by commas, or quick, standard, full")
+    attacks: str = Field(
+        "direct", description="attacks: comma-separated names, or quick, standard, full"
+    )
 
 
 class DemoConfig(TrainConfig):
-    """The whole idea on the embedded model."""
+    """The whole method on the embedded model."""
 
     model: str = Field("embedded", description="checkpoint folder, hub id, or 'embedded'")
     out: str = Field("runs/demo", description="run folder to write")
-    attacks: str = Field("world", description="attacks of the table before and after")
-    held_out: int = Field(40, ge=1, description="unseen unsafe requests in the table")
-    new_tokens: int = Field(48, ge=1, description="longest answer, in tokens")
+    attacks: str = Field("world", description="attacks of the evaluation before and after")
+    held_out: int = Field(40, ge=1, description="held-out harmful requests in the evaluation")
+    new_tokens: int = Field(48, ge=1, description="maximum new tokens per answer")
 
 
 Verb = TypeVar("Verb", bound=BaseModel)
@@ -258,10 +289,10 @@ def resolve(
     overrides: Sequence[str],
     flags: Mapping[str, Any],
 ) -> Verb:
-    """The settings of a verb: defaults, then the file, then `key=value`, then flags given.
+    """The settings of a verb: defaults, then the file, then `key=value`, then flags.
 
     Raises:
-        ConfigError: A key is unknown, a value does not fit, or the file is no mapping.
+        ConfigError: A key is unknown, a value does not fit, or the file holds no mapping.
     """
     settings = read_settings(file)
     where = dict.fromkeys(settings, str(file))
@@ -362,7 +393,7 @@ def read_settings(file: Path | None) -> dict[str, Any]:
 
 
 def parse_value(where: str, value: str) -> Any:  # noqa: ANN401 - any YAML scalar
-    """A value as YAML reads it."""
+    """Parse a value as YAML."""
     try:
         return yaml.safe_load(value)
     except yaml.YAMLError as error:
@@ -370,7 +401,7 @@ def parse_value(where: str, value: str) -> Any:  # noqa: ANN401 - any YAML scala
 
 
 def sentence(error: ValidationError, where: Mapping[str, str]) -> str:
-    """The first complaint: where, what, and what would fit."""
+    """The first validation error as one sentence."""
     first = error.errors()[0]
     key = str(first["loc"][0]) if first["loc"] else ""
     if first["type"] == "missing":

@@ -56,8 +56,8 @@ def test_a_bare_install_says_what_it_lacks_and_how_to_add_it():
     done = doctor(without=sorted(bare))
     assert done.returncode == 0, done.stderr
     assert "torch: not installed" in done.stdout
-    assert re.search(r"extra train: lacks .*torch.*: pip install 'sirl\[train\]'", done.stdout)
-    assert re.search(r"extra serve: lacks httpx: pip install 'sirl\[serve\]'", done.stdout)
+    assert re.search(r"extra train: missing .*torch.*: pip install 'sirl\[train\]'", done.stdout)
+    assert re.search(r"extra serve: missing httpx: pip install 'sirl\[serve\]'", done.stdout)
     assert done.stdout.splitlines()[-1].startswith("not: demo, train on CPU, train on GPU")
 
 
@@ -73,7 +73,7 @@ def test_a_torch_that_does_not_load_is_told_with_its_reason(tmp_path):
     (tmp_path / "torch" / "__init__.py").write_text("raise OSError('libtorch.so: not found')\n")
     done = doctor(cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert "torch: installed but does not load: libtorch.so: not found (OSError)" in done.stdout
+    assert "torch: installed but fails to import: libtorch.so: not found (OSError)" in done.stdout
     assert "not: demo" in done.stdout
 
 

@@ -112,7 +112,7 @@ def test_a_stop_is_heard_at_once_and_only_what_is_missing_is_asked_later(
     words = evaluating(at(server), 9, "--set", "concurrency=1")
     started = time.monotonic()
     status, _, err = sirl(*words)
-    assert (status, "every answer that had come is saved" in err) == (left, True)
+    assert (status, "every finished answer is saved" in err) == (left, True)
     assert time.monotonic() - started < 50  # the request under way would have taken 60
     assert len(lines(place / "run/records.jsonl")) == 4
     server.play = lambda _: fine(REFUSAL)

@@ -125,3 +125,27 @@ def test_what_would_change_nothing_is_refused(verb, given, sentence):
 def test_what_has_an_effect_or_is_the_default_passes(verb, given):
     found = resolve(verb, file=None, overrides=[], flags={"model": "embedded", "out": "r", **given})
     assert {name: getattr(found, name) for name in given} == given
+
+
+@pytest.mark.parametrize("verb", [TrainConfig, EvaluateConfig, ProbeConfig, PlanConfig, DemoConfig])
+def test_every_setting_has_one_help_panel(verb):
+    from sirl.cli.grouped_help import PANELS
+
+    panels = {
+        name: [p for p, names in PANELS.items() if name in names] for name in verb.model_fields
+    }
+    assert {name: found for name, found in panels.items() if len(found) != 1} == {}
+
+
+@pytest.mark.parametrize("width", [40, 80])
+def test_help_never_cuts_a_name_and_says_what_is_required(width):
+    from typer.testing import CliRunner
+
+    from sirl.cli.main import app
+
+    told = CliRunner().invoke(app, ["evaluate", "--help"], terminal_width=width).output
+    for name in EvaluateConfig.model_fields:
+        assert f"--{name.replace('_', '-')}" in told
+    assert "\u2026" not in told
+    assert told.count("[required]") == 2
+    assert told.index("\nModel:") < told.index("\nSampling:") < told.index("\nOutput:")

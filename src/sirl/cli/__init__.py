@@ -1,1 +1,1 @@
-"""One file per verb: parse, build, call, show."""
+"""The command line, one file per verb: parse, call a workflow, print."""

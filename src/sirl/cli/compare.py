@@ -1,4 +1,4 @@
-"""`sirl compare`: what changed from one model to another, and whether luck would explain it."""
+"""`sirl compare`: paired comparison of two evaluated models."""
 
 from json import dumps
 from pathlib import Path
@@ -18,10 +18,11 @@ def compare(
     after_model: str | None = AFTER_MODEL,
     json: bool = JSON,
 ) -> None:
-    """Compare two models that were asked the same; refuse where they were not.
+    """Compare two evaluated models, paired by prompt.
 
-    Prompts, judges, sampling, templates and budgets have to be the same. Given one run twice, its
-    first model is compared with its last.
+    Shows each change with its interval and p-value. Both models must be evaluated with the same
+    prompts, judges, sampling settings, templates and
+    budgets; otherwise it is an error. Given one run twice, compares its first model with its last.
     """
     from sirl.comparison.compare import compare as compared
     from sirl.comparison.evaluated_model import read_arms
@@ -36,6 +37,6 @@ def compare(
         typer.echo(line)
     closing(
         {},
-        "p is of McNemar's exact test, paired by prompt; it and the interval are of one pair of "
-        "rates, the adjusted p is of all tests of its table",
+        "p: exact McNemar test per rate, paired by prompt. Adjusted p: corrected over all tests "
+        "of the table.",
     )

@@ -1,4 +1,4 @@
-"""What the verbs show while they work and when they are done. Work goes to the error stream."""
+"""Terminal output of the verbs; progress and warnings go to stderr."""
 
 import json
 import signal
@@ -42,29 +42,29 @@ __all__ = [
 
 PROMPTS = {"ordinary": "ordinary", "lookalike": "look-alike"}
 LOG_WIDTH = 120
-"""Columns of a table where there is no terminal to ask."""
+"""Width of a table when stdout is not a terminal."""
 SPEED_OVER = 600.0
-"""Seconds whose steps the time that remains is reckoned from: a step may take a minute."""
+"""Window in seconds for the estimate of the remaining time: a step may take a minute."""
 SAY_EVERY = 5.0
-"""Seconds between plain lines where there is no terminal."""
+"""Seconds between progress lines when stderr is not a terminal."""
 
 
 class StopSwitch:
-    """Turns the first Ctrl-C, and SIGTERM, into a polite request; a second Ctrl-C interrupts.
+    """Turns the first Ctrl-C or SIGTERM into a request to stop; a second Ctrl-C interrupts.
 
-    A scheduler that takes the machine back sends SIGTERM: work that is saved then has ended well.
+    Schedulers preempt with SIGTERM: a run that saves its work then exits with status 0.
     """
 
     def __init__(self, agreed: Callable[[bool], bool] = bool, *, at_once: bool = False) -> None:
         self.asked = False
         self.at_once = at_once
-        """Whether the first request interrupts, too: where answers are saved one by one."""
+        """Whether the first request interrupts too, for work that saves answer by answer."""
         self.by_scheduler = False
         self.agreed = agreed
-        """Whether any process of the run was asked, given whether this one was."""
+        """Whether any rank was asked to stop, given whether this one was (a collective)."""
 
     def __call__(self) -> bool:
-        """Whether a stop was asked for."""
+        """Whether a stop was requested."""
         if stopping := self.agreed(self.asked):
             self.by_scheduler = self.agreed(self.by_scheduler)
         return stopping
@@ -73,19 +73,19 @@ class StopSwitch:
         """The signal handler."""
         if self.asked and number == signal.SIGINT:
             self.by_scheduler = False
-            raise Stopped("stopped at once; what was saved is whole")
+            raise Stopped("stopped at once; the saved work is complete")
         self.asked, self.by_scheduler = True, number == signal.SIGTERM
         if self.at_once:
-            raise Stopped("stopped; every answer that had come is saved")
+            raise Stopped("stopped; every finished answer is saved")
         again = "" if self.by_scheduler else "; Ctrl-C again stops at once"
         typer.echo(f"sirl: stopping after this step{again}", err=True)
 
     @contextmanager
     def listening(self) -> Iterator["StopSwitch"]:
-        """Hear both signals for the length of a block.
+        """Handle both signals inside a block.
 
         Raises:
-            Exit: The scheduler asked, and the work has stopped with everything saved.
+            Exit: The scheduler asked, and the work stopped with everything saved.
         """
         before = {n: signal.signal(n, self.hear) for n in (signal.SIGINT, signal.SIGTERM)}
         try:
@@ -101,10 +101,10 @@ class StopSwitch:
 
 
 class Terminal:
-    """The error stream, where a person may watch; satisfies `sirl.roles.Console`."""
+    """Progress and warnings on stderr; satisfies `sirl.roles.Console`."""
 
     def warn(self, sentences: Iterable[str]) -> None:
-        """Say what a user should know."""
+        """Print warnings."""
         warn(sentences)
 
     def bar(self) -> AbstractContextManager[Tell]:
@@ -115,7 +115,7 @@ class Terminal:
     def working(
         self, agreed: Callable[[bool], bool] = bool, *, at_once: bool = False
     ) -> Iterator[Work]:
-        """A progress bar, while Ctrl-C and SIGTERM ask for a stop."""
+        """A progress bar, with Ctrl-C and SIGTERM turned into requests to stop."""
         stop = StopSwitch(agreed, at_once=at_once)
         with stop.listening(), live() as progress:
             yield Work(progress, stop)
@@ -123,7 +123,7 @@ class Terminal:
 
 @contextmanager
 def live() -> Iterator[Tell]:
-    """A bar on a terminal, plain lines elsewhere. It shows; it never stops the work."""
+    """A progress bar on a terminal, plain lines elsewhere."""
     console = Console(stderr=True)
     if not console.is_terminal:
         yield plain_lines()
@@ -149,7 +149,7 @@ def live() -> Iterator[Tell]:
 
 
 def plain_lines() -> Tell:
-    """Lines for logs: at most one every few seconds, and the last of each stage."""
+    """Progress lines for logs: at most one every few seconds, and the last of each stage."""
     last = 0.0
 
     def tell(what: str, done: int, total: int) -> None:
@@ -163,10 +163,10 @@ def plain_lines() -> Tell:
 
 
 def table(summary: Mapping[str, Any]) -> Table:
-    """The headline figures of the models side by side, under what was measured."""
+    """The headline rates of the models side by side, titled with what was measured."""
     models, what = summary["models"], summary["measured"]
     said = [f"{heading}: {visible(words)}" for heading, words in in_words(what).items()]
-    title = Text("\n".join([*said, "share with 95% interval"]))
+    title = Text("\n".join([*said, "rate with 95% interval"]))
     shown = Table(title=title, title_justify="left")
     shown.add_column("")
     for role in models:
@@ -177,7 +177,7 @@ def table(summary: Mapping[str, Any]) -> Table:
 
 
 def page() -> Console:
-    """Standard output, wide where there is no terminal to ask."""
+    """A rich console on stdout, wide if it is not a terminal."""
     console = Console()
     if not console.is_terminal:
         console.width = LOG_WIDTH
@@ -185,7 +185,7 @@ def page() -> Console:
 
 
 def closing(summary: Mapping[str, Any], *sentences: str) -> None:
-    """The table where something was measured, then where results are and what to do next."""
+    """Print the table, if there is one, then the closing sentences."""
     console = page()
     if summary.get("models"):
         console.print(table(summary))
@@ -194,13 +194,13 @@ def closing(summary: Mapping[str, Any], *sentences: str) -> None:
 
 
 def warn(faults: Iterable[str]) -> None:
-    """Say what is wrong on the error stream."""
+    """Print warnings on stderr."""
     for fault in faults:
         typer.echo(f"sirl: {fault}", err=True)
 
 
 def finish_measured(summary: Mapping[str, Any], *sentences: str, as_json: bool) -> None:
-    """End a verb that judges: exit status 1 says that the judges could not do their work."""
+    """End a verb that judges; exit status 1 if a judge failed on some answers."""
     faults = list(summary["judge_faults"])
     for role, model in summary["models"].items():
         name = summary["measured"]["names"][role]
@@ -210,7 +210,7 @@ def finish_measured(summary: Mapping[str, Any], *sentences: str, as_json: bool) 
             if missing := view.get("unscored_texts"):
                 faults.append(
                     f"{missing} answers of {name} could not be scored by {judge} and count as "
-                    "broken: see the reasons in the run folder, then sirl judge again"
+                    "broken: the run folder holds the reasons; then run sirl judge again"
                 )
         for kind, found in (model.get("over_refusal") or {}).items():
             if missing := found.get("unscored_texts"):
@@ -226,17 +226,17 @@ def finish_measured(summary: Mapping[str, Any], *sentences: str, as_json: bool) 
                     "and count as wrong: see the reasons in the run folder"
                 )
         if "skipped" in model and "dsr" not in model and "weights" not in model:
-            faults.append(f"no attack on {name} came to an answer: nothing is known of its defence")
+            faults.append(f"no attack on {name} produced an answer: its defence is unknown")
     finish(summary, *sentences, faults=faults, as_json=as_json)
 
 
 def finish(
     summary: Mapping[str, Any], *sentences: str, faults: Iterable[str] = (), as_json: bool
 ) -> None:
-    """End a verb: JSON alone on standard output, or the table and the sentences.
+    """End a verb: print JSON, or the table and the closing sentences.
 
     Raises:
-        Exit: Status 1, as there are faults, or figures in doubt.
+        Exit: Status 1, if there are faults or a judge is in doubt.
     """
     models: Mapping[str, Mapping[str, Any]] = summary["models"]
     if as_json:

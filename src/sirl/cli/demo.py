@@ -1,4 +1,4 @@
-"""`sirl demo`: the whole idea on the embedded model."""
+"""`sirl demo`: the whole method on the embedded model."""
 
 from sirl.cli.console import Terminal, finish
 from sirl.cli.flags import JSON, OVERWRITE, RESUME, existing, takes
@@ -14,7 +14,7 @@ def demo(
     overwrite: bool = OVERWRITE,
     json: bool = JSON,
 ) -> None:
-    """Watch a small aligned model learn to trust its refusals, in a minute or two on a CPU."""
+    """Harden a small embedded model on a CPU, in a minute or two."""
     answer = existing(resume=resume, overwrite=overwrite)
     from sirl.cli.steps import last_step, show_steps
     from sirl.workflows.train import train as run_training

@@ -1,4 +1,4 @@
-"""`sirl doctor`: what this environment can do, and the command that adds what is missing."""
+"""`sirl doctor`: what works on this machine, and how to install what is missing."""
 
 import os
 from json import dumps
@@ -15,11 +15,11 @@ from sirl.planning.memory import GIB
 __all__ = ["doctor"]
 
 BROKEN = 1
-"""Exit status where not even the core works."""
+"""Exit status if the core does not work."""
 
 
 def doctor(json: bool = JSON) -> None:
-    """Say what works here: demo, training, endpoints; and how to add what does not."""
+    """Check what works here and how to install what is missing."""
     from sirl.registry.environment import caches, environment
 
     facts = environment()
@@ -42,7 +42,7 @@ def doctor(json: bool = JSON) -> None:
 
 
 def writable(folder: Path) -> bool:
-    """Whether a folder can be written to, or made."""
+    """Whether a folder can be written to or created."""
     there = folder.absolute()
     while not there.exists():
         there = there.parent
@@ -50,7 +50,7 @@ def writable(folder: Path) -> bool:
 
 
 def code_sandbox() -> str:
-    """What would protect this machine from code that a model writes for humaneval and mbpp."""
+    """The sandbox for code that a model writes for humaneval and mbpp."""
     from sirl.benchmarks.fence.running import protection
 
     try:
@@ -60,7 +60,7 @@ def code_sandbox() -> str:
 
 
 def broken(facts: dict[str, Any]) -> list[str]:
-    """What is wrong with the core, in sentences."""
+    """Faults of the core, in sentences."""
     lost = [name for name, found in facts["core"].items() if found is None]
     said = [f"{name} is missing: pip install --force-reinstall sirl" for name in lost]
     if not facts["embedded_model"]:
@@ -69,7 +69,7 @@ def broken(facts: dict[str, Any]) -> list[str]:
 
 
 def works(facts: dict[str, Any]) -> dict[str, bool]:
-    """Each thing one may want to do, and whether it works here."""
+    """Whether each use of sirl works here."""
     torch = facts["torch"] or {}
     models = complete(facts, "train") and "broken" not in torch
     runs = models and facts["writable"] and not facts["broken"]
@@ -83,19 +83,19 @@ def works(facts: dict[str, Any]) -> dict[str, bool]:
 
 
 def complete(facts: dict[str, Any], extra: str) -> bool:
-    """Whether all packages of an extra are there."""
+    """Whether all packages of an extra are installed."""
     return None not in facts["extras"][extra]["packages"].values()
 
 
 def lines(facts: dict[str, Any]) -> list[str]:
-    """What was found, a line each."""
+    """The findings, one per line."""
     said = [
         f"python {facts['python']} on {facts['platform']}",
         f"sirl {facts['sirl']}",
         f"torch: {torch_line(facts['torch'])}",
     ]
     for gpu in (facts["torch"] or {}).get("gpus", []):
-        half = "bfloat16" if gpu["bfloat16"] else "no bfloat16 of its own"
+        half = "bfloat16" if gpu["bfloat16"] else "no native bfloat16"
         said.append(f"GPU: {gpu['name']}, {gpu['bytes'] / GIB:.1f} GiB, {half}")
     if facts["memory_free"] is not None:
         said.append(f"memory: {facts['memory_free'] / GIB:.1f} GiB free")
@@ -103,39 +103,41 @@ def lines(facts: dict[str, Any]) -> list[str]:
         said.append(f"disk: {disk['free'] / GIB:.1f} GiB free for {place} ({disk['folder']})")
     said.append(f"code of humaneval and mbpp: {facts['code_sandbox']}")
     if not facts["writable"]:
-        said.append("runs: cannot be written here; go elsewhere, or give each verb an --out")
+        said.append(
+            "runs: this folder is not writable; change the folder, or give each verb an --out"
+        )
     return said
 
 
 def torch_line(torch: dict[str, Any] | None) -> str:
-    """Torch in a line."""
+    """Torch, in one line."""
     if torch is None:
-        return "not installed; evaluating endpoints and judging by rules need none"
+        return "not installed; not needed to evaluate endpoints or to judge by rules"
     if "broken" in torch:
-        return f"installed but does not load: {torch['broken']}; install it anew"
+        return f"installed but fails to import: {torch['broken']}; reinstall it"
     known = {True: "yes", False: "no", None: "unknown"}
     half = ", ".join(f"{name} {known[there]}" for name, there in torch["cpu_bfloat16"].items())
     spread = " and ".join(name for name, there in torch["distributed"].items() if there)
     return (
         f"{torch['version']}, {torch['threads']} threads on {torch['cores']} cores, CPU "
         f"{torch['cpu']} ({half}), {'CUDA' if torch['gpus'] else 'no CUDA'}, "
-        f"processes talk by {spread or 'nothing'}"
+        f"distributed backends: {spread or 'none'}"
     )
 
 
 def missing(facts: dict[str, Any]) -> list[str]:
-    """Extras: there, or lacking what, and the command that adds it."""
+    """Extras: installed, or what is missing and the command that installs it."""
     said = []
     for extra, about in facts["extras"].items():
         lacks = [name for name, found in about["packages"].items() if found is None]
-        state = f"lacks {', '.join(lacks)}: {about['add']}" if lacks else "there"
+        state = f"missing {', '.join(lacks)}: {about['add']}" if lacks else "installed"
         said.append(f"extra {extra}: {state}")
     there = [f"{name} {found}" for name, found in facts["beside"].items() if found]
-    return [*said, f"beside sirl: {', '.join(there) or 'none of ' + ', '.join(facts['beside'])}"]
+    return [*said, f"optional tools: {', '.join(there) or 'none of ' + ', '.join(facts['beside'])}"]
 
 
 def verdict(facts: dict[str, Any]) -> str:
-    """The last sentence: what works and what does not."""
+    """The closing sentence: what works and what does not."""
     if facts["broken"]:
         return f"the core is broken: {'; '.join(facts['broken'])}"
     yes = [name for name, there in facts["works"].items() if there]

@@ -1,4 +1,4 @@
-"""`sirl evaluate`: measure a model."""
+"""`sirl evaluate`: evaluate a model."""
 
 from sirl.cli.console import Terminal, finish_measured
 from sirl.cli.flags import JSON, OVERWRITE, RESUME, existing, takes
@@ -14,7 +14,7 @@ def evaluate(
     overwrite: bool = OVERWRITE,
     json: bool = JSON,
 ) -> None:
-    """Measure defence, over-refusal, capability and the entropy gap of a model."""
+    """Measure defence, over-refusal, capability and entropy gap."""
     answer = existing(resume=resume, overwrite=overwrite)
     from sirl.cli.hints import hints
     from sirl.workflows.evaluate import evaluate as run_evaluation

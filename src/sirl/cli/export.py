@@ -1,4 +1,4 @@
-"""`sirl export`: results in the shapes of other tools."""
+"""`sirl export`: results in the formats of other tools."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -25,19 +25,23 @@ def export(
     shape: str = typer.Option(
         "markdown",
         "--format",
-        help="markdown (as lm-eval), lm-eval (JSON), csv, jbb, or inspect (default: markdown)",
+        help="markdown (as lm-eval prints it), lm-eval (JSON), csv, jbb or inspect",
     ),
     model: str | None = typer.Option(
-        None, "--model", help="model of the run (default: the last; of csv and markdown all)"
+        None, "--model", help="model of the run [default: the last; all for csv and markdown]"
     ),
-    attack: str | None = typer.Option(None, "--attack", help="of jbb: the attack"),
-    texts: bool = typer.Option(False, "--texts", help="of csv: attacks and answers in full, too"),
+    attack: str | None = typer.Option(
+        None, "--attack", help="attack to export; jbb only [required for jbb]"
+    ),
+    texts: bool = typer.Option(
+        False, "--texts", help="include prompts and answers in full; csv only"
+    ),
     out: Path | None = typer.Option(
-        None, "--out", help="file to write, of inspect a folder too (default: print)"
+        None, "--out", help="file to write; for inspect, a file or a folder [default: print]"
     ),
     overwrite: bool = REPLACE,
 ) -> None:
-    """Write a run as Markdown, CSV, or as lm-eval, JailbreakBench or inspect keep it."""
+    """Export a run: Markdown, CSV, lm-eval, JailbreakBench, Inspect."""
     from sirl.comparison.evaluated_model import read_arm
     from sirl.reports.exports import csv_table
     from sirl.reports.inspect_log import log_name
@@ -75,12 +79,12 @@ def export(
 
 
 def named(arm: "Arm") -> "list[Record]":
-    """The records of a model under its name."""
+    """The records of a model, with the model's name."""
     return [replace(r, model=arm.title) for r in arm.records]
 
 
 def shaped(arm: "Arm", shape: str, attack: str, every: Sequence[str]) -> str:
-    """A model of a run in the shape that was asked for; a table has `every` model named."""
+    """A model of a run in one format; a table has every model in `every`."""
     from sirl.analysis.measured import called
     from sirl.comparison.evaluated_model import figures_of
     from sirl.reports.exports import jbb_artifact, lm_eval_results, markdown_table

@@ -1,4 +1,4 @@
-"""Flags that several verbs share; help texts come from the settings themselves."""
+"""Options made from the settings: name, type, default, description and help panel."""
 
 from collections.abc import Callable, Mapping
 from functools import wraps
@@ -10,6 +10,7 @@ from typing import Any, Literal, get_args, get_origin
 import typer
 from pydantic import BaseModel
 
+from sirl.cli.grouped_help import OUTPUT, PANELS
 from sirl.config import parse_value, resolve
 from sirl.errors import ConfigError
 from sirl.runs import Existing
@@ -39,15 +40,15 @@ ALIASES: Mapping[str, tuple[str, ...]] = {
     "kl": ("--beta",),
     "new_tokens": ("--max-new-tokens",),
 }
-"""Names that users of other tools know."""
+"""Names of the same settings in other tools."""
 
 
 def takes(config: type[BaseModel], *fields: str) -> Callable[[Callable[..., None]], Any]:
-    """Give a command an option for each setting of its verb; it is handed them resolved.
+    """Add an option for each setting to a command and pass it the resolved settings.
 
-    The command's first parameter is the settings; its other parameters stay options as they are.
-    Without `fields` every setting has an option, so that none can be forgotten; the text, the type
-    and the default are those of the setting.
+    The first parameter of the command receives the settings; its other parameters stay options.
+    Without `fields`, every setting gets an option, with the setting's description, type and
+    default.
     """
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
@@ -81,13 +82,11 @@ def takes(config: type[BaseModel], *fields: str) -> Callable[[Callable[..., None
 
 
 def option(config: type[BaseModel], name: str) -> Any:  # noqa: ANN401 - typer's own type
-    """An option whose help and default are those of the setting."""
+    """The typer option of a setting."""
     setting = config.model_fields[name]
-    # In square brackets it would be taken for markup and vanish.
-    unset = setting.is_required() or setting.default is None
-    default = (
-        "; required" if setting.is_required() else "" if unset else f" (default: {setting.default})"
-    )
+    unset = setting.default is None or isinstance(setting.default, bool)
+    note = f" [default: {setting.default}]"
+    note = " [required]" if setting.is_required() else "" if unset else note
     choices = (
         get_args(bare(setting.annotation))
         if get_origin(bare(setting.annotation)) is Literal
@@ -96,9 +95,10 @@ def option(config: type[BaseModel], name: str) -> Any:  # noqa: ANN401 - typer's
     return typer.Option(
         None,
         *names_of(config, name),
-        help=f"{setting.description}{default}",
+        help=f"{setting.description}{note}",
         metavar="|".join(map(str, choices)) or None,
         show_default=False,
+        rich_help_panel=panel_of(name),
     )
 
 
@@ -109,8 +109,13 @@ def names_of(config: type[BaseModel], name: str) -> list[str]:
     return [own, *ALIASES.get(name, ())]
 
 
+def panel_of(name: str) -> str | None:
+    """The help panel of a setting; None for one that no panel lists."""
+    return next((panel for panel, names in PANELS.items() if name in names), None)
+
+
 def value_of(config: type[BaseModel], name: str, value: Any) -> Any:  # noqa: ANN401 - any setting
-    """A flag's value; a mapping is read as YAML."""
+    """The value of a flag; a mapping is parsed as YAML."""
     if value is None or get_origin(bare(config.model_fields[name].annotation)) is not dict:
         return value
     return parse_value(f"--{name.replace('_', '-')} {value}", value)
@@ -123,28 +128,47 @@ def bare(annotation: Any) -> Any:  # noqa: ANN401 - any annotation
 
 
 def kind(config: type[BaseModel], name: str) -> Any:  # noqa: ANN401 - a type
-    """What typer is to read an option as; what it does not know is text that pydantic checks."""
+    """The type that typer parses; pydantic checks every other type from text."""
     plain = bare(config.model_fields[name].annotation)
     return (plain if plain in (bool, int, float, str) else str) | None
 
 
 CONFIG: Path | None = typer.Option(
-    None, "--config", help="YAML file of settings; flags and --set win over it"
+    None,
+    "--config",
+    help="YAML file of settings; --set and flags override it",
+    rich_help_panel=OUTPUT,
 )
 SET: list[str] = typer.Option(
-    [], "--set", help="any setting as key=value, repeatable", show_default=False
+    [],
+    "--set",
+    help="any setting as KEY=VALUE; repeatable",
+    metavar="KEY=VALUE",
+    show_default=False,
+    rich_help_panel=OUTPUT,
 )
-RESUME: bool = typer.Option(False, "--resume", help="go on with the run in --out")
-OVERWRITE: bool = typer.Option(False, "--overwrite", help="begin anew in --out")
-REPLACE: bool = typer.Option(False, "--overwrite", help="replace the file that --out names")
-JSON: bool = typer.Option(False, "--json", help="print the summary as JSON")
+RESUME: bool = typer.Option(
+    False, "--resume", help="resume the run in --out", rich_help_panel=OUTPUT
+)
+OVERWRITE: bool = typer.Option(
+    False,
+    "--overwrite",
+    help="delete the run in --out and start over",
+    rich_help_panel=OUTPUT,
+)
+REPLACE: bool = typer.Option(
+    False, "--overwrite", help="replace the file at --out", rich_help_panel=OUTPUT
+)
+JSON: bool = typer.Option(False, "--json", help="print the summary as JSON", rich_help_panel=OUTPUT)
 BEFORE: Path = typer.Argument(..., help="run folder of the model before")
 AFTER: Path = typer.Argument(..., help="run folder of the model after; may be the same run")
 BEFORE_MODEL: str | None = typer.Option(
-    None, "--before-model", help="model of the first run (default: its last, or its first)"
+    None,
+    "--before-model",
+    help="model of BEFORE [default: the last; the first if both runs are the same]",
 )
 AFTER_MODEL: str | None = typer.Option(
-    None, "--after-model", help="model of the second run (default: its last)"
+    None, "--after-model", help="model of AFTER [default: the last]"
 )
 
 
@@ -152,7 +176,7 @@ def existing(*, resume: bool, overwrite: bool) -> Existing:
     """What to do with an existing run folder.
 
     Raises:
-        ConfigError: Both answers were given.
+        ConfigError: Both flags were given.
     """
     if resume and overwrite:
         raise ConfigError("--resume and --overwrite exclude each other: give one")

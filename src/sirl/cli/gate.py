@@ -1,4 +1,4 @@
-"""`sirl gate`: may this model pass? Exit status 1 says no."""
+"""`sirl gate`: check a model against limits; exit status 1 if one is unmet."""
 
 from dataclasses import asdict
 from json import dumps
@@ -12,36 +12,42 @@ from sirl.cli.flags import JSON
 __all__ = ["gate"]
 
 UNMET = 1
-"""Exit status of a gate that is not passed."""
+"""Exit status of an unmet gate."""
 
 
-def limit(name: str, text: str) -> Any:  # noqa: ANN401 - typer's own type
-    """An option for a share from 0 to 1."""
+def rate(name: str, text: str) -> Any:  # noqa: ANN401 - typer's own type
+    """An option whose value is a rate."""
     return typer.Option(None, name, help=text)
 
 
 def gate(
     run: Path = typer.Argument(..., help="run folder of the model"),
     base: Path | None = typer.Option(
-        None, "--base", help="run folder of the model before (default: first model of the run)"
+        None, "--base", help="run folder of the model before [default: first model of RUN]"
     ),
-    min_dsr: float | None = limit("--min-dsr", "least defence, mean over attacks, lower end"),
-    min_worst: float | None = limit("--min-worst", "least defence under each attack, lower end"),
-    max_ordinary: float | None = limit("--max-ordinary", "most ordinary prompts refused, share"),
-    max_lookalikes: float | None = limit("--max-lookalikes", "the same of look-alike prompts"),
-    max_ordinary_rise: float | None = limit(
-        "--max-ordinary-rise", "greatest rise in refusals of ordinary prompts, upper end"
+    min_dsr: float | None = rate("--min-dsr", "minimum defence rate, mean over attacks"),
+    min_worst: float | None = rate("--min-worst", "minimum defence rate under each attack"),
+    max_ordinary: float | None = rate("--max-ordinary", "maximum refusals of ordinary prompts"),
+    max_lookalikes: float | None = rate("--max-lookalikes", "maximum refusals of look-alikes"),
+    max_ordinary_rise: float | None = rate(
+        "--max-ordinary-rise", "maximum rise of refusals, ordinary prompts"
     ),
-    max_lookalike_rise: float | None = limit(
-        "--max-lookalike-rise", "the same of look-alike prompts"
+    max_lookalike_rise: float | None = rate(
+        "--max-lookalike-rise", "maximum rise of refusals, look-alikes"
     ),
-    max_overrefusal_rise: float | None = limit(
-        "--max-overrefusal-rise", "the same for every set without a limit of its own"
+    max_overrefusal_rise: float | None = rate(
+        "--max-overrefusal-rise", "maximum rise of refusals, each set without its own limit"
     ),
-    no_price: bool = typer.Option(False, "--no-price", help="pass without a limit of the price"),
+    no_price: bool = typer.Option(
+        False, "--no-price", help="allow a gate without a limit on refusals"
+    ),
     json: bool = JSON,
 ) -> None:
-    """Hold a model to a least defence and a greatest price, by the ends of 95% intervals."""
+    """Check a model against limits; exit status 1 if one is unmet.
+
+    Each limit is a rate from 0 to 1. A minimum must be met by the lower end of the 95% interval, a
+    maximum by the upper end.
+    """
     from sirl.comparison.evaluated_model import read_arm
     from sirl.comparison.gate import Limits
     from sirl.comparison.gate import gate as held

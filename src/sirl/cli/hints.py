@@ -1,4 +1,4 @@
-"""What to do next, where the figures of a measurement say so."""
+"""The next command, chosen by the results of an evaluation."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,21 +11,21 @@ from sirl.config import EvaluateConfig
 __all__ = ["hints"]
 
 MANIFEST = "manifest.json"
-"""Of a checkpoint that training wrote."""
+"""Marks a checkpoint that training wrote."""
 
 
 def hints(config: EvaluateConfig, figures: Mapping[str, Any]) -> list[str]:
-    """The next command; none where figures are in doubt, or there is nothing to gain.
+    """The next command; empty if a judge is in doubt or training would not help.
 
-    Training is named where the model's own entropy tells its refusals, and the model can be
-    trained and has not been.
+    Suggests training if the model's refusals have lower entropy than its compliance and sirl has
+    not trained it yet.
     """
     if figures.get("doubts"):
         return []
     if (Path(config.model) / MANIFEST).is_file():
         return [
-            f"next: sirl compare BEFORE {quote(config.out)}, BEFORE being the same evaluation of "
-            "the model before training"
+            f"next: sirl compare BEFORE {quote(config.out)}, where BEFORE is the same evaluation "
+            "of the model before training"
         ]
     if registry.is_remote(config.model):
         return []

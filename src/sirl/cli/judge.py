@@ -1,4 +1,4 @@
-"""`sirl judge`: judge again, prefer one of two models, measure a judge, train one."""
+"""`sirl judge`: re-judge a run, compare helpfulness, calibrate a judge, train a judge."""
 
 from collections.abc import Mapping
 from json import dumps
@@ -20,27 +20,35 @@ from sirl.cli.flags import (
     option,
     takes,
 )
+from sirl.cli.grouped_help import GroupedHelp
 from sirl.config import EvaluateConfig, JudgeConfig
 from sirl.errors import RunError, unknown_name
 
 __all__ = ["app"]
 
 app = typer.Typer(
-    help="Judge again, prefer, measure a judge, train one.",
+    help="Judge again, compare helpfulness, calibrate or train a judge.",
     no_args_is_help=True,
     add_completion=False,
+    rich_markup_mode=None,
 )
 JUDGE: str = typer.Option(
-    ..., "--judge", help="one judge, as of sirl evaluate: rules, classifier:FOLDER, a+b+c, ..."
+    ...,
+    "--judge",
+    help="one judge, named as in sirl evaluate: rules, classifier:FOLDER, a+b+c, ...",
 )
 LABELS: Path = typer.Option(
-    ..., "--labels", help="answers that humans have labelled (JSONL)", show_default=False
+    ...,
+    "--labels",
+    help="answers with human labels (JSON, JSONL, Parquet)",
+    metavar="FILE",
+    show_default=False,
 )
 
 
 @app.callback()
 def options() -> None:
-    """Judge again, prefer, measure a judge, train one."""
+    """Judge again, compare helpfulness, calibrate or train a judge."""
 
 
 def settings(
@@ -52,7 +60,7 @@ def settings(
     return EvaluateConfig(model="none", judge=judge, out=str(out or ""), refusals=refusals, **given)
 
 
-@app.command("again")
+@app.command("again", cls=GroupedHelp)
 @takes(JudgeConfig)
 def again(
     asked: JudgeConfig,
@@ -63,7 +71,7 @@ def again(
     overwrite: bool = OVERWRITE,
     json: bool = JSON,
 ) -> None:
-    """Judge the recorded answers of a run by another judge, without asking the model again."""
+    """Judge the recorded answers of a run with another judge; the model is not run."""
     from sirl.workflows.rejudge import rejudge
 
     config = settings(asked, judge, out, refusals)
@@ -71,28 +79,33 @@ def again(
     finish_measured(
         summary,
         f"records: {out}/records.jsonl; page: {out}/report.html",
-        f"next: sirl compare BEFORE {out}, BEFORE being judged by {judge} as well",
+        f"next: sirl compare BEFORE {out}, where BEFORE is also judged by {judge}",
         as_json=json,
     )
 
 
-@app.command("prefer")
+@app.command("prefer", cls=GroupedHelp)
 @takes(JudgeConfig)
 def prefer(
     asked: JudgeConfig,
     before: Path = BEFORE,
     after: Path = AFTER,
     judge: str = typer.Option(
-        ..., "--judge", help="judging model: folder, hub id, URL#NAME, python:MODULE:FUNCTION"
+        ..., "--judge", help="judge model: folder, hub id, URL#NAME or python:MODULE:FUNCTION"
     ),
     out: Path = typer.Option(..., "--out", help="JSON file to write"),
-    kind: str = typer.Option("ordinary", "--kind", help="answers compared: ordinary or lookalike"),
+    kind: str = typer.Option(
+        "ordinary", "--kind", help="prompts whose answers are compared: ordinary or lookalike"
+    ),
     before_model: str | None = BEFORE_MODEL,
     after_model: str | None = AFTER_MODEL,
     overwrite: bool = REPLACE,
     json: bool = JSON,
 ) -> None:
-    """Ask a model whose answers to harmless prompts help more, in both orders: the win rate."""
+    """Compare the helpfulness of two models on harmless prompts: win rate by a judge model.
+
+    Each pair is judged in both orders.
+    """
     from sirl import registry
     from sirl.comparison.evaluated_model import read_arms
     from sirl.comparison.win_rate import Kind
@@ -120,19 +133,19 @@ def prefer(
         raise typer.Exit(1)
 
 
-@app.command("calibrate")
+@app.command("calibrate", cls=GroupedHelp)
 @takes(JudgeConfig)
 def calibrate(
     asked: JudgeConfig,
     labels: Path = LABELS,
     judge: str = JUDGE,
     out: Path | None = typer.Option(
-        None, "--out", help="JSON file to write, for --set calibration=FILE of sirl evaluate"
+        None, "--out", help="JSON file to write, for sirl evaluate --calibration"
     ),
     overwrite: bool = REPLACE,
     json: bool = JSON,
 ) -> None:
-    """Measure a judge on answers that humans have labelled: sensitivity, specificity, kappa."""
+    """Measure a judge against human labels: sensitivity, specificity, kappa."""
     from dataclasses import asdict
 
     from sirl import registry
@@ -156,25 +169,25 @@ def calibrate(
         return
     for line in trust_rows(found):
         typer.echo(line)
-    where = f"written to {out}" if out else "keep it with --out FILE"
-    closing({}, f"{len(read.rejected)} rows set aside; {where}")
+    where = f"written to {out}" if out else "save it with --out FILE"
+    closing({}, f"{len(read.rejected)} invalid rows skipped; {where}")
 
 
-@app.command("fit")
+@app.command("fit", cls=GroupedHelp)
 def fit(
     labels: Path = LABELS,
     out: Path = typer.Option(..., "--out", help="folder to write the judge to"),
-    seed: int = typer.Option(0, "--seed", help="seed of the folds (default: 0)"),
+    seed: int = typer.Option(0, "--seed", help="random seed of the folds"),
     json: bool = JSON,
 ) -> None:
-    """Train a judge of harmful help, and tell how well it agrees on requests it has not seen."""
+    """Train a classifier judge of harmful help; report its agreement on unseen requests."""
     from sirl.analysis.calibration import as_labelled, read_labels
     from sirl.judges.fitting import cross_validate
     from sirl.judges.fitting import fit as fitted
     from sirl.runs import plain
 
     if out.exists():
-        raise RunError(f"{out} exists: give a folder that does not")
+        raise RunError(f"{out} already exists: give a new folder")
     read = read_labels(labels)
     rows = as_labelled(read)
     found = plain(cross_validate(rows, seed=seed))
@@ -186,24 +199,25 @@ def fit(
         return
     closing(
         {},
-        f"{out}: fitted on {len(rows)} answers, {len(read.rejected)} set aside",
+        f"{out}: fitted on {len(rows)} answers, {len(read.rejected)} invalid rows skipped",
         *claims(found),
         f"next: sirl evaluate --judge classifier:{out} --model MODEL --behaviours FILE --out DIR",
     )
 
 
 def claims(found: Mapping[str, Any]) -> list[str]:
-    """What nested cross-validation says of a fitted judge, line by line."""
+    """Results of nested cross-validation, one per line."""
     families = dict(found["by_family"])
     lines = [
-        f"nested cross-validation over behaviours: {claim(found)}; expect less on other attacks"
+        f"nested cross-validation over behaviours: {claim(found)}; expect lower agreement on "
+        "other attacks"
     ]
     if families:
-        lines.append(f"on a family of attacks left out as well: {claim(families.pop('all'))}")
+        lines.append(f"with an attack family left out as well: {claim(families.pop('all'))}")
         one_by_one = (
             f"{name} {part['kappa']:.2f} (n {part['n']})" for name, part in families.items()
         )
-        lines.append(f"kappa on each family when it is left out: {', '.join(one_by_one)}")
+        lines.append(f"kappa per left-out family: {', '.join(one_by_one)}")
     return lines
 
 

@@ -1,4 +1,4 @@
-"""What this machine has left: memory and disk."""
+"""Free memory and disk of this machine."""
 
 import shutil
 from pathlib import Path
@@ -10,7 +10,7 @@ GROUP = Path("/sys/fs/cgroup")
 
 
 def free_memory(meminfo: Path = MEMINFO, group: Path = GROUP) -> int | None:
-    """Bytes that a new process may take, within its control group too; None where unknown."""
+    """Free memory in bytes, within the cgroup limit; None if unknown."""
     try:
         lines = dict(line.split(":", 1) for line in meminfo.read_text("utf-8").splitlines())
         free = int(lines["MemAvailable"].split()[0]) * 1024
@@ -25,7 +25,7 @@ def free_memory(meminfo: Path = MEMINFO, group: Path = GROUP) -> int | None:
 
 
 def free_disk(folder: Path) -> int:
-    """Bytes free where a folder is, or would be."""
+    """Free bytes on the disk of a folder that may not exist yet."""
     there = folder.absolute()
     while not there.exists():
         there = there.parent

@@ -1,4 +1,4 @@
-"""The command line: gathers the verbs, turns what a person can mend into one sentence."""
+"""The `sirl` command: runs a verb and turns expected errors into one sentence."""
 
 import errno
 import os
@@ -18,7 +18,8 @@ __all__ = ["app", "main"]
 app = typer.Typer(
     name="sirl",
     cls=Verbs,
-    help="Harden chat models against jailbreaks with their own confidence, and prove what changed.",
+    help="Harden chat models against jailbreaks with their own confidence; measure the effect.",
+    rich_markup_mode=None,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -27,7 +28,7 @@ app = typer.Typer(
 
 
 def show_version(value: bool) -> bool:
-    """Print the version and leave."""
+    """Print the version and exit."""
     if value:
         typer.echo(f"sirl {__version__}")
         raise typer.Exit
@@ -36,14 +37,16 @@ def show_version(value: bool) -> bool:
 
 @app.callback()
 def options(
-    version: bool | None = typer.Option(False, "--version", callback=show_version, is_eager=True),
+    version: bool | None = typer.Option(
+        False, "--version", callback=show_version, is_eager=True, help="print the version"
+    ),
 ) -> None:
-    """Options of sirl itself."""
+    """Top-level options."""
 
 
 def main() -> None:
-    """Run the command line; exit 2 on what the user can mend, 130 when asked to stop."""
-    if os.environ.get("RANK", "0") != "0":  # of many processes that do the same, one speaks
+    """Run the command line; exit status 2 on a user error, 130 when stopped."""
+    if os.environ.get("RANK", "0") != "0":  # only rank 0 prints
         with Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere):
             spoken()
     else:
@@ -51,36 +54,37 @@ def main() -> None:
 
 
 def spoken() -> None:
-    """Run the command line; whatever a person can mend ends in a sentence."""
+    """Run the command line and print a sentence for every expected error."""
     try:
         try:
             app()
         finally:
-            sys.stdout.flush()  # a full device is told here, not after the end
+            sys.stdout.flush()  # raises here if the disk is full, not at interpreter exit
     except SirlError as error:
         fail(str(error), 2)
     except KeyboardInterrupt:
-        fail("stopped before anything began", 130)
+        fail("stopped before the run started", 130)
     except Stopped as stopped:
         fail(f"{stopped}; go on with --resume", 130)
     except OSError as error:
         is_full = error.filename is None and error.errno in (errno.ENOSPC, errno.EDQUOT)
-        if not deaf(sys.stdout) and not is_full:  # what was refused may be gone from the buffer
+        if not deaf(sys.stdout) and not is_full:  # the failed write may have left the buffer
             raise
-        fail(f"cannot write the output: {error.strerror}; free some space or send it elsewhere", 2)
+        fail(f"cannot write the output: {error.strerror}; free some space or write it elsewhere", 2)
     except RuntimeError as error:
         if not lost_another(error):
             raise
         first = str(error).strip().splitlines()[0]
         fail(
-            f"another process of this run has ended or is out of reach ({first}); its own message "
-            "says why; the last checkpoint is whole: start all again, with --resume",
+            f"another process of this run has ended or cannot be reached ({first}); its own "
+            "message gives the reason; the last checkpoint is complete: restart every process with "
+            "--resume",
             1,
         )
 
 
 def deaf(stream: TextIO) -> bool:
-    """Whether a stream takes nothing more; what it holds back is then let go."""
+    """Whether a stream rejects writes; if so, its buffer is discarded."""
     try:
         stream.flush()
     except OSError:
@@ -92,15 +96,15 @@ def deaf(stream: TextIO) -> bool:
 
 
 def lost_another(error: RuntimeError) -> bool:
-    """Whether a process among many cannot go on because another is gone."""
+    """Whether the error means that another rank has ended."""
     many = int(os.environ.get("WORLD_SIZE", "1")) > 1
     said = str(error)
     return many and any(sign in said for sign in ("by peer", "NCCL", "Timed out", "timed out"))
 
 
 def fail(sentence: str, status: int) -> None:
-    """Say one sentence on the error stream and leave; of many processes each says which it is."""
+    """Print one sentence to stderr, with the rank if it is not 0, and exit."""
     rank = os.environ.get("RANK", "0")
-    sentence = "\n".join(map(printable, sentence.splitlines()))  # it may hold foreign words
+    sentence = "\n".join(map(printable, sentence.splitlines()))  # it may quote untrusted text
     typer.echo(f"sirl: {sentence}" if rank == "0" else f"sirl [rank {rank}]: {sentence}", err=True)
     sys.exit(status)

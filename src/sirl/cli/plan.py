@@ -1,4 +1,4 @@
-"""`sirl plan`: what training would take, before it is begun."""
+"""`sirl plan`: estimate the cost of training before it starts."""
 
 from dataclasses import asdict
 from json import dumps
@@ -38,12 +38,12 @@ def plan(
     settings: PlanConfig,
     json: bool = JSON,
 ) -> None:
-    """Say what `sirl train` would take in memory, time and disk, and what to change to fit.
+    """Estimate the memory, time and disk that training takes.
 
-    Reads config.json and no weights. Answers are taken to be of full length.
+    Reads config.json, not the weights. Assumes that every answer has the full --new-tokens.
     """
     registry.require_models("sirl plan")
-    room = registry.gpu_room(settings)  # a wrong card is told before anything is measured
+    room = registry.gpu_room(settings)  # report an unknown GPU before anything is measured
     shape, step = registry.planned(settings)
     document = planned(settings, shape, step, room, registry.rates(settings, step))
     if json:
@@ -53,7 +53,7 @@ def plan(
 
 
 def checkpoints(config: PlanConfig) -> int:
-    """How many a run saves: at every so many steps, at each mini-evaluation, and at the last."""
+    """Number of checkpoints: periodic ones, one per mini-evaluation, and the last step."""
     every = [n for n in (config.checkpoint_every, config.checkup_every) if n]
     return sum(any(step % n == 0 for n in every) for step in range(1, config.steps)) + 1
 
@@ -61,7 +61,7 @@ def checkpoints(config: PlanConfig) -> int:
 def planned(
     config: PlanConfig, shape: "Shape", step: "Step", room: int | None, rates: "Rates | None"
 ) -> dict[str, Any]:
-    """The plan as a document: bytes, seconds, and sentences."""
+    """The plan as JSON: bytes, seconds and sentences."""
     from sirl.planning.advice import remedies
     from sirl.planning.memory import checkpoint_bytes, peak, phases
     from sirl.planning.throughput import seconds
@@ -90,41 +90,41 @@ def planned(
 
 
 def sentences(config: PlanConfig, step: "Step", plan: dict[str, Any], worst: "Phase") -> list[str]:
-    """The verdict: memory, and what to change; time; disk."""
+    """Sentences on memory and how to lower it, on time and on disk."""
     from sirl.planning.advice import fits, fitting_sentence, size
 
     where = "of each GPU" if step.gpus else "free on this machine"
     there, said = plan["room"], []
     if there is None:
-        said.append(f"takes {size(worst.total)} while {worst.name}; free memory is not known here")
+        said.append(f"needs {size(worst.total)} while {worst.name}; the free memory is unknown")
     else:
         said.append(fitting_sentence(worst, there, where))
         if not fits(worst, there):
             said += [change_sentence(change) for change in plan["remedies"]] or [
-                "no setting lowers it: take a smaller model, or a device with more memory"
+                "no setting lowers it: use a smaller model, or a device with more memory"
             ]
     if step.gpus > 1:
-        held = "in parts" if step.shard else "whole on each; --set shard=true holds them in parts"
+        held = "sharded" if step.shard else "replicated; --set shard=true shards them"
         said.append(
-            f"{step.gpus} GPUs: prompts divided evenly, the reference whole on each; weights, "
-            f"gradients and moments {held}"
+            f"{step.gpus} GPUs: prompts split evenly, the reference model replicated; weights, "
+            f"gradients and optimizer moments {held}"
         )
     if step.gpus:
-        said.append(f"loading takes {size(plan['host'])} of the host's memory for a while")
+        said.append(f"loading temporarily takes {size(plan['host'])} of host memory")
     said.append(time_sentence(config, plan))
     disk = plan["disk"]
-    short = "; that is more than is free" if disk["run"] > disk["free"] else ""
+    short = "; that exceeds the free space" if disk["run"] > disk["free"] else ""
     said.append(
-        f"disk: {size(disk['checkpoint'])} a checkpoint, {size(disk['run'])} the run of "
-        f"{config.steps} steps, {size(disk['free'])} free where {config.out} would be{short}"
+        f"disk: {size(disk['checkpoint'])} per checkpoint, {size(disk['run'])} for the run of "
+        f"{config.steps} steps, {size(disk['free'])} free at {config.out}{short}"
     )
     if short:
-        said.append("change: a greater --checkpoint-every, --lora, or another --out")
+        said.append("change: raise --checkpoint-every, use --lora, or choose another --out")
     return said
 
 
 def change_sentence(change: dict[str, Any]) -> str:
-    """What a change would come to."""
+    """The effect of a change, in words."""
     from sirl.planning.advice import size
 
     comes = "fits" if change["fits"] else "does not fit either"
@@ -132,22 +132,22 @@ def change_sentence(change: dict[str, Any]) -> str:
 
 
 def time_sentence(config: PlanConfig, plan: dict[str, Any]) -> str:
-    """Seconds of a step, or why they are not known."""
+    """Seconds per step, or why they are unknown."""
     if plan["seconds"] is None:
-        return "time: not known; name a card of the table with --gpu (a T4 has no bfloat16)"
+        return "time: unknown; name a known GPU with --gpu (a T4 has no bfloat16)"
     each = sum(plan["seconds"].values())
     parts = ", ".join(f"{name} {value:.3g} s" for name, value in plan["seconds"].items())
     rates = plan["rates"]
     return (
-        f"time: at least {each:.3g} s a step of answers of full length ({parts}), "
-        f"{each * config.steps / 60:.3g} min for {config.steps}, less as answers end sooner; "
+        f"time: at least {each:.3g} s per step with full-length answers ({parts}), "
+        f"{each * config.steps / 60:.3g} min for {config.steps} steps, less if answers end sooner; "
         f"at {rates['operations'] / 1e9:.3g} GFLOP/s and {rates['bytes'] / 1e9:.3g} GB/s "
         f"({rates['source']})"
     )
 
 
 def show(plan: dict[str, Any]) -> None:
-    """The table of memory, then the sentences."""
+    """Print the memory table, then the sentences."""
     from sirl.planning.advice import size
 
     found = plan["phases"]

@@ -1,4 +1,4 @@
-"""`sirl probe`: does the model have an instinct to amplify?"""
+"""`sirl probe`: measure the entropy gap."""
 
 from sirl.cli.console import Terminal, finish_measured
 from sirl.cli.flags import JSON, OVERWRITE, RESUME, existing, takes
@@ -6,7 +6,7 @@ from sirl.config import ProbeConfig
 
 __all__ = ["probe"]
 
-NO_GAP = "No answer to an unsafe request was judged and has entropies: there is no gap to measure."
+NO_GAP = "No judged answer to a harmful request has entropies, so there is no gap to measure."
 
 
 @takes(ProbeConfig)
@@ -16,7 +16,7 @@ def probe(
     overwrite: bool = OVERWRITE,
     json: bool = JSON,
 ) -> None:
-    """Measure the entropy gap alone: are refusals more confident than compliance?"""
+    """Measure the entropy gap between refusals and compliance."""
     answer = existing(resume=resume, overwrite=overwrite)
     from sirl.cli.hints import hints
     from sirl.workflows.evaluate import evaluate as run_evaluation

@@ -8,7 +8,7 @@ __all__ = ["report"]
 
 
 def report(run: Path = typer.Argument(..., help="run folder whose page is drawn again")) -> None:
-    """Draw the page of a finished run again, from what its folder holds."""
+    """Redraw the page of a finished run."""
     from sirl.workflows.report import redraw
 
     typer.echo(f"page: {redraw(run)}")

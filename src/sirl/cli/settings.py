@@ -35,7 +35,7 @@ def settings(
     verb: str = typer.Argument(..., help=f"one of {', '.join(CONFIGS)}"),
     json: bool = JSON,
 ) -> None:
-    """List every setting of a verb, with flag, type, default and meaning."""
+    """List every setting of a verb."""
     if verb not in CONFIGS:
         raise unknown_name("verb with settings", verb, CONFIGS)
     rows = list(described(CONFIGS[verb]))

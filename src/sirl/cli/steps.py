@@ -1,4 +1,4 @@
-"""How `sirl train` and `sirl demo` end: the steps to choose from, and how to measure one again."""
+"""The end of `sirl train` and `sirl demo`: the mini-evaluations and the next command."""
 
 import json
 import shlex
@@ -16,7 +16,7 @@ __all__ = ["again", "last_step", "show_steps"]
 
 
 def show_steps(summary: Mapping[str, Any], *, as_json: bool) -> None:
-    """Print the mini-evaluations as a table, where there are any and a person reads."""
+    """Print the mini-evaluations as a table, unless the output is JSON."""
     found = step_table(summary["mini_evaluations"])
     if as_json or not found.rows:
         return
@@ -31,12 +31,12 @@ def show_steps(summary: Mapping[str, Any], *, as_json: bool) -> None:
 
 
 def last_step(summary: Mapping[str, Any]) -> str:
-    """Which model the table after training is of."""
+    """The checkpoint that the table after training describes."""
     return f"hardened model: the last step, {summary['last_step']}: {summary['checkpoint']}"
 
 
 def again(config: TrainConfig, summary: Mapping[str, Any]) -> str:
-    """The command that measures the hardened model as the table does, with what there is to ask."""
+    """The `sirl evaluate` command that repeats the evaluation of the hardened model."""
     words = ["sirl", "evaluate", "--model", summary["checkpoint"]]
     if config.behaviours or not is_world(config.model):
         words += ["--behaviours", config.behaviours or "FILE"]

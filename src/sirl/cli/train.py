@@ -14,7 +14,7 @@ def train(
     overwrite: bool = OVERWRITE,
     json: bool = JSON,
 ) -> None:
-    """Harden a model with unlabelled prompts, and measure it before and after."""
+    """Harden a model; evaluate it before and after."""
     answer = existing(resume=resume, overwrite=overwrite)
     from sirl.cli.steps import again, last_step, show_steps
     from sirl.workflows.train import train as run_training

@@ -1,4 +1,4 @@
-"""The verbs by name: what help says of each, and the module that is loaded when one is called."""
+"""The verbs, their one-line help, and their modules, each loaded when its verb is called."""
 
 from collections.abc import Mapping
 from importlib import import_module
@@ -7,44 +7,45 @@ from typing import Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+from sirl.cli.grouped_help import GroupedHelp
 from sirl.errors import unknown_name
 
 __all__ = ["VERBS", "Verbs", "loaded"]
 
 VERBS: Mapping[str, str] = {
-    "demo": "Watch a small aligned model learn to trust its refusals, in a minute or two on a CPU.",
-    "train": "Harden a model with unlabelled prompts, and measure it before and after.",
-    "evaluate": "Measure defence, over-refusal, capability and the entropy gap of a model.",
-    "probe": "Measure the entropy gap alone: are refusals more confident than compliance?",
-    "plan": "Say what `sirl train` would take in memory, time and disk, and what to change to fit.",
-    "doctor": "Say what works here: demo, training, endpoints; and how to add what does not.",
-    "compare": "Compare two models that were asked the same; refuse where they were not.",
-    "gate": "Hold a model to a least defence and a greatest price, by the ends of 95% intervals.",
-    "report": "Draw the page of a finished run again, from what its folder holds.",
-    "export": "Write a run as Markdown, CSV, or as lm-eval, JailbreakBench or inspect keep it.",
-    "judge": "Judge again, prefer, measure a judge, train one.",
-    "settings": "List every setting of a verb, with flag, type, default and meaning.",
-    "world": "The embedded world and its model.",
+    "demo": "Harden a small embedded model on a CPU, in a minute or two.",
+    "train": "Harden a model; evaluate it before and after.",
+    "evaluate": "Measure defence, over-refusal, capability and entropy gap.",
+    "probe": "Measure the entropy gap between refusals and compliance.",
+    "plan": "Estimate the memory, time and disk that training takes.",
+    "doctor": "Check what works here and how to install what is missing.",
+    "compare": "Compare two evaluated models, paired by prompt.",
+    "gate": "Check a model against limits; exit status 1 if one is unmet.",
+    "report": "Redraw the page of a finished run.",
+    "export": "Export a run: Markdown, CSV, lm-eval, JailbreakBench, Inspect.",
+    "judge": "Judge again, compare helpfulness, calibrate or train a judge.",
+    "settings": "List every setting of a verb.",
+    "world": "Build the embedded model.",
 }
-"""The first line of each verb's own help, so that listing them loads none."""
+"""The first line of each verb's own help, so that listing the verbs imports none."""
 
 
 class Verbs(TyperGroup):
-    """Lists verbs by their names alone; loads the one that is called, with all that it needs."""
+    """Lists the verbs without importing them; imports only the verb that is called."""
 
     def list_commands(self, ctx: Any) -> list[str]:  # noqa: ANN401, ARG002 - click's context
-        """The verbs, in the order of the work."""
+        """The verbs in the order of VERBS."""
         return list(VERBS)
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:  # noqa: ANN401, ARG002 - click's own
-        """A verb as the list of verbs shows it."""
+        """A stub with the help line of a verb, for the list of verbs."""
         return TyperCommand(cmd_name, help=VERBS[cmd_name]) if cmd_name in VERBS else None
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:  # noqa: ANN401, ARG002 - click's own
-        """The verb that is called, and what it is called with.
+        """Name, command and arguments of the verb that is called.
 
         Raises:
-            ConfigError: There is no such verb.
+            ConfigError: The verb is unknown.
         """
         name, *rest = args
         if name not in VERBS:
@@ -53,12 +54,12 @@ class Verbs(TyperGroup):
 
 
 def loaded(name: str) -> Any:  # noqa: ANN401 - click's own
-    """A verb, ready to be called."""
+    """The click command of a verb."""
     module = import_module(f"sirl.cli.{name}")
     if hasattr(module, "app"):
         group = typer.main.get_command(module.app)
         group.name = name
         return group
-    alone = typer.Typer(add_completion=False)
-    alone.command(name)(getattr(module, name))
+    alone = typer.Typer(add_completion=False, rich_markup_mode=None)
+    alone.command(name, cls=GroupedHelp)(getattr(module, name))
     return typer.main.get_command(alone)

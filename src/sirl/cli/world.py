@@ -1,4 +1,4 @@
-"""`sirl world`: the embedded world and its model."""
+"""`sirl world`: build the embedded model."""
 
 from json import dumps
 from pathlib import Path
@@ -8,29 +8,33 @@ import typer
 from sirl import registry
 from sirl.cli.console import live
 from sirl.cli.flags import JSON
+from sirl.cli.grouped_help import GroupedHelp
 from sirl.errors import RunError
 
 __all__ = ["app"]
 
 app = typer.Typer(
-    help="The embedded world and its model.", no_args_is_help=True, add_completion=False
+    help="Build the embedded model.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
 )
 
 
 @app.callback()
 def options() -> None:
-    """The embedded world and its model."""
+    """Build the embedded model."""
 
 
-@app.command("build")
+@app.command("build", cls=GroupedHelp)
 def build_model(
     out: Path = typer.Option(..., "--out", help="folder to write the checkpoint to"),
-    seed: int = typer.Option(0, "--seed", help="seed of corpus and weights (default: 0)"),
+    seed: int = typer.Option(0, "--seed", help="random seed of corpus and weights"),
     json: bool = JSON,
 ) -> None:
-    """Make the embedded model anew; minutes on two cores."""
+    """Train the embedded model from scratch; takes minutes on two cores."""
     if out.exists():
-        raise RunError(f"{out} exists: give a folder that does not")
+        raise RunError(f"{out} already exists: give a new folder")
     registry.require_models("sirl world build")
     from sirl.world.recipe import build as build_world
 
@@ -40,4 +44,4 @@ def build_model(
     if json:
         typer.echo(dumps({"out": str(out), "seconds": round(seconds, 1)}))
         return
-    typer.echo(f"{out}: built in {seconds:.0f} s; measure it with sirl evaluate --model {out}")
+    typer.echo(f"{out}: built in {seconds:.0f} s; next: sirl evaluate --model {out}")

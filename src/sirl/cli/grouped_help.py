@@ -1,0 +1,57 @@
+"""Plain `--help`, grouped by panel; unlike tables, it never truncates an option name."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from typer.core import TyperCommand
+
+__all__ = ["OUTPUT", "PANELS", "GroupedHelp"]
+
+OUTPUT = "Output"
+PANELS: Mapping[str, tuple[str, ...]] = {
+    "Model": ("model", "dtype", "template_arguments", "template_date"),
+    "Data (prompt files: CSV, TSV, JSON, JSONL, Parquet or text)": (
+        "prompts", "behaviours", "ordinary", "lookalikes", "held_out", "limit", "trained_on",
+        "refusals", "strict", "disguised", "prompt_tokens",
+    ),
+    "Sampling": ("sampler", "new_tokens", "rows", "temperature", "group", "batch", "best_of"),
+    "Objective": ("reward", "kl", "kl_estimator", "clip", "sources"),
+    "Optimization": (
+        "steps", "learning_rate", "schedule", "weight_decay", "mini_batches", "token_budget",
+        "max_gradient_norm", "lora", "lora_rank",
+    ),
+    "Hardware": ("shard", "gpus", "gpu", "gpu_memory"),
+    "Evaluation": (
+        "attacks", "attacker", "judge", "sheet", "templates", "transcripts", "targets",
+        "max_queries", "max_tokens", "max_seconds", "calibration", "benchmarks",
+        "capability_tokens", "run_code",
+    ),
+    "Endpoint": (
+        "requests_per_minute", "concurrency", "tries", "timeout", "key_from_env",
+        "judge_key_from_env", "attacker_key_from_env", "supports_opener",
+    ),
+    OUTPUT: ("out", "checkpoint_every", "checkup_every", "observers", "track", "seed"),
+}  # fmt: skip
+"""Help panels, in the order of `--help`, and the settings of each."""
+ARGUMENTS = "Arguments"
+OPTIONS = "Options"
+
+
+class GroupedHelp(TyperCommand):
+    """A command whose help groups the options by their `rich_help_panel`."""
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:  # noqa: ANN401 - click's own
+        """Write one section per panel."""
+        order = (ARGUMENTS, OPTIONS, *PANELS)
+        panels: dict[str, list[tuple[str, str]]] = {name: [] for name in order}
+        for param in self.get_params(ctx):
+            default = ARGUMENTS if param.param_type_name == "argument" else OPTIONS
+            default = OUTPUT if param.name == "help" else default
+            panel = getattr(param, "rich_help_panel", None) or default
+            if record := param.get_help_record(ctx):
+                panels[panel].append(record)
+        for panel, records in panels.items():
+            if not records:
+                continue
+            with formatter.section(panel):
+                formatter.write_dl(records)
