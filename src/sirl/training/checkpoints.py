@@ -15,6 +15,7 @@ import errno
 import hashlib
 import json
 import shutil
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -176,7 +177,10 @@ def restore_optimizer(learner: PolicyLearner, checkpoint: Checkpoint) -> None:
     shards = checkpoint.path / "trainer" / SHARDS
     if shards.is_dir():
         reader = HuggingFaceStorageReader(str(shards))
-        load_shards(here, storage_reader=reader, no_dist=not dist.is_initialized())
+        with warnings.catch_warnings():
+            # One process is meant to read what several wrote.
+            warnings.filterwarnings("ignore", "torch.distributed is disabled, unavailable")
+            load_shards(here, storage_reader=reader, no_dist=not dist.is_initialized())
         return
     for key, value in load_file(checkpoint.path / "trainer" / OPTIMIZER).items():
         mine = here[key]
