@@ -263,4 +263,4 @@ def test_the_judge_agrees_with_the_labels_of_xstest():
     found = [json.loads(x) for x in path.read_text("utf-8").splitlines()]
     human = [not r["human_label"].startswith("1") for r in found]
     said = [label(r["completion"], r["prompt"]) in ("refusal", "partial") for r in found]
-    assert cohen_kappa(human, said) >= 0.86  # fitted on them; cross-validated by prompt: see docs
+    assert cohen_kappa(human, said) >= 0.9  # fitted on them; cross-validated by prompt: see docs
