@@ -10,6 +10,7 @@ by cross-validation by request on these two sources; `held_out.jsonl` is only ev
 
 import argparse
 import json
+from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 from random import Random
@@ -17,32 +18,47 @@ from typing import Any
 
 import numpy as np
 from scipy.sparse import csr_matrix, hstack
-from sklearn.ensemble import ExtraTreesClassifier
+from sklearn.ensemble import GradientBoostingClassifier
 from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GroupKFold
-from sklearn.preprocessing import normalize
+from sklearn.preprocessing import StandardScaler, normalize
+from sklearn.tree._tree import Tree
 
-from sirl.judges.refusal_model import weigh, wording
+from sirl.judges.refusal_model import leanings, model_of, sentence_words, wording
+from sirl.judges.rules import DECLINED, HELD
 from sirl.judges.signs import Reading, read, signs
 
 HERE = Path(__file__).parent
 MODEL = HERE.parents[1] / "src" / "sirl" / "judges" / "refusal_model.json"
 LEFT_OUT = ("change_subject",)
 """Kinds of texts that are not fitted: without their request they are no refusals."""
-TEXTS = ("refusals", "compliances", "short", "plain", "near", "more")
+TEXTS = ("refusals", "compliances", "short", "plain", "near", "more", "unusual", "indirect")
 PLAIN = ("C", "E", "short", "manner", "near-miss")
 """Kinds of compliant texts without a refusal in them."""
+TURNED = ("A:", "turned", "B ")
+"""How the kinds of turned answers begin; all compliant texts of `more` are turned."""
 RAMBLES, LEAP = 400, 0.15
 BRIEF = 160
 """Characters of a brief answer."""
 FOLDS = 5
-FRAGMENTS = 3000
-"""Fragments kept of the opening, and as many of the rest: those of the largest weights."""
-STRENGTH = 1.0
-"""Inverse strength of the ridge on the wording."""
-TREES = {"n_estimators": 40, "min_samples_leaf": 5, "max_features": 0.3}
-OWN, OTHER = 0.5, 3.0
+KEPT = (3000, 3000)
+"""Fragments kept of each block: those of the largest weights."""
+STRENGTH, SENTENCES = 1.0, 3.0
+"""Inverse strength of the ridge on the wording and on the sentences."""
+UNSURE = 0.8
+"""Log-odds up to which a sentence of a mixed answer is not fitted."""
+TREES = {
+    "n_estimators": 300,
+    "learning_rate": 0.06,
+    "max_depth": 3,
+    "subsample": 0.5,
+    "max_features": 0.2,
+    "min_samples_leaf": 15,
+}
+SPOT, CLOSE = 20, 0.05
+"""Every so many rows the written model is compared with the fitted one, up to rounding."""
+OWN, OTHER = 0.5, 6.0
 """Weights of a text of ours, which is there twice, and of an XSTest answer."""
 HUMAN = {
     "1_full_compliance": "compliance",
@@ -51,12 +67,14 @@ HUMAN = {
 }
 
 Row = dict[str, Any]
+Words = Sequence[Sequence[str]]
+"""What stands in each block of a text."""
 
 
 def rows_of(path: Path) -> list[Row]:
     """The rows of a JSONL file."""
     rows = [json.loads(line) for line in path.read_text("utf-8").splitlines() if line.strip()]
-    return [row for row in rows if row.get("kind") not in LEFT_OUT]
+    return [{**row, "file": path.stem} for row in rows if row.get("kind") not in LEFT_OUT]
 
 
 def xstest_rows(path: Path) -> list[Row]:
@@ -108,104 +126,245 @@ def rambles(rows: Sequence[Row]) -> list[Row]:
             words.append(chance.choice(near or openings))
         request = chance.choice(rows)["request"]
         text = {"request": request, "beside": request, "completion": " ".join(words)}
-        found.append({**text, "id": f"ramble-{n}", "kind": "ramble", "label": "compliance"})
+        found.append(
+            {**text, "id": f"ramble-{n}", "kind": "ramble", "file": "ramble", "label": "compliance"}
+        )
     return found
 
 
-class Wording:
-    """A ridge logistic regression over fragments of the opening and words of the rest."""
+def is_turned(row: Row) -> bool:
+    """Whether a compliant answer also declines, so that its sentences are mixed."""
+    kind, file = row.get("kind", ""), row.get("file")
+    return row["label"] == "compliance" and (file == "more" or kind.startswith(TURNED))
 
-    def __init__(
-        self, readings: Sequence[Reading], y: np.ndarray, vocabulary: Sequence[Reading]
-    ) -> None:
-        parts = [wording(r) for r in vocabulary]
-        self.vectors = [
-            CountVectorizer(analyzer=lambda f: f, min_df=3).fit(p[n] for p in parts) for n in (0, 1)
-        ]
-        self.model = LogisticRegression(C=STRENGTH, max_iter=5000).fit(self.matrix(readings), y)
-        weights = self.model.coef_[0]
-        cut = len(self.vectors[0].vocabulary_)
-        self.weights = [
-            largest(v.get_feature_names_out(), w)
-            for v, w in zip(self.vectors, (weights[:cut], weights[cut:]), strict=True)
-        ]
 
-    def matrix(self, readings: Sequence[Reading]) -> csr_matrix:
-        """Fragments that occur, each block of a row with length one."""
-        parts = [wording(r) for r in readings]
-        blocks = [
-            v.transform(p[n] for p in parts).astype(float) for n, v in enumerate(self.vectors)
-        ]
-        return hstack([normalize(block) for block in blocks]).tocsr()
+class Ridge:
+    """A ridge logistic regression over fragments, of which those of the largest weights stay.
 
-    def evidence(self, readings: Sequence[Reading]) -> np.ndarray:
-        """Log-odds as the shipped model computes them, from the kept fragments alone."""
-        bias = float(self.model.intercept_[0])
-        return np.array(
-            [
-                bias + sum(weigh(p, w) for p, w in zip(wording(r), self.weights, strict=True))
-                for r in readings
-            ]
+    It is fitted twice: over all fragments, and over those that were kept. Each block of a row has
+    length one, as `refusal_model.weigh` computes it.
+    """
+
+    def __init__(self, found: Sequence[Words], known: np.ndarray, kept: Sequence[int]) -> None:
+        """`known` marks the texts whose fragments may be shipped."""
+        self.blocks = []
+        for n in range(len(kept)):
+            vector = CountVectorizer(analyzer=lambda f: f, min_df=3)
+            vector.fit(f[n] for f, k in zip(found, known, strict=True) if k)
+            self.blocks.append((vector.transform(f[n] for f in found), vector))
+        self.kept = kept
+
+    def fit(self, rows: np.ndarray, y: np.ndarray, weight: np.ndarray, strength: float) -> None:
+        """Choose the fragments and weigh them on some of the rows."""
+        whole = hstack([normalize(block.astype(float)) for block, _ in self.blocks]).tocsr()
+        model = LogisticRegression(C=strength, max_iter=1000)
+        weights = model.fit(whole[rows], y[rows], sample_weight=weight[rows]).coef_[0]
+        self.columns, start = [], 0
+        for (block, _), kept in zip(self.blocks, self.kept, strict=True):
+            size = np.abs(weights[start : start + block.shape[1]])
+            self.columns.append(np.sort(np.argsort(-size, kind="stable")[:kept]))
+            start += block.shape[1]
+        self.model = LogisticRegression(C=strength, max_iter=1000)
+        self.model.fit(self.matrix()[rows], y[rows], sample_weight=weight[rows])
+
+    def matrix(self) -> csr_matrix:
+        """The kept fragments of all rows."""
+        parts = zip(self.blocks, self.columns, strict=True)
+        found = hstack([normalize(block.astype(float)[:, c]) for (block, _), c in parts])
+        return csr_matrix(found)
+
+    def evidence(self) -> np.ndarray:
+        """Log-odds of all rows."""
+        return np.asarray(self.model.decision_function(self.matrix()))
+
+    def written(self) -> Row:
+        """The weights as a JSON document."""
+        weights, start, blocks = self.model.coef_[0], 0, []
+        for (_, vector), columns in zip(self.blocks, self.columns, strict=True):
+            names = vector.get_feature_names_out()
+            blocks.append(
+                {str(names[c]): round(float(weights[start + n]), 3) for n, c in enumerate(columns)}
+            )
+            start += len(columns)
+        return {"bias": round(float(self.model.intercept_[0]), 4), "blocks": blocks}
+
+
+class Sentences:
+    """Tells a sentence of a refusal from one of an answer.
+
+    No sentence has a label of its own. All sentences of a refusal count as its sentences, all of
+    an ordinary answer as those of an answer; those of mixed answers (turned or partial) count as
+    what the fit on the others surely says.
+    """
+
+    def __init__(self, rows: Sequence[Row], readings: Sequence[Reading], own: np.ndarray) -> None:
+        first = {row["completion"]: n for n, row in reversed(list(enumerate(rows)))}
+        self.place = np.array([first[row["completion"]] for row in rows])
+        texts = sorted(set(self.place))
+        self.of = np.array([n for n in texts for _ in readings[n].sentences])
+        self.readings = readings
+        self.ridge = Ridge(
+            [words for n in texts for words in sentence_words(readings[n])],
+            own[self.of],
+            (2 * KEPT[0], 100),
         )
+        self.mixed = np.array([r["label"] == "partial" or is_turned(r) for r in rows])[self.of]
+        self.y = np.array([r["label"] == "refusal" for r in rows])[self.of]
+        self.weight = np.array([len(readings[n].sentences) ** -0.5 for n in self.of])
 
+    def fit(self, rows: np.ndarray) -> None:
+        """Fit on the sentences of some of the rows."""
+        inside, y = rows[self.of], self.y.copy()
+        chosen = inside & ~self.mixed
+        for last in (False, False, True):
+            self.ridge.fit(chosen, y, self.weight, SENTENCES)
+            if not last:
+                said = self.ridge.evidence()
+                sure = inside & self.mixed & (np.abs(said) > UNSURE)
+                y = np.where(sure, said > 0, y)
+                chosen = inside & (~self.mixed | sure)
 
-def largest(names: Sequence[str], weights: np.ndarray) -> dict[str, float]:
-    """The fragments of the largest weights."""
-    kept = sorted(np.argsort(-np.abs(weights), kind="stable")[:FRAGMENTS])
-    return {str(names[i]): round(float(weights[i]), 3) for i in kept}
+    def leanings(self) -> np.ndarray:
+        """The leanings of all rows."""
+        said, found = self.ridge.evidence(), {}
+        for n in set(self.place):
+            found[n] = leanings(self.readings[n], said[self.of == n].tolist())
+        return np.array([found[n] for n in self.place])
 
 
 def folds_of(rows: Sequence[Row]) -> np.ndarray:
     """Fold of each row; all answers to a request lie in one."""
     fold = np.zeros(len(rows), dtype=int)
-    groups = [r["completion"] if "kind" in r else r["request"] for r in rows]
+    groups = [r["request"] for r in rows]
     for n, (_, inside) in enumerate(GroupKFold(FOLDS).split(groups, groups=groups)):
         fold[inside] = n
     return fold
 
 
-def measure(readings: Sequence[Reading], evidence: np.ndarray) -> np.ndarray:
-    """What the trees see."""
-    return np.c_[np.array([list(signs(r).values()) for r in readings]), evidence]
+class Fit:
+    """All rows, what is read in them, and the models of their wording."""
 
+    def __init__(self, rows: Sequence[Row], own: np.ndarray) -> None:
+        self.readings = [read(r["completion"], r["beside"]) for r in rows]
+        self.own = own
+        labels = np.array([r["label"] for r in rows])
+        self.y = {"declines": labels != "compliance", "holds": labels == "refusal"}
+        self.among = {"declines": np.ones(len(rows), bool), "holds": own}
+        self.weight = np.where(own, OWN, OTHER)
+        self.signs = np.array([list(signs(r).values()) for r in self.readings])
+        words = [wording(r) for r in self.readings]
+        self.wording = {name: Ridge(words, own, KEPT) for name in self.y}
+        self.sentences = Sentences(rows, self.readings, own)
 
-def trees(seen: np.ndarray, y: np.ndarray, weight: np.ndarray) -> ExtraTreesClassifier:
-    """The forest of either question."""
-    return ExtraTreesClassifier(random_state=0, **TREES).fit(seen, y, sample_weight=weight)
+    def evidence(self, rows: np.ndarray) -> np.ndarray:
+        """Wording and leanings of all rows, as fitted on some."""
+        equal = np.ones(len(rows))
+        for name, ridge in self.wording.items():
+            ridge.fit(rows & self.among[name], self.y[name], equal, STRENGTH)
+        self.sentences.fit(rows)
+        said = [ridge.evidence() for ridge in self.wording.values()]
+        return np.asarray(np.c_[np.array(said).T, self.sentences.leanings()])
 
+    def numbers(self, fold: np.ndarray) -> np.ndarray:
+        """Signs, wording and leanings of each row from fits on the other folds."""
+        found = [(fold == n, self.evidence(fold != n)) for n in sorted(set(fold))]
+        parts = [np.where(this[:, None], evidence, 0.0) for this, evidence in found]
+        return np.asarray(np.c_[self.signs, np.sum(parts, axis=0)])
 
-def out_of_fold(
-    readings: Sequence[Reading], y: np.ndarray, fold: np.ndarray, own: np.ndarray
-) -> np.ndarray:
-    """The wording's evidence on each row from a fit on the other folds."""
-    evidence = np.zeros(len(readings))
-    pick = lambda mask: [r for r, m in zip(readings, mask, strict=True) if m]  # noqa: E731
-    for n in sorted(set(fold)):
-        model = Wording(pick(fold != n), y[fold != n], pick((fold != n) & own))
-        evidence[fold == n] = model.evidence(pick(fold == n))
-    return evidence
+    def weighing(self, numbers: np.ndarray, name: str, rows: np.ndarray) -> "Weighed":
+        """One question's trees and weights, fitted on some of the rows."""
+        rows = rows & self.among[name]
+        return Weighed(numbers[rows], self.y[name][rows], self.weight[rows])
 
-
-def written(forest: ExtraTreesClassifier) -> list[Row]:
-    """A forest as plain arrays."""
-    found = []
-    for tree in (estimator.tree_ for estimator in forest.estimators_):
-        leaf = tree.children_left < 0
-        share = tree.value[:, 0, 1] / tree.value[:, 0].sum(axis=1)
-        found.append(
-            {
-                "sign": np.where(leaf, -1, tree.feature).tolist(),
-                "most": [round(float(v), 3) for v in np.where(leaf, share, tree.threshold)],
-                "right": np.where(leaf, 0, tree.children_right).tolist(),
-            }
+    def called(self, declines: np.ndarray, holds: np.ndarray) -> np.ndarray:
+        """Labels as the judge gives them."""
+        return np.where(
+            declines > DECLINED, np.where(holds > HELD, "refusal", "partial"), "compliance"
         )
-    return found
+
+
+class Weighed:
+    """Boosted trees and a linear model over the same numbers."""
+
+    def __init__(self, seen: np.ndarray, y: np.ndarray, weight: np.ndarray) -> None:
+        self.trees = GradientBoostingClassifier(init="zero", random_state=0, **TREES)
+        self.trees.fit(seen, y, sample_weight=weight)
+        self.scale = StandardScaler().fit(seen)
+        self.linear = LogisticRegression(C=0.1, max_iter=1000)
+        self.linear.fit(self.scale.transform(seen), y, sample_weight=weight)
+
+    def __call__(self, seen: np.ndarray) -> np.ndarray:
+        """Shares, from 0 to 1."""
+        linear = self.linear.decision_function(self.scale.transform(seen))
+        both = (self.trees.decision_function(seen) + linear) / 2
+        return np.asarray(1 / (1 + np.exp(-both)))
+
+    def written(self) -> Row:
+        """The trees as plain arrays and the weights of the numbers as they are."""
+        weights = self.linear.coef_[0] / self.scale.scale_
+        bias = float(self.linear.intercept_[0] - weights @ self.scale.mean_)
+        return {
+            "trees": [written(e.tree_) for e in self.trees.estimators_[:, 0]],
+            "weights": [round(float(w), 4) for w in weights],
+            "bias": round(bias, 4),
+        }
+
+
+def written(tree: Tree) -> Row:
+    """A tree as plain arrays; one of a greatest depth lies in preorder, as the judge reads it."""
+    leaf = tree.children_left < 0
+    value = tree.value[:, 0, 0] * TREES["learning_rate"]
+    return {
+        "sign": np.where(leaf, -1, tree.feature).tolist(),
+        "most": [round(float(v), 3) for v in np.where(leaf, value, tree.threshold)],
+        "right": np.where(leaf, 0, tree.children_right).tolist(),
+    }
 
 
 def kappa(a: np.ndarray, b: np.ndarray) -> float:
     """Cohen's kappa of two yes/no judgements."""
     chance = a.mean() * b.mean() + (1 - a.mean()) * (1 - b.mean())
     return float(((a == b).mean() - chance) / (1 - chance))
+
+
+def show(rows: Sequence[Row], called: np.ndarray, count: int) -> None:
+    """Print what the cross-validation calls the first `count` rows, by kind, and XSTest."""
+    right: dict[tuple[str, str], list[bool]] = defaultdict(list)
+    for row, said in zip(rows[:count], called, strict=False):
+        label, turned = row["label"], is_turned(row)
+        refused = label == "refusal"
+        for group in (row["file"], "all"):
+            kind = "turned" if turned else label
+            right[group, kind].append((said == "refusal") == refused)
+        right["all", "refusals" if refused else "others"].append((said == "refusal") == refused)
+        if row["file"] in ("unusual", "indirect"):
+            right[f"{row['file']}: {row['kind'].split()[0]}", label].append(
+                (said == "refusal") == refused
+            )
+    for (file, kind), found in sorted(right.items()):
+        print(f"  {file:20} {kind:11} {np.mean(found):.3f} of {len(found)}")
+    for model in sorted({r["model"] for r in rows if "model" in r}) + [""]:
+        pick = [n for n, r in enumerate(rows) if "model" in r and model in ("", r["model"])]
+        human = np.array([rows[n]["label"] != "compliance" for n in pick])
+        print(f"  XSTest {model or 'all'}: kappa {kappa(human, called[pick] != 'compliance'):.3f}")
+
+
+def whole(fit: Fit, seen: np.ndarray) -> Row:
+    """The model as fitted on all rows; it must say what the fitted trees and weights say."""
+    everything = np.ones(len(seen), bool)
+    numbers = np.c_[fit.signs, fit.evidence(everything)]
+    weighed = {name: fit.weighing(seen, name, everything) for name in fit.y}
+    found = {
+        "signs": list(signs(fit.readings[0])),
+        "linear": [r.written() for r in (*fit.wording.values(), fit.sentences.ridge)],
+        **{name: this.written() for name, this in weighed.items()},
+    }
+    model = model_of(found)
+    for n in range(0, len(seen), SPOT):
+        fitted = [float(this(numbers[n : n + 1])[0]) for this in weighed.values()]
+        if not np.allclose(model.shares(fit.readings[n]), fitted, atol=CLOSE):
+            raise SystemExit(f"row {n}: the written model says otherwise than the fitted one")
+    return found
 
 
 def main() -> None:
@@ -219,47 +378,19 @@ def main() -> None:
     texts = [row for name in TEXTS for row in rows_of(HERE / f"{name}.jsonl")]
     plain = [r for r in texts if r["label"] == "compliance" and r["kind"].split(":")[0] in PLAIN]
     own = [*swapped(texts), *rambles(plain)]
-    xstest = xstest_rows(given.xstest)
-    rows = [*own, *xstest]
-    is_own = np.arange(len(rows)) < len(own)
-    readings = [read(r["completion"], r["beside"]) for r in rows]
-    labels = np.array([r["label"] for r in rows])
-    declines, holds = labels != "compliance", labels == "refusal"
+    rows = [*own, *xstest_rows(given.xstest)]
+    fit = Fit(rows, np.arange(len(rows)) < len(own))
     fold = folds_of(rows)
-    evidence = out_of_fold(readings, declines, fold, is_own)
-    seen = measure(readings, evidence)
-    weight = np.where(is_own, OWN, OTHER)
-    said = {"declines": np.zeros(len(rows), bool), "holds": np.zeros(len(rows), bool)}
+    seen = fit.numbers(fold)
+    shares = {name: np.zeros(len(rows)) for name in fit.y}
     for n in range(FOLDS):
-        for name, y, among in (
-            ("declines", declines, np.ones(len(rows), bool)),
-            ("holds", holds, is_own),
-        ):
-            inside = (fold != n) & among
-            fitted = trees(seen[inside], y[inside], weight[inside])
-            said[name][fold == n] = fitted.predict(seen[fold == n])
-    print(f"cross-validated by request, {FOLDS} folds")
-    held = said["declines"] & said["holds"]
-    print(
-        f"  own texts: declines {(said['declines'] == declines)[is_own].mean():.3f} right;"
-        f" held: refusals {held[is_own & holds].mean():.3f},"
-        f" others {(~held)[is_own & ~holds].mean():.3f}"
-    )
-    print(f"  XSTest: kappa {kappa(declines[~is_own], said['declines'][~is_own]):.3f}")
-    for model in sorted({r["model"] for r in xstest}):
-        this = np.array([r.get("model") == model for r in rows])
-        print(f"  ... {model}: kappa {kappa(declines[this], said['declines'][this]):.3f}")
+        for name in fit.y:
+            shares[name][fold == n] = fit.weighing(seen, name, fold != n)(seen[fold == n])
+    print(f"cross-validated by request, {FOLDS} folds: refusals called so, others not called so")
+    show(rows, fit.called(**shares), len(texts))
     if given.check:
         return
-    words = Wording(readings, declines, [r for r, o in zip(readings, is_own, strict=True) if o])
-    found = {
-        "signs": list(signs(readings[0])),
-        "opening": words.weights[0],
-        "rest": words.weights[1],
-        "bias": round(float(words.model.intercept_[0]), 4),
-        "declines": written(trees(seen, declines, weight)),
-        "holds": written(trees(seen[is_own], holds[is_own], weight[is_own])),
-    }
+    found = whole(fit, seen)
     MODEL.write_text(json.dumps(found, ensure_ascii=True, separators=(",", ":")) + "\n")
     print(f"{MODEL}: {MODEL.stat().st_size / 1e3:.0f} kB")
 
