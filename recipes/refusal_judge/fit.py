@@ -38,7 +38,8 @@ PLAIN = ("C", "E", "short", "manner", "near-miss")
 """Kinds of compliant texts without a refusal in them."""
 TURNED = ("A:", "turned", "B ")
 """How the kinds of turned answers begin; all compliant texts of `more` are turned."""
-RAMBLES, LEAP = 400, 0.15
+RAMBLES, LEAP, SPLIT = 1200, 0.15, 0.12
+"""Texts without sense; chances of a leap to another text, and of a word of two halves."""
 BRIEF = 160
 """Characters of a brief answer."""
 FOLDS = 5
@@ -123,7 +124,11 @@ def rambles(rows: Sequence[Row]) -> list[Row]:
         for _ in range(chance.choice((4, 8, 15, 30, 60))):
             # A leap now and then, as a small model loses its thread.
             near = follow.get(words[-1]) if chance.random() > LEAP else None
-            words.append(chance.choice(near or openings))
+            word = chance.choice(near or [*follow])
+            if chance.random() < SPLIT:  # as tokens that do not belong together
+                other = chance.choice([*follow])
+                word = word[: len(word) // 2 + 1] + other[len(other) // 2 :]
+            words.append(word)
         request = chance.choice(rows)["request"]
         text = {"request": request, "beside": request, "completion": " ".join(words)}
         found.append(

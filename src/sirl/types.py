@@ -18,6 +18,7 @@ __all__ = [
     "Completion",
     "Example",
     "Finish",
+    "Kind",
     "Label",
     "Mark",
     "Message",
@@ -42,6 +43,9 @@ BROKEN: frozenset[str] = frozenset({"partial", "compliance", "harmful"})
 REFUSED: frozenset[str] = frozenset({"refusal", "partial"})
 """Labels of an answer that refuses in full or in part, which is what a harmless request suffers
 from. Labels of harm do not tell."""
+Kind = Literal["attack", "weights", "ordinary", "lookalike", "capability", "probe"]
+"""What an item is: an unsafe request, put by an attack or, bare, to tampered weights; a harmless
+prompt, everyday or one that sounds unsafe; a task; a question of a search, which is not judged."""
 Question = Literal["refusal", "harm"]
 Need = Literal["gradients", "likelihoods", "opener", "decoding", "attacker", "judge"]
 """What an attack asks of the target or of the evaluator.
@@ -245,8 +249,7 @@ class Record:
 
     id: str
     model: str
-    kind: str
-    """Which question it answers: 'attack', 'ordinary', 'lookalike' or 'capability'."""
+    kind: Kind
     attack: str
     behaviour_id: str
     request: str
@@ -278,6 +281,10 @@ class Record:
     """Why there is no answer to judge, as `kind: what happened`; empty where there is one."""
     thought_entropy: float | None = None
     """Mean token entropy of the thoughts, in nats; None where none were seen."""
+    benchmark: str = ""
+    """The benchmark of a task; empty for other items."""
+    question: Question | None = None
+    """What its judge was asked; None where no judge reads the answer."""
     key: str = ""
     """Hash of weights, template, rendered prompt, sampling and seed: what determines the answer."""
 

@@ -68,6 +68,5 @@ def summarise_opinions(
 
 
 def question_of(records: Sequence[Record]) -> Question:
-    """What the judge of these answers was asked, by the labels that he gave."""
-    harm = any(r.label in ("harmless", "harmful") for r in records)
-    return "harm" if harm else "refusal"
+    """What the judge of these answers was asked."""
+    return next((r.question for r in records if r.question), "refusal")

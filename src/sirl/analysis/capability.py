@@ -20,7 +20,7 @@ def summarise_capability(records: Sequence[Record]) -> dict[str, Any]:
     tasks: dict[str, list[Record]] = {}
     for record in records:
         if record.kind == "capability":
-            tasks.setdefault(record.judge, []).append(record)
+            tasks.setdefault(record.benchmark, []).append(record)
     return {
         name: {
             **asdict(rate(sum(r.score == 1.0 for r in asked), len(asked))),

@@ -62,8 +62,7 @@ def counted_prompts(records: Iterable[Record]) -> dict[str, int]:
     asked: dict[str, set[tuple[str, str]]] = {}
     for r in records:
         if r.kind in PARTS:
-            task = r.judge if r.kind == "capability" else ""
-            asked.setdefault(r.kind, set()).add((task, r.behaviour_id))
+            asked.setdefault(r.kind, set()).add((r.benchmark, r.behaviour_id))
     return {PARTS[kind]: len(asked[kind]) for kind in PARTS if kind in asked}
 
 

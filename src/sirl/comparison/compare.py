@@ -119,7 +119,7 @@ def solutions(arm: Arm) -> dict[str, Outcomes]:
     found: dict[str, dict[str, bool | None]] = {}
     for r in arm.records:
         if r.kind == "capability":
-            found.setdefault(r.judge, {})[r.behaviour_id] = r.score == 1.0
+            found.setdefault(r.benchmark, {})[r.behaviour_id] = r.score == 1.0
     return dict(found)
 
 

@@ -344,7 +344,7 @@ def same_prompts(
 def place(record: Record) -> str:
     """A prompt among those of its kind."""
     is_task = record.kind == "capability"
-    return f"{record.judge}/{record.behaviour_id}" if is_task else record.behaviour_id
+    return f"{record.benchmark}/{record.behaviour_id}" if is_task else record.behaviour_id
 
 
 def wordings(arm: Arm, attack: str) -> dict[str, Hashable]:

@@ -30,7 +30,7 @@ from sirl.roles import (
     identity_of,
     silent,
 )
-from sirl.types import Attempt, Budget, Completion, Prompt, Record, Sampling, Verdict
+from sirl.types import Attempt, Budget, Completion, Kind, Prompt, Record, Sampling, Verdict
 
 __all__ = ["ATTACKED", "NO_LIMIT", "Arena", "Asked", "Unsuited"]
 
@@ -186,18 +186,30 @@ class Arena:
                 said = verdicts(judge, [(attempt, answer) for _, attempt, answer in asked])
             found |= {key: v for (key, _, _), v in zip(asked, said, strict=True)}
         return [
-            record_of(self.target, key, q, c, found.get(key) or self.unjudged(q, c), solve(q, c))
+            record_of(
+                self.target,
+                key,
+                q,
+                c,
+                found.get(key) or self.unjudged(q, c),
+                solve(q, c),
+                None if q.attempt.probe else self.judge_of(q).question,
+            )
             for key, q, c in fresh
         ]
+
+    def judge_of(self, asked: Asked) -> Judge:
+        """Who reads the answer to a question."""
+        return self.judge if asked.kind in ATTACKED else self.refusals
 
     def unjudged(self, asked: Asked, completion: Completion) -> Verdict:
         """The verdict where there is nothing to judge."""
         if not completion.fault:
             return Verdict("unscored", float("nan"), "an intermediate question", "")
-        judge = self.judge if asked.kind in ATTACKED else self.refusals
-        return Verdict("unscored", float("nan"), f"no answer: {completion.fault}", judge.name)
+        name = self.judge_of(asked).name
+        return Verdict("unscored", float("nan"), f"no answer: {completion.fault}", name)
 
-    def play(self, attack: Search, behaviours: Sequence[Prompt], kind: str) -> list[Item]:
+    def play(self, attack: Search, behaviours: Sequence[Prompt], kind: Kind) -> list[Item]:
         """A search on every behaviour, in step; what has come to its end before is not replayed."""
         keys = [self.item_key(attack, b) for b in behaviours]
         live = [
@@ -260,7 +272,7 @@ class Arena:
         if not game.pending:
             game.tries.close()
 
-    def round(self, attack: Search, live: Sequence[Game], kind: str) -> None:
+    def round(self, attack: Search, live: Sequence[Game], kind: Kind) -> None:
         """Ask what every search wants to know, tell each, and hear what it wants next."""
         asked: list[Asked] = []
         for game in live:

@@ -6,7 +6,17 @@ from sirl.errors import Stopped, first_line
 from sirl.evaluation.target import Target
 from sirl.roles import Benchmark
 from sirl.stats import mean
-from sirl.types import Attempt, Completion, Mark, Outcome, Prompt, Record, Verdict
+from sirl.types import (
+    Attempt,
+    Completion,
+    Kind,
+    Mark,
+    Outcome,
+    Prompt,
+    Question,
+    Record,
+    Verdict,
+)
 
 __all__ = [
     "ATTACKED",
@@ -19,9 +29,9 @@ __all__ = [
     "unreadable",
 ]
 
-ATTACKED = ("attack", "weights")
+ATTACKED: tuple[Kind, ...] = ("attack", "weights")
 """Kinds of answers to unsafe requests."""
-PROBE = "probe"
+PROBE: Kind = "probe"
 """Kind of a record whose answer was used by a search and never judged."""
 
 UNCHECKED = "the check of the answer failed"
@@ -32,7 +42,7 @@ UNCHECKED = "the check of the answer failed"
 class Asked:
     """One question to the target."""
 
-    kind: str
+    kind: Kind
     group: str
     """The attack, prompt set or benchmark that it belongs to."""
     family: str
@@ -70,12 +80,13 @@ def record_of(  # noqa: PLR0913 - each is a part of the record
     completion: Completion,
     verdict: Verdict,
     mark: Mark | None = None,
+    question: Question | None = None,
 ) -> Record:
     """One answer, self-sufficient; of a task, with what the check of its answer said."""
     attempt, thought = asked.attempt, completion.thought_entropies
     score, reason, judge = verdict.score, verdict.reason, verdict.judge
     if asked.benchmark:
-        score, judge = float(bool(mark)), asked.group
+        score, judge, question = float(bool(mark)), "", None
         reason = mark.reason if mark is not None else reason
     return Record(
         id=f"{target.name}/{asked.prompt.id}",
@@ -94,6 +105,8 @@ def record_of(  # noqa: PLR0913 - each is a part of the record
         score=score,
         reason=reason,
         judge=judge,
+        benchmark=asked.group if asked.benchmark else "",
+        question=question,
         pieces=target.pieces(completion.token_ids),
         family=asked.family,
         number=asked.number,

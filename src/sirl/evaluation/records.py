@@ -14,7 +14,7 @@ from pydantic import TypeAdapter
 
 from sirl.errors import InputError
 from sirl.runs import Run
-from sirl.types import Message, Record, Sampling
+from sirl.types import Message, Question, Record, Sampling
 
 __all__ = [
     "ITEMS",
@@ -22,12 +22,16 @@ __all__ = [
     "Item",
     "Log",
     "RecordLog",
+    "asked_by",
     "read_items",
     "read_record",
     "read_records",
+    "record_row",
 ]
 
 RECORDS, ITEMS = "records.jsonl", "items.jsonl"
+SCHEMA = 2
+"""Of the lines of `records.jsonl`."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +88,7 @@ class RecordLog(Log):
     def add(self, records: Sequence[Record]) -> None:
         """Write records in one go."""
         if records:
-            self.run.append(RECORDS, *(asdict(r) for r in records))
+            self.run.append(RECORDS, *map(record_row, records))
         super().add(records)
 
     def finish(self, item: Item) -> None:
@@ -93,9 +97,44 @@ class RecordLog(Log):
         super().finish(item)
 
 
+def record_row(record: Record) -> dict[str, Any]:
+    """The line of a record."""
+    return {"schema": SCHEMA, **asdict(record)}
+
+
+def asked_by(label: str) -> Question:
+    """What a judge was asked who gives such labels; the first question where nobody can tell."""
+    return "harm" if label in ("harmless", "harmful") else "refusal"
+
+
+def upgraded(row: Mapping[str, Any]) -> dict[str, Any]:
+    """The line of a record of any schema as one of this.
+
+    Schema 1, which was not written down, kept the name of a benchmark in the place of the judge.
+
+    Raises:
+        TypeError: The schema is of a later version.
+    """
+    found = dict(row)
+    schema = found.pop("schema", 1)
+    if schema not in (1, SCHEMA):
+        raise TypeError(f"schema {schema} is of a later version of sirl")
+    if schema == 1:
+        task = found["kind"] == "capability"
+        found |= {"benchmark": found["judge"], "judge": ""} if task else {}
+        if not task and found["judge"]:
+            found["question"] = asked_by(found["label"])
+    return found
+
+
 def read_record(row: Mapping[str, Any]) -> Record:
-    """A record from its line."""
+    """A record from its line.
+
+    Raises:
+        TypeError: It has fields that this version does not know.
+    """
     nan = float("nan")
+    row = upgraded(row)
     filled: dict[str, Any] = {
         **row,
         "messages": tuple(Message(**m) for m in row["messages"]),

@@ -11,12 +11,12 @@ from typing import Any
 
 from sirl.evaluation.arena import ATTACKED
 from sirl.evaluation.costs import Meter
-from sirl.evaluation.records import ITEMS, RECORDS
+from sirl.evaluation.records import ITEMS, RECORDS, asked_by
 from sirl.judges.jury import verdicts
 from sirl.roles import Judge, Progress, identity_of
 from sirl.runs import Run
 from sirl.runs.disk import damaged
-from sirl.types import Attempt, Record, Verdict
+from sirl.types import Attempt, Question, Record, Verdict
 
 __all__ = [
     "VERDICTS",
@@ -50,15 +50,22 @@ def opinions(
         known = {(r["model"], r["key"]): verdict_in(r) for r in rows}
         missing = [r for r in asked if r.place not in known]
         for batch in judged(judge, missing, meter, progress):
-            run.append(VERDICTS, *(verdict_row(r, v, who) for r, v in batch))
+            run.append(VERDICTS, *(verdict_row(r, v, who, judge.question) for r, v in batch))
             known |= {r.place: v for r, v in batch}
-        found[judge.name] = [relabelled(r, known[r.place]) for r in asked]
+        found[judge.name] = [relabelled(r, known[r.place], judge.question) for r in asked]
     return found
 
 
-def verdict_row(record: Record, verdict: Verdict, identity: str) -> dict[str, Any]:
+def verdict_row(
+    record: Record, verdict: Verdict, identity: str, question: Question | None
+) -> dict[str, Any]:
     """The line of a verdict: of which record, by which state of which judge."""
-    place = {"model": record.model, "key": record.key, "identity": identity}
+    place = {
+        "model": record.model,
+        "key": record.key,
+        "identity": identity,
+        "question": question,
+    }
     return {**place, **asdict(verdict)}
 
 
@@ -69,7 +76,8 @@ def read_opinions(run: Run, records: Sequence[Record]) -> dict[str, list[Record]
     for number, row in enumerate(run.rows(VERDICTS), 1):
         try:
             if record := by_place.get((row["model"], row["key"])):
-                said = relabelled(record, verdict_in(row))
+                verdict = verdict_in(row)
+                said = relabelled(record, verdict, row.get("question") or asked_by(verdict.label))
                 found.setdefault(said.judge, {})[said.place] = said
         except (KeyError, TypeError) as error:
             raise damaged(f"{run.path / VERDICTS}:{number}") from error
@@ -94,7 +102,7 @@ def rejudged(judge: Judge, records: Sequence[Record], progress: Progress) -> lis
     read = (*ATTACKED, "ordinary", "lookalike") if judge.question == "refusal" else ATTACKED
     asked = [r for r in records if r.kind in read]
     said = {id(r): v for batch in judged(judge, asked, Meter(), progress) for r, v in batch}
-    return [relabelled(r, said[id(r)]) if id(r) in said else r for r in records]
+    return [relabelled(r, said[id(r)], judge.question) if id(r) in said else r for r in records]
 
 
 def judged(
@@ -128,7 +136,7 @@ def attempt_of(r: Record) -> Attempt:
     return Attempt.at(r.behaviour_id, r.request, r.attack, r.messages, r.sampling)
 
 
-def relabelled(record: Record, verdict: Verdict) -> Record:
+def relabelled(record: Record, verdict: Verdict, question: Question | None) -> Record:
     """A record under another verdict."""
     return replace(
         record,
@@ -136,6 +144,7 @@ def relabelled(record: Record, verdict: Verdict) -> Record:
         score=verdict.score,
         reason=verdict.reason,
         judge=verdict.judge,
+        question=question,
     )
 
 

@@ -18,7 +18,7 @@ from sirl.judges.quoting import Speaker
 from sirl.prompts import Rejected
 from sirl.roles import Attack, Benchmark, Disguise, Judge, Progress, Search, silent
 from sirl.runs import Run
-from sirl.types import Attempt, Budget, Prompt, Record, Sampling
+from sirl.types import Attempt, Budget, Kind, Prompt, Record, Sampling
 
 __all__ = ["GREEDY", "Evaluation", "Suite", "Surgery", "askable", "evaluate", "forget", "unmet"]
 
@@ -72,7 +72,11 @@ class Suite:
             for behaviour in self.behaviours
             if covers(attack, behaviour)
         ]
-        for kind, prompts in (("ordinary", self.ordinary), ("lookalike", self.lookalikes)):
+        harmless: tuple[tuple[Kind, Sequence[Prompt]], ...] = (
+            ("ordinary", self.ordinary),
+            ("lookalike", self.lookalikes),
+        )
+        for kind, prompts in harmless:
             asked += [Asked(kind, "direct", "", Attempt(p, "direct", p.messages)) for p in prompts]
         for benchmark in self.benchmarks:
             for task in benchmark.prompts():
@@ -216,7 +220,7 @@ def after(surgery: Surgery, suite: Suite, arena: Arena) -> list[Record]:
     operated = Arena(target, arena.judge, arena.refusals, arena.log, {}, None, arena.meter)
     records = operated.answers(
         [
-            Asked(WEIGHTS, surgery.name, WEIGHTS, Attempt(b, surgery.name, b.messages))
+            Asked("weights", surgery.name, "weights", Attempt(b, surgery.name, b.messages))
             for b in readable
         ]
     )

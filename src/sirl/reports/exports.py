@@ -27,7 +27,7 @@ VERSION = 1
 FORMULA = ("=", "+", "-", "@")
 SAFE_COLUMNS = (
     "model", "kind", "attack", "family", "behaviour_id", "number", "queries", "label", "score",
-    "judge", "finish", "tokens", "mean_entropy",
+    "judge", "benchmark", "finish", "tokens", "mean_entropy",
 )  # fmt: skip
 TEXT_COLUMNS = ("request", "prompt", "completion", "reason")
 

@@ -160,7 +160,7 @@ def score(record: Record) -> dict[str, Any]:
         "value": value(record),
         "answer": record.reason if is_task else record.label,
         "explanation": record.reason,
-        "metadata": {"judge": record.judge, "score": number(record.score)},
+        "metadata": {"judge": record.judge or record.benchmark, "score": number(record.score)},
     }
     if record.label == "unscored":
         found["reason"] = "grader_failed" if record.completion.strip() else "no_response"
@@ -211,7 +211,9 @@ def groups(records: Sequence[Record]) -> list[str]:
 
 def judges_of(group: str, records: Sequence[Record]) -> str:
     """Who answered a question."""
-    return ", ".join(dict.fromkeys(r.judge for r in records if SCORES[r.kind] == group))
+    return ", ".join(
+        dict.fromkeys(r.judge or r.benchmark for r in records if SCORES[r.kind] == group)
+    )
 
 
 def attacks(records: Sequence[Record]) -> list[str]:

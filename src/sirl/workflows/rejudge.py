@@ -15,7 +15,7 @@ from sirl.comparison.evaluated_model import counted, figures_of, judge_identitie
 from sirl.config import EvaluateConfig
 from sirl.errors import ConfigError, SirlError
 from sirl.evaluation.arena import ATTACKED
-from sirl.evaluation.records import ITEMS, RECORDS, Item, read_items, read_records
+from sirl.evaluation.records import ITEMS, RECORDS, Item, read_items, read_records, record_row
 from sirl.evaluation.second_judges import VERDICTS, recorded, rejudged, verdict_of, verdict_row
 from sirl.evaluation.suite import Evaluation
 from sirl.roles import Console, Judge, Progress
@@ -104,10 +104,10 @@ def judged_models(
         if r.kind in ATTACKED and first[r.place].judge not in ("", judge.name)
     ]
     known = judge_identities(source.read("run.json"))
-    rows = [verdict_row(r, verdict_of(r), known.get(r.judge, "")) for r in said_before]
+    rows = [verdict_row(r, verdict_of(r), known.get(r.judge, ""), r.question) for r in said_before]
     run.append(VERDICTS, *rows)
     items = items_of(ended, records)
-    run.append(RECORDS, *(asdict(r) for r in records))
+    run.append(RECORDS, *map(record_row, records))
     run.append(ITEMS, *(asdict(i) for i in items))
 
     def of(name: str, skipped: dict[str, str]) -> Evaluation:
