@@ -12,11 +12,13 @@ from sirl.evaluation.arena import Arena, Asked
 from sirl.evaluation.costs import Meter
 from sirl.evaluation.records import Log
 from sirl.evaluation.suite import Evaluation
-from sirl.evaluation.target import Target, digest, read_as_text
+from sirl.evaluation.target import PLAIN, Target, digest, read_as_text
 from sirl.models.thoughts import answer_of, begun, left_open, parts, set_apart
 from sirl.reports.figures import rate_rows
+from sirl.rollouts.endpoint import EndpointEngine
 from sirl.types import Attempt, Budget, Completion, Message, Prompt, Sampling
 
+from .fake_endpoint import fine, served
 from .fakes import HELPED, REFUSED, WordJudge, target
 
 MARKS = [
@@ -410,3 +412,21 @@ def test_the_summary_the_table_and_the_terminal_say_how_many_thoughts_were_not_s
     row = ("Answers with thoughts that the judge was not shown", ["1 of 1"])
     assert row in rate_rows({"target": summary})
     assert unshown_thoughts([replace(record, thoughts="")]) == {}
+
+
+def test_an_endpoint_is_asked_plain_prompts_once_while_its_answers_come(monkeypatch):
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+
+    def play(body):
+        plain = body["messages"][-1]["content"] in {p.request for p in PLAIN}
+        return fine("Paris." if plain else f"<think>{STEPS}</think>No.")
+
+    with served() as server:
+        server.play = play
+        engine = EndpointEngine(server.url, "small", 64, Sampling(), 0)
+        arena = Arena(target(engine), WordJudge(), WordJudge(), Log(), {}, None, Meter())
+        prompts = [Prompt.user(f"b{n}", f"Bend moon {n}.") for n in range(3)]
+        attempts = [Attempt(p, "direct", p.messages) for p in prompts]
+        records = arena.answers([Asked("attack", "direct", "static", a) for a in attempts])
+        assert len(server.seen) == 5
+    assert {(r.completion, r.thoughts) for r in records} == {(f"<think>{STEPS}</think>No.", "")}
