@@ -39,6 +39,13 @@ def test_a_template_writes_the_date_of_the_run_and_no_other(embedded):
     assert "date" not in fingerprint(with_template(embedded, LINES))
 
 
+def test_users_of_the_tokenizer_beside_us_are_told_the_present(embedded):
+    chat = with_template(embedded, DATED)
+    assert "2031" in text(chat)
+    said = [{"role": "user", "content": "Hi"}]
+    assert "2031" not in chat.tokenizer.apply_chat_template(said, tokenize=False)
+
+
 def test_the_date_of_a_resumed_run_is_that_of_its_start():
     config = EvaluateConfig(model="embedded", out="x")
     assert registry.dated(config, {"template_date": "2030-01-02T03:04:05"}).template_date == (

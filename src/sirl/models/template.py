@@ -32,7 +32,14 @@ LONGEST = 1 << 24
 MEMORY = 1 << 30
 """Bytes that a template may take while it is tried."""
 RESERVED = frozenset(
-    {"messages", "add_generation_prompt", "continue_final_message", "tokenize", "chat_template"}
+    {
+        "messages",
+        "add_generation_prompt",
+        "continue_final_message",
+        "tokenize",
+        "chat_template",
+        "strftime_now",
+    }
 )
 """What sirl itself tells a template."""
 
@@ -58,7 +65,7 @@ class Voice:
         answers: bool = True,
         goes_on: bool = False,
     ) -> str:
-        """A conversation as the template writes it.
+        """A conversation as the template writes it; it was tried within bounds when it was loaded.
 
         Args:
             tokenizer: Whose template it is.
@@ -67,7 +74,7 @@ class Voice:
             goes_on: Whether the last turn is left open.
 
         Raises:
-            ModelError: The template does not end, or writes without end.
+            ModelError: The template writes far more than is said.
             Exception: Whatever the template raises.
         """
         return self.written(tokenizer, turns, answers=answers, goes_on=goes_on)[0]
@@ -81,20 +88,14 @@ class Voice:
         goes_on: bool = False,
     ) -> tuple[str, list[str]]:
         """The conversation, and what was told of the clock."""
-        try:
-            with self.telling(tokenizer) as told, counted():
-                found: Any = tokenizer.apply_chat_template(
-                    [dict(turn) for turn in turns],
-                    tokenize=False,
-                    add_generation_prompt=answers,
-                    continue_final_message=goes_on,
-                    **self.arguments,
-                )
-        except (Runaway, MemoryError) as error:
-            raise ModelError(
-                f"the chat template of {tokenizer.name_or_path} does not end within {STEPS} steps "
-                f"and {MEMORY >> 20} MiB: mend its chat_template"
-            ) from error
+        with self.telling(tokenizer) as told:
+            found: Any = tokenizer.apply_chat_template(
+                [dict(turn) for turn in turns],
+                tokenize=False,
+                add_generation_prompt=answers,
+                continue_final_message=goes_on,
+                **self.arguments,
+            )
         size = sum(len(turn["content"]) for turn in turns)
         if len(found) > LONGEST + 16 * size:
             raise ModelError(
@@ -105,7 +106,10 @@ class Voice:
 
     @contextmanager
     def telling(self, tokenizer: PreTrainedTokenizerBase) -> Iterator[list[str]]:
-        """Have the template's `strftime_now` tell the voice's time; yields what it has told."""
+        """Have the template's `strftime_now` tell the voice's time; yields what it has told.
+
+        Afterwards it is again that of transformers, which keeps the template for everyone.
+        """
         told: list[str] = []
 
         def strftime_now(form: str) -> str:
@@ -113,9 +117,26 @@ class Voice:
             return told[-1]
 
         template = tokenizer.get_chat_template()
-        compiled: Any = chat_template_utils._compile_jinja_template(template)
-        compiled.globals["strftime_now"] = strftime_now
-        yield told
+        names: Any = chat_template_utils._compile_jinja_template(template).globals
+        before = names["strftime_now"]
+        names["strftime_now"] = strftime_now
+        try:
+            yield told
+        finally:
+            names["strftime_now"] = before
+
+
+@contextmanager
+def within_bounds(where: str) -> Iterator[None]:
+    """Try a template: ModelError where it does not end within steps and memory."""
+    try:
+        with bounded_memory(), counted():
+            yield
+    except (Runaway, MemoryError) as error:
+        raise ModelError(
+            f"the chat template of {where} does not end within {STEPS} steps and "
+            f"{MEMORY >> 20} MiB: mend its chat_template"
+        ) from error
 
 
 @contextmanager
@@ -171,14 +192,15 @@ def check_template(where: str, tokenizer: PreTrainedTokenizerBase, voice: Voice)
         raise no_jinja(where, error) from error
     if "**" in signs:  # a power is computed in one step that nothing can stop
         raise ModelError(f"the chat template of {where} computes powers: mend its chat_template")
-    with bounded_memory():
-        for turns, answers in (
-            (("user",), True),
-            (("user", "assistant", "user", "assistant"), False),
-        ):
+    for turns, answers in (
+        (("user",), True),
+        (("system", "user"), True),
+        (("user", "assistant", "user", "assistant"), False),
+    ):
+        with within_bounds(where):
             try:
                 voice.text(tokenizer, placed(turns), answers=answers)
-            except ModelError:
+            except (ModelError, Runaway, MemoryError):
                 raise
             except TemplateSyntaxError as error:
                 raise no_jinja(where, error) from error
