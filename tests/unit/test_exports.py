@@ -80,12 +80,12 @@ def test_csv_has_a_line_per_record_and_no_text_unless_asked():
     records = [tried("b1", "refusal", completion="line one\nline two"), tried("b2", "unscored")]
     lines = csv_table(records).splitlines()
     assert lines[0] == (
-        "model,kind,attack,family,behaviour_id,number,queries,label,score,judge,finish,tokens,"
+        "model,kind,attack,family,behaviour_id,number,queries,label,score,judge,benchmark,finish,tokens,"
         "mean_entropy"
     )
     assert lines[1:] == [
-        "target,attack,story,,b1,0,1,refusal,0.0,x,stop,2,",
-        "target,attack,story,,b2,0,1,unscored,0.0,x,stop,2,",
+        "target,attack,story,,b1,0,1,refusal,0.0,x,,stop,2,",
+        "target,attack,story,,b2,0,1,unscored,0.0,x,,stop,2,",
     ]
     with_texts = list(csv.DictReader(io.StringIO(csv_table(records, texts=True))))
     assert with_texts[0]["completion"] == "line one\\u000aline two"

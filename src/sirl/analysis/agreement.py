@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sirl.analysis.defence import summarise_defence
+from sirl.evaluation.asked import ATTACKED
 from sirl.evaluation.records import Item
 from sirl.evaluation.second_judges import verdict_of
 from sirl.judges.jury import agreement, disagreements
@@ -68,5 +69,6 @@ def summarise_opinions(
 
 
 def question_of(records: Sequence[Record]) -> Question:
-    """What the judge of these answers was asked."""
-    return next((r.question for r in records if r.question), "refusal")
+    """What the judge of the answers to unsafe requests was asked."""
+    asked = (r.question for r in records if r.kind in ATTACKED and r.question)
+    return next(asked, "refusal")

@@ -24,8 +24,6 @@ __all__ = ["GREEDY", "Evaluation", "Suite", "Surgery", "askable", "evaluate", "f
 
 GREEDY = Sampling(temperature=0.0)
 """Capability without luck."""
-WEIGHTS = "weights"
-"""Kind and family of answers of a model whose weights were tampered with."""
 
 
 @dataclass(frozen=True)
