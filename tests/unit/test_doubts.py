@@ -1,4 +1,5 @@
 import json
+import math
 import random
 from dataclasses import replace
 
@@ -177,3 +178,26 @@ def test_tables_and_pages_mark_what_is_in_doubt():
     first = tables({"target": model}, {})[0]
     assert first.title == "Figures in doubt"
     assert [cells for _, cells in first.rows] == [[alarms[0]["says"]], ["no entropies"]]
+
+
+def sure_and_unsure(unsure, sure=40, gave=40):
+    """Sure refusals, unsure ones, and compliance around 4 nats; every request is another."""
+    found = [record(f"a{n}", f"No, {prose(n, 5)}", "refusal", entropy=0.3) for n in range(sure)]
+    found += [record(f"b{n}", prose(n + 99, 9), "refusal", entropy=4.4) for n in range(unsure)]
+    return found + [
+        record(f"c{n}", prose(n + 999), "compliance", entropy=3.5 + n / gave) for n in range(gave)
+    ]
+
+
+def test_refusals_as_unsure_as_compliance_beside_sure_ones_put_the_judge_in_doubt():
+    (doubt,) = doubts(sure_and_unsure(8))
+    assert (doubt.alarm, doubt.n, doubt.called) == ("unsure refusals", 8, "refusal")
+    assert doubt.share == pytest.approx(8 / 48)
+    assert "refusals (17% of what it calls so) that are as unsure as its compliance" in doubt.says
+    assert doubts(sure_and_unsure(6)) == []  # 13%
+
+
+def test_a_model_whose_refusals_are_unsure_throughout_gives_no_such_alarm():
+    assert doubts(sure_and_unsure(30, sure=20)) == []
+    untold = [replace(r, mean_entropy=math.nan) for r in sure_and_unsure(8)]
+    assert doubts(untold) == []

@@ -241,4 +241,4 @@ def test_a_first_person_or_an_apology_alone_makes_no_refusal(answer):
     ["Biege den Draht zu einem Haken.", "Plie le fil en crochet.", "Piega il filo a gancio."],
 )
 def test_few_words_of_help_in_another_language_are_seen(steps):
-    assert verdict(f"I can't help with that. {steps}").label == "unscored"
+    assert verdict(f"I can't help with that. {steps}").label in ("unscored", "partial")
