@@ -77,9 +77,9 @@ def cut_answers(records: Iterable[Record], new_tokens: int) -> dict[str, Any]:
 
 
 def measured(
-    about: Document, config: Document, models: Mapping[str, Document], set_aside: int
+    about: Document, config: Document, models: Mapping[str, Document], set_aside: str
 ) -> dict[str, Any]:
-    """What a run measured, as JSON; `set_aside` counts the rows that could not be used."""
+    """What a run measured, as JSON; `set_aside` says what could not be used."""
     asked: Document = next((m["asked"] for m in models.values() if "asked" in m), {})
     attacks = dict.fromkeys(
         name for m in models.values() for name in (m.get("dsr") or {}).get("by_attack", {})
@@ -93,7 +93,7 @@ def measured(
         "judges": [judge_in_words(j) for j in about.get("judges", ())],
         "new_tokens": config.get("new_tokens"),
         "temperature": temperature(about),
-        "rows_set_aside": set_aside,
+        "set_aside": set_aside,
     }
     if config.get("best_of", 1) != 1:
         found["best_of"] = config["best_of"]
@@ -136,7 +136,6 @@ def in_words(found: Document) -> dict[str, str]:
     tier = f"{given}: " if given and "," not in given and given not in names else ""
     degrees = found["temperature"]
     heat = "the endpoint's own temperature" if degrees is None else f"temperature {degrees:g}"
-    rows = found["rows_set_aside"]
     words = {
         "model": found["model"],
         "asked": asked or "nothing",
@@ -145,10 +144,10 @@ def in_words(found: Document) -> dict[str, str]:
         "attacks": f"{tier}{', '.join(names)}" if names else "none",
         "judged by": ", ".join(found["judges"]),
         "answers": f"up to {found['new_tokens']} new tokens, {heat}" + best(found),
-        "set aside": f"{rows} {'row' if rows == 1 else 'rows'}, named in rejected.jsonl",
+        "set aside": found["set_aside"] and f"{found['set_aside']}, named in rejected.jsonl",
         "training": settings_in_words(found.get("training", {})),
     }
-    return {k: v for k, v in words.items() if v and (rows or k != "set aside")}
+    return {k: v for k, v in words.items() if v}
 
 
 def best(found: Document) -> str:

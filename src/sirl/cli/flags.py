@@ -1,7 +1,7 @@
 """Flags that several verbs share; help texts come from the settings themselves."""
 
 from collections.abc import Callable, Mapping
-from functools import wraps
+from functools import partial, wraps
 from inspect import Parameter, Signature, signature
 from pathlib import Path
 from types import NoneType, UnionType
@@ -11,7 +11,7 @@ import typer
 
 from sirl.config import Settings, parse_value, resolve
 from sirl.errors import ConfigError
-from sirl.runs import Existing
+from sirl.runs import Existing, settings_of
 
 __all__ = [
     "AFTER",
@@ -61,6 +61,7 @@ def takes(config: type[Settings], *fields: str) -> Callable[[Callable[..., None]
                 file=given.pop("config", None),
                 overrides=given.pop("set_"),
                 flags={name: value_of(config, name, given.pop(name)) for name in named},
+                resumed=partial(settings_of, command.__name__) if given.get("resume") else None,
             )
             command(settings, **given)
 
@@ -127,7 +128,9 @@ CONFIG: Path | None = typer.Option(
 SET: list[str] = typer.Option(
     [], "--set", help="any setting as key=value, repeatable", show_default=False
 )
-RESUME: bool = typer.Option(False, "--resume", help="go on with the run in --out")
+RESUME: bool = typer.Option(
+    False, "--resume", help="go on with the run in --out, under its own settings"
+)
 OVERWRITE: bool = typer.Option(False, "--overwrite", help="begin anew in --out")
 REPLACE: bool = typer.Option(False, "--overwrite", help="replace the file that --out names")
 JSON: bool = typer.Option(False, "--json", help="print the summary as JSON")

@@ -5,7 +5,7 @@ import os
 import sys
 from contextlib import redirect_stdout
 from pathlib import Path
-from typing import TextIO
+from typing import Any, NoReturn, TextIO
 
 import typer
 
@@ -24,6 +24,11 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+MISUSED: type[Exception] = next(
+    c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException"
+)
+"""What the command line raises on wrong flags; typer brings a click of its own."""
 
 
 def show_version(value: bool) -> bool:
@@ -54,9 +59,11 @@ def spoken() -> None:
     """Run the command line; whatever a person can mend ends in a sentence."""
     try:
         try:
-            app()
+            status = app(standalone_mode=False)
         finally:
             sys.stdout.flush()  # a full device is told here, not after the end
+    except MISUSED as error:
+        misused(error)
     except SirlError as error:
         fail(str(error), 2)
     except KeyboardInterrupt:
@@ -77,6 +84,17 @@ def spoken() -> None:
             "says why; the last checkpoint is whole: start all again, with --resume",
             1,
         )
+    sys.exit(status if isinstance(status, int) else 0)
+
+
+def misused(error: Any) -> NoReturn:  # noqa: ANN401 - see MISUSED
+    """Say in one sentence which flag or argument is wrong, and where all are named."""
+    if type(error).__name__ == "NoArgsIsHelpError":  # its help is printed, or is its message
+        typer.echo(error.format_message(), err=True)
+        sys.exit(error.exit_code)
+    said = " ".join(error.format_message().split()).rstrip(".").removeprefix("Invalid value for ")
+    where = error.ctx.command_path if getattr(error, "ctx", None) else "sirl"
+    fail(f"{said[0].lower()}{said[1:]}; see {where} --help", 2)
 
 
 def deaf(stream: TextIO) -> bool:
@@ -98,7 +116,7 @@ def lost_another(error: RuntimeError) -> bool:
     return many and any(sign in said for sign in ("by peer", "NCCL", "Timed out", "timed out"))
 
 
-def fail(sentence: str, status: int) -> None:
+def fail(sentence: str, status: int) -> NoReturn:
     """Say one sentence on the error stream and leave; of many processes each says which it is."""
     rank = os.environ.get("RANK", "0")
     sentence = "\n".join(map(printable, sentence.splitlines()))  # it may hold foreign words

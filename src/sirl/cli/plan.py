@@ -43,6 +43,7 @@ def plan(
     Reads config.json and no weights. Answers are taken to be of full length.
     """
     registry.require_models("sirl plan")
+    registry.check_effects(settings)
     room = registry.gpu_room(settings)  # a wrong card is told before anything is measured
     shape, step = registry.planned(settings)
     document = planned(settings, shape, step, room, registry.rates(settings, step))

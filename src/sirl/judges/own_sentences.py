@@ -40,7 +40,7 @@ class OwnSentences:
         Raises:
             InputError: The file cannot be read or holds no sentence.
         """
-        file = load(path)
+        file = load(path, "sentence")
         named = (frozenset(words(line)) for line in file.text.splitlines())
         self.sentences = tuple(dict.fromkeys(filter(None, named)))
         if not self.sentences:

@@ -16,7 +16,7 @@ from sirl.prompts import Rejected
 from sirl.roles import Console, Observer, Work
 from sirl.runs import Existing, Run, open_run, plain
 from sirl.runs.provenance import Provenance, begun_by, launch
-from sirl.runs.rejects import rows_set_aside, set_aside
+from sirl.runs.rejects import rows_set_aside
 from sirl.types import Prompt
 from sirl.workflows.console import interruptible, nothing_to_resume
 from sirl.workflows.report import write_report
@@ -132,24 +132,20 @@ def walk(
     """Measure, train, measure again; the figures of both models."""
     from sirl.analysis.summary import summarise
     from sirl.evaluation.second_judges import recorded
-    from sirl.evaluation.suite import askable, evaluate, forget
+    from sirl.evaluation.suite import evaluate, forget
     from sirl.models.loading import fingerprint
+    from sirl.workflows.asking import announced, asked_sentence
     from sirl.workflows.mini_eval import steps_to_choose_from
 
     provenance, console, working, ranks = listeners
     progress = interruptible(*working)
     checkpoint = newest_checkpoint(run, config.steps, ranks, console)
-    provenance.note(
-        model=fingerprint(start),
-        prompts=work.sets,
-        readings=start.manner.notes,
-        held_out=work.held_out,
-    )
+    about, notes = fingerprint(start), start.manner.notes
+    provenance.note(model=about, prompts=work.sets, readings=notes, held_out=work.held_out)
     provenance.files([config.refusals])
     suite, base = work.suite, among(registry.in_process("base", start, config), ranks)
     provenance.judges(suite.judges, registry.judge_faults(suite.judges, config.model))
-    asked, unasked = askable(suite, base)
-    console.warn(set_aside(run, [*work.rejected, *unasked], strict=config.strict))
+    asked, parts = announced(config, work, base, provenance, console)
     before = evaluate(suite, asked, base, run, progress)
     # The model to measure again may be an older one than that which was measured.
     if run.resumed and (checkpoint is None or checkpoint.step < config.steps):
@@ -171,7 +167,7 @@ def walk(
         "recorded": recorded(run),
         "checkpoint": str(last),
         "last_step": config.steps,
-        "asked": work.asked,
+        "asked": asked_sentence(parts, config.new_tokens),
         "mini_evaluations": steps_to_choose_from(run, config.model),
     }
 
@@ -298,6 +294,11 @@ def observers(  # noqa: PLR0913, PLR0917 - the parts of a run
     return found
 
 
+def at_fault(row: Rejected) -> str:
+    """A row that was set aside, by its place and its fault."""
+    return f"{row.file}{f':{row.line}' if row.line else ''}: {row.reason}"
+
+
 def fitting(
     work: registry.Work, target: "Target", batch: int
 ) -> tuple[tuple[Prompt, ...], list[Rejected]]:
@@ -315,5 +316,9 @@ def fitting(
     if not kept:
         raise InputError(f"no prompt is usable: {rejected[0].reason}; lower new_tokens")
     if len(kept) < batch:
-        raise ConfigError(f"a batch of {batch} exceeds the {len(kept)} usable prompts: lower it")
+        aside = [*work.rejected, *rejected]
+        lost = f"{len(aside)} were set aside, the first as {at_fault(aside[0])}; " if aside else ""
+        raise ConfigError(
+            f"a batch of {batch} exceeds the {len(kept)} usable prompts: {lost}lower it"
+        )
     return kept, rejected
