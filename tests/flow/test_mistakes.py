@@ -148,9 +148,11 @@ def test_resume_needs_the_folder_alone_and_takes_no_other_settings(run, finished
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (["train", "--steps", "abc"], "'--steps': 'abc' is not a valid integer; see sirl train"),
+        (["train", "--steps", "abc"], "sirl: --steps takes a whole number; see sirl train --help"),
         (["train", "--stepz", "3"], "no such option: --stepz"),
-        (["gate"], "missing argument 'RUN'; see sirl gate"),
+        (["train", "--group", "x"], "sirl: --group takes a whole number; see sirl train --help"),
+        (["train", "--kl", "x"], "sirl: --kl takes a number; see sirl train --help"),
+        (["gate"], "sirl: missing argument 'run'; see sirl gate --help"),
         (["judge", "again", "x"], "missing option '--judge'; see sirl judge again"),
         (["train", "--steps", "-1", "--model", "m", "--out", "o"],
          "--steps -1: steps must be at least 1"),

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 import sys
 from contextlib import redirect_stdout
 from pathlib import Path
@@ -29,6 +30,11 @@ MISUSED: type[Exception] = next(
     c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException"
 )
 """What the command line raises on wrong flags; typer brings a click of its own."""
+
+NUMBER = re.compile(
+    r"'(--[\w-]+)'.*: (?:Input should be|.* is not) a valid (integer|number|float).*"
+)
+NUMBERS = {"integer": "whole number", "number": "number", "float": "number"}
 
 
 def show_version(value: bool) -> bool:
@@ -59,7 +65,7 @@ def spoken() -> None:
     """Run the command line; whatever a person can mend ends in a sentence."""
     try:
         try:
-            status = app(standalone_mode=False)
+            status = app(standalone_mode=False, prog_name="sirl")
         finally:
             sys.stdout.flush()  # a full device is told here, not after the end
     except MISUSED as error:
@@ -93,6 +99,7 @@ def misused(error: Any) -> NoReturn:  # noqa: ANN401 - see MISUSED
         typer.echo(error.format_message(), err=True)
         sys.exit(error.exit_code)
     said = " ".join(error.format_message().split()).rstrip(".").removeprefix("Invalid value for ")
+    said = NUMBER.sub(lambda m: f"{m[1]} takes a {NUMBERS[m[2]]}", said)
     where = error.ctx.command_path if getattr(error, "ctx", None) else "sirl"
     fail(f"{said[0].lower()}{said[1:]}; see {where} --help", 2)
 
