@@ -143,7 +143,7 @@ def wrong_inputs(folder):
         "key": (["--config", folder / "bad.yaml"], "Did you mean 'steps'?"),
         "set": (["--set", "stepz=3"], "Did you mean 'steps'?"),
         "flags": (["--resume", "--overwrite"], "exclude each other"),
-        "no such flag": (["--stepz", "3"], "No such option"),
+        "no such flag": (["--stepz", "3"], "no such option: --stepz"),
     }
 
 

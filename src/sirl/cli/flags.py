@@ -56,6 +56,7 @@ def takes(config: type[Settings], *fields: str) -> Callable[[Callable[..., None]
 
         @wraps(command)
         def run(**given: Any) -> None:  # noqa: ANN401 - typer's own values
+            existing(resume=bool(given.get("resume")), overwrite=bool(given.get("overwrite")))
             settings = resolve(
                 config,
                 file=given.pop("config", None),

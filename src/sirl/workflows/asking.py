@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from sirl.config import TrainConfig
@@ -28,7 +29,8 @@ def announced(
     """
     asked, unasked = askable(work.suite, target)
     on_the_way, _ = askable(work.checkup, target)
-    rejected = [*work.rejected, *unasked]
+    _, unasked_then = askable(beside(work.checkup, work.suite), target)
+    rejected = [*work.rejected, *unasked, *unasked_then]
     console.warn(set_aside(provenance.run, rejected, strict=config.strict))
     prompts = asked_prompts(work.suite, asked, target)
     also = asked_prompts(work.checkup, on_the_way, target)
@@ -36,6 +38,22 @@ def announced(
     parts = work.parts(asked_counts(prompts))
     console.warn(size_sentence(config, work.suite, asked, on_the_way, parts))
     return asked, parts
+
+
+def beside(checkup: Suite, table: Suite) -> Suite:
+    """What mini-evaluations ask and the table does not."""
+
+    def rest(mine: Sequence[Prompt], others: Sequence[Prompt]) -> tuple[Prompt, ...]:
+        known = {(p.source, p.id) for p in others}
+        return tuple(p for p in mine if (p.source, p.id) not in known)
+
+    return replace(
+        checkup,
+        behaviours=rest(checkup.behaviours, table.behaviours),
+        ordinary=rest(checkup.ordinary, table.ordinary),
+        lookalikes=rest(checkup.lookalikes, table.lookalikes),
+        benchmarks=(),
+    )
 
 
 def asked_prompts(
