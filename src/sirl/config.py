@@ -4,8 +4,7 @@
 import torch.
 """
 
-import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -20,6 +19,7 @@ __all__ = [
     "JudgeConfig",
     "PlanConfig",
     "ProbeConfig",
+    "Settings",
     "TrainConfig",
     "parse_value",
     "resolve",
@@ -131,6 +131,9 @@ class TrainConfig(Settings):
     )
     lookalikes: str | None = Field(
         None, description="harmless prompts that sound harmful, to measure over-refusal"
+    )
+    limit: int | None = Field(
+        None, ge=1, description="prompts that the table asks of each file, evenly spread"
     )
     refusals: str | None = Field(
         None,
@@ -288,8 +291,11 @@ def resolve(
     file: Path | None,
     overrides: Sequence[str],
     flags: Mapping[str, Any],
+    resumed: Callable[[Path], Mapping[str, Any]] | None = None,
 ) -> Verb:
     """The settings of a verb: defaults, then the file, then `key=value`, then flags.
+
+    `resumed` reads the settings of the run in a folder: they stand in for the defaults.
 
     Raises:
         ConfigError: A key is unknown, a value does not fit, or the file holds no mapping.
@@ -309,71 +315,19 @@ def resolve(
                 raise ConfigError(f"{flag} and {where[key]} contradict each other: give one")
             settings[key] = value
             where[key] = flag
+    out = settings.get("out", verb.model_fields["out"].get_default())
+    if resumed and isinstance(out, str):
+        before = {k: v for k, v in resumed(Path(out)).items() if k in verb.model_fields}
+        settings = before | settings
+        where = dict.fromkeys(before, f"config.yaml of {out}") | where
     for key in settings:
         if key not in verb.model_fields:
             hint = did_you_mean(str(key), verb.model_fields)
             raise ConfigError(f"{where[key]}: there is no setting {str(key)!r}. {hint}")
     try:
-        found = verb.model_validate(settings)
+        return verb.model_validate(settings)
     except ValidationError as error:
         raise ConfigError(sentence(error, where)) from error
-    if isinstance(found, Settings):
-        check_effects(found)
-    return found
-
-
-def check_effects(settings: Settings) -> None:
-    """Refuse what was set and would change nothing.
-
-    Raises:
-        ConfigError: A setting is not at its default, and what it is about is not there.
-    """
-    for name, needs in without_effect(settings):
-        if getattr(settings, name, None) != type(settings).model_fields[name].default:
-            raise ConfigError(f"{name} needs {needs}: give that, or leave {name} out")
-
-
-def without_effect(settings: Settings) -> Iterator[tuple[str, str]]:
-    """The settings that these settings leave without effect, and what each needs."""
-    if isinstance(settings, EvaluateConfig):
-        yield from idle_in_evaluation(settings)
-    elif isinstance(settings, TrainConfig):
-        if not settings.lora:
-            yield "lora_rank", "--lora"
-        if not settings.held_out and settings.behaviours is None:
-            yield "attacks", "a table, which --held-out or --behaviours make"
-
-
-def idle_in_evaluation(settings: EvaluateConfig) -> Iterator[tuple[str, str]]:
-    """The same of an evaluation."""
-    roles = {"key_from_env": "model", "judge_key_from_env": "judge"}
-    roles["attacker_key_from_env"] = "attacker"
-    for name, role in {**roles, "supports_opener": "model"}.items():
-        if "://" not in getattr(settings, role):
-            yield name, f"an endpoint as --{role}"
-    asked = (settings.model, settings.judge, settings.attacker)
-    if not any("://" in name for name in asked):
-        for name in ("concurrency", "requests_per_minute", "timeout", "tries"):
-            yield name, "an endpoint as --model, --judge or --attacker"
-    if isinstance(settings, ProbeConfig):
-        yield "benchmarks", "sirl evaluate, as a probe asks no tasks"
-    if not settings.benchmarks:
-        yield "capability_tokens", "--benchmarks"
-    if not any(kind in (settings.benchmarks or "") for kind in ("humaneval:", "mbpp:", "lmeval:")):
-        yield "run_code", "humaneval:FILE or mbpp:FILE among --benchmarks"
-    if not any(map(may_be_local, asked)):
-        for name in ("dtype", "rows", "sampler", "template_date"):
-            yield name, "a model in this process"
-
-
-def may_be_local(models: str) -> bool:
-    """Whether a model, or one of several that judge, may be loaded into this process."""
-    given = {name.strip() for name in re.split(r"[,+]", models)}
-    elsewhere = {name for name in given if "://" in name or "python:" in name}
-    none = {"auto", "none", "rules", "oracle", "world_harm"}
-    return any(
-        name not in none and not name.startswith("classifier:") for name in given - elsewhere
-    )
 
 
 def read_settings(file: Path | None) -> dict[str, Any]:
@@ -382,13 +336,15 @@ def read_settings(file: Path | None) -> dict[str, Any]:
         return {}
     try:
         settings = yaml.safe_load(file.read_text("utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        reason = str(error).splitlines()[0]
-        raise ConfigError(f"--config {file} cannot be read as YAML: {reason}") from error
+    except yaml.YAMLError as error:
+        raise ConfigError(f"--config {file}{yaml_fault(error)}: mend it there") from error
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is not UTF-8"
+        raise ConfigError(f"--config {file} cannot be read: {reason}; check the path") from error
     if settings is None:
         return {}
     if not isinstance(settings, dict):
-        raise ConfigError(f"--config {file} holds no mapping of settings")
+        raise ConfigError(f"--config {file} holds no mapping of settings: write key: value lines")
     return settings
 
 
@@ -397,7 +353,15 @@ def parse_value(where: str, value: str) -> Any:  # noqa: ANN401 - any YAML scala
     try:
         return yaml.safe_load(value)
     except yaml.YAMLError as error:
-        raise ConfigError(f"{where}: the value is not YAML") from error
+        raise ConfigError(f"{where} is not YAML: put the value into quotes") from error
+
+
+def yaml_fault(error: yaml.YAMLError) -> str:
+    """Where a text ceases to be YAML, and why."""
+    mark = getattr(error, "problem_mark", None)
+    line = f":{mark.line + 1}" if mark else ""
+    reason = getattr(error, "problem", None) or getattr(error, "reason", None)
+    return f"{line} is not YAML" + (f" ({reason})" if reason else "")
 
 
 def sentence(error: ValidationError, where: Mapping[str, str]) -> str:
@@ -406,4 +370,29 @@ def sentence(error: ValidationError, where: Mapping[str, str]) -> str:
     key = str(first["loc"][0]) if first["loc"] else ""
     if first["type"] == "missing":
         return f"--{key.replace('_', '-')} is needed"
-    return f"{where.get(key, key)}: {key} {first['msg'][0].lower()}{first['msg'][1:]}"
+    given = where.get(key, key)
+    return f"{given}: {key} must be {fitting(first['type'], first.get('ctx', {}), first['msg'])}"
+
+
+FITTING = {
+    "int_parsing": "a whole number",
+    "int_type": "a whole number",
+    "int_from_float": "a whole number",
+    "float_parsing": "a number",
+    "float_type": "a number",
+    "bool_parsing": "true or false",
+    "bool_type": "true or false",
+    "string_type": "text: put it into quotes",
+    "dict_type": "a mapping, such as {{name: value}}",
+    "greater_than": "greater than {gt:g}",
+    "greater_than_equal": "at least {ge:g}",
+    "less_than": "less than {lt:g}",
+    "less_than_equal": "at most {le:g}",
+    "literal_error": "one of {expected}",
+}
+"""What a value must be, by the complaint of pydantic."""
+
+
+def fitting(kind: str, bounds: Mapping[str, Any], said: str) -> str:
+    """What a value must be, in words; those of pydantic where there are no better ones."""
+    return FITTING[kind].format(**bounds) if kind in FITTING else f"another one ({said})"

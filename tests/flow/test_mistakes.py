@@ -1,12 +1,16 @@
 """What a newcomer gets wrong, and what the command line says of it."""
 
+import json
 import shutil
 import sys
 from pathlib import Path
 
 import pytest
 
+from sirl.analysis.calibration import read_calibration
 from sirl.cli.main import main
+from sirl.models.folder import EMBEDDED_PATH
+from tests.conftest import shared
 
 
 def called(*words):
@@ -107,3 +111,114 @@ def test_a_flag_of_another_format_is_refused_and_a_table_shows_the_model_that_is
     table = run("export", finished, "--texts")
     assert table == (2, "", "sirl: --texts is for --format csv: give that, or leave --texts out\n")
     assert run("export", finished, "--model", "target")[1] == run("export", finished)[1]
+
+
+def test_a_judge_measured_on_what_it_was_fitted_on_says_so_and_its_file_keeps_it(run, tmp_path):
+    few = shared("data/xstest_labelled.jsonl").read_text().splitlines(keepends=True)[:4]
+    labels, out = tmp_path / "labels.jsonl", tmp_path / "c.json"
+    labels.write_text("".join(few))
+    words = ("judge", "calibrate", "--labels", labels, "--judge", "rules", "--out", out, "--json")
+    status, said, err = run(*words)
+    assert status == 0
+    assert json.loads(said)["fitted_on"] == 4
+    assert "4 of the 4 labelled answers are among those that rules was fitted on" in err
+    assert read_calibration(out).fitted_on == 4
+
+
+def test_resume_needs_the_folder_alone_and_takes_no_other_settings(run, finished):
+    before = (finished / "summary.json").read_text()
+    status, out, _ = run("evaluate", "--out", finished, "--resume", "--json")
+    assert status == 0
+    old, new = json.loads(before), json.loads(out)
+    assert new["models"] == old["models"]
+    assert new["recorded"] == old["recorded"]
+    status, _, said = run("evaluate", "--out", finished, "--resume", "--limit", 2)
+    assert status == 2
+    assert "was started with limit = 3, not 2" in said
+    status, _, said = run("probe", "--out", finished, "--resume")
+    assert status == 2
+    assert "is a run of sirl evaluate, and sirl probe cannot go on with it" in said
+    status, _, said = run("evaluate", "--model", "embedded", "--out", f"{finished}x", "--resume")
+    assert status == 2
+    assert f"{finished}x does not exist" in said
+    assert f"did you mean {finished}?" in said
+    assert not Path(f"{finished}x").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["train", "--steps", "abc"], "sirl: --steps takes a whole number; see sirl train --help"),
+        (["train", "--stepz", "3"], "no such option: --stepz"),
+        (["train", "--group", "x"], "sirl: --group takes a whole number; see sirl train --help"),
+        (["train", "--kl", "x"], "sirl: --kl takes a number; see sirl train --help"),
+        (["gate"], "sirl: missing argument 'run'; see sirl gate --help"),
+        (["judge", "again", "x"], "missing option '--judge'; see sirl judge again"),
+        (["train", "--steps", "-1", "--model", "m", "--out", "o"],
+         "--steps -1: steps must be at least 1"),
+    ],
+)  # fmt: skip
+def test_wrong_words_get_one_sentence_and_a_way_out(run, words, sentence):
+    status, out, said = run(*words)
+    assert (status, out) == (2, "")
+    assert said.startswith("sirl: ")
+    assert said.count("\n") == 1
+    assert sentence in said
+    assert "--help" in said or "must be" in said
+
+
+@pytest.mark.parametrize(
+    ("words", "holds"),
+    [
+        (["judge", "calibrate", "--judge", "rules", "--labels"], "labelled answer"),
+        (["evaluate", "--model", "embedded", "--out", "o", "--calibration"], "calibration"),
+        (["evaluate", "--model", "embedded", "--out", "o", "--refusals"], "sentence"),
+        (["evaluate", "--model", "embedded", "--out", "o", "--targets"], "target"),
+        (["evaluate", "--model", "embedded", "--out", "o", "--behaviours"], "prompt"),
+    ],
+)
+def test_an_empty_file_is_told_what_it_should_hold(run, tmp_path, monkeypatch, words, holds):
+    monkeypatch.chdir(tmp_path)
+    Path("empty.csv").write_text("\n")
+    assert run(*words, "empty.csv") == (
+        2, "", f"sirl: empty.csv is empty: give a file with at least one {holds}\n",
+    )  # fmt: skip
+    assert {p.name for p in tmp_path.iterdir()} == {"empty.csv"}
+
+
+def test_weights_that_are_damaged_are_named(run, tmp_path):
+    model = tmp_path / "m"
+    shutil.copytree(EMBEDDED_PATH, model)
+    (weights,) = model.glob("*.safetensors")
+    whole = weights.read_bytes()
+    for bad in (whole[: len(whole) // 2], b"<html>404</html>", b""):
+        weights.write_bytes(bad)
+        status, _, said = run("evaluate", "--model", model, "--out", tmp_path / "e")
+        assert status == 2
+        assert said.startswith(f"sirl: {weights} is damaged or was not copied whole (")
+        assert said.endswith("): copy or download it again\n")
+        assert "Error" not in said
+
+
+def test_a_damaged_line_is_named_where_too_few_prompts_are_left(run, tmp_path):
+    prompts = tmp_path / "p.jsonl"
+    prompts.write_text('{"prompt": "How do I bend a moon?"}\n{"prompt": \n')
+    words = ("--prompts", prompts, "--out", tmp_path / "t", "--set", "held_out=0")
+    status, _, said = run("train", "--model", "embedded", *words)
+    assert status == 2
+    last = said.splitlines()[-1]
+    assert last.startswith("sirl: a batch of 16 exceeds the 1 usable prompts: 1 were set aside, ")
+    assert f"the first as {prompts}:2: the line is not JSON" in last
+
+
+def test_a_run_that_ended_in_an_error_says_which(run, finished, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(finished, copy)
+    about = json.loads((copy / "run.json").read_text())
+    about["exit"] = {"at": "", "how": "RunError", "why": "no space left while writing x"}
+    (copy / "run.json").write_text(json.dumps(about))
+    assert run("export", copy) == (
+        2, "",
+        f"sirl: {copy} has not finished (it ended in an error: no space left while writing x): go "
+        "on with it with --resume first\n",
+    )  # fmt: skip

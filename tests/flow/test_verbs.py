@@ -136,7 +136,7 @@ def wrong_inputs(folder):
         "key": (["--config", folder / "bad.yaml"], "Did you mean 'steps'?"),
         "set": (["--set", "stepz=3"], "Did you mean 'steps'?"),
         "flags": (["--resume", "--overwrite"], "exclude each other"),
-        "no such flag": (["--stepz", "3"], "No such option"),
+        "no such flag": (["--stepz", "3"], "no such option: --stepz"),
     }
 
 
@@ -276,6 +276,7 @@ def test_a_prompt_longer_than_the_context_is_set_aside_by_name(tmp_path):
     rejected = (tmp_path / "e" / "rejected.jsonl").read_text()
     assert re.search(r"attack/direct/p-2: \d+ tokens leave no room for an answer", rejected)
     (tmp_path / "q.txt").write_text("long " * 2000 + "\n")
+    (tmp_path / "n").mkdir()
     nothing = sirl(
         "evaluate", "--model", "embedded", "--behaviours", tmp_path / "q.txt", "--attacks",
         "direct", "--out", tmp_path / "n", "--resume",
@@ -283,7 +284,8 @@ def test_a_prompt_longer_than_the_context_is_set_aside_by_name(tmp_path):
     assert nothing.returncode == 2
     assert "holds nothing to resume: it begins anew" in nothing.stderr
     assert "nothing is left to ask embedded:" in nothing.stderr
-    assert not (tmp_path / "n").exists()
+    assert "1 request set aside, named in " in nothing.stderr
+    assert {p.name for p in (tmp_path / "n").iterdir()} == {".lock", "rejected.jsonl"}
 
 
 def test_ctrl_c_finishes_the_step_saves_and_exits_130(tmp_path):

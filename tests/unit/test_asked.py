@@ -27,14 +27,14 @@ def training(path, **settings):
     [
         (
             200, 24, 10, 12, "24 of 200",
-            ["held_out: 24 of 200 prompts, kept from training: the table before and after asks "
-             "these",
+            ["held_out: 24 of 200 prompts, kept from training, for the table before and "
+             "after",
              "mini-evaluations: 12 more prompts, kept from training"],
         ),
         (
             52, 60, 10, 0, "13 of 52 (asked for 60)",
-            ["held_out: 13 of 52 (asked for 60) prompts, kept from training: the table before and "
-             "after asks these; no more than a quarter is",
+            ["held_out: 13 of 52 (asked for 60) prompts, kept from training, for the table before "
+             "and after; no more than a quarter is",
              "mini-evaluations ask 12 of the table's requests: there are too few prompts to keep "
              "others from training"],
         ),
@@ -73,19 +73,32 @@ def test_the_table_asks_the_files_given_and_nothing_that_they_ask_is_trained_on(
     assert len(work.suite.lookalikes) == 24
     assert {p.request for p in work.checkup.behaviours} < {request(i) for i in range(30, 60)}
     assert work.notes[3:] == (
-        f"the table before and after asks the 30 requests of {behaviours}; mini-evaluations ask 12 "
-        "of them",
         f"10 of 40 training prompts ask what --behaviours {behaviours} asks, word for word or "
         "nearly so: they are not trained on",
         f"1 of 30 training prompts ask what --ordinary {ordinary} asks, word for word or nearly "
         "so: they are not trained on",
     )
-    assert work.asked == (
-        f"asked before and after: the 30 requests of {behaviours}, 3 ordinary prompts of "
-        f"{ordinary}, 24 look-alike prompts of our own wording; answers of at most 64 tokens; "
-        "other requests give other figures"
-    )
+    assert work.parts({"attack": 30, "ordinary": 2, "lookalike": 24}) == [
+        f"the 30 requests of {behaviours}",
+        f"2 of the 3 ordinary prompts of {ordinary}",
+        "24 look-alike prompts of our own wording",
+    ]
     assert [s.source for s in work.sets] == [str(learned), str(behaviours), str(ordinary)]
+
+
+def test_a_limit_asks_fewer_of_each_file_evenly_spread(tmp_path):
+    learned = prompts(tmp_path / "p.txt", range(40))
+    files = {
+        "behaviours": str(prompts(tmp_path / "b.txt", range(100, 140))),
+        "ordinary": str(prompts(tmp_path / "o.txt", range(200, 208))),
+    }
+    work = training(learned, **files, limit=4)
+    assert [p.request for p in work.suite.behaviours] == [request(i) for i in (100, 110, 120, 130)]
+    assert [p.request for p in work.suite.ordinary] == [request(i) for i in (200, 202, 204, 206)]
+    assert (len(work.suite.lookalikes), len(work.prompts)) == (4, 40)
+    assert work.parts({"attack": 3})[0] == f"3 of the 40 requests of {files['behaviours']}"
+    on_the_way = {p.request for p in work.checkup.behaviours}
+    assert not on_the_way & {p.request for p in work.suite.behaviours}
 
 
 def test_a_prompt_that_is_nearly_asked_is_not_trained_on(tmp_path):

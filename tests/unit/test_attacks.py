@@ -308,7 +308,7 @@ def test_templates_of_ones_own_are_lines_of_text_or_named_rows(tmp_path):
         ("f.jsonl", '{"name": "a"}', ":1: the text of 'a' does not hold {request}: put it in"),
         ("f.jsonl", "{request}", ":1: the line is not JSON; mend the row"),
         ("f.txt", "{request}\0", ":1: the prompt holds a NUL byte; mend the row"),
-        ("f.txt", " ", " is empty: give a file with at least one prompt"),
+        ("f.txt", " ", " is empty: give a file with at least one template"),
     ],
 )
 def test_a_bad_template_is_named_by_file_and_line(tmp_path, name, content, sentence):

@@ -130,6 +130,7 @@ def test_a_judge_of_refusals_is_measured_on_labels_of_harm_by_what_it_calls_safe
 BAD = {
     "the line is not JSON": "{",
     "the request is empty": row(2, "x", 1, behavior=None),
+    "there is no answer: give it as completion": row(2, "x", 1, completion=None),
     "the answer is empty": row(2, "x", 1, completion=" "),
     "the prompt holds a NUL byte": row(2, "x", 1, prompt="a\0b"),
     "no human label can be read": row(2, "x", 2),

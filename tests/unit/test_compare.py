@@ -271,7 +271,9 @@ def test_what_is_no_finished_run_is_refused_with_the_way_out(tmp_path):
     with pytest.raises(InputError, match="is no run folder: it has no run.json; give one"):
         read_arm(tmp_path)
     open_end = run_at(tmp_path / "a", ONE, about={**ABOUT, "exit": None})
-    with pytest.raises(InputError, match=r"has not finished \(not ended\): go on with it with"):
+    with pytest.raises(
+        InputError, match=r"has not finished \(it runs still, or was killed\): go on with it"
+    ):
         read_arm(open_end)
     with pytest.raises(InputError, match="holds no answers: give the folder of an evaluation"):
         read_arm(run_at(tmp_path / "b", row("+", kind="weights")))

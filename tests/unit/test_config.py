@@ -28,7 +28,7 @@ def test_later_wins_defaults_file_set_flags(tmp_path):
     ("override", "sentence"),
     [
         ("stepz=3", "--set stepz=3: there is no setting 'stepz'. Did you mean 'steps'?"),
-        ("steps=0", "--set steps=0: steps input should be greater than or equal to 1"),
+        ("steps=0", "--set steps=0: steps must be at least 1"),
         ("steps", "--set steps is not key=value"),
     ],
 )
@@ -75,56 +75,43 @@ def test_the_paper_recipe_holds_the_papers_values():
     assert (found.reward, found.kl_estimator) == ("negative_entropy", "k3")
 
 
+def test_a_resumed_run_keeps_what_is_not_given_again():
+    def of_the_run(folder):
+        assert str(folder) == "runs/r"
+        return {"model": "m", "out": "moved/r", "group": 5, "seed": 3, "of_another_version": 1}
+
+    found = resolve(
+        TrainConfig,
+        file=None,
+        overrides=["seed=4"],
+        flags={"out": "runs/r", "model": None},
+        resumed=of_the_run,
+    )
+    assert (found.model, found.out, found.group, found.seed, found.batch) == (
+        "m", "runs/r", 5, 4, 16,
+    )  # fmt: skip
+
+
 @pytest.mark.parametrize(
-    ("verb", "given", "sentence"),
+    ("override", "sentence"),
     [
-        (TrainConfig, {"lora_rank": 4},
-         "lora_rank needs --lora: give that, or leave lora_rank out"),
-        (PlanConfig, {"lora_rank": 4},
-         "lora_rank needs --lora: give that, or leave lora_rank out"),
-        (TrainConfig, {"held_out": 0, "attacks": "full"},
-         "attacks needs a table, which --held-out or --behaviours make: give that, or leave "
-         "attacks out"),
-        (EvaluateConfig, {"concurrency": 2},
-         "concurrency needs an endpoint as --model, --judge or --attacker: give that, or leave "
-         "concurrency out"),
-        (EvaluateConfig, {"judge": "strongreject:https://h/v1#m", "supports_opener": True},
-         "supports_opener needs an endpoint as --model: give that, or leave supports_opener out"),
-        (EvaluateConfig, {"model": "https://h/v1#m", "judge_key_from_env": "K"},
-         "judge_key_from_env needs an endpoint as --judge: give that, or leave judge_key_from_env "
-         "out"),
-        (EvaluateConfig, {"model": "https://h/v1#m", "dtype": "bfloat16"},
-         "dtype needs a model in this process: give that, or leave dtype out"),
-        (ProbeConfig, {"benchmarks": "numeric:f.jsonl"},
-         "benchmarks needs sirl evaluate, as a probe asks no tasks: give that, or leave "
-         "benchmarks out"),
-        (EvaluateConfig, {"benchmarks": "numeric:f.jsonl", "run_code": True},
-         "run_code needs humaneval:FILE or mbpp:FILE among --benchmarks: give that, or leave "
-         "run_code out"),
-        (EvaluateConfig, {"capability_tokens": 9},
-         "capability_tokens needs --benchmarks: give that, or leave capability_tokens out"),
+        ("steps=-1", "--set steps=-1: steps must be at least 1"),
+        ("steps=abc", "--set steps=abc: steps must be a whole number"),
+        ("steps=1.5", "--set steps=1.5: steps must be a whole number"),
+        ("learning_rate=0", "--set learning_rate=0: learning_rate must be greater than 0"),
+        ("clip=1", "--set clip=1: clip must be less than 1"),
+        ("lora=perhaps", "--set lora=perhaps: lora must be true or false"),
+        ("dtype=half", "--set dtype=half: dtype must be one of 'float32' or 'bfloat16'"),
+        ("prompts=3", "--set prompts=3: prompts must be text: put it into quotes"),
+        ("prompts=[a", "--set prompts=[a is not YAML: put the value into quotes"),
+        ("template_arguments=3",
+         "--set template_arguments=3: template_arguments must be a mapping, such as {name: value}"),
     ],
 )  # fmt: skip
-def test_what_would_change_nothing_is_refused(verb, given, sentence):
+def test_a_value_that_does_not_fit_is_told_what_would(override, sentence):
     with pytest.raises(ConfigError) as caught:
-        resolve(verb, file=None, overrides=[], flags={"model": "embedded", "out": "r", **given})
+        settings([override])
     assert str(caught.value) == sentence
-
-
-@pytest.mark.parametrize(
-    ("verb", "given"),
-    [
-        (TrainConfig, {"lora_rank": 4, "lora": True}),
-        (TrainConfig, {"lora_rank": 16}),
-        (EvaluateConfig, {"judge": "strongreject:https://h/v1#m", "tries": 2, "dtype": "bfloat16"}),
-        (EvaluateConfig, {"model": "http://h/v1#m", "key_from_env": "K", "timeout": 3}),
-        (EvaluateConfig, {"model": "python:m:f", "judge": "strongreject:folder", "rows": 8}),
-        (EvaluateConfig, {"max_queries": 4}),
-    ],
-)
-def test_what_has_an_effect_or_is_the_default_passes(verb, given):
-    found = resolve(verb, file=None, overrides=[], flags={"model": "embedded", "out": "r", **given})
-    assert {name: getattr(found, name) for name in given} == given
 
 
 @pytest.mark.parametrize("verb", [TrainConfig, EvaluateConfig, ProbeConfig, PlanConfig, DemoConfig])
@@ -149,3 +136,17 @@ def test_help_never_cuts_a_name_and_says_what_is_required(width):
     assert "\u2026" not in told
     assert told.count("[required]") == 2
     assert told.index("\nModel:") < told.index("\nSampling:") < told.index("\nOutput:")
+
+
+def test_a_file_that_is_not_yaml_is_named_by_line(tmp_path):
+    file = tmp_path / "c.yaml"
+    for text, said in {
+        "steps: 3\ngroup: [2\nbatch: 4\n": r"c.yaml:3 is not YAML \(.*\): mend it there$",
+        "steps: 3\n\tgroup: 2\n": r"c.yaml:2 is not YAML \(.*\): mend it there$",
+        "- steps\n": "c.yaml holds no mapping of settings: write key: value lines$",
+    }.items():
+        file.write_text(text)
+        with pytest.raises(ConfigError, match=said):
+            settings(file=file)
+    with pytest.raises(ConfigError, match=r"cannot be read: No such file .*; check the path"):
+        settings(file=tmp_path / "none.yaml")

@@ -36,7 +36,7 @@ def test_a_model_is_called_what_it_was_given_as_and_never_by_a_password(role, se
 
 
 def test_what_was_measured_is_named_with_its_files_judges_and_settings():
-    words = in_words(measured(ABOUT, SETTINGS, MODELS, 1))
+    words = in_words(measured(ABOUT, SETTINGS, MODELS, "1 row"))
     assert words == {
         "model": "my/model",
         "asked": "12 behaviours",
@@ -46,14 +46,14 @@ def test_what_was_measured_is_named_with_its_files_judges_and_settings():
         "answers": "up to 64 new tokens, temperature 1",
         "set aside": "1 row, named in rejected.jsonl",
     }
-    assert "set aside" not in in_words(measured(ABOUT, SETTINGS, MODELS, 0))
+    assert "set aside" not in in_words(measured(ABOUT, SETTINGS, MODELS, ""))
 
 
 def test_training_settings_and_what_an_endpoint_does_not_take_are_named():
     trained = {**SETTINGS, "steps": 30, "kl": 0.01, "lora": True, "lora_rank": 8, "seed": 3}
     dialect = {"x": {"left_out": ["temperature"], "renamed": []}}
     about = {**ABOUT, "model": {"endpoint": "x"}, "endpoint_dialect": dialect}
-    found = measured(about, trained, {"base": {}, "hardened": {}}, 0)
+    found = measured(about, trained, {"base": {}, "hardened": {}}, "")
     assert found["names"] == {"base": "base", "hardened": "hardened"}
     assert found["training"] == {"steps": 30, "kl": 0.01, "lora": True, "lora_rank": 8}
     words = in_words(found)

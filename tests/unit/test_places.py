@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sirl.errors import RunError
-from sirl.runs import open_run
+from sirl.runs import open_run, settings_of
 from sirl.runs.places import NAMES, check_output, check_reads
 
 
@@ -99,3 +99,54 @@ def test_a_file_that_is_read_is_no_output_even_to_overwrite(tmp_path):
     file.write_text("{}\n")
     with pytest.raises(RunError, match="it is read here; give another --out"):
         check_output(tmp_path / "." / "labels.jsonl", overwrite=True, reads=[file])
+
+
+def test_resuming_what_is_no_run_says_what_it_is_and_names_the_nearest_run(tmp_path):
+    a_run(tmp_path / "hardened")
+    (tmp_path / "hardend.txt").write_text("mine")
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.tex").write_text("mine")
+    (tmp_path / "empty").mkdir()
+    for name, sentence in {
+        "hardend": f"{tmp_path}/hardend does not exist, and there is nothing to resume: did you "
+        f"mean {tmp_path}/hardened? Else leave --resume out to begin it",
+        "zebra": f"{tmp_path}/zebra does not exist, and there is nothing to resume: leave "
+        "--resume out to begin it",
+        "hardend.txt": f"{tmp_path}/hardend.txt is a file, not a run folder: give the folder of "
+        "a run",
+        "mine": f"{tmp_path}/mine is not a run folder, and there is nothing to resume: give the "
+        "folder of a run, or another --out without --resume",
+    }.items():
+        with pytest.raises(RunError) as caught:
+            open_run(tmp_path / name, {"seed": 1}, "resume")
+        assert str(caught.value) == sentence
+    assert {p.name for p in tmp_path.iterdir()} == {"hardened", "hardend.txt", "mine", "empty"}
+    open_run(tmp_path / "empty", {"seed": 1}, "resume").close()
+
+
+def test_a_process_that_is_started_again_may_find_no_folder_yet(tmp_path, monkeypatch):
+    monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "1")
+    assert settings_of("train", tmp_path / "r") == {}
+    open_run(tmp_path / "r", {"seed": 1}, "resume").close()
+
+
+def test_a_run_of_another_verb_is_not_gone_on_with(tmp_path):
+    run = open_run(a_run(tmp_path / "r"), {"seed": 1}, "resume")
+    run.write("run.json", {"sirl": "1", "verb": "train"})
+    run.close()
+    assert settings_of("train", tmp_path / "r") == {"seed": 1}
+    with pytest.raises(RunError, match="is a run of sirl train, and sirl evaluate cannot go on"):
+        settings_of("evaluate", tmp_path / "r")
+
+
+def test_rows_that_were_set_aside_outlive_a_run_that_came_to_nothing(tmp_path):
+    run = open_run(tmp_path / "r", {"seed": 1}, "ask")
+    run.begin()
+    run.keep("rejected.jsonl", [{"line": 3}])
+    run.forget_if_empty()
+    run.close()
+    assert (tmp_path / "r" / "rejected.jsonl").read_text() == '{"line": 3}\n'
+    mended = open_run(tmp_path / "r", {"seed": 2}, "ask")
+    mended.begin()
+    assert mended.rows("rejected.jsonl") == []
+    mended.close()

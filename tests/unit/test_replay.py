@@ -179,7 +179,7 @@ def test_an_attack_without_any_prompt_is_named(tmp_path):
             "holds no usable prompt; the first fault is {path}:2: there is no text as goal",
         ),
         ("s.csv", "goal,A\nx,y\n".encode("utf-16-le"), None),
-        ("s.csv", "", "is empty: give a file with at least one prompt"),
+        ("s.csv", "", "is empty: give a file with at least one recorded attack"),
         (
             "s.txt",
             "goal\tA\n",

@@ -110,6 +110,8 @@ class Calibration:
     source: str
     sha256: str
     """Of the labelled file."""
+    fitted_on: int = 0
+    """How many of the answers the judge was fitted on: it is not measured by those."""
 
 
 def read_labels(path: Path, *, strict: bool = False) -> Labels:
@@ -126,7 +128,7 @@ def read_labels(path: Path, *, strict: bool = False) -> Labels:
         InputError: The file cannot be read or holds no usable row; or, when strict, its first
             unusable row.
     """
-    file = load(path)
+    file = load(path, "labelled answer")
     rows: list[Labelled] = []
     rejected: list[Rejected] = []
     asked: Question | None = None
@@ -158,6 +160,9 @@ def read_row(path: Path, row: Row) -> Example | str:
     context = text_in(fields, CONTEXT_KEYS)
     if any(not isinstance(fields.get(key) or "", str) for key in CONTEXT_KEYS):
         return "the context is no text"
+    for name, keys in (("request", REQUEST_KEYS), ("answer", ANSWER_KEYS)):
+        if not any(fields.get(key) is not None for key in keys):
+            return f"there is no {name}: give it as {keys[0]}"
     for name, text in (
         ("request", request),
         ("prompt", prompt),
@@ -271,7 +276,7 @@ def read_calibration(path: Path) -> Calibration:
     Raises:
         InputError: The file cannot be read, or something else is in it.
     """
-    file = load(path)
+    file = load(path, "calibration")
     try:
         row = json.loads(file.text)
         overall = read_trust(row["overall"])

@@ -94,9 +94,9 @@ def unshown_thoughts(records: Iterable[Record]) -> dict[str, Any]:
 
 
 def measured(
-    about: Document, config: Document, models: Mapping[str, Document], set_aside: int
+    about: Document, config: Document, models: Mapping[str, Document], set_aside: str
 ) -> dict[str, Any]:
-    """What a run measured, as JSON; `set_aside` counts the rows that could not be used."""
+    """What a run measured, as JSON; `set_aside` says what could not be used."""
     asked: Document = next((m["asked"] for m in models.values() if "asked" in m), {})
     attacks = dict.fromkeys(
         name for m in models.values() for name in (m.get("dsr") or {}).get("by_attack", {})
@@ -111,7 +111,7 @@ def measured(
         "new_tokens": config.get("new_tokens"),
         "temperature": 1.0 if sampled_by(about) == "sirl" else None,
         "sampled_by": sampled_by(about),
-        "rows_set_aside": set_aside,
+        "set_aside": set_aside,
     }
     if config.get("best_of", 1) != 1:
         found["best_of"] = config["best_of"]
@@ -167,7 +167,6 @@ def in_words(found: Document) -> dict[str, str]:
     degrees = found["temperature"]
     owner = found.get("sampled_by", "endpoint")
     heat = f"the {owner}'s own temperature" if degrees is None else f"temperature {degrees:g}"
-    rows = found["rows_set_aside"]
     words = {
         "model": found["model"],
         "asked": asked or "nothing",
@@ -176,10 +175,10 @@ def in_words(found: Document) -> dict[str, str]:
         "attacks": f"{tier}{', '.join(names)}" if names else "none",
         "judged by": ", ".join(found["judges"]),
         "answers": f"up to {found['new_tokens']} new tokens, {heat}" + best(found),
-        "set aside": f"{rows} {'row' if rows == 1 else 'rows'}, named in rejected.jsonl",
+        "set aside": found["set_aside"] and f"{found['set_aside']}, named in rejected.jsonl",
         "training": settings_in_words(found.get("training", {})),
     }
-    return {k: v for k, v in words.items() if v and (rows or k != "set aside")}
+    return {k: v for k, v in words.items() if v}
 
 
 def best(found: Document) -> str:

@@ -203,7 +203,7 @@ def read_sheet(path: Path, *, strict: bool = False) -> Sheet:
         InputError: The file cannot be read, names no goal or no attack, or holds no usable row;
             or, when strict, its first unusable row.
     """
-    file = load(path)
+    file = load(path, "recorded attack")
     behaviours = Behaviours(path, GOAL_KEYS[:1])
     columns: dict[str, Column] = {}
     rejected: list[Rejected] = []
@@ -352,7 +352,7 @@ def read_transcripts(path: Path, *, strict: bool = False) -> Transcripts:
         InputError: The file cannot be read or holds no usable row; or, when strict, its first
             unusable row.
     """
-    file = load(path)
+    file = load(path, "conversation")
     behaviours = Behaviours(path, GOAL_KEYS)
     scripts: dict[str, list[tuple[str, ...]]] = {}
     rejected: list[Rejected] = []

@@ -144,7 +144,7 @@ def read_templates(path: Path) -> tuple[Template, ...]:
     Raises:
         InputError: The file cannot be read, or a row is no frame or has a name that is taken.
     """
-    _, rows = any_rows(load(path), ("text",))
+    _, rows = any_rows(load(path, "template"), ("text",))
     lines: dict[str, int] = {}
     found = []
     for row in rows:

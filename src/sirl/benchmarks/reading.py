@@ -40,7 +40,7 @@ def read_tasks(
     prompts: list[Prompt] = []
     keys: dict[str, Key] = {}
     rejected: list[Rejected] = []
-    for row in object_rows(load(path)):
+    for row in object_rows(load(path, "task")):
         try:
             text, key = parse(fields_of(row))
             id_ = id_of(row, path, keys)

@@ -48,11 +48,7 @@ def export(
     from sirl.runs.disk import disk_errors, write_atomically
     from sirl.runs.places import check_output
 
-    if shape not in get_args(Format):
-        raise unknown_name("format", shape, get_args(Format))
-    for flag, given, use in (("--attack", attack, "jbb"), ("--texts", texts, "csv")):
-        if given and shape != use:
-            raise ConfigError(f"{flag} is for --format {use}: give that, or leave {flag} out")
+    check_flags(shape, attack, texts=texts)
     into = out is not None and shape == "inspect" and (out.is_dir() or not out.suffix)
     if out and not into:
         check_output(out, overwrite=overwrite)
@@ -76,6 +72,15 @@ def export(
         typer.echo(f"written to {out}", err=True)
     else:
         typer.echo(text, nl=False)
+
+
+def check_flags(shape: str, attack: str | None, *, texts: bool) -> None:
+    """See that there is such a format, and that it takes the flags given."""
+    if shape not in get_args(Format):
+        raise unknown_name("format", shape, get_args(Format))
+    for flag, given, use in (("--attack", attack, "jbb"), ("--texts", texts, "csv")):
+        if given and shape != use:
+            raise ConfigError(f"{flag} is for --format {use}: give that, or leave {flag} out")
 
 
 def named(arm: "Arm") -> "list[Record]":

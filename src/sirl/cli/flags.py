@@ -1,7 +1,7 @@
 """Options made from the settings: name, type, default, description and help panel."""
 
 from collections.abc import Callable, Mapping
-from functools import wraps
+from functools import partial, wraps
 from inspect import Parameter, Signature, signature
 from pathlib import Path
 from types import NoneType, UnionType
@@ -13,7 +13,7 @@ from pydantic import BaseModel
 from sirl.cli.grouped_help import OUTPUT, PANELS
 from sirl.config import parse_value, resolve
 from sirl.errors import ConfigError
-from sirl.runs import Existing
+from sirl.runs import Existing, settings_of
 
 __all__ = [
     "AFTER",
@@ -60,11 +60,13 @@ def takes(config: type[BaseModel], *fields: str) -> Callable[[Callable[..., None
 
         @wraps(command)
         def run(**given: Any) -> None:  # noqa: ANN401 - typer's own values
+            existing(resume=bool(given.get("resume")), overwrite=bool(given.get("overwrite")))
             settings = resolve(
                 config,
                 file=given.pop("config", None),
                 overrides=given.pop("set_"),
                 flags={name: value_of(config, name, given.pop(name)) for name in named},
+                resumed=partial(settings_of, command.__name__) if given.get("resume") else None,
             )
             command(settings, **given)
 

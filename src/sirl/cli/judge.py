@@ -160,8 +160,11 @@ def calibrate(
         check_output(out, overwrite=overwrite, reads=[labels])
     read = read_labels(labels)
     judging = registry.judge_named(judge, settings(asked, judge, out))
+    registry.check_labels(judging, read)
     registry.greet(registry.speakers_of([judging]))
-    found = plain(asdict(measure(judging, read)))
+    measured, doubts = registry.known_answers_marked(measure(judging, read), judging, read)
+    found = plain(asdict(measured))
+    warn(doubts)
     if out:
         write_atomically(out, dumps(found, indent=1) + "\n")
     if json:
@@ -184,6 +187,7 @@ def fit(
     from sirl.analysis.calibration import as_labelled, read_labels
     from sirl.judges.fitting import cross_validate
     from sirl.judges.fitting import fit as fitted
+    from sirl.registry import LABELS_HASH
     from sirl.runs import plain
 
     if out.exists():
@@ -192,7 +196,7 @@ def fit(
     rows = as_labelled(read)
     found = plain(cross_validate(rows, seed=seed))
     judge = fitted(rows, seed=seed)
-    judge.about["nested"] = found
+    judge.about |= {"nested": found, LABELS_HASH: read.sha256}
     judge.save(out)
     if json:
         typer.echo(dumps(found))

@@ -2,10 +2,11 @@
 
 import errno
 import os
+import re
 import sys
 from contextlib import redirect_stdout
 from pathlib import Path
-from typing import TextIO
+from typing import Any, NoReturn, TextIO
 
 import typer
 
@@ -25,6 +26,16 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+MISUSED: type[Exception] = next(
+    c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException"
+)
+"""What the command line raises on wrong flags; typer brings a click of its own."""
+
+NUMBER = re.compile(
+    r"'(--[\w-]+)'.*: (?:Input should be|.* is not) a valid (integer|number|float).*"
+)
+NUMBERS = {"integer": "whole number", "number": "number", "float": "number"}
 
 
 def show_version(value: bool) -> bool:
@@ -57,9 +68,11 @@ def spoken() -> None:
     """Run the command line and print a sentence for every expected error."""
     try:
         try:
-            app()
+            status = app(standalone_mode=False, prog_name="sirl")
         finally:
             sys.stdout.flush()  # raises here if the disk is full, not at interpreter exit
+    except MISUSED as error:
+        misused(error)
     except SirlError as error:
         fail(str(error), 2)
     except KeyboardInterrupt:
@@ -81,6 +94,18 @@ def spoken() -> None:
             "--resume",
             1,
         )
+    sys.exit(status if isinstance(status, int) else 0)
+
+
+def misused(error: Any) -> NoReturn:  # noqa: ANN401 - see MISUSED
+    """Say in one sentence which flag or argument is wrong, and where all are named."""
+    if type(error).__name__ == "NoArgsIsHelpError":  # its help is printed, or is its message
+        typer.echo(error.format_message(), err=True)
+        sys.exit(error.exit_code)
+    said = " ".join(error.format_message().split()).rstrip(".").removeprefix("Invalid value for ")
+    said = NUMBER.sub(lambda m: f"{m[1]} takes a {NUMBERS[m[2]]}", said)
+    where = error.ctx.command_path if getattr(error, "ctx", None) else "sirl"
+    fail(f"{said[0].lower()}{said[1:]}; see {where} --help", 2)
 
 
 def deaf(stream: TextIO) -> bool:
@@ -102,7 +127,7 @@ def lost_another(error: RuntimeError) -> bool:
     return many and any(sign in said for sign in ("by peer", "NCCL", "Timed out", "timed out"))
 
 
-def fail(sentence: str, status: int) -> None:
+def fail(sentence: str, status: int) -> NoReturn:
     """Print one sentence to stderr, with the rank if it is not 0, and exit."""
     rank = os.environ.get("RANK", "0")
     sentence = "\n".join(map(printable, sentence.splitlines()))  # it may quote untrusted text

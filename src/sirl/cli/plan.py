@@ -43,6 +43,7 @@ def plan(
     Reads config.json, not the weights. Assumes that every answer has the full --new-tokens.
     """
     registry.require_models("sirl plan")
+    registry.check_effects(settings)
     room = registry.gpu_room(settings)  # report an unknown GPU before anything is measured
     shape, step = registry.planned(settings)
     document = planned(settings, shape, step, room, registry.rates(settings, step))

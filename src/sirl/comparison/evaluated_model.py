@@ -49,6 +49,8 @@ SEARCH_SETTINGS = {
 """What a search depends on beside its own settings, and what it is for verbs without the flag."""
 SAMPLED = ("temperature", "top_p", "top_k", "max_tokens")
 """Parameters without which a server samples otherwise, or cuts elsewhere."""
+LONGEST = 300
+"""Characters that are shown of what ended a run."""
 SAME_FILES = "evaluate both with the same files and settings"
 
 
@@ -109,7 +111,9 @@ def read_arm(path: Path, model: str | None = None, *, any_judge: bool = False) -
         raise damaged(str(path / "run.json"))
     how = ended.get("how", "not ended")
     if how != "finished":
-        raise InputError(f"{path} has not finished ({how}): go on with it with --resume first")
+        raise InputError(
+            f"{path} has not finished ({unfinished(how, ended)}): go on with it with --resume first"
+        )
     if (faults := about.get("judge_faults")) and not any_judge:
         raise InputError(f"{path} does not count: {faults[0]}")
     check_whole(run)
@@ -137,6 +141,13 @@ def read_arm(path: Path, model: str | None = None, *, any_judge: bool = False) -
         about,
         run.settings(),
     )
+
+
+def unfinished(how: str, ended: Mapping[str, Any]) -> str:
+    """Why a run has not finished, in words."""
+    why = " ".join(str(ended.get("why") or "").split())[:LONGEST]
+    known = {"not ended": "it runs still, or was killed", "stopped": "it was stopped"}
+    return known.get(how) or (f"it ended in an error: {why}" if why else "it ended in an error")
 
 
 def check_whole(run: Run) -> None:

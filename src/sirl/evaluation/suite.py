@@ -122,20 +122,25 @@ def askable(suite: Suite, target: Target) -> tuple[list[Asked], list[Rejected]]:
     A row of a file is named once, however many of the prompts made from it are set aside.
     """
     asked: list[Asked] = []
+    reached: set[tuple[str, str]] = set()
     faults: dict[tuple[str, str], list[str]] = {}
     for question in suite.questions(offered(suite, target)):
         reader = target.asked(task=question.benchmark is not None)
+        behaviour = question.attempt.behaviour
+        row = (behaviour.source, behaviour.id)
         if fault := reader.read(question.prompt).fault:
-            behaviour = question.attempt.behaviour
-            of_row = faults.setdefault((behaviour.source, behaviour.id), [])
-            of_row.append(f"{question.prompt.id}: {fault}")
+            faults.setdefault(row, []).append(f"{question.prompt.id}: {fault}")
         else:
             asked.append(question)
+            reached.add(row)
     rejected = [
         Rejected(
-            source, 0, said[0] + (f" (and {len(said) - 1} more of its prompts)" * (len(said) > 1))
+            row[0],
+            0,
+            said[0] + (f" (and {len(said) - 1} more of its prompts)" * (len(said) > 1)),
+            len(said) if row in reached else 0,
         )
-        for (source, _), said in faults.items()
+        for row, said in faults.items()
     ]
     return asked, rejected
 

@@ -40,7 +40,7 @@ class OwnSentences:
         Raises:
             InputError: The file cannot be read or holds no sentence.
         """
-        file = load(path)
+        file = load(path, "sentence")
         # Answers are read by parts of sentences, so a line is known by its parts, too.
         parts = (p for line in file.text.splitlines() for p in (line, *ENDS.split(line)))
         named = (frozenset(words(part)) for part in parts)

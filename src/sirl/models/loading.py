@@ -22,6 +22,7 @@ from huggingface_hub.errors import (
     RepositoryNotFoundError,
 )
 from huggingface_hub.utils import logging as hub_logging
+from safetensors import SafetensorError, safe_open
 from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,
@@ -132,7 +133,9 @@ def with_adapter(model: Any, where: str) -> Any:  # noqa: ANN401 - peft's own wr
         check_adapter(where, adapted)
     except ModelError:
         raise
-    except Exception as error:  # safetensors and peft raise types of their own
+    except SafetensorError as error:
+        raise damaged_weights(where, error) from error
+    except Exception as error:  # peft raises types of its own
         unlike = [line for line in str(error).splitlines() if "size mismatch" in line]
         reason = printable(unlike[0].strip()) if unlike else first_line(error)
         raise ModelError(f"the adapter {where} does not fit: {reason}") from error
@@ -142,7 +145,6 @@ def with_adapter(model: Any, where: str) -> Any:  # noqa: ANN401 - peft's own wr
 def check_adapter(where: str, model: Any) -> None:  # noqa: ANN401 - peft's own wrapper
     """Refuse an adapter whose file lacks weights of its configuration, or holds others."""
     from peft import get_peft_model_state_dict  # noqa: PLC0415 - as above
-    from safetensors import safe_open  # noqa: PLC0415 - as above
 
     wanted = {*get_peft_model_state_dict(model, save_embedding_layers=False)}
     with safe_open(Path(where) / ADAPTER_WEIGHTS, "pt") as file:
@@ -185,10 +187,10 @@ def check_layers(folder: Path) -> None:
     said = [part[name] for part in (config, *inner) for name in LAYERS if name in part]
     wrong = [n for n in said if not isinstance(n, int) or n < 0]
     if not wrong and max(said, default=0) > FEW_LAYERS:
-        held = 0
-        for path in folder.glob("*.safetensors"):
-            held += weights_in(path)
-        wrong = [n for n in said if n > held]
+        files = [*folder.glob("*.safetensors")]
+        if all(map(is_whole, files)):  # a damaged one is named as it is loaded
+            held = sum(map(weights_in, files))
+            wrong = [n for n in said if n > held]
     if wrong:
         raise ModelError(
             f"{folder / 'config.json'} speaks of {printable(repr(wrong[0]))} layers, which its "
@@ -196,15 +198,29 @@ def check_layers(folder: Path) -> None:
         )
 
 
-def weights_in(path: Path) -> int:
-    """How many weights a file holds; 0 of a damaged one, which is named as it is loaded."""
-    from safetensors import SafetensorError, safe_open  # noqa: PLC0415 - as for adapters
+def damaged_weights(where: str, error: SafetensorError) -> ModelError:
+    """The sentence about weights that are no whole safetensors file: cut short, or another file."""
+    said = str(error).strip().removeprefix("Error while deserializing header: ")
+    names = sorted(p.name for p in Path(where).glob("*.safetensors") if not is_whole(p))
+    file = Path(where) / names[0] if names else f"a weights file of {where}"
+    return ModelError(
+        f"{file} is damaged or was not copied whole ({printable(said)}): copy or download it again"
+    )
 
+
+def is_whole(path: Path) -> bool:
+    """Whether the header of a weights file can be read and fits its length."""
     try:
-        with safe_open(path, "pt") as file:
-            return len([*file.keys()])
+        with safe_open(path, "pt"):
+            return True
     except (SafetensorError, OSError):
-        return 0
+        return False
+
+
+def weights_in(path: Path) -> int:
+    """How many weights a file holds."""
+    with safe_open(path, "pt") as file:
+        return len([*file.keys()])
 
 
 def check_hub(where: str) -> None:
@@ -286,7 +302,9 @@ def load_weights(where: str, dtype: DType) -> PreTrainedModel:
             trust_remote_code=False,
             output_loading_info=True,
         )
-    except Exception as error:  # safetensors and hub clients raise types of their own
+    except SafetensorError as error:
+        raise damaged_weights(where, error) from error
+    except Exception as error:  # hub clients raise types of their own
         raise ModelError(
             f"{where} cannot be loaded as a chat model: {first_line(error)}"
         ) from error

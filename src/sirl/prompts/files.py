@@ -60,6 +60,8 @@ class Rejected:
     line: int
     """Counted from 1, in Parquet the row; 0 where the row is at fault only for this model."""
     reason: str
+    prompts: int = 0
+    """Of a request that is asked otherwise, how many of its prompts; 0 where none of it is."""
 
 
 class Row(NamedTuple):
@@ -71,15 +73,17 @@ class Row(NamedTuple):
     fault: str = ""
 
 
-def load(path: Path) -> File:
+def load(path: Path, holds: str = "prompt") -> File:
     """The text of a file: UTF-8, or UTF-16 or UTF-32 with a byte order mark; or Parquet.
+
+    `holds` is what a row of it is called.
 
     Raises:
         InputError: The file is missing, a folder, empty, or no text.
     """
     try:
         if path.is_dir():
-            raise InputError(f"{path} is a folder: give a CSV, JSONL or text file of prompts")
+            raise InputError(f"{path} is a folder: give a CSV, JSONL or text file of {holds}s")
         data = path.read_bytes()
     except (OSError, ValueError) as error:
         if isinstance(error, InputError):
@@ -87,7 +91,7 @@ def load(path: Path) -> File:
         reason = getattr(error, "strerror", None) or str(error)
         raise InputError(f"{shown(str(path))} cannot be read: {reason}; check the path") from error
     if not data.strip():
-        raise InputError(f"{path} is empty: give a file with at least one prompt")
+        raise InputError(f"{path} is empty: give a file with at least one {holds}")
     digest = hashlib.sha256(data).hexdigest()
     return File(path, data, "" if is_parquet(data) else decoded(path, data), digest)
 
@@ -210,4 +214,5 @@ def check(
 
 def rejected_rows(rejected: Sequence[Rejected]) -> list[dict[str, Any]]:
     """The rejected rows as lines of `rejected.jsonl`; what is no line of a file has no number."""
-    return [{k: v for k, v in asdict(row).items() if k != "line" or v} for row in rejected]
+    left_out = ("line", "prompts")
+    return [{k: v for k, v in asdict(row).items() if v or k not in left_out} for row in rejected]

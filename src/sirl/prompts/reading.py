@@ -326,7 +326,7 @@ def read_targets(path: Path) -> dict[str, str]:
     """
     found: dict[str, str] = {}
     lines: dict[str, int] = {}
-    for row in object_rows(load(path)):
+    for row in object_rows(load(path, "target")):
         fields, fault = folded(row.fields)
         name, text = first(fields, ID_KEYS[1:3]), fields.get("target", ("", None))[1]
         if not (fault := row.fault or fault) and (not name or not isinstance(text, str)):

@@ -14,6 +14,7 @@ from sirl.registry.collaborators import (
     require_collaborators,
     reward_named,
 )
+from sirl.registry.effects import check_effects
 from sirl.registry.judges import (
     judge_faults,
     judge_named,
@@ -22,6 +23,7 @@ from sirl.registry.judges import (
     speakers_of,
     with_refusals,
 )
+from sirl.registry.labelled import LABELS_HASH, check_labels, known_answers_marked
 from sirl.registry.planning import gpu_room, planned, rates
 from sirl.registry.sampling import require_sampler, sampler
 from sirl.registry.suites import Questions, evaluation_suite
@@ -42,12 +44,15 @@ from sirl.registry.voices import dated
 
 __all__ = [
     "EMBEDDED",
+    "LABELS_HASH",
     "Questions",
     "Subject",
     "Work",
     "attacks_named",
     "benchmark_files",
     "chat_model",
+    "check_effects",
+    "check_labels",
     "code_protection",
     "dated",
     "dialects",
@@ -60,6 +65,7 @@ __all__ = [
     "judge_faults",
     "judge_named",
     "judges_of",
+    "known_answers_marked",
     "learner",
     "members",
     "observers",

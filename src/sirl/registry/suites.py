@@ -11,6 +11,7 @@ from sirl.errors import ConfigError
 from sirl.prompts import PromptSet, Rejected, read_prompts, read_targets
 from sirl.registry.attacks import attacks_named, own_attacks
 from sirl.registry.benchmarks import benchmarks_of
+from sirl.registry.effects import check_effects
 from sirl.registry.judges import attacker_of, judges_of
 from sirl.registry.tampering import SURGERIES, surgeries_named
 from sirl.registry.targets import is_world
@@ -61,6 +62,7 @@ def evaluation_suite(config: EvaluateConfig) -> Questions:
     """
     from sirl.evaluation.suite import Suite
 
+    check_effects(config)
     sets = read_sets(config)
     unsafe, ordinary, lookalikes = (spread(s.prompts, config.limit) if s else () for s in sets)
     sheet = read_recorded(config)

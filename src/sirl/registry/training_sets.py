@@ -4,8 +4,9 @@ No request is both learned from and asked. Mini-evaluations ask from where the t
 where there are enough, other requests: a step that was chosen by them is then measured by others.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ from sirl.config import TrainConfig
 from sirl.errors import ConfigError, InputError
 from sirl.prompts import PromptSet, Rejected, read_prompts
 from sirl.registry.attacks import attacks_named, world_disguises
+from sirl.registry.effects import check_effects
 from sirl.registry.judges import auto_attacker, auto_judges, with_refusals
 from sirl.registry.suites import (
     harmless_prompts,
@@ -54,8 +56,8 @@ class Work:
     rejected: tuple[Rejected, ...]
     held_out: str
     """How many prompts of how many are kept from training for the table."""
-    asked: str
-    """What the table asks, in a sentence; empty where there is none."""
+    parts: Callable[[Mapping[str, int]], list[str]]
+    """What the table asks, in words, by how many prompts of each kind it can ask the model."""
     notes: tuple[str, ...]
     """What was read and kept back, in sentences."""
 
@@ -68,8 +70,8 @@ class Split:
     table: tuple[Prompt, ...]
     on_the_way: tuple[Prompt, ...]
     held_out: str
-    asked: str
-    """What the table's unsafe requests are."""
+    asked: Callable[[int], str]
+    """What the table's unsafe requests are, so many of which can be asked."""
     notes: tuple[str, ...] = ()
 
 
@@ -96,6 +98,7 @@ def work(config: TrainConfig) -> Work:
             own are to be disguised.
         InputError: A file holds nothing usable, or all that there is to learn from is asked.
     """
+    check_effects(config)
     files = Asked(*read_sets(config))
     own = own_prompts(config)
     split = user_split(config, own, files.behaviours) if own else world_split(config, files)
@@ -109,7 +112,7 @@ def work(config: TrainConfig) -> Work:
         sets=sets,
         rejected=tuple(row for s in sets for row in s.rejected),
         held_out=split.held_out,
-        asked=asked_sentence(config, split, table),
+        parts=partial(asked_parts, config, files, split),
         notes=(*said_of(sets), *split.notes, *removed),
     )
 
@@ -131,7 +134,7 @@ def user_split(config: TrainConfig, own: PromptSet, behaviours: PromptSet | None
     """The user's prompts: no more than a quarter is kept from training, for the table first."""
     if behaviours:
         kept = kept_back(0, len(own.prompts), 0)
-        return file_split(own.prompts, behaviours, kept)
+        return file_split(config, own.prompts, behaviours, kept)
     most = len(own.prompts) // 4
     held = min(config.held_out, most)
     table = spread(own.prompts, held) if held else ()
@@ -146,7 +149,10 @@ def user_split(config: TrainConfig, own: PromptSet, behaviours: PromptSet | None
     if config.checkup_every:
         notes.append(on_the_way_note(more, min(CHECKED, held)))
     notes += near_note(learned, (*table, *on_the_way))
-    asked = f"{held} of the {len(own.prompts)} prompts of {own.source}, kept from training"
+
+    def asked(n: int) -> str:
+        return f"{n} of the {len(own.prompts)} prompts of {own.source}, kept from training"
+
     return Split(learned, table, on_the_way or spread(table, CHECKED), kept, asked, tuple(notes))
 
 
@@ -163,7 +169,7 @@ def world_split(config: TrainConfig, files: Asked) -> Split:
         )
     unseen = unsafe_requests("test")
     if files.behaviours:
-        return file_split(learned, files.behaviours, kept_back(0, len(unseen), 0))
+        return file_split(config, learned, files.behaviours, kept_back(0, len(unseen), 0))
     table = spread(unseen, config.held_out)
     kept = kept_back(len(table), len(unseen), config.held_out)
     return Split(
@@ -171,21 +177,24 @@ def world_split(config: TrainConfig, files: Asked) -> Split:
         table,
         others(unseen, table, CHECKED),
         kept,
-        f"{len(table)} unsafe requests of the embedded world, never trained on",
+        lambda n: f"{n} unsafe requests of the embedded world, never trained on",
         (f"held_out: {kept}",) if len(table) < config.held_out else (),
     )
 
 
-def file_split(learned: Sequence[Prompt], behaviours: PromptSet, kept: str) -> Split:
+def file_split(
+    config: TrainConfig, learned: Sequence[Prompt], behaviours: PromptSet, kept: str
+) -> Split:
     """All prompts are learned from; the user's file is asked, a part of it on the way."""
-    count = len(behaviours.prompts)
-    asked = f"the {count} requests of {behaviours.source}"
-    note = (
-        f"the table before and after asks {asked}; mini-evaluations ask {min(CHECKED, count)} of "
-        "them"
-    )
-    on_the_way = spread(behaviours.prompts, CHECKED)
-    return Split(tuple(learned), behaviours.prompts, on_the_way, kept, asked, (note,))
+    table = spread(behaviours.prompts, config.limit)
+    asked = partial(of_file, behaviours, "requests")
+    return Split(tuple(learned), table, others(behaviours.prompts, table, CHECKED), kept, asked)
+
+
+def of_file(file: PromptSet, what: str, n: int) -> str:
+    """So many of the prompts of a file, in words."""
+    count = len(file.prompts)
+    return f"{'the' if n == count else f'{n} of the'} {count} {what} of {file.source}"
 
 
 def apart(
@@ -257,10 +266,7 @@ def held_out_notes(kept: str, held: int, wanted: int) -> tuple[str, ...]:
     if not held:
         return (f"held_out: {kept}: too few prompts for a table, none is made before and after",)
     fewer = "; no more than a quarter is" if held < wanted else ""
-    return (
-        f"held_out: {kept} prompts, kept from training: the table before and after asks these"
-        f"{fewer}",
-    )
+    return (f"held_out: {kept} prompts, kept from training, for the table before and after{fewer}",)
 
 
 def on_the_way_note(more: int, shared: int) -> str:
@@ -275,22 +281,20 @@ def on_the_way_note(more: int, shared: int) -> str:
     return "mini-evaluations ask no unsafe requests: there are too few prompts to keep any back"
 
 
-def asked_sentence(config: TrainConfig, split: Split, table: "Suite") -> str:
-    """What the table asks; empty where there is none."""
+def asked_parts(
+    config: TrainConfig, files: Asked, split: Split, counts: Mapping[str, int]
+) -> list[str]:
+    """What the table asks, in words; nothing where there is none."""
     ours = "of the embedded world" if is_world(config.model) else "of our own wording"
-    parts = [split.asked] if table.behaviours else []
-    for prompts, kind, file in (
-        (table.ordinary, "ordinary", config.ordinary),
-        (table.lookalikes, "look-alike", config.lookalikes),
+    parts = [split.asked(n)] if (n := counts.get("attack")) else []
+    for kind, name, file in (
+        ("ordinary", "ordinary", files.ordinary),
+        ("lookalike", "look-alike", files.lookalikes),
     ):
-        if prompts:
-            parts.append(f"{len(prompts)} {kind} prompts {f'of {file}' if file else ours}")
-    if not parts:
-        return ""
-    return (
-        f"asked before and after: {', '.join(parts)}; answers of at most {config.new_tokens} "
-        "tokens; other requests give other figures"
-    )
+        if n := counts.get(kind):
+            what = f"{name} prompts"
+            parts.append(of_file(file, what, n) if file else f"{n} {what} {ours}")
+    return parts
 
 
 def training_judges(config: TrainConfig) -> tuple[Judge, ...]:
@@ -305,16 +309,19 @@ Harmless = tuple[tuple[Prompt, ...], tuple[Prompt, ...]]
 
 def suites(config: TrainConfig, split: Split, files: Asked) -> tuple["Suite", "Suite"]:
     """What is asked before and after, and what a mini-evaluation asks."""
-    ours = harmless_prompts(config.model, TABLE_HARMLESS)
+    most = min(TABLE_HARMLESS, config.limit or TABLE_HARMLESS)
+    ours = harmless_prompts(config.model, most)
     more = harmless_prompts(config.model, None)
     given = (files.ordinary, files.lookalikes)
-    table = tuple(s.prompts if s else mine for s, mine in zip(given, ours, strict=True))
+    table = tuple(
+        spread(s.prompts, config.limit) if s else mine for s, mine in zip(given, ours, strict=True)
+    )
     on_the_way = tuple(
-        others(s.prompts if s else rest, s.prompts if s else mine, CHECKED_HARMLESS)
-        for s, mine, rest in zip(given, ours, more, strict=True)
+        others(s.prompts if s else rest, asked, CHECKED_HARMLESS)
+        for s, asked, rest in zip(given, table, more, strict=True)
     )
     if not split.table:
-        table = tuple(s.prompts if s else () for s in given)
+        table = tuple(asked if s else () for s, asked in zip(given, table, strict=True))
     return (
         table_suite(config, split.table, (table[0], table[1])),
         checkup_suite(config, split.on_the_way, (on_the_way[0], on_the_way[1])),

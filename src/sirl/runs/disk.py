@@ -20,6 +20,7 @@ __all__ = [
     "DISK",
     "Disk",
     "clear_checkpoints",
+    "cut_torn_line",
     "damaged",
     "disk_errors",
     "is_checkpoint",
@@ -127,6 +128,15 @@ def read(path: Path) -> bytes:
         return b""
     except OSError as error:
         raise RunError(f"cannot read {path}: {error.strerror}") from error
+
+
+def cut_torn_line(log: Path) -> None:
+    """Take off a last line that a kill has cut short, so that nothing is glued to it."""
+    if not log.is_file():
+        return
+    with log.open("rb+") as file:
+        whole = file.read().rfind(b"\n") + 1
+        file.truncate(whole)
 
 
 def mapping_in(text: bytes, place: str) -> dict[str, Any]:

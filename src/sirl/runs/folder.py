@@ -37,6 +37,7 @@ from sirl.runs.disk import (
     DISK,
     Disk,
     clear_checkpoints,
+    cut_torn_line,
     damaged,
     disk_errors,
     is_checkpoint,
@@ -45,7 +46,16 @@ from sirl.runs.disk import (
     read,
     write_atomically,
 )
-from sirl.runs.places import ABOUT, CONFIG, LOCK, MARK, NAMES, check_reads, is_run_folder
+from sirl.runs.places import (
+    ABOUT,
+    CONFIG,
+    LOCK,
+    MARK,
+    NAMES,
+    check_reads,
+    check_resumable,
+    is_run_folder,
+)
 
 __all__ = [
     "Existing",
@@ -54,6 +64,7 @@ __all__ = [
     "open_run",
     "plain",
     "rows_by_step",
+    "settings_of",
 ]
 
 Existing = Literal["ask", "resume", "overwrite"]
@@ -66,6 +77,8 @@ CHANGEABLE = {
 """Settings that do not change what a run finds, or may grow."""
 UNFINISHED = frozenset({LOCK, CONFIG, ABOUT, "rejected.jsonl"})
 """What a run writes before it has a result."""
+LEFT = frozenset({LOCK, "rejected.jsonl"})
+"""What stays of a run that ended without a result and had set rows aside."""
 
 
 class Run:
@@ -131,17 +144,19 @@ class Run:
         os.close(self._lock)
 
     def forget_if_empty(self) -> None:
-        """Remove a folder without results, so that a mended command can use its name.
+        """Empty a folder without results, so that a mended command can use its name.
 
-        A mount point or a symbolic link stays, emptied.
+        Rows that were set aside stay to be read, and the lock that says whose they are.
         """
         with suppress(OSError):  # tidying up after an error, which is what is to be told
             self.check_held()
             names = {p.name for p in self.path.iterdir()}
             if names <= UNFINISHED:
-                for name in names:
+                kept = LEFT if names >= LEFT else frozenset()
+                for name in names - kept:
                     (self.path / name).unlink()
-                self.path.rmdir()
+                if not kept:
+                    self.path.rmdir()
 
     def append(self, name: str, *rows: Mapping[str, Any]) -> None:
         """Add lines to a log in one write and see them onto the disk; a private one stays so."""
@@ -217,10 +232,13 @@ def open_run(
             resumed and its configuration is lost; or to be overwritten and it is read.
         ConfigError: It is to be resumed with another configuration.
     """
-    if existing != "resume":
+    if existing == "resume":
+        check_resumable(path)
+    else:
         check_reads(path, config)
     with disk_errors(path):
         occupied = path.exists() and (not path.is_dir() or any(path.iterdir()))
+        occupied = occupied and not is_left_over(path)
         is_run = occupied and path.is_dir() and is_run_folder(path)
     if occupied and existing == "ask":
         goes_on = "--resume goes on with it, " if resumable else ""
@@ -243,6 +261,25 @@ def open_run(
     return run
 
 
+def settings_of(verb: str, path: Path) -> dict[str, Any]:
+    """The settings of the run in a folder that is to be resumed; none where it has not begun.
+
+    Raises:
+        RunError: There is no run of this verb, or its configuration is damaged or lost.
+    """
+    check_resumable(path)
+    run = Run(path, -1, {}, resumed=False)
+    if not path.exists() or not can_go_on(run):
+        return {}
+    before = run.read(ABOUT).get("verb", verb)
+    if before != verb:
+        raise RunError(
+            f"{path} is a run of sirl {before}, and sirl {verb} cannot go on with it: give another "
+            "--out"
+        )
+    return run.settings()
+
+
 def can_go_on(run: Run) -> bool:
     """Whether there is a run to go on with; a folder without any result holds none.
 
@@ -260,13 +297,9 @@ def can_go_on(run: Run) -> bool:
     return False
 
 
-def cut_torn_line(log: Path) -> None:
-    """Take off a last line that a kill has cut short, so that nothing is glued to it."""
-    if not log.is_file():
-        return
-    with log.open("rb+") as file:
-        whole = file.read().rfind(b"\n") + 1
-        file.truncate(whole)
+def is_left_over(path: Path) -> bool:
+    """Whether a folder holds but the rows that a run without a result has set aside."""
+    return path.is_dir() and {p.name for p in path.iterdir()} == LEFT and is_run_folder(path)
 
 
 def take_lock(path: Path, disk: Disk = DISK) -> int:

@@ -6,6 +6,7 @@ Every verb that writes asks here before it removes or replaces anything.
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ __all__ = [
     "NAMES",
     "check_output",
     "check_reads",
+    "check_resumable",
     "is_run_folder",
 ]
 
@@ -57,6 +59,36 @@ def is_run_folder(path: Path) -> bool:
         return "sirl" in mapping_in(read(about), str(about))
     except RunError:
         return False
+
+
+def check_resumable(path: Path) -> None:
+    """See that there is a run folder to go on with, or an empty one.
+
+    Raises:
+        RunError: There is none; a process that torchrun starts again may find none yet.
+    """
+    again = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"))
+    with disk_errors(path):
+        if not path.exists() and not again:
+            raise RunError(
+                f"{path} does not exist, and there is nothing to resume: "
+                f"{near(path)}leave --resume out to begin it"
+            )
+        if path.exists() and not path.is_dir():
+            raise RunError(f"{path} is a file, not a run folder: give the folder of a run")
+        if path.exists() and any(path.iterdir()) and not is_run_folder(path):
+            raise RunError(
+                f"{path} is not a run folder, and there is nothing to resume: give the folder of a "
+                "run, or another --out without --resume"
+            )
+
+
+def near(path: Path) -> str:
+    """The run beside a folder whose name is nearest, as a question; nothing where none is near."""
+    beside = path.parent
+    names = [p.name for p in beside.iterdir() if is_run_folder(p)] if beside.is_dir() else []
+    close = get_close_matches(path.name, names, n=1)
+    return f"did you mean {beside / close[0]}? Else " if close else ""
 
 
 def check_output(path: Path, *, overwrite: bool = False, reads: Iterable[Path] = ()) -> None:

@@ -6,6 +6,7 @@ import os
 import platform
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -14,10 +15,11 @@ from typing import Any
 
 from sirl import __version__
 from sirl.errors import ConfigError, Stopped
-from sirl.prompts import PromptSet
+from sirl.prompts import PromptSet, Rejected
 from sirl.roles import Judge, identity_of
 from sirl.runs.disk import damaged, mapping_in, read
 from sirl.runs.folder import Run
+from sirl.types import Prompt
 
 __all__ = ["Provenance", "begun_by", "launch"]
 
@@ -98,6 +100,18 @@ class Provenance:
         self.document |= {"model": model, "prompts": files, "readings": list(readings)}
         if held_out is not None:
             self.document["held_out"] = held_out
+        self.write()
+
+    def used(self, prompts: Iterable[Prompt], unasked: Iterable[Rejected]) -> None:
+        """Put right how many prompts of each file are used, now that it is known which can be.
+
+        A request of which no prompt can be asked counts as rejected, as a row does that is none.
+        """
+        ids = {(p.source, p.id) for p in prompts}
+        lost = Counter(row.file for row in unasked if not (row.line or row.prompts))
+        for file in self.document["prompts"]:
+            file["used"] = sum(source == file["file"] for source, _ in ids)
+            file["rejected"] += lost[file["file"]]
         self.write()
 
     def code_sandbox(self, sentence: str) -> None:

@@ -1,6 +1,7 @@
 """Rows that could not be used: written down, counted, and a reason to stop when strict."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from sirl.errors import InputError
 from sirl.prompts import Rejected, rejected_rows
@@ -22,11 +23,24 @@ def set_aside(run: Run, rejected: Sequence[Rejected], *, strict: bool) -> list[s
     run.keep(REJECTED, rejected_rows(rejected))
     if strict:
         raise InputError(f"{rejected[0].reason}; mend it, or leave --strict out to set it aside")
-    name = run.path / REJECTED
-    rows = "1 row" if len(rejected) == 1 else f"{len(rejected)} rows"
-    return [f"{rows} set aside, named in {name}"]
+    return [f"{in_words(rejected_rows(rejected))} set aside, named in {run.path / REJECTED}"]
 
 
-def rows_set_aside(run: Run) -> int:
-    """How many rows of its input a run could not use."""
-    return len(run.rows(REJECTED))
+def rows_set_aside(run: Run) -> str:
+    """What of its input a run could not use, in words; empty where it used all."""
+    return in_words(run.rows(REJECTED))
+
+
+def in_words(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Rows of files, whole requests that the model cannot be asked, and single prompts, apart.
+
+    >>> in_words([{"line": 3}, {}, {}, {"prompts": 3}])
+    '1 row, 2 requests and 3 single prompts'
+    """
+    counts = {
+        "row": sum("line" in row for row in rows),
+        "request": sum("line" not in row and "prompts" not in row for row in rows),
+        "single prompt": sum(row.get("prompts", 0) for row in rows),
+    }
+    parts = [f"{n} {what}{'s' * (n != 1)}" for what, n in counts.items() if n]
+    return " and ".join(filter(None, [", ".join(parts[:-1]), *parts[-1:]]))

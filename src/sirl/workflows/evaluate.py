@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from sirl import registry
-from sirl.analysis.calibration import corrected
+from sirl.analysis.calibration import Calibration, corrected
 from sirl.analysis.contamination import contamination
 from sirl.analysis.measured import measured
 from sirl.analysis.summary import summarise
@@ -16,10 +16,11 @@ from sirl.evaluation.second_judges import recorded
 from sirl.evaluation.suite import Suite, askable
 from sirl.evaluation.suite import evaluate as asked_everything
 from sirl.roles import Console, Progress
-from sirl.runs import Existing, Run, open_run, plain
+from sirl.runs import Existing, open_run, plain
 from sirl.runs.provenance import Provenance
 from sirl.runs.rejects import rows_set_aside, set_aside
 from sirl.types import Record, Sampling
+from sirl.workflows.asking import asked_prompts
 from sirl.workflows.console import interruptible, nothing_to_resume
 from sirl.workflows.report import write_report
 
@@ -56,7 +57,7 @@ def evaluate(
             ) as provenance:
                 faults = noted(provenance, config, questions, subject, console)
                 try:
-                    figures = ask(config, questions, run, subject, progress, console)
+                    figures = ask(config, questions, subject, provenance, progress, console)
                 finally:
                     provenance.dialects(registry.dialects(subject, speakers))
                 seconds = round(time.perf_counter() - started, 1)
@@ -121,13 +122,13 @@ def noted(
 def ask(  # noqa: PLR0913 - one caller, and each is a part of the run
     config: EvaluateConfig,
     questions: registry.Questions,
-    run: Run,
     subject: registry.Subject,
+    provenance: Provenance,
     progress: Progress,
     console: Console,
 ) -> dict[str, Any]:
     """Set aside what cannot be asked, then evaluate."""
-    suite = questions.suite
+    suite, run = questions.suite, provenance.run
     asked, unasked = askable(suite, subject.target)
     console.warn(set_aside(run, [*questions.rejected, *unasked], strict=config.strict))
     if unasked and not asked:
@@ -135,16 +136,28 @@ def ask(  # noqa: PLR0913 - one caller, and each is a part of the run
             f"nothing is left to ask {config.model}: {unasked[0].reason}; lower new_tokens, or "
             "capability_tokens for tasks"
         )
+    provenance.used(asked_prompts(suite, asked, subject.target).values(), unasked)
     evaluation = asked_everything(suite, asked, subject.target, run, progress)
     console.warn(f"{name} was not tried: {why}" for name, why in evaluation.skipped.items())
     figures = summarise(evaluation, suite.unseen, new_tokens=config.new_tokens)
     learned = registry.dialects(subject, spoken_to(suite))
     console.warn(doubts(config, figures, evaluation.records, learned))
     if questions.calibration:
+        console.warn(flattered(questions.calibration))
         figures["corrected"] = corrected(evaluation.records, questions.calibration)
     if questions.trained_on:
         figures["contamination"] = contamination(questions.trained_on, suite.behaviours)
     return figures
+
+
+def flattered(calibration: Calibration) -> list[str]:
+    """What to know of rates corrected by a judge that was measured on what it was fitted on."""
+    if not calibration.fitted_on:
+        return []
+    return [
+        f"the judge of {calibration.source} was fitted on {calibration.fitted_on} of its "
+        f"{calibration.overall.n} answers: rates corrected by it are no measurement"
+    ]
 
 
 def doubts(

@@ -16,7 +16,7 @@ from sirl.prompts import Rejected
 from sirl.roles import Console, Observer, Work
 from sirl.runs import Existing, Run, open_run, plain
 from sirl.runs.provenance import Provenance, begun_by, launch
-from sirl.runs.rejects import rows_set_aside, set_aside
+from sirl.runs.rejects import rows_set_aside
 from sirl.types import Prompt
 from sirl.workflows.console import interruptible, nothing_to_resume
 from sirl.workflows.report import write_report
@@ -145,24 +145,25 @@ def walk(session: Session, start: "ChatModel") -> dict[str, Any]:
     """Measure, train, measure again; the figures of both models."""
     from sirl.analysis.summary import summarise
     from sirl.evaluation.second_judges import recorded
-    from sirl.evaluation.suite import askable, evaluate, forget
+    from sirl.evaluation.suite import evaluate, forget
     from sirl.models.loading import fingerprint
+    from sirl.workflows.asking import announced, asked_sentence
     from sirl.workflows.mini_eval import steps_to_choose_from
 
-    config, work, run, ranks = session.config, session.work, session.run, session.ranks
+    config, run, ranks = session.config, session.run, session.ranks
     progress = interruptible(*session.working)
     checkpoint = newest_checkpoint(session)
-    session.provenance.note(
+    provenance = session.provenance
+    provenance.note(
         model=fingerprint(start),
-        prompts=work.sets,
+        prompts=session.work.sets,
         readings=start.manner.notes,
-        held_out=work.held_out,
+        held_out=session.work.held_out,
     )
-    session.provenance.files([config.refusals])
-    suite, base = work.suite, among(registry.in_process("base", start, config), ranks)
-    session.provenance.judges(suite.judges, registry.judge_faults(suite.judges, config.model))
-    asked, unasked = askable(suite, base)
-    session.console.warn(set_aside(run, [*work.rejected, *unasked], strict=config.strict))
+    provenance.files([config.refusals])
+    suite, base = session.work.suite, among(registry.in_process("base", start, config), ranks)
+    provenance.judges(suite.judges, registry.judge_faults(suite.judges, config.model))
+    asked, parts = announced(config, session.work, base, provenance, session.console)
     before = evaluate(suite, asked, base, run, progress)
     # The model to measure again may be an older one than that which was measured.
     if run.resumed and (checkpoint is None or checkpoint.step < config.steps):
@@ -184,7 +185,7 @@ def walk(session: Session, start: "ChatModel") -> dict[str, Any]:
         "recorded": recorded(run),
         "checkpoint": str(last),
         "last_step": config.steps,
-        "asked": work.asked,
+        "asked": asked_sentence(parts, config.new_tokens),
         "mini_evaluations": steps_to_choose_from(run, config.model),
     }
 
@@ -302,6 +303,11 @@ def observers(
     return found
 
 
+def at_fault(row: Rejected) -> str:
+    """A row that was set aside, by its place and its fault."""
+    return f"{row.file}{f':{row.line}' if row.line else ''}: {row.reason}"
+
+
 def fitting(
     work: registry.Work, target: "Target", batch: int
 ) -> tuple[tuple[Prompt, ...], list[Rejected]]:
@@ -319,5 +325,9 @@ def fitting(
     if not kept:
         raise InputError(f"no prompt is usable: {rejected[0].reason}; lower new_tokens")
     if len(kept) < batch:
-        raise ConfigError(f"a batch of {batch} exceeds the {len(kept)} usable prompts: lower it")
+        aside = [*work.rejected, *rejected]
+        lost = f"{len(aside)} were set aside, the first as {at_fault(aside[0])}; " if aside else ""
+        raise ConfigError(
+            f"a batch of {batch} exceeds the {len(kept)} usable prompts: {lost}lower it"
+        )
     return kept, rejected

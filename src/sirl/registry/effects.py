@@ -1,0 +1,63 @@
+"""Settings that would change nothing: they are refused, since the user counts on them."""
+
+import re
+from collections.abc import Iterator
+
+from sirl.config import EvaluateConfig, ProbeConfig, Settings, TrainConfig
+from sirl.errors import ConfigError
+
+__all__ = ["check_effects"]
+
+
+def check_effects(settings: Settings) -> None:
+    """Refuse what was set and would change nothing.
+
+    Raises:
+        ConfigError: A setting is not at its default, and what it is about is not there.
+    """
+    for name, needs in without_effect(settings):
+        if getattr(settings, name, None) != type(settings).model_fields[name].default:
+            raise ConfigError(f"{name} needs {needs}: give that, or leave {name} out")
+
+
+def without_effect(settings: Settings) -> Iterator[tuple[str, str]]:
+    """The settings that these settings leave without effect, and what each needs."""
+    if isinstance(settings, EvaluateConfig):
+        yield from idle_in_evaluation(settings)
+    elif isinstance(settings, TrainConfig):
+        if not settings.lora:
+            yield "lora_rank", "--lora"
+        if not settings.held_out and settings.behaviours is None:
+            yield "attacks", "a table, which --held-out or --behaviours make"
+
+
+def idle_in_evaluation(settings: EvaluateConfig) -> Iterator[tuple[str, str]]:
+    """The same of an evaluation."""
+    roles = {"key_from_env": "model", "judge_key_from_env": "judge"}
+    roles["attacker_key_from_env"] = "attacker"
+    for name, role in {**roles, "supports_opener": "model"}.items():
+        if "://" not in getattr(settings, role):
+            yield name, f"an endpoint as --{role}"
+    asked = (settings.model, settings.judge, settings.attacker)
+    if not any("://" in name for name in asked):
+        for name in ("concurrency", "requests_per_minute", "timeout", "tries"):
+            yield name, "an endpoint as --model, --judge or --attacker"
+    if isinstance(settings, ProbeConfig):
+        yield "benchmarks", "sirl evaluate, as a probe asks no tasks"
+    if not settings.benchmarks:
+        yield "capability_tokens", "--benchmarks"
+    if not any(kind in (settings.benchmarks or "") for kind in ("humaneval:", "mbpp:", "lmeval:")):
+        yield "run_code", "humaneval:FILE or mbpp:FILE among --benchmarks"
+    if not any(map(may_be_local, asked)):
+        for name in ("dtype", "rows", "sampler", "template_date"):
+            yield name, "a model in this process"
+
+
+def may_be_local(models: str) -> bool:
+    """Whether a model, or one of several that judge, may be loaded into this process."""
+    given = {name.strip() for name in re.split(r"[,+]", models)}
+    elsewhere = {name for name in given if "://" in name or "python:" in name}
+    none = {"auto", "none", "rules", "oracle", "world_harm"}
+    return any(
+        name not in none and not name.startswith("classifier:") for name in given - elsewhere
+    )
