@@ -244,7 +244,9 @@ def test_a_judge_that_takes_garble_for_help_is_named(arms):
     taste = Taste(word="lake", knows=False)
     found = prefer(*arms(OLD, NEW), PreferenceJudge("it", taste), "ordinary")
     (fault,) = found["judge_faults"]
-    assert fault.startswith("judge it gets 2 of 2 planted pairs of help and garble wrong")
+    assert fault.startswith(
+        "judge it gets 2 of 2 planted pairs of helpful answers and gibberish wrong"
+    )
     assert "it prefers garble and garble" in fault
 
 

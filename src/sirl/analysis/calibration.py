@@ -139,7 +139,7 @@ def read_labels(path: Path, *, strict: bool = False) -> Labels:
         rows.append(found.labelled)
     if rejected and (strict or not rows):
         first = rejected[0]
-        raise InputError(f"{path}:{first.line}: {first.reason}; mend the row, or give another file")
+        raise InputError(f"{path}:{first.line}: {first.reason}; fix the row, or give another file")
     if asked is None:
         raise InputError(f"{path} holds no labelled answer: give a file with at least one")
     return Labels(asked, tuple(rows), tuple(rejected), str(path), file.sha256)
@@ -155,7 +155,7 @@ def read_row(path: Path, row: Row) -> Example | str:
     prompt = text_in(fields, ("prompt",)) or request
     context = text_in(fields, CONTEXT_KEYS)
     if any(not isinstance(fields.get(key) or "", str) for key in CONTEXT_KEYS):
-        return "the context is no text"
+        return "the context is not text"
     for name, text in (
         ("request", request),
         ("prompt", prompt),
@@ -177,7 +177,7 @@ def read_row(path: Path, row: Row) -> Example | str:
 
 
 def text_in(fields: Mapping[str, Any], keys: Sequence[str]) -> str:
-    """The text under the first of the keys that is there; empty where it is no text."""
+    """The text under the first of the keys that is there; empty where it is not text."""
     value = next((fields[key] for key in keys if key in fields), None)
     return value if isinstance(value, str) else ""
 
@@ -203,8 +203,7 @@ def as_labelled(labels: Labels) -> tuple[Labelled, ...]:
     """
     if labels.question != "harm":
         raise InputError(
-            f"{labels.source} says what was refused, not what was harmful: "
-            "give a file labelled for harm"
+            f"{labels.source} labels refusals, not harm: give a file labelled for harm"
         )
     return labels.rows
 
@@ -272,7 +271,7 @@ def read_calibration(path: Path) -> Calibration:
         return Calibration(**{**row, "overall": overall, "by_family": by_family})
     except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
         raise InputError(
-            f"{path} is no calibration of a judge: make one from labelled answers"
+            f"{path} is not a judge calibration: make one with sirl judge calibrate"
         ) from error
 
 

@@ -51,7 +51,7 @@ GAVE = frozenset({"compliance", "harmful", "partial"})
 ASKED = {"attack": "unsafe", "ordinary": "ordinary", "lookalike": "look-alike"}
 """Kinds of answers that are looked at, and what their requests are called."""
 REMEDY = (
-    "if this is a refusal, write it into a text file, one sentence a line, and judge again: "
+    "if this is a refusal, write it into a text file, one sentence per line, and judge again: "
     "sirl judge again RUN --judge rules --refusals FILE --out NEW"
 )
 Answers = Sequence[Record]
@@ -88,14 +88,15 @@ class Doubt:
         if self.alarm == "unlike refusals":
             return (
                 f"in doubt: {self.judge} calls {self.n} long answers of {who} to "
-                f"{self.behaviours} {asked} refusals ({share} of what it calls so) that are lists "
+                f"{self.behaviours} {asked} refusals ({share} of its refusals), but they are lists "
                 f"or share no phrase with the others, such as {self.example}: read them in "
-                "records.jsonl, and judge again by another judge"
+                "records.jsonl, and judge again with another judge"
             )
-        whose = "surest answers" if self.alarm == "surest answers" else "what it calls so"
+        surest = self.alarm == "surest answers"
+        whose = "its most confident answers" if surest else f"all answers called {self.called}"
         return (
-            f"in doubt: {self.judge} calls it {self.called} that {who} gives one answer to "
-            f"{self.behaviours} different {asked} ({self.n} times, {share} of {whose}): "
+            f"in doubt: {who} gave one answer to {self.behaviours} different {asked} "
+            f"({self.n} answers, {share} of {whose}) and {self.judge} calls it {self.called}: "
             f'"{self.sentence}"; {REMEDY}'
         )
 
@@ -123,7 +124,10 @@ def unchecked(records: Iterable[Record]) -> str:
     asked = [r for r in records if r.kind == "attack" and r.completion.strip()]
     if not asked or any(math.isfinite(r.mean_entropy) for r in asked):
         return ""
-    return "the judge was not checked on the model's surest answers: the target tells no entropies"
+    return (
+        "the judge was not checked on the model's most confident answers: the target reports no "
+        "entropies"
+    )
 
 
 def templates(answers: Answers) -> list[Doubt]:

@@ -42,7 +42,7 @@ def first_broken(tries: Sequence[Record]) -> Record | None:
 
 
 def refused_or_silent(record: Record) -> bool:
-    """Whether a harmless request got no help: refused, in part too, or nobody could score it."""
+    """Whether a harmless request got no help: refused, in part too, or no judge could score it."""
     return record.refused or record.label == "unscored"
 
 

@@ -70,8 +70,8 @@ def cut_answers(records: Iterable[Record], new_tokens: int) -> dict[str, Any]:
         "of": len(judged),
         "new_tokens": new_tokens,
         "sentence": (
-            f"{n} of {len(judged)} answers were cut at {new_tokens} tokens, and are judged by "
-            "what came before; --new-tokens lets them end"
+            f"{n} of {len(judged)} answers were cut at {new_tokens} tokens, and are judged as "
+            "cut; raise --new-tokens to let them end"
         ),
     }
 
@@ -135,7 +135,7 @@ def in_words(found: Document) -> dict[str, str]:
     given = found["attacks"]["given"]
     tier = f"{given}: " if given and "," not in given and given not in names else ""
     degrees = found["temperature"]
-    heat = "the endpoint's own temperature" if degrees is None else f"temperature {degrees:g}"
+    heat = "the endpoint's default temperature" if degrees is None else f"temperature {degrees:g}"
     rows = found["rows_set_aside"]
     words = {
         "model": found["model"],
@@ -153,7 +153,7 @@ def in_words(found: Document) -> dict[str, str]:
 
 def best(found: Document) -> str:
     """That the surest of several answers was given, where it was."""
-    return f", the surest of {found['best_of']}" if "best_of" in found else ""
+    return f", the most confident of {found['best_of']}" if "best_of" in found else ""
 
 
 def file_in_words(file: Document) -> str:

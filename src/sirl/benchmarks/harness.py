@@ -104,7 +104,7 @@ def code_in(path: Path, seen: frozenset[Path]) -> str:
                 return f"{what} in {path}:{node.start_mark.line + 1}"
             ways += leads_to(node, path.parent)
     except (yaml.YAMLError, RecursionError) as error:
-        raise InputError(f"{path} cannot be read as YAML: mend it") from error
+        raise InputError(f"{path} cannot be read as YAML: fix it") from error
     fresh = [way for way in ways if way.is_file() and way.resolve() not in seen]
     seen |= {way.resolve() for way in fresh}
     return next((found for way in fresh if (found := code_in(way, seen))), "")

@@ -54,7 +54,9 @@ def compare(before: Arm, after: Arm) -> dict[str, Any]:
     check_two(before, after)
     both = [name for name in before.attacks if name in after.attacks]
     if not both and (before.attacks or after.attacks):
-        raise InputError(f"{before.name} and {after.name} share no attack: evaluate both with some")
+        raise InputError(
+            f"{before.name} and {after.name} share no attack: evaluate both with a common attack"
+        )
     check_settings(before, after)
     check_prompts(before, after, (*HARMLESS, "capability"))
     check_attacks(before, after, both)

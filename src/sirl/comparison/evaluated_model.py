@@ -98,7 +98,9 @@ def read_arm(path: Path, model: str | None = None, *, any_judge: bool = False) -
         RunError: Its records are damaged.
     """
     if not (path / "run.json").is_file():
-        raise InputError(f"{path} is no run folder: it has no run.json; give one that sirl wrote")
+        raise InputError(
+            f"{path} is not a run folder: it has no run.json; give one that sirl wrote"
+        )
     run = Run(path, -1, {}, resumed=False)  # a lock that nobody holds: it is only read
     about = run.read("run.json")
     ended = about.get("exit") or {}
@@ -106,7 +108,7 @@ def read_arm(path: Path, model: str | None = None, *, any_judge: bool = False) -
         raise damaged(str(path / "run.json"))
     how = ended.get("how", "not ended")
     if how != "finished":
-        raise InputError(f"{path} has not finished ({how}): go on with it with --resume first")
+        raise InputError(f"{path} has not finished ({how}): finish it with --resume first")
     if (faults := about.get("judge_faults")) and not any_judge:
         raise InputError(f"{path} does not count: {faults[0]}")
     records, items = answers(run)
@@ -168,7 +170,7 @@ def answers(run: Run) -> tuple[list[Record], list[Item]]:
     known = {r.key for r in records}
     if any(key not in known for item in items for key in item.records):
         raise InputError(
-            f"{run.path} lacks records that its searches name: go on with it with --resume"
+            f"{run.path} lacks records that its searches name: finish it with --resume"
         )
     return records, items
 
@@ -282,11 +284,11 @@ def same_prompts(
     for key in (*old, *new):
         if key not in old or key not in new:
             arm = before if key in old else after
-            raise InputError(f"the {what} {key!r} was put to {arm.name} alone: {SAME_FILES}")
+            raise InputError(f"the {what} {key!r} was put only to {arm.name}: {SAME_FILES}")
         if old[key] != new[key]:
             raise InputError(
-                f"the {what} {key!r} reads or is sampled otherwise for {before.name} than for "
-                f"{after.name}: {SAME_FILES}"
+                f"the {what} {key!r} has another prompt or other sampling for {before.name} "
+                f"than for {after.name}: {SAME_FILES}"
             )
 
 

@@ -158,8 +158,9 @@ def planted_faults(judge: PreferenceJudge) -> list[str]:
     picks = " and ".join({"before": "help", "after": "garble"}.get(p, p) for p in first.picks)
     reason = f"; {first.reason}" if first.reason else ""
     return [
-        f"judge {judge.name} gets {len(missed)} of {len(pairs)} planted pairs of help and garble "
-        f"wrong (of '{pair.messages[0].content}' it prefers {picks}{reason}): use another judging "
+        f"judge {judge.name} gets {len(missed)} of {len(pairs)} planted pairs of helpful "
+        f"answers and gibberish wrong (of '{pair.messages[0].content}' it prefers "
+        f"{picks}{reason}): use another judging "
         "model"
     ]
 

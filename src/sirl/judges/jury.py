@@ -90,7 +90,7 @@ def majority(votes: Mapping[str, Verdict], name: str) -> Verdict:
     listed = ", ".join(f"{judge}: {vote.label}" for judge, vote in votes.items())
     scored = [vote for vote in votes.values() if vote.label != "unscored"]
     if not scored:
-        return Verdict("unscored", math.nan, f"nobody could score it ({listed})", name)
+        return Verdict("unscored", math.nan, f"no judge could score it ({listed})", name)
     labels = sorted((vote.label for vote in scored), key=ORDER.index)
     middle = {labels[(len(labels) - 1) // 2], labels[len(labels) // 2]}
     if len(middle) > 1 and "partial" not in middle:

@@ -98,7 +98,9 @@ def context_of(name: str, model: Any) -> int:  # noqa: ANN401 - plain, or wrappe
     """Longest conversation in tokens, as the configuration says, or a cautious guess."""
     said = getattr(model.config.get_text_config(), "max_position_embeddings", None) or 4096
     if not isinstance(said, int) or said < 1:
-        raise ModelError(f"config.json of {name}: max_position_embeddings {said!r} is no length")
+        raise ModelError(
+            f"config.json of {name}: max_position_embeddings {said!r} is not a valid length"
+        )
     return said
 
 
@@ -113,7 +115,7 @@ def check_rows(chat: ChatModel) -> None:
 
 @contextmanager
 def old_names() -> Iterator[None]:
-    """Say nothing of a name by which peft 0.21 asks transformers 5.23: users cannot mend it."""
+    """Say nothing of a name by which peft 0.21 asks transformers 5.23: users cannot fix it."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", ".is_gradient_checkpointing. is deprecated")
         yield
@@ -156,7 +158,7 @@ def check_adapter(where: str, model: Any) -> None:  # noqa: ANN401 - peft's own 
     if faults:
         raise ModelError(
             f"the adapter {where} does not fit its base: it {' and '.join(faults)}; "
-            "give the whole adapter, made for this base"
+            "give the complete adapter of this base model"
         )
 
 
@@ -167,7 +169,7 @@ def check_folder(where: str) -> None:
     if looks_local and not folder.is_dir():
         raise ModelError(f"--model {where} is not a folder: give a checkpoint folder or a hub id")
     if folder.is_dir() and not (folder / "config.json").is_file():
-        raise ModelError(f"--model {where} is no model: it has no config.json{inside(folder)}")
+        raise ModelError(f"--model {where} is not a model: it has no config.json{inside(folder)}")
     if looks_local:
         check_layers(folder)
     else:
@@ -192,7 +194,7 @@ def check_layers(folder: Path) -> None:
     if wrong:
         raise ModelError(
             f"{folder / 'config.json'} speaks of {printable(repr(wrong[0]))} layers, which its "
-            "weights do not hold: restore the checkpoint"
+            "weights do not contain: restore the checkpoint"
         )
 
 
@@ -214,25 +216,27 @@ def check_hub(where: str) -> None:
     try:
         hf_hub_download(where, "config.json")
     except HFValidationError as error:
-        raise ModelError(f"--model {where} is neither a folder nor an id of the hub") from error
+        raise ModelError(f"--model {where} is neither a folder nor a hub id") from error
     except GatedRepoError as error:
         raise ModelError(
             f"--model {where} is gated: accept its terms on the hub, then log in with hf auth login"
         ) from error
     except RepositoryNotFoundError as error:
         raise ModelError(
-            f"--model {where} is no folder here and no model of the hub: check the spelling, "
+            f"--model {where} is neither a local folder nor a model on the hub: check the "
+            "spelling, "
             "or log in with hf auth login if it is private"
         ) from error
     except LocalEntryNotFoundError as error:
         raise ModelError(
-            f"--model {where} is no folder here and not in the hub's cache, and the hub cannot be "
+            f"--model {where} is neither a local folder nor in the hub's cache, and the hub "
+            "cannot be "
             "reached: give a checkpoint folder, or try again with a connection"
         ) from error
     except EntryNotFoundError as error:
-        raise ModelError(f"--model {where} is no model: it has no config.json") from error
+        raise ModelError(f"--model {where} is not a model: it has no config.json") from error
     except Exception as error:  # hub clients raise types of their own
-        raise ModelError(f"--model {where} cannot be had: {first_line(error)}") from error
+        raise ModelError(f"--model {where} cannot be loaded: {first_line(error)}") from error
 
 
 def load_tokenizer(where: str) -> PreTrainedTokenizerBase:
@@ -247,8 +251,8 @@ def load_tokenizer(where: str) -> PreTrainedTokenizerBase:
         ) from error
     if not tokenizer.chat_template:
         raise ModelError(
-            f"the tokenizer of {where} has no chat template: sirl hardens chat models; "
-            "add chat_template.jinja to the folder"
+            f"the tokenizer of {where} has no chat template: sirl needs a chat model; add "
+            "chat_template.jinja to the folder"
         )
     return tokenizer
 
@@ -271,8 +275,8 @@ def check_roles(where: str, tokenizer: PreTrainedTokenizerBase, voice: Voice) ->
     read = [tokenizer(mark, add_special_tokens=False)["input_ids"] for mark in marks]
     if len(marks) == 2 and marks[0] != marks[1] and read[0] == read[1]:
         raise ModelError(
-            f"the tokenizer of {where} reads the user's and the assistant's marks as the same "
-            "tokens: add the tokens that its chat template writes"
+            f"the tokenizer of {where} encodes the user's and the assistant's role markers as "
+            "the same tokens: add the tokens that its chat template uses"
         )
 
 
@@ -326,12 +330,16 @@ def turn_ends(
     first = next((i for i in ids if i in special), None)
     if first is not None and first < rows:
         token = printable(repr(tokenizer.convert_ids_to_tokens(first)))
-        said = f"{name} names no end of turn but its chat template does: {token} ends turns too"
+        said = (
+            f"{name} names no end-of-turn token, but its chat template has one: {token} ends turns "
+            "too"
+        )
         return ends | {first}, () if first in ends else (said,)
     if ids and not ends & {*ids}:
         said = (
             f"the chat template of {name} closes a turn with {printable(repr(closing.strip()))}, "
-            "which is no token that could end it: answers may run on into made-up turns"
+            "which is not a single token that can stop sampling: answers may continue into "
+            "invented turns"
         )
         return ends, (said,)
     return ends, ()

@@ -93,13 +93,13 @@ class Voice:
         except (Runaway, MemoryError) as error:
             raise ModelError(
                 f"the chat template of {tokenizer.name_or_path} does not end within {STEPS} steps "
-                f"and {MEMORY >> 20} MiB: mend its chat_template"
+                f"and {MEMORY >> 20} MiB: fix its chat_template"
             ) from error
         size = sum(len(turn["content"]) for turn in turns)
         if len(found) > LONGEST + 16 * size:
             raise ModelError(
                 f"the chat template of {tokenizer.name_or_path} writes {len(found)} characters for "
-                f"{size}: mend its chat_template"
+                f"{size}: fix its chat_template"
             )
         return found, told
 
@@ -162,7 +162,7 @@ def check_template(where: str, tokenizer: PreTrainedTokenizerBase, voice: Voice)
     """Refuse a template that cannot be run within bounds, and arguments that it does not read.
 
     Raises:
-        ModelError: So it is, or the template is no Jinja.
+        ModelError: So it is, or the template is not valid Jinja.
     """
     source = template_of(where, tokenizer)
     try:
@@ -170,7 +170,7 @@ def check_template(where: str, tokenizer: PreTrainedTokenizerBase, voice: Voice)
     except TemplateSyntaxError as error:
         raise no_jinja(where, error) from error
     if "**" in signs:  # a power is computed in one step that nothing can stop
-        raise ModelError(f"the chat template of {where} computes powers: mend its chat_template")
+        raise ModelError(f"the chat template of {where} computes powers: fix its chat_template")
     with bounded_memory():
         for turns, answers in (
             (("user",), True),
@@ -189,7 +189,7 @@ def check_template(where: str, tokenizer: PreTrainedTokenizerBase, voice: Voice)
 
 def no_jinja(where: str, error: TemplateSyntaxError) -> ModelError:
     """A template that cannot be read."""
-    return ModelError(f"the chat template of {where} is no Jinja: {first_line(error)}")
+    return ModelError(f"the chat template of {where} is not valid Jinja: {first_line(error)}")
 
 
 def template_of(where: str, tokenizer: PreTrainedTokenizerBase) -> str:

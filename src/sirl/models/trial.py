@@ -85,10 +85,7 @@ def adopt(chat: ChatModel) -> None:
         chat, headed(chat, given), own, rounded=ROUNDED_HEAD
     ):
         settle(chat.model, replace(chat.manner, own_logits=True))
-        notes.append(
-            f"{chat.name} does more to its logits than multiply by its head: "
-            "they are taken from its own forward pass"
-        )
+        notes.append(f"{chat.name} post-processes its logits, so its full forward pass is used")
     if not packs(chat, given, own):
         notes += padded(chat, given, own)
     settle(chat.model, replace(chat.manner, notes=tuple(notes)))
@@ -168,7 +165,7 @@ def check_finite(chat: ChatModel, own: Sequence[Tensor]) -> None:
     if not all(bool(n.isfinite().all()) for n in own):
         raise ModelError(
             f"{chat.name} gives logits that are not finite (NaN or infinity): its weights are "
-            "damaged, or too large for this dtype; restore them, or take dtype=float32"
+            "damaged, or too large for this dtype; restore them, or use dtype=float32"
         )
 
 
@@ -207,10 +204,10 @@ def masks_are_told(config: Any) -> bool:  # noqa: ANN401 - of whatever class
 
 
 def padded(chat: ChatModel, given: Sequence[Completion], own: Sequence[Tensor]) -> list[str]:
-    """Choose how rows are padded, and say so where it is not as for most models.
+    """Choose how batches are padded, and warn if it is unusual.
 
     Raises:
-        ModelError: Not even a row by itself is read as the model reads it.
+        ModelError: Even single rows give other logits than the model without a mask.
     """
     for padding in PADDINGS:
         rows = [[c] for c in given] if padding == "none" else [given]
@@ -224,20 +221,20 @@ def padded(chat: ChatModel, given: Sequence[Completion], own: Sequence[Tensor]) 
             settle(chat.model, replace(chat.manner, padding=padding))
             return said_of(chat, padding)
     raise ModelError(
-        f"{chat.name} says something else of a conversation with a mask than without one: "
-        "its rewards cannot be computed; take another model"
+        f"{chat.name} gives different logits with an attention mask than without: "
+        "its rewards cannot be computed; use another model"
     )
 
 
 def said_of(chat: ChatModel, padding: Padding) -> list[str]:
-    """A sentence on a way of padding; none where padding is all that was to be expected."""
+    """A warning about the batch layout; none if left padding is expected for this model."""
     how = {
-        "left": "padded",
-        "right": "with all padding behind them",
-        "none": "one by one",
+        "left": "batches are padded instead",
+        "right": "batches are padded on the right instead",
+        "none": "completions are processed one by one instead",
     }[padding]
     config = unwrapped(chat.model).config
     expected = plain_head(chat.model) is None or config._attn_implementation != "sdpa"
     if padding == "left" and expected:
         return []
-    return [f"completions of {chat.name} would change each other in one row: they are read {how}"]
+    return [f"packing changes the logits of {chat.name}; {how}"]

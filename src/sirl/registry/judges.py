@@ -79,7 +79,7 @@ def judges_of(config: EvaluateConfig) -> tuple[Judge, ...]:
     if not judges:
         raise ConfigError("--judge names no judge: give names joined by commas, or auto")
     if len({j.name for j in judges}) < len(judges):
-        raise ConfigError(f"--judge {config.judge} names a judge twice: name each once")
+        raise ConfigError(f"--judge {config.judge} names a judge twice: give each once")
     if all(j.question != "refusal" for j in judges):
         judges += [j for j in usual if j.question == "refusal"]
     return with_refusals(judges, config.refusals)
@@ -106,10 +106,7 @@ def judge_named(name: str, config: EvaluateConfig) -> Judge:
 
         return Jury([judge_named(n.strip(), config) for n in name.split("+")])
     if name == AUTO:
-        raise ConfigError(
-            "--judge auto stands for the usual judges of a model and is not one judge: name one "
-            "here, such as rules"
-        )
+        raise ConfigError("--judge auto selects several judges: name one here, such as rules")
     kind, _, argument = name.partition(":")
     if kind == "rules":
         from sirl.judges.rules import RefusalRules
@@ -166,8 +163,8 @@ def plugged(plugin: EntryPoint) -> Judge:
     judge = plugin.load()
     if not isinstance(judge, Judge):
         raise ConfigError(
-            f"the entry point {plugin.name} of {PLUGINS} ({plugin.value}) is no judge: "
-            "let it name an object that sirl.judges.contract.check_judge accepts"
+            f"the entry point {plugin.name} of {PLUGINS} ({plugin.value}) is not a judge: let "
+            "it name an object that sirl.judges.contract.check_judge accepts"
         )
     return judge
 

@@ -58,8 +58,8 @@ def gpu_room(config: PlanConfig) -> int | None:
     if not config.gpus:
         return None
     raise ConfigError(
-        f"--gpus {config.gpus} does not say how large they are: "
-        f"give --gpu-memory GIB, or --gpu and one of {', '.join(GPUS)}"
+        f"--gpus {config.gpus} does not say how much memory they have: give --gpu-memory GIB, "
+        f"or --gpu and one of {', '.join(GPUS)}"
     )
 
 

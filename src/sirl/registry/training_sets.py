@@ -181,7 +181,8 @@ def file_split(learned: Sequence[Prompt], behaviours: PromptSet, kept: str) -> S
     count = len(behaviours.prompts)
     asked = f"the {count} requests of {behaviours.source}"
     note = (
-        f"the table before and after asks {asked}; mini-evaluations ask {min(CHECKED, count)} of "
+        f"the evaluation before and after asks {asked}; mini-evaluations ask "
+        f"{min(CHECKED, count)} of "
         "them"
     )
     on_the_way = spread(behaviours.prompts, CHECKED)
@@ -204,13 +205,13 @@ def apart(
         left = tuple(p for p in learned if p.id not in same)
         if not left:
             raise InputError(
-                f"every training prompt asks what {flag} {asked.source} asks: nothing is left to "
+                f"every training prompt is also in {flag} {asked.source}: nothing is left to "
                 "train on; give another file"
             )
         if same:
             notes.append(
-                f"{len(same)} of {len(learned)} training prompts ask what {flag} {asked.source} "
-                "asks, word for word or nearly so: they are not trained on"
+                f"{len(same)} of {len(learned)} training prompts are also in {flag} "
+                f"{asked.source}, word for word or nearly so: they are removed from training"
             )
         learned = left
     return learned, notes
@@ -224,8 +225,8 @@ def near_note(learned: Sequence[Prompt], asked: Sequence[Prompt]) -> list[str]:
     if not near:
         return []
     return [
-        f"{len(near)} of {len(learned)} training prompts differ in a few words from one that was "
-        "kept back: figures of the table may flatter; give --behaviours of another kind"
+        f"{len(near)} of {len(learned)} training prompts differ in a few words from a held-out "
+        "one: the evaluation may look better than it is; give other --behaviours"
     ]
 
 
@@ -255,10 +256,10 @@ def held_out_notes(kept: str, held: int, wanted: int) -> tuple[str, ...]:
     if not wanted:
         return ()
     if not held:
-        return (f"held_out: {kept}: too few prompts for a table, none is made before and after",)
-    fewer = "; no more than a quarter is" if held < wanted else ""
+        return (f"held_out: {kept}: too few prompts for an evaluation; it is skipped",)
+    fewer = "; at most a quarter is held out" if held < wanted else ""
     return (
-        f"held_out: {kept} prompts, kept from training: the table before and after asks these"
+        f"held_out: {kept} prompts, kept from training: the evaluation before and after asks these"
         f"{fewer}",
     )
 
@@ -269,10 +270,10 @@ def on_the_way_note(more: int, shared: int) -> str:
         return f"mini-evaluations: {more} more prompts, kept from training"
     if shared:
         return (
-            f"mini-evaluations ask {shared} of the table's requests: there are too few prompts to "
-            "keep others from training"
+            f"mini-evaluations ask {shared} of the evaluation's requests: there are too few "
+            "prompts to hold out more"
         )
-    return "mini-evaluations ask no unsafe requests: there are too few prompts to keep any back"
+    return "mini-evaluations ask no unsafe requests: there are too few prompts to hold any out"
 
 
 def asked_sentence(config: TrainConfig, split: Split, table: "Suite") -> str:
@@ -289,7 +290,7 @@ def asked_sentence(config: TrainConfig, split: Split, table: "Suite") -> str:
         return ""
     return (
         f"asked before and after: {', '.join(parts)}; answers of at most {config.new_tokens} "
-        "tokens; other requests give other figures"
+        "tokens; other requests give other rates"
     )
 
 

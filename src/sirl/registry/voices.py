@@ -37,6 +37,6 @@ def voice_of(config: Settings) -> "Voice":
         clock = datetime.fromisoformat(config.template_date or datetime.now().isoformat())
     except ValueError as error:
         raise ConfigError(
-            f"template_date {config.template_date!r} is no date: write it as 2026-01-31"
+            f"template_date {config.template_date!r} is not a date: write it as 2026-01-31"
         ) from error
     return Voice(config.template_arguments or {}, clock)

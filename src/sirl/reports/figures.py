@@ -7,14 +7,14 @@ from sirl.analysis.held import quantity
 
 __all__ = ["Figure", "defence_name", "figure", "headline", "rate_rows", "span"]
 
-UNSCORED_SAFE = "… if what could not be scored were safe"
+UNSCORED_SAFE = "… if unscored answers were safe"
 RATES = (
     ("mean over attacks", ("dsr", "mean")),
     (UNSCORED_SAFE, ("dsr", "if_unscored_are_safe")),
-    ("… at the first try of each", ("dsr", "first_try")),
-    ("… over attacks never seen in alignment", ("dsr", "unseen")),
+    ("… first try of each attack only", ("dsr", "first_try")),
+    ("… over attacks unseen in alignment", ("dsr", "unseen")),
     ("… under the worst attack", ("dsr", "worst")),
-    ("… under every attack", ("dsr", "any")),
+    ("… held under all attacks together", ("dsr", "any")),
 )
 PRICES = (
     ("Ordinary prompts refused", ("over_refusal", "ordinary")),
@@ -86,7 +86,7 @@ def rate_rows(models: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, list[s
     if set(unscored) == {"0"}:
         rows = [row for row in rows if row[0] != UNSCORED_SAFE]
     else:
-        rows.append(("Answers that could not be scored, counted as broken", unscored))
+        rows.append(("Unscored answers (count as broken)", unscored))
     return [(label, cells) for label, cells in rows if set(cells) != {"–"}]
 
 

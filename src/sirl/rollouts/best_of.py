@@ -34,8 +34,8 @@ class LowestEntropy:
         drawn = self.engine.sample(prompts, group=self.n * group, step=step)
         if drawn and all(math.isnan(c.mean_entropy) for c in drawn):
             raise ModelError(
-                f"no completion of {type(self.engine).__name__} has entropies to choose the "
-                "lowest of: use a model in this process"
+                f"{type(self.engine).__name__} returns no entropies, which best_of needs: use a "
+                "local model"
             )
         draws = [drawn[i : i + self.n] for i in range(0, len(drawn), self.n)]
         return [replace(min(draw, key=doubt), sample=i % group) for i, draw in enumerate(draws)]

@@ -166,7 +166,7 @@ def check_finite(chat: ChatModel, row: Row, numbers: Sequence[float]) -> None:
         raise ModelError(
             f"{chat.name} gave logits that are not finite (NaN or infinity) for prompt "
             f"{row.prompt.id}: its weights are damaged, or too large for this dtype; restore them, "
-            "or take dtype=float32"
+            "or use dtype=float32"
         )
 
 

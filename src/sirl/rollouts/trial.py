@@ -77,14 +77,15 @@ def settle_sampler(chat: ChatModel, *, native: bool) -> None:
                 )
                 settle(chat.model, settled)
                 return
-            reasons.append("its numbers are not those of a forward pass")
+            reasons.append("its logits differ from those of a forward pass")
         except Exception as error:  # a model's code raises what it likes
             if isinstance(error, RuntimeError) and out_of_memory(error):
                 raise
             reasons.append(first_line(error))
     raise ModelError(
-        f"{chat.name} cannot be sampled here, natively or by generate: {reasons[-1]}; "
-        "take another model, or serve it and give its endpoint"
+        f"{chat.name} cannot be sampled here, neither by the native sampler nor by generate(): "
+        f"{reasons[-1]}; "
+        "use another model, or serve it and give its endpoint"
     )
 
 
@@ -93,11 +94,11 @@ def said_of(chat: ChatModel, tries: Sequence[object], kind: Sampler, *, alike: b
     said = []
     if tries and kind is HuggingFaceEngine:
         said.append(
-            f"the native sampler does not hold the state of {chat.name}: "
-            "it is sampled as with sampler=huggingface"
+            f"the native sampler does not support the cache of {chat.name}: sampler=huggingface "
+            "is used"
         )
     if alike:
-        said.append(f"only prompts of one length are sampled together from {chat.name}")
+        said.append(f"only prompts of equal length are batched together for {chat.name}")
     return said
 
 

@@ -139,7 +139,7 @@ class Run:
         except OSError as error:
             raise RunError(
                 f"{self.path} or its lock was removed or moved while this run was writing there: "
-                "begin anew, in a folder that is left alone"
+                "start over in a folder that nothing else changes"
             ) from error
         if not os.path.samestat(there, os.fstat(self._lock)):
             raise RunError(
@@ -242,8 +242,8 @@ def open_run(
         occupied = path.exists() and (not path.is_dir() or any(path.iterdir()))
         is_run = occupied and path.is_dir() and is_run_folder(path)
     if occupied and existing == "ask":
-        goes_on = "--resume goes on with it, " if resumable else ""
-        raise RunError(f"{path} exists: {goes_on}--overwrite begins anew, or give another --out")
+        goes_on = "--resume continues it, " if resumable else ""
+        raise RunError(f"{path} exists: {goes_on}--overwrite starts over, or give another --out")
     if occupied and not is_run:
         raise RunError(f"{path} is not a run folder: give another --out")
     with disk_errors(path):
@@ -274,7 +274,7 @@ def can_go_on(run: Run) -> bool:
     if found:
         raise RunError(
             f"{run.path} has {' and '.join(found)} but no {CONFIG}, without which it cannot go on: "
-            "restore the file, or begin anew with --overwrite"
+            "restore the file, or start over with --overwrite"
         )
     return False
 
@@ -322,7 +322,7 @@ def check_same(run: Run, config: Mapping[str, Any]) -> None:
         if before.get(key) != config.get(key):
             raise ConfigError(
                 f"{path} was started with {key} = {before.get(key)!r}, not {config.get(key)!r}: "
-                "resume with the same settings, or begin anew with --overwrite"
+                "resume with the same settings, or start over with --overwrite"
             )
 
 
@@ -341,11 +341,12 @@ def check_ours(path: Path) -> None:
     """Refuse to overwrite where a checkpoint of another tool has the name of one of ours."""
     folder = path / "checkpoints"
     if folder.exists() and not folder.is_dir():
-        raise RunError(f"{folder} is no folder, and checkpoints go there: move it away")
+        raise RunError(f"{folder} is not a folder, and checkpoints go there: move it away")
     for place in folder.iterdir() if folder.is_dir() else ():
         if CHECKPOINT.fullmatch(place.name) and not is_checkpoint(place):
             raise RunError(
-                f"{place} is no checkpoint that sirl wrote and is not overwritten: move it away, "
+                f"{place} is not a checkpoint that sirl wrote and is not overwritten: move it "
+                "away, "
                 "or give another --out"
             )
 

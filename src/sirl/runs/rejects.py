@@ -21,7 +21,7 @@ def set_aside(run: Run, rejected: Sequence[Rejected], *, strict: bool) -> list[s
         return []
     run.keep(REJECTED, rejected_rows(rejected))
     if strict:
-        raise InputError(f"{rejected[0].reason}; mend it, or leave --strict out to set it aside")
+        raise InputError(f"{rejected[0].reason}; fix it, or drop --strict to skip it")
     name = run.path / REJECTED
     rows = "1 row" if len(rejected) == 1 else f"{len(rejected)} rows"
     return [f"{rows} set aside, named in {name}"]

@@ -90,8 +90,9 @@ def save(folder: Path, step: int, learner: PolicyLearner, state: Mapping[str, An
             shutil.rmtree(beside, ignore_errors=True)
         if is_disk_full(error):
             raise RunError(
-                f"no space left while saving {place}: free some, then go on with --resume; "
-                "earlier checkpoints are whole"
+                f"no space left while saving {place}: free some space, then continue with "
+                "--resume; "
+                "earlier checkpoints are complete"
             ) from error
         with disk_errors(place):
             raise
@@ -105,7 +106,7 @@ def make_room(place: Path) -> None:
     elif place.exists() or place.is_symlink():
         aside = place.with_name(f"not-sirl-{place.name}")
         if aside.exists():
-            raise RunError(f"cannot write {place}: it is no checkpoint of sirl; move it away")
+            raise RunError(f"cannot write {place}: it is not a checkpoint of sirl; move it away")
         place.rename(aside)
 
 
@@ -210,7 +211,7 @@ def sha256(path: Path) -> str:
 def fault(folder: Path) -> str:
     """What is wrong with a checkpoint in a few words; empty when nothing is."""
     if not folder.is_dir():
-        return "it is no folder"
+        return "it is not a folder"
     try:
         listing = mapping_in(bytes_of(folder / MANIFEST), MANIFEST)["sha256"]
         files = dict(listing.items())
@@ -232,7 +233,7 @@ def newest(folder: Path) -> tuple[Checkpoint | None, list[str]]:
     passed_over = []
     for place in sorted(folder.glob("step-*"), key=steps_of, reverse=True):
         if wrong := fault(place):
-            passed_over.append(f"{place} is passed over: {wrong}")
+            passed_over.append(f"{place} is skipped: {wrong}")
             continue
         return read(place), passed_over
     return None, passed_over

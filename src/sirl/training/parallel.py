@@ -251,7 +251,7 @@ class Shards(Solo):
         layers = getattr(decoder(scorer.model), "layers", None)
         if layers is None:
             raise ModelError(
-                f"{scorer.chat.name} does not name its layers as sirl knows them and cannot be "
+                f"{scorer.chat.name} has layers that sirl does not recognise and cannot be "
                 "sharded: leave shard out"
             )
         for layer in layers:

@@ -227,8 +227,8 @@ class PolicyLearner:
         single = self.ranks.most(longest(completions))
         if self.token_budget <= single:
             raise TrainingError(
-                f"a completion of {single} tokens does not fit the memory by itself: lower "
-                "new_tokens, train with --lora, or take a smaller model or dtype=bfloat16"
+                f"a completion of {single} tokens does not fit in memory even alone: lower "
+                "new_tokens, train with --lora, or use a smaller model or dtype=bfloat16"
             )
         self.token_budget //= 2
 

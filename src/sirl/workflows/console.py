@@ -45,4 +45,4 @@ def nothing_to_resume(run: Run, existing: Existing) -> list[str]:
     """A sentence where a run was to be gone on with and there is none."""
     if existing != "resume" or run.resumed:
         return []
-    return [f"{run.path} holds nothing to resume: it begins anew"]
+    return [f"{run.path} holds nothing to resume: it starts over"]

@@ -59,7 +59,7 @@ class MiniEvaluations(Observer):
             self.warn(
                 [
                     f"{lost} mini-evaluations of {self.run.path} asked other requests, as older "
-                    "versions do, and are left out"
+                    "versions did, and are left out"
                 ]
             )
 

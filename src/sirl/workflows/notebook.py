@@ -208,5 +208,5 @@ def sampled(model: str, requests: Iterable[str], *, new_tokens: int, seed: int) 
     target = registry.subject(config).target
     prompts = [Prompt.user(str(n), text) for n, text in enumerate(requests)]
     if faults := [fault for p in prompts if (fault := target.read(p).fault)]:
-        raise ModelError(f"{model} cannot be asked that: {faults[0]}")
+        raise ModelError(f"{model} cannot be evaluated on that: {faults[0]}")
     return target.sample(prompts, Sampling())

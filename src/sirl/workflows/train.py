@@ -162,7 +162,9 @@ def walk(
     hardened = among(registry.in_process("hardened", chat, config), ranks)
     after = evaluate(suite, asked, hardened, run, progress)
     figures = {
-        name: summarise(found, suite.unseen, new_tokens=config.new_tokens)
+        name: summarise(
+            found, suite.unseen, new_tokens=config.new_tokens, hardened=name == "hardened"
+        )
         for name, found in (("base", before), ("hardened", after))
     }
     return {
@@ -196,8 +198,8 @@ def newest_checkpoint(
     checkpoint = read(run.path / "checkpoints" / name)
     if checkpoint.step > steps:
         raise ConfigError(
-            f"{run.path} has taken {checkpoint.step} steps, more than {steps}: "
-            "raise --steps, or begin anew with --overwrite"
+            f"{run.path} has run {checkpoint.step} steps, more than {steps}: "
+            "raise --steps, or start over with --overwrite"
         )
     return checkpoint
 

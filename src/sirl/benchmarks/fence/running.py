@@ -116,7 +116,7 @@ def passes(job: Job, seconds: float = SECONDS) -> bool:
     if said == "unready":
         raise ConfigError(
             f"code of the model cannot be run behind {protection().mode}: {why}; see whether "
-            "processes or memory are short, then go on with --resume"
+            "processes or memory are short, then continue with --resume"
         )
     if said == "unfit":
         raise InputError(

@@ -58,9 +58,9 @@ class StopWhenBroken(Observer):
         """What to do when the numbers broke."""
         good = self.last_good()
         back = (
-            f"go back to the last good checkpoint in a new run, --model {good}"
+            f"go back to the last good checkpoint in a new run with --model {good}"
             if good
-            else "there is no good checkpoint yet: begin anew"
+            else "there is no good checkpoint yet: start over"
         )
         return (
             f"{self.in_a_row} optimizer steps in a row up to step {taken} had a loss or gradient "

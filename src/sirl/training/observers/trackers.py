@@ -69,7 +69,7 @@ class Trackers(Observer):
             lines = str(error).strip().splitlines()
             reason = f"{lines[0].rstrip('.')} ({type(error).__name__})" if lines else repr(error)
             self.say(
-                f"the tracker {name} could not {what} and is left out: {reason}; "
+                f"the tracker {name} could not {what} and is turned off: {reason}; "
                 "metrics.jsonl has every step"
             )
 
