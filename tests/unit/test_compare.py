@@ -228,7 +228,7 @@ CHANGES = {
         {"records": row("+-", messages=(Message("user", "other"),))},
         "the attack direct on behaviour '0' has another prompt or other sampling",
     ),
-    "another request": ({"records": row("+-", request="?")}, "the behaviour '0' has another prompt"),
+    "another request": ({"records": row("+-", request="?")}, "behaviour '0' has another prompt"),
     "one more behaviour": ({"records": row("+-+")}, "the behaviour '2' was put only to .*b"),
     "one less": ({"records": row("+")}, "the behaviour '1' was put only to .*a: eval"),
     "ordinary prompts": ({"records": FOUR}, "the ordinary prompt '0' was put only to .*b"),

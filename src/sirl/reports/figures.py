@@ -20,6 +20,9 @@ PRICES = (
     ("Ordinary prompts refused", ("over_refusal", "ordinary")),
     ("Look-alike prompts refused", ("over_refusal", "lookalike")),
 )
+MANY = 2
+OVER_SEVERAL = (("dsr", "worst"), ("dsr", "any"))
+"""Rates that equal the mean when there is one attack."""
 AGGREGATES = ("mean", "unseen", "worst", "any")
 WIDTH = 2 * 1.959964
 """Standard errors in a 95% interval."""
@@ -80,6 +83,8 @@ def rate_rows(models: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, list[s
     (first, mean), *rest = RATES
     named = [(f"{defence_name(models.values())}, {first}", mean), *rest, *opinion_rates(models)]
     named += [*PRICES, *((f"Solved: {name}", ("capability", name)) for name in tasks)]
+    if all(len(figure(m, "dsr", "by_attack") or ()) < MANY for m in models.values()):
+        named = [(label, path) for label, path in named if path not in OVER_SEVERAL]
     rows = [(label, [cell(m, path) for m in models.values()]) for label, path in named]
     rows += [*partial_rows(models), *cut_row(models)]
     unscored = [str(figure(m, "dsr", "unscored") or 0) for m in models.values()]

@@ -142,7 +142,12 @@ def change_rows(found: Mapping[str, Any]) -> list[str]:
     lines = [f"from {sides[0]} to {sides[1]}"]
     dsr = found.get("dsr", {})
     what = defence_name([found])
-    for name, label in (("mean", "mean over attacks"), ("worst", "worst"), ("any", "every attack")):
+    aggregates = (
+        ("mean", "mean over attacks"),
+        ("worst", "worst attack"),
+        ("any", "held under all attacks together"),
+    )
+    for name, label in aggregates if len(dsr.get("by_attack", ())) > 1 else aggregates[:1]:
         if figures := dsr.get(name):
             lines.append(f"{what}, {label}: {moved(figures)}")
     lines += [f"  {name}: {moved(figures)}" for name, figures in dsr.get("by_attack", {}).items()]
