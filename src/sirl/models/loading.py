@@ -1,7 +1,7 @@
-"""From a folder or hub id to a model that can chat: weights, tokenizer, template, adapter.
+"""Loads a chat model from a folder or hub id: weights, tokenizer, template, adapter.
 
-Weights are read from safetensors only and no code that comes with a checkpoint is run. A folder
-with an `adapter_config.json` is a LoRA adapter: its base is loaded underneath.
+Reads weights from safetensors only and never runs code of a checkpoint. A folder with an
+`adapter_config.json` is a LoRA adapter, which is loaded on top of its base model.
 """
 
 import hashlib
@@ -41,9 +41,9 @@ __all__ = ["DType", "check_roles", "fingerprint", "load", "old_names"]
 
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
 LAYERS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
-"""Names of a configuration for how many layers there are."""
+"""Config keys of the number of layers."""
 FEW_LAYERS = 1000
-"""So many are built in no time; more are looked for in the weights first."""
+"""Up to this many layers are built without checking the weights first."""
 DType = Literal["float32", "bfloat16"]
 
 
@@ -56,15 +56,15 @@ def load(
 ) -> ChatModel:
     """The chat model of a folder, a hub id, or `embedded`; a LoRA adapter on top of its base.
 
-    `voice` is what the chat template is told; by default no arguments, and the present time.
+    `voice` holds the chat-template arguments and date; default: no arguments, current time.
 
     Raises:
-        ModelError: It is no model, has no chat template, no end-of-turn token, lies about
-            its weights, or gives logits that are no numbers.
+        ModelError: It is not a model, has no chat template or no end-of-turn token, its weights
+            do not match its config, or its logits are not finite.
     """
     voice = voice or Voice()
     where = str(EMBEDDED_PATH) if name == "embedded" else name
-    # Its warnings speak of what is checked and named here; its errors are raised.
+    # Silence transformers' warnings: the same conditions are checked below.
     transformers_logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     adapted = is_adapter(Path(where))
@@ -74,8 +74,8 @@ def load(
     check_template(name, tokenizer, voice)
     check_roles(name, tokenizer, voice)
     model: Any = load_weights(base, dtype)
-    # A mapped file may place tensors off the boundaries that matrix kernels favour, and the last
-    # bit of a product depends on that: a resumed run would not be the unbroken one.
+    # Memory-mapped tensors may be unaligned, which changes the last bit of matrix products: a
+    # resumed run would differ from an unbroken one.
     for parameter in model.parameters():
         parameter.data = parameter.data.clone()
     if adapted:
@@ -85,7 +85,7 @@ def load(
     ends, notes = turn_ends(name, model, tokenizer, voice)
     if not ends:
         raise ModelError(f"{name} names no end-of-turn token: set eos_token in its tokenizer")
-    pad = tokenizer.pad_token_id  # padding is masked: any row will do
+    pad = tokenizer.pad_token_id  # padding is masked, so any token works
     pad = min(ends) if pad is None or not 0 <= pad < rows else pad
     chat = ChatModel(name, model, tokenizer, ends, pad, context_of(name, model), voice=voice)
     check_rows(chat)
@@ -95,7 +95,7 @@ def load(
 
 
 def context_of(name: str, model: Any) -> int:  # noqa: ANN401 - plain, or wrapped by peft
-    """Longest conversation in tokens, as the configuration says, or a cautious guess."""
+    """Context length in tokens from the config, or a conservative default."""
     said = getattr(model.config.get_text_config(), "max_position_embeddings", None) or 4096
     if not isinstance(said, int) or said < 1:
         raise ModelError(
@@ -105,7 +105,7 @@ def context_of(name: str, model: Any) -> int:  # noqa: ANN401 - plain, or wrappe
 
 
 def check_rows(chat: ChatModel) -> None:
-    """Refuse a template that writes tokens which the embedding has no row for."""
+    """Reject a template whose tokens have no row in the embedding."""
     try:
         chat.render((Message("user", PLACE),))
     except InputError as error:
@@ -122,7 +122,7 @@ def old_names() -> Iterator[None]:
 
 
 def with_adapter(model: Any, where: str) -> Any:  # noqa: ANN401 - peft's own wrapper
-    """The model under the LoRA adapter of a folder, ready to be trained on."""
+    """Load the LoRA adapter of a folder onto its base, trainable."""
     from peft import PeftModel  # noqa: PLC0415 - seconds of import that plain models never need
 
     if not (Path(where) / ADAPTER_WEIGHTS).is_file():
@@ -134,7 +134,7 @@ def with_adapter(model: Any, where: str) -> Any:  # noqa: ANN401 - peft's own wr
         check_adapter(where, adapted)
     except ModelError:
         raise
-    except Exception as error:  # safetensors and peft raise types of their own
+    except Exception as error:  # safetensors and peft have their own error types
         unlike = [line for line in str(error).splitlines() if "size mismatch" in line]
         reason = printable(unlike[0].strip()) if unlike else first_line(error)
         raise ModelError(f"the adapter {where} does not fit: {reason}") from error
@@ -142,7 +142,7 @@ def with_adapter(model: Any, where: str) -> Any:  # noqa: ANN401 - peft's own wr
 
 
 def check_adapter(where: str, model: Any) -> None:  # noqa: ANN401 - peft's own wrapper
-    """Refuse an adapter whose file lacks weights of its configuration, or holds others."""
+    """Reject an adapter with missing or unexpected weights."""
     from peft import get_peft_model_state_dict  # noqa: PLC0415 - as above
     from safetensors import safe_open  # noqa: PLC0415 - as above
 
@@ -163,7 +163,7 @@ def check_adapter(where: str, model: Any) -> None:  # noqa: ANN401 - peft's own 
 
 
 def check_folder(where: str) -> None:
-    """Refuse a path that is no checkpoint before a library does so in twenty lines."""
+    """Reject a path that is not a checkpoint, with a short message."""
     folder = Path(where)
     looks_local = where.startswith((".", "/", "~")) or folder.exists()
     if looks_local and not folder.is_dir():
@@ -177,10 +177,10 @@ def check_folder(where: str) -> None:
 
 
 def check_layers(folder: Path) -> None:
-    """Refuse a configuration of more layers than there are weights: building them takes for ever.
+    """Reject a config with more layers than weights, which would take forever to build.
 
     Raises:
-        ModelError: So it is, or the configuration cannot be read.
+        ModelError: It has more layers than weights, or cannot be read.
     """
     config = document(folder / "config.json")
     inner = [part for part in config.values() if isinstance(part, dict)]
@@ -199,7 +199,7 @@ def check_layers(folder: Path) -> None:
 
 
 def weights_in(path: Path) -> int:
-    """How many weights a file holds; 0 of a damaged one, which is named as it is loaded."""
+    """Number of weights in a file; 0 if damaged, which loading reports later."""
     from safetensors import SafetensorError, safe_open  # noqa: PLC0415 - as for adapters
 
     try:
@@ -210,8 +210,8 @@ def weights_in(path: Path) -> int:
 
 
 def check_hub(where: str) -> None:
-    """Refuse an id that the hub and its cache here do not have, or do not hand out."""
-    # It tells of every attempt; what they come to is told here.
+    """Reject an id that is neither on the hub nor in its cache, or is not accessible."""
+    # Silence the hub's retry log; the outcome is reported below.
     hub_logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     try:
         hf_hub_download(where, "config.json")
@@ -235,7 +235,7 @@ def check_hub(where: str) -> None:
         ) from error
     except EntryNotFoundError as error:
         raise ModelError(f"--model {where} is not a model: it has no config.json") from error
-    except Exception as error:  # hub clients raise types of their own
+    except Exception as error:  # hub clients have their own error types
         raise ModelError(f"--model {where} cannot be loaded: {first_line(error)}") from error
 
 
@@ -245,7 +245,7 @@ def load_tokenizer(where: str) -> PreTrainedTokenizerBase:
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
             where, trust_remote_code=False
         )
-    except Exception as error:  # configurations and tokenizers raise types of their own
+    except Exception as error:  # configs and tokenizers have their own error types
         raise ModelError(
             f"{where} has no usable tokenizer: {first_line(error)}; save one beside the weights"
         ) from error
@@ -258,9 +258,9 @@ def load_tokenizer(where: str) -> PreTrainedTokenizerBase:
 
 
 def check_roles(where: str, tokenizer: PreTrainedTokenizerBase, voice: Voice) -> None:
-    """Refuse a tokenizer that reads the marks of two roles as the same tokens.
+    """Reject a tokenizer that encodes the markers of two roles as the same tokens.
 
-    A template may refuse a conversation; then there is nothing to compare.
+    Skipped if the template rejects the test conversation.
     """
     turns = [
         {"role": role, "content": PLACE} for role in ("user", "assistant", "user", "assistant")
@@ -269,7 +269,7 @@ def check_roles(where: str, tokenizer: PreTrainedTokenizerBase, voice: Voice) ->
         text = voice.text(tokenizer, turns, answers=False)
     except ModelError:
         raise
-    except Exception:  # a template is foreign code and raises what it likes
+    except Exception:  # a template is third-party code and may raise anything
         return
     marks = text.split(PLACE)[1:3]  # before the assistant's first turn, before the user's second
     read = [tokenizer(mark, add_special_tokens=False)["input_ids"] for mark in marks]
@@ -290,7 +290,7 @@ def load_weights(where: str, dtype: DType) -> PreTrainedModel:
             trust_remote_code=False,
             output_loading_info=True,
         )
-    except Exception as error:  # safetensors and hub clients raise types of their own
+    except Exception as error:  # safetensors and hub clients have their own error types
         raise ModelError(
             f"{where} cannot be loaded as a chat model: {first_line(error)}"
         ) from error
@@ -310,10 +310,9 @@ def turn_ends(
     tokenizer: PreTrainedTokenizerBase,
     voice: Voice,
 ) -> tuple[frozenset[int], tuple[str, ...]]:
-    """Every token that ends a turn, and a sentence where the template alone knows it.
+    """All end-of-turn tokens, with a warning if only the template has one.
 
-    Those are what any file of the checkpoint names, and what the template writes behind an
-    assistant's turn.
+    They come from the files of the checkpoint and from the template's end of an assistant turn.
     """
     named = [tokenizer.eos_token_id, model.config.eos_token_id]
     named.append(getattr(model.config.get_text_config(), "eos_token_id", None))
@@ -348,7 +347,7 @@ def turn_ends(
 def fingerprint(chat: ChatModel) -> dict[str, str]:
     """SHA-256 of the weights (names, shapes and bytes) and of the chat template.
 
-    With the template go its arguments; the date that it writes stands beside it.
+    The template hash includes its arguments; the date is a separate entry.
     """
     digest = hashlib.sha256()
     for key, tensor in sorted(chat.model.state_dict().items()):

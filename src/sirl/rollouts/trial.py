@@ -1,8 +1,7 @@
-"""A trial of the samplers as a model is loaded: which of them says what the model itself says.
+"""Chooses the sampler of a model when it is loaded, by comparing it with plain forward passes.
 
-Given answers are written as if they had been drawn, of two prompts of unlike length, some of them
-ended before the others; what the sampler notes of each token is held against the model's own
-forward pass over that answer alone.
+Fixed answers to two prompts of different length are forced through the sampler, some ending before
+others; the recorded log-probabilities and entropies must match a forward pass over each alone.
 """
 
 from collections.abc import Sequence
@@ -30,7 +29,7 @@ Sampler = type[NativeEngine] | type[HuggingFaceEngine]
 
 
 class Recital(Draft):
-    """Writes given answers, and notes the numbers of their tokens."""
+    """Forces given answers and records their per-token numbers."""
 
     def __init__(self, chat: ChatModel, answers: Sequence[Completion], new_tokens: int) -> None:
         rows = [Row(Prompt("trial", ()), c.prompt_ids, n % GROUP, 0) for n, c in enumerate(answers)]
@@ -49,13 +48,13 @@ class Recital(Draft):
 
 @torch.no_grad()
 def settle_sampler(chat: ChatModel, *, native: bool) -> None:
-    """Have the model be sampled from the fastest way that says what the model itself says.
+    """Choose the fastest sampler whose numbers match the model's own forward pass.
 
-    `native` is whether the batched sampler was asked for; where it fails, transformers' `generate`
-    takes its place, with a sentence.
+    `native` says that the native sampler is wanted; if it does not match, transformers' `generate`
+    is used, with a warning.
 
     Raises:
-        ModelError: Neither says of the model what its own forward pass says.
+        ModelError: Neither sampler matches the forward pass.
     """
     answers = recited(chat)
     own = alone(chat, answers)
@@ -78,7 +77,7 @@ def settle_sampler(chat: ChatModel, *, native: bool) -> None:
                 settle(chat.model, settled)
                 return
             reasons.append("its logits differ from those of a forward pass")
-        except Exception as error:  # a model's code raises what it likes
+        except Exception as error:  # a model's code may raise anything
             if isinstance(error, RuntimeError) and out_of_memory(error):
                 raise
             reasons.append(first_line(error))
