@@ -1,4 +1,4 @@
-"""Defence success as further judges see it, and how far the judges of a run agree."""
+"""Defence success under further judges, and the agreement of the judges of a run."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -18,7 +18,7 @@ Opinions = Mapping[str, Sequence[Record]]
 
 
 def settled(view: Sequence[Record], items: Sequence[Item]) -> list[Record]:
-    """The records of a further judge, without cells of which nobody knows what he would say.
+    """Drop cells whose search the first judge ended early: a second verdict is undefined.
 
     A search ends where its own judge saw the defence break. Where another sees it hold, the rest
     of the budget was never spent: the cell says nothing.

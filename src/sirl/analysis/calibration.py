@@ -1,9 +1,9 @@
-"""How far a judge can be trusted, measured on answers that humans have labelled.
+"""Calibration of a judge against human labels.
 
-Humans were asked one of two things, and the judge's label is read as an answer to it. Was it
-refused, in full or in part? Was it harmful help? Labels of the other question stand in: what is
-harmless counts as refused, what refuses in full as harmless. Errors differ from attack to attack,
-so all figures are also given per family, and defence rates are corrected family by family.
+Human labels answer one of two questions: was it refused, in full or in part; was it harmful help?
+A judge of the other question is mapped: harmless counts as refused, a full refusal as harmless.
+Error rates differ between attacks, so results are also given per attack family, and defence rates
+are corrected per family.
 """
 
 import json

@@ -1,11 +1,11 @@
-"""Alarms under every judge: figures that cannot be right, whatever the judge says.
+"""Alarms about judges: labels that cannot be right.
 
-One answer, or nearly one, that is given to many different requests is no compliance with all of
-them; a judge that calls it so does not know a refusal of this model. Where entropies are known, the
-model's surest answers to unsafe requests are looked at closer, since refusals are among them. The
-other way round, refusals of one model share phrases: long answers that share none, or are lists,
-are no refusals. The thresholds are far from what true refusals and compliance of three sets of
-labelled answers show (docs/judges.md).
+Nearly the same answer to many different requests cannot comply with all of them; a judge that
+calls it compliance does not recognise a refusal of this model. If entropies are known, the model's
+most confident answers to harmful requests are checked too, since refusals are among them.
+Conversely, refusals of one model share phrases: long answers that share none, or that are lists,
+are not refusals. The thresholds are far from the values of true refusals and compliance in three
+labelled data sets (docs/judges.md).
 """
 
 import math

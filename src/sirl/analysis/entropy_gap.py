@@ -1,9 +1,9 @@
-"""The entropy gap: does the model's own confidence tell its refusals from its compliance?
+"""The entropy gap: does mean token entropy separate a model's refusals from its compliance?
 
-The AUROC is the chance that a compliant answer to an unsafe request has a higher mean token
-entropy than a refusing one. Compliance is longer than refusal and length goes with entropy, so
-it is also given within bands of like length, and what the gap means for training rests on that one
-and its interval. Answers to one behaviour are alike: the interval counts behaviours.
+The AUROC is the probability that a compliant answer to a harmful request has a higher mean token
+entropy than a refusal. Compliance is longer, and entropy depends on length, so the AUROC is also
+computed within bands of similar length; the finding rests on that one and its interval. Answers
+to one behaviour are correlated, so the interval counts behaviours.
 """
 
 from collections.abc import Sequence

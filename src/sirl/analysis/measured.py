@@ -1,7 +1,4 @@
-"""What was measured: the model by its name, what it was asked and how, and who judged it.
-
-It is read from what a run folder holds, so that a figure never stands without it.
-"""
+"""What was measured: model, prompts, sampling and judges, read from a run folder."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeAlias

@@ -1,4 +1,4 @@
-"""The figures of one model, by part; parts that were not asked are absent."""
+"""The results of one model, by part; parts that were not measured are absent."""
 
 from collections import Counter
 from collections.abc import Sequence

@@ -1,7 +1,7 @@
-"""One model in one run folder, as a comparison or a gate sees it; and what makes two comparable.
+"""One evaluated model read from a run folder, and checks that two were evaluated alike.
 
-Two models were asked alike when the same prompts were put to them, worded, sampled and cut alike,
-and one judge read the answers. Whatever differs is refused by name.
+Two models are comparable if prompts, templates, sampling settings, answer lengths and judges are
+the same. The first difference is an error that names it.
 """
 
 from collections.abc import Hashable, Iterable, Mapping, Sequence
@@ -101,7 +101,7 @@ def read_arm(path: Path, model: str | None = None, *, any_judge: bool = False) -
         raise InputError(
             f"{path} is not a run folder: it has no run.json; give one that sirl wrote"
         )
-    run = Run(path, -1, {}, resumed=False)  # a lock that nobody holds: it is only read
+    run = Run(path, -1, {}, resumed=False)  # read only, without a lock
     about = run.read("run.json")
     ended = about.get("exit") or {}
     if not isinstance(ended, dict):

@@ -1,8 +1,8 @@
-"""A gate for releases: limits that the ends of intervals must keep, not the figures alone.
+"""Release gate: limits that the ends of 95% intervals must meet, not just the rates.
 
-What nobody could score speaks against the model. No result counts as surer than a perfect one on
-as many prompts: a gate cannot be passed by asking little. Defence without its price passes no gate
-unless that is said: a model that refuses everything has the best defence.
+Unscored answers count against the model. An interval is never narrower than that of a perfect
+result on as many prompts, so few prompts cannot pass a gate. A limit on over-refusal is required
+unless waived, since a model that refuses everything has the best defence.
 """
 
 from collections.abc import Callable

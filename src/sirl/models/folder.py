@@ -1,4 +1,4 @@
-"""What a checkpoint folder says of itself, read without loading anything heavy."""
+"""Facts about a checkpoint folder, read without torch."""
 
 import json
 from pathlib import Path

@@ -1,8 +1,8 @@
-"""Chat templates: foreign programs that write a conversation, run within bounds and at a set time.
+"""Chat templates: third-party programs, run with limits and a fixed clock.
 
-A template may loop, grow, write the date, or raise what it likes. Here it is run by transformers
-in its sandbox, its steps are counted and its memory is bounded; `strftime_now` tells the time that
-the run was started at, so that the same run on the next day asks the same.
+A template may loop, allocate, write the date or raise anything. It runs in transformers' sandbox
+with limits on steps and memory; `strftime_now` returns the start time of the run, so that a run
+resumed on another day renders the same prompts.
 """
 
 import sys
@@ -43,7 +43,7 @@ class Runaway(Exception):  # noqa: N818 - says what the template does
 
 @dataclass(frozen=True)
 class Voice:
-    """What a template is told beside the conversation."""
+    """Arguments of a template beside the conversation."""
 
     arguments: Mapping[str, Any] = field(default_factory=dict)
     """Its own variables, `enable_thinking` say."""

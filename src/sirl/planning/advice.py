@@ -1,4 +1,4 @@
-"""What a plan comes to: whether it fits, and which single change would make it fit."""
+"""Whether a plan fits, and which single change would make it fit."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace

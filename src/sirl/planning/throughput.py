@@ -1,4 +1,4 @@
-"""How fast a device is: measured here, or as its maker says; and what a step takes at that rate.
+"""Speed of a device, measured or from its data sheet, and the time of a step at that speed.
 
 Data sheets say what no program reaches: matrix products are taken at `REACHED` of the dense rate,
 memory at `MOVED` of the bandwidth.

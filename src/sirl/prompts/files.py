@@ -1,4 +1,4 @@
-"""The text of a file, its lines, and what makes a text unusable."""
+"""Decodes a file into text and lines, and finds unusable text."""
 
 import codecs
 import hashlib

@@ -1,4 +1,4 @@
-"""Rows as prompts: what is asked, what stays out, and a sentence that says which was which."""
+"""Turns rows into prompts, and reports which columns were used."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""Tables: CSV and TSV by the csv module, Parquet by pyarrow; and which format a file has."""
+"""CSV, TSV and Parquet tables, and detection of a file's format."""
 
 import csv
 import io

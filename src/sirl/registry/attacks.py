@@ -1,4 +1,4 @@
-"""Every attack by name, the tiers that they come in, and what users bring of their own."""
+"""Attacks by name, tiers, and attacks from the user's files and plug-ins."""
 
 import importlib.util
 from collections.abc import Callable, Iterable

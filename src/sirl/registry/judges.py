@@ -1,4 +1,4 @@
-"""Judges by name, and the models that speak as judge or attacker."""
+"""Judges by name, and judge and attacker models."""
 
 from collections.abc import Sequence
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""From settings to the shape and the step that a plan is made for."""
+"""Builds the inputs of `sirl plan` from the settings."""
 
 from typing import TYPE_CHECKING
 
@@ -64,7 +64,7 @@ def gpu_room(config: PlanConfig) -> int | None:
 
 
 def rates(config: PlanConfig, step: "Step") -> "Rates | None":
-    """Rates of the card that is named, else of this machine's CPU; None where nobody knows.
+    """Rates of the card that is named, else of this machine's CPU; None if unknown.
 
     Raises:
         ConfigError: The card is not in the table.

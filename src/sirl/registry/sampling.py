@@ -1,4 +1,4 @@
-"""What samples: an engine in this process, or vLLM beside the trainer."""
+"""Builds the sampling engine: local or vLLM."""
 
 import importlib.util
 import os

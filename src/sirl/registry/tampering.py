@@ -1,4 +1,4 @@
-"""What somebody who holds the weights would do to them: how deep does the hardening sit?"""
+"""Builds the weight tampering of the full tier."""
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial

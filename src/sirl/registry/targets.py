@@ -1,4 +1,4 @@
-"""What a `--model` may be: a model in this process, an endpoint, or a Python function."""
+"""Builds the target of `--model`: a local model, an endpoint, or a Python function."""
 
 import sys
 from collections.abc import Callable, Iterable, Sequence

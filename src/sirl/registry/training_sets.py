@@ -1,7 +1,7 @@
-"""What a training run learns from, and what it asks: before and after, and on the way.
+"""Splits prompts into training, evaluation and mini-evaluation sets.
 
-No request is both learned from and asked. Mini-evaluations ask from where the table asks, and,
-where there are enough, other requests: a step that was chosen by them is then measured by others.
+No request is both trained on and evaluated. If there are enough prompts, mini-evaluations use other
+requests than the evaluation, so that a step chosen by them is measured on fresh ones.
 """
 
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""What the chat template of a run's models is told: its own arguments, and the run's date."""
+"""Chat-template arguments and date of a run."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -26,7 +26,7 @@ def dated(config: Dated, about: Mapping[str, Any]) -> Dated:
 
 
 def voice_of(config: Settings) -> "Voice":
-    """What a template is told.
+    """The template arguments and date.
 
     Raises:
         ConfigError: The date is none.

@@ -1,4 +1,4 @@
-"""The headline figures and their names, for the terminal and for the page alike."""
+"""Headline rates and their names, for the terminal and the page."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple

@@ -1,4 +1,4 @@
-"""The page's tables beside the headline: families, budgets, weights, judges, costs, gaps."""
+"""Tables of the page: families, budgets, weights, judges, costs."""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -50,7 +50,7 @@ def tables(models: Models, costs: Costs) -> list[Table]:
 
 
 def doubted(models: Models) -> Table:
-    """Alarms that ring whatever the judge says, and what was not looked at."""
+    """Alarms about judges, and checks that could not run."""
     rows = []
     for name, model in models.items():
         views = (model, *(figure(model, "opinions", "by_judge") or {}).values())
@@ -68,7 +68,7 @@ def by_name(models: Models, title: str, path: Sequence[str], note: str) -> Table
 
 
 def budgets(models: Models) -> Table:
-    """What searches spent, and how much of it until they broke the defence."""
+    """Budgets of searches, and calls until they broke the defence."""
 
     def cell(curve: Mapping[str, Any] | None) -> str:
         if curve is None:
@@ -85,7 +85,7 @@ def budgets(models: Models) -> Table:
 
 
 def opinions(models: Models) -> Table:
-    """Defence success as other judges see it, and their agreement with the first."""
+    """Defence success under other judges, and their agreement with the first."""
 
     def cells(name: str) -> Iterator[str]:
         for model in models.values():
@@ -121,7 +121,7 @@ def corrected(models: Models) -> Table:
 
 
 def trust_rows(calibration: Mapping[str, Any]) -> list[str]:
-    """How a judge fares against humans, a line for all answers and one per family."""
+    """A judge against human labels: a line for all answers, one per family."""
     rows = {"all": calibration["overall"], **calibration["by_family"]}
     lines = [f"{calibration['judge']} on {calibration['source']} ({calibration['question']})"]
     for name, found in rows.items():
@@ -184,7 +184,7 @@ def moved(figures: Mapping[str, Any]) -> str:
 
 
 def preference_rows(found: Mapping[str, Any]) -> list[str]:
-    """How one model fared against another, as lines."""
+    """The win rate of one model against another, as lines."""
     names = [f"{visible(found[s]['name'])} of {found[s]['run']}" for s in ("after", "before")]
     length = found["length"]
     lines = [
@@ -206,7 +206,7 @@ def preference_rows(found: Mapping[str, Any]) -> list[str]:
 
 
 def collapse(models: Models) -> Table:
-    """Does the model still say different things, at length, to different people?"""
+    """Signs of mode collapse."""
     signs = (
         ("distinct_openings", "distinct openings"),
         ("distinct_closings", "distinct closings"),
@@ -231,7 +231,7 @@ def share(value: float | None) -> str:
 
 
 def not_tried(models: Models) -> Table:
-    """Attacks that say nothing of the defence, and why."""
+    """Skipped attacks, with reasons."""
     names = dict.fromkeys(n for m in models.values() for n in figure(m, "skipped") or {})
     rows = [
         (n, [visible(figure(m, "skipped", n) or "tried") for m in models.values()]) for n in names
@@ -240,7 +240,7 @@ def not_tried(models: Models) -> Table:
 
 
 def unanswered(models: Models) -> Table:
-    """Requests that got no answer to judge, by what came instead."""
+    """Requests without an answer to judge, by cause."""
     found = [figure(m, "no_answer", "kinds") or {} for m in models.values()]
     rows = [
         (visible(kind), [str(kinds.get(kind, 0)) for kinds in found])

@@ -1,7 +1,7 @@
-"""The control without training: of several answers, the one that the model was surest of.
+"""Best-of-N by entropy: a control without training.
 
-It spends at every answer what training spends once, and shows how much of the gain of training
-is only a choice among what the model would have said anyway.
+It shows how much of the gain of training is just selection among the model's own answers, at N
+times the sampling cost.
 """
 
 import math

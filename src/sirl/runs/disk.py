@@ -1,4 +1,4 @@
-"""Files as a run needs them: whole or not at all, on the disk, and refusals as sentences."""
+"""Atomic, synced file operations with readable errors."""
 
 import errno
 import fcntl

@@ -1,4 +1,4 @@
-"""The run folder: append-only logs, atomic documents, one writer, and a way to go on.
+"""The run folder: append-only logs, atomic documents, one writer, resumable.
 
     runs/NAME/
     ├── run.json         verb, versions, seeds, hashes, hardware, exit
@@ -14,10 +14,10 @@
     ├── checkpoints/step-000030/
     └── report.html
 
-A line is flushed to the disk before the work goes on, a document is written beside its place and
-moved there: killed at any instant, the folder holds whole lines but perhaps the last, and whole
-documents. Numbers that are not finite are written as null. A `.lock` that says `sirl` marks the
-folder as ours; `--overwrite` removes known names in it, and of checkpoints those with our manifest.
+Lines are synced to disk before work continues, documents are written to a temporary file and
+renamed: after a kill at any time all documents and all lines except perhaps the last are complete.
+Non-finite numbers are written as null. A `.lock` that says `sirl` marks the folder as ours;
+`--overwrite` removes known files and checkpoints with our manifest.
 """
 
 import json
@@ -115,7 +115,7 @@ class Run:
     def begin(self) -> None:
         """Write the configuration; what an overwritten run left goes only now.
 
-        Whoever opens a run looks at its other input first, so that a wrong command loses nothing.
+        Callers validate their other input first, so that a wrong command deletes nothing.
         """
         self.check_held()
         with disk_errors(self.path):

@@ -1,4 +1,4 @@
-"""Rows that could not be used: written down, counted, and a reason to stop when strict."""
+"""Invalid rows: logged, counted, and an error under `--strict`."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""What workflows say where nobody gave them a console, and what all of them say alike."""
+"""The silent console, and messages shared by the workflows."""
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager

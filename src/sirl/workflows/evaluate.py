@@ -1,4 +1,4 @@
-"""What `sirl evaluate` and `sirl probe` share: one model, questions, records, summary, page."""
+"""The workflow of `sirl evaluate` and `sirl probe`."""
 
 import time
 from collections.abc import Mapping, Sequence

@@ -1,7 +1,7 @@
 """The functions of `import sirl`, for notebooks and scripts.
 
-They take what the command line takes, as keywords, and lists of requests where it takes files.
-Where no `out` is given, files live in a temporary folder that goes with the result.
+They take the settings of the command line as keywords, and lists of requests in place of files.
+Without `out`, files live in a temporary folder that is deleted with the result.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""Another judge over the answers of a run: new records, a new summary, a new page."""
+"""The workflow of `sirl judge again`: another judge on the recorded answers of a run."""
 
 import time
 from collections.abc import Mapping, Sequence

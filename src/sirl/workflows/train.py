@@ -1,4 +1,4 @@
-"""The way of `sirl train` and `sirl demo`: measure, train, measure again, draw the page."""
+"""The workflow of `sirl train` and `sirl demo`: evaluate, train, evaluate, report."""
 
 import os
 import time
@@ -105,7 +105,7 @@ def dated_alike(config: TrainConfig, run: Run, ranks: "Ranks") -> TrainConfig:
 
 @contextmanager
 def quiet_unless(main: bool) -> Iterator[None]:
-    """Of many processes that do the same, one tells of it."""
+    """Only rank 0 reports."""
     if main:
         yield
         return
@@ -150,7 +150,7 @@ def walk(
     asked, unasked = askable(suite, base)
     console.warn(set_aside(run, [*work.rejected, *unasked], strict=config.strict))
     before = evaluate(suite, asked, base, run, progress)
-    # The model to measure again may be an older one than that which was measured.
+    # Records of the hardened model may belong to another checkpoint unless training had finished.
     if run.resumed and (checkpoint is None or checkpoint.step < config.steps):
         forget(run, "hardened")
     # A resumed policy differs from the model that it started from, which stays the reference.
