@@ -136,7 +136,7 @@ def test_a_file_system_without_fsync_or_locks_is_told_of_once_and_written_to(tmp
     assert sick.sentences == [
         f"the file system of {tmp_path / 'r'} has no file locks: make sure that no other "
         "process writes there",
-        f"the file system of {tmp_path / 'r'} has no fsync: after a loss of power the last "
+        f"the file system of {tmp_path / 'r'} has no fsync: after a power loss the last "
         "lines of a run may be missing",
     ]
 

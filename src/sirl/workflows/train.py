@@ -162,9 +162,7 @@ def walk(
     hardened = among(registry.in_process("hardened", chat, config), ranks)
     after = evaluate(suite, asked, hardened, run, progress)
     figures = {
-        name: summarise(
-            found, suite.unseen, new_tokens=config.new_tokens, hardened=name == "hardened"
-        )
+        name: summarise(found, suite.unseen, new_tokens=config.new_tokens, hardened=found is after)
         for name, found in (("base", before), ("hardened", after))
     }
     return {
