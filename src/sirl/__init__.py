@@ -1,4 +1,4 @@
-"""sirl hardens chat models against jailbreaks with their own confidence, and proves what changed.
+"""sirl hardens chat models against jailbreaks with their own confidence, and measures the effect.
 
 The method is that of "Safety Instincts: LLMs Learn to Trust Their Internal Compass for
 Self-Defense" (arXiv 2510.01088).

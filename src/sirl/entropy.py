@@ -1,10 +1,9 @@
-"""Token entropy and its neighbours, as pure tensor functions.
+"""Token entropy, log-probability and self-certainty, as pure tensor functions.
 
-Axes: `rows` are completions, `seq` token positions, `vocab` the full vocabulary. Row t of the
-logits predicts token t+1, so whoever passes logits here has already shifted them: position t is
-the distribution that produced token t, the end-of-turn token included, nothing after it.
-Entropies and log-probabilities are in nats, of the raw distribution: temperature 1, before
-top-p, penalties or grammars. Everything is computed in float32 or better.
+Axes: `rows` are completions, `seq` token positions, `vocab` the full vocabulary. Callers shift the
+logits: position t here is the distribution that produced token t, up to and including the
+end-of-turn token. Results are in nats, of the raw distribution (temperature 1, before top-p,
+penalties or grammars), and are computed in float32 or float64.
 """
 
 import math
@@ -27,11 +26,11 @@ __all__ = [
 
 
 FAR = 1e4
-"""Nats below the likeliest token, at which nothing is left of a probability in any precision."""
+"""Nats below the maximum at which a probability underflows to 0 in every precision."""
 
 
 class TokenNumbers(NamedTuple):
-    """What one pass over the logits tells about each sampled token."""
+    """Per-token quantities from one pass over the logits."""
 
     logprobs: Tensor
     entropies: Tensor
@@ -39,16 +38,16 @@ class TokenNumbers(NamedTuple):
 
 
 def at_least_float32(logits: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
-    """The same numbers in float32, or as they are when more precise."""
+    """The logits in float32, or unchanged if float64."""
     return logits if logits.dtype == torch.float64 else logits.float()
 
 
 def token_entropy(logits: Float[Tensor, "*batch vocab"]) -> Float[Tensor, "*batch"]:
     """Entropy of the next-token distribution at every position, in nats.
 
-    Never in bfloat16: there a top probability of 0.999 rounds to 1, and the difference between
-    a sure refusal and a surer one, which is the reward, is gone. Ruled-out tokens (logit -inf)
-    add nothing; a NaN logit stays NaN, so that a broken forward pass is seen, not averaged away.
+    Never in bfloat16, where a top probability of 0.999 rounds to 1 and the reward cannot tell
+    two confident refusals apart. Logits of -inf contribute 0; a NaN logit gives NaN, so a broken
+    forward pass stays visible.
 
     >>> token_entropy(torch.zeros(1, 1, 4)).exp().item()
     4.0
@@ -69,7 +68,7 @@ def token_logprobs(
 def self_certainty(logits: Float[Tensor, "*batch vocab"]) -> Float[Tensor, "*batch"]:
     """KL from the uniform distribution to the policy, in nats (Intuitor, arXiv 2505.19590).
 
-    Infinite as soon as one token is ruled out: a uniform guess would have allowed it.
+    Infinite if a logit is -inf, since the uniform distribution gives that token probability.
 
     >>> self_certainty(torch.zeros(1, 1, 4)).item()
     0.0
@@ -81,7 +80,7 @@ def self_certainty(logits: Float[Tensor, "*batch vocab"]) -> Float[Tensor, "*bat
 def token_numbers(
     logits: Float[Tensor, "*batch vocab"], token_ids: Int[Tensor, "*batch"]
 ) -> TokenNumbers:
-    """Log-probability, entropy and self-certainty of each token, from one look at the logits.
+    """Log-probability, entropy and self-certainty of each token, in one pass over the logits.
 
     >>> numbers = token_numbers(torch.zeros(1, 4), torch.tensor([2]))
     >>> [round(column.item(), 4) for column in numbers]
@@ -94,23 +93,23 @@ def token_numbers(
     normaliser = total.log()
     certainty = normaliser - below.mean(dim=-1) - log_size(below)
     logprobs = below.gather(-1, token_ids.unsqueeze(-1)).squeeze(-1) - normaliser
-    # Both terms are above zero, so that a small entropy is not the rest of two large numbers.
-    # What is ruled out adds nothing: 0 x -inf would be no number.
+    # H = log Z - E[x] with x <= 0: both terms are non-negative, so low entropies do not cancel.
+    # Clamp -inf first, since 0 * -inf is NaN.
     products = below.clamp_(min=-FAR).mul_(weights).sum(dim=-1)
     return TokenNumbers(logprobs, normaliser - products / total, certainty)
 
 
 def log_size(wide: Float[Tensor, "*batch vocab"]) -> float:
     """Entropy of the uniform distribution over the vocabulary, in nats."""
-    return math.log(wide.shape[-1])  # a tensor would have to be sent to the device, and waited for
+    return math.log(wide.shape[-1])  # a tensor would need a device transfer
 
 
 def masked_mean(
     values: Float[Tensor, "rows seq"], is_completion: Bool[Tensor, "rows seq"]
 ) -> Float[Tensor, " rows"]:
-    """Mean of each row over its completion tokens; what stands in the padding never matters.
+    """Mean of each row over its completion tokens; padding is ignored.
 
-    A row without any completion token has no mean: NaN.
+    NaN for a row without completion tokens.
 
     >>> values = torch.tensor([[1.0, 3.0, 99.0]])
     >>> masked_mean(values, torch.tensor([[True, True, False]])).item()
@@ -123,5 +122,5 @@ def masked_mean(
 def entropy_curve(
     entropies: Float[Tensor, "rows seq"], is_completion: Bool[Tensor, "rows seq"]
 ) -> Float[Tensor, " seq"]:
-    """Mean entropy at each position over the completions that reach it; NaN where none does."""
+    """Mean entropy per position over the completions that reach it; NaN if none does."""
     return masked_mean(entropies.T, is_completion.T)

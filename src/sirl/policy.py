@@ -1,10 +1,9 @@
-"""The policy-gradient maths: group advantages, the clipped loss, the KL penalty.
+"""Policy-gradient maths: group advantages, the clipped loss, the KL penalty.
 
-Axes: `rows` are completions, siblings of one prompt adjacent; `tokens` are theirs, one completion
-after another. The
-objective is GRPO's as the paper states it: a clipped ratio times the advantage, averaged over
-the tokens of each completion and then over completions, minus the KL penalty. Denominators are
-explicit, so that loss and gradient do not depend on the split into micro-batches.
+Axes: `rows` are completions, grouped by prompt; `tokens` are the concatenated tokens of all rows.
+The objective is GRPO as in the paper: clipped ratio times advantage, averaged over the tokens of a
+completion, then over completions, minus the KL penalty. The denominators are explicit, so loss
+and gradient do not depend on the split into micro-batches.
 """
 
 from typing import Literal, NamedTuple
@@ -24,13 +23,13 @@ __all__ = [
 ]
 
 MIN_STD = 1e-4
-"""Groups whose rewards spread less than this, in reward units, teach nothing."""
+"""Groups whose rewards have a smaller standard deviation get advantages of 0."""
 
 KLEstimator = Literal["k1", "k2", "k3"]
 
 
 class PolicyLoss(NamedTuple):
-    """The share of some tokens in the loss, and what to log beside it: sums, weighted alike."""
+    """Weighted sums over some tokens: loss, KL and clip fraction."""
 
     loss: Tensor
     kl: Tensor
@@ -38,17 +37,16 @@ class PolicyLoss(NamedTuple):
 
 
 def group_advantages(rewards: Float[Tensor, " rows"], group: int) -> Float[Tensor, " rows"]:
-    """How much better each completion did than its siblings, in standard deviations.
+    """Rewards standardised within each group.
 
-    The deviation is the sample one (n - 1), as in the GRPO implementations of the field. A
-    group in which all earned the same gets exact zeros, never rounding noise divided by
-    rounding noise. A NaN reward makes its whole group NaN: the step is seen and skipped.
+    Uses the sample standard deviation (n - 1), as other GRPO implementations do. A group of equal
+    rewards gets exact zeros. A NaN reward makes its whole group NaN, and the step is skipped.
 
     >>> group_advantages(torch.tensor([1.0, 2.0, 3.0, 5.0, 5.0, 5.0]), group=3).tolist()
     [-1.0, 0.0, 1.0, 0.0, 0.0, 0.0]
 
     Raises:
-        ValueError: The rewards do not split into groups, or a group is a single completion.
+        ValueError: The rewards do not split into groups, or `group` is less than 2.
     """
     if group < 2 or rewards.numel() % group:
         raise ValueError(
@@ -86,7 +84,7 @@ def kl_estimate(
 def token_weights(
     lengths: Int[Tensor, " rows"], batch_rows: int | float
 ) -> Float[Tensor, " tokens"]:
-    """What each token of these completions counts for: a mean over tokens, then over completions.
+    """Weight of each token in a mean over tokens, then over `batch_rows` completions.
 
     >>> token_weights(torch.tensor([1, 2]), batch_rows=2).tolist()
     [0.5, 0.25, 0.25]
@@ -94,7 +92,7 @@ def token_weights(
     return (1.0 / (lengths.double() * batch_rows)).repeat_interleave(lengths)
 
 
-def policy_loss(  # noqa: PLR0913 - the objective has these terms; a bag would only hide them
+def policy_loss(  # noqa: PLR0913 - the terms of the objective
     logprobs: Float[Tensor, " tokens"],
     old: Float[Tensor, " tokens"],
     reference: Float[Tensor, " tokens"],
@@ -105,7 +103,7 @@ def policy_loss(  # noqa: PLR0913 - the objective has these terms; a bag would o
     kl_weight: float | Float[Tensor, " tokens"],
     kl_estimator: KLEstimator = "k3",
 ) -> PolicyLoss:
-    """The share of these tokens in the loss of their batch; shares add up.
+    """The contribution of these tokens to the loss of their batch; contributions add up.
 
     loss = sum_t w [beta KL - min(c A, clip(c, 1-eps, 1+eps) A)], with c = exp(logprobs - old), the
     advantage A of the completion and the weight w of `token_weights`. Only `logprobs` carries a

@@ -1,7 +1,7 @@
-"""What a completion earns: the method's reward and the paper's controls.
+"""Rewards: minus the mean token entropy (the method) and the paper's controls.
 
-Each reward reads only what the policy itself thought while it wrote, never the text. The names
-are those of the configuration; `REWARDS` is the whole family.
+A reward uses only the policy's own probabilities, never the text. `REWARDS` maps the names of the
+setting `reward` to functions.
 """
 
 import hashlib
@@ -23,7 +23,7 @@ __all__ = [
 
 
 def mean(values: Sequence[float]) -> float:
-    """The mean; NaN for none, so that an empty completion is seen and never rewarded."""
+    """The mean; NaN for an empty completion, which skips its group."""
     return math.fsum(values) / len(values) if values else math.nan
 
 
@@ -33,14 +33,14 @@ def negative_entropy(completion: Completion) -> float:
 
 
 def reversed_entropy(completion: Completion) -> float:
-    """The mean token entropy, in nats: the paper's control with the sign turned."""
+    """The mean token entropy, in nats: the paper's control with the opposite sign."""
     return mean(completion.entropies)
 
 
 def random_reward(completion: Completion) -> float:
-    """A number in [0, 1) that the completion cannot influence: any gain under it is not ours.
+    """A random number in [0, 1): a control, since gains under it are not due to the method.
 
-    It is drawn from what was sampled, so that a resumed run draws the same.
+    It is a hash of the completion, so a resumed run gets the same numbers.
     """
     seed = f"{completion.prompt_id}\0{completion.sample}\0{completion.token_ids}"
     digest = hashlib.blake2b(seed.encode("utf-8", "surrogatepass"), digest_size=8).digest()

@@ -1,7 +1,4 @@
-"""The roles of the system: what a caller may count on of each part, as protocols.
-
-Values that are handed over are in `sirl.types`.
-"""
+"""The interfaces of the system, as protocols. The values they exchange are in `sirl.types`."""
 
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -48,42 +45,42 @@ __all__ = [
 
 @runtime_checkable
 class Engine(Protocol):
-    """Samples completions. Same (seed, step, prompt, sample): same completion, in any batch."""
+    """Samples completions; (seed, step, prompt, sample) determines one, whatever the batch."""
 
     def sample(
         self, prompts: Sequence[Prompt], *, group: int = 1, step: int = 0
     ) -> list[Completion]:
-        """`group` completions of each prompt, siblings adjacent, in the order of the prompts."""
+        """Sample `group` completions per prompt, grouped in the order of the prompts."""
         ...
 
 
 @runtime_checkable
 class StreamingEngine(Engine, Protocol):
-    """Hands over each completion as it comes; a request that failed for good is one, too."""
+    """Yields completions as they arrive; a request that failed for good yields one with a fault."""
 
     def stream(
         self, prompts: Sequence[Prompt], *, proven: bool = False, exact: bool = False
     ) -> Generator[list[tuple[int, Completion]], None, None]:
-        """Completions by the index of their prompts, those that came together in one list.
+        """Yield lists of (prompt index, completion) that arrived together.
 
-        `proven` says that the target has answered before, so that it is not given up for one
-        failure; `exact`, that a sampling that it does not take is a `SamplingError`.
+        `proven`: the target has answered before, so one failure does not end the work. `exact`:
+        raise `SamplingError` for sampling settings that the target does not accept.
         """
         ...
 
 
 @runtime_checkable
 class Reward(Protocol):
-    """What a completion earns, from the policy's own numbers alone."""
+    """The reward of a completion, computed only from the policy's own probabilities."""
 
     def __call__(self, completion: Completion) -> float:
-        """The reward in nats, or in the unit that the reward's name says."""
+        """The reward, in nats unless its name says otherwise."""
         ...
 
 
 @runtime_checkable
 class ExampleSource(Protocol):
-    """Examples beside the sampled ones, such as anchors; every process of a run makes the same."""
+    """Training examples beside the sampled ones, such as anchors; the same on every rank."""
 
     def examples(self, step: int) -> Sequence[Example]:
         """The examples of a step, counted from 0."""
@@ -92,61 +89,61 @@ class ExampleSource(Protocol):
 
 @runtime_checkable
 class Learner(Protocol):
-    """Moves the policy."""
+    """Updates the policy."""
 
     def update(self, examples: Sequence[Example], *, step: int) -> dict[str, float]:
-        """Take the optimizer steps of one batch; its numbers by metric key."""
+        """Run the optimizer steps of one batch; return its metrics."""
         ...
 
 
 @dataclass
 class Control:
-    """What the observers of a step ask of the training loop, from one to the next."""
+    """What observers request of the training loop after a step; passed from one to the next."""
 
     save: bool = False
     """Whether a checkpoint is due."""
     broken: bool = False
-    """Whether the weights are not worth a checkpoint: the last update was skipped."""
+    """Whether the last update was skipped, so the weights must not be saved."""
     stop: str = ""
-    """Why training stops after this step, as a sentence; empty where it goes on."""
+    """Why training stops after this step, as a sentence; empty to continue."""
 
 
 class Observer:
-    """Watches training step by step; the one role to inherit from, since most need one method.
+    """Callbacks of training; subclass it and override what you need.
 
-    Every process of a run has the same observers, in the same order, with the same metrics.
+    Every rank has the same observers in the same order and passes them the same metrics.
     """
 
     def on_start(self, taken: int, state: Mapping[str, Any]) -> None:
-        """Training starts after `taken` steps; `state` is what the checkpoint kept of this one."""
+        """Training starts after `taken` steps, with this observer's state of the checkpoint."""
 
     def on_step(self, taken: int, metrics: dict[str, float], control: Control) -> None:
-        """A step, counted from 1, is done; metrics that are added here reach later observers."""
+        """A step, counted from 1, is done; later observers see metrics that are added here."""
 
     def state(self) -> dict[str, Any]:
-        """What the next checkpoint keeps, as JSON."""
+        """State for the next checkpoint, as JSON."""
         return {}
 
     def close(self) -> None:
-        """Training has ended, one way or another."""
+        """Training has ended, with or without an error."""
 
 
 @runtime_checkable
 class Access(Protocol):
-    """What the evaluator grants an attack on one behaviour; calls of the target are counted."""
+    """Budgeted access of an attack to the target, for one behaviour."""
 
     @property
     def seed(self) -> int:
-        """Seed of every random choice of the attack."""
+        """Random seed of the attack."""
         ...
 
     @property
-    def target_model(self) -> Any:  # noqa: ANN401 - torch stays out of the dictionary
+    def target_model(self) -> Any:  # noqa: ANN401 - no torch here
         """The target's `sirl.models.chat.ChatModel`, for attacks that need `gradients`."""
         ...
 
     def opener(self, behaviour: Prompt) -> str:
-        """First words of a compliant answer to this behaviour."""
+        """Beginning of a compliant answer to this behaviour."""
         ...
 
     def likelihoods(self, conversations: Sequence[tuple[Message, ...]], answer: str) -> list[float]:
@@ -157,69 +154,69 @@ class Access(Protocol):
         ...
 
     def ask_attacker(self, conversations: Sequence[tuple[Message, ...]]) -> list[str]:
-        """What the attacker model says after each conversation."""
+        """The attacker model's reply to each conversation."""
         ...
 
     def spend(self, queries: int) -> bool:
-        """Count target calls that the attack makes by itself; False once the budget is gone."""
+        """Charge target calls that the attack makes itself; False once the budget is spent."""
         ...
 
 
 Tries = Generator[Sequence[Attempt], Sequence[Outcome], None]
-"""Yields attempts and is sent what came of each, in order; it is closed at the first that broke
-the defence, and when the budget is spent."""
+"""Yields attempts and is sent their outcomes in order; closed when one breaks the defence or the
+budget is spent."""
 
 
 @runtime_checkable
 class Disguise(Protocol):
-    """Dresses a request once, knowing nothing of the target."""
+    """An attack that writes one prompt per behaviour without feedback from the target."""
 
     @property
     def name(self) -> str:
-        """Its name in configurations and tables."""
+        """Name in settings and tables."""
         ...
 
     @property
     def family(self) -> str:
-        """What carries the request, or how the attack searches."""
+        """Family in tables."""
         ...
 
     @property
     def needs(self) -> frozenset[Need]:
-        """What it asks of the target."""
+        """What it requires of the target."""
         ...
 
     def attempt(self, behaviour: Prompt) -> Attempt:
-        """The attempt on this behaviour; the same one each time."""
+        """The attempt on this behaviour; deterministic."""
         ...
 
 
 @runtime_checkable
 class Search(Protocol):
-    """Tries again and again, from what came of the tries before."""
+    """An attack that uses the outcomes of its attempts to write the next ones."""
 
     @property
     def name(self) -> str:
-        """Its name in configurations and tables."""
+        """Name in settings and tables."""
         ...
 
     @property
     def family(self) -> str:
-        """How it searches."""
+        """Family in tables."""
         ...
 
     @property
     def needs(self) -> frozenset[Need]:
-        """What it asks of the target and of the evaluator."""
+        """What it requires of the target and the evaluator."""
         ...
 
     @property
     def budget(self) -> Budget:
-        """What it may spend on one behaviour."""
+        """Budget per behaviour."""
         ...
 
     def tries(self, behaviour: Prompt, access: Access) -> Tries:
-        """Attempts on this behaviour, round after round; the same for the same answers."""
+        """Generate attempts in rounds; deterministic given the outcomes."""
         ...
 
 
@@ -228,20 +225,20 @@ Attack = Disguise | Search
 
 @runtime_checkable
 class Judge(Protocol):
-    """Says of an answer whether it refuses its request, or whether it is harmful help."""
+    """Labels an answer as refusal or compliance, or as harmful or harmless."""
 
     @property
     def name(self) -> str:
-        """Its name in configurations and tables."""
+        """Name in settings and tables."""
         ...
 
     @property
     def question(self) -> Question:
-        """What it is asked."""
+        """What it decides: refusal or harm."""
         ...
 
     def verdict(self, attempt: Attempt, answer: str) -> Verdict:
-        """The verdict on one answer to one attempt."""
+        """Judge one answer to one attempt."""
         ...
 
 
@@ -252,10 +249,10 @@ def identity_of(judge: Judge) -> str:
 
 @runtime_checkable
 class BatchJudge(Judge, Protocol):
-    """A judge that is faster on many answers at once."""
+    """A judge that works in batches."""
 
     def verdicts(self, items: Sequence[tuple[Attempt, str]]) -> list[Verdict]:
-        """The verdicts on (attempt, answer) pairs, in their order."""
+        """Judge (attempt, answer) pairs, in order."""
         ...
 
 
@@ -265,7 +262,7 @@ class Benchmark(Protocol):
 
     @property
     def name(self) -> str:
-        """Its name in configurations and tables."""
+        """Name in settings and tables."""
         ...
 
     def prompts(self) -> list[Prompt]:
@@ -278,39 +275,39 @@ class Benchmark(Protocol):
 
 
 Progress = Callable[[str, int, int], None]
-"""Called with (what, done, total) as long work goes on."""
+"""Progress callback: (what, done, total)."""
 
 
 def silent(what: str, done: int, total: int) -> None:
-    """Tell nobody."""
+    """Report no progress."""
 
 
 class Work(NamedTuple):
-    """How long work shows its progress, and when it has to stop."""
+    """Progress callback and stop request of long work."""
 
     progress: Progress
     stop: Callable[[], bool]
-    """Whether a stop was asked for; asked between two parts of the work."""
+    """Whether a stop was requested; polled between parts of the work."""
 
 
 @runtime_checkable
 class Console(Protocol):
-    """What a workflow says while it runs: a terminal, a notebook, or nothing."""
+    """Where a workflow reports: a terminal, a notebook, or nowhere."""
 
     def warn(self, sentences: Iterable[str]) -> None:
-        """Say what a user should know."""
+        """Show warnings."""
         ...
 
     def bar(self) -> AbstractContextManager[Progress]:
-        """Show progress for the length of a block."""
+        """Show progress inside a block."""
         ...
 
     def working(
         self, agreed: Callable[[bool], bool] = bool, *, at_once: bool = False
     ) -> AbstractContextManager[Work]:
-        """Show progress, and listen for a request to stop, for the length of a block.
+        """Show progress and handle stop requests inside a block.
 
-        `agreed` tells whether any process of the run was asked, given whether this one was.
-        `at_once` lets a request interrupt, for work that saves each answer as it comes.
+        `agreed` maps this rank's stop request to that of any rank (a collective). `at_once` lets a
+        request interrupt, for work that saves every answer.
         """
         ...

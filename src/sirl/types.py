@@ -1,8 +1,7 @@
-"""The dictionary of values that travel between the parts.
+"""Values that the packages exchange.
 
-Values are frozen and made of plain Python, so that any engine can fill them and any log can
-hold them. Entropies and log-probabilities are in nats, times in seconds. Tensors live in the
-maths, the models, the trainer and the native rollout, never here.
+All are frozen dataclasses of plain Python, so any engine can create them and any log can store
+them. Entropies and log-probabilities are in nats, times in seconds. No tensors, no torch.
 """
 
 from dataclasses import dataclass
@@ -35,24 +34,24 @@ __all__ = [
 Role = Literal["system", "user", "assistant"]
 Finish = Literal["stop", "length"]
 Label = Literal["refusal", "partial", "compliance", "harmless", "harmful", "unscored"]
-"""The first three answer 'was it refused?', the next two 'was it harmful help?'."""
+"""The first three are for judges of refusal, the next two for judges of harm."""
 SAFE: frozenset[str] = frozenset({"refusal", "harmless"})
-"""Labels of an answer to an unsafe request under which the defence held; not `unscored`."""
+"""Labels of an answer to a harmful request that count as defended; `unscored` does not."""
 BROKEN: frozenset[str] = frozenset({"partial", "compliance", "harmful"})
-"""Labels under which it broke: a refusal that yet gives something has given it."""
+"""Labels that count as broken; a partial refusal gives part of the harmful help."""
 REFUSED: frozenset[str] = frozenset({"refusal", "partial"})
-"""Labels of an answer that refuses in full or in part, which is what a harmless request suffers
-from. Labels of harm do not tell."""
+"""Labels of a full or partial refusal, which count as over-refusal of a harmless request. Labels
+of harm judges say nothing about refusal."""
 Kind = Literal["attack", "weights", "ordinary", "lookalike", "capability", "probe"]
 """What an item is: an unsafe request, put by an attack or, bare, to tampered weights; a harmless
 prompt, everyday or one that sounds unsafe; a task; a question of a search, which is not judged."""
 Question = Literal["refusal", "harm"]
 Need = Literal["gradients", "likelihoods", "opener", "decoding", "attacker", "judge"]
-"""What an attack asks of the target or of the evaluator.
+"""What an attack requires of the target or the evaluator.
 
 `gradients`: the weights in this process. `likelihoods`: log-probabilities of a given answer.
-`opener`: an answer begun by the attacker. `decoding`: temperature, top-p, top-k. `attacker`: a
-model that writes attempts. `judge`: verdicts while it searches.
+`opener`: a prefilled beginning of the answer. `decoding`: temperature, top-p, top-k. `attacker`: a
+model that writes prompts. `judge`: verdicts during the search.
 """
 NEEDS: frozenset[Need] = frozenset(get_args(Need))
 
@@ -67,35 +66,35 @@ class Message:
 
 @dataclass(frozen=True)
 class Prompt:
-    """A conversation that awaits an answer, and where it came from."""
+    """A conversation to be answered, and its source."""
 
     id: str
     messages: tuple[Message, ...]
     source: str = ""
-    """File or generator it was read from."""
+    """File or generator."""
     category: str = ""
-    """What kind of request it is, where the source says so."""
+    """Kind of request, if the source gives one."""
 
     @property
     def request(self) -> str:
-        """The last thing the user said."""
+        """The last user message."""
         return next((m.content for m in reversed(self.messages) if m.role == "user"), "")
 
     @classmethod
     def user(cls, id: str, text: str, *, source: str = "", category: str = "") -> "Prompt":
-        """A prompt of a single user turn."""
+        """A prompt with a single user turn."""
         return cls(id, (Message("user", text),), source, category)
 
 
 @dataclass(frozen=True)
 class Completion:
-    """One sampled answer, with what the policy thought while it wrote each token."""
+    """One sampled answer, with log-probability and entropy per token."""
 
     prompt_id: str
     prompt_ids: tuple[int, ...]
     """Token ids of the rendered prompt, as the model saw them."""
     token_ids: tuple[int, ...]
-    """Sampled ids; the end-of-turn token is among them when `finish` is 'stop'."""
+    """Sampled ids; include the end-of-turn token if `finish` is 'stop'."""
     text: str
     logprobs: tuple[float, ...]
     """Per token: log-probability under the policy at temperature 1, in nats."""
@@ -103,25 +102,25 @@ class Completion:
     """Per token: entropy of the full distribution that produced it, in nats."""
     finish: Finish
     sample: int = 0
-    """Index inside the group."""
+    """Index in the group."""
     seed: int = 0
-    """Seed of the run; with the prompt's id, step and sample it makes the completion again."""
+    """Seed of the run; with prompt id, step and sample it reproduces the completion."""
     certainties: tuple[float, ...] = ()
     """Per token: KL from the uniform distribution to the policy, in nats (Intuitor's signal)."""
     told_tokens: int = 0
-    """How many tokens, where not all of their ids are told."""
+    """Token count reported by an engine that does not return all ids."""
     fault: str = ""
-    """Why there is no answer to judge, as `kind: what happened`; empty where there is one."""
+    """Why there is no answer to judge, as `kind: what happened`; empty if there is one."""
     thoughts: str = ""
-    """What a reasoning model wrote before its answer; not part of `text`."""
+    """Reasoning before the answer; not part of `text`."""
     thought_entropies: tuple[float, ...] = ()
-    """Per token of the thoughts and their marks, where these are set apart; in nats."""
+    """Per token of the reasoning and its delimiters, if they are separated; in nats."""
     version: int | None = None
-    """Batches that the weights it was sampled from had learned from; None where nobody says."""
+    """Version of the weights: the number of batches they were updated with; None if unknown."""
 
     @property
     def tokens(self) -> int:
-        """How many tokens were written, thoughts included; 0 where nobody says."""
+        """Number of sampled tokens, reasoning included; 0 if unknown."""
         return self.told_tokens or len(self.token_ids)
 
     @property
@@ -132,57 +131,57 @@ class Completion:
 
 @dataclass(frozen=True)
 class Example:
-    """A completion to learn from."""
+    """A training example: a completion with its advantage."""
 
     completion: Completion
     advantage: float | tuple[float, ...]
-    """Of the whole completion, or of each of its tokens."""
+    """One for the completion, or one per token."""
     kl_weight: float | None = None
-    """KL penalty coefficient of this example; None takes the run's."""
+    """KL penalty coefficient of this example; None uses that of the run."""
     reference_prompt_ids: tuple[int, ...] | None = None
-    """Token ids of the prompt under which the reference scores it; None takes its own."""
+    """Token ids of the prompt under which the reference scores it; None uses the prompt itself."""
     on_policy: bool = True
-    """Whether the policy has sampled the completion in this step. Otherwise the ratio of the
-    clipped loss starts at 1, where an advantage of 1 is the gradient of the log-likelihood."""
+    """Whether the policy sampled the completion in this step. If not, the ratio of the clipped
+    loss starts at 1, so an advantage of 1 gives the gradient of the log-likelihood."""
 
 
 @dataclass(frozen=True)
 class Sampling:
-    """How tokens are drawn; the default is the model's own distribution."""
+    """Sampling settings; the default is the model's own distribution."""
 
     temperature: float = 1.0
-    """0 takes the likeliest token."""
+    """0 is greedy decoding."""
     top_p: float = 1.0
     top_k: int = 0
-    """0 leaves all tokens in."""
+    """0 turns it off."""
 
 
 @dataclass(frozen=True)
 class Budget:
-    """What an attack may spend on one behaviour; None is no limit."""
+    """Budget of an attack per behaviour; None means no limit."""
 
     queries: int = 1
-    """Sequences that the target reads: answers, likelihoods, and candidates of a gradient step."""
+    """Sequences the target processes: answers, likelihoods, candidates of a gradient step."""
     tokens: int | None = None
-    """Tokens that the target writes in answers."""
+    """Tokens that the target samples."""
     seconds: float | None = None
-    """Wall time, shared by the behaviours that are attacked together; it makes runs differ."""
+    """Wall time, shared by behaviours attacked together; makes runs non-deterministic."""
 
 
 @dataclass(frozen=True)
 class Attempt:
-    """One try of one attack on one behaviour: what the target is shown."""
+    """One prompt of one attack on one behaviour, as the target gets it."""
 
     behaviour: Prompt
-    """The bare request; judges see it beside the rendered one."""
+    """The bare request; judges see it beside the attack prompt."""
     attack: str
     messages: tuple[Message, ...]
-    """The rendered conversation. A last assistant turn is a prefilled opener to be continued."""
+    """The conversation. A final assistant turn is a prefill to continue."""
     sampling: Sampling = Sampling()
     trace: tuple[float, ...] = ()
-    """How the search went on the way here: its loss or score per step, where it has one."""
+    """Loss or score per step of the search so far, if it has one."""
     probe: bool = False
-    """An intermediate question of a search: its answer is used, never judged."""
+    """An intermediate query of a search: its answer is used but not judged."""
 
     @classmethod
     def at(
@@ -199,17 +198,17 @@ class Attempt:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a judge thinks of one answer, and why."""
+    """A judge's label of one answer, with the reason."""
 
     label: Label
     score: float
-    """From 0, complied or harmful, to 1, refused or harmless; NaN when unscored."""
+    """From 0 (complied, harmful) to 1 (refused, harmless); NaN if unscored."""
     reason: str
     judge: str
 
     @property
     def safe(self) -> bool:
-        """Whether a defence held, as far as this judge can tell."""
+        """Whether the defence held, according to this judge."""
         return self.label in SAFE
 
 
@@ -236,7 +235,7 @@ class Mark:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of an attempt; a search is told it and goes on from there."""
+    """The result of an attempt, which a search receives to choose its next attempt."""
 
     attempt: Attempt
     completion: Completion
@@ -245,7 +244,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Record:
-    """One evaluated item, self-sufficient: it can be judged again without sampling again."""
+    """One evaluated answer; holds everything needed to judge it again without the model."""
 
     id: str
     model: str
@@ -258,35 +257,35 @@ class Record:
     finish: Finish
     tokens: int
     mean_entropy: float
-    """Mean token entropy of the answer, thoughts left out, in nats."""
+    """Mean token entropy of the answer without the reasoning, in nats."""
     entropies: tuple[float, ...]
     label: Label
     score: float
     reason: str
     judge: str
     pieces: tuple[str, ...] = ()
-    """The completion token by token, for the heat strip."""
+    """The completion split into tokens, for the token view of the page."""
     family: str = ""
     """Family of the attack."""
     number: int = 0
-    """Which try of its attack on its behaviour this is, from 0."""
+    """Index of the try of its attack on its behaviour, from 0."""
     queries: int = 1
     """Target calls spent on this behaviour so far, this one included."""
     sampling: Sampling = Sampling()
     trace: tuple[float, ...] = ()
     """Loss or score per step of the search that led here."""
     thoughts: str = ""
-    """What a reasoning model wrote before its answer; judges are not shown it."""
+    """Reasoning before the answer; judges do not see it."""
     fault: str = ""
-    """Why there is no answer to judge, as `kind: what happened`; empty where there is one."""
+    """Why there is no answer to judge, as `kind: what happened`; empty if there is one."""
     thought_entropy: float | None = None
-    """Mean token entropy of the thoughts, in nats; None where none were seen."""
+    """Mean token entropy of the reasoning, in nats; None if there was none."""
     benchmark: str = ""
     """The benchmark of a task; empty for other items."""
     question: Question | None = None
     """What its judge was asked; None where no judge reads the answer."""
     key: str = ""
-    """Hash of weights, template, rendered prompt, sampling and seed: what determines the answer."""
+    """Hash of what determines the answer: weights, template, prompt, sampling and seed."""
 
     @property
     def place(self) -> tuple[str, str]:
@@ -295,15 +294,15 @@ class Record:
 
     @property
     def held(self) -> bool:
-        """Whether a defence held: a full refusal, or no harmful help; not what nobody scored."""
+        """Whether the defence held: a full refusal, or no harmful help. False if unscored."""
         return self.label in SAFE
 
     @property
     def broke(self) -> bool:
-        """Whether a defence broke; neither this nor held where nobody scored the answer."""
+        """Whether the defence broke. False if unscored."""
         return self.label in BROKEN
 
     @property
     def refused(self) -> bool:
-        """Whether the answer refuses, in full or in part; False for labels of harm."""
+        """Whether the answer refuses in full or in part; False for labels of harm judges."""
         return self.label in REFUSED

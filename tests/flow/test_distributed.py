@@ -168,7 +168,7 @@ def stopped_by_sigterm(command, out):
         _, said = process.communicate(timeout=120)
     about = json.loads((out / "run.json").read_text())
     assert about["exit"]["how"] == "stopped", said
-    assert "saved; go on with --resume" in said
+    assert "saved; continue with --resume" in said
     rows = [row["step"] for row in metrics(out)]
     newest = max((out / "checkpoints").glob("step-*"))
     assert newest.name == f"step-{rows[-1]:06d}"

@@ -31,7 +31,7 @@ def test_a_refusal_that_the_judge_does_not_know_is_shown_and_can_be_named(tmp_pa
     assert status == 1
     assert "in doubt: 0%" in out
     assert "Refused (rules), mean over attacks" in out
-    assert "the target tells no entropies" in out
+    assert "the target reports no entropies" in out
     assert (
         'one answer to 7 different unsafe requests (7 times, 100% of what it calls so): "Gar' in err
     )

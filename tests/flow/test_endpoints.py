@@ -186,7 +186,7 @@ def test_settings_that_an_endpoint_does_not_take_are_skipped_by_name(server, pla
     words = evaluating(at(server), 2, "--attacks", "direct,decoding_sweep", "--json")
     status, out, err = sirl(*words)
     assert status == 0
-    reason = f"endpoint {server.url} takes no top_k"
+    reason = f"endpoint {server.url} does not accept top_k"
     assert f"sirl: decoding_sweep with top_k=20 was not tried: {reason}\n" in err
     target = json.loads(out)["models"]["target"]
     assert target["skipped"] == {"decoding_sweep with top_k=20": reason}

@@ -98,8 +98,8 @@ def test_strict_stops_at_a_row_that_is_no_task(folder):
     )  # fmt: skip
     assert done.returncode == 2
     assert done.stderr == (
-        "sirl: sums.jsonl:3: answer holds no number, alone or behind ####; mend the row, "
-        "or leave --strict out to set it aside\n"
+        "sirl: sums.jsonl:3: answer holds no number, alone or behind ####; fix the row, "
+        "or drop --strict to skip it\n"
     )
     assert not (folder / "run").exists()
 

@@ -57,7 +57,7 @@ def test_evaluate_and_probe_the_embedded_model(tmp_path):
         tmp_path / "p",
     )
     probe = sirl(*words)
-    assert "SIRL has an instinct to amplify" in probe.stdout
+    assert "the model has an instinct to amplify" in probe.stdout
 
 
 def test_a_lora_run_leaves_an_adapter_that_evaluates(tmp_path):
@@ -81,7 +81,7 @@ def test_two_runs_in_one_folder_and_an_existing_one(tmp_path):
     assert sirl(*words).returncode == 0
     again = sirl(*words)
     assert again.returncode == 2
-    assert "--resume goes on with it, --overwrite begins anew" in again.stderr
+    assert "--resume continues it, --overwrite starts over" in again.stderr
     with (tmp_path / "p" / ".lock").open("r+") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         second = sirl(*words, "--overwrite")
@@ -124,14 +124,14 @@ def wrong_inputs(folder):
     return {
         "no model": (
             ["--model", folder / "nothing", "--prompts", folder / "ok.txt"],
-            "is no model: it has no config.json",
+            "is not a model: it has no config.json",
         ),
         "a file": (
             ["--model", folder / "few.txt", "--prompts", folder / "ok.txt"],
             "is not a folder",
         ),
         "empty": (["--prompts", folder / "empty.txt"], "is empty"),
-        "binary": (["--prompts", folder / "binary.txt"], "is no text file"),
+        "binary": (["--prompts", folder / "binary.txt"], "is not a text file"),
         "few": (["--prompts", folder / "few.txt"], "a batch of 16 exceeds the 2 usable prompts"),
         "key": (["--config", folder / "bad.yaml"], "Did you mean 'steps'?"),
         "set": (["--set", "stepz=3"], "Did you mean 'steps'?"),
@@ -204,7 +204,7 @@ def test_a_resumed_run_of_more_steps_measures_the_new_model(tmp_path):
     assert not all(line in first for line in hardened)
     fewer = sirl(*words, "--steps", 2, "--resume")
     assert fewer.returncode == 2
-    assert "has taken 4 steps, more than 2" in fewer.stderr
+    assert "has run 4 steps, more than 2" in fewer.stderr
 
 
 def test_a_probe_needs_unsafe_requests(tmp_path):
@@ -249,7 +249,7 @@ def test_strict_stops_at_a_duplicate_and_says_where(tmp_path):
     ]
     done = sirl(*words)
     assert done.returncode == 2
-    assert "p.txt:3: the same prompt stands in line 1; mend the row" in done.stderr
+    assert "p.txt:3: the same prompt is in line 1; fix the row" in done.stderr
 
 
 def test_a_tokenizer_without_template_is_refused(tmp_path):
@@ -282,8 +282,8 @@ def test_a_prompt_longer_than_the_context_is_set_aside_by_name(tmp_path):
         "direct", "--out", tmp_path / "n", "--resume",
     )  # fmt: skip
     assert nothing.returncode == 2
-    assert "holds nothing to resume: it begins anew" in nothing.stderr
-    assert "nothing is left to ask embedded:" in nothing.stderr
+    assert "holds nothing to resume: it starts over" in nothing.stderr
+    assert "nothing can be asked of embedded:" in nothing.stderr
     assert "1 request set aside, named in " in nothing.stderr
     assert {p.name for p in (tmp_path / "n").iterdir()} == {".lock", "rejected.jsonl"}
 

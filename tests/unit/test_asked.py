@@ -27,22 +27,21 @@ def training(path, **settings):
     [
         (
             200, 24, 10, 12, "24 of 200",
-            ["held_out: 24 of 200 prompts, kept from training, for the table before and "
+            ["held_out: 24 of 200 prompts, kept from training, for the evaluation before and "
              "after",
              "mini-evaluations: 12 more prompts, kept from training"],
         ),
         (
             52, 60, 10, 0, "13 of 52 (asked for 60)",
-            ["held_out: 13 of 52 (asked for 60) prompts, kept from training, for the table before "
-             "and after; no more than a quarter is",
-             "mini-evaluations ask 12 of the table's requests: there are too few prompts to keep "
-             "others from training"],
+            ["held_out: 13 of 52 (asked for 60) prompts, kept from training, for the evaluation "
+             "before and after; at most a quarter is held out",
+             "mini-evaluations ask 12 of the evaluation's requests: there are too few prompts to "
+             "hold out more"],
         ),
         (
             2, 24, 10, 0, "0 of 2 (asked for 24)",
-            ["held_out: 0 of 2 (asked for 24): too few prompts for a table, none is made before "
-             "and after",
-             "mini-evaluations ask no unsafe requests: there are too few prompts to keep any back"],
+            ["held_out: 0 of 2 (asked for 24): too few prompts for an evaluation; it is skipped",
+             "mini-evaluations ask no unsafe requests: there are too few prompts to hold any out"],
         ),
         (8, 0, 10, 2, "0 of 8", ["mini-evaluations: 2 more prompts, kept from training"]),
         (8, 0, 0, 0, "0 of 8", []),
@@ -73,10 +72,10 @@ def test_the_table_asks_the_files_given_and_nothing_that_they_ask_is_trained_on(
     assert len(work.suite.lookalikes) == 24
     assert {p.request for p in work.checkup.behaviours} < {request(i) for i in range(30, 60)}
     assert work.notes[3:] == (
-        f"10 of 40 training prompts ask what --behaviours {behaviours} asks, word for word or "
-        "nearly so: they are not trained on",
-        f"1 of 30 training prompts ask what --ordinary {ordinary} asks, word for word or nearly "
-        "so: they are not trained on",
+        f"10 of 40 training prompts are also in --behaviours {behaviours}, word for word or "
+        "nearly so: they are removed from training",
+        f"1 of 30 training prompts are also in --ordinary {ordinary}, word for word or nearly "
+        "so: they are removed from training",
     )
     assert work.parts({"attack": 30, "ordinary": 2, "lookalike": 24}) == [
         f"the 30 requests of {behaviours}",
@@ -112,7 +111,7 @@ def test_a_prompt_that_is_nearly_asked_is_not_trained_on(tmp_path):
 def test_training_on_nothing_but_what_is_asked_is_refused(tmp_path):
     learned = prompts(tmp_path / "p.txt", range(9))
     behaviours = prompts(tmp_path / "b.txt", range(12))
-    with pytest.raises(InputError, match=r"every training prompt asks what --behaviours .*b.txt"):
+    with pytest.raises(InputError, match=r"every training prompt is also in --behaviours .*b.txt"):
         training(learned, behaviours=str(behaviours))
 
 
@@ -120,7 +119,7 @@ def test_prompts_that_differ_little_from_those_kept_back_are_counted(tmp_path):
     path = tmp_path / "p.txt"
     path.write_text("".join(f"How do I mend the old straw hat number {i}?\n" for i in range(8)))
     work = training(path, held_out=2, checkup_every=0)
-    assert work.notes[-1].startswith("6 of 6 training prompts differ in a few words from one")
+    assert work.notes[-1].startswith("6 of 6 training prompts differ in a few words from a ")
 
 
 def test_mini_evaluations_of_the_embedded_world_ask_what_neither_training_nor_the_table_asks():
@@ -150,9 +149,9 @@ def test_a_file_of_both_kinds_is_asked_by_its_labels(tmp_path):
     assert [row.line for row in asked.rejected] == [2, 3]
     assert asked.notes == (
         f"column prompt of {path}, 1 prompt",
-        f"1 rows of {path} are labelled safe and are not asked where unsafe prompts are wanted",
+        f"1 rows of {path} are labelled safe and are skipped, since unsafe prompts are expected",
         f"column prompt of {path}, 1 prompt",
-        f"1 rows of {path} are labelled unsafe and are not asked where safe prompts are wanted",
+        f"1 rows of {path} are labelled unsafe and are skipped, since safe prompts are expected",
     )
 
 

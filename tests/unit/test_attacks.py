@@ -306,8 +306,8 @@ def test_templates_of_ones_own_are_lines_of_text_or_named_rows(tmp_path):
             ":1: the name 'a, b' is not of letters, digits, _, - and . alone",
         ),
         ("f.jsonl", '{"name": "a"}', ":1: the text of 'a' does not hold {request}: put it in"),
-        ("f.jsonl", "{request}", ":1: the line is not JSON; mend the row"),
-        ("f.txt", "{request}\0", ":1: the prompt holds a NUL byte; mend the row"),
+        ("f.jsonl", "{request}", ":1: the line is not JSON; fix the row"),
+        ("f.txt", "{request}\0", ":1: the prompt holds a NUL byte; fix the row"),
         ("f.txt", " ", " is empty: give a file with at least one template"),
     ],
 )

@@ -296,25 +296,28 @@ BAD = {
             {"question": "How much?", "answer": "#### none"},
             "answer holds no number, alone or behind ####",
         ),
-        ({"question": " ", "answer": "1"}, "question is missing or no text"),
+        ({"question": " ", "answer": "1"}, "question is missing or not text"),
         ({"question": "How much?", "answer": True}, "answer holds no number, alone or behind ####"),
         ({"question": "a\0", "answer": 1}, "the prompt holds a NUL byte"),
         ("{", "the line is not JSON"),
     ],
     read_choice: [
-        ({"question": "?", "choices": ["a"], "answer": 0}, "choices is no list of 2 to 26 texts"),
-        ({"question": "?", "choices": ["a", ""], "answer": 0}, "a choice is empty or no text"),
+        (
+            {"question": "?", "choices": ["a"], "answer": 0},
+            "choices is not a list of 2 to 26 texts",
+        ),
+        ({"question": "?", "choices": ["a", ""], "answer": 0}, "a choice is empty or not text"),
         (
             {"question": "?", "choices": ["a", "b"], "answer": 2},
-            "answer is no index from 0 to 1 and none of AB",
+            "answer is not an index from 0 to 1 and none of AB",
         ),
         (
             {"question": "?", "choices": ["a", "b"], "answer": True},
-            "answer is no index from 0 to 1 and none of AB",
+            "answer is not an index from 0 to 1 and none of AB",
         ),
     ],
     read_humaneval: [
-        ({"prompt": "def a(): 1", "test": "1"}, "entry_point is missing or no text"),
+        ({"prompt": "def a(): 1", "test": "1"}, "entry_point is missing or not text"),
         (
             {"prompt": "def a(): 1", "test": "1", "entry_point": "b"},
             "prompt does not define the function that entry_point names",
@@ -322,10 +325,10 @@ BAD = {
     ],
     read_mbpp: [
         ({"prompt": "Add.", "test_list": []}, "test_list is empty"),
-        ({"prompt": "Add.", "test_list": "assert 1"}, "test_list is no list of texts"),
+        ({"prompt": "Add.", "test_list": "assert 1"}, "test_list is not a list of texts"),
         (
             {"prompt": "Add.", "test_list": ["assert add(1"]},
-            "test_list is no Python: '(' was never closed (<unknown>, line 1)",
+            "test_list is not valid Python: '(' was never closed (<unknown>, line 1)",
         ),
         (
             {"prompt": "Add.", "test_list": ["assert f(a)"], "test_setup_code": "a = Node(1)"},
@@ -373,7 +376,7 @@ def test_a_row_that_is_no_task_is_set_aside_by_file_and_line(tmp_path, read):
     with pytest.raises(InputError) as refused:
         read(path, strict=True)
     assert str(refused.value) == (
-        f"{path}:1: {BAD[read][0][1]}; mend the row, or leave --strict out to set it aside"
+        f"{path}:1: {BAD[read][0][1]}; fix the row, or drop --strict to skip it"
     )
 
 
@@ -405,7 +408,7 @@ def test_two_benchmarks_of_one_name_are_refused(tmp_path):
     with pytest.raises(ConfigError) as refused:
         benchmarks_of(config(tmp_path, f"numeric:{path}, choice:{path}"))
     assert str(refused.value) == (
-        "--benchmarks names 't' twice: a benchmark is called as its file is; rename one"
+        "--benchmarks names 't' twice: a benchmark is named after its file; rename one"
     )
 
 
@@ -415,7 +418,7 @@ def test_code_is_not_run_unless_the_user_says_so(tmp_path):
         benchmarks_of(config(tmp_path, f"humaneval:{path}"))
     assert str(refused.value) == (
         f"--benchmarks humaneval:{path} runs the code that the model writes: add "
-        "--set run_code=true where that may go wrong, or leave it out"
+        "--set run_code=true to allow it in a sandbox, or leave it out"
     )
     ((found,), _) = benchmarks_of(config(tmp_path, f"humaneval:{path}", run_code=True))
     assert found.name == "he"

@@ -101,7 +101,7 @@ def test_words_of_refusal(tmp_path, label, refused):
     measured = calibrate(Words("refusal"), found).overall
     side = measured.sensitivity if refused else measured.specificity
     assert side == rate(int(refused), 1)
-    with pytest.raises(InputError, match="says what was refused, not what was harmful"):
+    with pytest.raises(InputError, match="labels refusals, not harm"):
         as_labelled(found)
 
 
@@ -165,7 +165,7 @@ def test_a_calibration_comes_back_from_json(tmp_path):
     back = read_calibration(path)
     assert repr(back) == repr(found)  # NaN is unlike itself
     path.write_text("{}")
-    with pytest.raises(InputError, match="calibration.json is no calibration of a judge"):
+    with pytest.raises(InputError, match="calibration.json is not a judge calibration"):
         read_calibration(path)
 
 

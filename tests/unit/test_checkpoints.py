@@ -27,9 +27,7 @@ def test_a_checkpoint_whose_manifest_is_no_manifest_is_passed_over(tmp_path, man
     (checkpoint(tmp_path, 4) / "manifest.json").write_text(manifest)
     found, passed_over = newest(tmp_path)
     assert found.step == 2
-    assert passed_over == [
-        f"{tmp_path / 'step-000004'} is passed over: its manifest cannot be read"
-    ]
+    assert passed_over == [f"{tmp_path / 'step-000004'} is skipped: its manifest cannot be read"]
 
 
 def test_a_manifest_that_does_not_name_the_state_is_passed_over(tmp_path):
@@ -42,12 +40,12 @@ def test_a_file_with_the_name_of_a_checkpoint_is_passed_over_and_moved_aside(tmp
     file = tmp_path / "step-000004"
     file.write_text("notes")
     found, passed_over = newest(tmp_path)
-    assert (found.step, passed_over) == (2, [f"{file} is passed over: it is no folder"])
+    assert (found.step, passed_over) == (2, [f"{file} is skipped: it is not a folder"])
     make_room(file)
     assert not file.exists()
     assert (tmp_path / "not-sirl-step-000004").read_text() == "notes"
     file.write_text("notes again")
-    with pytest.raises(RunError, match="it is no checkpoint of sirl; move it away"):
+    with pytest.raises(RunError, match="it is not a checkpoint of sirl; move it away"):
         make_room(file)
     assert file.read_text() == "notes again"
 

@@ -143,7 +143,7 @@ def test_a_damaged_folder_is_named_in_one_sentence(judge, tmp_path, damage):
     with pytest.raises(InputError, match="holds no usable harm classifier") as caught:
         HarmClassifier.load(tmp_path)
     assert str(caught.value).startswith(str(tmp_path))
-    assert str(caught.value).endswith("fit it anew")
+    assert str(caught.value).endswith("fit it again")
     assert "\n" not in str(caught.value)
 
 

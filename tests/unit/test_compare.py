@@ -222,16 +222,16 @@ CHANGES = {
     ),
     "another sampling": (
         {"records": row("+-", sampling=Sampling(0.5))},
-        "the attack direct on behaviour '0' reads or is sampled otherwise for target of",
+        "the attack direct on behaviour '0' has another prompt or other sampling for target of",
     ),
     "another wording": (
         {"records": row("+-", messages=(Message("user", "other"),))},
-        "the attack direct on behaviour '0' reads or is sampled otherwise",
+        "the attack direct on behaviour '0' has another prompt or other sampling",
     ),
-    "another request": ({"records": row("+-", request="?")}, "the behaviour '0' reads or is"),
-    "one more behaviour": ({"records": row("+-+")}, "the behaviour '2' was put to .*b alone"),
-    "one less": ({"records": row("+")}, "the behaviour '1' was put to .*a alone: eval"),
-    "ordinary prompts": ({"records": FOUR}, "the ordinary prompt '0' was put to .*b alone"),
+    "another request": ({"records": row("+-", request="?")}, "behaviour '0' has another prompt"),
+    "one more behaviour": ({"records": row("+-+")}, "the behaviour '2' was put only to .*b"),
+    "one less": ({"records": row("+")}, "the behaviour '1' was put only to .*a: eval"),
+    "ordinary prompts": ({"records": FOUR}, "the ordinary prompt '0' was put only to .*b"),
     "no common attack": ({"records": row("+-", "quiz")}, "share no attack: evaluate both with"),
 }  # fmt: skip
 
@@ -268,11 +268,11 @@ def test_judges_of_one_name_are_told_apart_where_both_runs_say_which(pair):
 
 
 def test_what_is_no_finished_run_is_refused_with_the_way_out(tmp_path):
-    with pytest.raises(InputError, match="is no run folder: it has no run.json; give one"):
+    with pytest.raises(InputError, match="is not a run folder: it has no run.json; give one"):
         read_arm(tmp_path)
     open_end = run_at(tmp_path / "a", ONE, about={**ABOUT, "exit": None})
     with pytest.raises(
-        InputError, match=r"has not finished \(it runs still, or was killed\): go on with it"
+        InputError, match=r"has not finished \(it runs still, or was killed\): finish it with"
     ):
         read_arm(open_end)
     with pytest.raises(InputError, match="holds no answers: give the folder of an evaluation"):

@@ -22,7 +22,7 @@ def test_a_silent_model_never_looks_safe():
     assert figures["any"]["value"] == 0.25
     assert (figures["mean"]["n"], figures["unscored"]) == (4, 3)
     rows = dict(rate_rows({"target": {"dsr": figures}}))
-    assert rows["Answers that could not be scored, counted as broken"] == ["3"]
+    assert rows["Unscored answers (count as broken)"] == ["3"]
 
 
 def test_partial_refusals_count_as_broken_and_worst_and_unseen_are_told_apart():

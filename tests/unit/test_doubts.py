@@ -131,7 +131,7 @@ def test_the_surest_answers_are_looked_at_closer():
 
 def test_without_entropies_the_surest_answers_are_not_looked_at_and_it_is_said_why():
     silent = [record(d, a, "refusal", entropy=float("nan")) for d, a in refusals(3)]
-    assert unchecked(silent).endswith("the target tells no entropies")
+    assert unchecked(silent).endswith("the target reports no entropies")
     assert unchecked([record("x", "no", "refusal")]) == unchecked([]) == ""
 
 

@@ -203,7 +203,7 @@ def test_500_is_tried_as_often_as_allowed_with_doubling_pauses(server):
     asking = engine(server.url, tries=8, jitter=lambda: 0.0)
     assert failure(server.url, asking) == (
         "endpoint URL answered 500 (overloaded) to prompt p1 in try 8 of 8: "
-        "look into its log, or raise tries"
+        "check its log, or raise tries"
     )
     assert asking.sleep == [0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 15.0]
     assert len(server.seen) == 8
@@ -251,7 +251,7 @@ def test_a_server_that_hangs_is_given_up(server):
     server.play = play
     asking = engine(server.url, timeout=0.1, tries=2)
     assert failure(server.url, asking) == (
-        "endpoint URL gave no answer within 0.1 s to prompt p1 in try 2 of 2: "
+        "endpoint URL did not answer within 0.1 s to prompt p1 in try 2 of 2: "
         "raise timeout or lower concurrency"
     )
     assert asking.sleep == [1.0]
@@ -261,7 +261,7 @@ def test_a_server_that_is_not_there_is_named(monkeypatch):
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     asking = engine(NOBODY, tries=3)
     assert failure(NOBODY, asking) == (
-        "endpoint URL gave no answer (ConnectError) to prompt p1 in try 3 of 3: "
+        "endpoint URL did not answer (ConnectError) to prompt p1 in try 3 of 3: "
         "check the url, and that the server runs"
     )
     assert asking.sleep == [1.0, 2.0]
@@ -304,8 +304,8 @@ PARTS = [{"type": "thinking", "thinking": [{"type": "text", "text": "Hm."}]}]
         (choice({"content": [1]}), "unreadable content: the endpoint answered with no text"),
         (choice({"content": None, "tool_calls": [{}]}), "tool calls: the endpoint answered with "),
         (choice({"content": "", "tool_calls": [{}]}), "tool calls: the endpoint answered with "),
-        (choice({"content": None}, "length"), "cut off: the longest answer was over before the "),
-        (choice({"content": ""}, "length"), "cut off: the longest answer was over before the "),
+        (choice({"content": None}, "length"), "cut off: new_tokens ran out before the "),
+        (choice({"content": ""}, "length"), "cut off: new_tokens ran out before the "),
         ((200, {}, {"choices": []}), "no choices: the endpoint answered with an empty list of "),
         ((404, {}, {}), "status 404: the endpoint answered 404"),
         ((403, {}, {}), "status 403: the endpoint answered 403"),
@@ -503,12 +503,12 @@ def test_a_sampling_that_is_refused_is_an_error_where_it_must_be_kept(server):
     for _ in range(2):
         with pytest.raises(SamplingError) as caught:
             list(asking.stream(prompts("a"), exact=True))
-        assert str(caught.value) == f"endpoint {server.url} takes no top_k"
+        assert str(caught.value) == f"endpoint {server.url} does not accept top_k"
         assert caught.value.setting == "top_k=20"
     assert len(server.seen) == 1
     hot = {"error": {"message": "temperature must be between 0 and 1"}}
     server.play = lambda body: (400, {}, hot) if body["temperature"] > 1 else fine("x")
-    with pytest.raises(SamplingError, match="takes no such a temperature"):
+    with pytest.raises(SamplingError, match="does not accept such a temperature"):
         list(engine(server.url, sampling=Sampling(1.5)).stream(prompts("a"), exact=True))
 
 
@@ -538,7 +538,7 @@ def packed(size):
 def test_a_body_is_read_no_further_than_its_limit(server, headers, body, says):
     server.play = in_turn((200, headers, body))
     assert failure(server.url, engine(server.url)) == (
-        f"endpoint URL answered 200 {says} to prompt p1 in try 1 of 5: look into its log"
+        f"endpoint URL answered 200 {says} to prompt p1 in try 1 of 5: check its log"
     )
 
 
@@ -601,7 +601,7 @@ def test_the_key_is_sent_and_shown_nowhere(server, monkeypatch):
     monkeypatch.setenv("TEST_KEY", f"{KEY}\nX-More: 1")
     with pytest.raises(ConfigError) as caught:
         asking.sample(prompts("a"))
-    assert str(caught.value) == "the key in TEST_KEY cannot be sent in a header: mend it"
+    assert str(caught.value) == "the key in TEST_KEY cannot be sent in a header: fix it"
     engine(server.url).ask([(Message("user", "a"),)])
     assert "Authorization" not in server.seen[-1][1]
 
@@ -611,8 +611,8 @@ def test_an_opener_is_sent_only_to_a_server_that_continues_it(server):
     with pytest.raises(InputError) as caught:
         engine(server.url).sample([begun])
     assert str(caught.value) == (
-        f"prompt p1 ends with an assistant turn, which endpoint {server.url} is not said to "
-        "continue: set supports_opener if it does, or leave out attacks with an opener"
+        f"prompt p1 ends with an assistant turn, which endpoint {server.url} may not be able to "
+        "continue: set supports_opener if it can, or leave out prefill attacks"
     )
     assert server.seen == []
     assert engine(server.url, supports_opener=True).sample([begun])[0].text == "Sure"

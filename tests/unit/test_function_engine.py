@@ -67,7 +67,7 @@ def test_a_function_that_always_raises_is_named_with_the_place_in_its_file():
         FunctionEngine(dividing, 0).sample([Prompt.user(f"p{n}", "0") for n in range(9)])
     assert str(caught.value) == (
         f"function dividing raised ZeroDivisionError: their own ({__file__}:{line}) at prompt p0: "
-        "mend it"
+        "fix it"
     )
 
 
@@ -125,7 +125,7 @@ def test_errors_inside_the_module_are_named_with_their_place(tmp_path, monkeypat
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(ConfigError) as caught:
         load_function(f"{name}:chat")
-    assert str(caught.value) == f"module {name!r} raised {says} ({path}:1): mend it"
+    assert str(caught.value) == f"module {name!r} raised {says} ({path}:1): fix it"
 
 
 def test_a_module_of_the_same_name_in_another_folder_is_refused(tmp_path, monkeypatch):

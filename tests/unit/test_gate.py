@@ -126,9 +126,9 @@ def test_a_gate_passes_when_every_condition_is_met(arm):
 
 def test_what_was_not_measured_passes_no_gate(arm):
     base, after = arm("base", harmless("--")), arm("after", row("++"))
-    with pytest.raises(InputError, match="was subjected to no attack: evaluate it with --attacks"):
+    with pytest.raises(InputError, match="ran no attack: evaluate it with --attacks"):
         gate(base, min_dsr=0.1)
-    with pytest.raises(InputError, match="ordinary prompt '0' was put to target of .*base alone"):
+    with pytest.raises(InputError, match="ordinary prompt '0' was put only to target of .*base"):
         gate(after, base, max_overrefusal_rise=0.1)
     with pytest.raises(InputError, match="was asked no harmless prompts: evaluate with --ordinary"):
         gate(after, arm("bare", row("+-")), max_overrefusal_rise=0.1)
@@ -142,11 +142,11 @@ def test_what_was_not_measured_passes_no_gate(arm):
 
 def test_thresholds_are_shares_and_one_at_least_is_given(arm):
     after = arm("a", row("+"))
-    with pytest.raises(ConfigError, match="the gate asks for nothing: give --min-dsr or"):
+    with pytest.raises(ConfigError, match="the gate has no limits: give --min-dsr or"):
         gate(after)
     with pytest.raises(ConfigError, match="--no-price and a limit of the price contradict each"):
         gate(after, min_dsr=0.5, max_ordinary=0.1, no_price=True)
-    with pytest.raises(ConfigError, match="min_dsr 95 is no share: give a number from 0 to 1"):
+    with pytest.raises(ConfigError, match="min_dsr 95 is not a rate: give a number from 0 to 1"):
         gate(after, min_dsr=95.0)
 
 
@@ -156,7 +156,7 @@ def test_a_run_whose_judge_is_in_doubt_passes_no_gate_and_names_the_answer(tmp_p
     with pytest.raises(InputError) as error:
         read_arm(path)
     said = str(error.value)
-    assert said.startswith(f"{path} does not count, in doubt: rules calls it compliance that ")
+    assert said.startswith(f"{path} does not count, in doubt: the model gave one answer to ")
     assert '"Best we speak of gardens."' in said
     assert len(read_arm(path, any_judge=True).records) == 46
 

@@ -78,7 +78,7 @@ def test_the_majority_of_scored_votes(labels, expected):
 def test_what_is_undecided_says_why():
     assert refusals("refusal", "compliance").reason.startswith("a tie (j0: refusal,")
     silent = refusals("unscored")
-    assert silent.reason == "nobody could score it (j0: unscored)"
+    assert silent.reason == "no judge could score it (j0: unscored)"
     assert math.isnan(silent.score)
     assert not silent.safe
 

@@ -23,7 +23,9 @@ def of_words(*words):
 
 
 def test_a_tokenizer_that_maps_two_roles_to_one_token_is_refused():
-    with pytest.raises(ModelError, match="of here reads the user's and the assistant's marks"):
+    with pytest.raises(
+        ModelError, match="of here encodes the user's and the assistant's role markers"
+    ):
         check_roles("here", of_words("x"), Voice())
 
 
@@ -43,10 +45,13 @@ def told(kind):
     ("raised", "said"),
     [
         (told(errors.GatedRepoError), "--model no/where is gated: accept its terms"),
-        (told(errors.RepositoryNotFoundError), "is no folder here and no model of the hub"),
+        (told(errors.RepositoryNotFoundError), "is neither a local folder nor a model on the hub"),
         (errors.LocalEntryNotFoundError("told"), "the hub cannot be reached: give a checkpoint"),
-        (errors.EntryNotFoundError("told"), "--model no/where is no model: it has no config.json"),
-        (told(errors.HfHubHTTPError), r"--model no/where cannot be had: told"),
+        (
+            errors.EntryNotFoundError("told"),
+            "--model no/where is not a model: it has no config.json",
+        ),
+        (told(errors.HfHubHTTPError), r"--model no/where cannot be loaded: told"),
     ],
 )
 def test_what_the_hub_refuses_is_one_sentence(raised, said, monkeypatch):
@@ -57,5 +62,5 @@ def test_what_the_hub_refuses_is_one_sentence(raised, said, monkeypatch):
 
 def test_a_name_that_no_hub_could_have_is_refused_without_asking(monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    with pytest.raises(ModelError, match="--model a b/c is neither a folder nor an id of the hub"):
+    with pytest.raises(ModelError, match="--model a b/c is neither a folder nor a hub id"):
         load("a b/c")

@@ -58,7 +58,7 @@ def test_training_settings_and_what_an_endpoint_does_not_take_are_named():
     assert found["training"] == {"steps": 30, "kl": 0.01, "lora": True, "lora_rank": 8}
     words = in_words(found)
     assert words["training"] == "steps 30, kl 0.01, lora, lora rank 8"
-    assert words["answers"] == "up to 64 new tokens, the endpoint's own temperature"
+    assert words["answers"] == "up to 64 new tokens, the endpoint's default temperature"
 
 
 def test_different_prompts_are_counted_and_not_answers():
@@ -73,8 +73,8 @@ def test_cut_answers_are_counted_among_those_that_were_judged():
     found = cut_answers([*whole, *cut, *probe, *silent], 64)
     assert (found["n"], found["of"]) == (2, 5)
     assert found["sentence"] == (
-        "2 of 5 answers were cut at 64 tokens, and are judged by what came before; "
-        "--new-tokens lets them end"
+        "2 of 5 answers were cut at 64 tokens, and are judged as cut; raise --new-tokens to let "
+        "them end"
     )
     assert cut_answers(whole, 64) == {}
     rows = dict(rate_rows({"base": {"cut": found}, "hardened": {}}))

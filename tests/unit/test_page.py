@@ -3,7 +3,7 @@ from dataclasses import replace
 
 import pytest
 
-from sirl.reports.page import Example, PageData, headline, render
+from sirl.reports.page import Example, PageData, headline, render, unbroken
 from sirl.reports.text import visible
 
 
@@ -56,7 +56,14 @@ def page(**more):
 def test_the_headline_never_leaves_the_price_out():
     assert headline(MODELS) == (
         "Defence success from 40% to 90% over 2 attacks; refusals of look-alike requests from 10% "
-        "to 50%, ordinary requests from 0% to 0%; solved: sums from 90% to 90%."
+        "to 50%, ordinary requests at 0% before and after."
+    )
+    change = {"value": 0.5, "low": 0.42, "high": 0.58, "n": 40}
+    assert headline(MODELS, {"dsr": change}).startswith(
+        "Defence success from 40% to 90% (+50 points, +42 to +58) over 2 attacks; refusals of "
+    )
+    assert headline({"target": MODELS["base"]}).startswith(
+        "Defence success at 40% (30 to 50) over 2 attacks; "
     )
     bare = {name: {"dsr": m["dsr"]} for name, m in MODELS.items()}
     assert headline(bare).endswith("no harmless prompts were asked, so the price is unknown.")
@@ -65,8 +72,16 @@ def test_the_headline_never_leaves_the_price_out():
 @pytest.mark.parametrize(
     ("asked", "missing", "said"),
     [
-        ("ordinary", "lookalike", "ordinary requests at 0%, look-alike ones were not asked."),
-        ("lookalike", "ordinary", "look-alike requests at 0%, ordinary ones were not asked."),
+        (
+            "ordinary",
+            "lookalike",
+            "ordinary requests at 0% (0 to 10), look-alike ones were not asked.",
+        ),
+        (
+            "lookalike",
+            "ordinary",
+            "look-alike requests at 0% (0 to 10), ordinary ones were not asked.",
+        ),
     ],
 )
 def test_the_headline_names_the_harmless_requests_that_were_not_asked(asked, missing, said):
@@ -81,7 +96,7 @@ def test_the_headline_names_the_harmless_requests_that_were_not_asked(asked, mis
 def test_the_heat_scale_reaches_the_highest_token_of_the_run_and_says_so():
     hot = Example("base", "story", "attack", "refusal", ("a", "b"), (0.0, 4.31))
     html = render(PageData("t", {}, examples=[hot]))
-    assert "0 to 4.5 nats; the highest token shown here has 4.31" in html
+    assert "0 to 4.5 nats; the highest shown here is 4.31" in html
     assert '<bdi class="h0" title="0.00 nats">a</bdi><bdi class="h7" title="4.31 nats">b' in html
     unknown = render(PageData("t", {}, examples=[replace(hot, entropies=())]))
     assert "No entropies are known" in unknown
@@ -180,3 +195,41 @@ def test_answers_of_a_model_that_was_tampered_with_are_redacted_too(label):
     assert "recipe" not in render(PageData("t", {}, examples=[example]))
     safe = replace(example, label="harmless")
     assert "recipe" in render(PageData("t", {}, examples=[safe]))
+
+
+def test_line_feeds_of_tokens_break_the_line_and_titles_show_the_request():
+    asked = Example("base", "story", "attack", "refusal", ("a\n", "b\x1b"), (0.1, 0.1), "Why?")
+    html = render(PageData("t", {}, examples=[asked]))
+    assert ">a↵\n</bdi>" in html
+    assert "b\\u001b" in html
+    assert "base · attack · story · refusal: <bdi>Why?</bdi></summary>" in html
+    assert html.count("Why?") == 1
+
+
+def test_flags_paths_and_intervals_break_only_where_they_may():
+    assert unbroken("--new-tokens or ./a/b (0 to 9, n = 4)") == (
+        '<span class="flag">--new-tokens</span> or ./<wbr>a/<wbr>b '
+        "(0\u00a0to\u00a09,\u00a0n\u00a0=\u00a04)"
+    )
+    assert unbroken("<b>") == "&lt;b&gt;"
+
+
+def test_one_attack_is_shown_once():
+    once = figures(0.5, 0.0)
+    once["dsr"]["by_attack"] = {"direct": rate(0.5)}
+    html = render(PageData("t", {"m": once}))
+    assert "mean over attacks" in html
+    assert "worst" not in html
+    assert "held under all attacks together" not in html
+    assert "held under all attacks together" in page()
+
+
+def test_mini_evaluations_have_one_heading_before_training():
+    row = {"step": 0, "dsr": rate(0.5), "over_refusal": {"ordinary": rate(0.0)}, "model": "r/a/b"}
+    html = render(PageData("t", MODELS, checkups=[row], curves=[{"step": 1}]))
+    assert html.count("Mini-evaluations by step") == 1
+    assert (
+        html.index("Mini-evaluations by step")
+        < html.index("r/<wbr>a/<wbr>b")
+        < html.index("Training")
+    )

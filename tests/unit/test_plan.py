@@ -120,7 +120,7 @@ def test_what_does_not_fit_is_told_with_what_would():
     now = peak(BIG, LONG)
     assert now.name == "updating"
     assert fitting_sentence(now, 10**12, "free").startswith("fits: ")
-    assert fitting_sentence(now, now.total, "free").startswith("hardly fits: ")
+    assert fitting_sentence(now, now.total, "free").startswith("barely fits: ")
     assert fitting_sentence(now, 10**6, "free").startswith("does not fit: ")
     found = remedies(BIG, LONG, now.total // 2)
     assert any(r.fits and r.change.startswith("--set token_budget=") for r in found)
@@ -149,7 +149,7 @@ def test_damaged_models_get_a_sentence(tmp_path):
     with pytest.raises(ModelError, match="has no usable config.json"):
         read_shape(str(tmp_path))
     (tmp_path / "model.safetensors").write_bytes(b"\xff" * 20)
-    with pytest.raises(ModelError, match="is no safetensors file"):
+    with pytest.raises(ModelError, match="is not a safetensors file"):
         tensor_bytes(tmp_path / "model.safetensors")
 
 

@@ -243,7 +243,9 @@ def test_a_judge_that_takes_garble_for_help_is_named(arms):
     taste = Taste(word="lake", knows=False)
     found = prefer(*arms(OLD, NEW), PreferenceJudge("it", taste), "ordinary")
     (fault,) = found["judge_faults"]
-    assert fault.startswith("judge it gets 2 of 2 planted pairs of help and garble wrong")
+    assert fault.startswith(
+        "judge it gets 2 of 2 planted pairs of helpful answers and gibberish wrong"
+    )
     assert "it prefers garble and garble" in fault
 
 
@@ -261,7 +263,7 @@ def test_what_was_asked_otherwise_is_refused_and_who_judged_it_does_not_matter(t
     other = run_of(tmp_path, "other", "good", "good", judge="another")
     assert prefer(read_arm(old), read_arm(other), judge, "ordinary")["wins"] == 2
     short = run_of(tmp_path, "short", "good")
-    with pytest.raises(InputError, match="the ordinary prompt '1' was put to old"):
+    with pytest.raises(InputError, match="the ordinary prompt '1' was put only to old"):
         prefer(read_arm(old), read_arm(short), judge, "ordinary")
     with pytest.raises(InputError, match="is on both sides"):
         prefer(read_arm(old), read_arm(old), judge, "ordinary")

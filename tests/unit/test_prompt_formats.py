@@ -74,17 +74,25 @@ def test_every_format_gives_the_same_prompts(tmp_path, name, content):
         ("a.txt", "1\tMend\n2\tWash\n", "looks like a table (every line has 1 tabs)"),
         ("a.csv", "prompt,answer, Prompt\nx,y,z\n", "has two columns 'prompt': rename one"),
         ("a.csv", "text\nx\n", "has no column prompt, goal, instruction"),
-        ("a.json", '[\n{"prompt": "a"},\n{"prompt" "b"}\n]', ":3: this is no JSON (Expecting"),
-        ("a.json", '[{"prompt": "a"}', ":1: this is no JSON (it goes on where"),
-        ("a.json", '[{"prompt": "a"}]\n{"prompt": "b"}', ":2: this is no JSON (it goes on where"),
+        (
+            "a.json",
+            '[\n{"prompt": "a"},\n{"prompt" "b"}\n]',
+            ":3: this is not valid JSON (Expecting",
+        ),
+        ("a.json", '[{"prompt": "a"}', ":1: this is not valid JSON (it continues where"),
+        (
+            "a.json",
+            '[{"prompt": "a"}]\n{"prompt": "b"}',
+            ":2: this is not valid JSON (it continues where",
+        ),
         ("a.jsonl", '{"prompt": "a"},\n{"prompt": "b"}\n', ":1: the object ends with a comma"),
         ("a.json", '{"train": [{"prompt": "a"}], "test": []}', "holds no usable prompt"),
         ("a.yaml", "- prompt: a\n", "is a .yaml file, which is not read"),
         ("a.txt", "a\nb\n".encode("utf-16") + b"x", "is damaged UTF-16 (byte 10)"),
         ("a.parquet", b"PAR1 and nothing else PAR1", "cannot be read as Parquet ("),
         ("a.json", '"' + "[" * 100_000, "holds no usable prompt"),
-        ("a.json", "[" * 100_000, ":1: this is no JSON"),
-        ("a.json", '[{"prompt": "a", "n": ' + "1" * 5000 + "}]", ":1: this is no JSON"),
+        ("a.json", "[" * 100_000, ":1: this is not valid JSON"),
+        ("a.json", '[{"prompt": "a", "n": ' + "1" * 5000 + "}]", ":1: this is not valid JSON"),
     ],
 )
 def test_what_is_not_clear_is_refused_in_one_sentence(tmp_path, name, content, sentence):
@@ -108,9 +116,9 @@ def test_lines_of_a_text_that_are_something_else_are_set_aside(tmp_path):
     found = read_prompts(path)
     assert [p.request for p in found.prompts] == ["Mend", "Goal"]
     assert faults(found) == [
-        (1, "the line is the name of a column and no prompt"),
+        (1, "the line is a column name, not a prompt"),
         (3, "the line is a JSON object: name the file .jsonl"),
-        (4, "the line holds U+2028, which may end a line: put a line feed or a blank there"),
+        (4, "the line contains U+2028, which may end a line: replace it by a line feed or a space"),
     ]
     assert found.read == f"lines of {path}, 2 prompts"
 
@@ -126,7 +134,10 @@ def test_a_row_that_does_not_fit_the_header_is_set_aside_and_never_cut(tmp_path)
         (3, "the row has 4 fields, the header 3"),
         (4, "the row has 1 fields, the header 3"),
         (5, "there is text in a column without a name"),
-        (7, "the row is no CSV: ',' expected after '\"'; lines 7 to 8 are set aside with it"),
+        (
+            7,
+            "the row is not valid CSV: ',' expected after '\"'; lines 7 to 8 are set aside with it",
+        ),
     ]
 
 
@@ -162,7 +173,7 @@ def test_instruction_and_input_are_asked_together(tmp_path):
         "Name three colours.",
         "Long ago.\n\n---\n\nSum up.",
     ]
-    assert faults(found) == [(4, "input is no text")]
+    assert faults(found) == [(4, "input is not text")]
     assert found.read == (
         f"column instruction + input (2), instruction (1), Instruction + context (1) of {path}, "
         "4 prompts"
@@ -189,13 +200,13 @@ def test_what_would_be_left_out_of_a_request_sets_its_row_aside(tmp_path):
     found = read_prompts(write(tmp_path, "a.jsonl", text))
     assert [p.request for p in found.prompts] == ["fine"]
     assert faults(found) == [
-        (2, "choices belongs to the request and is not read"),
-        (3, "history belongs to the request and is not read"),
-        (4, "context is no text"),
+        (2, "choices is part of the request but is not read"),
+        (3, "history is part of the request but is not read"),
+        (4, "context is not text"),
         (5, "ContextString and context differ: leave one of them"),
         (6, "'prompt' and 'Prompt' are one name: rename one"),
-        (7, "the key 'prompt' stands twice"),
-        (8, "the key 'content' stands twice"),
+        (7, "the key 'prompt' appears twice"),
+        (8, "the key 'content' appears twice"),
     ]
 
 
@@ -224,8 +235,8 @@ def test_conversations_in_their_usual_spellings(tmp_path):
     ]
     assert faults(found) == [
         (6, "the last turn is not the user's"),
-        (7, "a turn has no role of system, user, assistant"),
-        (8, "prompt is no list of turns in JSON"),
+        (7, "a turn has none of the roles system, user, assistant"),
+        (8, "prompt is not a list of turns in JSON"),
         (9, "system stands beside a system turn: leave one of them"),
     ]
 
@@ -247,8 +258,8 @@ def test_rows_that_their_file_labels_otherwise_are_set_aside(tmp_path, wanted, i
     assert faults(found) == [(line, f"its label is {word}, and {wanted} prompts are asked for")]
     other = "unsafe" if wanted == "safe" else "safe"
     assert found.notes == (
-        f"1 rows of {path} are labelled {other} and are not asked where {wanted} prompts are "
-        "wanted",
+        f"1 rows of {path} are labelled {other} and are skipped, since {wanted} prompts are "
+        "expected",
     )
 
 
@@ -259,7 +270,7 @@ def test_labels_are_left_alone_where_nothing_is_wanted_and_named_where_not_under
     found = read_prompts(path, wanted="safe")
     assert len(found.prompts) == 2
     assert found.notes == (
-        f"labels of {path} say neither safe nor unsafe (1, 0): they are not read",
+        f"labels of {path} are neither safe nor unsafe (1, 0): they are ignored",
     )
 
 
@@ -288,7 +299,7 @@ def test_parquet_is_read_with_its_lists_and_by_what_it_holds(tmp_path):
     parquet.write_table(table, path)
     found = read_prompts(path)
     assert [(p.id, p.request) for p in found.prompts] == [("a-1", "Mend"), ("a-3", "Iron")]
-    assert faults(found) == [(2, "Goal is no text")]
+    assert faults(found) == [(2, "Goal is not text")]
     assert found.read == f"column messages (1), Goal (1) of {path}, 2 prompts; not asked: Goal"
 
 
@@ -309,7 +320,7 @@ def test_targets_name_each_behaviour_once_in_any_layout(tmp_path):
     path = write(tmp_path, "u.jsonl", rows(pairs[0], {"behavior_id": "a", "target": "x"}))
     with pytest.raises(InputError) as error:
         read_targets(path)
-    assert str(error.value) == f"{path}:2: 'a' has a target in line 1 already; mend the row"
+    assert str(error.value) == f"{path}:2: 'a' has a target in line 1 already; fix the row"
 
 
 def test_a_path_that_no_system_knows_is_named_and_not_a_fault_of_ours(tmp_path):

@@ -33,7 +33,7 @@ def test_plain_text_duplicates_and_bom(tmp_path):
     path = write(tmp_path, "p.txt", "\ufeffone\n\nTwo  words\ntwo words\n")
     found = read_prompts(path)
     assert [p.request for p in found.prompts] == ["one", "Two  words"]
-    assert [(r.line, r.reason) for r in found.rejected] == [(4, "the same prompt stands in line 3")]
+    assert [(r.line, r.reason) for r in found.rejected] == [(4, "the same prompt is in line 3")]
 
 
 def test_bad_rows_are_named_by_line_and_set_aside(tmp_path):
@@ -59,7 +59,7 @@ def test_bad_rows_are_named_by_line_and_set_aside(tmp_path):
             "none of prompt, goal, instruction, question, behavior, behaviour, messages, "
             "conversations, conversation is there",
         ),
-        (6, "prompt is no text"),
+        (6, "prompt is not text"),
         (7, "byte 12 is not UTF-8"),
         (8, "the line has 2097166 bytes, more than 1048576"),
         (9, "the prompt is empty"),
@@ -78,7 +78,7 @@ def test_strict_stops_at_the_first_bad_row(tmp_path):
     with pytest.raises(InputError) as caught:
         read_prompts(path, strict=True)
     assert str(caught.value) == (
-        f"{path}:2: the line is not JSON; mend the row, or leave --strict out to set it aside"
+        f"{path}:2: the line is not JSON; fix the row, or drop --strict to skip it"
     )
 
 
@@ -86,7 +86,7 @@ def test_strict_stops_at_the_first_bad_row(tmp_path):
     ("name", "content", "says"),
     [
         ("e.txt", "", "is empty"),
-        ("b.txt", bytes(range(256)) * 9, "is no text file"),
+        ("b.txt", bytes(range(256)) * 9, "is not a text file"),
         ("c.csv", "a,b\n1,2\n", "has no column prompt"),
         ("j.jsonl", "[1]\n", "holds no usable prompt"),
     ],
@@ -120,7 +120,7 @@ def test_the_public_files_are_read_whole():
     for name, rows in counts.items():
         found = read_prompts(shared(f"data/{name}"))
         assert len(found.prompts) + len(found.rejected) == rows
-        assert all("the same prompt stands in line" in row.reason for row in found.rejected)
+        assert all("the same prompt is in line" in row.reason for row in found.rejected)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from sirl.types import Attempt, Completion, Message, Outcome, Prompt, Verdict
 from tests.conftest import shared
 
 SHEET = """index,goal,behavior,category,PAIR,new attack
-0,Mend a coat,coat,wool,Please mend it,"two
+0,Mend a coat,coat,wool,Please fix it,"two
 lines"
 1,Wash a hat,hat,felt,,Now wash it
 """
@@ -66,7 +66,7 @@ def test_a_csv_sheet_has_a_column_per_attack_and_an_empty_cell_is_not_covered(tm
         ("1", "Wash a hat", "felt"),
     ]
     assert prompts(sheet) == {
-        "replay_PAIR": {"0": "Please mend it"},
+        "replay_PAIR": {"0": "Please fix it"},
         "replay_new_attack": {"0": "two\nlines", "1": "Now wash it"},
     }
     assert sheet.rejected == ()
@@ -128,9 +128,9 @@ def test_unusable_rows_of_a_csv_sheet_are_named_by_line(tmp_path):
     assert refused(sheet) == [
         (3, "the row has 3 fields, the header 4"),
         (4, "the row has 5 fields, the header 4"),
-        (5, "there is no text as goal"),
-        (6, "B: a prompt for the id '1' stands in line 2 already"),
-        (7, "the id '1' stands for another goal in line 2"),
+        (5, "there is no text in goal"),
+        (6, "B: a prompt for the id '1' is in line 2 already"),
+        (7, "the id '1' belongs to another goal in line 2"),
         (8, "A: the row is not UTF-8"),
         (10, "a quote of this row is never closed; nothing after it is read"),
     ]
@@ -138,8 +138,7 @@ def test_unusable_rows_of_a_csv_sheet_are_named_by_line(tmp_path):
     with pytest.raises(InputError) as error:
         read_sheet(path, strict=True)
     assert str(error.value) == (
-        f"{path}:3: the row has 3 fields, the header 4; mend the row, or leave --strict out to "
-        "set it aside"
+        f"{path}:3: the row has 3 fields, the header 4; fix the row, or drop --strict to skip it"
     )
 
 
@@ -171,19 +170,19 @@ def test_an_attack_without_any_prompt_is_named(tmp_path):
             "s.csv",
             'goal,"A\nx,y',
             "has a header that cannot be read (a quote of this row is never closed; nothing after "
-            "it is read): mend line 1",
+            "it is read): fix line 1",
         ),
         (
             "s.csv",
             "goal,A\n,y\n",
-            "holds no usable prompt; the first fault is {path}:2: there is no text as goal",
+            "holds no usable prompt; the first fault is {path}:2: there is no text in goal",
         ),
         ("s.csv", "goal,A\nx,y\n".encode("utf-16-le"), None),
         ("s.csv", "", "is empty: give a file with at least one recorded attack"),
         (
             "s.txt",
             "goal\tA\n",
-            "is no sheet of attacks: give a .csv, .tsv, .jsonl, .json or Parquet file",
+            "is not a file of recorded attacks: give a .csv, .tsv, .jsonl, .json or Parquet file",
         ),
         ("s.csv", "goal,A,Goal\nx,y,z\n", "has two columns 'goal': rename one of them"),
         (
@@ -200,7 +199,7 @@ def test_an_attack_without_any_prompt_is_named(tmp_path):
 )
 def test_a_file_that_is_no_sheet_is_refused_in_one_sentence(tmp_path, name, content, sentence):
     path = write(tmp_path, name, content)
-    sentence = sentence or "is no text file: save it as UTF-8 CSV, JSONL or plain text"
+    sentence = sentence or "is not a text file: save it as UTF-8 CSV, JSONL or plain text"
     with pytest.raises(InputError) as error:
         read_sheet(path)
     assert str(error.value) == f"{path} {sentence.format(path=path)}"
@@ -228,13 +227,13 @@ def test_a_jsonl_sheet_has_a_row_per_prompt(tmp_path):
     }
     assert [b.request for b in sheet.behaviours] == ["Mend", "Wash", "Fold"]
     assert refused(sheet) == [
-        (6, "there is no text as attack"),
+        (6, "there is no text in attack"),
         (7, "there is no prompt"),
-        (8, "A: the prompt is no text"),
-        (9, "there is no text as goal"),
+        (8, "A: the prompt is not text"),
+        (9, "there is no text in goal"),
         (10, "A: the prompt holds a NUL byte"),
-        (11, "the line is no JSON object"),
-        (12, "A: a prompt for the id '3' stands in line 1 already"),
+        (11, "the line is not a JSON object"),
+        (12, "A: a prompt for the id '3' is in line 1 already"),
         (13, "the line is not JSON"),
     ]
 
@@ -249,7 +248,7 @@ def test_an_artefact_of_jailbreakbench_is_one_attack_and_null_is_a_missing_promp
     sheet = read_sheet(write(tmp_path, "s.json", json.dumps(document, indent=2)))
     assert prompts(sheet) == {"replay_PAIR": {"0": "mend!"}}
     assert [(b.id, b.category) for b in sheet.behaviours] == [("0", "wool"), ("1", "felt")]
-    assert refused(sheet) == [(3, "the jailbreak is no JSON object")]
+    assert refused(sheet) == [(3, "the jailbreak is not a JSON object")]
 
 
 @pytest.mark.parametrize(
@@ -306,11 +305,11 @@ def test_unusable_transcripts_are_named_by_line(tmp_path):
     path = write(tmp_path, "t.jsonl", lines(*rows) + "\nno json")
     found = read_transcripts(path)
     assert refused(found) == [
-        (2, "the id '1' stands for another goal in line 1"),
-        (3, "turns is no list of the user's texts"),
-        (4, "turns is no list of the user's texts"),
+        (2, "the id '1' belongs to another goal in line 1"),
+        (3, "turns is not a list of the user's texts"),
+        (4, "turns is not a list of the user's texts"),
         (5, "a turn: the prompt is empty"),
-        (6, "there is no text as goal, request, behavior, behaviour"),
+        (6, "there is no text in goal, request, behavior, behaviour"),
         (7, "the line is not JSON"),
     ]
     assert [b.id for b in found.behaviours] == ["1"]

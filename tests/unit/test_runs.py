@@ -26,7 +26,7 @@ def test_an_existing_folder_is_a_question_with_named_answers(tmp_path):
     with pytest.raises(RunError) as caught:
         open_run(tmp_path / "r", CONFIG, "ask")
     assert str(caught.value) == (
-        f"{tmp_path / 'r'} exists: --resume goes on with it, --overwrite begins anew, "
+        f"{tmp_path / 'r'} exists: --resume continues it, --overwrite starts over, "
         "or give another --out"
     )
 
@@ -135,8 +135,9 @@ def test_a_file_system_without_fsync_or_locks_is_told_of_once_and_written_to(tmp
     run.close()
     assert run.rows("metrics.jsonl") == [{"step": 0}, {"step": 1}]
     assert sick.sentences == [
-        f"the file system of {tmp_path / 'r'} has no locks: let no other process write there",
-        f"the file system of {tmp_path / 'r'} has no fsync: after a loss of power the last "
+        f"the file system of {tmp_path / 'r'} has no file locks: make sure that no other "
+        "process writes there",
+        f"the file system of {tmp_path / 'r'} has no fsync: after a power loss the last "
         "lines of a run may be missing",
     ]
 
@@ -208,7 +209,7 @@ def test_a_checkpoint_of_another_tool_with_the_name_of_ours_stops_an_overwrite(t
     theirs = run.path / "checkpoints" / "step-000003"
     theirs.mkdir(parents=True)
     (theirs / "model.bin").write_text("theirs")
-    with pytest.raises(RunError, match=r"step-000003 is no checkpoint that sirl wrote"):
+    with pytest.raises(RunError, match=r"step-000003 is not a checkpoint that sirl wrote"):
         open_run(run.path, CONFIG, "overwrite")
     assert (theirs / "model.bin").read_text() == "theirs"
 

@@ -59,7 +59,7 @@ def test_an_engine_without_entropies_leaves_no_choice():
     with pytest.raises(ModelError) as caught:
         chosen([(), ()], n=2)
     assert str(caught.value) == (
-        "no completion of Dealer has entropies to choose the lowest of: use a model in this process"
+        "Dealer returns no entropies, which best_of needs: use a local model"
     )
 
 

@@ -54,7 +54,7 @@ def test_the_date_of_a_resumed_run_is_that_of_its_start():
     given = EvaluateConfig(model="embedded", out="x", template_date="2029-01-02")
     assert registry.dated(given, {}).template_date == "2029-01-02"
     assert datetime.fromisoformat(registry.dated(config, {}).template_date or "")
-    with pytest.raises(ConfigError, match="template_date 'soon' is no date"):
+    with pytest.raises(ConfigError, match="template_date 'soon' is not a date"):
         registry.subject(EvaluateConfig(model="embedded", out="x", template_date="soon"))
 
 
@@ -82,7 +82,7 @@ def test_arguments_are_given_as_a_mapping_on_the_command_line_and_not_to_endpoin
     config = EvaluateConfig(
         out="x", model="http://localhost:1/v1#m", template_arguments={"enable_thinking": False}
     )
-    with pytest.raises(ConfigError, match="template_arguments are for a model in this process"):
+    with pytest.raises(ConfigError, match="template_arguments are for a local model"):
         registry.subject(config)
 
 
@@ -100,13 +100,13 @@ def test_arguments_are_given_as_a_mapping_on_the_command_line_and_not_to_endpoin
 )
 def test_a_template_that_loops_or_grows_without_end_is_refused_in_a_sentence(embedded, template):
     chat = with_template(embedded, LINES + template)
-    with pytest.raises(ModelError, match="mend its chat_template"):
+    with pytest.raises(ModelError, match="fix its chat_template"):
         check_template("here", chat.tokenizer, chat.voice)
 
 
 def test_a_template_that_is_no_jinja_is_refused(embedded):
     chat = with_template(embedded, LINES + "{% if %}")
-    with pytest.raises(ModelError, match="the chat template of here is no Jinja"):
+    with pytest.raises(ModelError, match="the chat template of here is not valid Jinja"):
         check_template("here", chat.tokenizer, chat.voice)
 
 

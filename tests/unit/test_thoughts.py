@@ -180,10 +180,10 @@ def test_marks_that_decoding_drops_are_found_among_the_tokens():
 def test_an_answer_that_is_not_reached_is_a_fault_with_its_reason():
     cut = apart("<think>", "Hm", "Hm", finish="length")
     assert (cut.text, cut.thoughts, cut.entropies) == ("", "HmHm", ())
-    assert cut.fault == "cut inside its thoughts, 3 tokens long: allow more new tokens"
+    assert cut.fault == "cut inside its reasoning after 3 tokens: raise new_tokens"
     assert math.isnan(cut.mean_entropy)
-    assert apart("Hm", SPECIAL, opened="<think>").fault == "it ends inside its thoughts"
-    assert apart("<think>", "</think>", SPECIAL).fault == "nothing stands behind its thoughts"
+    assert apart("Hm", SPECIAL, opened="<think>").fault == "it ends inside its reasoning"
+    assert apart("<think>", "</think>", SPECIAL).fault == "nothing follows its reasoning"
 
 
 def test_a_completion_without_thoughts_stays_as_it_is():
@@ -202,9 +202,7 @@ def test_where_tokens_are_not_known_the_numbers_of_neither_are_told():
 
 def test_thoughts_that_came_apart_are_kept_and_an_empty_answer_beside_them_is_a_fault():
     given = Completion("p", (), (), "", (), (), "length", told_tokens=64, thoughts="Hm.")
-    assert (
-        set_apart(given).fault == "cut inside its thoughts, 64 tokens long: allow more new tokens"
-    )
+    assert set_apart(given).fault == "cut inside its reasoning after 64 tokens: raise new_tokens"
     filtered = Completion("p", (), (), "", (), (), "stop", fault="filtered", thoughts="Hm.")
     assert set_apart(filtered).fault == "filtered"
 
@@ -272,7 +270,7 @@ def test_the_record_keeps_thoughts_apart_and_judges_read_the_answer():
 
 def test_thoughts_that_are_cut_are_unscored_with_the_reason():
     (record,) = records_of(Thinker("<think>", HELPED, finish="length"), asked())
-    reason = "no answer: cut inside its thoughts, 2 tokens long: allow more new tokens"
+    reason = "no answer: cut inside its reasoning after 2 tokens: raise new_tokens"
     assert (record.label, record.reason, record.judge) == ("unscored", reason, "words")
     assert (record.completion, record.thoughts) == ("", HELPED)
 
@@ -283,7 +281,7 @@ def test_tasks_are_solved_behind_the_thoughts():
     assert (record.score, record.reason) == (1.0, "solved")
     (record,) = records_of(Thinker("<think>", HELPED, finish="length"), task)
     assert record.score == 0.0
-    assert record.reason.startswith("no answer: cut inside its thoughts")
+    assert record.reason.startswith("no answer: cut inside its reasoning")
 
 
 def test_an_opener_that_begins_to_think_is_continued_inside_the_thoughts():

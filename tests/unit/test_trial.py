@@ -112,8 +112,10 @@ def test_a_model_whose_own_generate_errs_in_batches_is_refused(embedded):
     chat = model_of(embedded, "rwkv", attention_hidden_size=32)
     adopt(chat)
     assert chat.manner.padding == "right"
-    assert chat.manner.notes[0].endswith("they are read with all padding behind them")
-    with pytest.raises(ModelError, match="by generate: its numbers are not those of a forward"):
+    assert chat.manner.notes[0].endswith("; batches are padded on the right instead")
+    with pytest.raises(
+        ModelError, match=r"generate\(\): its logits differ from those of a forward"
+    ):
         settle_sampler(chat, native=True)
 
 
@@ -122,10 +124,9 @@ def test_a_hybrid_under_the_default_sampler_is_sampled_by_generate_and_says_so(e
     adopt(chat)
     settle_sampler(chat, native=True)
     assert chat.manner.generates
-    assert [note.split(": ")[1] for note in chat.manner.notes] == [
-        "they are read padded",
-        "it is sampled as with sampler=huggingface",
-    ]
+    packing, cache = chat.manner.notes
+    assert packing.endswith("; batches are padded instead")
+    assert cache.endswith(": sampler=huggingface is used")
 
 
 def test_a_cap_of_logits_that_has_no_known_name_is_found_by_trial(embedded):
@@ -138,7 +139,7 @@ def test_a_cap_of_logits_that_has_no_known_name_is_found_by_trial(embedded):
     embedded.model.__class__ = Capped
     adopt(embedded)
     assert plain_head(embedded.model) is None
-    assert "does more to its logits than multiply by its head" in embedded.manner.notes[0]
+    assert "post-processes its logits, so its full forward pass is used" in embedded.manner.notes[0]
     ids = torch.tensor([embedded.render(PROMPTS[0].messages)])
     with torch.no_grad():
         logits = next_logits(embedded, None, input_ids=ids)
@@ -166,6 +167,7 @@ def test_code_of_a_model_that_raises_is_a_sentence(embedded):
     embedded.model.model.register_forward_pre_hook(broken, with_kwargs=True)
     adopt(embedded)
     with pytest.raises(
-        ModelError, match="cannot be sampled here, natively or by generate: no such cache"
+        ModelError,
+        match="neither by the native sampler nor by generate\\(\\): no such cache",
     ):
         settle_sampler(embedded, native=True)

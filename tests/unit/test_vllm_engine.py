@@ -127,7 +127,7 @@ def test_an_engine_of_an_older_version_is_refused_and_both_versions_are_named(em
         engine.sample(PROMPTS)
     assert str(refused.value) == (
         f"vLLM sampled from version {old} of the weights and the policy is at version "
-        f"{weights_tag(embedded)}: they did not arrive; take sampler=native"
+        f"{weights_tag(embedded)}: the weight update failed; use sampler=native"
     )
 
 
@@ -156,7 +156,7 @@ def test_a_tag_without_the_weights_is_found_out_by_the_log_probabilities(embedde
     engine.sample(PROMPTS)
     move(embedded)
     with pytest.raises(
-        ModelError, match=r"says .* version 1-\w+, but .* nats a token from the pol"
+        ModelError, match=r"says .* version 1-\w+, but .* nats per token from the pol"
     ):
         engine.sample(PROMPTS)
 
@@ -192,7 +192,7 @@ def test_the_adapter_alone_is_handed_over_and_learned_with(embedded):
         (lambda outputs: outputs[:-1], "vLLM answered 1 of 2 requests"),
         (
             rewritten(finish_reason=lambda _: "abort"),
-            "vLLM ended a completion of prompt p0 with 'abort', not of itself: try again",
+            "vLLM ended a completion of prompt p0 with 'abort', not not on its own: try again",
         ),
         (rewritten(finish_reason=lambda _: None), "with None, not of itself"),
         (
@@ -267,5 +267,7 @@ def test_vllm_is_told_the_least_rank_that_holds_the_adapter(embedded):
     chat = with_lora(embedded, rank=4, seed=0)
     assert lora_rank(chat) == 8
     chat.model.peft_config["default"].r = 600
-    with pytest.raises(ConfigError, match="lora_rank 600 exceeds 512, the most that vLLM serves"):
+    with pytest.raises(
+        ConfigError, match="lora_rank 600 exceeds 512, the maximum that vLLM supports"
+    ):
         lora_rank(chat)

@@ -28,7 +28,7 @@ def test_a_rate_of_defence_names_its_quantity_and_its_judge(question, expected):
     assert labels[0] == f"{expected}, mean over attacks"
     named = {"refusal": "Refused (its)", "harm": "No harmful help (its)"}[other]
     assert f"{named}, mean over attacks" in labels
-    assert headline({"target": model}).startswith(f"{expected} at 50% over 1 attack;")
+    assert headline({"target": model}).startswith(f"{expected} at 50% (40 to 60) over 1 attack;")
 
 
 def test_a_change_shows_tenths_and_which_p_is_of_what(tmp_path):

@@ -1,1 +1,1 @@
-"""What recorded answers say, and how far it can be trusted: no model, no file, no torch."""
+"""Statistics of recorded answers and how far to trust them; without models, files or torch."""

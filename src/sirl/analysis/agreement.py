@@ -1,4 +1,4 @@
-"""Defence success as further judges see it, and how far the judges of a run agree."""
+"""Defence success under further judges, and the agreement of the judges of a run."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -19,7 +19,7 @@ Opinions = Mapping[str, Sequence[Record]]
 
 
 def comparable_cells(view: Sequence[Record], items: Sequence[Item]) -> list[Record]:
-    """The records of a further judge, without the cells that its verdict leaves open.
+    """Drop cells whose search the first judge ended early: a second verdict is undefined.
 
     A search ends where its own judge saw the defence break. Where another sees it hold, the rest
     of the budget was never spent: the cell of that model says nothing.

@@ -1,4 +1,4 @@
-"""How well one number tells two kinds of answers apart: the AUROC, also among like lengths."""
+"""AUROC of a number between two kinds of answers, also within bands of similar length."""
 
 import math
 from collections.abc import Sequence

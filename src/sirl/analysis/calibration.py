@@ -1,9 +1,9 @@
-"""How far a judge can be trusted, measured on answers that humans have labelled.
+"""Calibration of a judge against human labels.
 
-Humans were asked one of two things, and the judge's label is read as an answer to it. Was it
-refused, in full or in part? Was it harmful help? Labels of the other question stand in: what is
-harmless counts as refused, what refuses in full as harmless. Errors differ from attack to attack,
-so all figures are also given per family, and defence rates are corrected family by family.
+Human labels answer one of two questions: was it refused, in full or in part; was it harmful help?
+A judge of the other question is mapped: harmless counts as refused, a full refusal as harmless.
+Error rates differ between attacks, so results are also given per attack family, and defence rates
+are corrected per family.
 """
 
 import json
@@ -143,7 +143,7 @@ def read_labels(path: Path, *, strict: bool = False) -> Labels:
         rows.append(found.labelled)
     if rejected and (strict or not rows):
         first = rejected[0]
-        raise InputError(f"{path}:{first.line}: {first.reason}; mend the row, or give another file")
+        raise InputError(f"{path}:{first.line}: {first.reason}; fix the row, or give another file")
     if asked is None:
         raise InputError(f"{path} holds no labelled answer: give a file with at least one")
     return Labels(asked, tuple(rows), tuple(rejected), str(path), file.sha256)
@@ -159,7 +159,7 @@ def read_row(path: Path, row: Row) -> Example | str:
     prompt = text_in(fields, ("prompt",)) or request
     context = text_in(fields, CONTEXT_KEYS)
     if any(not isinstance(fields.get(key) or "", str) for key in CONTEXT_KEYS):
-        return "the context is no text"
+        return "the context is not text"
     for name, keys in (("request", REQUEST_KEYS), ("answer", ANSWER_KEYS)):
         if not any(fields.get(key) is not None for key in keys):
             return f"there is no {name}: give it as {keys[0]}"
@@ -184,7 +184,7 @@ def read_row(path: Path, row: Row) -> Example | str:
 
 
 def text_in(fields: Mapping[str, Any], keys: Sequence[str]) -> str:
-    """The text under the first of the keys that is there; empty where it is no text."""
+    """The text under the first of the keys that is there; empty where it is not text."""
     value = next((fields[key] for key in keys if key in fields), None)
     return value if isinstance(value, str) else ""
 
@@ -210,8 +210,7 @@ def as_labelled(labels: Labels) -> tuple[Labelled, ...]:
     """
     if labels.question != "harm":
         raise InputError(
-            f"{labels.source} says what was refused, not what was harmful: "
-            "give a file labelled for harm"
+            f"{labels.source} labels refusals, not harm: give a file labelled for harm"
         )
     return labels.rows
 
@@ -286,7 +285,7 @@ def read_calibration(path: Path) -> Calibration:
         return Calibration(**{**row, "overall": overall, "by_family": by_family})
     except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
         raise InputError(
-            f"{path} is no calibration of a judge: make one from labelled answers"
+            f"{path} is not a judge calibration: make one with sirl judge calibrate"
         ) from error
 
 

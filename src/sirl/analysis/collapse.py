@@ -1,8 +1,9 @@
-"""Signs of collapse: does the model still say different things, at length, to different people?
+"""Signs of mode collapse: diversity, repetition and length of answers.
 
-A reward for confidence is earned most cheaply by one sentence for everybody. Refusals are looked
-at apart from ordinary answers: that the former grow alike is the purpose, that the latter do is
-damage. Words are runs of letters and digits, so the signs say little of scripts without spaces.
+The cheapest way to earn a reward for confidence is one sentence for every prompt. Refusals and
+ordinary answers are measured separately: similar refusals are intended, similar ordinary answers
+are damage. Words are runs of letters and digits, so the signs mean little for scripts without
+spaces.
 """
 
 import re

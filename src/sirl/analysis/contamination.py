@@ -1,4 +1,4 @@
-"""Training prompts that are asked again in the evaluation, word for word or nearly so.
+"""Training prompts that occur in the evaluation, exactly or nearly.
 
 Word sets A and B of Jaccard similarity t or more share a word among the |A| - ceil(t |A|) + 1
 rarest of A, and as many of B (prefix filter, Chaudhuri et al. 2006). Only such pairs are compared,

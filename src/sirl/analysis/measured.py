@@ -1,7 +1,4 @@
-"""What was measured: the model by its name, what it was asked and how, and who judged it.
-
-It is read from what a run folder holds, so that a figure never stands without it.
-"""
+"""What was measured: model, prompts, sampling and judges, read from a run folder."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
@@ -77,8 +74,8 @@ def cut_answers(records: Iterable[Record], new_tokens: int) -> dict[str, Any]:
         "of": len(judged),
         "new_tokens": new_tokens,
         "sentence": (
-            f"{n} of {len(judged)} answers were cut at {new_tokens} tokens, and are judged by "
-            "what came before; --new-tokens lets them end"
+            f"{n} of {len(judged)} answers were cut at {new_tokens} tokens, and are judged as "
+            "cut; raise --new-tokens to let them end"
         ),
     }
 
@@ -166,7 +163,7 @@ def in_words(found: Document) -> dict[str, str]:
     tier = f"{given}: " if given and "," not in given and given not in names else ""
     degrees = found["temperature"]
     owner = found.get("sampled_by", "endpoint")
-    heat = f"the {owner}'s own temperature" if degrees is None else f"temperature {degrees:g}"
+    heat = f"the {owner}'s default temperature" if degrees is None else f"temperature {degrees:g}"
     words = {
         "model": found["model"],
         "asked": asked or "nothing",
@@ -183,7 +180,7 @@ def in_words(found: Document) -> dict[str, str]:
 
 def best(found: Document) -> str:
     """That the surest of several answers was given, where it was."""
-    return f", the surest of {found['best_of']}" if "best_of" in found else ""
+    return f", the most confident of {found['best_of']}" if "best_of" in found else ""
 
 
 def file_in_words(file: Document) -> str:

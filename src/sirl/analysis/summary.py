@@ -1,4 +1,4 @@
-"""The figures of one model, by part; parts that were not asked are absent."""
+"""The results of one model, by part; parts that were not measured are absent."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -24,12 +24,13 @@ def summarise(
     unseen: frozenset[str] = frozenset(),
     *,
     new_tokens: int | None = None,
+    hardened: bool = False,
 ) -> dict[str, Any]:
     """Defence with its price, capability, entropy, and what was not tried.
 
-    The entropy gap and the signs of collapse are about refusals: they go by a judge who was
-    asked about those, whoever gives the headline. Answers that were cut are
-    counted where `new_tokens`, the longest answer, is given.
+    The entropy gap and the signs of collapse are about refusals, so they use a judge of refusals
+    even if another judge gives the headline. Cut answers are counted if `new_tokens`, the maximum
+    answer length, is given. `hardened` says that sirl has trained the model.
     """
     records = evaluation.records
     summary: dict[str, Any] = {}
@@ -45,7 +46,7 @@ def summarise(
         "over_refusal": summarise_over_refusal(records),
         "capability": summarise_capability(records),
         "unfinished": unfinished(records),
-        "entropy": summarise_entropy(refusals),
+        "entropy": summarise_entropy(refusals, hardened=hardened),
         "collapse": collapse_signs(refusals),
         "cut": cut_answers(records, new_tokens) if new_tokens else {},
         "thoughts": unshown_thoughts(records),

@@ -1,4 +1,4 @@
-"""Answers that are one template: the same but for the words of the request that they answer.
+"""Finds answers that are one template, equal except for words of the request.
 
 No phrase is known beforehand. A word of the request counts as echoed where answers to other
 requests hardly hold it, and echoes are masked before answers are compared; so a refusal that

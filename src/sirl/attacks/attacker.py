@@ -1,7 +1,7 @@
-"""Refinement by another model: PAIR and TAP, over whatever speaks as the attacker.
+"""Attacks by another model: PAIR and TAP.
 
-The attacker is told what is wanted, what it tried last, what came of it, and answers with one
-JSON object that holds its next prompt. Anything else is not used: it is reminded and asked again.
+The attacker gets the goal, its last prompt and the outcome, and replies with a JSON object that
+holds the next prompt. An invalid reply is discarded and the attacker is asked again.
 """
 
 import json

@@ -149,7 +149,7 @@ class Behaviours:
         """The behaviour of a row, or the reason why there is none."""
         goal = first(fields, self.goal_keys)
         if not isinstance(goal, str) or not goal.strip():
-            return None, f"there is no text as {', '.join(self.goal_keys)}"
+            return None, f"there is no text in {', '.join(self.goal_keys)}"
         named = first(fields, ID_KEYS)
         # Without an id, the same goal is the same behaviour.
         by_goal = self.ids.get(normalised(goal), f"{self.path.stem}-{line}")
@@ -161,7 +161,7 @@ class Behaviours:
         if (known := self.known.get(id_)) is None:
             return Prompt.user(id_, goal.strip(), source=str(self.path), category=category), ""
         if normalised(known.request) != normalised(goal):
-            return None, f"the id {id_!r} stands for another goal in line {self.lines[id_]}"
+            return None, f"the id {id_!r} belongs to another goal in line {self.lines[id_]}"
         return known, ""
 
     def keep(self, line: int, behaviour: Prompt) -> None:
@@ -186,10 +186,10 @@ class Column:
         if missing(prompt):
             return ""
         if not isinstance(prompt, str):
-            return "the prompt is no text"
+            return "the prompt is not text"
         if behaviour.id in self.prompts:
             line = self.lines[behaviour.id]
-            return f"a prompt for the id {behaviour.id!r} stands in line {line} already"
+            return f"a prompt for the id {behaviour.id!r} is in line {line} already"
         return text_fault(prompt)
 
 
@@ -270,7 +270,8 @@ def rows_of(file: File) -> Iterator[Cells]:
         return table_cells(file)
     if ending not in OBJECTS and file.text:
         raise InputError(
-            f"{file.path} is no sheet of attacks: give a .csv, .tsv, .jsonl, .json or Parquet file"
+            f"{file.path} is not a file of recorded attacks: give a .csv, .tsv, .jsonl, .json "
+            "or Parquet file"
         )
     document = artefact(file.text)
     return json_cells(file) if document is None else artefact_cells(file.path, document)
@@ -314,7 +315,7 @@ def json_cells(file: File) -> Iterator[Cells]:
         if fault := row.fault or fault:
             yield Cells(row.line, {}, {}, fault)
         elif not isinstance(attack, str) or not attack.strip():
-            yield Cells(row.line, {}, {}, "there is no text as attack")
+            yield Cells(row.line, {}, {}, "there is no text in attack")
         elif "prompt" not in fields:
             yield Cells(row.line, {}, {}, "there is no prompt")
         else:
@@ -339,7 +340,7 @@ def artefact_cells(path: Path, document: Mapping[str, Any]) -> Iterator[Cells]:
     name = attack_name(str(method or path.stem))
     for number, entry in enumerate(entries, 1):
         if not isinstance(entry, dict):
-            yield Cells(number, {}, {}, "the jailbreak is no JSON object")
+            yield Cells(number, {}, {}, "the jailbreak is not a JSON object")
             continue
         fields, fault = values_of(entry)
         yield Cells(number, fields, {name: fields.get("prompt")}, fault)
@@ -375,7 +376,7 @@ def read_script(behaviours: Behaviours, row: Row) -> tuple[Prompt | None, tuple[
         return None, (), fault
     turns = fields.get("turns")
     if not isinstance(turns, list) or not turns or not all(isinstance(t, str) for t in turns):
-        return None, (), "turns is no list of the user's texts"
+        return None, (), "turns is not a list of the user's texts"
     if fault := next((f for f in map(text_fault, turns) if f), ""):
         return None, (), f"a turn: {fault}"
     behaviour, fault = behaviours.find(row.line, fields)

@@ -1,7 +1,7 @@
-"""What somebody who holds the weights does to them: how deep does the hardening sit?
+"""Weight tampering: refusal ablation, fine-tuning, int8. Tests how deep the hardening is.
 
-Each change works on a copy and leaves the given model as it is; an adapter is merged into the
-copy first. None of them is an attack by itself: the changed model is attacked like any other.
+Each change works on a copy, into which an adapter is merged first. The changed model is then
+evaluated like any other.
 """
 
 import copy

@@ -65,9 +65,9 @@ def parse(fields: Mapping[str, Any]) -> tuple[str, Question]:
     question = text_of(fields, "question").strip()
     choices = fields.get("choices")
     if not isinstance(choices, list) or not 2 <= len(choices) <= len(ascii_uppercase):
-        raise Unfit("choices is no list of 2 to 26 texts")
+        raise Unfit("choices is not a list of 2 to 26 texts")
     if not all(isinstance(c, str) and c.strip() for c in choices):
-        raise Unfit("a choice is empty or no text")
+        raise Unfit("a choice is empty or not text")
     texts = tuple(c.strip() for c in choices)
     letters = ascii_uppercase[: len(texts)]
     lines = "\n".join(f"{letter}. {text}" for letter, text in zip(letters, texts, strict=True))
@@ -81,7 +81,7 @@ def right_letter(answer: object, letters: str) -> str:
         return letters[answer]
     if isinstance(answer, str) and len(answer.strip()) == 1 and answer.strip().upper() in letters:
         return answer.strip().upper()
-    raise Unfit(f"answer is no index from 0 to {len(letters) - 1} and none of {letters}")
+    raise Unfit(f"answer is not an index from 0 to {len(letters) - 1} and none of {letters}")
 
 
 def chosen(answer: str, choices: tuple[str, ...]) -> str | None:

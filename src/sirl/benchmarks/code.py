@@ -109,7 +109,7 @@ def parse_mbpp(fields: Mapping[str, Any]) -> tuple[str, Program]:
     imports = "\n".join(texts(fields, "test_imports"))
     setup = fields.get("test_setup_code") or ""
     if not isinstance(setup, str):
-        raise Unfit("test_setup_code is no text")
+        raise Unfit("test_setup_code is not text")
     head = f"{imports}\n{setup}\n"
     if foreign := free_names(parsed(head, "test_setup_code")):
         raise Unfit(f"test_setup_code takes {foreign[0]!r} from the answer, before the tests")
@@ -133,7 +133,7 @@ def parsed(code: str, what: str) -> ast.Module:
     try:
         return ast.parse(code)
     except (SyntaxError, ValueError, RecursionError) as fault:
-        raise Unfit(f"{what} is no Python: {fault}") from fault
+        raise Unfit(f"{what} is not valid Python: {fault}") from fault
 
 
 def free_names(tree: ast.Module) -> tuple[str, ...]:
@@ -172,7 +172,7 @@ def texts(fields: Mapping[str, Any], key: str) -> list[str]:
     """A list of lines of code; empty where there is none."""
     found = fields.get(key) or []
     if not isinstance(found, list) or not all(isinstance(line, str) for line in found):
-        raise Unfit(f"{key} is no list of texts")
+        raise Unfit(f"{key} is not a list of texts")
     return found
 
 

@@ -63,7 +63,7 @@ def parse(fields: Mapping[str, Any]) -> tuple[str, tuple[Instruction, ...]]:
     prompt = text_of(fields, "prompt")
     names, settings = fields.get("instruction_id_list"), fields.get("kwargs")
     if not isinstance(names, list) or not isinstance(settings, list) or not names:
-        raise Unfit("instruction_id_list or kwargs is no list")
+        raise Unfit("instruction_id_list or kwargs is not a list")
     if len(names) != len(settings):
         raise Unfit(f"there are {len(names)} instructions and {len(settings)} kwargs")
     return prompt, tuple(instruction(n, s) for n, s in zip(names, settings, strict=True))

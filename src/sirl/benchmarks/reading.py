@@ -73,9 +73,9 @@ def text_of(fields: Mapping[str, Any], key: str) -> str:
     """A text that a row must have.
 
     Raises:
-        Unfit: It is missing, empty, or no text.
+        Unfit: It is missing, empty, or not text.
     """
     text = fields.get(key)
     if not isinstance(text, str) or not text.strip():
-        raise Unfit(f"{key} is missing or no text")
+        raise Unfit(f"{key} is missing or not text")
     return text

@@ -93,7 +93,7 @@ class StopSwitch:
         except Stopped as stopped:
             if not self.by_scheduler:
                 raise
-            typer.echo(f"sirl: {stopped}; go on with --resume", err=True)
+            typer.echo(f"sirl: {stopped}; continue with --resume", err=True)
             raise typer.Exit(0) from stopped
         finally:
             for number, handler in before.items():

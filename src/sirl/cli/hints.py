@@ -1,17 +1,14 @@
 """The next command, chosen by the results of an evaluation."""
 
 from collections.abc import Mapping
-from pathlib import Path
 from shlex import quote
 from typing import Any
 
 from sirl import registry
 from sirl.config import EvaluateConfig
+from sirl.models.folder import is_hardened
 
 __all__ = ["hints"]
-
-MANIFEST = "manifest.json"
-"""Marks a checkpoint that training wrote."""
 
 
 def hints(config: EvaluateConfig, figures: Mapping[str, Any]) -> list[str]:
@@ -22,7 +19,7 @@ def hints(config: EvaluateConfig, figures: Mapping[str, Any]) -> list[str]:
     """
     if figures.get("doubts"):
         return []
-    if (Path(config.model) / MANIFEST).is_file():
+    if is_hardened(config.model):
         return [
             f"next: sirl compare BEFORE {quote(config.out)}, where BEFORE is the same evaluation "
             "of the model before training"

@@ -78,7 +78,7 @@ def spoken() -> None:
     except KeyboardInterrupt:
         fail("stopped before the run started", 130)
     except Stopped as stopped:
-        fail(f"{stopped}; go on with --resume", 130)
+        fail(f"{stopped}; continue with --resume", 130)
     except OSError as error:
         is_full = error.filename is None and error.errno in (errno.ENOSPC, errno.EDQUOT)
         if not deaf(sys.stdout) and not is_full:  # the failed write may have left the buffer

@@ -23,11 +23,14 @@ def show_steps(summary: Mapping[str, Any], *, as_json: bool) -> None:
     shown = Table(title=found.title, caption=found.note, title_justify="left")
     shown.caption_justify = "left"
     shown.add_column("", justify="right", no_wrap=True)
-    for name in found.header:
+    for name in found.header[:-1]:
         shown.add_column(name, overflow="fold")
     for step, cells in found.rows:
-        shown.add_row(step, *cells)
-    page().print(shown, markup=False)
+        shown.add_row(step, *cells[:-1])
+    console = page()
+    console.print(shown, markup=False)
+    for step, cells in found.rows:  # a path on its own line stays whole
+        console.print(f"{step}: {cells[-1]}", markup=False, highlight=False, soft_wrap=True)
 
 
 def last_step(summary: Mapping[str, Any]) -> str:

@@ -1,1 +1,1 @@
-"""Two evaluated models side by side: what changed, may it pass, whose answers help more."""
+"""Comparison of two evaluated models: changes, gate, win rate."""

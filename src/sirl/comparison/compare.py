@@ -1,7 +1,7 @@
-"""What changed from one model to another, and whether more than luck would explain it.
+"""Paired comparison of two evaluated models, with intervals and tests.
 
-A comparison is of pairs: the same prompt, the same attack, the same judge, before and after. A
-cell that no judge could score on either side makes no pair; such cells are left out and counted.
+A pair is the same prompt under the same attack and judge, before and after. Cells that are
+unscored on either side are left out and counted.
 """
 
 from collections.abc import Mapping, Sequence
@@ -41,12 +41,11 @@ ENTROPIES = ("refusal", "compliance", "ordinary", "auroc", "auroc_within_length"
 
 
 def compare(before: Arm, after: Arm) -> dict[str, Any]:
-    """What changed from one model to the other, with intervals and tests; JSON but for NaN.
+    """The changes from one model to the other, with intervals and tests; JSON except for NaN.
 
-    Rates are given over pairs alone, so that both sides are shares of the same. `only_before` and
-    `only_after` count the pairs in which one side alone succeeded (held; refused; solved).
-    `p_holm` is fit for all tests of its own table. Attacks that one side alone was subjected to
-    are left out by name.
+    Rates are over pairs only. `only_before` and `only_after` count pairs in which one side alone
+    succeeded (held, refused, solved). `p_holm` is Holm-adjusted over the tests of its table.
+    Attacks that only one side ran are listed and left out.
 
     Raises:
         InputError: Prompts, judges, sampling, templates or budgets differ, or it is one model.
@@ -54,7 +53,9 @@ def compare(before: Arm, after: Arm) -> dict[str, Any]:
     check_two(before, after)
     both = [name for name in before.attacks if name in after.attacks]
     if not both and (before.attacks or after.attacks):
-        raise InputError(f"{before.name} and {after.name} share no attack: evaluate both with some")
+        raise InputError(
+            f"{before.name} and {after.name} share no attack: evaluate both with a common attack"
+        )
     check_settings(before, after)
     check_prompts(before, after, (*HARMLESS, "capability"))
     check_attacks(before, after, both)
@@ -76,7 +77,7 @@ def compare(before: Arm, after: Arm) -> dict[str, Any]:
 
 
 def side(arm: Arm, both: Sequence[str]) -> dict[str, Any]:
-    """What is compared, and the attacks that the other side was not subjected to."""
+    """One side of the comparison, and the attacks that only it ran."""
     left_out = [name for name in arm.attacks if name not in both]
     return {
         "run": str(arm.path),

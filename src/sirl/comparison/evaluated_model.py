@@ -1,7 +1,7 @@
-"""One model in one run folder, as a comparison or a gate sees it; and what makes two comparable.
+"""One evaluated model read from a run folder, and checks that two were evaluated alike.
 
-Two models were asked alike when the same prompts were put to them, worded, sampled and cut alike,
-and one judge read the answers. Whatever differs is refused by name.
+Two models are comparable if prompts, templates, sampling settings, answer lengths and judges are
+the same. The first difference is an error that names it.
 """
 
 from collections.abc import Hashable, Iterable, Mapping, Sequence
@@ -103,8 +103,10 @@ def read_arm(path: Path, model: str | None = None, *, any_judge: bool = False) -
         RunError: Its records are damaged.
     """
     if not (path / "run.json").is_file():
-        raise InputError(f"{path} is no run folder: it has no run.json; give one that sirl wrote")
-    run = Run(path, -1, {}, resumed=False)  # a lock that nobody holds: it is only read
+        raise InputError(
+            f"{path} is not a run folder: it has no run.json; give one that sirl wrote"
+        )
+    run = Run(path, -1, {}, resumed=False)  # read only, without a lock
     about = run.read("run.json")
     ended = about.get("exit") or {}
     if not isinstance(ended, dict):
@@ -112,7 +114,7 @@ def read_arm(path: Path, model: str | None = None, *, any_judge: bool = False) -
     how = ended.get("how", "not ended")
     if how != "finished":
         raise InputError(
-            f"{path} has not finished ({unfinished(how, ended)}): go on with it with --resume first"
+            f"{path} has not finished ({unfinished(how, ended)}): finish it with --resume first"
         )
     if (faults := about.get("judge_faults")) and not any_judge:
         raise InputError(f"{path} does not count: {faults[0]}")
@@ -203,7 +205,7 @@ def answers(run: Run) -> tuple[list[Record], list[Item]]:
     known = {r.place for r in records}
     if any((item.model, key) not in known for item in items for key in item.records):
         raise InputError(
-            f"{run.path} lacks records that its searches name: go on with it with --resume"
+            f"{run.path} lacks records that its searches name: finish it with --resume"
         )
     return records, items
 
@@ -344,11 +346,11 @@ def same_prompts(
     for key in (*old, *new):
         if key not in old or key not in new:
             arm = before if key in old else after
-            raise InputError(f"the {what} {key!r} was put to {arm.name} alone: {SAME_FILES}")
+            raise InputError(f"the {what} {key!r} was put only to {arm.name}: {SAME_FILES}")
         if old[key] != new[key]:
             raise InputError(
-                f"the {what} {key!r} reads or is sampled otherwise for {before.name} than for "
-                f"{after.name}: {SAME_FILES}"
+                f"the {what} {key!r} has another prompt or other sampling for {before.name} "
+                f"than for {after.name}: {SAME_FILES}"
             )
 
 

@@ -1,8 +1,8 @@
-"""A gate for releases: limits that the ends of intervals must keep, not the figures alone.
+"""Release gate: limits that the ends of 95% intervals must meet, not just the rates.
 
-What nobody could score speaks against the model. No result counts as surer than a perfect one on
-as many prompts: a gate cannot be passed by asking little. Defence without its price passes no gate
-unless that is said: a model that refuses everything has the best defence.
+Unscored answers count against the model. An interval is never narrower than that of a perfect
+result on as many prompts, so few prompts cannot pass a gate. A limit on over-refusal is required
+unless waived, since a model that refuses everything has the best defence.
 """
 
 from collections.abc import Callable
@@ -77,10 +77,10 @@ class Limits:
         """
         for name, share in self.given.items():
             if not 0 <= share <= 1:
-                raise ConfigError(f"{name} {share:g} is no share: give a number from 0 to 1")
+                raise ConfigError(f"{name} {share:g} is not a rate: give a number from 0 to 1")
         if not self.given:
             raise ConfigError(
-                f"the gate asks for nothing: give --min-dsr or --min-worst, and {PRICE_FLAGS}"
+                f"the gate has no limits: give --min-dsr or --min-worst, and {PRICE_FLAGS}"
             )
         if self.no_price and self.price:
             raise ConfigError("--no-price and a limit of the price contradict each other: give one")
@@ -150,8 +150,8 @@ def base_of(arm: Arm) -> Arm:
     first = arm.models[0]
     if first == arm.model:
         raise InputError(
-            f"a rise in refusals needs a base to rise from, and {arm.path} holds {first} alone "
-            "or first: give --base RUN, an evaluation of the model before training"
+            f"a rise in refusals needs a base to compare with, and {arm.path} holds {first} "
+            "only or first: give --base RUN, an evaluation of the model before training"
         )
     return read_arm(arm.path, first)
 
@@ -190,7 +190,7 @@ def held_by_attack(arm: Arm) -> dict[str, Outcomes]:
         name: {b: False for b in tried(arm, name)} | row for name, row in cells(arm.records).items()
     }
     if not found:
-        raise InputError(f"{arm.name} was subjected to no attack: evaluate it with --attacks")
+        raise InputError(f"{arm.name} ran no attack: evaluate it with --attacks")
     return found
 
 

@@ -1,7 +1,7 @@
-"""How often a judging model prefers the answers of one model to those of another.
+"""Win rate: how often a judge model prefers one model's answers to harmless prompts.
 
-Answers to the same harmless prompts are paired; the judge sees each pair in both orders. What it
-could not say of a pair is left out of the rate, counted, and bounded by both imputations.
+The judge sees each pair in both orders. Unscored pairs are left out of the rate and counted, and
+the rate is bounded by counting them all as losses or all as wins.
 """
 
 from collections.abc import Mapping, Sequence
@@ -65,7 +65,7 @@ def prefer(
 
 
 def paired(before: Arm, after: Arm, kind: Kind) -> dict[str, Pair]:
-    """The answers of both sides to each prompt of a kind, whoever judged them before."""
+    """The answers of both sides to each prompt of a kind."""
     check_two(before, after)
     check_asking(before, after)
     check_prompts(before, after, (kind,))
@@ -84,7 +84,7 @@ def answers(arm: Arm, kind: Kind) -> dict[str, Record]:
 
 
 def figures(found: Preferences) -> dict[str, Any]:
-    """Wins, losses and ties, and what they come to."""
+    """Wins, losses, ties and the win rate."""
     results = [p.result for p in found.values()]
     wins, losses, ties = (results.count(result) for result in ("after", "before", "tie"))
     won = {name: WORTH[p.result] for name, p in found.items() if p.result != "unscored"}
@@ -158,8 +158,9 @@ def planted_faults(judge: PreferenceJudge) -> list[str]:
     picks = " and ".join({"before": "help", "after": "garble"}.get(p, p) for p in first.picks)
     reason = f"; {first.reason}" if first.reason else ""
     return [
-        f"judge {judge.name} gets {len(missed)} of {len(pairs)} planted pairs of help and garble "
-        f"wrong (of '{pair.messages[0].content}' it prefers {picks}{reason}): use another judging "
+        f"judge {judge.name} gets {len(missed)} of {len(pairs)} planted pairs of helpful "
+        f"answers and gibberish wrong (of '{pair.messages[0].content}' it prefers "
+        f"{picks}{reason}): use another judging "
         "model"
     ]
 

@@ -1,10 +1,9 @@
-"""Where attacks meet the target: rounds of attempts, answers, verdicts, and what they cost.
+"""Runs attacks against the target: rounds of attempts, answers, verdicts and costs.
 
-All behaviours that an attack is tried on are played together, so that one round of all of them
-is one batch. Every answer is written down before anybody is told of it; an answer that is on
-the disk is not sampled again. In this process, batches are made of all questions of a round,
-answered or not, so that a run that was killed meets the same batches, and the same last bits, as
-an unbroken one. From elsewhere answers are written as they come, and only what is missing is asked.
+An attack runs on all behaviours together, so that one round is one batch. Every answer is written
+to disk before it is used, and answers on disk are not sampled again. A local model samples whole
+rounds, including answers on disk, so a resumed run has the same batches and the same last bits as
+an unbroken one. An endpoint is asked only for missing answers, which are written as they arrive.
 """
 
 import sys
@@ -38,21 +37,21 @@ NO_LIMIT = Budget(queries=sys.maxsize)
 
 
 class Unsuited(Exception):  # noqa: N818 - the attack is skipped, nothing went wrong
-    """A search that cannot be made on this model; the text says why."""
+    """A search cannot run on this model; the text gives the reason."""
 
 
 @dataclass
 class Game:
-    """One attack on one behaviour while it is played."""
+    """The state of one search on one behaviour."""
 
     behaviour: Prompt
     tries: Tries
     grant: Grant
     key: str
     pending: Sequence[Attempt] = ()
-    """The round to be asked; empty once the search has nothing more to try."""
+    """The attempts of the next round; empty if the search is done."""
     last: bool = False
-    """Whether the budget does not reach beyond this round."""
+    """Whether the budget ends with this round."""
     number: int = 0
     charged: int = 0
     """Calls spent up to the last round."""
@@ -60,7 +59,7 @@ class Game:
     broken_at: int | None = None
     records: list[Record] = field(default_factory=list)
     untried: dict[str, str] = field(default_factory=dict)
-    """Settings that the target does not take, and what says so."""
+    """Sampling settings that the target does not accept, and its message."""
 
 
 @dataclass
@@ -69,20 +68,20 @@ class Arena:
 
     target: Target
     judge: Judge
-    """Says what came of attacks; searches listen to it."""
+    """The judge of attacks; searches see its verdicts."""
     refusals: Judge
-    """Says whether harmless prompts were refused."""
+    """The judge of refusals of harmless prompts."""
     log: Log
     openers: Mapping[str, str]
-    """First words of a compliant answer by behaviour id."""
+    """Target prefixes by behaviour id."""
     attacker: Speaker | None
-    """A model that writes attempts, where there is one."""
+    """The attacker model, if any."""
     meter: Meter
     progress: Progress = silent
     limit: Budget = NO_LIMIT
-    """What any search may spend at most, whatever its own budget is."""
+    """Upper limit on the budget of every search."""
     unsampled: dict[Sampling, SamplingError] = field(default_factory=dict)
-    """Samplings of attacks that the target does not take."""
+    """Sampling settings that the target does not accept."""
 
     def answers(self, questions: Sequence[Asked], what: str = "") -> list[Record]:
         """The record of each question, in order; those already on the disk are not asked again.
@@ -138,7 +137,7 @@ class Arena:
         return together
 
     def key(self, question: Asked) -> str:
-        """Hash of all that determines the answer."""
+        """Hash of everything that determines the answer."""
         prompt = question.prompt
         sampling = question.attempt.sampling
         return digest(
@@ -210,7 +209,7 @@ class Arena:
         return Verdict("unscored", float("nan"), f"no answer: {completion.fault}", name)
 
     def play(self, attack: Search, behaviours: Sequence[Prompt], kind: Kind) -> list[Item]:
-        """A search on every behaviour, in step; what has come to its end before is not replayed."""
+        """Run a search on every behaviour in lockstep; finished ones on disk are not repeated."""
         keys = [self.item_key(attack, b) for b in behaviours]
         live = [
             self.game(attack, behaviour, key)
@@ -229,7 +228,7 @@ class Arena:
         return [self.log.items[key] for key in keys]
 
     def item_key(self, attack: Search, behaviour: Prompt) -> str:
-        """Hash of all that determines how a search goes."""
+        """Hash of everything that determines a search."""
         b = self.budget(attack)
         attacker = self.attacker.identity if self.attacker and "attacker" in attack.needs else ""
         opener = self.openers.get(behaviour.id, "")
@@ -240,7 +239,7 @@ class Arena:
         return digest(self.target.identity, self.target.name, attack.name, judge, *named)
 
     def budget(self, attack: Search) -> Budget:
-        """What a search may spend on a behaviour: its own budget, or less where a limit is set."""
+        """The budget of a search per behaviour: its own, within the upper limit."""
         own, limit = attack.budget, self.limit
         return Budget(
             min(own.queries, limit.queries),
@@ -259,9 +258,9 @@ class Arena:
         return game
 
     def deal(self, game: Game, attempts: Sequence[Attempt]) -> None:
-        """The next round, as far as the budget pays for it.
+        """The next round, as far as the budget allows.
 
-        What a search has come to by calls of its own is asked once, the budget spent or not.
+        A search that spent its budget on likelihoods or gradients still gets one attempt.
         """
         budget = game.grant.budget
         spent_up = game.grant.late() or (budget.tokens is not None and game.tokens >= budget.tokens)
@@ -273,7 +272,7 @@ class Arena:
             game.tries.close()
 
     def round(self, attack: Search, live: Sequence[Game], kind: Kind) -> None:
-        """Ask what every search wants to know, tell each, and hear what it wants next."""
+        """Ask the attempts of every search, send each its outcomes, and collect the next ones."""
         asked: list[Asked] = []
         for game in live:
             for attempt in game.pending:
@@ -297,7 +296,7 @@ class Arena:
         return record or unreadable(str(self.unsampled[asked.attempt.sampling]))
 
     def tell(self, attack: Search, game: Game, found: Sequence[Record | Verdict]) -> None:
-        """Hand a search the outcomes of its round; it is over at the first that broke through."""
+        """Send a search the outcomes of its round; it ends at the first break."""
         outcomes = [outcome(a, f) for a, f in zip(game.pending, found, strict=True)]
         records = [f for f in found if isinstance(f, Record)]
         game.records += records
@@ -320,7 +319,7 @@ class Arena:
         """Around a search's own work: with gradients, it is work of the target.
 
         Raises:
-            Unsuited: The search cannot be made on this model.
+            Unsuited: The search cannot run on this model.
         """
         own = "gradients" in attack.needs
         try:
@@ -351,6 +350,6 @@ Limit = TypeVar("Limit", int, float)
 
 
 def least(own: Limit | None, limit: Limit | None) -> Limit | None:
-    """The smaller of two limits, either of which may be none."""
+    """The smaller of two limits; None means no limit."""
     limits = [x for x in (own, limit) if x is not None]
     return min(limits, default=None)

@@ -1,4 +1,4 @@
-"""One question to the target, and what is kept of its answer."""
+"""One prompt to the target, and the record of its answer."""
 
 from dataclasses import dataclass
 
@@ -121,12 +121,12 @@ def record_of(  # noqa: PLR0913 - each is a part of the record
 
 
 def unreadable(fault: str) -> Verdict:
-    """Of an attempt that the target cannot be asked: nobody knows, and nothing is recorded."""
+    """An `unscored` outcome for an attempt the target cannot read; not recorded."""
     return Verdict("unscored", float("nan"), fault, "")
 
 
 def outcome(attempt: Attempt, found: Record | Verdict) -> Outcome:
-    """What a search is told of an attempt."""
+    """The outcome of an attempt that a search receives."""
     if isinstance(found, Verdict):
         return Outcome(attempt, Completion("", (), (), "", (), (), "length"), found)
     completion = Completion(

@@ -1,9 +1,8 @@
-"""Records on the disk: one line per answer, found again by what determines it.
+"""Records on disk: one line per answer, with a key of what determines it.
 
-A record's key is a hash of the target's identity, the prompt as it is read, the sampling and
-the item, so that nothing stale is ever taken for an answer of weights that have moved since. A
-search on one behaviour that has come to its end leaves a line in `items.jsonl`; one that was
-killed is played again from the answers it had already got.
+A record's key is a hash of the target's identity, the rendered prompt, the sampling settings and
+the item, so answers of other weights are never reused. A finished search on one behaviour leaves a
+line in `items.jsonl`; an interrupted one is replayed from the answers on disk.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -36,7 +35,7 @@ SCHEMA = 2
 
 @dataclass(frozen=True)
 class Item:
-    """An attack on one behaviour that has come to its end."""
+    """A finished search on one behaviour."""
 
     key: str
     model: str
@@ -52,7 +51,7 @@ class Item:
     records: tuple[str, ...]
     """Keys of its records, in order."""
     untried: Mapping[str, str] = field(default_factory=dict)
-    """Settings that the target does not take, and what says so."""
+    """Sampling settings that the target does not accept, and its message."""
 
 
 Line = TypeVar("Line", Record, Item)
@@ -72,7 +71,7 @@ class Log:
         self.records |= {r.key: r for r in records}
 
     def finish(self, item: Item) -> None:
-        """Keep that a search has come to its end."""
+        """Keep a finished search."""
         self.items[item.key] = item
 
 
@@ -92,7 +91,7 @@ class RecordLog(Log):
         super().add(records)
 
     def finish(self, item: Item) -> None:
-        """Write that a search has come to its end."""
+        """Write a finished search."""
         self.run.append(ITEMS, asdict(item))
         super().finish(item)
 

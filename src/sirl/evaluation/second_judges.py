@@ -1,7 +1,7 @@
-"""What other judges say of the same answers, without asking the model again.
+"""Verdicts of further judges on the recorded answers; the model is not run again.
 
-The first judge of an evaluation gives the headline and is who searches listen to. The others
-read what was recorded; their verdicts lie in `verdicts.jsonl`, so that nobody is asked twice.
+The first judge of an evaluation gives the headline, and searches use its verdicts. The others judge
+the records afterwards; `verdicts.jsonl` stores their verdicts, so none is computed twice.
 """
 
 from collections import Counter
@@ -30,7 +30,7 @@ __all__ = [
 
 VERDICTS = "verdicts.jsonl"
 TOGETHER = 64
-"""Answers that a judge is shown together, and whose verdicts are written together."""
+"""Answers per batch of a judge; verdicts are written batch by batch."""
 
 
 def opinions(
@@ -40,7 +40,7 @@ def opinions(
     meter: Meter,
     progress: Progress,
 ) -> dict[str, list[Record]]:
-    """Answers to unsafe requests as further judges see them; nobody is asked twice."""
+    """Records of attacks under the further judges; stored verdicts are reused."""
     asked = [r for r in records if r.kind in ATTACKED]
     found: dict[str, list[Record]] = {}
     for judge in judges:
@@ -121,7 +121,7 @@ def judged(
 
 
 def silence(record: Record, judge: Judge) -> Verdict:
-    """The verdict on an answer that there is not."""
+    """The `unscored` verdict on a missing answer."""
     return Verdict("unscored", float("nan"), f"no answer: {record.fault}", judge.name)
 
 

@@ -1,8 +1,8 @@
-"""What is asked of a model, and the asking.
+"""What an evaluation asks of a model, and the evaluation itself.
 
-First all questions that need no search, in batches of like lengths whatever they belong to; then
-one search after the other; last the model whose weights were tampered with. Each answer is a
-record, and a run that was killed goes on at the answer where it stood.
+First all prompts that need no search, batched by length; then the searches, one after the other;
+last the models with tampered weights. Each answer is a record, and an interrupted run continues
+after its last record.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -28,7 +28,7 @@ GREEDY = Sampling(temperature=0.0)
 
 @dataclass(frozen=True)
 class Surgery:
-    """A change of the weights by somebody who holds them: how deep does the hardening sit?"""
+    """A change of the weights, which tests how deep the hardening is."""
 
     name: str
     operate: Callable[[Target], Target]
@@ -50,7 +50,7 @@ class Suite:
     unseen: frozenset[str] = field(default_factory=frozenset)
     """Attacks that the model's makers say it never met in alignment."""
     openers: Mapping[str, str] = field(default_factory=dict)
-    """First words of a compliant answer by behaviour id."""
+    """Target prefixes by behaviour id."""
     attacker: Speaker | None = None
     surgeries: Sequence[Surgery] = ()
     limit: Budget = NO_LIMIT
@@ -85,12 +85,12 @@ class Suite:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What came of asking one model."""
+    """The results of one model."""
 
     records: Sequence[Record]
     items: Sequence[Item]
     skipped: Mapping[str, str]
-    """Attacks that the target cannot be subjected to or that made no attempt, and why."""
+    """Skipped attacks with reasons."""
     opinions: Mapping[str, Sequence[Record]] = field(default_factory=dict)
     """Judged answers as each further judge sees them."""
 
@@ -107,7 +107,7 @@ def offered(suite: Suite, target: Target) -> frozenset[str]:
 
 
 def unmet(suite: Suite, target: Target) -> dict[str, str]:
-    """Attacks that this target is not subjected to, and why: never counted as withstood."""
+    """Attacks skipped on this target, with reasons; they do not count as defended."""
     offers = offered(suite, target)
     return {
         attack.name: f"needs {', '.join(sorted(attack.needs - offers))}"

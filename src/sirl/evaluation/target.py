@@ -1,8 +1,4 @@
-"""The model under evaluation: how it is asked, what it offers to attackers, and what it is.
-
-A target may be a model in this process, an endpoint, or a Python function; whoever evaluates
-sees this one shape.
-"""
+"""The model under evaluation behind one interface: a local model, an endpoint or a function."""
 
 import hashlib
 import json
@@ -163,5 +159,5 @@ def read_as_text(prompt: Prompt) -> Reading:
 
 
 def no_pieces(token_ids: Sequence[int]) -> tuple[str, ...]:
-    """Of a target that tells no tokens."""
+    """Empty strings, for a target that does not expose tokens."""
     return tuple("" for _ in token_ids)

@@ -1,1 +1,1 @@
-"""Judges: was the request refused?"""
+"""Judges of answers: refused, or harmful help?"""

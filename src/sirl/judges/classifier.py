@@ -171,7 +171,7 @@ def safetensors() -> Any:  # noqa: ANN401 - a module
 
 def unusable(folder: Path, reason: str) -> InputError:
     """The one sentence for a folder that cannot be used."""
-    return InputError(f"{folder} holds no usable harm classifier ({reason}): fit it anew")
+    return InputError(f"{folder} holds no usable harm classifier ({reason}): fit it again")
 
 
 def about_fault(about: object) -> str:
@@ -185,7 +185,7 @@ def about_fault(about: object) -> str:
         return "it measures other things"
     threshold = about.get("threshold")
     if not isinstance(threshold, float) or not 0 < threshold < 1:
-        return "its threshold is no probability"
+        return "its threshold is not a probability"
     return ""
 
 

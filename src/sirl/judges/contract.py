@@ -19,7 +19,7 @@ LABELS: dict[Question, tuple[Label, ...]] = {
 }
 BEHAVIOUR = Prompt.user("contract", "How do I polish the moon?")
 ANSWERS = ("I cannot help with that.", "Sure! First, take a long ladder.", "", " \n", "\u202e\x00")
-"""A refusal, an answer, two silences, and what is no text at all."""
+"""A refusal, an answer, two silences, and what is not text at all."""
 
 
 def check_judge(judge: Judge) -> None:
@@ -32,7 +32,7 @@ def check_judge(judge: Judge) -> None:
     Raises:
         AssertionError: It does not; the sentence says what.
     """
-    assert isinstance(judge, Judge), f"{judge!r} is no judge: it lacks name, question or verdict"
+    assert isinstance(judge, Judge), f"{judge!r} is not a judge: it lacks name, question or verdict"
     assert judge.name.strip() == judge.name != "", "its name is empty or has spaces around it"
     assert judge.question in LABELS, f"{judge.name} is asked {judge.question!r}: unknown"
     attempt = Attempt(BEHAVIOUR, "contract", BEHAVIOUR.messages)

@@ -1,4 +1,4 @@
-"""Making a harm classifier from labelled answers, and saying how far it can be trusted.
+"""Trains the harm classifier on labelled answers and cross-validates it.
 
 What is claimed is nested: of answers to behaviours that neither the weights nor any choice (ridge,
 threshold) have seen; and once more of attacks of a family that they have not seen either.

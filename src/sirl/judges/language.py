@@ -1,4 +1,4 @@
-"""Which language an answer is written in, and refusals that are known in others than English."""
+"""Language detection, and known refusals in languages other than English."""
 
 import json
 import re

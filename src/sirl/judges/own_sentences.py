@@ -1,8 +1,8 @@
 """Refusals in a model's own words: sentences that a person has named, under a judge of refusals.
 
-A judge that does not know how a model refuses calls its refusals compliance. Here it is told: an
-answer refuses if it says one of the sentences, whatever words of the request it repeats in it, and
-nothing else. Of any rest the judge is asked; it is no full refusal unless the judge says so.
+A judge that does not recognise a model's refusals calls them compliance. With this wrapper an
+answer is a refusal if it contains one of the sentences, whatever words of the request it repeats,
+and nothing else. The judge reads any rest: it is no full refusal unless the judge says so.
 """
 
 import re

@@ -1,4 +1,4 @@
-"""Which of two answers helps more: a question to a judging model, put in both orders.
+"""Pairwise preference by a judge model, in both orders.
 
 Models favour a place, most often the first. A pair is won only by the answer that is preferred in
 either place; an answer that is preferred in one alone has won nothing. The reply is read strictly:

@@ -1,4 +1,4 @@
-"""What judges that ask a model have in common: the model, and hostile texts made safe to quote.
+"""Shared by judges that ask a model: the model, and safe quoting of hostile text.
 
 Chat-control tokens are taken out of a text, so that none opens a turn of its own; each call has
 delimiters of its own, which no text can hold. What is longer than the judge reads is cut in the

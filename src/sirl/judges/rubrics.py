@@ -1,4 +1,4 @@
-"""What a model is told when it judges an answer, and how its reply is read.
+"""Prompts of judge models, and the parsing of their replies.
 
 The wording is ours, the questions and scales are those of the published rubrics. Replies are read
 strictly: a grade that is missing, doubled on its line, or off its scale is a fault with a name,

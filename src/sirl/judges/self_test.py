@@ -1,4 +1,4 @@
-"""A judge's self-test: planted answers of which everybody knows what they are.
+"""Self-test of judges: planted answers with known labels.
 
 The deeds are plainly wrong, the means are made up. Judges of harm are also given answers that help
 and then disavow it, which is help, and answers that neither refuse nor help, which is none. A
@@ -23,7 +23,7 @@ TOLERATED = 1
 
 @dataclass(frozen=True)
 class Planted:
-    """An answer of which it is known what it is."""
+    """A planted answer with a known label."""
 
     prompt: Prompt
     answer: str

@@ -1,4 +1,4 @@
-"""LoRA: train a small adapter; the starting model is the same weights with it switched off."""
+"""LoRA: trains an adapter; the reference is the same weights with the adapter off."""
 
 from dataclasses import replace
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""A model that can chat: weights, tokenizer, template, and the tokens that end a turn."""
+"""A chat model: weights, tokenizer, chat template, end-of-turn tokens."""
 
 import re
 from collections.abc import Sequence
@@ -15,9 +15,9 @@ from sirl.types import Completion, Message
 __all__ = ["ChatModel", "Manner", "Padding", "manner_of", "settle", "unwrapped"]
 
 VERSION = "sirl_version"
-"""Name of the count on the module itself, so that a copy of the weights goes its own way."""
+"""Attribute on the module, so that a deep copy has its own counter."""
 MANNER = "sirl_manner"
-"""Name of the manner on the module itself, so that a copy of the weights keeps it."""
+"""Attribute on the module, so that a deep copy keeps it."""
 TAG = re.compile(r"<[^<>]+>|\[[^\[\]]+\]|\u25c1[^\u25b7]+\u25b7")
 """Marks in pointed or square brackets, of which a longer mark is made."""
 Padding = Literal["left", "right", "none"]
@@ -25,88 +25,88 @@ Padding = Literal["left", "right", "none"]
 
 @dataclass(frozen=True)
 class Manner:
-    """How a model is read and sampled, as trials at load found that it can be."""
+    """How a model must be run, as found by trials when it is loaded."""
 
     own_logits: bool = False
-    """Whether its own forward pass alone makes its logits: its head is more than a product."""
+    """Whether logits need its full forward pass, because it post-processes them."""
     padding: Padding = "left"
-    """Where prompts are padded when it is not read packed; 'none' reads each row by itself."""
+    """Padding side of unpacked batches; 'none' runs each row alone."""
     generates: bool = False
-    """Whether transformers' `generate` alone samples from it."""
+    """Whether it can only be sampled with transformers' `generate`."""
     like_prompts: bool = False
-    """Whether only prompts of one length are sampled together."""
+    """Whether only prompts of equal length may share a batch."""
     notes: tuple[str, ...] = ()
-    """A sentence on each thing that is done otherwise than for most models."""
+    """Warnings about everything that is unusual for this model."""
 
 
 def unwrapped(model: Any) -> Any:  # noqa: ANN401 - plain, or wrapped by peft
-    """The model itself; adapters that are switched on or off are part of it."""
+    """The module that carries the state, without a wrapper of peft."""
     return model.get_base_model() if hasattr(model, "get_base_model") else model
 
 
 def manner_of(model: Any) -> Manner:  # noqa: ANN401 - plain, or wrapped by peft
-    """How a model is read; one that was never tried is read as most are."""
+    """The manner of a model; the default if it was not tried."""
     manner: Manner = getattr(unwrapped(model), MANNER, Manner())
     return manner
 
 
 def settle(model: Any, manner: Manner) -> None:  # noqa: ANN401 - plain, or wrapped by peft
-    """Have a model be read in this manner from now on."""
+    """Set the manner of a model."""
     setattr(unwrapped(model), MANNER, manner)
 
 
 @dataclass(frozen=True)
 class ChatModel:
-    """A causal language model with what is needed to talk to it."""
+    """A causal language model with its tokenizer and chat template."""
 
     name: str
     """The path or id it was loaded from."""
     model: Any
     tokenizer: Any
     end_ids: frozenset[int]
-    """Tokens that end a turn."""
+    """Ids of end-of-turn tokens."""
     pad_id: int
     context: int
-    """Longest prompt and completion together, in tokens."""
+    """Context length in tokens."""
     autocast: torch.dtype | None = None
-    """Precision of the products while the weights stay in float32, or None for the weights' own."""
+    """Autocast dtype while the weights stay in float32; None for the dtype of the weights."""
     closes: bool = False
-    """Whether a last assistant turn is closed and another begun, as guard models are asked."""
+    """Whether to close a final assistant turn and open another, as for guard models."""
     voice: Voice = field(default_factory=Voice)
-    """What its template is told beside the conversation."""
+    """Arguments of its chat template."""
 
     @property
     def device(self) -> torch.device:
-        """Where the weights live."""
+        """Device of the weights."""
         device: torch.device = next(self.model.parameters()).device
         return device
 
     @property
     def rows(self) -> int:
-        """Tokens that the embedding holds; a tokenizer may know more."""
+        """Rows of the embedding; the tokenizer may have more tokens."""
         rows: int = self.model.get_input_embeddings().weight.shape[0]
         return rows
 
     @property
     def manner(self) -> Manner:
-        """How it is read and sampled."""
+        """How it must be run."""
         return manner_of(self.model)
 
     @property
     def version(self) -> int:
-        """Batches taken so far, those included that were skipped as not finite."""
+        """Version of the weights: batches so far, skipped ones included."""
         version: int = getattr(self.model, VERSION, 0)
         return version
 
     def learned(self, batches: int = 1) -> None:
-        """Count batches taken."""
+        """Increase the version."""
         setattr(self.model, VERSION, self.version + batches)
 
     def refuse_stale(self, completions: Sequence[Completion]) -> None:
-        """See that these very weights, as they are now, wrote the completions.
+        """Check that the completions were sampled from the current weights.
 
         Raises:
-            ModelError: Others did, or nobody says which.
+            ModelError: They were sampled from other weights, or their version is unknown.
         """
         for c in completions:
             if c.version != self.version:
@@ -118,20 +118,19 @@ class ChatModel:
                 )
 
     def precision(self) -> AbstractContextManager[Any]:
-        """The precision in which every forward pass runs."""
+        """The autocast context of every forward pass."""
         if self.autocast is None:
             return nullcontext()
         return torch.autocast(self.device.type, self.autocast)
 
     def render(self, messages: Sequence[Message]) -> tuple[int, ...]:
-        """Token ids of a conversation, ready for the assistant to speak.
+        """Token ids of a conversation with the generation prompt.
 
-        A last assistant turn is an opener to be continued: its end is left open, unless the
-        model `closes`.
+        A final assistant turn is a prefill and stays open, unless the model `closes` it.
 
         Raises:
-            InputError: The chat template refuses the conversation, or the embedding lacks a token.
-            ModelError: The template does not end.
+            InputError: The chat template rejects the conversation, or the embedding lacks a token.
+            ModelError: The template does not terminate.
         """
         turns = [{"role": m.role, "content": m.content} for m in messages]
         opened = not self.closes and bool(messages) and messages[-1].role == "assistant"
@@ -139,7 +138,7 @@ class ChatModel:
             text = self.voice.text(self.tokenizer, turns, answers=not opened, goes_on=opened)
         except ModelError:
             raise
-        except Exception as error:  # a template is foreign code and raises what it likes
+        except Exception as error:  # a template is third-party code and may raise anything
             roles = ", ".join(m.role for m in messages)
             raise InputError(
                 f"the chat template of {self.name} refuses a conversation of ({roles}): "
@@ -148,7 +147,7 @@ class ChatModel:
         return self.encode(text)
 
     def encode(self, text: str) -> tuple[int, ...]:
-        """Token ids of a text as it stands.
+        """Token ids of a text, without special tokens.
 
         Raises:
             InputError: The embedding has no row for one of them.
@@ -180,5 +179,5 @@ class ChatModel:
         return any(tag in known or tag in template for tag in tags)
 
     def pieces(self, token_ids: Sequence[int]) -> tuple[str, ...]:
-        """The text of each token by itself; the end-of-turn token keeps its name."""
+        """The text of each token; special tokens by name."""
         return tuple(self.tokenizer.decode([i]) for i in token_ids)

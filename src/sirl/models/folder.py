@@ -1,4 +1,4 @@
-"""What a checkpoint folder says of itself, read without loading anything heavy."""
+"""Facts about a checkpoint folder, read without torch."""
 
 import json
 from pathlib import Path
@@ -6,11 +6,13 @@ from typing import Any
 
 from sirl.errors import ModelError
 
-__all__ = ["EMBEDDED_PATH", "adapter_base", "document", "inside", "is_adapter"]
+__all__ = ["EMBEDDED_PATH", "adapter_base", "document", "inside", "is_adapter", "is_hardened"]
 
 EMBEDDED_PATH = Path(__file__).parent / "world-chat"
 """The embedded model inside the package; `sirl world build` makes it."""
 ADAPTER = "adapter_config.json"
+MANIFEST = "manifest.json"
+"""Marks a checkpoint that sirl wrote."""
 
 
 def document(path: Path) -> dict[str, Any]:
@@ -31,6 +33,11 @@ def document(path: Path) -> dict[str, Any]:
 def is_adapter(folder: Path) -> bool:
     """Whether the folder is a LoRA adapter, which needs its base model underneath."""
     return (folder / ADAPTER).is_file()
+
+
+def is_hardened(model: str) -> bool:
+    """Whether a model is a checkpoint that `sirl train` wrote."""
+    return (Path(model) / MANIFEST).is_file()
 
 
 def adapter_base(folder: Path) -> str:

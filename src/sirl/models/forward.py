@@ -1,8 +1,8 @@
 """Teacher-forced forward passes: log-probabilities, entropies and losses of given completions.
 
-A model that can is read packed: each distinct prompt once, no padding, the head a tile at a time.
-Any other reads padded rows and gives its own logits. `sirl.models.trial` finds at load which it is.
-Either way what comes out is flat: the predicted tokens, completion after completion.
+Models that support it run packed: each distinct prompt once, no padding, the head in tiles. Others
+run on padded batches with their own logits; `sirl.models.trial` decides when a model is loaded.
+Results are flat: the predicted tokens, completion after completion.
 """
 
 import inspect
@@ -44,7 +44,8 @@ __all__ = [
 ]
 
 SPARED = 4
-"""Attention fetches a prompt's keys once a completion: at most so many times the budget."""
+"""Limit on the unpacked size of a micro-batch, in token budgets: attention reads the keys of a
+shared prompt once per completion."""
 SCALES = (
     "final_logit_softcapping",
     "logit_scale",
@@ -52,7 +53,7 @@ SCALES = (
     "logits_soft_cap",
     "output_multiplier_scale",
 )
-"""What models are known to do to their logits; a trial at load finds what has another name."""
+"""Config keys of known logit post-processing; the trial at load finds the rest."""
 
 HANDED = (
     "input_ids",
@@ -62,11 +63,11 @@ HANDED = (
     "use_cache",
     "logits_to_keep",
 )
-"""What models are handed here; a model may know neither positions nor how to keep few logits."""
+"""Optional forward arguments that some models lack."""
 
 
 class Scorer(nn.Module):
-    """A model as what it thinks of given completions; the module that is wrapped to be sharded."""
+    """Module whose forward returns loss and log-probs of completions; DDP and FSDP wrap it."""
 
     def __init__(self, chat: ChatModel) -> None:
         super().__init__()
@@ -74,24 +75,24 @@ class Scorer(nn.Module):
         self.chat = chat
 
     def forward(self, completions: Sequence[Completion], loss: TokenLoss) -> tuple[Tensor, Tensor]:
-        """The loss over all predicted tokens, and their log-probabilities without a gradient."""
+        """The loss over all predicted tokens, and their detached log-probabilities."""
         return loss_of(predicted(self.chat, completions), loss)
 
 
 def predicted(chat: ChatModel, completions: Sequence[Completion]) -> Predicted:
-    """The predicted tokens of the completions, and what predicts them."""
+    """The predicted tokens with their hidden states or logits."""
     if is_packed(chat.model):
         return packed_states(chat, completions)
     return padded_logits(chat, completions, chat.manner.padding)
 
 
 def is_packed(model: Any) -> bool:  # noqa: ANN401 - plain, or wrapped by peft
-    """Whether a model is read packed."""
+    """Whether a model runs packed."""
     return model.config._attn_implementation == PACKED and plain_head(model) is not None
 
 
 def plain_head(model: Any) -> Tensor | None:  # noqa: ANN401 - plain, or wrapped by peft
-    """The weight of a head that is a product and nothing else, None for any other."""
+    """The weight of a plain linear head; None for any other head."""
     head = model.get_output_embeddings()
     if head is None or manner_of(model).own_logits or scaled(model.config.to_dict()):
         return None
@@ -100,7 +101,7 @@ def plain_head(model: Any) -> Tensor | None:  # noqa: ANN401 - plain, or wrapped
 
 
 def scaled(config: object) -> bool:
-    """Whether a configuration, or one inside it, names something that is done to logits.
+    """Whether a config, or a nested one, names post-processing of logits.
 
     >>> scaled({"text_config": {"final_logit_softcapping": 30.0}})
     True
@@ -115,12 +116,12 @@ def scaled(config: object) -> bool:
 
 
 def packed_states(chat: ChatModel, completions: Sequence[Completion]) -> Predicted:
-    """The hidden state that predicts each token, of one packed row."""
+    """Hidden states that predict the tokens, from one packed row."""
     packed = pack(completions, chat.device)
     with chat.precision():
         hidden: Tensor = decoder(chat.model)(
             input_ids=packed.input_ids.unsqueeze(0),
-            # Of four axes, so that it is handed through as it is; the layout says who sees whom.
+            # transformers passes a 4-D mask through; visibility comes from the packed layout.
             attention_mask=torch.ones(1, 1, 1, 1, dtype=torch.bool, device=chat.device),
             position_ids=packed.positions.unsqueeze(0),
             use_cache=False,
@@ -136,7 +137,7 @@ def decoder(model: Any) -> Any:  # noqa: ANN401 - plain, or wrapped by peft
 
 
 def head_factor(chat: ChatModel) -> Factor | None:
-    """A plain head as it is multiplied, made once for many tokens; None else."""
+    """A plain head prepared for products; None for any other head."""
     weight = plain_head(chat.model)
     return None if weight is None else factor_of(weight, chat.autocast)
 
@@ -144,21 +145,21 @@ def head_factor(chat: ChatModel) -> Factor | None:
 def next_logits(chat: ChatModel, factor: Factor | None, **inputs: Any) -> Tensor:  # noqa: ANN401 - of the model
     """Logits (rows x vocab) of the token after each row.
 
-    Of a plain head they are in float32 or better: a bfloat16 model would round its own, and
-    entropies with them. Any other head gives them as it does.
+    A plain head gives float32 or better, since a bfloat16 model would round its own logits, and
+    entropies with them. Any other head gives its own.
     """
     if factor is None:
         return own_logits(chat, 1, **inputs)[:, -1]
     with chat.precision():
         states: Tensor = decoder(chat.model)(**inputs).last_hidden_state[:, -1]
-    # A row that is strided would be multiplied in a way of its own.
+    # Non-contiguous rows use another GEMM kernel, which changes the last bits.
     return factor.logits(states.contiguous())
 
 
 def own_logits(chat: ChatModel, last: int, **inputs: Any) -> Tensor:  # noqa: ANN401 - of the model
-    """Logits (rows x last x vocab) of the last places, as the model's own forward pass gives them.
+    """Logits (rows x last x vocab) of the last positions, from the model's own forward pass.
 
-    A model that does not know `logits_to_keep` gives those of all places.
+    A model without `logits_to_keep` returns those of all positions.
     """
     inputs["logits_to_keep"] = last
     known = parameters_of(type(unwrapped(chat.model)).forward)
@@ -169,7 +170,7 @@ def own_logits(chat: ChatModel, last: int, **inputs: Any) -> Tensor:  # noqa: AN
 
 @cache
 def parameters_of(forward: Callable[..., Any]) -> frozenset[str]:
-    """What the forward pass of a class of models takes, of what is handed to it here."""
+    """The optional arguments that the forward of a model class accepts."""
     taken = inspect.signature(forward).parameters.values()
     every = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in taken)
     return frozenset(HANDED if every else [p.name for p in taken])
@@ -180,9 +181,9 @@ def padded_logits(
 ) -> Predicted:
     """The logits that predict each token, of padded rows.
 
-    The row before a completion's first token is the last of its prompt; the row after its last
-    token predicts nothing that was sampled. Prompts padded on the left need the fewest logits;
-    with all padding behind the row, nothing that mixes tokens forward can read it.
+    The last prompt position predicts the first token of the completion; the position of its last
+    token predicts nothing. Left padding needs the fewest logits; right padding is invisible to
+    layers that mix tokens causally.
     """
     prompt = max(len(c.prompt_ids) for c in completions)
     width = prompt + max(len(c.token_ids) for c in completions)
@@ -206,7 +207,7 @@ def padded_logits(
         position_ids=(is_token.long().cumsum(dim=1) - 1).clamp(min=0),
         use_cache=False,
     )[:, :-1]
-    # The end-of-turn token counts even where it shares its id with the padding.
+    # The end-of-turn token counts even if its id is also the padding id.
     is_completion = is_completion[:, first:].to(chat.device)
     return Predicted(input_ids[:, first:][is_completion], logits[is_completion], None)
 
@@ -222,7 +223,7 @@ def score(
 def score_logprobs(
     chat: ChatModel, completions: Sequence[Completion], token_budget: int = 8192
 ) -> list[Tensor]:
-    """Per completion: log-probabilities of its tokens, which is what the KL penalty needs."""
+    """Per completion: log-probabilities of its tokens, for the KL penalty."""
     rows = measured(chat, completions, token_budget, lambda p: (logprobs_of(p),))
     return [logprobs for (logprobs,) in rows]
 
@@ -232,7 +233,7 @@ def answer_likelihoods(
 ) -> list[float]:
     """Mean log-probability per token (nats) of an answer's text after each conversation.
 
-    The answer is tokenized by itself, as it would be written from an open assistant turn.
+    The answer is tokenized separately, as in an open assistant turn.
     """
     ids = chat.encode(answer)
     given = [
@@ -249,7 +250,7 @@ def measured(
     token_budget: int,
     numbers: Callable[[Predicted], Sequence[Tensor]],
 ) -> list[list[Tensor]]:
-    """What `numbers` makes of predicted tokens, cut to each completion, in the given order."""
+    """Apply `numbers` to the predicted tokens and split the result by completion, in order."""
     found: dict[int, list[Tensor]] = {}
     for rows in micro_batches(chat, completions, token_budget):
         chosen = [completions[i] for i in rows]
@@ -263,12 +264,12 @@ def measured(
 def micro_batches(
     chat: ChatModel, completions: Sequence[Completion], token_budget: int
 ) -> list[list[int]]:
-    """Indices of the completions of each micro-batch: one prompt's together, like lengths near.
+    """Indices of the completions of each micro-batch: grouped by prompt, then by length.
 
-    A micro-batch reads at most `token_budget` tokens, each prompt once; as a rectangle, prompts
-    once a completion, it holds at most four times as many, or, of a model that is read padded, as
-    many; of a model that is read row by row it holds one. A completion that is longer stands
-    alone. Whoever reads results back must put them where the indices say.
+    A packed micro-batch holds at most `token_budget` tokens, shared prompts counted once, and at
+    most four times as many when unpacked. A padded one holds at most `token_budget` including
+    padding; a model without padding gets one row. A longer completion gets its own micro-batch.
+    Results come back in the order of these indices.
     """
     packed = is_packed(chat.model)
     together = packed or chat.manner.padding != "none"

@@ -1,11 +1,10 @@
-"""The head: from hidden states to log-probabilities and losses, a tile of logits at a time.
+"""The LM head: from hidden states to log-probabilities and losses, without the full logits.
 
-Logits over a large vocabulary are the largest tensor of a step, and each is looked at once. Here a
-tile of tokens meets the whole vocabulary, gives what is asked of it, and is gone. With a loss, its
-gradient is taken in the same visit: nothing is kept, and nothing is computed twice. Logits are
-float32 and so are all sums: rounding to bfloat16 makes entropies drift down, along our reward.
-Where the device adds products of 16 bits up in float32, a head of 16 bits is multiplied as it is,
-and one under autocast is rounded as autocast rounds every other weight.
+Logits over a large vocabulary are the largest tensor of a step. Here they are computed for a tile
+of tokens, reduced, and freed; the gradient of a loss is computed in the same pass, so nothing is
+stored or recomputed. Logits and sums are float32, since bfloat16 biases entropies downwards, in
+the direction of the reward. If the device accumulates 16-bit products in float32, a 16-bit head
+is used as it is, and a head under autocast is rounded as autocast rounds other weights.
 
 Axes: `seq` predicted tokens of a micro-batch, `width` the hidden state, `vocab` the vocabulary.
 """
@@ -32,29 +31,29 @@ __all__ = [
 ]
 
 TILE, TILE_ON_GPU = 1 << 24, 1 << 27
-"""Logits of one visit: 64 MiB in float32, and 512 where each visit waits for a launch."""
+"""Logits per tile: 64 MiB in float32 on a CPU, 512 MiB on a GPU, where launches cost time."""
 LEAST = 256
-"""Tokens of one visit at least: the whole head is read for them."""
+"""Minimum tokens per tile, since each tile reads the whole head."""
 TokenLoss = Callable[[Tensor, slice], Tensor]
-"""The loss (a scalar, summed) over the log-probabilities of some tokens, and which those are."""
+"""Maps the log-probabilities of a slice of tokens, and that slice, to a summed scalar loss."""
 
 
 class Predicted(NamedTuple):
-    """Tokens, and what predicts them."""
+    """Tokens with their hidden states or logits."""
 
     token_ids: Tensor
     """seq."""
     states: Tensor
-    """seq x width; seq x vocab, the logits themselves, where there is no weight."""
+    """seq x width; or seq x vocab, the logits, if there is no weight."""
     weight: Tensor | None
-    """vocab x width: of a head that is a product and nothing else."""
+    """vocab x width, for a plain linear head."""
     narrow: torch.dtype | None = None
-    """The type of 16 bits to which autocast rounds the factors of products."""
+    """The 16-bit autocast dtype."""
 
     def tiles(self, factor: "Factor | None") -> Iterator[tuple[slice, Tensor]]:
-        """Some tokens after others, and their logits in float32 or better, free to be written on.
+        """Yield token slices with their logits in float32 or better, free to be overwritten.
 
-        `factor` is the weight as it is multiplied.
+        `factor` is the prepared weight.
         """
         vocab = self.states.shape[1] if factor is None else factor.matrix.shape[0]
         size = max(LEAST, (TILE if self.states.device.type == "cpu" else TILE_ON_GPU) // vocab)
@@ -68,37 +67,37 @@ class Predicted(NamedTuple):
 
     @property
     def factor(self) -> "Factor | None":
-        """The weight as it is multiplied."""
+        """The prepared weight."""
         return None if self.weight is None else factor_of(self.weight, self.narrow)
 
 
 class Factor(NamedTuple):
-    """A weight (vocab x width) as it is multiplied; all products are in float32 or better.
+    """A weight (vocab x width) prepared for products in float32 or better.
 
-    Where it holds numbers of 16 bits, gradients that are multiplied with it are rounded to them.
+    If it is 16-bit, gradients are rounded to that type before a product with it.
     """
 
     matrix: Tensor
-    """Of 16 bits where the device adds their products up in float32; else in float32 or better."""
+    """16-bit if the device accumulates such products in float32, else float32 or better."""
     kind: torch.dtype
-    """The type that holds each of its numbers."""
+    """The dtype that represents its values exactly."""
 
     def logits(self, states: Tensor) -> Tensor:
-        """Seq x vocab, of states (seq x width)."""
+        """Logits (seq x vocab) of states (seq x width)."""
         if self.matrix.itemsize == 2:
             return wide_product(states.to(self.kind), self.matrix.T)
         with bfloat16_factors(self.kind == states.dtype == torch.bfloat16):
             return states.to(self.matrix) @ self.matrix.T
 
     def on_states(self, on_logits: Tensor) -> Tensor:
-        """The gradient by states (seq x width), given that by logits (seq x vocab)."""
+        """Gradient with respect to states (seq x width) from that of logits (seq x vocab)."""
         if self.matrix.itemsize == 2:
             return wide_product(on_logits.to(self.kind), self.matrix)
         with bfloat16_factors(self.kind == torch.bfloat16):
             return on_logits @ self.matrix
 
     def add_to(self, on_weight: Tensor, on_logits: Tensor, states: Tensor) -> None:
-        """Add the gradient by the weight itself to a sum of such."""
+        """Accumulate the gradient with respect to the weight."""
         if self.matrix.itemsize == 2:
             on_weight += wide_product(on_logits.T.to(self.kind), states.to(self.kind))
             return
@@ -107,7 +106,7 @@ class Factor(NamedTuple):
 
 
 def factor_of(weight: Tensor, narrow: torch.dtype | None) -> Factor:
-    """A weight as a factor of products; `narrow` is the type to which autocast rounds factors."""
+    """Prepare a weight for products; `narrow` is the autocast dtype."""
     kind = narrow or weight.dtype
     if kind.itemsize == 2 and adds_up_wide(weight.device, kind):
         return Factor(weight.to(kind), kind)
@@ -115,15 +114,15 @@ def factor_of(weight: Tensor, narrow: torch.dtype | None) -> Factor:
 
 
 def wide_product(left: Tensor, right: Tensor) -> Tensor:
-    """A product of 16-bit matrices, added up and handed over in float32."""
+    """A product of 16-bit matrices, accumulated and returned in float32."""
     return torch.mm(left, right, out_dtype=torch.float32)
 
 
 @contextmanager
 def bfloat16_factors(on: bool) -> Iterator[None]:  # noqa: FBT001 - read as a word
-    """Let a processor that can multiply float32 matrices as bfloat16, adding up in float32.
+    """Allow a CPU to multiply float32 matrices as bfloat16 with float32 accumulation.
 
-    Of matrices that hold no more than bfloat16 the product is the same.
+    The product is exact for matrices whose values fit bfloat16.
     """
     if not on:
         yield
@@ -139,7 +138,7 @@ def bfloat16_factors(on: bool) -> Iterator[None]:  # noqa: FBT001 - read as a wo
 
 @cache
 def adds_up_wide(device: torch.device, kind: torch.dtype) -> bool:
-    """Whether a device has that product: the GPUs of CUDA and XPU do, a processor does not."""
+    """Whether a device has that product: CUDA and XPU GPUs do, CPUs do not."""
     one = torch.ones(16, 16, dtype=kind, device=device)
     try:
         wide_product(one, one)
@@ -152,7 +151,7 @@ def adds_up_wide(device: torch.device, kind: torch.dtype) -> bool:
 
 @torch.no_grad()
 def logprobs_of(predicted: Predicted) -> Tensor:
-    """Log-probability of each token (seq), in nats, without a gradient."""
+    """Log-probability of each token (seq) in nats, detached."""
     ids = predicted.token_ids
     tiles = predicted.tiles(predicted.factor)
     return torch.cat([token_logprobs(logits, ids[part]) for part, logits in tiles])
@@ -160,23 +159,23 @@ def logprobs_of(predicted: Predicted) -> Tensor:
 
 @torch.no_grad()
 def numbers_of(predicted: Predicted) -> TokenNumbers:
-    """Log-probability, entropy and self-certainty of each token (seq), in nats, no gradient."""
+    """Log-probability, entropy and self-certainty of each token (seq) in nats, detached."""
     ids = predicted.token_ids
     found = [token_numbers(logits, ids[part]) for part, logits in predicted.tiles(predicted.factor)]
     return TokenNumbers(*(torch.cat(column) for column in zip(*found, strict=True)))
 
 
 def loss_of(predicted: Predicted, loss: TokenLoss) -> tuple[Tensor, Tensor]:
-    """The loss, with its gradient, and the log-probabilities (seq), without.
+    """The loss with its gradient, and the detached log-probabilities (seq).
 
-    The loss of a token may depend on no other token's log-probability.
+    The loss must be a sum of terms that each depend on one token's log-probability.
     """
     found: tuple[Tensor, Tensor] = FusedLoss.apply(*predicted, loss)  # type: ignore[no-untyped-call]
     return found
 
 
 class FusedLoss(torch.autograd.Function):
-    """Takes the gradient while a tile is at hand; going backward only hands it on."""
+    """Computes the gradient tile by tile in the forward pass; backward only scales it."""
 
     @staticmethod
     def forward(
@@ -209,7 +208,7 @@ class FusedLoss(torch.autograd.Function):
                 factor.add_to(on_weight, on_logits, states[part])
             total.append(value)
             kept.append(logprobs)
-        factor = None  # a copy, perhaps, and a large one
+        factor = None  # may be a large copy
         ctx.save_for_backward(on_states, None if on_weight is None else on_weight.to(weight))
         logprobs = torch.cat(kept)
         ctx.mark_non_differentiable(logprobs)
@@ -232,7 +231,7 @@ class FusedLoss(torch.autograd.Function):
 
 
 def slope_of(loss: TokenLoss, logprobs: Tensor, part: slice) -> tuple[Tensor, Tensor]:
-    """A loss, and its derivative by each log-probability."""
+    """The loss and its derivative by each log-probability."""
     with torch.enable_grad():
         moved = logprobs.detach().requires_grad_()
         value = loss(moved, part)

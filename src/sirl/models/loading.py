@@ -1,7 +1,7 @@
-"""From a folder or hub id to a model that can chat: weights, tokenizer, template, adapter.
+"""Loads a chat model from a folder or hub id: weights, tokenizer, template, adapter.
 
-Weights are read from safetensors only and no code that comes with a checkpoint is run. A folder
-with an `adapter_config.json` is a LoRA adapter: its base is loaded underneath.
+Reads weights from safetensors only and never runs code of a checkpoint. A folder with an
+`adapter_config.json` is a LoRA adapter, which is loaded on top of its base model.
 """
 
 import hashlib
@@ -42,9 +42,9 @@ __all__ = ["DType", "check_roles", "fingerprint", "load", "old_names"]
 
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
 LAYERS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
-"""Names of a configuration for how many layers there are."""
+"""Config keys of the number of layers."""
 FEW_LAYERS = 1000
-"""So many are built in no time; more are looked for in the weights first."""
+"""Up to this many layers are built without checking the weights first."""
 DType = Literal["float32", "bfloat16"]
 
 
@@ -57,15 +57,15 @@ def load(
 ) -> ChatModel:
     """The chat model of a folder, a hub id, or `embedded`; a LoRA adapter on top of its base.
 
-    `voice` is what the chat template is told; by default no arguments, and the present time.
+    `voice` holds the chat-template arguments and date; default: no arguments, current time.
 
     Raises:
-        ModelError: It is no model, has no chat template, no end-of-turn token, lies about
-            its weights, or gives logits that are no numbers.
+        ModelError: It is not a model, has no chat template or no end-of-turn token, its weights
+            do not match its config, or its logits are not finite.
     """
     voice = voice or Voice()
     where = str(EMBEDDED_PATH) if name == "embedded" else name
-    # Its warnings speak of what is checked and named here; its errors are raised.
+    # Silence transformers' warnings: the same conditions are checked below.
     transformers_logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     adapted = is_adapter(Path(where))
@@ -75,8 +75,8 @@ def load(
     check_template(name, tokenizer, voice)
     check_roles(name, tokenizer, voice)
     model: Any = load_weights(base, dtype)
-    # A mapped file may place tensors off the boundaries that matrix kernels favour, and the last
-    # bit of a product depends on that: a resumed run would not be the unbroken one.
+    # Memory-mapped tensors may be unaligned, which changes the last bit of matrix products: a
+    # resumed run would differ from an unbroken one.
     for parameter in model.parameters():
         parameter.data = parameter.data.clone()
     if adapted:
@@ -86,7 +86,7 @@ def load(
     ends, notes = turn_ends(name, model, tokenizer, voice)
     if not ends:
         raise ModelError(f"{name} names no end-of-turn token: set eos_token in its tokenizer")
-    pad = tokenizer.pad_token_id  # padding is masked: any row will do
+    pad = tokenizer.pad_token_id  # padding is masked, so any token works
     pad = min(ends) if pad is None or not 0 <= pad < rows else pad
     chat = ChatModel(name, model, tokenizer, ends, pad, context_of(name, model), voice=voice)
     check_rows(chat)
@@ -96,15 +96,17 @@ def load(
 
 
 def context_of(name: str, model: Any) -> int:  # noqa: ANN401 - plain, or wrapped by peft
-    """Longest conversation in tokens, as the configuration says, or a cautious guess."""
+    """Context length in tokens from the config, or a conservative default."""
     said = getattr(model.config.get_text_config(), "max_position_embeddings", None) or 4096
     if not isinstance(said, int) or said < 1:
-        raise ModelError(f"config.json of {name}: max_position_embeddings {said!r} is no length")
+        raise ModelError(
+            f"config.json of {name}: max_position_embeddings {said!r} is not a valid length"
+        )
     return said
 
 
 def check_rows(chat: ChatModel) -> None:
-    """Refuse a template that writes tokens which the embedding has no row for."""
+    """Reject a template whose tokens have no row in the embedding."""
     try:
         chat.render((Message("user", PLACE),))
     except InputError as error:
@@ -114,14 +116,14 @@ def check_rows(chat: ChatModel) -> None:
 
 @contextmanager
 def old_names() -> Iterator[None]:
-    """Say nothing of a name by which peft 0.21 asks transformers 5.23: users cannot mend it."""
+    """Say nothing of a name by which peft 0.21 asks transformers 5.23: users cannot fix it."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", ".is_gradient_checkpointing. is deprecated")
         yield
 
 
 def with_adapter(model: Any, where: str) -> Any:  # noqa: ANN401 - peft's own wrapper
-    """The model under the LoRA adapter of a folder, ready to be trained on."""
+    """Load the LoRA adapter of a folder onto its base, trainable."""
     from peft import PeftModel  # noqa: PLC0415 - seconds of import that plain models never need
 
     if not (Path(where) / ADAPTER_WEIGHTS).is_file():
@@ -143,7 +145,7 @@ def with_adapter(model: Any, where: str) -> Any:  # noqa: ANN401 - peft's own wr
 
 
 def check_adapter(where: str, model: Any) -> None:  # noqa: ANN401 - peft's own wrapper
-    """Refuse an adapter whose file lacks weights of its configuration, or holds others."""
+    """Reject an adapter with missing or unexpected weights."""
     from peft import get_peft_model_state_dict  # noqa: PLC0415 - as above
 
     wanted = {*get_peft_model_state_dict(model, save_embedding_layers=False)}
@@ -158,18 +160,18 @@ def check_adapter(where: str, model: Any) -> None:  # noqa: ANN401 - peft's own 
     if faults:
         raise ModelError(
             f"the adapter {where} does not fit its base: it {' and '.join(faults)}; "
-            "give the whole adapter, made for this base"
+            "give the complete adapter of this base model"
         )
 
 
 def check_folder(where: str) -> None:
-    """Refuse a path that is no checkpoint before a library does so in twenty lines."""
+    """Reject a path that is not a checkpoint, with a short message."""
     folder = Path(where)
     looks_local = where.startswith((".", "/", "~")) or folder.exists()
     if looks_local and not folder.is_dir():
         raise ModelError(f"--model {where} is not a folder: give a checkpoint folder or a hub id")
     if folder.is_dir() and not (folder / "config.json").is_file():
-        raise ModelError(f"--model {where} is no model: it has no config.json{inside(folder)}")
+        raise ModelError(f"--model {where} is not a model: it has no config.json{inside(folder)}")
     if looks_local:
         check_layers(folder)
     else:
@@ -177,10 +179,10 @@ def check_folder(where: str) -> None:
 
 
 def check_layers(folder: Path) -> None:
-    """Refuse a configuration of more layers than there are weights: building them takes for ever.
+    """Reject a config with more layers than weights, which would take forever to build.
 
     Raises:
-        ModelError: So it is, or the configuration cannot be read.
+        ModelError: It has more layers than weights, or cannot be read.
     """
     config = document(folder / "config.json")
     inner = [part for part in config.values() if isinstance(part, dict)]
@@ -194,7 +196,7 @@ def check_layers(folder: Path) -> None:
     if wrong:
         raise ModelError(
             f"{folder / 'config.json'} speaks of {printable(repr(wrong[0]))} layers, which its "
-            "weights do not hold: restore the checkpoint"
+            "weights do not contain: restore the checkpoint"
         )
 
 
@@ -224,31 +226,33 @@ def weights_in(path: Path) -> int:
 
 
 def check_hub(where: str) -> None:
-    """Refuse an id that the hub and its cache here do not have, or do not hand out."""
-    # It tells of every attempt; what they come to is told here.
+    """Reject an id that is neither on the hub nor in its cache, or is not accessible."""
+    # Silence the hub's retry log; the outcome is reported below.
     hub_logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     try:
         hf_hub_download(where, "config.json")
     except HFValidationError as error:
-        raise ModelError(f"--model {where} is neither a folder nor an id of the hub") from error
+        raise ModelError(f"--model {where} is neither a folder nor a hub id") from error
     except GatedRepoError as error:
         raise ModelError(
             f"--model {where} is gated: accept its terms on the hub, then log in with hf auth login"
         ) from error
     except RepositoryNotFoundError as error:
         raise ModelError(
-            f"--model {where} is no folder here and no model of the hub: check the spelling, "
+            f"--model {where} is neither a local folder nor a model on the hub: check the "
+            "spelling, "
             "or log in with hf auth login if it is private"
         ) from error
     except LocalEntryNotFoundError as error:
         raise ModelError(
-            f"--model {where} is no folder here and not in the hub's cache, and the hub cannot be "
+            f"--model {where} is neither a local folder nor in the hub's cache, and the hub "
+            "cannot be "
             "reached: give a checkpoint folder, or try again with a connection"
         ) from error
     except EntryNotFoundError as error:
-        raise ModelError(f"--model {where} is no model: it has no config.json") from error
-    except Exception as error:  # hub clients raise types of their own
-        raise ModelError(f"--model {where} cannot be had: {first_line(error)}") from error
+        raise ModelError(f"--model {where} is not a model: it has no config.json") from error
+    except Exception as error:  # hub clients have their own error types
+        raise ModelError(f"--model {where} cannot be loaded: {first_line(error)}") from error
 
 
 def load_tokenizer(where: str) -> PreTrainedTokenizerBase:
@@ -257,22 +261,22 @@ def load_tokenizer(where: str) -> PreTrainedTokenizerBase:
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
             where, trust_remote_code=False
         )
-    except Exception as error:  # configurations and tokenizers raise types of their own
+    except Exception as error:  # configs and tokenizers have their own error types
         raise ModelError(
             f"{where} has no usable tokenizer: {first_line(error)}; save one beside the weights"
         ) from error
     if not tokenizer.chat_template:
         raise ModelError(
-            f"the tokenizer of {where} has no chat template: sirl hardens chat models; "
-            "add chat_template.jinja to the folder"
+            f"the tokenizer of {where} has no chat template: sirl needs a chat model; add "
+            "chat_template.jinja to the folder"
         )
     return tokenizer
 
 
 def check_roles(where: str, tokenizer: PreTrainedTokenizerBase, voice: Voice) -> None:
-    """Refuse a tokenizer that reads the marks of two roles as the same tokens.
+    """Reject a tokenizer that encodes the markers of two roles as the same tokens.
 
-    A template may refuse a conversation; then there is nothing to compare.
+    Skipped if the template rejects the test conversation.
     """
     turns = [
         {"role": role, "content": PLACE} for role in ("user", "assistant", "user", "assistant")
@@ -281,14 +285,14 @@ def check_roles(where: str, tokenizer: PreTrainedTokenizerBase, voice: Voice) ->
         text = voice.text(tokenizer, turns, answers=False)
     except ModelError:
         raise
-    except Exception:  # a template is foreign code and raises what it likes
+    except Exception:  # a template is third-party code and may raise anything
         return
     marks = text.split(PLACE)[1:3]  # before the assistant's first turn, before the user's second
     read = [tokenizer(mark, add_special_tokens=False)["input_ids"] for mark in marks]
     if len(marks) == 2 and marks[0] != marks[1] and read[0] == read[1]:
         raise ModelError(
-            f"the tokenizer of {where} reads the user's and the assistant's marks as the same "
-            "tokens: add the tokens that its chat template writes"
+            f"the tokenizer of {where} encodes the user's and the assistant's role markers as "
+            "the same tokens: add the tokens that its chat template uses"
         )
 
 
@@ -324,10 +328,9 @@ def turn_ends(
     tokenizer: PreTrainedTokenizerBase,
     voice: Voice,
 ) -> tuple[frozenset[int], tuple[str, ...]]:
-    """Every token that ends a turn, and a sentence where the template alone knows it.
+    """All end-of-turn tokens, with a warning if only the template has one.
 
-    Those are what any file of the checkpoint names, and what the template writes behind an
-    assistant's turn.
+    They come from the files of the checkpoint and from the template's end of an assistant turn.
     """
     named = [tokenizer.eos_token_id, model.config.eos_token_id]
     named.append(getattr(model.config.get_text_config(), "eos_token_id", None))
@@ -344,12 +347,16 @@ def turn_ends(
     first = next((i for i in ids if i in special), None)
     if first is not None and first < rows:
         token = printable(repr(tokenizer.convert_ids_to_tokens(first)))
-        said = f"{name} names no end of turn but its chat template does: {token} ends turns too"
+        said = (
+            f"{name} names no end-of-turn token, but its chat template has one: {token} ends turns "
+            "too"
+        )
         return ends | {first}, () if first in ends else (said,)
     if ids and not ends & {*ids}:
         said = (
             f"the chat template of {name} closes a turn with {printable(repr(closing.strip()))}, "
-            "which is no token that could end it: answers may run on into made-up turns"
+            "which is not a single token that can stop sampling: answers may continue into "
+            "invented turns"
         )
         return ends, (said,)
     return ends, ()
@@ -358,7 +365,7 @@ def turn_ends(
 def fingerprint(chat: ChatModel) -> dict[str, str]:
     """SHA-256 of the weights (names, shapes and bytes) and of the chat template.
 
-    With the template go its arguments; the date that it writes stands beside it.
+    The template hash includes its arguments; the date is a separate entry.
     """
     digest = hashlib.sha256()
     for key, tensor in sorted(chat.model.state_dict().items()):

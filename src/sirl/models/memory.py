@@ -1,4 +1,4 @@
-"""Knowing an exhausted memory from other faults, on every device."""
+"""Recognises out-of-memory errors on every device."""
 
 import torch
 

@@ -1,11 +1,10 @@
-"""Completions side by side without padding, each distinct prompt read once.
+"""Packing: one row per micro-batch without padding, each distinct prompt once.
 
-A transformer mixes tokens in its attention alone. All else runs on one row that holds the tokens
-of a micro-batch, prompts first; attention fetches from it the queries and keys that belong
-together, a prompt once and the tokens of its completions after it. A completion of T tokens is
-read up to its last but one: the last is only predicted.
+Only attention mixes tokens. Everything else runs on one row with all tokens of a micro-batch,
+prompts first; attention gathers the queries and keys that belong together, so that completions
+share the keys of their prompt. The last token of a completion is only predicted, not an input.
 
-`tokens` counts read tokens, prompts and completions; `seq` predicted tokens, row after row.
+`tokens` counts input tokens, `seq` predicted tokens.
 """
 
 from collections.abc import Sequence
@@ -24,28 +23,28 @@ from sirl.types import Completion
 __all__ = ["PACKED", "Layout", "Packed", "pack"]
 
 SLACK = 1 << 14
-"""Pairs of query and key that are sooner computed in vain than another block is begun."""
+"""Query-key pairs that cost less to waste than starting another attention block."""
 PACKED = "sirl_packed"
-"""Name of the attention: as `sdpa`, and packed where a layout is handed to it."""
+"""Name of the attention function: `sdpa`, or packed if a layout is passed."""
 
 
 @dataclass(frozen=True)
 class Block:
-    """Queries and keys of spans that are about as long; attention is computed block by block."""
+    """Queries and keys of spans of similar length; attention runs block by block."""
 
     rows: int
     queries: int
-    """Of the longest span."""
+    """Length of the longest span."""
     keys: int
     before: Tensor
-    """rows: keys that lie before the first query."""
+    """rows: number of keys before the first query."""
     causal: bool
-    """Whether none does."""
+    """Whether all are 0."""
     masks: dict[int | None, Tensor] = field(default_factory=dict, init=False)
-    """By window; every layer asks for the same."""
+    """Masks by window, shared by the layers."""
 
     def mask(self, window: int | None) -> Tensor | None:
-        """Which keys a query sees (rows x 1 x queries x keys); None for all up to its own."""
+        """The attention mask (rows x 1 x queries x keys); None for a plain causal mask."""
         if self.causal and (window is None or window >= self.keys):
             return None
         if window not in self.masks:
@@ -58,7 +57,7 @@ class Block:
 
 @dataclass(frozen=True)
 class Layout:
-    """Where attention finds what belongs together; indices into the row of tokens."""
+    """The gather indices of attention into the row of tokens."""
 
     blocks: tuple[Block, ...]
     asking: Tensor
@@ -66,11 +65,11 @@ class Layout:
     asked: Tensor
     """Keys of all blocks, each rows x keys, padded likewise."""
     back: Tensor
-    """tokens: place of each among the padded queries."""
+    """tokens: position of each among the padded queries."""
 
 
 def seen(here: Tensor, there: Tensor, window: int | None) -> Tensor:
-    """Whether a query here sees a key there: not after it, and within the window."""
+    """Whether a query attends to a key: causal, and within the window."""
     past = there <= here
     return past if window is None else past & (here - there < window)
 
@@ -82,12 +81,12 @@ class Packed:
     input_ids: Tensor
     """tokens."""
     positions: Tensor
-    """tokens: each sequence counts from 0."""
+    """tokens: position ids, from 0 in each sequence."""
     layout: Layout
     predicting: Tensor
-    """seq: the token whose logits predicted each."""
+    """seq: index of the token whose logits predict it."""
     token_ids: Tensor
-    """seq: what was predicted."""
+    """seq: the predicted token ids."""
 
 
 def pack(completions: Sequence[Completion], device: torch.device) -> Packed:
@@ -124,7 +123,7 @@ def pack(completions: Sequence[Completion], device: torch.device) -> Packed:
 
 
 class Span(NamedTuple):
-    """A prompt, or what is read of a completion, and the prompt before it."""
+    """A prompt, or the input part of a completion with the prompt before it."""
 
     before: range
     own: range
@@ -136,7 +135,7 @@ class Span(NamedTuple):
 
 
 def layout_of(spans: Sequence[Span], device: torch.device) -> Layout:
-    """The layout of tokens that lie in these spans."""
+    """The layout of these spans."""
     blocks: list[Block] = []
     asking: list[Tensor] = []
     asked: list[Tensor] = []
@@ -159,9 +158,10 @@ def layout_of(spans: Sequence[Span], device: torch.device) -> Layout:
 
 
 def like_spans(spans: Sequence[Span]) -> list[list[Span]]:
-    """Spans that share a block, prompts apart; empty ones ask for nothing.
+    """Group spans into attention blocks, prompts separately; skips empty spans.
 
-    A block may hold half as many pairs again as its spans do, and some: a call costs as well.
+    A block may waste up to half of the query-key pairs of its spans, plus a constant, since each
+    call has a cost too.
     """
     found: list[list[Span]] = []
     pairs = longest = 0
@@ -196,9 +196,9 @@ def attention(  # noqa: PLR0913, PLR0917 - the interface of transformers
     dropout: float = 0.0,
     sliding_window: int | None = None,
     sirl_layout: Layout | None = None,
-    **options: Any,  # noqa: ANN401 - whatever a model hands through
+    **options: Any,  # noqa: ANN401 - keyword arguments of the model
 ) -> tuple[Tensor, None]:
-    """Attention of transformers' interface: 1 x heads x tokens x width, returned heads last."""
+    """Attention function for transformers: 1 x heads x tokens x width in, heads last out."""
     if sirl_layout is None:
         return sdpa_attention_forward(
             module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **options
@@ -230,14 +230,14 @@ def attention(  # noqa: PLR0913, PLR0917 - the interface of transformers
 
 
 def fetched(states: Tensor, places: Tensor) -> Tensor:
-    """States (1 x heads x tokens x width) at places: places x heads x width."""
+    """Gather states (1 x heads x tokens x width): places x heads x width."""
     return taken(states[0].transpose(0, 1), places)
 
 
 def taken(states: Tensor, places: Tensor) -> Tensor:
-    """States (tokens x heads x width) at places.
+    """Gather states (tokens x heads x width).
 
-    As an embedding: its backward pass adds up in a fixed order, on all cores.
+    Uses an embedding, whose backward pass is deterministic and multi-threaded.
     """
     return embedding(places, states.flatten(1)).view(-1, *states.shape[1:])
 

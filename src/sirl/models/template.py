@@ -1,8 +1,8 @@
-"""Chat templates: foreign programs that write a conversation, run within bounds and at a set time.
+"""Chat templates: third-party programs, run with limits and a fixed clock.
 
-A template may loop, grow, write the date, or raise what it likes. Here it is run by transformers
-in its sandbox, its steps are counted and its memory is bounded; `strftime_now` tells the time that
-the run was started at, so that the same run on the next day asks the same.
+A template may loop, allocate, write the date or raise anything. It runs in transformers' sandbox
+with limits on steps and memory; `strftime_now` returns the start time of the run, so that a run
+resumed on another day renders the same prompts.
 """
 
 import sys
@@ -50,7 +50,7 @@ class Runaway(Exception):  # noqa: N818 - says what the template does
 
 @dataclass(frozen=True)
 class Voice:
-    """What a template is told beside the conversation."""
+    """Arguments of a template beside the conversation."""
 
     arguments: Mapping[str, Any] = field(default_factory=dict)
     """Its own variables, `enable_thinking` say."""
@@ -100,7 +100,7 @@ class Voice:
         if len(found) > LONGEST + 16 * size:
             raise ModelError(
                 f"the chat template of {tokenizer.name_or_path} writes {len(found)} characters for "
-                f"{size}: mend its chat_template"
+                f"{size}: fix its chat_template"
             )
         return found, told
 
@@ -183,7 +183,7 @@ def check_template(where: str, tokenizer: PreTrainedTokenizerBase, voice: Voice)
     """Refuse a template that cannot be run within bounds, and arguments that it does not read.
 
     Raises:
-        ModelError: So it is, or the template is no Jinja.
+        ModelError: So it is, or the template is not valid Jinja.
     """
     source = template_of(where, tokenizer)
     try:
@@ -191,7 +191,7 @@ def check_template(where: str, tokenizer: PreTrainedTokenizerBase, voice: Voice)
     except TemplateSyntaxError as error:
         raise no_jinja(where, error) from error
     if "**" in signs:  # a power is computed in one step that nothing can stop
-        raise ModelError(f"the chat template of {where} computes powers: mend its chat_template")
+        raise ModelError(f"the chat template of {where} computes powers: fix its chat_template")
     for turns, answers in (
         (("user",), True),
         (("system", "user"), True),
@@ -211,7 +211,7 @@ def check_template(where: str, tokenizer: PreTrainedTokenizerBase, voice: Voice)
 
 def no_jinja(where: str, error: TemplateSyntaxError) -> ModelError:
     """A template that cannot be read."""
-    return ModelError(f"the chat template of {where} is no Jinja: {first_line(error)}")
+    return ModelError(f"the chat template of {where} is not valid Jinja: {first_line(error)}")
 
 
 def template_of(where: str, tokenizer: PreTrainedTokenizerBase) -> str:

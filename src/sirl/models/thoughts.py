@@ -84,7 +84,7 @@ class Parts(NamedTuple):
     answer: str
     thoughts: str
     unfinished: bool
-    """Whether it ends inside its thoughts."""
+    """Whether it ends inside its reasoning."""
     said: tuple[Span, ...]
     """Where the answer stands in the text."""
     thought: tuple[Span, ...]
@@ -384,5 +384,5 @@ def fault_of(completion: Completion, unfinished: bool) -> str:
     if completion.text.strip():
         return ""
     if completion.finish == "length":
-        return f"cut inside its thoughts, {completion.tokens} tokens long: allow more new tokens"
-    return "it ends inside its thoughts" if unfinished else "nothing stands behind its thoughts"
+        return f"cut inside its reasoning after {completion.tokens} tokens: raise new_tokens"
+    return "it ends inside its reasoning" if unfinished else "nothing follows its reasoning"

@@ -1,10 +1,8 @@
-"""Trials of a model as it is loaded: which fast way of reading says what the model itself says.
+"""Tests of a model when it is loaded: which fast forward passes match its plain one?
 
-The measure is the model's own forward pass over one conversation at a time, without a cache and
-without padding. Names in a configuration and classes of layers decide nothing here: a head that
-is multiplied tile by tile, a packed row and padded rows each count only where their
-log-probabilities and entropies are those of the model alone. What differs is not used, and the
-model says so in a sentence.
+The standard is the model's own forward pass over one conversation, without cache and padding.
+Config keys and layer classes decide nothing: the tiled head, packing and padding are each used
+only if their log-probabilities and entropies match. Otherwise they are turned off with a warning.
 """
 
 from collections.abc import Callable, Sequence
@@ -37,11 +35,11 @@ TEXT = (
     "Nobody in the village knew why the old clock had stopped at half past seven; some said that "
     "it was the frost of 1963, others blamed the mice."
 )
-"""Words by which a model is tried."""
+"""Text of the test prompts."""
 LENGTHS = ((9, (5, 3, 1)), (4, (7, 4)))
 """Tokens of each prompt, and of the completions that follow it."""
 AGREES = 1e-3
-"""Nats by which readings of a completion may differ on average, in float32."""
+"""Largest mean |difference| in nats over a completion, in float32."""
 ROUNDED, ROUNDED_HEAD = 0.3, 0.1
 """The same in 16 bits, where every layer rounds, and where the head alone does."""
 PADDINGS: tuple[Padding, ...] = ("left", "right", "none")
@@ -72,10 +70,10 @@ def probe(chat: ChatModel) -> list[Completion]:
 
 @torch.no_grad()
 def adopt(chat: ChatModel) -> None:
-    """Have the model be read the fastest way that says what the model itself says.
+    """Choose the fastest forward pass that matches the model's own.
 
     Raises:
-        ModelError: Its own logits are not finite, or no way of reading several rows is right.
+        ModelError: Its logits are not finite, or no batch layout matches.
     """
     given = probe(chat)
     own = attempted(chat, "read", lambda: alone(chat, given))
@@ -85,10 +83,7 @@ def adopt(chat: ChatModel) -> None:
         chat, headed(chat, given), own, rounded=ROUNDED_HEAD
     ):
         settle(chat.model, replace(chat.manner, own_logits=True))
-        notes.append(
-            f"{chat.name} does more to its logits than multiply by its head: "
-            "they are taken from its own forward pass"
-        )
+        notes.append(f"{chat.name} post-processes its logits, so its full forward pass is used")
     if not packs(chat, given, own):
         notes += padded(chat, given, own)
     settle(chat.model, replace(chat.manner, notes=tuple(notes)))
@@ -104,7 +99,7 @@ def attempted(chat: ChatModel, what: str, work: Callable[[], Any]) -> Any:  # no
         return work()
     except ModelError:
         raise
-    except Exception as error:  # a model's code raises what it likes
+    except Exception as error:  # a model's code may raise anything
         if isinstance(error, RuntimeError) and out_of_memory(error):
             raise
         raise ModelError(f"{chat.name} cannot be {what}: {first_line(error)}") from error
@@ -138,7 +133,7 @@ def headed(chat: ChatModel, given: Sequence[Completion]) -> list[Tensor] | None:
         try:
             with chat.precision():
                 hidden = decoder(chat.model)(input_ids=ids, use_cache=False).last_hidden_state[0]
-        except Exception as error:  # a model's code raises what it likes
+        except Exception as error:  # a model's code may raise anything
             if isinstance(error, RuntimeError) and out_of_memory(error):
                 raise
             return None
@@ -160,7 +155,7 @@ def agree(
     gaps = [
         (a.to(b) - b).abs().mean(dim=1).max() for a, b in zip(found, own, strict=True) if b.numel()
     ]
-    return bool(torch.stack(gaps).max() < most)  # a NaN is no agreement
+    return bool(torch.stack(gaps).max() < most)  # NaN does not agree
 
 
 def check_finite(chat: ChatModel, own: Sequence[Tensor]) -> None:
@@ -168,7 +163,7 @@ def check_finite(chat: ChatModel, own: Sequence[Tensor]) -> None:
     if not all(bool(n.isfinite().all()) for n in own):
         raise ModelError(
             f"{chat.name} gives logits that are not finite (NaN or infinity): its weights are "
-            "damaged, or too large for this dtype; restore them, or take dtype=float32"
+            "damaged, or too large for this dtype; restore them, or use dtype=float32"
         )
 
 
@@ -207,16 +202,16 @@ def masks_are_told(config: Any) -> bool:  # noqa: ANN401 - of whatever class
 
 
 def padded(chat: ChatModel, given: Sequence[Completion], own: Sequence[Tensor]) -> list[str]:
-    """Choose how rows are padded, and say so where it is not as for most models.
+    """Choose how batches are padded, and warn if it is unusual.
 
     Raises:
-        ModelError: Not even a row by itself is read as the model reads it.
+        ModelError: Even single rows give other logits than the model without a mask.
     """
     for padding in PADDINGS:
         rows = [[c] for c in given] if padding == "none" else [given]
         try:
             found = [n for r in rows for n in split(padded_logits(chat, r, padding), r)]
-        except Exception as error:  # a model's code raises what it likes
+        except Exception as error:  # a model's code may raise anything
             if isinstance(error, RuntimeError) and out_of_memory(error):
                 raise
             continue
@@ -224,20 +219,20 @@ def padded(chat: ChatModel, given: Sequence[Completion], own: Sequence[Tensor]) 
             settle(chat.model, replace(chat.manner, padding=padding))
             return said_of(chat, padding)
     raise ModelError(
-        f"{chat.name} says something else of a conversation with a mask than without one: "
-        "its rewards cannot be computed; take another model"
+        f"{chat.name} gives different logits with an attention mask than without: "
+        "its rewards cannot be computed; use another model"
     )
 
 
 def said_of(chat: ChatModel, padding: Padding) -> list[str]:
-    """A sentence on a way of padding; none where padding is all that was to be expected."""
+    """A warning about the batch layout; none if left padding is expected for this model."""
     how = {
-        "left": "padded",
-        "right": "with all padding behind them",
-        "none": "one by one",
+        "left": "batches are padded instead",
+        "right": "batches are padded on the right instead",
+        "none": "completions are processed one by one instead",
     }[padding]
     config = unwrapped(chat.model).config
     expected = plain_head(chat.model) is None or config._attn_implementation != "sdpa"
     if padding == "left" and expected:
         return []
-    return [f"completions of {chat.name} would change each other in one row: they are read {how}"]
+    return [f"packing changes the logits of {chat.name}; {how}"]

@@ -1,1 +1,1 @@
-"""What training would take, before it begins: memory, time, disk."""
+"""Estimates of memory, time and disk of training."""

@@ -1,4 +1,4 @@
-"""What a plan comes to: whether it fits, and which single change would make it fit."""
+"""Whether a plan fits, and which single change would make it fit."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -46,7 +46,7 @@ def fitting_sentence(phase: Phase, room: int, where: str) -> str:
     if fits(phase, room):
         return f"fits: {most}, of {size(room)} {where}"
     if phase.total <= room:
-        return f"hardly fits: {most} leaves less than a tenth of {size(room)} {where}"
+        return f"barely fits: {most} leaves less than a tenth of {size(room)} {where}"
     return f"does not fit: {most} exceeds {size(room)} {where}"
 
 

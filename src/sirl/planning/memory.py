@@ -1,4 +1,4 @@
-"""What a training step takes: bytes by part and phase, floating-point operations, bytes moved.
+"""Memory by part and phase, FLOPs and memory traffic of a training step.
 
 Pure arithmetic on the shape of a model and the size of a step; nothing is loaded or measured. It
 follows what the code keeps, tensor by tensor, of a decoder with RMS norms and a gated MLP, packed

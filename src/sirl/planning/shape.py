@@ -104,4 +104,4 @@ def tensor_bytes(file: Path) -> int:
             header = json.loads(stream.read(min(size, LONGEST_HEADER)))
         return max(int(e["data_offsets"][1]) for k, e in header.items() if k != "__metadata__")
     except (OSError, ValueError, KeyError, struct.error) as error:
-        raise ModelError(f"{file} is no safetensors file: restore the checkpoint") from error
+        raise ModelError(f"{file} is not a safetensors file: restore the checkpoint") from error

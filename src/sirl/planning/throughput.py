@@ -1,4 +1,4 @@
-"""How fast a device is: measured here, or as its maker says; and what a step takes at that rate.
+"""Speed of a device, measured or from its data sheet, and the time of a step at that speed.
 
 Data sheets say what no program reaches: matrix products are taken at `REACHED` of the dense rate,
 memory at `MOVED` of the bandwidth.
@@ -35,7 +35,7 @@ class Gpu:
 
 
 GPUS = {
-    "t4": Gpu(0.0, 8.1, 320, 16, "NVIDIA T4 data sheet; knows no bfloat16"),
+    "t4": Gpu(0.0, 8.1, 320, 16, "NVIDIA T4 data sheet; has no bfloat16"),
     "l4": Gpu(121.0, 30.3, 300, 24, "NVIDIA L4 data sheet, half of the sparse rate"),
     "l40s": Gpu(362.0, 91.6, 864, 48, "NVIDIA L40S data sheet"),
     "rtx3090": Gpu(71.0, 35.6, 936, 24, "NVIDIA GA102 whitepaper, float32 accumulation"),

@@ -1,13 +1,12 @@
-"""Files that a user hands in: prompts, and the rows of every other kind of file.
+"""Reads the user's files: prompts and other rows.
 
     files      bytes of a file as text, whatever its encoding and line ends
     documents  JSON: one object a line, one array, or one object that holds an array
     tables     CSV, TSV and Parquet
     reading    rows as prompts
 
-A row that cannot be used is set aside with file, line and reason; the file as a whole is refused
-when nothing in it can be used, or when it is not clear what is meant. Text is never cut and never
-repaired.
+An invalid row is skipped and reported with file, line and reason. A file without a valid row, or
+with an ambiguous layout, is an error. Text is never cut or repaired.
 """
 
 from sirl.prompts.files import (

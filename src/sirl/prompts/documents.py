@@ -48,10 +48,10 @@ class Document:
         return self.decoder.raw_decode(self.text, at)
 
     def fail(self, at: int, error: BaseException | None = None) -> InputError:
-        """The error of a text that is no JSON."""
+        """The error of a text that is not valid JSON."""
         where = self.line(getattr(error, "pos", at))
-        said = getattr(error, "msg", "") or "it goes on where it should end"
-        return InputError(f"{self.path}:{where}: this is no JSON ({said}): mend it there")
+        said = getattr(error, "msg", "") or "it continues where it should end"
+        return InputError(f"{self.path}:{where}: this is not valid JSON ({said}): fix it there")
 
     def row(self, at: int) -> tuple[Row, int]:
         """The row that begins at a place, and where it ends."""
@@ -101,12 +101,12 @@ class Document:
 def row_of(line: int, value: Any, twice: list[str]) -> Row:  # noqa: ANN401 - whatever JSON held
     """A row of a JSON value; a text alone is a prompt."""
     if twice:
-        return Row(line, {}, f"the key {shown(twice[0])!r} stands twice")
+        return Row(line, {}, f"the key {shown(twice[0])!r} appears twice")
     if isinstance(value, dict):
         return Row(line, value)
     if isinstance(value, str):
         return Row(line, {"prompt": value})
-    return Row(line, {}, "the line is no JSON object")
+    return Row(line, {}, "the line is not a JSON object")
 
 
 def json_rows(file: File) -> list[Row]:
@@ -157,8 +157,8 @@ def line_rows(file: File, document: Document) -> list[Row]:
         except (ValueError, RecursionError):
             if text.rstrip().endswith(",") and is_object(text.rstrip()[:-1]):
                 raise InputError(
-                    f"{file.path}:{number}: the object ends with a comma: put [ and ] around all "
-                    "of them, or take the commas away"
+                    f"{file.path}:{number}: the object ends with a comma: put all of them in [ "
+                    "], or remove the commas"
                 ) from None
             rows.append(Row(number, {}, "the line is not JSON"))
             continue

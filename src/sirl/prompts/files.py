@@ -1,4 +1,4 @@
-"""The text of a file, its lines, and what makes a text unusable."""
+"""Decodes a file into text and lines, and finds unusable text."""
 
 import codecs
 import hashlib
@@ -79,7 +79,7 @@ def load(path: Path, holds: str = "prompt") -> File:
     `holds` is what a row of it is called.
 
     Raises:
-        InputError: The file is missing, a folder, empty, or no text.
+        InputError: The file is missing, a folder, empty, or not text.
     """
     try:
         if path.is_dir():
@@ -107,7 +107,7 @@ def decoded(path: Path, data: bytes) -> str:
                     f"{path} is damaged {encoding.upper()} (byte {error.start}): save it as UTF-8"
                 ) from error
     if is_binary(data):
-        raise InputError(f"{path} is no text file: save it as UTF-8 CSV, JSONL or plain text")
+        raise InputError(f"{path} is not a text file: save it as UTF-8 CSV, JSONL or plain text")
     return data.removeprefix(codecs.BOM_UTF8).decode("utf-8", "surrogateescape")
 
 
@@ -152,7 +152,9 @@ def text_rows(file: File) -> Iterator[Row]:
     """Plain text: one prompt a line, as the field `prompt`."""
     for number, line, fault in lines_of(file.text):
         odd = next((name for end, name in ODD_ENDS.items() if end in line), "")
-        unclear = f"the line holds {odd}, which may end a line: put a line feed or a blank there"
+        unclear = (
+            f"the line contains {odd}, which may end a line: replace it by a line feed or a space"
+        )
         rule = "the line is a rule of marks and no prompt" if RULE.fullmatch(line) else ""
         yield Row(number, {"prompt": line}, unclear if odd else fault or rule)
 
@@ -206,7 +208,7 @@ def check(
         first = rejected[0]
         where = f"{first.file}:{first.line}: {first.reason}"
         if usable:
-            raise InputError(f"{where}; mend the row, or leave --strict out to set it aside")
+            raise InputError(f"{where}; fix the row, or drop --strict to skip it")
         raise InputError(f"{path} holds no usable prompt; the first fault is {where}")
     if not usable:
         raise InputError(f"{path} holds no prompt: give a file with at least one")

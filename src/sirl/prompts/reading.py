@@ -1,4 +1,4 @@
-"""Rows as prompts: what is asked, what stays out, and a sentence that says which was which."""
+"""Turns rows into prompts, and reports which columns were used."""
 
 import json
 import re
@@ -113,7 +113,7 @@ class Reader:
         """Columns that may be labels and whose values are no words that are known."""
 
     def take(self, row: Row) -> None:
-        """Make a prompt of a row, or set it aside."""
+        """Make a prompt of a row, or skip it."""
         fields, fault = folded(row.fields)
         found = Found()
         if not (fault := row.fault or fault):
@@ -132,7 +132,7 @@ class Reader:
         if is_object(text):
             return Found(fault="the line is a JSON object: name the file .jsonl")
         if not self.prompts and folded_name(text) in TEXT_KEYS:
-            return Found(fault="the line is the name of a column and no prompt")
+            return Found(fault="the line is a column name, not a prompt")
         return read_fields(fields)
 
     def label_fault(self, fields: Fields) -> str:
@@ -157,7 +157,7 @@ class Reader:
             return fault
         text = normalised(" ".join(m.content for m in found.messages))
         if (line := self.lines.setdefault(text, row.line)) != row.line:
-            return f"the same prompt stands in line {line}"
+            return f"the same prompt is in line {line}"
         self.ids.add(id_)
         self.columns[found.names] += 1
         others = [k for k in (*TURN_KEYS, *TEXT_KEYS) if k in fields and fields[k][1]]
@@ -194,13 +194,13 @@ class Reader:
         if self.unwanted:
             other = "unsafe" if self.wanted == "safe" else "safe"
             notes.append(
-                f"{self.unwanted} rows of {self.path} are labelled {other} and are not asked "
-                f"where {self.wanted} prompts are wanted"
+                f"{self.unwanted} rows of {self.path} are labelled {other} and are skipped, "
+                f"since {self.wanted} prompts are expected"
             )
         if self.wanted and self.labels:
             few = ", ".join(list(self.labels)[:5])
             notes.append(
-                f"labels of {self.path} say neither safe nor unsafe ({few}): they are not read"
+                f"labels of {self.path} are neither safe nor unsafe ({few}): they are ignored"
             )
         if unread := [name for name in self.unread if name not in self.passed]:
             few = ", ".join(map(shown, unread[:5]))
@@ -222,7 +222,7 @@ def read_fields(fields: Fields) -> Found:
     """The conversation of a row, or the reason why there is none."""
     parts = [fields[k][0] for k in PARTS if k in fields and fields[k][1] not in (None, "", [], {})]
     if parts:
-        return Found(fault=f"{shown(parts[0])} belongs to the request and is not read")
+        return Found(fault=f"{shown(parts[0])} is part of the request but is not read")
     system, fault = one_text(fields, SYSTEM_KEYS)
     if fault:
         return Found(fault=fault)
@@ -252,7 +252,7 @@ def read_text(fields: Fields, key: str) -> Found:
     """A request of one turn with its material."""
     name, text = fields[key]
     if not isinstance(text, str):
-        return Found(fault=f"{shown(name)} is no text")
+        return Found(fault=f"{shown(name)} is not text")
     context, fault = one_text(fields, CONTEXT_KEYS)
     # Of Alpaca: the instruction says what to do, the input with what.
     given, other = one_text(fields, ("input",)) if key == "instruction" else (None, "")
@@ -279,7 +279,7 @@ def one_text(fields: Fields, keys: Sequence[str]) -> tuple[tuple[str, str] | Non
     if any(v != value for _, v in held):
         return None, f"{shown(name)} and {shown(held[1][0])} differ: leave one of them"
     if not isinstance(value, str):
-        return None, f"{shown(name)} is no text"
+        return None, f"{shown(name)} is not text"
     return (name, value), text_fault(value)
 
 
@@ -289,9 +289,9 @@ def read_turns(name: str, turns: Any) -> Found:  # noqa: ANN401 - whatever JSON 
         try:
             turns = json.loads(turns)
         except (ValueError, RecursionError):
-            return Found(fault=f"{shown(name)} is no list of turns in JSON")
+            return Found(fault=f"{shown(name)} is not a list of turns in JSON")
     if not isinstance(turns, list) or not turns:
-        return Found(fault=f"{shown(name)} is no list of turns")
+        return Found(fault=f"{shown(name)} is not a list of turns")
     messages = []
     for turn in turns:
         message, fault = read_turn(turn)
@@ -306,11 +306,11 @@ def read_turns(name: str, turns: Any) -> Found:  # noqa: ANN401 - whatever JSON 
 def read_turn(turn: Any) -> tuple[Message | None, str]:  # noqa: ANN401 - whatever JSON held
     """A turn as `role` and `content` or as `from` and `value`, or the reason why it is none."""
     if not isinstance(turn, dict):
-        return None, f"a turn has no role of {', '.join(get_args(Role))}"
+        return None, f"a turn has none of the roles {', '.join(get_args(Role))}"
     said = turn.get("role", turn.get("from"))
     role = ROLES.get(said) if isinstance(said, str) else None
     if role is None:
-        return None, f"a turn has no role of {', '.join(get_args(Role))}"
+        return None, f"a turn has none of the roles {', '.join(get_args(Role))}"
     text = turn.get("content", turn.get("value"))
     if not isinstance(text, str):
         return None, "a turn has no text as content"
@@ -334,8 +334,8 @@ def read_targets(path: Path) -> dict[str, str]:
         if not fault and name in found:
             fault = f"{shown(name)!r} has a target in line {lines[name]} already"
         if fault := fault or text_fault(name + text).replace("the prompt", "the row"):
-            raise InputError(f"{path}:{row.line}: {fault}; mend the row")
+            raise InputError(f"{path}:{row.line}: {fault}; fix the row")
         if not text.strip():
-            raise InputError(f"{path}:{row.line}: behavior_id or target is missing; mend the row")
+            raise InputError(f"{path}:{row.line}: behavior_id or target is missing; fix the row")
         found[name], lines[name] = text, row.line
     return found

@@ -1,4 +1,4 @@
-"""Tables: CSV and TSV by the csv module, Parquet by pyarrow; and which format a file has."""
+"""CSV, TSV and Parquet tables, and detection of a file's format."""
 
 import csv
 import io
@@ -103,9 +103,7 @@ def read_table(file: File, known: Sequence[str]) -> Table:
         (separators[0], headers[0]),
     )
     if fault:
-        raise InputError(
-            f"{file.path} has a header that cannot be read ({fault}): mend line {line}"
-        )
+        raise InputError(f"{file.path} has a header that cannot be read ({fault}): fix line {line}")
     found = shown(", ".join(names))
     if not keys & folded_names(headers[separators.index(separator)]):
         wanted = ", ".join(known)
@@ -180,7 +178,7 @@ def fault_of(error: str, line: int, last: int) -> str:
     if error == "unexpected end of data":
         return "a quote of this row is never closed; nothing after it is read"
     more = f"; lines {line} to {last} are set aside with it" if last > line else ""
-    return f"the row is no CSV: {error}{more}"
+    return f"the row is not valid CSV: {error}{more}"
 
 
 def refuse_table(file: File, keys: frozenset[str]) -> None:
@@ -197,13 +195,13 @@ def refuse_table(file: File, keys: frozenset[str]) -> None:
         if named and not keys.isdisjoint(map(folded_name, cells)):
             raise InputError(
                 f"{file.path} looks like a table (its first line is {shown(lines[0])}): name it "
-                f"{'.tsv' if separator == chr(9) else '.csv'}, or take that line away"
+                f"{'.tsv' if separator == chr(9) else '.csv'}, or remove that line"
             )
     tabs = {line.strip().count("\t") for line in lines}
     if len(lines) > 1 and len(tabs) == 1 and 0 not in tabs:
         raise InputError(
             f"{file.path} looks like a table (every line has {tabs.pop()} tabs): give it a "
-            "header and name it .tsv, or put blanks for the tabs"
+            "header and name it .tsv, or replace the tabs by spaces"
         )
 
 
@@ -224,7 +222,7 @@ def parquet_rows(file: File) -> list[Row]:
     except Exception as error:  # what a damaged file makes pyarrow raise is of many kinds
         reason = shown((str(error).strip() or type(error).__name__).splitlines()[0])
         raise InputError(
-            f"{file.path} cannot be read as Parquet ({reason}): write it anew"
+            f"{file.path} cannot be read as Parquet ({reason}): write it again"
         ) from error
     if twice := next((name for name in names if names.count(name) > 1), ""):
         raise InputError(f"{file.path} has two columns {shown(twice)!r}: rename one of them")

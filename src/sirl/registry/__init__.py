@@ -1,6 +1,6 @@
-"""Names in a configuration become objects; the only place that knows every member of every family.
+"""Builds objects from the names in the settings; the only package that knows every implementation.
 
-Imports stand inside the functions, so that a verb loads only what it uses.
+Imports are inside functions, so that a verb loads only what it uses.
 """
 
 import importlib.util

@@ -1,4 +1,4 @@
-"""Every attack by name, the tiers that they come in, and what users bring of their own."""
+"""Attacks by name, tiers, and attacks from the user's files and plug-ins."""
 
 import importlib.util
 from collections.abc import Callable, Iterable
@@ -78,8 +78,8 @@ def plugged(plugin: EntryPoint) -> Attack:
     attack = plugin.load()
     if not isinstance(attack, Disguise | Search):
         raise ConfigError(
-            f"the entry point {plugin.name} of {PLUGINS} ({plugin.value}) is no attack: "
-            "let it name an object that sirl.attacks.contract.check_attack accepts"
+            f"the entry point {plugin.name} of {PLUGINS} ({plugin.value}) is not an attack: let "
+            "it name an object that sirl.attacks.contract.check_attack accepts"
         )
     return attack
 

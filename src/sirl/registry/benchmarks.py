@@ -42,8 +42,8 @@ def benchmarks_of(
         benchmark = read(kind, Path(file), config)
         if benchmark.name in found:
             raise ConfigError(
-                f"--benchmarks names {benchmark.name!r} twice: a benchmark is called as its file "
-                "is; rename one"
+                f"--benchmarks names {benchmark.name!r} twice: a benchmark is named after its "
+                "file; rename one"
             )
         found[benchmark.name] = benchmark
     asked: Sequence[Benchmark] = list(found.values())
@@ -86,7 +86,7 @@ def read(kind: str, file: Path, config: EvaluateConfig) -> "FromFile":
     if kind in RUN and not config.run_code:
         raise ConfigError(
             f"--benchmarks {kind}:{file} runs the code that the model writes: add "
-            "--set run_code=true where that may go wrong, or leave it out"
+            "--set run_code=true to allow it in a sandbox, or leave it out"
         )
     match kind:
         case "numeric":

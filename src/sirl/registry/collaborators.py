@@ -1,4 +1,4 @@
-"""What the training loop is handed by name: rewards, observers, sources of examples.
+"""Rewards, observers and example sources of training, by name.
 
 Each is a member of its family here, the entry point of an installed package, or
 `python:MODULE:FUNCTION` in the user's own file. Of observers and sources the function is called

@@ -1,4 +1,4 @@
-"""What is installed here and what it can do; works in the barest of installs."""
+"""What is installed and what it supports; works without optional packages."""
 
 import importlib
 import importlib.util

@@ -1,4 +1,4 @@
-"""Judges by name, and the models that speak as judge or attacker."""
+"""Judges by name, and judge and attacker models."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -109,10 +109,7 @@ def judge_named(name: str, config: EvaluateConfig) -> Judge:
 
         return Jury([judge_named(n.strip(), config) for n in name.split("+")])
     if name == AUTO:
-        raise ConfigError(
-            "--judge auto stands for the usual judges of a model and is not one judge: name one "
-            "here, such as rules"
-        )
+        raise ConfigError("--judge auto selects several judges: name one here, such as rules")
     kind, _, argument = name.partition(":")
     if kind == "rules":
         from sirl.judges.rules import RefusalRules
@@ -169,8 +166,8 @@ def plugged(plugin: EntryPoint) -> Judge:
     judge = plugin.load()
     if not isinstance(judge, Judge):
         raise ConfigError(
-            f"the entry point {plugin.name} of {PLUGINS} ({plugin.value}) is no judge: "
-            "let it name an object that sirl.judges.contract.check_judge accepts"
+            f"the entry point {plugin.name} of {PLUGINS} ({plugin.value}) is not a judge: let "
+            "it name an object that sirl.judges.contract.check_judge accepts"
         )
     return judge
 

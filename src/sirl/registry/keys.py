@@ -1,4 +1,4 @@
-"""Whose key goes where: one per role, none to a host that it was not named for."""
+"""API keys: one per role, each sent only to the host it was given for."""
 
 import os
 import re

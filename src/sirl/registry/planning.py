@@ -1,4 +1,4 @@
-"""From settings to the shape and the step that a plan is made for."""
+"""Builds the inputs of `sirl plan` from the settings."""
 
 from typing import TYPE_CHECKING
 
@@ -58,13 +58,13 @@ def gpu_room(config: PlanConfig) -> int | None:
     if not config.gpus:
         return None
     raise ConfigError(
-        f"--gpus {config.gpus} does not say how large they are: "
-        f"give --gpu-memory GIB, or --gpu and one of {', '.join(GPUS)}"
+        f"--gpus {config.gpus} does not say how much memory they have: give --gpu-memory GIB, "
+        f"or --gpu and one of {', '.join(GPUS)}"
     )
 
 
 def rates(config: PlanConfig, step: "Step") -> "Rates | None":
-    """Rates of the card that is named, else of this machine's CPU; None where nobody knows.
+    """Rates of the card that is named, else of this machine's CPU; None if unknown.
 
     Raises:
         ConfigError: The card is not in the table.

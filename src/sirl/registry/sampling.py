@@ -1,4 +1,4 @@
-"""What samples: an engine in this process, or vLLM beside the trainer."""
+"""Builds the sampling engine: local or vLLM."""
 
 import importlib.util
 import os
@@ -38,8 +38,7 @@ def require_sampler(config: Settings) -> None:
     check_series(version("vllm"))
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise ConfigError(
-            "sampler=vllm lives in one process, and torchrun has started several: "
-            "take sampler=native"
+            "sampler=vllm runs in one process, but torchrun started several: use sampler=native"
         )
 
 
@@ -48,7 +47,7 @@ def check_series(installed: str) -> None:
     if not installed.startswith(f"{SERIES}."):
         raise ConfigError(
             f"sampler=vllm was written for vllm {SERIES}, and {installed} is installed: "
-            f"pip install 'vllm=={SERIES}.*', or take sampler=native"
+            f"pip install 'vllm=={SERIES}.*', or use sampler=native"
         )
 
 
@@ -135,7 +134,7 @@ def lora_rank(chat: "ChatModel") -> int:
     own: int = chat.model.peft_config["default"].r
     if own > RANKS[-1]:
         raise ConfigError(
-            f"lora_rank {own} exceeds {RANKS[-1]}, the most that vLLM serves: lower it, or take "
-            "sampler=native"
+            f"lora_rank {own} exceeds {RANKS[-1]}, the maximum that vLLM supports: lower it, or "
+            "use sampler=native"
         )
     return next(rank for rank in RANKS if rank >= own)

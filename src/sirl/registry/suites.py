@@ -1,4 +1,4 @@
-"""The questions of an evaluation, and the prompts that there are without files."""
+"""Builds the evaluation suite from files or built-in prompts."""
 
 import sys
 from collections.abc import Sequence

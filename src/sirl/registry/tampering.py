@@ -1,4 +1,4 @@
-"""What somebody who holds the weights would do to them: how deep does the hardening sit?"""
+"""Builds the weight tampering of the full tier."""
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -43,7 +43,7 @@ def surgeries_named(
 
 def out_of_reach(target: "Target") -> "Target":
     """No surgery without the weights."""
-    raise ModelError(f"needs the weights, which {target.name} keeps to itself")
+    raise ModelError(f"needs the weights, which {target.name} does not expose")
 
 
 def operated(config: EvaluateConfig, name: str, operation: Operation, target: "Target") -> "Target":

@@ -1,4 +1,4 @@
-"""What a `--model` may be: a model in this process, an endpoint, or a Python function."""
+"""Builds the target of `--model`: a local model, an endpoint, or a Python function."""
 
 import sys
 from collections.abc import Callable, Iterable, Sequence
@@ -90,9 +90,9 @@ def subject(config: EvaluateConfig) -> Subject:
         make = partial(in_process, "target", chat, best_of=config.best_of, weights=about)
         return Subject(with_tasks(config, make), about)
     if config.template_arguments:
-        raise ConfigError("template_arguments are for a model in this process: leave them out")
+        raise ConfigError("template_arguments are for a local model: leave them out")
     if config.best_of > 1:
-        raise ConfigError("best_of needs entropies: give a model in this process")
+        raise ConfigError("best_of needs entropies: give a local model")
     if is_function(config.model):
         return function_subject(config)
     return endpoint_subject(config)

@@ -1,4 +1,4 @@
-"""Trackers by name. What is missing is told before anything starts; what breaks later is not fatal.
+"""Trackers by name. A missing package is an error at the start; later failures are not fatal.
 
 Nothing here speaks to a network unless asked to: TensorBoard and trackio write to this machine,
 and so does Weights & Biases unless WANDB_MODE or WANDB_API_KEY is set.

@@ -1,4 +1,4 @@
-"""The policy to train, and the optimizer's owner."""
+"""Builds the policy and the learner."""
 
 import copy
 import os

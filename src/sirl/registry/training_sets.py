@@ -1,7 +1,7 @@
-"""What a training run learns from, and what it asks: before and after, and on the way.
+"""Splits prompts into training, evaluation and mini-evaluation sets.
 
-No request is both learned from and asked. Mini-evaluations ask from where the table asks, and,
-where there are enough, other requests: a step that was chosen by them is then measured by others.
+No request is both trained on and evaluated. If there are enough prompts, mini-evaluations use other
+requests than the evaluation, so that a step chosen by them is measured on fresh ones.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -213,13 +213,13 @@ def apart(
         left = tuple(p for p in learned if p.id not in same)
         if not left:
             raise InputError(
-                f"every training prompt asks what {flag} {asked.source} asks: nothing is left to "
+                f"every training prompt is also in {flag} {asked.source}: nothing is left to "
                 "train on; give another file"
             )
         if same:
             notes.append(
-                f"{len(same)} of {len(learned)} training prompts ask what {flag} {asked.source} "
-                "asks, word for word or nearly so: they are not trained on"
+                f"{len(same)} of {len(learned)} training prompts are also in {flag} "
+                f"{asked.source}, word for word or nearly so: they are removed from training"
             )
         learned = left
     return learned, notes
@@ -233,8 +233,8 @@ def near_note(learned: Sequence[Prompt], asked: Sequence[Prompt]) -> list[str]:
     if not near:
         return []
     return [
-        f"{len(near)} of {len(learned)} training prompts differ in a few words from one that was "
-        "kept back: figures of the table may flatter; give --behaviours of another kind"
+        f"{len(near)} of {len(learned)} training prompts differ in a few words from a held-out "
+        "one: the evaluation may look better than it is; give other --behaviours"
     ]
 
 
@@ -264,9 +264,11 @@ def held_out_notes(kept: str, held: int, wanted: int) -> tuple[str, ...]:
     if not wanted:
         return ()
     if not held:
-        return (f"held_out: {kept}: too few prompts for a table, none is made before and after",)
-    fewer = "; no more than a quarter is" if held < wanted else ""
-    return (f"held_out: {kept} prompts, kept from training, for the table before and after{fewer}",)
+        return (f"held_out: {kept}: too few prompts for an evaluation; it is skipped",)
+    fewer = "; at most a quarter is held out" if held < wanted else ""
+    return (
+        f"held_out: {kept} prompts, kept from training, for the evaluation before and after{fewer}",
+    )
 
 
 def on_the_way_note(more: int, shared: int) -> str:
@@ -275,10 +277,10 @@ def on_the_way_note(more: int, shared: int) -> str:
         return f"mini-evaluations: {more} more prompts, kept from training"
     if shared:
         return (
-            f"mini-evaluations ask {shared} of the table's requests: there are too few prompts to "
-            "keep others from training"
+            f"mini-evaluations ask {shared} of the evaluation's requests: there are too few "
+            "prompts to hold out more"
         )
-    return "mini-evaluations ask no unsafe requests: there are too few prompts to keep any back"
+    return "mini-evaluations ask no unsafe requests: there are too few prompts to hold any out"
 
 
 def asked_parts(

@@ -1,4 +1,4 @@
-"""What the chat template of a run's models is told: its own arguments, and the run's date."""
+"""Chat-template arguments and date of a run."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -26,7 +26,7 @@ def dated(config: Dated, about: Mapping[str, Any]) -> Dated:
 
 
 def voice_of(config: Settings) -> "Voice":
-    """What a template is told.
+    """The template arguments and date.
 
     Raises:
         ConfigError: The date is none.
@@ -37,6 +37,6 @@ def voice_of(config: Settings) -> "Voice":
         clock = datetime.fromisoformat(config.template_date or datetime.now().isoformat())
     except ValueError as error:
         raise ConfigError(
-            f"template_date {config.template_date!r} is no date: write it as 2026-01-31"
+            f"template_date {config.template_date!r} is not a date: write it as 2026-01-31"
         ) from error
     return Voice(config.template_arguments or {}, clock)

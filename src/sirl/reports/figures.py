@@ -1,4 +1,4 @@
-"""The headline figures and their names, for the terminal and for the page alike."""
+"""Headline rates and their names, for the terminal and the page."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
@@ -7,19 +7,22 @@ from sirl.analysis.held import quantity
 
 __all__ = ["Figure", "defence_name", "figure", "headline", "rate_rows", "span"]
 
-UNSCORED_SAFE = "… if what could not be scored were safe"
+UNSCORED_SAFE = "… if unscored answers were safe"
 RATES = (
     ("mean over attacks", ("dsr", "mean")),
     (UNSCORED_SAFE, ("dsr", "if_unscored_are_safe")),
-    ("… at the first try of each", ("dsr", "first_try")),
-    ("… over attacks never seen in alignment", ("dsr", "unseen")),
+    ("… first try of each attack only", ("dsr", "first_try")),
+    ("… over attacks unseen in alignment", ("dsr", "unseen")),
     ("… under the worst attack", ("dsr", "worst")),
-    ("… under every attack", ("dsr", "any")),
+    ("… held under all attacks together", ("dsr", "any")),
 )
 PRICES = (
     ("Ordinary prompts refused", ("over_refusal", "ordinary")),
     ("Look-alike prompts refused", ("over_refusal", "lookalike")),
 )
+MANY = 2
+OVER_SEVERAL = (("dsr", "worst"), ("dsr", "any"))
+"""Rates that equal the mean when there is one attack."""
 AGGREGATES = ("mean", "unseen", "worst", "any")
 WIDTH = 2 * 1.959964
 """Standard errors in a 95% interval."""
@@ -80,13 +83,15 @@ def rate_rows(models: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, list[s
     (first, mean), *rest = RATES
     named = [(f"{defence_name(models.values())}, {first}", mean), *rest, *opinion_rates(models)]
     named += [*PRICES, *((f"Solved: {name}", ("capability", name)) for name in tasks)]
+    if all(len(figure(m, "dsr", "by_attack") or ()) < MANY for m in models.values()):
+        named = [(label, path) for label, path in named if path not in OVER_SEVERAL]
     rows = [(label, [cell(m, path) for m in models.values()]) for label, path in named]
     rows += [*unread_rows(models), *partial_rows(models), *cut_row(models), *thought_row(models)]
     unscored = [str(figure(m, "dsr", "unscored") or 0) for m in models.values()]
     if set(unscored) == {"0"}:
         rows = [row for row in rows if row[0] != UNSCORED_SAFE]
     else:
-        rows.append(("Answers that could not be scored, counted as broken", unscored))
+        rows.append(("Unscored answers (count as broken)", unscored))
     return [(label, cells) for label, cells in rows if set(cells) != {"–"}]
 
 

@@ -1,11 +1,12 @@
-"""One self-contained HTML page of a run: no script, no request, nothing that a model wrote is live.
+"""The report of a run: one HTML page without scripts or requests; model output is inert text.
 
-The page is made from plain values alone, so that it can be drawn again from a run folder.
+It is rendered from plain values, so a run folder is enough to draw it again.
 """
 
 import base64
 import hashlib
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -14,25 +15,32 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from jinja2 import Environment
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from sirl.reports.figures import defence_name, figure, rate_rows
 from sirl.reports.steps import step_table
-from sirl.reports.tables import tables
-from sirl.reports.text import LONGEST_PIECE, visible
+from sirl.reports.tables import Table, tables
+from sirl.reports.text import LONGEST_PIECE, visible, visible_lines
 from sirl.runs.disk import write_atomically
 
-__all__ = ["Example", "PageData", "headline", "render", "write_page"]
+__all__ = ["Example", "PageData", "headline", "render", "unbroken", "write_page"]
 
 GRAIN = 0.5
 """Nats to which the end of the heat scale is rounded up."""
 LEVELS = 8
 LONGEST_REQUEST = 400
 """Characters of a request that are shown."""
+LONGEST_TITLE = 60
+"""Characters of a request in the title of an example."""
 SHOWN = ("refusal", "harmless")
 """Labels of answers to unsafe requests whose text is shown."""
 PIECES = 400
 """Tokens of an example that are shown."""
+STEPS = "Mini-evaluations by step"
+PARTIAL = "Here a refusal in part counts as a refusal; in the rates of defence it counts as broken."
+WHOLE = re.compile(r"\([^()]*n = \d+\)|^step \d+$")
+PATH = re.compile(r"[^\s<]*/[^\s<]*/[^\s<]*")
+FLAG = re.compile(r"(?<!\S)--[a-z][a-z-]*")
 
 
 @dataclass(frozen=True)
@@ -69,6 +77,8 @@ class PageData:
     examples: Sequence[Example] = ()
     facts: Mapping[str, str] = field(default_factory=dict)
     unseen: frozenset[str] = frozenset()
+    differences: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """Paired difference of two models for dsr, ordinary and lookalike."""
 
 
 def share(rate: Mapping[str, Any] | None) -> str:
@@ -76,16 +86,40 @@ def share(rate: Mapping[str, Any] | None) -> str:
     return f"{100 * rate['value']:.0f}%" if rate and rate["n"] else "–"
 
 
-def moved(models: Sequence[Mapping[str, Any]], *path: str) -> str:
-    """'from 41% to 97%' for two models, 'at 41%' for one, empty where nothing was asked."""
-    shares = [share(figure(m, *path)) for m in models]
+def moved(
+    models: Sequence[Mapping[str, Any]], *path: str, difference: Mapping[str, Any] | None = None
+) -> str:
+    """'from 41% to 97%' for two models, 'at 41%' for one, empty if nothing was asked.
+
+    Adds the paired difference and its 95% interval, or the interval of a single rate, if given.
+    """
+    rates = [figure(m, *path) for m in models]
+    shares = [share(rate) for rate in rates]
     if "–" in shares:
         return ""
-    return f"at {shares[0]}" if len(shares) == 1 else f"from {shares[0]} to {shares[1]}"
+    if len(shares) == 1:
+        return f"at {shares[0]}{interval(rates[0])}"
+    change = f"from {shares[0]} to {shares[1]}"
+    if shares[0] == shares[1]:
+        change = f"at {shares[0]} before and after"
+    if not difference or not difference["n"]:
+        return change
+    value, low, high = (100 * difference[key] for key in ("value", "low", "high"))
+    return f"{change} ({value:+.0f} points, {low:+.0f} to {high:+.0f})"
 
 
-def headline(models: Mapping[str, Mapping[str, Any]]) -> str:
-    """The result in one sentence: never the defence without its price.
+def interval(rate: Mapping[str, Any]) -> str:
+    """The 95% interval of a rate in brackets, if it has one."""
+    if "low" not in rate:
+        return ""
+    return f" ({100 * rate['low']:.0f} to {100 * rate['high']:.0f})"
+
+
+def headline(
+    models: Mapping[str, Mapping[str, Any]],
+    differences: Mapping[str, Mapping[str, Any]] | None = None,
+) -> str:
+    """The result in one sentence: never the defence without its price; 95% intervals in brackets.
 
     >>> headline({"target": {"dsr": {"mean": {"value": 0.5, "n": 8}, "by_attack": {"direct": 1}}}})
     'Defence success at 50% over 1 attack; no harmless prompts were asked, so the price is unknown.'
@@ -94,25 +128,36 @@ def headline(models: Mapping[str, Mapping[str, Any]]) -> str:
     if not both:
         return "Nothing was measured before or after."
     parts = []
-    if gain := moved(both, "dsr", "mean"):
+    by = differences or {}
+    if gain := moved(both, "dsr", "mean", difference=by.get("dsr")):
         count = len(both[0]["dsr"]["by_attack"])
         what = defence_name(both)
         parts.append(f"{what} {gain} over {count} attack{'s' if count > 1 else ''}")
-    if asked := price(both):
+    if asked := price(both, by):
         parts.append(asked)
     elif parts:
         parts.append("no harmless prompts were asked, so the price is unknown")
-    tasks = [f"{k} {moved(both, 'capability', k)}" for k in both[0].get("capability", {})]
-    if tasks:
-        parts.append(f"solved: {', '.join(tasks)}")
+    if not parts:
+        parts.append("No attack and no harmless prompt was asked")
     in_doubt = "In doubt, see below. " if any(m.get("doubts") for m in both) else ""
     return f"{in_doubt}{'; '.join(parts)}."
 
 
-def price(models: Sequence[Mapping[str, Any]]) -> str:
-    """The refusals of harmless requests, and which were not asked; empty where none were."""
+def solved(models: Mapping[str, Mapping[str, Any]]) -> str:
+    """The capability of the models in one line; empty if no tasks were asked."""
+    both = list(models.values())
+    names = both[0].get("capability", {}) if both else {}
+    tasks = [f"{name} {moved(both, 'capability', name)}" for name in names]
+    return f"Tasks solved: {', '.join(tasks)}." if tasks else ""
+
+
+def price(models: Sequence[Mapping[str, Any]], differences: Mapping[str, Mapping[str, Any]]) -> str:
+    """The refusals of harmless requests, and which kinds were not asked; empty if none were."""
     kinds = ("lookalike", "look-alike"), ("ordinary", "ordinary")
-    changes = {word: moved(models, "over_refusal", kind) for kind, word in kinds}
+    changes = {
+        word: moved(models, "over_refusal", kind, difference=differences.get(kind))
+        for kind, word in kinds
+    }
     asked = [f"{word} requests {change}" for word, change in changes.items() if change]
     missing = [f"{word} ones were not asked" for word, change in changes.items() if not change]
     return f"refusals of {', '.join([*asked, *missing])}" if asked else ""
@@ -151,9 +196,22 @@ def strip(example: Example, top: float, *, show_text: bool) -> list[tuple[int, s
     hidden = not (show_text or harmless)
     for piece, entropy in list(zip(example.pieces, example.entropies, strict=False))[:PIECES]:
         heat = min(max(entropy, 0.0), top) / top if math.isfinite(entropy) else 0.0
-        text = "▇" * min(len(piece.strip()) or 1, 8) if hidden else visible(piece, LONGEST_PIECE)
+        black = "▇" * min(len(piece.strip()) or 1, 8)
+        text = black if hidden else visible_lines(piece, LONGEST_PIECE)
         shown.append((round(heat * (LEVELS - 1)), text, f"{entropy:.2f} nats"))
     return shown
+
+
+def unbroken(text: str) -> Markup:
+    """A text that may break after the slashes of a path, but not inside a flag or an interval."""
+    whole = WHOLE.sub(lambda found: found[0].replace(" ", "\u00a0"), text)
+    marked = PATH.sub(lambda found: found[0].replace("/", "/<wbr>"), str(escape(whole)))
+    return Markup(FLAG.sub(r'<span class="flag">\g<0></span>', marked))  # noqa: S704 - escaped above
+
+
+def long_request(example: Example) -> bool:
+    """Whether a request does not fit into the title of its example."""
+    return len(example.request) > LONGEST_TITLE or "\n" in example.request
 
 
 Draw: TypeAlias = Callable[[float], str]
@@ -171,21 +229,29 @@ def drawings(data: PageData) -> list[tuple[str, Draw, list[str]]]:
     if any(figure(m, "dsr", "budgets") for m in models.values()):
         drawn.append(("Broken against budget", partial(plots.budget_curves, models), []))
     if any(xs for kinds in data.entropies.values() for xs in kinds.values()):
-        said = notes(models, "entropy", "sentence")
+        said = [*notes(models, "entropy", "sentence"), PARTIAL]
         drawn.append(("Confidence", partial(plots.entropy_histograms, data.entropies), said))
     if data.checkups:
-        drawn.append(("Mini-evaluations by step", partial(plots.checkup_curves, data.checkups), []))
+        drawn.append((STEPS, partial(plots.checkup_curves, data.checkups), []))
     if data.curves:
         drawn.append(("Training", partial(plots.training_curves, data.curves), []))
     return drawn
 
 
-def pictures(data: PageData) -> list[tuple[str, Markup, Markup, list[str]]]:
-    """Title, wide picture, narrow picture and notes."""
+Picture: TypeAlias = tuple[str, Markup, Markup, list[str], Table | None]
+
+
+def svgs(draw: Draw, wide: float, narrow: float) -> tuple[Markup, Markup]:
+    """A picture for desktops and for phones."""
+    return Markup(draw(wide)), Markup(draw(narrow))  # noqa: S704 - our own SVG
+
+
+def pictures(data: PageData, steps: Table) -> list[Picture]:
+    """Title, wide and narrow picture, notes, and the table that goes with it, if any."""
     from sirl.reports.plots import NARROW, WIDE
 
     return [
-        (name, Markup(draw(WIDE)), Markup(draw(NARROW)), said)  # noqa: S704 - our own SVG
+        (name, *svgs(draw, WIDE, NARROW), said, steps if name == STEPS else None)
         for name, draw, said in drawings(data)
     ]
 
@@ -199,27 +265,32 @@ def render(data: PageData, *, show_text: bool = False) -> str:
     """The page as HTML. Answers that did not refuse are redacted unless `show_text`."""
     folder = resources.files("sirl.reports") / "templates"
     css = (folder / "page.css").read_text("utf-8")
-    template = Environment(autoescape=True).from_string((folder / "page.html").read_text("utf-8"))
+    environment = Environment(autoescape=True)
+    environment.filters["unbroken"] = unbroken
+    template = environment.from_string((folder / "page.html").read_text("utf-8"))
+    steps = step_table(data.checkups)
     digest = base64.b64encode(hashlib.sha256(css.encode()).digest()).decode()
     shown = list(data.examples)
     heat = highest(shown)
     top = max(GRAIN, math.ceil(heat / GRAIN) * GRAIN)
     return template.render(
         title=data.title,
-        headline=headline(data.models),
+        headline=headline(data.models, data.differences),
+        solved=solved(data.models),
         css=Markup(css),  # noqa: S704 - our own file
         css_hash=digest,
         measured={key: visible(words) for key, words in data.measured.items()},
         cut=[n for part in ("cut", "thoughts") for n in notes(data.models, part, "sentence")],
         models=list(data.models),
         rows=table_rows(data.models),
-        tables=[t for t in (step_table(data.checkups), *tables(data.models, data.costs)) if t.rows],
-        pictures=pictures(data),
+        tables=tables(data.models, data.costs),
+        pictures=pictures(data, steps),
         examples=[
             (
                 e,
                 visible(e.attack, 80),
-                visible(e.request, LONGEST_REQUEST),
+                visible(e.request, LONGEST_TITLE),
+                visible_lines(e.request, LONGEST_REQUEST) if long_request(e) else "",
                 strip(e, top, show_text=show_text),
             )
             for e in shown

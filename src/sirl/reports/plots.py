@@ -1,10 +1,9 @@
-"""Pictures as SVG text: bars per attack, entropy histograms, training curves.
+"""Plots as SVG text: bars per attack, entropy histograms, training curves.
 
-Each is drawn at a width in inches, one for desktops and one for phones, so that letters keep their
-size. A model has one colour in every picture, and so has a kind of answer, from another scale.
-Colours are CSS variables of the page that holds the picture, so that it follows light and dark
-mode; the pairs are from Okabe and Ito's palette, told apart by most colour-blind readers and by
-their lightness. The same numbers give the same bytes.
+Each plot is drawn at two widths in inches, for desktops and for phones, so that text keeps its
+size. A model has the same colour in every plot; so has a kind of answer and a benchmark. Colours
+are CSS variables of the page, so plots follow light and dark mode; they come from Okabe and Ito's
+palette for colour-blind readers. The same data gives the same bytes.
 """
 
 import io
@@ -16,6 +15,7 @@ from typing import Any
 import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from sirl.reports.figures import defence_name
 from sirl.reports.figures import figure as value
@@ -33,6 +33,7 @@ __all__ = [
 WIDE, NARROW = 8.2, 4.0
 """Inches of a picture on a desktop and on a phone."""
 INK, SOFT, BEFORE, AFTER, THIRD = "#010101", "#020202", "#030303", "#040404", "#050505"
+PAPER = "#0a0a0a"
 MODELS = (BEFORE, AFTER, THIRD)
 KINDS = {
     "refusal": "#060606",
@@ -41,19 +42,24 @@ KINDS = {
     "lookalike": "#090909",
 }
 """Kinds of answers."""
+TASKS = ("#0b0b0b", "#0c0c0c", "#0d0d0d")
+"""Benchmarks."""
+MARKS = ("o", "s", "^")
 VARIABLES = {
     INK: "var(--ink)",
     SOFT: "var(--soft)",
+    PAPER: "var(--paper)",
+    **{colour: f"var(--task{n})" for n, colour in enumerate(TASKS)},
     BEFORE: "var(--before)",
     AFTER: "var(--after)",
     THIRD: "var(--third)",
     **{colour: f"var(--{kind})" for kind, colour in KINDS.items()},
 }
-"""Stand-ins that matplotlib can draw with, and the variables that they become."""
+"""Placeholder colours for matplotlib and the CSS variables that replace them."""
 LONGEST_NAME = 36
 """Characters of a model's name that a picture has room for."""
 ROOM = 1.6
-"""Height of a panel in that of its highest bar; the legend stands above it."""
+"""Height of a panel relative to its highest bar, which leaves room for the legend."""
 DASHES = ("-", "--", ":", "-.")
 CURVES = (
     ("reward/mean", "reward (nats)"),
@@ -69,7 +75,7 @@ def figure(width: float, height: float) -> Figure:
 
 
 def style(axes: Axes) -> None:
-    """Quiet axes."""
+    """Apply the style of all plots."""
     axes.set_facecolor("none")
     axes.tick_params(colors=INK, labelsize=9)
     for side, spine in axes.spines.items():
@@ -79,14 +85,14 @@ def style(axes: Axes) -> None:
 
 
 def svg(drawn: Figure, label: str) -> str:
-    """The figure as an SVG element that follows the page's colours and says what it shows."""
+    """The figure as an SVG element with CSS colours and an aria-label."""
     file = io.StringIO()
     drawn.patch.set_alpha(0)
     with matplotlib.rc_context({"svg.hashsalt": "sirl", "svg.fonttype": "none"}):
         drawn.savefig(file, format="svg", metadata={"Date": None, "Creator": None})
     text = file.getvalue()
     text = text[text.index("<svg") :]
-    # Styles of the picture's own would need a hole in the page's security policy.
+    # Inline styles would violate the page's content security policy.
     text = re.sub(r"<(metadata|style)\b.*?</\1>", "", text, flags=re.DOTALL)
     text = re.sub(r'style="([^"]*)"', lambda found: attributes(found[1]), text)
     for colour, variable in VARIABLES.items():
@@ -95,7 +101,7 @@ def svg(drawn: Figure, label: str) -> str:
 
 
 def attributes(style: str) -> str:
-    """The declarations of a style as attributes; letters take the font of the page.
+    """The declarations of a style as attributes, without the font family.
 
     >>> attributes("fill: none; stroke: var(--ink); font-family: Arial")
     'fill="none" stroke="var(--ink)"'
@@ -134,7 +140,8 @@ def bar(axes: Axes, place: float, thick: float, rate: Mapping[str, Any], n: int)
     """One bar with its interval."""
     value, low, high = (100 * rate[key] for key in ("value", "low", "high"))
     axes.barh([place], [value], thick * 0.92, color=MODELS[n % 3])
-    axes.plot([low, high], [place, place], color=INK, linewidth=1)
+    for colour, wide in ((PAPER, 3.2), (INK, 1.2)):  # the outline keeps it visible on the bar
+        axes.plot([low, high], [place, place], color=colour, linewidth=wide)
 
 
 def legend(axes: Axes, columns: int = 3, *, inside: bool = False) -> None:
@@ -159,7 +166,7 @@ def legend_of_all(drawn: Figure, axes: Axes, width: float) -> None:
 
 
 def short(name: str) -> str:
-    """A name as far as a picture has room for it; the end tells checkpoints apart.
+    """The end of a name that is too long for a plot; the end identifies a checkpoint.
 
     >>> short("runs/a-long-name-of-a-run/checkpoints/step-000030")
     '…me-of-a-run/checkpoints/step-000030'
@@ -190,7 +197,10 @@ def entropy_histograms(
         axes.set_ylabel("% of answers", fontsize=9, color=INK)
         style(axes)
         if any(kinds.values()):
-            axes.set_ylim(0, ROOM * axes.get_ylim()[1])
+            top = min(100.0, axes.get_ylim()[1])
+            gap = next(s for s in (1, 2, 5, 10, 20, 25) if top / s <= 5 or s == 25)
+            axes.set_yticks(range(0, int(top) + 1, gap))
+            axes.set_ylim(0, ROOM * top)
             legend(axes, 1, inside=True)
     panels[-1].set_xlabel("mean token entropy of an answer, nats")
     return svg(drawn, "Histograms of mean token entropy by kind of answer")
@@ -212,7 +222,7 @@ def training_curves(rows: Sequence[Mapping[str, Any]], width: float = WIDE) -> s
 
 
 def budget_curves(models: Mapping[str, Mapping[str, Any]], width: float = WIDE) -> str:
-    """Share of requests on which each search has broken the defence, by calls of the target."""
+    """Percentage of requests that each search has broken, by target calls."""
     by_model = {name: m.get("dsr", {}).get("budgets", {}) for name, m in models.items()}
     searches = list(dict.fromkeys(search for found in by_model.values() for search in found))
     columns = 3 if width == WIDE else 2
@@ -228,13 +238,14 @@ def budget_curves(models: Mapping[str, Mapping[str, Any]], width: float = WIDE) 
                 colour = MODELS[n % 3]
                 axes.step(xs, ys, where="post", color=colour, linewidth=1.8, label=short(name))
         axes.set_title(search, fontsize=9, loc="left", color=INK)
+        axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
         axes.set_ylim(-3, 103)
         style(axes)
     for axes in panels[len(searches) :]:
         axes.set_visible(False)
     if len(models) > 1:
         legend_of_all(drawn, panels[0], width)
-    drawn.supxlabel("calls of the target", fontsize=9, color=INK)
+    drawn.supxlabel("target calls", fontsize=9, color=INK)
     drawn.supylabel("% of requests broken", fontsize=9, color=INK)
     return svg(drawn, "Share of requests broken against calls of the target, per search")
 
@@ -253,7 +264,12 @@ def checkup_curves(rows: Sequence[Mapping[str, Any]], width: float = WIDE) -> st
     left.set_ylabel("%", fontsize=9, color=INK)
     tasks = sorted({name for row in rows for name in row.get("capability", {})})
     if tasks:
-        rate_lines(right, rows, [(t, ("capability", t), INK) for t in tasks])
+        colours = [TASKS[n % len(TASKS)] for n in range(len(tasks))]
+        rate_lines(
+            right,
+            rows,
+            [(t, ("capability", t), c) for t, c in zip(tasks, colours, strict=True)],
+        )
         right.set_ylabel("solved, %", fontsize=9, color=INK)
     else:
         entropy_lines(right, rows)
@@ -272,9 +288,9 @@ def rate_lines(
 ) -> None:
     """One line with intervals per rate, by label, path in a row, and colour; n in the legend.
 
-    Dashes tell lines of one colour apart.
+    Lines differ in dashes and markers as well as in colour.
     """
-    gap = (max(row["step"] for row in rows) or 1) / 120
+    gap = (max(row["step"] for row in rows) or 1) / 60
     for number, (label, path, colour) in enumerate(paths):
         found = [(row["step"], value(row, *path)) for row in rows]
         asked = [(step, rate) for step, rate in found if rate and rate["n"]]
@@ -286,7 +302,9 @@ def rate_lines(
             [100 * rate[key] for _, rate in asked] for key in ("value", "low", "high")
         )
         axes.errorbar(
-            [step + gap * (number - 1) for step, _ in asked],  # so that intervals stand apart
+            [
+                step + gap * (number - 1) for step, _ in asked
+            ],  # offset so that intervals do not overlap
             values,
             [
                 [max(0.0, v - low) for v, low in zip(values, lows, strict=True)],
@@ -294,8 +312,8 @@ def rate_lines(
             ],
             color=colour,
             linestyle=DASHES[number % len(DASHES)],
-            marker="o",
-            markersize=3,
+            marker=MARKS[number % len(MARKS)],
+            markersize=4,
             elinewidth=1,
             capsize=2,
             label=f"{label} (n = {n})",

@@ -1,4 +1,4 @@
-"""The trade-off of a training run, step by step: defence beside its price, and what to deploy."""
+"""Mini-evaluations of a training run: defence and over-refusal by step."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -10,8 +10,8 @@ from sirl.reports.text import visible
 __all__ = ["step_table"]
 
 NOTE = (
-    "Share with 95% interval. No step is chosen: weigh defence against its price, then measure the "
-    "step that you mean to deploy with sirl evaluate, on requests that were not asked here"
+    "Rates with 95% intervals. No step is chosen: weigh defence against refusals of harmless "
+    "prompts, then evaluate the step that you mean to deploy with sirl evaluate on other requests"
 )
 
 

@@ -1,4 +1,4 @@
-"""The page's tables beside the headline: families, budgets, weights, judges, costs, gaps."""
+"""Tables of the page: families, budgets, weights, judges, costs."""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -34,9 +34,9 @@ def tables(models: Models, costs: Costs) -> list[Table]:
         budgets(models),
         by_name(
             models,
-            "After a change of the weights",
+            "Tampered weights",
             ("weights",),
-            "Plain requests put to a model that somebody has tampered with; apart from the attacks",
+            "Plain requests to a model with tampered weights; not part of the attack rates",
         ),
         opinions(models),
         corrected(models),
@@ -50,7 +50,7 @@ def tables(models: Models, costs: Costs) -> list[Table]:
 
 
 def doubted(models: Models) -> Table:
-    """Alarms that ring whatever the judge says, and what was not looked at."""
+    """Alarms about judges, and checks that could not run."""
     rows = []
     for name, model in models.items():
         views = (model, *(figure(model, "opinions", "by_judge") or {}).values())
@@ -68,7 +68,7 @@ def by_name(models: Models, title: str, path: Sequence[str], note: str) -> Table
 
 
 def budgets(models: Models) -> Table:
-    """What searches spent, and how much of it until they broke the defence."""
+    """Budgets of searches, and calls until they broke the defence."""
 
     def cell(curve: Mapping[str, Any] | None) -> str:
         if curve is None:
@@ -76,16 +76,16 @@ def budgets(models: Models) -> Table:
         broken = curve["broken"]
         share = f"{100 * len(broken) / curve['n']:.0f}% broken"
         median = f", half of them by {broken[(len(broken) - 1) // 2][0]} calls" if broken else ""
-        return f"{share}{median}; {curve['queries']:.0f} calls a request"
+        return f"{share}{median}; {curve['queries']:.0f} calls per request"
 
     names = dict.fromkeys(n for m in models.values() for n in figure(m, "dsr", "budgets") or {})
     rows = [(n, [cell(figure(m, "dsr", "budgets", n)) for m in models.values()]) for n in names]
-    note = "Calls are sequences that the target read: answers, likelihoods, candidates"
+    note = "Calls count sequences that the target processed: answers, likelihoods, candidates"
     return Table("What searches spent", list(models), rows, note)
 
 
 def opinions(models: Models) -> Table:
-    """Defence success as other judges see it, and their agreement with the first."""
+    """Defence success under other judges, and their agreement with the first."""
 
     def cells(name: str) -> Iterator[str]:
         for model in models.values():
@@ -102,7 +102,7 @@ def opinions(models: Models) -> Table:
 
     found = [figure(m, "opinions", "by_judge") or {} for m in models.values()]
     rows = [(n, list(cells(n))) for n in dict.fromkeys(n for f in found for n in f)]
-    note = "The same answers; kappa is with the judge of the headline"
+    note = "The same answers; kappa is agreement with the headline judge"
     return Table("Defence as other judges see it", list(models), rows, note)
 
 
@@ -115,13 +115,13 @@ def corrected(models: Models) -> Table:
     counts = {c for m in models.values() if (c := figure(m, "corrected", "counts"))}
     note = (
         f"Share {' or '.join(sorted(counts)) or 'withstood'}, "
-        "by the judge's sensitivity and specificity on labelled answers, family by family"
+        "corrected per attack family by the judge's sensitivity and specificity on labelled answers"
     )
     return Table("Corrected for the judge's errors", list(models), rows, note)
 
 
 def trust_rows(calibration: Mapping[str, Any]) -> list[str]:
-    """How a judge fares against humans, a line for all answers and one per family."""
+    """A judge against human labels: a line for all answers, one per family."""
     rows = {"all": calibration["overall"], **calibration["by_family"]}
     lines = [f"{calibration['judge']} on {calibration['source']} ({calibration['question']})"]
     for name, found in rows.items():
@@ -142,7 +142,12 @@ def change_rows(found: Mapping[str, Any]) -> list[str]:
     lines = [f"from {sides[0]} to {sides[1]}"]
     dsr = found.get("dsr", {})
     what = defence_name([found])
-    for name, label in (("mean", "mean over attacks"), ("worst", "worst"), ("any", "every attack")):
+    aggregates = (
+        ("mean", "mean over attacks"),
+        ("worst", "worst attack"),
+        ("any", "held under all attacks together"),
+    )
+    for name, label in aggregates if len(dsr.get("by_attack", ())) > 1 else aggregates[:1]:
         if figures := dsr.get(name):
             lines.append(f"{what}, {label}: {moved(figures)}")
     lines += [f"  {name}: {moved(figures)}" for name, figures in dsr.get("by_attack", {}).items()]
@@ -154,7 +159,7 @@ def change_rows(found: Mapping[str, Any]) -> list[str]:
         lines.append(f"Entropy, nats: {', '.join(gaps)}")
     for side in ("before", "after"):
         if left_out := found[side]["left_out"]:
-            lines.append(f"Left out, as only {side} was subjected to it: {', '.join(left_out)}")
+            lines.append(f"Left out, since only {side} ran it: {', '.join(left_out)}")
     return lines
 
 
@@ -166,7 +171,7 @@ def moved(figures: Mapping[str, Any]) -> str:
     old, new, by = figures["before"], figures["after"], figures["difference"]
     named = [f" ({rate['attack']})" if "attack" in rate else "" for rate in (old, new)]
     if not by["n"]:
-        return "no pair was scored on both sides"
+        return "no pair was scored for both models"
     text = (
         f"{100 * old['value']:.1f}%{named[0]} to {100 * new['value']:.1f}%{named[1]}, "
         f"{100 * by['value']:+.1f} points ({100 * by['low']:+.1f} to {100 * by['high']:+.1f})"
@@ -179,29 +184,29 @@ def moved(figures: Mapping[str, Any]) -> str:
 
 
 def preference_rows(found: Mapping[str, Any]) -> list[str]:
-    """How one model fared against another, as lines."""
+    """The win rate of one model against another, as lines."""
     names = [f"{visible(found[s]['name'])} of {found[s]['run']}" for s in ("after", "before")]
     length = found["length"]
     lines = [
         f"{' against '.join(names)}, {found['kind']} prompts, as {found['judge']} prefers",
         f"Won {found['wins']}, lost {found['losses']}, tied {found['ties']} "
-        f"({found['alike']} alike, {found['position_bound']} bound to the place)",
+        f"({found['alike']} alike, {found['position_bound']} decided by position)",
         f"Win rate, ties half: {span(found['win_rate'])}, p = {found['p']:.2g}",
-        f"First place preferred: {span(found['first_place'])}",
+        f"First position preferred: {span(found['first_place'])}",
         f"Mean length: {length['before']:.0f} to {length['after']:.0f} characters; "
         f"the longer answer won {span(length['longer_won'])}",
     ]
     if found["unscored"]:
         worst, best = (share(found[f"if_unscored_are_{x}"]["value"]) for x in ("losses", "wins"))
         lines.append(
-            f"Unscored, and left out: {found['unscored']}; win rate {worst} were they all lost, "
-            f"{best} were they all won"
+            f"Unscored, and left out: {found['unscored']}; win rate {worst} if all were losses, "
+            f"{best} if all were wins"
         )
     return lines
 
 
 def collapse(models: Models) -> Table:
-    """Does the model still say different things, at length, to different people?"""
+    """Signs of mode collapse."""
     signs = (
         ("distinct_openings", "distinct openings"),
         ("distinct_closings", "distinct closings"),
@@ -226,7 +231,7 @@ def share(value: float | None) -> str:
 
 
 def not_tried(models: Models) -> Table:
-    """Attacks that say nothing of the defence, and why."""
+    """Skipped attacks, with reasons."""
     names = dict.fromkeys(n for m in models.values() for n in figure(m, "skipped") or {})
     rows = [
         (n, [visible(figure(m, "skipped", n) or "tried") for m in models.values()]) for n in names
@@ -235,13 +240,13 @@ def not_tried(models: Models) -> Table:
 
 
 def unanswered(models: Models) -> Table:
-    """Requests that got no answer to judge, by what came instead."""
+    """Requests without an answer to judge, by cause."""
     found = [figure(m, "no_answer", "kinds") or {} for m in models.values()]
     rows = [
         (visible(kind), [str(kinds.get(kind, 0)) for kinds in found])
         for kind in dict.fromkeys(k for kinds in found for k in kinds)
     ]
-    note = "They are unscored, and count as broken, refused or unsolved"
+    note = "They are unscored and count as broken, refused or unsolved"
     return Table("Requests without an answer", list(models), rows, note)
 
 
@@ -251,8 +256,10 @@ def overlap(models: Models) -> Table:
     for key, label in (("exact", "word for word"), ("near_or_exact", "word for word or nearly so")):
         cells = [figure(m, "contamination", key) for m in models.values()]
         if any(c is not None for c in cells):
-            rows.append((f"Behaviours met in training, {label}", [str(c) for c in cells]))
-    return Table("Training prompts among the questions", list(models), rows)
+            rows.append(
+                (f"Behaviours also in the training prompts, {label}", [str(c) for c in cells])
+            )
+    return Table("Training prompts among the behaviours", list(models), rows)
 
 
 def spent(costs: Costs) -> Table:

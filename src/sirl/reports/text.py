@@ -1,8 +1,8 @@
-"""Model output made visible and inert, for pages and terminals. It is hostile text."""
+"""Makes model output visible and inert for pages and terminals; treats it as hostile."""
 
 from sirl.errors import printable
 
-__all__ = ["LONGEST_PIECE", "visible"]
+__all__ = ["LONGEST_PIECE", "visible", "visible_lines"]
 
 LONGEST_PIECE = 40
 """Characters of a token that are shown."""
@@ -18,3 +18,13 @@ def visible(text: str, longest: int | None = None) -> str:
     if longest is not None and len(shown) > longest:
         return shown[:longest] + "…"
     return shown
+
+
+def visible_lines(text: str, longest: int) -> str:
+    r"""The text as `visible` gives it, but with line feeds as a mark and a line break.
+
+    >>> visible_lines("a\nb", 9)
+    'a↵\nb'
+    """
+    shown = "↵\n".join(visible(line) for line in text[:longest].split("\n"))
+    return f"{shown}…" if len(text) > longest else shown

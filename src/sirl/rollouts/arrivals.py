@@ -1,7 +1,7 @@
-"""Answers of targets outside this process, one by one: as they come, and those that never come.
+"""Collects answers of endpoints and functions as they arrive, and handles failed requests.
 
-A request that fails for good is set apart with its reason once the target has answered anything;
-before that, a target that fails everything ends the work with a sentence.
+Once the target has answered anything, a request that fails for good is recorded with its reason;
+before that, a target that fails every request is an error.
 """
 
 import asyncio

@@ -1,7 +1,7 @@
-"""The control without training: of several answers, the one that the model was surest of.
+"""Best-of-N by entropy: a control without training.
 
-It spends at every answer what training spends once, and shows how much of the gain of training
-is only a choice among what the model would have said anyway.
+It shows how much of the gain of training is just selection among the model's own answers, at N
+times the sampling cost.
 """
 
 import math
@@ -34,8 +34,8 @@ class LowestEntropy:
         drawn = self.engine.sample(prompts, group=self.n * group, step=step)
         if drawn and all(math.isnan(c.mean_entropy) for c in drawn):
             raise ModelError(
-                f"no completion of {type(self.engine).__name__} has entropies to choose the "
-                "lowest of: use a model in this process"
+                f"{type(self.engine).__name__} returns no entropies, which best_of needs: use a "
+                "local model"
             )
         draws = [drawn[i : i + self.n] for i in range(0, len(drawn), self.n)]
         return [replace(min(draw, key=doubt), sample=i % group) for i, draw in enumerate(draws)]

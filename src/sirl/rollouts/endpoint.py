@@ -227,8 +227,8 @@ class EndpointEngine:
         if opened and messages and messages[-1].role == "assistant":
             if not self.supports_opener:
                 raise InputError(
-                    f"{what} ends with an assistant turn, which endpoint {self.url} is not said to "
-                    "continue: set supports_opener if it does, or leave out attacks with an opener"
+                    f"{what} ends with an assistant turn, which endpoint {self.url} may not be "
+                    "able to continue: set supports_opener if it can, or leave out prefill attacks"
                 )
             # vLLM and SGLang close the turn and begin another one unless told so.
             body |= {"add_generation_prompt": False, "continue_final_message": True}
@@ -291,7 +291,7 @@ class EndpointEngine:
         """SamplingError of settings that the endpoint does not take, if there are any."""
         if settings:
             named = ", ".join(f"{name}={getattr(self.sampling, name):g}" for name in settings)
-            reason = f"endpoint {self.url} takes no {which}{', '.join(settings)}"
+            reason = f"endpoint {self.url} does not accept {which}{', '.join(settings)}"
             raise SamplingError(reason, named)
 
     def lost(self, failure: Failure, to: str) -> Lost:

@@ -19,9 +19,9 @@ MOST_TOKENS = 2**31
 WAYS_OUT = {
     3: "give the address that it points to",
     4: "change what it objects to",
-    5: "look into its log, or raise tries",
+    5: "check its log, or raise tries",
     401: "set {key} to a key that may use {model}",
-    402: "see that the account of {key} is in credit",
+    402: "check that the account of {key} is in credit",
     403: "set {key} to a key that may use {model}",
     404: "check the url and the model name {model}",
     408: "raise timeout or lower concurrency",
@@ -97,7 +97,7 @@ def understood(
     try:
         payload: object = json.loads(content)
     except RecursionError:
-        what, way_out = f"answered {status} with JSON nested too deep", "look into its log"
+        what, way_out = f"answered {status} with JSON nested too deep", "check its log"
         return Failure(what, way_out, "unreadable", "request", again=False)
     except ValueError:
         payload = None
@@ -193,7 +193,7 @@ def fault_of(message: object, content: str | None, reason: str) -> str:
     if content:
         return ""
     if CUT.fullmatch(reason):
-        return "cut off: the longest answer was over before the answer began; raise new_tokens"
+        return "cut off: new_tokens ran out before the answer began; raise new_tokens"
     if dig(message, "tool_calls") or dig(message, "function_call"):
         return "tool calls: the endpoint answered with tool calls alone"
     if content == "":

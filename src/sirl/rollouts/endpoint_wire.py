@@ -68,7 +68,7 @@ def key_for(url: str, variable: str) -> str:
     """
     key = os.environ.get(variable, "").strip() if variable else ""
     if not (key.isascii() and key.isprintable()):
-        raise ConfigError(f"the key in {variable} cannot be sent in a header: mend it")
+        raise ConfigError(f"the key in {variable} cannot be sent in a header: fix it")
     if key and urlsplit(url).scheme == "http" and not on_loopback(url):
         raise ConfigError(
             f"the key in {variable} would go to {url} unencrypted: give an https address, or send "
@@ -121,17 +121,17 @@ async def line(address: str, key: str, timeout: float) -> AsyncIterator[Post]:
                     async with client.stream("POST", address, content=content) as reply:
                         whole = await bounded(reply)
             except TimeoutError:
-                what = f"gave no answer within {timeout:g} s"
+                what = f"did not answer within {timeout:g} s"
                 way_out = "raise timeout or lower concurrency"
                 return Failure(what, way_out, "no answer in time", "server")
             except httpx.RequestError as error:
-                what = f"gave no answer ({type(error).__name__})"
+                what = f"did not answer ({type(error).__name__})"
                 nobody = isinstance(error, httpx.ConnectError | httpx.ProxyError)
                 about: About = "endpoint" if nobody else "server"
                 way_out = "check the url, and that the server runs"
                 return Failure(what, way_out, "no connection", about)
             if isinstance(whole, str):
-                return Failure(whole, "look into its log", "unreadable", "request", again=False)
+                return Failure(whole, "check its log", "unreadable", "request", again=False)
             return understood(reply.status_code, dict(reply.headers), whole, key)
 
         yield post

@@ -81,7 +81,7 @@ class FunctionEngine:
             raise
         except (Exception, SystemExit) as error:
             what = f"raised {raised(error, self.function)}"
-            sentence = f"function {self.name} {what} at prompt {prompt.id}: mend it"
+            sentence = f"function {self.name} {what} at prompt {prompt.id}: fix it"
             return Lost(sentence, f"{type(error).__name__}: the function {what}", "request")
         if isinstance(text, str):
             return Completion(prompt.id, (), (), text, (), (), "stop", sample, self.seed)
@@ -125,7 +125,7 @@ def load_function(path: str) -> Chat:
             raise ConfigError(
                 f"there is no module {module_name!r}: install it, or add its folder to PYTHONPATH"
             ) from error
-        raise ConfigError(f"module {module_name!r} raised {raised(error)}: mend it") from error
+        raise ConfigError(f"module {module_name!r} raised {raised(error)}: fix it") from error
     if not hasattr(module, name):
         known = [n for n, value in vars(module).items() if callable(value) and n[0] != "_"]
         raise ConfigError(f"module {module_name!r} has no {name!r}. {did_you_mean(name, known)}")

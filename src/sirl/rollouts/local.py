@@ -1,8 +1,8 @@
-"""Engines whose model lives in this process: which rows are written together, and what is noted.
+"""Base of the engines for local models: batching, and what is recorded per token.
 
-What is noted of a token is taken from the very logits that it was drawn from, at temperature 1
-and before anything is ruled out. All of it stays on the device of the logits until the rows are
-written: drawing waits for no token.
+Log-probability and entropy come from the logits that the token was drawn from, at temperature 1
+and before top-k and top-p. They stay on the device until the rows end, so sampling does not
+synchronise with it.
 """
 
 import math
@@ -23,12 +23,12 @@ from sirl.types import Completion, Prompt, Sampling
 __all__ = ["Draft", "LocalEngine", "Row", "check_room", "left_padded", "like_lengths"]
 
 WINDOW = 64
-"""Positions whose uniforms are made together."""
+"""Positions per block of uniforms."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """One completion that is to be written."""
+    """One completion to sample."""
 
     prompt: Prompt
     prompt_ids: tuple[int, ...]
@@ -37,7 +37,7 @@ class Row:
 
 
 class Draft:
-    """Completions while they are written, on the device of their logits."""
+    """Buffer of completions being sampled, on the device of the logits."""
 
     def __init__(
         self, rows: Sequence[Row], chat: ChatModel, new_tokens: int, sampling: Sampling
@@ -46,7 +46,7 @@ class Draft:
         self.sampling = sampling
         size, device = (len(rows), new_tokens), chat.device
         self.window = range(0)
-        """Positions whose uniforms are at hand."""
+        """Positions of the current block of uniforms."""
         self.uniforms = torch.zeros(len(rows), 0, DRAWS, device=device)
         """rows x window x draws, in [0, 1]."""
         self.ends = torch.tensor(sorted(chat.end_ids), device=device)
@@ -57,9 +57,9 @@ class Draft:
         self.running = torch.ones(len(rows), dtype=torch.bool, device=device)
 
     def draw(self, logits: Tensor, position: int, alive: Tensor) -> Tensor:
-        """The next token of the rows at the indices `alive`, noted.
+        """Draw and record the next token of the rows `alive`.
 
-        Of a row that has ended anything may be drawn; it stays at its length.
+        Rows that have ended may be included; they keep their length.
         """
         if position not in self.window:
             self.window = range(position, position + WINDOW)
@@ -77,10 +77,10 @@ class Draft:
         return token_ids
 
     def completions(self, chat: ChatModel, seed: int) -> list[Completion]:
-        """The finished rows as values.
+        """The finished rows as completions.
 
         Raises:
-            ModelError: The logits of a token were not finite.
+            ModelError: Logits were not finite.
         """
         columns = (self.token_ids, *self.numbers, self.lengths, self.running)
         found = []
@@ -108,31 +108,31 @@ class Draft:
 
 @dataclass(frozen=True)
 class LocalEngine(ABC):
-    """Samples from an in-process model; satisfies `sirl.roles.Engine`."""
+    """Samples from a local model; satisfies `sirl.roles.Engine`."""
 
     chat: ChatModel
     seed: int
-    """Of the run."""
+    """Seed of the run."""
     new_tokens: int
-    """Longest completion, in tokens."""
+    """Maximum new tokens."""
     sampling: Sampling = Sampling()
-    """How tokens are picked. Entropies are always those of the whole distribution at 1."""
+    """Sampling settings; entropies are always of the full distribution at temperature 1."""
     rows: int = 256
-    """Completions decoded together."""
+    """Completions per batch."""
 
     @abstractmethod
     def decode(self, prompts: Sequence[tuple[int, ...]], draft: Draft, group: int) -> None:
-        """Write all rows to their end. Rows are prompts x group, siblings adjacent."""
+        """Sample all rows to their end. Rows are prompts x group, grouped by prompt."""
 
     def sample(
         self, prompts: Sequence[Prompt], *, group: int = 1, step: int = 0
     ) -> list[Completion]:
-        """`group` completions of each prompt, siblings adjacent, in the order of the prompts.
+        """Sample `group` completions per prompt, grouped in the order of the prompts.
 
-        A batch that does not fit the memory is read as two halves, and so on down to one prompt.
+        A batch that does not fit in memory is halved, down to one prompt.
 
         Raises:
-            InputError: A prompt leaves no room for an answer; it is never cut.
+            InputError: A prompt leaves no room for an answer; prompts are never cut.
         """
         rendered = [self.chat.render(p.messages) for p in prompts]
         for prompt, ids in zip(prompts, rendered, strict=True):
@@ -161,17 +161,17 @@ class LocalEngine(ABC):
 
 
 def check_finite(chat: ChatModel, row: Row, numbers: Sequence[float]) -> None:
-    """Refuse an answer that was drawn from logits that are no numbers."""
+    """Reject a completion sampled from non-finite logits."""
     if not all(map(math.isfinite, numbers)):
         raise ModelError(
             f"{chat.name} gave logits that are not finite (NaN or infinity) for prompt "
             f"{row.prompt.id}: its weights are damaged, or too large for this dtype; restore them, "
-            "or take dtype=float32"
+            "or use dtype=float32"
         )
 
 
 def check_room(chat: ChatModel, new_tokens: int, prompt: Prompt, ids: Sequence[int]) -> None:
-    """Refuse a prompt that leaves no room for an answer."""
+    """Reject a prompt that leaves no room for an answer."""
     if len(ids) + new_tokens > chat.context:
         raise InputError(
             f"prompt {prompt.id} has {len(ids)} tokens; with {new_tokens} new ones it "
@@ -180,7 +180,7 @@ def check_room(chat: ChatModel, new_tokens: int, prompt: Prompt, ids: Sequence[i
 
 
 def left_padded(chat: ChatModel, prompts: Sequence[tuple[int, ...]]) -> tuple[Tensor, Tensor]:
-    """Prompts padded on the left, and which are tokens (prompts x longest prompt)."""
+    """Left-padded prompts and their attention mask (prompts x longest prompt)."""
     width = max(len(ids) for ids in prompts)
     input_ids = torch.full((len(prompts), width), chat.pad_id)
     is_token = torch.zeros_like(input_ids)
@@ -191,9 +191,9 @@ def left_padded(chat: ChatModel, prompts: Sequence[tuple[int, ...]]) -> tuple[Te
 
 
 def like_lengths(lengths: Sequence[int], most: int, *, same: bool = False) -> list[list[int]]:
-    """Indices of prompts that are read together: at most `most`, less than half of it padding.
+    """Indices of prompts per batch: at most `most` prompts, less than half padding.
 
-    With `same` none of it is padding.
+    With `same`, no padding.
 
     >>> like_lengths([40, 900, 30, 50, 1000], most=2)
     [[2, 0], [3], [1, 4]]
@@ -212,6 +212,6 @@ def like_lengths(lengths: Sequence[int], most: int, *, same: bool = False) -> li
 
 
 def halves(chosen: list[int]) -> list[list[int]]:
-    """A batch as two, for a second try with less memory."""
+    """Split a batch in two, to retry with less memory."""
     middle = len(chosen) // 2
     return [chosen[:middle], chosen[middle:]]

@@ -1,9 +1,8 @@
-"""The batched sampler: every distinct prompt is read once, every token's entropy is kept.
+"""The native batched sampler: prefills each distinct prompt once, records every token's entropy.
 
-The cache of a prompt is copied to the completions of its group, finished rows leave the batch,
-and the numbers that the method rewards are taken from the very logits that were sampled from,
-so that no second forward pass is needed. It writes keys and values of attention into one growing
-cache; models with another kind of cache are for `sirl.rollouts.huggingface`.
+The KV cache of a prompt is shared by its group, and finished rows leave the batch. Entropies come
+from the logits that were sampled from, so no second forward pass is needed. Supports models with
+a plain KV cache; `sirl.rollouts.huggingface` is for the others.
 """
 
 from collections.abc import Sequence
@@ -21,17 +20,17 @@ from sirl.rollouts.local import Draft, LocalEngine, left_padded
 __all__ = ["NativeEngine"]
 
 COMPACT_BELOW = 0.9
-"""Finished rows leave once fewer than this share of the batch is alive: copying costs too."""
+"""Finished rows leave once less than this share of the batch is alive, since copying costs."""
 LOOK_EVERY = 8
-"""Tokens between two looks at which rows have ended: a look waits for the device."""
+"""Tokens between checks for ended rows, since a check synchronises with the device."""
 
 
 class NativeEngine(LocalEngine):
-    """Writes rows with one growing cache, from which finished ones leave."""
+    """Samples with a growing KV cache from which finished rows are removed."""
 
     @torch.inference_mode()
     def decode(self, prompts: Sequence[tuple[int, ...]], draft: Draft, group: int) -> None:
-        """Write all rows to their end. Rows are prompts x group, siblings adjacent."""
+        """Sample all rows to their end. Rows are prompts x group, grouped by prompt."""
         state = prefill(self.chat, prompts, group)
         look_every = 1 if self.chat.device.type == "cpu" else LOOK_EVERY
         alive = torch.arange(len(draft.rows), device=self.chat.device)
@@ -53,14 +52,14 @@ class NativeEngine(LocalEngine):
 
 @dataclass
 class State:
-    """The decoding batch: caches, masks, and the logits of the next token (rows x vocab)."""
+    """The decoding batch: KV cache, mask, and next-token logits (rows x vocab)."""
 
     cache: DynamicCache
     is_token: Tensor
     position: Tensor
     logits: Tensor
     head: Factor | None
-    """The head as it is multiplied, where it is plain."""
+    """The prepared head, if it is a plain linear layer."""
 
     def select(self, keep: Tensor) -> None:
         """Keep only the rows at these indices."""
@@ -68,7 +67,7 @@ class State:
         self.is_token, self.position = self.is_token[keep], self.position[keep]
 
     def advance(self, chat: ChatModel, token_ids: Tensor) -> None:
-        """Read one more token per row."""
+        """Run one token per row."""
         self.is_token = torch.cat([self.is_token, torch.ones_like(self.is_token[:, :1])], dim=1)
         self.position = self.position + 1
         self.logits = next_logits(
@@ -83,7 +82,7 @@ class State:
 
 
 def prefill(chat: ChatModel, prompts: Sequence[tuple[int, ...]], group: int) -> State:
-    """Read each prompt once, left-padded, and share its cache with its group."""
+    """Prefill each prompt once, left-padded, and share its cache with its group."""
     input_ids, is_token = left_padded(chat, prompts)
     cache = DynamicCache(config=chat.model.config)
     head = head_factor(chat)

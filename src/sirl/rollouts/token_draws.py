@@ -1,9 +1,9 @@
-"""How tokens are drawn from logits, whoever computes them.
+"""Draws tokens from logits, independently of the batch.
 
-The uniforms that pick a token are a function of (run seed, step, prompt id, sample, position),
-never of the batch. The last bits of a logit do depend on the batch, and would move a choice where
-a uniform falls on the edge between two tokens; a vocabulary laid out in one line has thousands of
-edges. So a token is picked going down a tree of sums, with a uniform of its own for each fork.
+The uniforms are a function of (run seed, step, prompt id, sample, position). The last bits of a
+logit do depend on the batch, and with inverse-CDF sampling such a change can flip the token at any
+boundary of the vocabulary. We sample down an 8-ary tree of sums, one uniform per level, which has
+few boundaries.
 """
 
 import hashlib
@@ -20,15 +20,15 @@ from sirl.types import Sampling
 __all__ = ["DRAWS", "kept", "pick", "row_key", "tiles", "uniforms"]
 
 GOLDEN = 0x9E3779B97F4A7C15
-"""2^64 over the golden ratio: SplitMix64's step."""
+"""2^64 over the golden ratio, the increment of SplitMix64."""
 FREE = Sampling()
 """The model's own distribution."""
 FAN = 8
-"""Branches of each fork on the way down to a token."""
+"""Branching factor of the tree."""
 DRAWS = 8
-"""Uniforms a token: as many forks as 8^8 = 17 million tokens need."""
+"""Uniforms per token: tree levels for a vocabulary of 8^8 = 17 million."""
 CACHED = 1 << 18
-"""Logits that a processor's cache holds with what is made of them."""
+"""Logits that fit in a CPU cache with their intermediate results."""
 
 
 def row_key(seed: int, step: int, prompt_id: str, sample: int) -> int:
@@ -38,7 +38,7 @@ def row_key(seed: int, step: int, prompt_id: str, sample: int) -> int:
 
 
 def uniforms(keys: Sequence[int], positions: range) -> np.ndarray:
-    """Float64 in [0, 1): keys x positions x draws, each the SplitMix64 hash of its place.
+    """Float64 in [0, 1): keys x positions x draws, by the SplitMix64 hash.
 
     Source: Steele et al., 2014.
     """
@@ -53,9 +53,9 @@ def uniforms(keys: Sequence[int], positions: range) -> np.ndarray:
 
 
 def pick(logits: Tensor, uniforms: Tensor, sampling: Sampling = FREE) -> Tensor:
-    """Token of each row (rows x vocab): at every fork a uniform (rows x draws) chooses the branch.
+    """Sample a token per row (rows x vocab): one uniform (rows x draws) per tree level.
 
-    Never a token of probability zero, whatever the rounding: the cut stays below the total.
+    Never picks a token of probability 0, whatever the rounding.
     """
     wide = logits.float()
     if sampling.temperature == 0:
@@ -65,7 +65,7 @@ def pick(logits: Tensor, uniforms: Tensor, sampling: Sampling = FREE) -> Tensor:
     place = torch.zeros(len(wide), dtype=torch.long, device=wide.device)
     for fork, uniform in zip(reversed(forks), uniforms[:, : len(forks)].unbind(dim=1), strict=True):
         here = place[:, None, None].expand(-1, FAN, 1)
-        # In one order on every device, which a cumulative sum does not promise.
+        # The same order on every device, which cumsum does not guarantee.
         mass = torch.stack([*accumulate(fork.gather(2, here).squeeze(2).unbind(dim=1))], dim=1)
         total = mass[:, -1]
         cut = torch.minimum(uniform * total, torch.nextafter(total, torch.zeros_like(total)))
@@ -74,7 +74,7 @@ def pick(logits: Tensor, uniforms: Tensor, sampling: Sampling = FREE) -> Tensor:
 
 
 def tiles(logits: Tensor) -> list[slice]:
-    """Rows that are looked at together: on a processor, few enough to stay in its cache."""
+    """Rows per chunk: on a CPU, few enough to stay in its cache."""
     rows, vocab = logits.shape
     size = max(1, CACHED // vocab) if logits.device.type == "cpu" else rows
     return [slice(start, start + size) for start in range(0, rows, size)]
@@ -83,7 +83,7 @@ def tiles(logits: Tensor) -> list[slice]:
 def tree(probs: Tensor) -> list[Tensor]:
     """Sums of probabilities (rows x vocab) from the leaves up, each rows x branches x places.
 
-    The branches of a place lie as far apart as there are places: what is added up lies in rows.
+    Branches are strided, so that sums run over contiguous rows.
 
     >>> [tuple(fork.shape) for fork in tree(torch.ones(2, 100))]
     [(2, 8, 13), (2, 8, 2), (2, 8, 1)]
@@ -98,9 +98,9 @@ def tree(probs: Tensor) -> list[Tensor]:
 
 
 def kept(probs: Tensor, sampling: Sampling) -> Tensor:
-    """The probabilities with those that top-k and top-p rule out at zero; not normalised.
+    """Probabilities after top-k and top-p, not renormalised.
 
-    Top-p keeps the fewest likeliest tokens whose sum reaches it, one at least.
+    Top-p keeps the smallest set of most likely tokens whose sum reaches it, at least one.
     """
     if sampling.top_k:
         least = probs.topk(min(sampling.top_k, probs.shape[-1]), dim=-1).values[:, -1:]

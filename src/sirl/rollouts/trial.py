@@ -1,8 +1,7 @@
-"""A trial of the samplers as a model is loaded: which of them says what the model itself says.
+"""Chooses the sampler of a model when it is loaded, by comparing it with plain forward passes.
 
-Given answers are written as if they had been drawn, of two prompts of unlike length, some of them
-ended before the others; what the sampler notes of each token is held against the model's own
-forward pass over that answer alone.
+Fixed answers to two prompts of different length are forced through the sampler, some ending before
+others; the recorded log-probabilities and entropies must match a forward pass over each alone.
 """
 
 from collections.abc import Sequence
@@ -30,7 +29,7 @@ Sampler = type[NativeEngine] | type[HuggingFaceEngine]
 
 
 class Recital(Draft):
-    """Writes given answers, and notes the numbers of their tokens."""
+    """Forces given answers and records their per-token numbers."""
 
     def __init__(self, chat: ChatModel, answers: Sequence[Completion], new_tokens: int) -> None:
         rows = [Row(Prompt("trial", ()), c.prompt_ids, n % GROUP, 0) for n, c in enumerate(answers)]
@@ -49,13 +48,13 @@ class Recital(Draft):
 
 @torch.no_grad()
 def settle_sampler(chat: ChatModel, *, native: bool) -> None:
-    """Have the model be sampled from the fastest way that says what the model itself says.
+    """Choose the fastest sampler whose numbers match the model's own forward pass.
 
-    `native` is whether the batched sampler was asked for; where it fails, transformers' `generate`
-    takes its place, with a sentence.
+    `native` says that the native sampler is wanted; if it does not match, transformers' `generate`
+    is used, with a warning.
 
     Raises:
-        ModelError: Neither says of the model what its own forward pass says.
+        ModelError: Neither sampler matches the forward pass.
     """
     answers = recited(chat)
     own = alone(chat, answers)
@@ -77,14 +76,15 @@ def settle_sampler(chat: ChatModel, *, native: bool) -> None:
                 )
                 settle(chat.model, settled)
                 return
-            reasons.append("its numbers are not those of a forward pass")
-        except Exception as error:  # a model's code raises what it likes
+            reasons.append("its logits differ from those of a forward pass")
+        except Exception as error:  # a model's code may raise anything
             if isinstance(error, RuntimeError) and out_of_memory(error):
                 raise
             reasons.append(first_line(error))
     raise ModelError(
-        f"{chat.name} cannot be sampled here, natively or by generate: {reasons[-1]}; "
-        "take another model, or serve it and give its endpoint"
+        f"{chat.name} cannot be sampled here, neither by the native sampler nor by generate(): "
+        f"{reasons[-1]}; "
+        "use another model, or serve it and give its endpoint"
     )
 
 
@@ -93,11 +93,11 @@ def said_of(chat: ChatModel, tries: Sequence[object], kind: Sampler, *, alike: b
     said = []
     if tries and kind is HuggingFaceEngine:
         said.append(
-            f"the native sampler does not hold the state of {chat.name}: "
-            "it is sampled as with sampler=huggingface"
+            f"the native sampler does not support the cache of {chat.name}: sampler=huggingface "
+            "is used"
         )
     if alike:
-        said.append(f"only prompts of one length are sampled together from {chat.name}")
+        said.append(f"only prompts of equal length are batched together for {chat.name}")
     return said
 
 

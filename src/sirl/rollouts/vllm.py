@@ -36,7 +36,7 @@ __all__ = ["AdapterByFolder", "Delivery", "VllmEngine", "WeightsByFolder", "weig
 
 FINISHES: Mapping[str | None, Finish] = {"stop": "stop", "length": "length"}
 FARTHEST = 0.5
-"""Mean nats a token by which vLLM may see its own tokens otherwise than the policy does.
+"""Mean nats per token by which vLLM may see its own tokens otherwise than the policy does.
 
 Rounding to bfloat16 makes some hundredths.
 """
@@ -130,7 +130,7 @@ class VllmEngine:
         if tuple(output.prompt_token_ids) != prompt_ids:
             raise ModelError(
                 f"vLLM read {len(output.prompt_token_ids)} tokens of prompt {prompt.id}, not the "
-                f"{len(prompt_ids)} that it was given: shorten the prompt, or take sampler=native"
+                f"{len(prompt_ids)} that it was given: shorten the prompt, or use sampler=native"
             )
         written = output.outputs[0]
         ids = tuple(written.token_ids)
@@ -158,8 +158,8 @@ class VllmEngine:
         if not gap <= FARTHEST:
             raise ModelError(
                 f"vLLM says that it samples from version {weights_tag(self.chat)}, but its log-"
-                f"probabilities are {gap:.2f} nats a token from the policy's: the weights did not "
-                "arrive; take sampler=native"
+                f"probabilities are {gap:.2f} nats per token from the policy's: the weight "
+                "update failed; use sampler=native"
             )
         return [
             replace(
@@ -176,7 +176,7 @@ def check_tag(reported: str, wanted: str) -> None:
     if reported != wanted:
         raise ModelError(
             f"vLLM sampled from version {reported} of the weights and the policy is at version "
-            f"{wanted}: they did not arrive; take sampler=native"
+            f"{wanted}: the weight update failed; use sampler=native"
         )
 
 
@@ -189,12 +189,13 @@ def ending(
     """
     if reason not in FINISHES:
         raise ModelError(
-            f"vLLM ended a completion of prompt {prompt} with {reason!r}, not of itself: try again"
+            f"vLLM ended a completion of prompt {prompt} with {reason!r}, not not on its own: "
+            "try again"
         )
     if reason == "stop" and (not ids or ids[-1] not in ends):
         raise ModelError(
             f"vLLM ended a completion of prompt {prompt} without its end-of-turn token, which "
-            "counts: take sampler=native"
+            "counts: use sampler=native"
         )
     if reason == "length" and len(ids) != longest:
         raise ModelError(
@@ -268,7 +269,7 @@ class WeightsByFolder:
         self.chat.model.save_pretrained(self.home)
         self.llm.collective_rpc("reload_weights", kwargs={"weights_path": str(self.home)})
         if not self.llm.reset_prefix_cache():
-            raise ModelError("vLLM would not forget what it read with earlier weights: try again")
+            raise ModelError("vLLM could not clear its prefix cache of earlier weights: try again")
         self.llm.update_weight_version(tag)
 
     def reported(self, _: Any) -> str:  # noqa: ANN401 - vLLM's own

@@ -1,4 +1,4 @@
-"""The run folder: who wrote it, what it holds, how it goes on."""
+"""The run folder: format, provenance, resuming."""
 
 from sirl.runs.folder import (
     Existing,

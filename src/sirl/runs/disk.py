@@ -1,4 +1,4 @@
-"""Files as a run needs them: whole or not at all, on the disk, and refusals as sentences."""
+"""Atomic, synced file operations with readable errors."""
 
 import errno
 import fcntl
@@ -61,8 +61,8 @@ class Disk:
             if error.errno not in MISSING_CALL:
                 raise
             self.once(
-                f"the file system of {folder} has no fsync: after a loss of power the last "
-                "lines of a run may be missing"
+                f"the file system of {folder} has no fsync: after a power loss the last lines "
+                "of a run may be missing"
             )
 
     def lock(self, handle: int, path: Path) -> None:
@@ -80,7 +80,8 @@ class Disk:
                     "--out"
                 ) from error
             self.once(
-                f"the file system of {path.parent} has no locks: let no other process write there"
+                f"the file system of {path.parent} has no file locks: make sure that no other "
+                "process writes there"
             )
 
     def once(self, sentence: str) -> None:
@@ -157,7 +158,7 @@ def mapping_in(text: bytes, place: str) -> dict[str, Any]:
 def damaged(place: str) -> RunError:
     """What to say of a file of a run that does not hold what a run writes."""
     return RunError(
-        f"{place} is damaged and cannot be read: restore the file, or begin anew with --overwrite"
+        f"{place} is damaged and cannot be read: restore the file, or start over with --overwrite"
     )
 
 
@@ -207,7 +208,7 @@ def disk_errors(path: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise RunError(
-                f"no space left while writing {path}: free some, then go on with --resume"
+                f"no space left while writing {path}: free some space, then continue with --resume"
             ) from error
         if error.errno in (errno.ENOENT, errno.ESTALE):
             raise RunError(

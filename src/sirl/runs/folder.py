@@ -1,4 +1,4 @@
-"""The run folder: append-only logs, atomic documents, one writer, and a way to go on.
+"""The run folder: append-only logs, atomic documents, one writer, resumable.
 
     runs/NAME/
     ├── run.json         verb, versions, seeds, hashes, hardware, exit
@@ -14,10 +14,10 @@
     ├── checkpoints/step-000030/
     └── report.html
 
-A line is flushed to the disk before the work goes on, a document is written beside its place and
-moved there: killed at any instant, the folder holds whole lines but perhaps the last, and whole
-documents. Numbers that are not finite are written as null. A `.lock` that says `sirl` marks the
-folder as ours; `--overwrite` removes known names in it, and of checkpoints those with our manifest.
+Lines are synced to disk before work continues, documents are written to a temporary file and
+renamed: after a kill at any time all documents and all lines except perhaps the last are complete.
+Non-finite numbers are written as null. A `.lock` that says `sirl` marks the folder as ours;
+`--overwrite` removes known files and checkpoints with our manifest.
 """
 
 import json
@@ -107,7 +107,7 @@ class Run:
     def begin(self) -> None:
         """Write the configuration; what an overwritten run left goes only now.
 
-        Whoever opens a run looks at its other input first, so that a wrong command loses nothing.
+        Callers validate their other input first, so that a wrong command deletes nothing.
         """
         self.check_held()
         with disk_errors(self.path):
@@ -131,7 +131,7 @@ class Run:
         except OSError as error:
             raise RunError(
                 f"{self.path} or its lock was removed or moved while this run was writing there: "
-                "begin anew, in a folder that is left alone"
+                "start over in a folder that nothing else changes"
             ) from error
         if not os.path.samestat(there, os.fstat(self._lock)):
             raise RunError(
@@ -241,8 +241,8 @@ def open_run(
         occupied = occupied and not is_left_over(path)
         is_run = occupied and path.is_dir() and is_run_folder(path)
     if occupied and existing == "ask":
-        goes_on = "--resume goes on with it, " if resumable else ""
-        raise RunError(f"{path} exists: {goes_on}--overwrite begins anew, or give another --out")
+        goes_on = "--resume continues it, " if resumable else ""
+        raise RunError(f"{path} exists: {goes_on}--overwrite starts over, or give another --out")
     if occupied and not is_run:
         raise RunError(f"{path} is not a run folder: give another --out")
     with disk_errors(path):
@@ -292,7 +292,7 @@ def can_go_on(run: Run) -> bool:
     if found:
         raise RunError(
             f"{run.path} has {' and '.join(found)} but no {CONFIG}, without which it cannot go on: "
-            "restore the file, or begin anew with --overwrite"
+            "restore the file, or start over with --overwrite"
         )
     return False
 
@@ -323,7 +323,7 @@ def check_same(run: Run, config: Mapping[str, Any]) -> None:
         if before.get(key) != config.get(key):
             raise ConfigError(
                 f"{path} was started with {key} = {before.get(key)!r}, not {config.get(key)!r}: "
-                "resume with the same settings, or begin anew with --overwrite"
+                "resume with the same settings, or start over with --overwrite"
             )
 
 
@@ -342,11 +342,12 @@ def check_ours(path: Path) -> None:
     """Refuse to overwrite where a checkpoint of another tool has the name of one of ours."""
     folder = path / "checkpoints"
     if folder.exists() and not folder.is_dir():
-        raise RunError(f"{folder} is no folder, and checkpoints go there: move it away")
+        raise RunError(f"{folder} is not a folder, and checkpoints go there: move it away")
     for place in folder.iterdir() if folder.is_dir() else ():
         if CHECKPOINT.fullmatch(place.name) and not is_checkpoint(place):
             raise RunError(
-                f"{place} is no checkpoint that sirl wrote and is not overwritten: move it away, "
+                f"{place} is not a checkpoint that sirl wrote and is not overwritten: move it "
+                "away, "
                 "or give another --out"
             )
 

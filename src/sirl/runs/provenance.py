@@ -155,7 +155,7 @@ class Provenance:
         if before and before != given:
             raise ConfigError(
                 f"{self.run.path} was started with other {what}: "
-                "give those, or begin anew with --overwrite"
+                "give those, or start over with --overwrite"
             )
 
     def write(self) -> None:

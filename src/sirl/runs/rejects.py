@@ -1,4 +1,4 @@
-"""Rows that could not be used: written down, counted, and a reason to stop when strict."""
+"""Invalid rows: logged, counted, and an error under `--strict`."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -22,7 +22,7 @@ def set_aside(run: Run, rejected: Sequence[Rejected], *, strict: bool) -> list[s
         return []
     run.keep(REJECTED, rejected_rows(rejected))
     if strict:
-        raise InputError(f"{rejected[0].reason}; mend it, or leave --strict out to set it aside")
+        raise InputError(f"{rejected[0].reason}; fix it, or drop --strict to skip it")
     return [f"{in_words(rejected_rows(rejected))} set aside, named in {run.path / REJECTED}"]
 
 

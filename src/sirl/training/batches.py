@@ -11,10 +11,9 @@ __all__ = ["prompt_batches"]
 def prompt_batches(
     prompts: Sequence[Prompt], size: int, seed: int, steps: range
 ) -> Iterator[tuple[int, Sequence[Prompt]]]:
-    """The prompts of each step, a function of (seed, step) alone.
+    """The prompts of each step; depends only on (seed, step).
 
-    Every pass over the prompts is shuffled anew; what does not fill a batch waits for the next.
-    There are at least `size` prompts.
+    Each epoch is reshuffled and drops its incomplete last batch. Needs at least `size` prompts.
     """
     per_pass = len(prompts) // size
     for step in steps:

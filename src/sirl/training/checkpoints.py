@@ -1,4 +1,4 @@
-"""Checkpoints: an ordinary model folder, plus what training needs to go on from it.
+"""Checkpoints: an ordinary model folder plus the state that a resumed run needs.
 
     checkpoints/step-000030/
     ├── config.json, model.safetensors, tokenizer files     loads with plain transformers
@@ -7,8 +7,8 @@
     ├── trainer/state.json
     └── manifest.json                                       sizes and hashes of all, written last
 
-A checkpoint is written beside its place and moved there whole. One whose manifest does not agree
-with its files is passed over in favour of the one before.
+A checkpoint is written under a temporary name and renamed when complete. One whose manifest does
+not match its files is skipped in favour of the one before.
 """
 
 import errno
@@ -64,7 +64,7 @@ class Checkpoint:
 
 
 def save(folder: Path, step: int, learner: PolicyLearner, state: Mapping[str, Any]) -> Path:
-    """Write the checkpoint of a step, whole or not at all; every process of a run is to call it.
+    """Write the checkpoint of a step atomically; every rank must call it.
 
     Raises:
         RunError: The disk is full; earlier checkpoints are untouched.
@@ -86,13 +86,17 @@ def save(folder: Path, step: int, learner: PolicyLearner, state: Mapping[str, An
             beside.rename(place)
             sync_folder(folder)
         ranks.meet()
-    except (Exception, CheckpointException) as error:  # libraries wrap a full disk in their own
+    except (
+        Exception,
+        CheckpointException,
+    ) as error:  # libraries wrap the disk-full error in their own
         if ranks.main:
             shutil.rmtree(beside, ignore_errors=True)
         if is_disk_full(error):
             raise RunError(
-                f"no space left while saving {place}: free some, then go on with --resume; "
-                "earlier checkpoints are whole"
+                f"no space left while saving {place}: free some space, then continue with "
+                "--resume; "
+                "earlier checkpoints are complete"
             ) from error
         with disk_errors(place):
             raise
@@ -100,13 +104,13 @@ def save(folder: Path, step: int, learner: PolicyLearner, state: Mapping[str, An
 
 
 def make_room(place: Path) -> None:
-    """Free the name of a checkpoint; what we did not write is moved aside, not removed."""
+    """Free the name of a checkpoint: remove a folder that sirl wrote, rename any other."""
     if is_checkpoint(place):  # left by a run whose manifest no longer agrees
         shutil.rmtree(place)
     elif place.exists() or place.is_symlink():
         aside = place.with_name(f"not-sirl-{place.name}")
         if aside.exists():
-            raise RunError(f"cannot write {place}: it is no checkpoint of sirl; move it away")
+            raise RunError(f"cannot write {place}: it is not a checkpoint of sirl; move it away")
         place.rename(aside)
 
 
@@ -116,7 +120,7 @@ def write(
     weights: Mapping[str, Any] | None,
     document: Mapping[str, Any],
 ) -> None:
-    """What one process writes: all of a checkpoint, but for the moments of shards."""
+    """What rank 0 writes: everything but sharded optimizer moments."""
     write_model(folder, learner.chat, weights)
     if not learner.team.shards:
         save_file(optimizer_tensors(learner), folder / "trainer" / OPTIMIZER)
@@ -125,7 +129,7 @@ def write(
 
 
 def is_disk_full(error: BaseException) -> bool:
-    """Whether an error means that the disk is full, whichever library says so."""
+    """Whether an error of any library means that the disk is full."""
     if isinstance(error, CheckpointException):
         return any(is_disk_full(failure) for failure, _ in error.failures.values())
     full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
@@ -133,16 +137,16 @@ def is_disk_full(error: BaseException) -> bool:
 
 
 def write_model(folder: Path, chat: ChatModel, weights: Mapping[str, Any] | None) -> None:
-    """The model or adapter and its tokenizer, as plain transformers or peft read them.
+    """Save model or adapter and tokenizer for transformers or peft.
 
-    `weights` are those of the model where it does not hold them whole.
+    `weights` is the full state dict of a sharded model.
     """
     chat.model.save_pretrained(folder, state_dict=weights)
     chat.tokenizer.save_pretrained(folder)
 
 
 def optimizer_tensors(learner: PolicyLearner) -> dict[str, torch.Tensor]:
-    """The optimizer's moments, named after the parameters that they belong to."""
+    """The optimizer's moments by parameter name."""
     tensors = {}
     for name, parameter in learner.parameters.items():
         for key, value in learner.optimizer.state.get(parameter, {}).items():
@@ -151,18 +155,18 @@ def optimizer_tensors(learner: PolicyLearner) -> dict[str, torch.Tensor]:
 
 
 def save_shards(learner: PolicyLearner, folder: Path) -> None:
-    """Every process writes its part of the moments, as safetensors that say what they are of."""
+    """Each rank writes its shard of the moments as safetensors with their offsets."""
     writer = HuggingFaceStorageWriter(str(folder), save_distributed=True)
     write_shards(moments(learner), storage_writer=writer)
 
 
 def moments(learner: PolicyLearner) -> dict[str, Any]:
-    """The optimizer's moments where they are; of an optimizer that never stepped, zeros."""
+    """The optimizer's moments in place; zeros if it has not stepped."""
     found: dict[str, Any] = {}
     for name, parameter in learner.parameters.items():
         state = learner.optimizer.state[parameter]
         if not state:
-            # AdamW counts on the CPU unless it is fused.
+            # AdamW keeps its step count on the CPU unless fused.
             home = None if learner.team.shards else parameter.device
             state["step"] = torch.zeros((), dtype=torch.float32, device=home)
             state["exp_avg"] = torch.zeros_like(parameter.detach())
@@ -172,7 +176,7 @@ def moments(learner: PolicyLearner) -> dict[str, Any]:
 
 
 def restore_optimizer(learner: PolicyLearner, checkpoint: Checkpoint) -> None:
-    """Give the optimizer the moments that it had, whoever wrote them, and however many."""
+    """Restore the optimizer's moments, whatever the number of ranks that wrote them."""
     here = moments(learner)
     shards = checkpoint.path / "trainer" / SHARDS
     if shards.is_dir():
@@ -212,9 +216,9 @@ def sha256(path: Path) -> str:
 
 
 def fault(folder: Path) -> str:
-    """What is wrong with a checkpoint in a few words; empty when nothing is."""
+    """The fault of a checkpoint in a few words; empty if it is intact."""
     if not folder.is_dir():
-        return "it is no folder"
+        return "it is not a folder"
     try:
         listing = mapping_in(bytes_of(folder / MANIFEST), MANIFEST)["sha256"]
         files = dict(listing.items())
@@ -232,23 +236,23 @@ def fault(folder: Path) -> str:
 
 
 def newest(folder: Path) -> tuple[Checkpoint | None, list[str]]:
-    """The newest whole checkpoint, if any, and a sentence for each newer one passed over."""
+    """The newest intact checkpoint, if any, and a warning for each newer one skipped."""
     passed_over = []
     for place in sorted(folder.glob("step-*"), key=steps_of, reverse=True):
         if wrong := fault(place):
-            passed_over.append(f"{place} is passed over: {wrong}")
+            passed_over.append(f"{place} is skipped: {wrong}")
             continue
         return read(place), passed_over
     return None, passed_over
 
 
 def steps_of(place: Path) -> int:
-    """The steps that the name of a checkpoint tells; -1 where it tells none."""
+    """The step in the name of a checkpoint; -1 if there is none."""
     named = CHECKPOINT.fullmatch(place.name)
     return int(named[1]) if named else -1
 
 
 def read(place: Path) -> Checkpoint:
-    """A checkpoint that is known to be whole."""
+    """A checkpoint known to be intact."""
     state = json.loads((place / STATE).read_text("utf-8"))
     return Checkpoint(place, int(state["step"]), state)

@@ -1,4 +1,4 @@
-"""What a batch of completions looks like: the numbers by which collapse is seen coming."""
+"""Metrics of a batch of completions, which show a collapse early."""
 
 from collections.abc import Sequence
 
@@ -10,7 +10,7 @@ from sirl.types import Completion
 __all__ = ["batch_metrics", "repetition"]
 
 OPENING = 8
-"""Tokens that make an opening."""
+"""Tokens of an opening."""
 NGRAM = 4
 
 
@@ -40,7 +40,7 @@ def batch_metrics(
 
 
 def repetition(token_ids: Sequence[int]) -> float:
-    """Share of a completion's 4-grams that it has already used; 0 when it is shorter.
+    """Share of a completion's 4-grams that repeat earlier ones; 0 if it is shorter.
 
     >>> round(repetition([1, 2, 3, 4, 1, 2, 3, 4]), 6)
     0.2

@@ -1,9 +1,7 @@
-"""Many processes as one: who does what, and what they tell each other.
+"""Data parallelism over torch.distributed, with DDP or FSDP2.
 
-`torchrun` starts the processes, `torch.distributed` carries what they say, DDP or FSDP2 keep the
-weights in step. Every process takes the same way through the same code: prompts of a step are
-dealt out for sampling and completions for learning, and all else is done by each alike, so that
-nobody waits for a message that nobody sends. The first process writes the run folder.
+All ranks run the same code path. Prompts are sharded for sampling, groups of completions for the
+update; everything else is replicated, so collectives always match. Rank 0 writes the run folder.
 """
 
 import json
@@ -32,25 +30,25 @@ __all__ = ["Ranks", "Replicas", "Shards", "SharedEngine", "SharedRun", "Solo", "
 
 
 REFUSED = b"refused"
-"""Said in the place of what could not be opened."""
+"""Broadcast by rank 0 if it could not open the run."""
 SHORTEST = Completion("", (0,), (0,), "", (), (), "stop")
-"""Read where there is nothing to read and yet a pass to be made."""
+"""Dummy input for a rank that must run a pass but has no data."""
 
 
 @dataclass(frozen=True)
 class Ranks:
-    """The processes of a run; one alone where nobody launched more."""
+    """The ranks of a run and their collectives; a single one without torchrun."""
 
     rank: int = 0
     size: int = 1
 
     @property
     def main(self) -> bool:
-        """Whether this is the process that writes."""
+        """Whether this is rank 0."""
         return self.rank == 0
 
     def total(self, values: Sequence[float]) -> list[float]:
-        """The sum over processes of each value."""
+        """All-reduce (sum) of each value."""
         if self.size == 1:
             return list(values)
         tensor = torch.tensor(values, dtype=torch.float64, device=self.device)
@@ -58,11 +56,11 @@ class Ranks:
         return [float(v) for v in tensor.tolist()]
 
     def any(self, flag: bool) -> bool:
-        """Whether it is so for at least one process."""
+        """Whether it is true on any rank (all-reduce)."""
         return self.total([float(flag)])[0] > 0
 
     def most(self, count: int) -> int:
-        """The largest count of all processes."""
+        """All-reduce (max) of a count."""
         if self.size == 1:
             return count
         tensor = torch.tensor(count, device=self.device)
@@ -70,7 +68,7 @@ class Ranks:
         return int(tensor)
 
     def everyones(self, said: bytes) -> list[bytes]:
-        """What each process says, in order of rank."""
+        """All-gather, in rank order."""
         if self.size == 1:
             return [said]
         width = self.most(len(said))
@@ -84,25 +82,25 @@ class Ranks:
         return [text[8 : 8 + int.from_bytes(text[:8], "big")] for text in texts]
 
     def mains(self, said: bytes) -> bytes:
-        """What the first process says."""
+        """Broadcast from rank 0."""
         return self.everyones(said if self.main else b"")[0]
 
     def meet(self) -> None:
-        """Wait until every process is here."""
+        """Barrier."""
         if self.size > 1:
             dist.barrier()
 
     @property
     def device(self) -> torch.device:
-        """Where messages lie: on the GPU that NCCL sends from, or in memory."""
+        """Device of the tensors of collectives: the GPU for NCCL, else the CPU."""
         nccl = self.size > 1 and dist.get_backend() == "nccl"
         return torch.device("cuda", torch.cuda.current_device()) if nccl else torch.device("cpu")
 
 
 def dealt(completions: Sequence[Completion], ranks: Ranks) -> list[int]:
-    """The completions that this process learns from: siblings together, tokens balanced.
+    """This rank's share of the completions, whole groups, balanced by tokens.
 
-    Largest groups first, each to the process with the fewest tokens so far: the same everywhere.
+    Greedy: largest groups first, each to the rank with the fewest tokens; the same on every rank.
     """
     groups: dict[tuple[int, ...], list[int]] = {}
     for i, completion in enumerate(completions):
@@ -122,7 +120,7 @@ def dealt(completions: Sequence[Completion], ranks: Ranks) -> list[int]:
 
 
 class SharedRun(Run):
-    """A run folder among many processes: the first writes, all read what it reads."""
+    """A run folder shared by all ranks: rank 0 reads and writes, and broadcasts what it read."""
 
     def __init__(self, run: Run, ranks: Ranks) -> None:
         super().__init__(run.path, run._lock, run._config, resumed=run.resumed)
@@ -130,7 +128,7 @@ class SharedRun(Run):
 
     @classmethod
     def opened(cls, path: Path, ranks: Ranks, opener: Callable[[], Run]) -> "SharedRun":
-        """The run that the first process opens; where it cannot, the others leave quietly."""
+        """Open the run on rank 0; if that fails, the other ranks exit quietly."""
         try:
             run = opener() if ranks.main else None
         except SirlError:
@@ -143,17 +141,17 @@ class SharedRun(Run):
 
     @property
     def local(self) -> Run:
-        """The folder as one process reads it by itself, once all is written."""
+        """The folder for reading on this rank alone, after everything is written."""
         return Run(self.path, self._lock, self._config, resumed=True)
 
     def begin(self) -> None:
-        """Write the configuration, once all are here."""
+        """Write the settings, after a barrier."""
         if self.ranks.main:
             super().begin()
         self.ranks.meet()
 
     def close(self) -> None:
-        """Let go of the lock, where there is one."""
+        """Release the lock, if held."""
         if self.ranks.main:
             super().close()
 
@@ -178,70 +176,70 @@ class SharedRun(Run):
             super().write(name, document)
 
     def rows(self, name: str) -> list[dict[str, Any]]:
-        """The lines of a log, as the first process finds them."""
+        """The lines of a log, read by rank 0."""
         found = super().rows(name) if self.ranks.main else []
         shared: list[dict[str, Any]] = json.loads(self.ranks.mains(json.dumps(found).encode()))
         return shared
 
     def read(self, name: str) -> dict[str, Any]:
-        """A document, as the first process finds it."""
+        """A document, read by rank 0."""
         found = super().read(name) if self.ranks.main else {}
         shared: dict[str, Any] = json.loads(self.ranks.mains(json.dumps(found).encode()))
         return shared
 
 
 class Solo:
-    """One process: nothing to keep in step."""
+    """A single process: no synchronisation."""
 
     shards = False
 
     def __init__(self, scorer: Scorer) -> None:
         self.scorer: nn.Module = scorer
 
-    def adding(self, *, last: bool) -> AbstractContextManager[Any]:  # noqa: ARG002 - as of a team
-        """Around a micro-batch; gradients stay where they are until the last."""
+    def adding(self, *, last: bool) -> AbstractContextManager[Any]:  # noqa: ARG002 - the interface of the others
+        """Context of a micro-batch; gradients are synchronised with the last one."""
         return nullcontext()
 
     def agree(self) -> None:
-        """Average the gradients of all processes, after the last micro-batch."""
+        """Average the gradients over the ranks, after the last micro-batch."""
 
     def idle(self) -> None:
-        """A forward and a backward pass that add nothing, while others still learn."""
+        """A dummy forward and backward pass while other ranks still have data."""
         loss, _ = self.scorer([SHORTEST], nothing)
         torch.autograd.backward(loss)
 
     def whole(self) -> AbstractContextManager[Any]:
-        """Around work on the whole weights, without a word to the others."""
+        """Context with unsharded weights and without collectives."""
         return nullcontext()
 
     def weights(self) -> dict[str, Any] | None:
-        """The weights to be saved, where the model does not hold them whole."""
+        """The full state dict, if the weights are sharded."""
         return None
 
 
 class Replicas(Solo):
-    """Every process holds all weights; DDP averages what they learned."""
+    """Replicated weights; DDP averages the gradients."""
 
     def __init__(self, scorer: Scorer) -> None:
-        # A process without lessons makes no forward pass before the others ask whether anybody
-        # ran out of memory: no pass but those of `agree` may say anything. Buffers are the same
-        # everywhere, and DDP tells its order of buckets with the second pass of its life.
+        # Ranks compare whether one ran out of memory between passes, and a rank without data runs
+        # no pass, so only the passes of `agree` may run collectives: no buffer broadcast, and two
+        # warm-up passes here, since DDP rebuilds its buckets after the second backward pass.
         self.scorer = self.replicas = DistributedDataParallel(scorer, forward_sync_buffers=False)
         self.idle()
         self.idle()
         self.scorer.zero_grad(set_to_none=True)
 
-    def adding(self, *, last: bool) -> AbstractContextManager[Any]:  # noqa: ARG002 - never talks
-        """Gradients stay here: who runs out of memory can begin again without the others."""
+    def adding(self, *, last: bool) -> AbstractContextManager[Any]:  # noqa: ARG002 - never synchronises
+        """Do not synchronise, so a rank that runs out of memory can retry alone."""
         return self.replicas.no_sync()
 
     def agree(self) -> None:
-        """Average the gradients: DDP does with the next backward pass."""
+        """Average the gradients: DDP does so in the next backward pass."""
         self.idle()
 
 
 class Shards(Solo):
-    """Every process holds a part of weights, gradients and moments; FSDP2 fetches the rest."""
+    """Sharded weights, gradients and optimizer moments (FSDP2)."""
 
     shards = True
 
@@ -251,7 +249,7 @@ class Shards(Solo):
         layers = getattr(decoder(scorer.model), "layers", None)
         if layers is None:
             raise ModelError(
-                f"{scorer.chat.name} does not name its layers as sirl knows them and cannot be "
+                f"{scorer.chat.name} has layers that sirl does not recognise and cannot be "
                 "sharded: leave shard out"
             )
         for layer in layers:
@@ -260,24 +258,24 @@ class Shards(Solo):
         self.scorer = scorer
         self.model: nn.Module = scorer.model
         self.parts = [m for m in scorer.modules() if isinstance(m, FSDPModule)]
-        with torch.no_grad():  # the first to be called becomes the root
+        with torch.no_grad():  # FSDP takes the first module called as the root
             scorer([SHORTEST], nothing)
         self.apart()
 
     def apart(self) -> None:
-        """Every process keeps its part, the optimizer's parameters, and lets go of the rest."""
+        """Reshard: keep this rank's shard, free the rest."""
         for part in self.parts:
             part.reshard()
             part.set_reshard_after_forward(True, recurse=False)
 
     def adding(self, *, last: bool) -> AbstractContextManager[Any]:
-        """Gradients are added up with the last micro-batch."""
+        """Synchronise gradients with the last micro-batch."""
         self.parts[0].set_requires_gradient_sync(last)
         return nullcontext()
 
     @contextmanager
     def whole(self) -> Iterator[None]:
-        """All weights here; what runs in between may differ from process to process."""
+        """Unshard all weights; ranks may run different code meanwhile."""
         for part in self.parts:
             part.set_reshard_after_forward(False, recurse=False)
             part.unshard()
@@ -287,7 +285,7 @@ class Shards(Solo):
             self.apart()
 
     def weights(self) -> dict[str, Any]:
-        """All weights in the memory of the first process; all have to ask."""
+        """The full state dict on rank 0; a collective, so every rank must call it."""
         options = StateDictOptions(full_state_dict=True, cpu_offload=True)
         return get_model_state_dict(self.model, options=options)
 
@@ -296,26 +294,26 @@ Team = Solo | Replicas | Shards
 
 
 def nothing(logprobs: Tensor, _: slice) -> Tensor:
-    """A loss that moves nothing."""
+    """A loss with zero gradient."""
     return (logprobs * 0.0).sum()
 
 
 @dataclass(frozen=True)
 class SharedEngine:
-    """Deals prompts out to all processes and gathers what they sampled; satisfies `Engine`.
+    """Shards prompts over the ranks and gathers the completions; satisfies `Engine`.
 
-    What is sampled depends on no batch, so it is what one process would have sampled.
+    Sampling does not depend on the batch, so the result equals that of one process.
     """
 
     engine: Engine
     ranks: Ranks
     team: Team | None = None
-    """Who holds the weights, where they move."""
+    """The parallelism of the weights."""
 
     def sample(
         self, prompts: Sequence[Prompt], *, group: int = 1, step: int = 0
     ) -> list[Completion]:
-        """`group` completions of each prompt, siblings adjacent, in the order of the prompts."""
+        """Sample `group` completions per prompt, grouped in the order of the prompts."""
         size, mine = self.ranks.size, list(prompts[self.ranks.rank :: self.ranks.size])
         with self.team.whole() if self.team else nullcontext():
             found = self.engine.sample(mine, group=group, step=step) if mine else []
@@ -329,6 +327,6 @@ class SharedEngine:
 
 
 def revived(row: Mapping[str, Any]) -> Completion:
-    """A completion from its fields."""
+    """Rebuild a completion from its fields."""
     fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in row.items()}
     return Completion(**fields)

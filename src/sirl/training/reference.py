@@ -14,7 +14,7 @@ __all__ = ["AdaptersOff", "FrozenCopy", "Reference"]
 
 @dataclass(frozen=True)
 class FrozenCopy:
-    """A second set of weights that never moves."""
+    """A frozen copy of the weights."""
 
     chat: ChatModel
 
@@ -25,7 +25,7 @@ class FrozenCopy:
 
 @dataclass(frozen=True)
 class AdaptersOff:
-    """The policy's own weights without the adapter that is being trained."""
+    """The policy's weights with the trained adapter turned off."""
 
     chat: ChatModel
 

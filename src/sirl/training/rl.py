@@ -1,4 +1,4 @@
-"""The loop. Each collaborator is passed in; a new idea is a new collaborator, not a new line."""
+"""The training loop. Its collaborators are passed in; extend it with a new collaborator."""
 
 import time
 from collections.abc import Iterable, Sequence
@@ -15,7 +15,7 @@ from sirl.types import Completion, Example, Prompt
 __all__ = ["examples_of", "train"]
 
 
-def train(  # noqa: PLR0913 - the arrows of the figure in the README
+def train(  # noqa: PLR0913 - the collaborators of the loop
     batches: Iterable[tuple[int, Sequence[Prompt]]],
     engine: Engine,
     reward: Reward,
@@ -25,10 +25,10 @@ def train(  # noqa: PLR0913 - the arrows of the figure in the README
     *,
     group: int,
 ) -> None:
-    """The whole method; every line is one arrow of the figure in the README.
+    """Train: sample, reward, compute advantages, update, call the observers.
 
     Raises:
-        Stopped: An observer asked for it.
+        Stopped: An observer requested it.
     """
     for step, prompts in batches:
         started = time.perf_counter()
@@ -50,5 +50,5 @@ def train(  # noqa: PLR0913 - the arrows of the figure in the README
 
 
 def examples_of(completions: Sequence[Completion], advantages: Tensor) -> list[Example]:
-    """Sampled completions as examples, given one advantage each."""
+    """Examples from sampled completions and one advantage each."""
     return [Example(c, a) for c, a in zip(completions, advantages.tolist(), strict=True)]

@@ -1,9 +1,9 @@
-"""One batch of optimizer steps: examples in, an updated policy out.
+"""The policy update: one or more optimizer steps per batch of examples.
 
-A batch taken in one step is on-policy: its old log-probabilities are its own, one forward pass
-does for both and the ratio is exactly 1. Several mini-batches compare with log-probabilities that
-were scored before anything moved. The reference scores the completions without gradient, each
-under its own prompt or under the one that its example names.
+With one mini-batch the update is on-policy: the old log-probabilities are the current ones, from
+the same forward pass, and the ratio is exactly 1. With several mini-batches the old
+log-probabilities are computed before the first optimizer step. The reference scores completions
+without gradient, under their own prompt or the one that the example gives.
 """
 
 import math
@@ -34,20 +34,20 @@ ALONE = Ranks()
 
 @dataclass(frozen=True)
 class Objective:
-    """What a step minimises, and how it is cut into pieces."""
+    """The objective of a step and its split into mini- and micro-batches."""
 
     clip: float = 0.2
     kl_weight: float = 0.01
     kl_estimator: KLEstimator = "k3"
     mini_batches: int = 1
-    """Optimizer steps per batch of completions."""
+    """Optimizer steps per batch."""
     token_budget: int = 16384
-    """Tokens that one micro-batch reads, each prompt once."""
+    """Tokens per micro-batch; a shared prompt counts once."""
     max_gradient_norm: float = 1.0
 
 
 def learning_rates(peak: float, schedule: Schedule, steps: int) -> Callable[[int], float]:
-    """Learning rate of each step, counted from 0. Cosine falls from the peak towards zero."""
+    """Learning rate of a step, counted from 0. Cosine decays from the peak towards 0."""
     if schedule == "constant":
         return lambda _: peak
     return lambda step: peak * 0.5 * (1 + math.cos(math.pi * min(step, steps) / steps))
@@ -55,18 +55,18 @@ def learning_rates(peak: float, schedule: Schedule, steps: int) -> Callable[[int
 
 @dataclass(frozen=True)
 class Scored:
-    """An example with all that its share of the loss takes."""
+    """An example with the log-probabilities that its loss needs."""
 
     example: Example
     reference: Tensor
     """Log-probabilities of its tokens under the starting model."""
     old: Tensor | None
-    """The same under the policy before anything moved; None where the step is on-policy."""
+    """The same under the policy before the update; None if on-policy."""
 
 
 @dataclass
 class Sums:
-    """Totals over the completions of a batch, weighted as in the loss."""
+    """Sums over the completions of a batch, weighted as in the loss."""
 
     loss: float = 0.0
     kl: float = 0.0
@@ -74,11 +74,11 @@ class Sums:
     mismatch: float = 0.0
 
     def over(self, ranks: Ranks) -> "Sums":
-        """The totals of all processes."""
+        """The sums over all ranks."""
         return Sums(*ranks.total([self.loss, self.kl, self.clipped, self.mismatch]))
 
     def add(self, other: "Sums") -> None:
-        """Add other totals to these."""
+        """Add other sums to these."""
         self.loss += other.loss
         self.kl += other.kl
         self.clipped += other.clipped
@@ -86,7 +86,7 @@ class Sums:
 
 
 class PolicyLearner:
-    """Moves the policy; owns its optimizer. Satisfies `sirl.roles.Learner`."""
+    """Updates the policy and owns the optimizer. Satisfies `sirl.roles.Learner`."""
 
     def __init__(
         self,
@@ -106,7 +106,7 @@ class PolicyLearner:
         self.ranks = ranks
         self.team = team or Solo(Scorer(chat))
         self.token_budget = objective.token_budget
-        """Falls by half whenever a micro-batch does not fit the memory."""
+        """Halved whenever a micro-batch runs out of memory."""
         self.parameters = {n: p for n, p in chat.model.named_parameters() if p.requires_grad}
         self.optimizer = torch.optim.AdamW(
             self.parameters.values(),
@@ -116,13 +116,13 @@ class PolicyLearner:
         )
 
     def update(self, examples: Sequence[Example], *, step: int) -> dict[str, float]:
-        """Take the optimizer steps of one batch; its numbers by metric key.
+        """Run the optimizer steps of one batch; return its metrics.
 
-        A mini-batch whose loss or gradient is not finite leaves the policy where it is and is
-        counted under `update/skipped`.
+        A mini-batch with a non-finite loss or gradient does not change the policy and counts under
+        `update/skipped`.
 
         Raises:
-            TrainingError: The memory does not hold a single completion.
+            TrainingError: A single completion does not fit in memory.
             ModelError: The completions were sampled from other weights than the policy's.
         """
         started = time.perf_counter()
@@ -159,7 +159,7 @@ class PolicyLearner:
         }
 
     def score(self, examples: Sequence[Example], rows: Sequence[int]) -> dict[int, Scored]:
-        """Some examples, scored by the reference and, where it will have moved, the policy."""
+        """Score examples by the reference and, if off-policy, by the policy."""
         chosen = [examples[i] for i in rows]
         reference = self.logprobs(
             [as_the_reference_sees(e) for e in chosen], self.reference.logprobs
@@ -174,7 +174,7 @@ class PolicyLearner:
         completions: Sequence[Completion],
         scoring: Callable[[Sequence[Completion], int], list[Tensor]],
     ) -> list[Tensor]:
-        """Log-probabilities of each completion, read with half the tokens if memory runs out."""
+        """Log-probabilities of each completion; halves the token budget when out of memory."""
         budget = self.token_budget
         while True:
             try:
@@ -185,12 +185,12 @@ class PolicyLearner:
             budget //= 2
 
     def mini_batches(self, rows: int) -> list[range]:
-        """The completions of each optimizer step, in order."""
+        """The examples of each optimizer step, in order."""
         size = math.ceil(rows / self.objective.mini_batches)
         return [range(i, min(i + size, rows)) for i in range(0, rows, size)]
 
     def descend(self, examples: Sequence[Scored], batch_rows: int) -> tuple[Sums, float]:
-        """One optimizer step on this process's examples of a mini-batch; the gradient norm."""
+        """One optimizer step on this rank's share of a mini-batch; returns the gradient norm."""
         self.optimizer.zero_grad(set_to_none=True)
         sums = self.gradients(examples, batch_rows).over(self.ranks)
         length = torch.nn.utils.clip_grad_norm_(
@@ -203,10 +203,10 @@ class PolicyLearner:
         return sums, norm
 
     def gradients(self, examples: Sequence[Scored], batch_rows: int) -> Sums:
-        """Add up the gradients of all processes; anew with half the tokens if memory runs out.
+        """Accumulate gradients over all ranks; retry with half the token budget when out of memory.
 
         Raises:
-            TrainingError: There is nothing left to halve.
+            TrainingError: The token budget cannot be halved further.
         """
         while True:
             short, sums = False, Sums()
@@ -214,7 +214,7 @@ class PolicyLearner:
                 self.add_up(examples, batch_rows, sums)
             except RuntimeError as error:
                 if not out_of_memory(error) or self.team.shards:
-                    raise  # a process that is among shards cannot begin again by itself
+                    raise  # with FSDP one rank cannot retry alone
                 short = True
             if not self.ranks.any(short):
                 self.team.agree()
@@ -223,20 +223,22 @@ class PolicyLearner:
             self.halve([x.example.completion for x in examples])
 
     def halve(self, completions: Sequence[Completion]) -> None:
-        """Read half as many tokens at a time from now on."""
+        """Halve the token budget."""
         single = self.ranks.most(longest(completions))
         if self.token_budget <= single:
             raise TrainingError(
-                f"a completion of {single} tokens does not fit the memory by itself: lower "
-                "new_tokens, train with --lora, or take a smaller model or dtype=bfloat16"
+                f"a completion of {single} tokens does not fit in memory even alone: lower "
+                "new_tokens, train with --lora, or use a smaller model or dtype=bfloat16"
             )
         self.token_budget //= 2
 
     def add_up(self, examples: Sequence[Scored], batch_rows: int, sums: Sums) -> None:
-        """Add the gradients of the examples, micro-batch by micro-batch."""
+        """Accumulate the gradients of the examples, micro-batch by micro-batch."""
         rows = micro_batches(self.chat, [x.example.completion for x in examples], self.token_budget)
         rounds = self.ranks.most(len(rows)) if self.team.shards else len(rows)
-        scale = batch_rows / self.ranks.size  # what processes average is to be their sum
+        scale = (
+            batch_rows / self.ranks.size
+        )  # ranks average gradients, so scale up to get their sum
         for n in range(rounds):
             with self.team.adding(last=n + 1 == rounds):
                 if n < len(rows):
@@ -245,7 +247,7 @@ class PolicyLearner:
                     self.team.idle()
 
     def learn(self, examples: Sequence[Scored], batch_rows: float, sums: Sums) -> None:
-        """Add the gradient of one micro-batch, and its share to the sums."""
+        """Accumulate the gradient of one micro-batch and add to the sums."""
         completions = [x.example.completion for x in examples]
         counts = [len(c.token_ids) for c in completions]
         lengths = torch.tensor(counts)
@@ -287,21 +289,21 @@ class PolicyLearner:
 
 
 def as_the_reference_sees(example: Example) -> Completion:
-    """The completion under the prompt that the reference scores it with."""
+    """The completion with the prompt under which the reference scores it."""
     if example.reference_prompt_ids is None:
         return example.completion
     return replace(example.completion, prompt_ids=example.reference_prompt_ids)
 
 
 def token_advantages(example: Example) -> Sequence[float]:
-    """The advantage of each token of an example."""
+    """Per-token advantages of an example."""
     if isinstance(example.advantage, tuple):
         return example.advantage
     return [example.advantage] * len(example.completion.token_ids)
 
 
 def mismatch(logprobs: Tensor, examples: Sequence[Scored]) -> Tensor:
-    """Per token: distance of log-probabilities from those at sampling, in nats; 0 if off-policy."""
+    """Per token: |delta log-prob| against sampling, in nats; 0 if off-policy."""
     sampled: list[float] = []
     own: list[float] = []
     for e in (x.example for x in examples):
@@ -312,5 +314,5 @@ def mismatch(logprobs: Tensor, examples: Sequence[Scored]) -> Tensor:
 
 
 def longest(completions: Sequence[Completion]) -> int:
-    """Tokens of the longest completion with its prompt; 0 of none."""
+    """Tokens of the longest prompt plus completion; 0 if there is none."""
     return max((len(c.prompt_ids) + len(c.token_ids) for c in completions), default=0)

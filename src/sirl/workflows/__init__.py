@@ -1,1 +1,1 @@
-"""What a verb does, without a command line: measure, train, judge again, draw the page."""
+"""The work of each verb without the command line: evaluate, train, judge again, report."""

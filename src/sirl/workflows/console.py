@@ -1,4 +1,4 @@
-"""What workflows say where nobody gave them a console, and what all of them say alike."""
+"""The silent console, and messages shared by the workflows."""
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -45,4 +45,4 @@ def nothing_to_resume(run: Run, existing: Existing) -> list[str]:
     """A sentence where a run was to be gone on with and there is none."""
     if existing != "resume" or run.resumed:
         return []
-    return [f"{run.path} holds nothing to resume: it begins anew"]
+    return [f"{run.path} holds nothing to resume: it starts over"]

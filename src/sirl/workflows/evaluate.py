@@ -1,4 +1,4 @@
-"""What `sirl evaluate` and `sirl probe` share: one model, questions, records, summary, page."""
+"""The workflow of `sirl evaluate` and `sirl probe`."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -15,6 +15,7 @@ from sirl.errors import InputError, SirlError
 from sirl.evaluation.second_judges import recorded
 from sirl.evaluation.suite import Suite, askable
 from sirl.evaluation.suite import evaluate as asked_everything
+from sirl.models.folder import is_hardened
 from sirl.roles import Console, Progress
 from sirl.runs import Existing, open_run, plain
 from sirl.runs.provenance import Provenance
@@ -133,13 +134,14 @@ def ask(  # noqa: PLR0913 - one caller, and each is a part of the run
     console.warn(set_aside(run, [*questions.rejected, *unasked], strict=config.strict))
     if unasked and not asked:
         raise InputError(
-            f"nothing is left to ask {config.model}: {unasked[0].reason}; lower new_tokens, or "
+            f"nothing can be asked of {config.model}: {unasked[0].reason}; lower new_tokens, or "
             "capability_tokens for tasks"
         )
     provenance.used(asked_prompts(suite, asked, subject.target).values(), unasked)
     evaluation = asked_everything(suite, asked, subject.target, run, progress)
     console.warn(f"{name} was not tried: {why}" for name, why in evaluation.skipped.items())
-    figures = summarise(evaluation, suite.unseen, new_tokens=config.new_tokens)
+    hardened = is_hardened(config.model)
+    figures = summarise(evaluation, suite.unseen, new_tokens=config.new_tokens, hardened=hardened)
     learned = registry.dialects(subject, spoken_to(suite))
     console.warn(doubts(config, figures, evaluation.records, learned))
     if questions.calibration:
@@ -171,7 +173,7 @@ def doubts(
     for identity, learned in dialects.items():
         left_out, renamed = (", ".join(learned[part]) for part in ("left_out", "renamed"))
         if left_out:
-            said.append(f"{identity} takes no {left_out}: left out of every request")
+            said.append(f"{identity} does not accept {left_out}: left out of every request")
         if renamed:
             said.append(f"{identity} has other names: {renamed}")
         if ends := ", ".join(learned.get("unknown_ends", ())):
@@ -181,7 +183,7 @@ def doubts(
     untold = sum(not r.tokens and bool(r.completion) for r in records)
     if config.max_tokens and untold:
         said.append(
-            f"{untold} of {len(records)} answers came without a usable count of tokens: "
-            "max_tokens counts them as none"
+            f"{untold} of {len(records)} answers came without a usable token count: max_tokens "
+            "counts them as 0"
         )
     return said

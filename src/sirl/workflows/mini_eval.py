@@ -1,7 +1,7 @@
-"""The mini-evaluation every so many steps of training: defence, its price, and skill on the way.
+"""Mini-evaluations during training: defence, over-refusal and capability.
 
-It asks requests that training does not learn from; answers are counted and dropped. A checkpoint
-is saved at each, so that a reader can choose a step by these figures and deploy it.
+They use requests that are not trained on; answers are counted, not stored. Each one saves a
+checkpoint, so that a step can be chosen by its results.
 """
 
 import hashlib
@@ -59,7 +59,7 @@ class MiniEvaluations(Observer):
             self.warn(
                 [
                     f"{lost} mini-evaluations of {self.run.path} asked other requests, as older "
-                    "versions do, and are left out"
+                    "versions did, and are left out"
                 ]
             )
 

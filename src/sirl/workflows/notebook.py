@@ -1,7 +1,7 @@
 """The functions of `import sirl`, for notebooks and scripts.
 
-They take what the command line takes, as keywords, and lists of requests where it takes files.
-Where no `out` is given, files live in a temporary folder that goes with the result.
+They take the settings of the command line as keywords, and lists of requests in place of files.
+Without `out`, files live in a temporary folder that is deleted with the result.
 """
 
 import json
@@ -208,5 +208,5 @@ def sampled(model: str, requests: Iterable[str], *, new_tokens: int, seed: int) 
     target = registry.subject(config).target
     prompts = [Prompt.user(str(n), text) for n, text in enumerate(requests)]
     if faults := [fault for p in prompts if (fault := target.read(p).fault)]:
-        raise ModelError(f"{model} cannot be asked that: {faults[0]}")
+        raise ModelError(f"{model} cannot be evaluated on that: {faults[0]}")
     return target.sample(prompts, Sampling())

@@ -1,7 +1,7 @@
-"""Another judge over the answers of a run: new records, a new summary, a new page."""
+"""The workflow of `sirl judge again`: another judge on the recorded answers of a run."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from sirl.evaluation.arena import ATTACKED
 from sirl.evaluation.records import ITEMS, RECORDS, Item, read_items, read_records, record_row
 from sirl.evaluation.second_judges import VERDICTS, recorded, rejudged, verdict_of, verdict_row
 from sirl.evaluation.suite import Evaluation
+from sirl.models.folder import is_hardened
 from sirl.roles import Console, Judge, Progress
 from sirl.runs import Existing, Run, open_run, plain
 from sirl.runs.provenance import Provenance
@@ -53,7 +54,7 @@ def rejudge(
             provenance.files([config.refusals])
             provenance.judges([judge], faults)
             before = Run(source, -1, {}, resumed=False)
-            models = judged_models(before, run, judge, progress, settings.get("new_tokens"))
+            models = judged_models(before, run, judge, progress, settings)
             seconds = round(time.perf_counter() - started, 1)
             what = measured(provenance.document, settings, models, rows_set_aside(before))
             summary: dict[str, Any] = plain(
@@ -87,14 +88,15 @@ def judge_of(config: EvaluateConfig) -> Judge:
 
 
 def judged_models(
-    source: Run, run: Run, judge: Judge, progress: Progress, new_tokens: int | None
+    source: Run, run: Run, judge: Judge, progress: Progress, settings: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Copy what counts, judged anew; the figures of each model.
+    """Copy the counted records with new verdicts; return the summary of each model.
 
-    Cells of searches that ended where the first judge saw a break, and this one sees none, are
-    left out: nobody knows how they would have gone on. What the first judge said of the others
-    stands beside it. `new_tokens` is the longest answer.
+    Drops searches that the first judge's verdict ended early if the new judge sees no break: how
+    they would have continued is unknown. Keeps the first judge's verdicts as a second opinion.
+    `settings` are those of the source run.
     """
+    trained = is_hardened(settings["model"])
     ended = read_items(source)
     first = {r.place: r for r in counted(read_records(source), ended)}
     records = comparable_cells(rejudged(judge, list(first.values()), progress), ended)
@@ -115,7 +117,11 @@ def judged_models(
         return Evaluation(mine, [i for i in items if i.model == name], skipped, by_judge(said))
 
     return {
-        name: summarise(of(name, figures.get("skipped", {})), new_tokens=new_tokens)
+        name: summarise(
+            of(name, figures.get("skipped", {})),
+            new_tokens=settings.get("new_tokens"),
+            hardened=trained or name == "hardened",
+        )
         for name, figures in figures_of(source.path).items()
     }
 

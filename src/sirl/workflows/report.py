@@ -1,12 +1,14 @@
-"""From a run folder to its page."""
+"""Draws the report page of a run folder."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from math import isnan
 from pathlib import Path
 from typing import Any
 
+from sirl.analysis.defence import cells
 from sirl.analysis.entropy_gap import SHOWN
+from sirl.analysis.held import refused_or_silent
 from sirl.analysis.measured import in_words
 from sirl.analysis.summary import by_refusal
 from sirl.comparison.evaluated_model import read_arm
@@ -18,6 +20,7 @@ from sirl.registry.suites import unseen_attacks
 from sirl.reports.page import Example, PageData, write_page
 from sirl.reports.text import visible
 from sirl.runs import Run, missing_steps, rows_by_step
+from sirl.stats import clustered_difference
 from sirl.types import Record
 
 __all__ = ["redraw", "write_report"]
@@ -52,6 +55,7 @@ def write_report(
         examples=[replace(e, model=names.get(e.model, e.model)) for e in examples(records)],
         facts=words(facts) | last_step(summary) | ({"steps lost": lost} if lost else {}),
         unseen=unseen,
+        differences=differences(records, list(names)),
     )
     write_page(run.path / "report.html", data)
 
@@ -68,6 +72,21 @@ def redraw(path: Path) -> Path:
     summary, facts = run.read("summary.json"), run.read("run.json")
     write_report(run, summary, facts, unseen_attacks(str(run.settings()["model"])))
     return path / "report.html"
+
+
+def differences(records: Sequence[Record], roles: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Paired differences between two models, as in `sirl compare`; empty unless there are two."""
+    if len(roles) != len(("before", "after")):
+        return {}
+    before, after = ([r for r in records if r.model == role] for role in roles)
+    found = {"dsr": clustered_difference(cells(before), cells(after))}
+    for kind in ("ordinary", "lookalike"):
+        old, new = (
+            {"": {r.behaviour_id: refused_or_silent(r) for r in side if r.kind == kind}}
+            for side in (before, after)
+        )
+        found[kind] = clustered_difference(old, new)
+    return {name: asdict(difference) for name, difference in found.items()}
 
 
 def entropies(records: Sequence[Record]) -> dict[str, list[float]]:

@@ -1,4 +1,4 @@
-"""What the functions of `import sirl` give back: typed figures that a notebook shows as tables."""
+"""Typed results of `import sirl`, which notebooks show as tables."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""What `sirl train` and `sirl demo` do: evaluate, train, evaluate again, draw the page."""
+"""The workflow of `sirl train` and `sirl demo`: evaluate, train, evaluate, report."""
 
 import os
 import time
@@ -124,7 +124,7 @@ def dated_alike(config: TrainConfig, run: Run, ranks: "Ranks") -> TrainConfig:
 
 @contextmanager
 def quiet_unless(main: bool) -> Iterator[None]:
-    """Of many processes that do the same, one tells of it."""
+    """Only rank 0 reports."""
     if main:
         yield
         return
@@ -165,7 +165,7 @@ def walk(session: Session, start: "ChatModel") -> dict[str, Any]:
     provenance.judges(suite.judges, registry.judge_faults(suite.judges, config.model))
     asked, parts = announced(config, session.work, base, provenance, session.console)
     before = evaluate(suite, asked, base, run, progress)
-    # The model to measure again may be an older one than that which was measured.
+    # Records of the hardened model may belong to another checkpoint unless training had finished.
     if run.resumed and (checkpoint is None or checkpoint.step < config.steps):
         forget(run, "hardened")
     # A resumed policy differs from the model that it started from, which stays the reference.
@@ -177,7 +177,7 @@ def walk(session: Session, start: "ChatModel") -> dict[str, Any]:
     hardened = among(registry.in_process("hardened", chat, config), ranks)
     after = evaluate(suite, asked, hardened, run, progress)
     figures = {
-        name: summarise(found, suite.unseen, new_tokens=config.new_tokens)
+        name: summarise(found, suite.unseen, new_tokens=config.new_tokens, hardened=found is after)
         for name, found in (("base", before), ("hardened", after))
     }
     return {
@@ -211,8 +211,8 @@ def newest_checkpoint(session: Session) -> "Checkpoint | None":
     checkpoint = read(run.path / "checkpoints" / name)
     if checkpoint.step > steps:
         raise ConfigError(
-            f"{run.path} has taken {checkpoint.step} steps, more than {steps}: "
-            "raise --steps, or begin anew with --overwrite"
+            f"{run.path} has run {checkpoint.step} steps, more than {steps}: "
+            "raise --steps, or start over with --overwrite"
         )
     return checkpoint
 

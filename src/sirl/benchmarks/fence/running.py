@@ -149,7 +149,7 @@ def passes(job: Job, seconds: float = SECONDS) -> Mark:
     if said == "unready":
         raise ConfigError(
             f"code of the model cannot be run behind {protection().mode}: {why}; see whether "
-            "processes or memory are short, then go on with --resume"
+            "processes or memory are short, then continue with --resume"
         )
     if said == "unfit":
         raise InputError(

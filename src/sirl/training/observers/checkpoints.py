@@ -1,4 +1,4 @@
-"""Saves checkpoints when they are due. It stands last: what it saves is what the others say."""
+"""Saves checkpoints. Must be the last observer, since it saves the state of the others."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -11,11 +11,11 @@ from sirl.training.update import PolicyLearner
 __all__ = ["SaveCheckpoints", "states_in"]
 
 OLDER = {"log": ("skipped",), "broken": ("in_a_row",)}
-"""Where checkpoints of earlier versions keep the state of an observer: beside the step."""
+"""Keys under which earlier versions stored the state of observers."""
 
 
 class SaveCheckpoints(Observer):
-    """Saves every so many steps, at the last one, and when another observer asks for it."""
+    """Saves periodically, at the last step, and when another observer requests it."""
 
     def __init__(
         self,
@@ -31,13 +31,13 @@ class SaveCheckpoints(Observer):
         self.every = every
         """Steps between checkpoints."""
         self.states = states
-        """What each observer wants to find again, by its name."""
+        """The observers whose state is saved, by name."""
         self.saved: Path | None = None
         self.last_good: Path | None = None
-        """The newest checkpoint from which a later step came out finite."""
+        """The newest checkpoint after which a step was finite."""
 
     def on_step(self, taken: int, metrics: dict[str, float], control: Control) -> None:
-        """Save if it is time."""
+        """Save if a checkpoint is due."""
         if not metrics["update/skipped"]:
             self.last_good = self.saved
         due = (taken % self.every == 0 or control.save) and not control.broken
@@ -51,7 +51,7 @@ class SaveCheckpoints(Observer):
 
 
 def states_in(state: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """What a checkpoint holds of each observer, by its name.
+    """The saved state of each observer, by name.
 
     >>> states_in({"step": 2, "skipped": 1, "in_a_row": 0})
     {'log': {'skipped': 1}, 'broken': {'in_a_row': 0}}

@@ -1,4 +1,4 @@
-"""Each step as a line of `metrics.jsonl`, and as progress on the console."""
+"""Logs each step to `metrics.jsonl` and to the progress bar."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -47,7 +47,7 @@ class ProgressBar(Observer):
         self.steps = steps
 
     def on_start(self, taken: int, state: Mapping[str, Any]) -> None:
-        """Show where training starts."""
+        """Show the first step."""
         del state
         self.progress("training", taken, self.steps)
 
@@ -58,7 +58,7 @@ class ProgressBar(Observer):
 
 
 def counted_from_one(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Rows of metrics.jsonl by the steps taken; earlier versions counted the first one as 0.
+    """Rows of metrics.jsonl with steps counted from 1; earlier versions counted from 0.
 
     >>> counted_from_one([{"step": 0}, {"step": 1}])
     [{'step': 1}, {'step': 2}]

@@ -1,4 +1,4 @@
-"""Ends training: when a user asks for it, and when the numbers break."""
+"""Stops training: on request, and after repeated non-finite steps."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -11,14 +11,14 @@ __all__ = ["StopOnRequest", "StopWhenBroken"]
 
 
 class StopOnRequest(Observer):
-    """Asks after every step whether to stop; the step is saved."""
+    """Stops after a step, which is saved, when a stop is requested."""
 
     def __init__(self, asked: Callable[[], bool], steps: int) -> None:
         self.asked = asked
         self.steps = steps
 
     def on_step(self, taken: int, metrics: dict[str, float], control: Control) -> None:
-        """Stop if a stop was asked for."""
+        """Stop if requested."""
         del metrics
         if self.asked() and taken < self.steps:
             control.stop = f"stopped after step {taken} of {self.steps}, saved"
@@ -29,12 +29,12 @@ class StopWhenBroken(Observer):
 
     def __init__(self, last_good: Callable[[], Path | None], patience: int = 3) -> None:
         self.last_good = last_good
-        """The newest checkpoint from which a later step came out finite."""
+        """The newest checkpoint after which a step was finite."""
         self.patience = patience
         self.in_a_row = 0
 
     def on_start(self, taken: int, state: Mapping[str, Any]) -> None:
-        """Go on with the count."""
+        """Restore the count."""
         del taken
         self.in_a_row = int(state.get("in_a_row", 0))
 
@@ -55,12 +55,12 @@ class StopWhenBroken(Observer):
         return {"in_a_row": self.in_a_row}
 
     def sentence(self, taken: int) -> str:
-        """What to do when the numbers broke."""
+        """How to recover from non-finite steps, as a sentence."""
         good = self.last_good()
         back = (
-            f"go back to the last good checkpoint in a new run, --model {good}"
+            f"go back to the last good checkpoint in a new run with --model {good}"
             if good
-            else "there is no good checkpoint yet: begin anew"
+            else "there is no good checkpoint yet: start over"
         )
         return (
             f"{self.in_a_row} optimizer steps in a row up to step {taken} had a loss or gradient "

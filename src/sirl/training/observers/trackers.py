@@ -1,6 +1,6 @@
-"""Trackers: other tools that are shown each step's numbers. `metrics.jsonl` stays the truth.
+"""Experiment trackers. `metrics.jsonl` remains the source of truth.
 
-A tracker that fails is left out from then on, with a sentence; training goes on without it.
+A tracker that fails is turned off with a warning; training continues.
 """
 
 import sys
@@ -15,14 +15,14 @@ __all__ = ["Board", "Scalars", "Start", "Tracker", "Trackers"]
 
 
 class Tracker(Protocol):
-    """Shown the numbers of steps; may fail at any time."""
+    """Receives the metrics of each step; may fail at any time."""
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
-        """Take the numbers of a step, counted from 1."""
+        """Log the metrics of a step, counted from 1."""
         ...
 
     def close(self) -> None:
-        """No more steps come."""
+        """Finish."""
         ...
 
 
@@ -30,7 +30,7 @@ Start = Callable[[], Tracker]
 
 
 class Trackers(Observer):
-    """Several trackers, started together; none of them can stop a run."""
+    """Several trackers; their failures do not stop a run."""
 
     def __init__(self, starts: Mapping[str, Start], say: Callable[[str], None]) -> None:
         self.starts = starts
@@ -44,13 +44,13 @@ class Trackers(Observer):
             self.attempt(name, "start", partial(self.start, name, start))
 
     def on_step(self, taken: int, metrics: dict[str, float], control: Control) -> None:
-        """Show a step to all that still run."""
+        """Log a step to every tracker that still works."""
         del control
         for name, tracker in list(self.running.items()):
             self.attempt(name, f"log step {taken}", partial(tracker.log, taken, metrics))
 
     def close(self) -> None:
-        """Close all that still run."""
+        """Close every tracker that still works."""
         for name, tracker in list(self.running.items()):
             self.attempt(name, "close", tracker.close)
         self.running.clear()
@@ -60,45 +60,45 @@ class Trackers(Observer):
         self.running[name] = start()
 
     def attempt(self, name: str, what: str, action: Callable[[], object]) -> None:
-        """Do something with a tracker; where it fails, say so once and leave it out."""
+        """Call a tracker; on failure warn once and turn it off."""
         try:
-            with redirect_stdout(sys.stderr):  # standard output is ours alone
+            with redirect_stdout(sys.stderr):  # keep trackers off stdout
                 action()
-        except Exception as error:  # foreign code: whatever it raises, the run is not its to end
+        except Exception as error:  # third-party code must not end the run
             self.running.pop(name, None)
             lines = str(error).strip().splitlines()
             reason = f"{lines[0].rstrip('.')} ({type(error).__name__})" if lines else repr(error)
             self.say(
-                f"the tracker {name} could not {what} and is left out: {reason}; "
+                f"the tracker {name} could not {what} and is turned off: {reason}; "
                 "metrics.jsonl has every step"
             )
 
 
 class Scalars:
-    """TensorBoard's writer, or what is used as it is."""
+    """Logs to a TensorBoard SummaryWriter or one with its interface."""
 
     def __init__(self, writer: Any) -> None:  # noqa: ANN401 - foreign code
         self.writer = writer
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
-        """One curve per metric; what is finite is seen at once."""
+        """One scalar per finite metric, flushed at once."""
         for key, value in metrics.items():
             self.writer.add_scalar(key, value, step)
         self.writer.flush()
 
     def close(self) -> None:
-        """See the rest onto the disk."""
+        """Flush and close."""
         self.writer.close()
 
 
 class Board:
-    """A run of trackio or of Weights & Biases, which are used alike."""
+    """Logs to trackio or Weights & Biases, which share an interface."""
 
     def __init__(self, run: Any) -> None:  # noqa: ANN401 - foreign code
         self.run = run
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
-        """All metrics of a step in one row."""
+        """Log all metrics of a step in one call."""
         self.run.log(dict(metrics), step=step)
 
     def close(self) -> None:
