@@ -162,6 +162,9 @@ def in_words(found: Document) -> dict[str, str]:
     given = found["attacks"]["given"]
     tier = f"{given}: " if given and "," not in given and given not in names else ""
     degrees = found["temperature"]
+    # Summaries of older versions count rows.
+    rows = found.get("rows_set_aside", 0)
+    aside = found.get("set_aside", f"{rows} rows" if rows else "")
     owner = found.get("sampled_by", "endpoint")
     heat = f"the {owner}'s default temperature" if degrees is None else f"temperature {degrees:g}"
     words = {
@@ -172,7 +175,7 @@ def in_words(found: Document) -> dict[str, str]:
         "attacks": f"{tier}{', '.join(names)}" if names else "none",
         "judged by": ", ".join(found["judges"]),
         "answers": f"up to {found['new_tokens']} new tokens, {heat}" + best(found),
-        "set aside": found["set_aside"] and f"{found['set_aside']}, named in rejected.jsonl",
+        "set aside": aside and f"{aside}, named in rejected.jsonl",
         "training": settings_in_words(found.get("training", {})),
     }
     return {k: v for k, v in words.items() if v}
