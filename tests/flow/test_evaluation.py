@@ -204,7 +204,9 @@ def test_a_python_function_prefers_one_model_to_another_in_both_orders(evaluated
     (tmp_path / "liking.py").write_text(LIKING)
     done = sirl(*words, "--seed", 1, "--set", "max_queries=1", "--out", tmp_path / "other")
     assert done.returncode == 0, done.stderr
-    asked = ("judge", "prefer", whole, tmp_path / "other", "--out", "preferred.json")
+    asked = (
+        "judge", "prefer", whole, tmp_path / "other", "--out", "preferred.json", "--overwrite",
+    )  # fmt: skip
     done = sirl(*asked, "--judge", "python:liking:overlap", "--json", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
