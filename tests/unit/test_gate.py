@@ -133,7 +133,7 @@ def test_what_was_not_measured_passes_no_gate(arm):
     with pytest.raises(InputError, match="was asked no harmless prompts: evaluate with --ordinary"):
         gate(after, arm("bare", row("+-")), max_overrefusal_rise=0.1)
     judged = [record(0, "harmless", kind="ordinary")]
-    with pytest.raises(InputError, match="does not tell refusals of harmless prompts"):
+    with pytest.raises(InputError, match="cannot judge refusals of harmless prompts"):
         gate(arm("c", judged), arm("d", judged), max_overrefusal_rise=0.1)
     other = arm("e", harmless("--"), about={**ABOUT, "sirl": "9"})
     with pytest.raises(InputError, match="the version of sirl differs"):

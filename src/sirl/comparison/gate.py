@@ -275,7 +275,7 @@ def harmless(arm: Arm, *kinds: str) -> dict[str, dict[str, bool | None]]:
         )
     if all(refused is None for row in found.values() for refused in row.values()):
         raise InputError(
-            f"the judge of {arm.name} does not tell refusals of harmless prompts: "
+            f"the judge of {arm.name} cannot judge refusals of harmless prompts: "
             "evaluate with a judge of refusal first, such as --judge rules"
         )
     return found
@@ -286,7 +286,9 @@ def rises(arm: Arm, base: Arm, limits: dict[str, float], others: float | None) -
     check_settings(base, arm)
     check_prompts(base, arm, HARMLESS)
     if (base.path.resolve(), base.model) == (arm.path.resolve(), arm.model):
-        raise InputError(f"{arm.name} is its own base: give an evaluation before training")
+        raise InputError(
+            f"{arm.name} is its own base: give an evaluation of the model before training"
+        )
     before, after = harmless(base, *limits), harmless(arm, *limits)
     most = {kind: limits.get(kind, others) for kind in before}
     return [
