@@ -189,8 +189,7 @@ def ending(
     """
     if reason not in FINISHES:
         raise ModelError(
-            f"vLLM ended a completion of prompt {prompt} with {reason!r}, not not on its own: "
-            "try again"
+            f"vLLM ended a completion of prompt {prompt} with {reason!r}, not on its own: try again"
         )
     if reason == "stop" and (not ids or ids[-1] not in ends):
         raise ModelError(
