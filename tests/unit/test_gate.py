@@ -109,7 +109,7 @@ def test_the_first_model_of_the_run_is_the_base_where_none_is_given(arm):
         "refusals of 100 ordinary prompts changed by +0.300, the upper"
     )
     base = arm("again", records, model="base")
-    with pytest.raises(InputError, match="give --base RUN, an evaluation of the model before"):
+    with pytest.raises(InputError, match="give --base RUN, an evaluation before"):
         gate(base, max_overrefusal_rise=0.5)
     with pytest.raises(InputError, match="base of .* is its own base"):
         gate(base, base, max_overrefusal_rise=0.5)
