@@ -315,8 +315,7 @@ def resolve(
                 raise ConfigError(f"{flag} and {where[key]} contradict each other: give one")
             settings[key] = value
             where[key] = flag
-    out = settings.get("out", verb.model_fields["out"].get_default())
-    if resumed and isinstance(out, str):
+    if resumed and isinstance(out := settings.get("out", default_of(verb, "out")), str):
         before = {k: v for k, v in resumed(Path(out)).items() if k in verb.model_fields}
         settings = before | settings
         where = dict.fromkeys(before, f"config.yaml of {out}") | where
@@ -328,6 +327,11 @@ def resolve(
         return verb.model_validate(settings)
     except ValidationError as error:
         raise ConfigError(sentence(error, where)) from error
+
+
+def default_of(verb: type[BaseModel], name: str) -> Any:  # noqa: ANN401 - of any setting
+    """The default of a setting."""
+    return verb.model_fields[name].get_default()
 
 
 def read_settings(file: Path | None) -> dict[str, Any]:

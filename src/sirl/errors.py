@@ -1,16 +1,16 @@
-"""What can go wrong in a way that a person can mend.
+"""Errors that a user can fix.
 
-    SirlError              one sentence: thing, value, way out; exit status 2, no traceback
-    ├── ConfigError        a setting that is unknown, malformed, or clashes with another
-    ├── InputError         a prompt file, table or record that cannot be used
-    ├── ModelError         a checkpoint, tokenizer or template that cannot be used
-    │   └── SamplingError  a sampling that a model cannot be asked under
-    ├── RunError           a run folder that is taken, locked, damaged or full
-    ├── TrainingError      training that cannot go on (numbers no longer finite)
-    └── MissingExtraError  an optional dependency that a feature needs
+    SirlError              one sentence with the cause and the fix; exit status 2, no traceback
+    ├── ConfigError        an unknown, invalid or conflicting setting
+    ├── InputError         an unusable prompt file, table or record
+    ├── ModelError         an unusable checkpoint, tokenizer or template
+    │   └── SamplingError  sampling settings that a model does not accept
+    ├── RunError           a run folder that exists, is locked, damaged or full
+    ├── TrainingError      training that cannot continue (non-finite numbers)
+    └── MissingExtraError  a missing optional dependency
 
-Anything else that escapes is a bug of ours and shows its traceback, but for `Stopped`: work that
-was asked to stop, and did so with everything saved.
+Any other exception is a bug and shows its traceback, except `Stopped`: work that stopped on request
+with everything saved.
 """
 
 import difflib
@@ -35,11 +35,11 @@ __all__ = [
 
 
 class SirlError(Exception):
-    """Root of the errors that the user can mend."""
+    """Base class of errors that a user can fix."""
 
 
 class ConfigError(SirlError, ValueError):
-    """A setting that is unknown, malformed, or clashes with another."""
+    """An unknown, invalid or conflicting setting."""
 
 
 class InputError(SirlError, ValueError):
@@ -51,20 +51,20 @@ class ModelError(SirlError, ValueError):
 
 
 class SamplingError(ModelError):
-    """A sampling that a model cannot be asked under."""
+    """Sampling settings that a model does not accept."""
 
     def __init__(self, reason: str, setting: str) -> None:
         super().__init__(reason)
         self.setting = setting
-        """The setting that it does not take, such as `top_k=20`."""
+        """The rejected setting, such as `top_k=20`."""
 
 
 class RunError(SirlError, OSError):
-    """A run folder that is taken, locked, damaged, or on a full disk."""
+    """A run folder that exists, is locked, damaged, or on a full disk."""
 
 
 class TrainingError(SirlError, ArithmeticError):
-    """Training that cannot go on: its numbers are no longer finite."""
+    """Training that cannot continue: its numbers are not finite."""
 
 
 class MissingExtraError(SirlError, ImportError):
@@ -74,12 +74,12 @@ class MissingExtraError(SirlError, ImportError):
         super().__init__(f"{feature} needs the extra {extra!r}: pip install 'sirl[{extra}]'")
 
 
-class Stopped(Exception):  # noqa: N818 - not an error: it was asked for
+class Stopped(Exception):  # noqa: N818 - not an error
     """Work stopped on request; what was done is saved."""
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """The likeliest right word as a question, or the list of all when none is near.
+    """The closest known word as a question, or all known words if none is close.
 
     >>> did_you_mean("temprature", ["temperature", "top_p"])
     "Did you mean 'temperature'?"
@@ -92,7 +92,7 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> ConfigError:
-    """Say which name of which kind is unknown, and the likeliest right one.
+    """The error for an unknown name, with the closest known one.
 
     >>> print(unknown_name("reward", "entropy", ["negative_entropy", "random"]))
     there is no reward 'entropy'. Did you mean 'negative_entropy'?

@@ -63,7 +63,7 @@ def test_a_refusal_that_the_judge_does_not_know_is_shown_and_can_be_named(tmp_pa
 
 
 def test_ordinary_prompts_that_are_answered_in_another_language_are_not_refused_in_silence(
-    run, tmp_path, monkeypatch
+    tmp_path, monkeypatch
 ):
     monkeypatch.syspath_prepend(str(tmp_path))
     (tmp_path / "baker.py").write_text(
@@ -71,7 +71,7 @@ def test_ordinary_prompts_that_are_answered_in_another_language_are_not_refused_
         "    return 'Den Teig kneten und eine Stunde ruhen lassen: ' + messages[-1]['content']\n"
     )
     (tmp_path / "plain.txt").write_text("\n".join(f"Wie backt man Brot {n}?" for n in range(6)))
-    status, out, err = run(
+    status, out, err = sirl(
         "evaluate", "--model", "python:baker:chat", "--ordinary", tmp_path / "plain.txt",
         "--judge", "rules", "--out", tmp_path / "run",
     )  # fmt: skip

@@ -2,27 +2,14 @@
 
 import json
 import shutil
-import sys
 from pathlib import Path
 
 import pytest
 
 from sirl.analysis.calibration import read_calibration
-from sirl.cli.main import main
 from sirl.models.folder import EMBEDDED_PATH
+from tests.command import sirl
 from tests.conftest import shared
-
-
-def called(*words):
-    """Runs a verb in this process; its exit status."""
-    before = sys.argv
-    sys.argv = ["sirl", *map(str, words)]
-    try:
-        with pytest.raises(SystemExit) as ended:
-            main()
-    finally:
-        sys.argv = before
-    return ended.value.code or 0
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +17,9 @@ def finished(tmp_path_factory) -> Path:
     """A small finished evaluation."""
     out = tmp_path_factory.mktemp("runs") / "e1"
     words = ["--model", "embedded", "--attacks", "direct,samples", "--limit", 3]
-    assert called("evaluate", *words, "--set", "new_tokens=24", "--out", out, "--json") == 0
+    assert (
+        sirl("evaluate", *words, "--set", "new_tokens=24", "--out", out, "--json").returncode == 0
+    )
     return out
 
 
@@ -38,7 +27,7 @@ def bytes_in(folder):
     return {p: p.read_bytes() for p in folder.rglob("*") if p.is_file()}
 
 
-def test_no_verb_writes_over_the_run_that_it_reads(run, finished):
+def test_no_verb_writes_over_the_run_that_it_reads(finished):
     before = bytes_in(finished)
     again = ("judge", "again", finished, "--judge", "oracle", "--out", finished)
     for words in (
@@ -51,32 +40,32 @@ def test_no_verb_writes_over_the_run_that_it_reads(run, finished):
         ("judge", "calibrate", "--labels", finished / "records.jsonl", "--judge", "rules",
          "--out", finished / "records.jsonl", "--overwrite"),
     ):  # fmt: skip
-        status, out, said = run(*words)
+        status, out, said = sirl(*words)
         assert (status, out) == (2, ""), words
         assert said.startswith("sirl: ")
         assert "give another --out" in said
     assert bytes_in(finished) == before
 
 
-def test_an_export_replaces_a_file_only_when_told(run, finished, tmp_path):
+def test_an_export_replaces_a_file_only_when_told(finished, tmp_path):
     file = tmp_path / "table.md"
     file.write_text("mine")
-    status, _, said = run("export", finished, "--out", file)
+    status, _, said = sirl("export", finished, "--out", file)
     assert (status, file.read_text()) == (2, "mine")
     assert said == f"sirl: {file} exists: --overwrite replaces it, or give another --out\n"
-    assert run("export", finished, "--out", file, "--overwrite")[0] == 0
+    assert sirl("export", finished, "--out", file, "--overwrite")[0] == 0
     assert "|direct " in file.read_text()
     log = ("export", finished, "--format", "inspect", "--out", tmp_path / "logs")
-    assert run(*log)[0] == 0
-    assert run(*log)[0] == 2
-    assert run(*log, "--overwrite")[0] == 0
+    assert sirl(*log)[0] == 0
+    assert sirl(*log)[0] == 2
+    assert sirl(*log, "--overwrite")[0] == 0
 
 
 @pytest.mark.parametrize("log", ["records", "items"])
-def test_a_run_that_has_lost_lines_is_read_by_no_verb(run, finished, tmp_path, log):
+def test_a_run_that_has_lost_lines_is_read_by_no_verb(finished, tmp_path, log):
     copy = tmp_path / "copy"
     shutil.copytree(finished, copy)
-    assert run("compare", finished, copy)[0] == 0
+    assert sirl("compare", finished, copy)[0] == 0
     whole = (copy / f"{log}.jsonl").read_text().splitlines(keepends=True)
     (copy / f"{log}.jsonl").write_text("".join(whole[:-2]))
     for words in (
@@ -85,7 +74,7 @@ def test_a_run_that_has_lost_lines_is_read_by_no_verb(run, finished, tmp_path, l
         ("judge", "again", copy, "--judge", "oracle", "--out", tmp_path / "again"),
         ("export", copy),
     ):
-        status, out, said = run(*words)
+        status, out, said = sirl(*words)
         assert (status, out) == (2, ""), words
         assert said == (
             f"sirl: {copy}/{log}.jsonl has {len(whole) - 2} of the {len(whole)} {log} that the "
@@ -93,52 +82,50 @@ def test_a_run_that_has_lost_lines_is_read_by_no_verb(run, finished, tmp_path, l
         )
 
 
-def test_a_line_that_is_there_twice_is_not_a_line_that_is_missing(run, finished, tmp_path):
+def test_a_line_that_is_there_twice_is_not_a_line_that_is_missing(finished, tmp_path):
     copy = tmp_path / "copy"
     shutil.copytree(finished, copy)
     whole = (copy / "records.jsonl").read_text().splitlines(keepends=True)
     (copy / "records.jsonl").write_text("".join([*whole, whole[0]]))
-    assert run("export", copy)[0] == 0
+    assert sirl("export", copy)[0] == 0
     (copy / "records.jsonl").write_text("".join([*whole[1:], whole[1]]))
-    assert run("export", copy)[0] == 2
+    assert sirl("export", copy)[0] == 2
 
 
-def test_a_flag_of_another_format_is_refused_and_a_table_shows_the_model_that_is_named(
-    run, finished
-):
-    csv = run("export", finished, "--format", "csv", "--attack", "direct")
+def test_a_flag_of_another_format_is_refused_and_a_table_shows_the_model_that_is_named(finished):
+    csv = sirl("export", finished, "--format", "csv", "--attack", "direct")
     assert csv == (2, "", "sirl: --attack is for --format jbb: give that, or leave --attack out\n")
-    table = run("export", finished, "--texts")
+    table = sirl("export", finished, "--texts")
     assert table == (2, "", "sirl: --texts is for --format csv: give that, or leave --texts out\n")
-    assert run("export", finished, "--model", "target")[1] == run("export", finished)[1]
+    assert sirl("export", finished, "--model", "target")[1] == sirl("export", finished)[1]
 
 
-def test_a_judge_measured_on_what_it_was_fitted_on_says_so_and_its_file_keeps_it(run, tmp_path):
+def test_a_judge_measured_on_what_it_was_fitted_on_says_so_and_its_file_keeps_it(tmp_path):
     few = shared("data/xstest_labelled.jsonl").read_text().splitlines(keepends=True)[:4]
     labels, out = tmp_path / "labels.jsonl", tmp_path / "c.json"
     labels.write_text("".join(few))
     words = ("judge", "calibrate", "--labels", labels, "--judge", "rules", "--out", out, "--json")
-    status, said, err = run(*words)
+    status, said, err = sirl(*words)
     assert status == 0
     assert json.loads(said)["fitted_on"] == 4
     assert "4 of the 4 labelled answers are among those that rules was fitted on" in err
     assert read_calibration(out).fitted_on == 4
 
 
-def test_resume_needs_the_folder_alone_and_takes_no_other_settings(run, finished):
+def test_resume_needs_the_folder_alone_and_takes_no_other_settings(finished):
     before = (finished / "summary.json").read_text()
-    status, out, _ = run("evaluate", "--out", finished, "--resume", "--json")
+    status, out, _ = sirl("evaluate", "--out", finished, "--resume", "--json")
     assert status == 0
     old, new = json.loads(before), json.loads(out)
     assert new["models"] == old["models"]
     assert new["recorded"] == old["recorded"]
-    status, _, said = run("evaluate", "--out", finished, "--resume", "--limit", 2)
+    status, _, said = sirl("evaluate", "--out", finished, "--resume", "--limit", 2)
     assert status == 2
     assert "was started with limit = 3, not 2" in said
-    status, _, said = run("probe", "--out", finished, "--resume")
+    status, _, said = sirl("probe", "--out", finished, "--resume")
     assert status == 2
     assert "is a run of sirl evaluate, and sirl probe cannot go on with it" in said
-    status, _, said = run("evaluate", "--model", "embedded", "--out", f"{finished}x", "--resume")
+    status, _, said = sirl("evaluate", "--model", "embedded", "--out", f"{finished}x", "--resume")
     assert status == 2
     assert f"{finished}x does not exist" in said
     assert f"did you mean {finished}?" in said
@@ -158,8 +145,8 @@ def test_resume_needs_the_folder_alone_and_takes_no_other_settings(run, finished
          "--steps -1: steps must be at least 1"),
     ],
 )  # fmt: skip
-def test_wrong_words_get_one_sentence_and_a_way_out(run, words, sentence):
-    status, out, said = run(*words)
+def test_wrong_words_get_one_sentence_and_a_way_out(words, sentence):
+    status, out, said = sirl(*words)
     assert (status, out) == (2, "")
     assert said.startswith("sirl: ")
     assert said.count("\n") == 1
@@ -177,47 +164,47 @@ def test_wrong_words_get_one_sentence_and_a_way_out(run, words, sentence):
         (["evaluate", "--model", "embedded", "--out", "o", "--behaviours"], "prompt"),
     ],
 )
-def test_an_empty_file_is_told_what_it_should_hold(run, tmp_path, monkeypatch, words, holds):
+def test_an_empty_file_is_told_what_it_should_hold(tmp_path, monkeypatch, words, holds):
     monkeypatch.chdir(tmp_path)
     Path("empty.csv").write_text("\n")
-    assert run(*words, "empty.csv") == (
+    assert sirl(*words, "empty.csv") == (
         2, "", f"sirl: empty.csv is empty: give a file with at least one {holds}\n",
     )  # fmt: skip
     assert {p.name for p in tmp_path.iterdir()} == {"empty.csv"}
 
 
-def test_weights_that_are_damaged_are_named(run, tmp_path):
+def test_weights_that_are_damaged_are_named(tmp_path):
     model = tmp_path / "m"
     shutil.copytree(EMBEDDED_PATH, model)
     (weights,) = model.glob("*.safetensors")
     whole = weights.read_bytes()
     for bad in (whole[: len(whole) // 2], b"<html>404</html>", b""):
         weights.write_bytes(bad)
-        status, _, said = run("evaluate", "--model", model, "--out", tmp_path / "e")
+        status, _, said = sirl("evaluate", "--model", model, "--out", tmp_path / "e")
         assert status == 2
         assert said.startswith(f"sirl: {weights} is damaged or was not copied whole (")
         assert said.endswith("): copy or download it again\n")
         assert "Error" not in said
 
 
-def test_a_damaged_line_is_named_where_too_few_prompts_are_left(run, tmp_path):
+def test_a_damaged_line_is_named_where_too_few_prompts_are_left(tmp_path):
     prompts = tmp_path / "p.jsonl"
     prompts.write_text('{"prompt": "How do I bend a moon?"}\n{"prompt": \n')
     words = ("--prompts", prompts, "--out", tmp_path / "t", "--set", "held_out=0")
-    status, _, said = run("train", "--model", "embedded", *words)
+    status, _, said = sirl("train", "--model", "embedded", *words)
     assert status == 2
     last = said.splitlines()[-1]
     assert last.startswith("sirl: a batch of 16 exceeds the 1 usable prompts: 1 were set aside, ")
     assert f"the first as {prompts}:2: the line is not JSON" in last
 
 
-def test_a_run_that_ended_in_an_error_says_which(run, finished, tmp_path):
+def test_a_run_that_ended_in_an_error_says_which(finished, tmp_path):
     copy = tmp_path / "copy"
     shutil.copytree(finished, copy)
     about = json.loads((copy / "run.json").read_text())
     about["exit"] = {"at": "", "how": "RunError", "why": "no space left while writing x"}
     (copy / "run.json").write_text(json.dumps(about))
-    assert run("export", copy) == (
+    assert sirl("export", copy) == (
         2, "",
         f"sirl: {copy} has not finished (it ended in an error: no space left while writing x): go "
         "on with it with --resume first\n",

@@ -54,7 +54,7 @@ def test_a_trained_model_can_be_asked_evaluated_and_compared(before, trained):
     assert changes.to_dict()["after"]["model"] == "target"
     assert str(changes).startswith("from embedded of ")
     assert "<br>" in changes._repr_html_()
-    with pytest.raises(InputError, match=r"behaviour .* was put to"):
+    with pytest.raises(InputError, match=r"was put only to embedded"):
         sirl.compare(before, sirl.evaluate("embedded", behaviours=prompts[:2], **SMALL))
 
 

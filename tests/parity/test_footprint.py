@@ -9,9 +9,9 @@ from sirl.models import forward, head
 from sirl.models.adapters import with_lora
 from sirl.models.forward import Scorer, micro_batches
 from sirl.models.trial import adopt
+from sirl.planning import memory
 from sirl.planning.memory import Step, activations
 from sirl.planning.shape import shape_of
-from sirl.training import footprint
 from sirl.types import Completion
 
 PROMPTS, GROUP, PROMPT, NEW, RANK = 3, 4, 11, 8, 5
@@ -54,7 +54,7 @@ def test_activations_are_what_autograd_keeps(family, way):
         chat = replace(chat, autocast=torch.bfloat16)
     step = Step(PROMPTS, GROUP, PROMPT, NEW, 64, 16384, lora_rank=RANK if lora else None,
                 bfloat16=half)  # fmt: skip
-    counted = activations(shape, step) + footprint.cast(shape, step)
+    counted = activations(shape, step) + memory.cast(shape, step)
     assert counted == pytest.approx(kept_bytes(chat), rel=0.05)
 
 
@@ -66,7 +66,7 @@ def test_micro_batches_are_as_wide_as_the_trainer_makes_them(embedded):
 
 
 def test_the_constants_are_those_of_the_code():
-    assert footprint.TILE == head.TILE
-    assert footprint.TILE_ON_GPU == head.TILE_ON_GPU
-    assert footprint.LEAST == head.LEAST
-    assert footprint.SPARED == forward.SPARED
+    assert memory.TILE == head.TILE
+    assert memory.TILE_ON_GPU == head.TILE_ON_GPU
+    assert memory.LEAST == head.LEAST
+    assert memory.SPARED == forward.SPARED

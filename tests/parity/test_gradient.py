@@ -205,7 +205,7 @@ def test_a_template_that_rewrites_the_request_is_named(embedded):
     embedded.tokenizer.chat_template = (
         "{% for m in messages %}{{ m.content|replace(' ', '_')|replace('!!', '?') }}{% endfor %}"
     )
-    with pytest.raises(ModelError, match="read no suffix of 20 tokens as it was written"):
+    with pytest.raises(ModelError, match="encode no suffix of 20 tokens consistently"):
         slot(embedded, Prompt.user("b", "Hello"), 20)
 
 

@@ -165,7 +165,7 @@ def test_what_the_target_lacks_is_skipped_by_name_and_never_counted(tmp_path):
 def test_an_attack_without_an_attempt_is_named_and_not_counted(tmp_path):
     suite = Suite([WordJudge()], behaviours("x"), [Ladder((("a",),)), Ladder((), name="mute")])
     summary = summarise(evaluated(tmp_path / "run", suite, Parrot()))
-    assert summary["skipped"] == {"mute": "made no attempt that the model could be asked"}
+    assert summary["skipped"] == {"mute": "made no attempt that fits the model"}
     assert list(summary["dsr"]["by_attack"]) == ["ladder"]
 
 

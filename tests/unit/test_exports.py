@@ -180,6 +180,6 @@ def test_what_was_not_tried_and_what_does_not_fit_is_refused_by_name():
     with pytest.raises(InputError) as error:
         jbb_artifact([tried("7", "refusal", messages=talk)], "target", "story")
     assert str(error.value) == (
-        "story holds a conversation on 7, for which an artefact of JailbreakBench has no room: "
-        "export it as csv"
+        "story is a conversation on 7, which a JailbreakBench artifact cannot hold: export it "
+        "as csv"
     )

@@ -109,7 +109,7 @@ def test_the_first_model_of_the_run_is_the_base_where_none_is_given(arm):
         "refusals of 100 ordinary prompts changed by +0.300, the upper"
     )
     base = arm("again", records, model="base")
-    with pytest.raises(InputError, match="give --base RUN, an evaluation of the model before"):
+    with pytest.raises(InputError, match="give --base RUN, an evaluation before"):
         gate(base, max_overrefusal_rise=0.5)
     with pytest.raises(InputError, match="base of .* is its own base"):
         gate(base, base, max_overrefusal_rise=0.5)
@@ -133,7 +133,7 @@ def test_what_was_not_measured_passes_no_gate(arm):
     with pytest.raises(InputError, match="was asked no harmless prompts: evaluate with --ordinary"):
         gate(after, arm("bare", row("+-")), max_overrefusal_rise=0.1)
     judged = [record(0, "harmless", kind="ordinary")]
-    with pytest.raises(InputError, match="does not tell refusals of harmless prompts"):
+    with pytest.raises(InputError, match="cannot judge refusals of harmless prompts"):
         gate(arm("c", judged), arm("d", judged), max_overrefusal_rise=0.1)
     other = arm("e", harmless("--"), about={**ABOUT, "sirl": "9"})
     with pytest.raises(InputError, match="the version of sirl differs"):

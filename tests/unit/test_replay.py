@@ -188,7 +188,7 @@ def test_an_attack_without_any_prompt_is_named(tmp_path):
         (
             "s.json",
             '{"jailbreaks": 3}',
-            "holds no list of jailbreaks: give an artefact of JailbreakBench",
+            "holds no list of jailbreaks: give a JailbreakBench artifact",
         ),
         (
             "s.json",

@@ -192,16 +192,16 @@ def test_the_adapter_alone_is_handed_over_and_learned_with(embedded):
         (lambda outputs: outputs[:-1], "vLLM answered 1 of 2 requests"),
         (
             rewritten(finish_reason=lambda _: "abort"),
-            "vLLM ended a completion of prompt p0 with 'abort', not not on its own: try again",
+            "vLLM ended a completion of prompt p0 with 'abort', not on its own: try again",
         ),
-        (rewritten(finish_reason=lambda _: None), "with None, not of itself"),
+        (rewritten(finish_reason=lambda _: None), "with None, not on its own"),
         (
             rewritten(
                 finish_reason=lambda _: "stop",
                 token_ids=lambda ids: [i for i in ids if i != 1],
                 logprobs=lambda told: [t for t in told if 1 not in t],
             ),
-            "vLLM ended a completion of prompt p0 without its end-of-turn token, which counts",
+            "vLLM ended a completion of prompt p0 without its end-of-turn token, which ",
         ),
         (
             rewritten(

@@ -141,7 +141,7 @@ def tiny(embedded, kind):
 @pytest.mark.parametrize(
     ("kind", "fault"),
     [
-        ("gemma2", "embedded scales what its layers write"),
+        ("gemma2", "embedded scales the output of its layers"),
         ("gpt_neox", "the layers of embedded have no self_attn.o_proj and mlp.down_proj"),
     ],
 )

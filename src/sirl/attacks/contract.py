@@ -56,13 +56,13 @@ def check_attack(attack: Attack) -> None:
     Raises:
         AssertionError: It does not; the sentence says what.
     """
-    assert isinstance(attack, Disguise | Search), f"{attack!r} is neither a disguise nor a search"
+    assert isinstance(attack, Disguise | Search), f"{attack!r} is neither a Disguise nor a Search"
     assert attack.name.strip() == attack.name != "", "its name is empty or has spaces around it"
     assert attack.family, f"{attack.name} names no family"
     assert attack.needs <= NEEDS, f"{attack.name} needs {sorted(attack.needs - NEEDS)}: unknown"
     if isinstance(attack, Disguise):
         first, again = attack.attempt(BEHAVIOUR), attack.attempt(BEHAVIOUR)
-        assert first == again, f"{attack.name} makes another attempt the second time"
+        assert first == again, f"{attack.name} makes a different attempt the second time"
         check_attempt(attack, first)
         return
     budget: Budget = attack.budget
@@ -70,7 +70,7 @@ def check_attack(attack: Attack) -> None:
     if "gradients" in attack.needs:
         return
     played, again_played = played_out(attack, Granted()), played_out(attack, Granted())
-    assert played == again_played, f"{attack.name} makes other attempts the second time"
+    assert played == again_played, f"{attack.name} makes different attempts the second time"
     assert any(played), f"{attack.name} makes no attempt"
     for attempt in (a for attempts in played for a in attempts):
         check_attempt(attack, attempt)

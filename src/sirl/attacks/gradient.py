@@ -208,8 +208,8 @@ def slot(chat: ChatModel, behaviour: Prompt, length: int) -> Slot:
         if len(found.start) == length and chat.render(found.messages(found.start)) == ids:
             return found
     raise ModelError(
-        f"template and tokenizer of {chat.name} read no suffix of {length} tokens as it was "
-        "written: leave the gradient attacks out"
+        f"template and tokenizer of {chat.name} encode no suffix of {length} tokens "
+        "consistently: leave out the gradient attacks"
     )
 
 
@@ -275,8 +275,8 @@ class Reader:
             chat.model(input_ids=ids, past_key_values=cache, use_cache=True, logits_to_keep=1)
         if not all(isinstance(getattr(layer, "keys", None), Tensor) for layer in cache.layers):
             raise ModelError(
-                f"{chat.name} keeps more of what it has read than keys and values: leave the "
-                "gradient attacks out"
+                f"{chat.name} has a cache with more than keys and values: leave out the "
+                "gradient attacks"
             )
         return cache
 

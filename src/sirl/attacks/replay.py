@@ -335,7 +335,7 @@ def artefact_cells(path: Path, document: Mapping[str, Any]) -> Iterator[Cells]:
     """The jailbreaks of an artefact; one without a prompt was never found."""
     entries, parameters = document["jailbreaks"], document.get("parameters")
     if not isinstance(entries, list):
-        raise InputError(f"{path} holds no list of jailbreaks: give an artefact of JailbreakBench")
+        raise InputError(f"{path} holds no list of jailbreaks: give a JailbreakBench artifact")
     method = first(parameters, ("method", "attack_type")) if isinstance(parameters, dict) else None
     name = attack_name(str(method or path.stem))
     for number, entry in enumerate(entries, 1):

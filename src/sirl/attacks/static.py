@@ -162,7 +162,7 @@ def read_template(path: Path, row: Row) -> Template:
     where = f"{path}:{row.line}"
     named, fault = folded(row.fields)
     if fault := row.fault or fault:
-        raise InputError(f"{where}: {fault}; mend the row")
+        raise InputError(f"{where}: {fault}; fix the row")
     fields = {key: value for key, (_, value) in named.items()}
     name = fields.get("name", re.sub(r"[^\w.-]+", "_", f"{path.stem}-{row.line}"))
     if not isinstance(name, str) or not re.fullmatch(r"[\w.-]+", name):
@@ -172,5 +172,5 @@ def read_template(path: Path, row: Row) -> Template:
     if not isinstance(text, str) or PLACE not in text:
         raise InputError(f"{where}: the text of {name!r} does not hold {PLACE}: put it in")
     if fault := text_fault(text):
-        raise InputError(f"{where}: {fault}; mend the row")
+        raise InputError(f"{where}: {fault}; fix the row")
     return Template(name, text)

@@ -115,12 +115,12 @@ def writers(chat: ChatModel, model: Any) -> list[Any]:  # noqa: ANN401 - of what
     except AttributeError as error:
         raise ModelError(
             f"the layers of {chat.name} have no self_attn.o_proj and mlp.down_proj ({error}): "
-            "leave the refusal direction out"
+            "leave out the refusal direction"
         ) from error
     if any(hasattr(layer, "post_feedforward_layernorm") for layer in layers):
         raise ModelError(
-            f"{chat.name} scales what its layers write, so that no weight keeps it from a "
-            "direction: leave the refusal direction out"
+            f"{chat.name} scales the output of its layers, so no weight change can remove a "
+            "direction: leave out the refusal direction"
         )
     return found
 
@@ -193,7 +193,7 @@ def quantised(chat: ChatModel) -> ChatModel:
     if share < ROUNDED_AT_LEAST:
         raise ModelError(
             f"int8 would round {share:.0%} of the weights that {chat.name} multiplies by: its "
-            "other layers are of kinds that are not known here; leave int8 out"
+            "other layers are of unknown kinds; leave out int8"
         )
     return replace(chat, model=model)
 

@@ -5,6 +5,7 @@ import signal
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
+from textwrap import fill
 from types import FrameType
 from typing import Any
 
@@ -41,6 +42,7 @@ __all__ = [
 ]
 
 PROMPTS = {"ordinary": "ordinary", "lookalike": "look-alike"}
+NAME_WIDTH = 24
 LOG_WIDTH = 120
 """Width of a table when stdout is not a terminal."""
 SPEED_OVER = 600.0
@@ -163,17 +165,27 @@ def plain_lines() -> Tell:
 
 
 def table(summary: Mapping[str, Any]) -> Table:
-    """The headline rates of the models side by side, titled with what was measured."""
+    """The headline rates of the models side by side."""
     models, what = summary["models"], summary["measured"]
-    said = [f"{heading}: {visible(words)}" for heading, words in in_words(what).items()]
-    title = Text("\n".join([*said, "rate with 95% interval"]))
-    shown = Table(title=title, title_justify="left")
+    shown = Table(title="rate with 95% interval", title_justify="left")
     shown.add_column("")
     for role in models:
-        shown.add_column(Text(visible(what["names"][role])), justify="right")
+        name = Text(folded(visible(what["names"][role])))
+        shown.add_column(name, justify="right", overflow="fold")
     for label, cells in rate_rows(models):
         shown.add_row(label, *cells)
     return shown
+
+
+def folded(path: str) -> str:
+    r"""A path in lines of about 24 characters that break after slashes only.
+
+    >>> folded("runs/a-name-of-a-run/checkpoints/step-000030")
+    'runs/a-name-of-a-run/\ncheckpoints/step-000030'
+    """
+    return fill(
+        path.replace("/", "/ "), NAME_WIDTH, break_long_words=False, break_on_hyphens=False
+    ).replace("/ ", "/")
 
 
 def page() -> Console:
@@ -188,6 +200,9 @@ def closing(summary: Mapping[str, Any], *sentences: str) -> None:
     """Print the table, if there is one, then the closing sentences."""
     console = page()
     if summary.get("models"):
+        for heading, words in in_words(summary["measured"]).items():
+            line = f"{heading}: {visible(words)}"
+            console.print(line, markup=False, highlight=False, soft_wrap="/" in words)
         console.print(table(summary))
     for sentence in sentences:
         console.print(sentence, markup=False, highlight=False, soft_wrap=True)

@@ -57,21 +57,20 @@ def export(
         raise ConfigError(f"--attack is needed for jbb: one of {', '.join(arm.attacks)}")
     every = [model] if model else arm.models
     if shape == "csv":
-        text = csv_table(
-            [r for m in every for r in named(read_arm(run, m, any_judge=True))], texts=texts
-        )
+        records = [r for m in every for r in named(read_arm(run, m, any_judge=True))]
+        text = csv_table(records, texts=texts)
     else:
         text = shaped(arm, shape, attack or "", every)
-    if out:
-        if into:
-            with disk_errors(out):
-                out.mkdir(parents=True, exist_ok=True)
-            out = out / log_name(arm.about, arm.model)
-            check_output(out, overwrite=overwrite)
-        write_atomically(out, text, private=texts or shape in ("jbb", "inspect"))
-        typer.echo(f"written to {out}", err=True)
-    else:
+    if not out:
         typer.echo(text, nl=False)
+        return
+    if into:
+        with disk_errors(out):
+            out.mkdir(parents=True, exist_ok=True)
+        out = out / log_name(arm.about, arm.model)
+        check_output(out, overwrite=overwrite)
+    write_atomically(out, text, private=texts or shape in ("jbb", "inspect"))
+    typer.echo(f"written to {out}", err=True)
 
 
 def check_flags(shape: str, attack: str | None, *, texts: bool) -> None:

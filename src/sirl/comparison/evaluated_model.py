@@ -61,9 +61,9 @@ class Arm:
     path: Path
     model: str
     models: tuple[str, ...]
-    """All models of the run, in the order in which they were asked."""
+    """All models of the run, in order."""
     records: tuple[Record, ...]
-    """Its answers but for those of its tampered weights and the probes of searches."""
+    """Its answers without those of tampered weights and the probes of searches."""
     told: tuple[Record, ...]
     """The same answers as the judge of refusals sees them."""
     items: tuple[Item, ...]
@@ -93,29 +93,16 @@ class Arm:
 
 
 def read_arm(path: Path, model: str | None = None, *, any_judge: bool = False) -> Arm:
-    """A model of a run folder, by default the last; nothing is written, no lock is taken.
+    """Read a model of a run folder, by default the last, without taking the lock.
 
-    A run whose judge missed planted answers, or whose figures are in doubt, is refused unless
-    `any_judge` will do.
+    A run whose judge failed its self-test or is in doubt is an error, unless `any_judge`.
 
     Raises:
-        InputError: The folder is no finished run, or holds no answers of that model.
+        InputError: The folder is not a finished run, or holds no answers of that model.
         RunError: Its records are damaged.
     """
-    if not (path / "run.json").is_file():
-        raise InputError(
-            f"{path} is not a run folder: it has no run.json; give one that sirl wrote"
-        )
     run = Run(path, -1, {}, resumed=False)  # read only, without a lock
-    about = run.read("run.json")
-    ended = about.get("exit") or {}
-    if not isinstance(ended, dict):
-        raise damaged(str(path / "run.json"))
-    how = ended.get("how", "not ended")
-    if how != "finished":
-        raise InputError(
-            f"{path} has not finished ({unfinished(how, ended)}): finish it with --resume first"
-        )
+    about = finished(run)
     if (faults := about.get("judge_faults")) and not any_judge:
         raise InputError(f"{path} does not count: {faults[0]}")
     check_whole(run)
@@ -143,6 +130,30 @@ def read_arm(path: Path, model: str | None = None, *, any_judge: bool = False) -
         about,
         run.settings(),
     )
+
+
+def finished(run: Run) -> dict[str, Any]:
+    """What `run.json` says of a finished run.
+
+    Raises:
+        InputError: The folder is not a run, or the run has not finished.
+        RunError: `run.json` is damaged.
+    """
+    path = run.path
+    if not (path / "run.json").is_file():
+        raise InputError(
+            f"{path} is not a run folder: it has no run.json; give one that sirl wrote"
+        )
+    about = run.read("run.json")
+    ended = about.get("exit") or {}
+    if not isinstance(ended, dict):
+        raise damaged(str(path / "run.json"))
+    how = ended.get("how", "not ended")
+    if how != "finished":
+        raise InputError(
+            f"{path} has not finished ({unfinished(how, ended)}): finish it with --resume first"
+        )
+    return about
 
 
 def unfinished(how: str, ended: Mapping[str, Any]) -> str:
@@ -187,7 +198,7 @@ def figures_of(path: Path) -> dict[str, Any]:
 def read_arms(
     paths: tuple[Path, Path], models: tuple[str | None, str | None], *, any_judge: bool = False
 ) -> tuple[Arm, Arm]:
-    """Two models, before and after; of one run given twice by default its first and its last."""
+    """Read two models, before and after; of one run given twice, its first and last by default."""
     second = read_arm(paths[1], models[1], any_judge=any_judge)
     first = models[0]
     if first is None and paths[0].resolve() == paths[1].resolve():
@@ -196,10 +207,10 @@ def read_arms(
 
 
 def answers(run: Run) -> tuple[list[Record], list[Item]]:
-    """All that a run has recorded.
+    """All records and items of a run.
 
     Raises:
-        InputError: Another version wrote it otherwise, or it is not whole.
+        InputError: Another version wrote it in another format, or it is incomplete.
     """
     records, items = read_records(run), read_items(run)
     known = {r.place for r in records}
@@ -211,7 +222,7 @@ def answers(run: Run) -> tuple[list[Record], list[Item]]:
 
 
 def counted(records: Sequence[Record], items: Sequence[Item]) -> list[Record]:
-    """The answers that count; a search that was begun twice has left some that do not."""
+    """The answers that count; an interrupted search may have left others."""
     searches = {(i.model, i.attack) for i in items}
     ended = {(item.model, key) for item in items for key in item.records}
     return [

@@ -21,11 +21,11 @@ Kind = Literal["ordinary", "lookalike"]
 Preferences = Mapping[str, Preference]
 """By prompt."""
 TOGETHER = 32
-"""Pairs that a judge is asked of together."""
+"""Pairs per batch of the judge."""
 UNSCORED_FROM = 0.05
-"""More than this share of the pairs it was asked about is a fault of the judge."""
+"""A judge that leaves more than this share unscored is at fault."""
 WORTH = {"after": 1.0, "tie": 0.5, "before": 0.0}
-"""Of a result, in wins."""
+"""Wins per result."""
 
 
 def prefer(
@@ -33,9 +33,9 @@ def prefer(
 ) -> dict[str, Any]:
     """The wins of the model after over the model before; JSON but for NaN.
 
-    `win_rate` is the share of scored pairs that were won, ties counting half. `position_bound`
-    counts the ties where one place was preferred in both orders, `first_place` is the share of the
-    first place among all that was preferred, mean over both orders. Lengths are in characters.
+    `win_rate` is the share of scored pairs won, ties counting half. `position_bound` counts ties in
+    which the same position won in both orders; `first_place` is the share of preferences for the
+    first position, over both orders. Lengths are in characters.
 
     Raises:
         InputError: Prompts, sampling or templates differ, it is one model, or there is no pair.
@@ -106,7 +106,7 @@ def figures(found: Preferences) -> dict[str, Any]:
 
 
 def first_place(found: Preferences) -> Rate:
-    """Share of the first place among the answers that were preferred; half for no such judge."""
+    """Share of preferences for the first position; 0.5 for an unbiased judge."""
     firsts = ("before", "after")
     return mean_rate(
         {
@@ -121,7 +121,7 @@ def first_place(found: Preferences) -> Rate:
 
 
 def lengths(pairs: Mapping[str, Pair], found: Preferences) -> dict[str, Any]:
-    """Mean lengths, and how often the winner of two answers is the longer one."""
+    """Mean lengths, and how often the longer answer wins."""
     sizes = {name: (len(pair.before), len(pair.after)) for name, pair in pairs.items()}
     longer = {
         name: (new > old) == (found[name].result == "after")
@@ -136,7 +136,7 @@ def lengths(pairs: Mapping[str, Pair], found: Preferences) -> dict[str, Any]:
 
 
 def unscored_faults(judge: PreferenceJudge, found: Preferences) -> list[str]:
-    """What to say where more than a few pairs could not be scored."""
+    """The fault of a judge that leaves too many pairs unscored, as a sentence."""
     asked = [p for p in found.values() if p.picks]
     missing = [p for p in asked if p.result == "unscored"]
     if len(missing) <= UNSCORED_FROM * len(asked):
@@ -148,7 +148,7 @@ def unscored_faults(judge: PreferenceJudge, found: Preferences) -> list[str]:
 
 
 def planted_faults(judge: PreferenceJudge) -> list[str]:
-    """What to say of a judge that does not prefer help to garble, wherever it stands."""
+    """The fault of a judge that does not prefer help to gibberish in both positions."""
     pairs = [Pair((Message("user", asked),), *texts) for asked, *texts in PLANTED]
     said = judge.preferences(pairs)
     missed = [(pair, p) for pair, p in zip(pairs, said, strict=True) if p.result != "before"]
@@ -180,4 +180,4 @@ PLANTED: Sequence[tuple[str, str, str]] = (
         "Hats hats ping of which never table.",
     ),
 )
-"""A request, an answer that helps, and one that does not: once the longer, once the shorter."""
+"""A request with a helpful answer and gibberish, longer in one pair and shorter in the other."""

@@ -209,7 +209,7 @@ def idle(suite: Suite, records: Sequence[Record], skipped: Mapping[str, str]) ->
     """Attacks that came to no judged answer: they say nothing of the defence."""
     tried = {r.attack for r in records if r.kind == "attack"}
     return {
-        attack.name: "made no attempt that the model could be asked"
+        attack.name: "made no attempt that fits the model"
         for attack in suite.attacks
         if attack.name not in tried and attack.name not in skipped and suite.behaviours
     }

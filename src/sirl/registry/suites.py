@@ -47,7 +47,7 @@ class Questions:
     sets: tuple[PromptSet, ...]
     rejected: tuple[Rejected, ...]
     trained_on: tuple[Prompt, ...]
-    """Training prompts to be looked for among the behaviours."""
+    """Training prompts to look for among the behaviours."""
     calibration: "Calibration | None"
     """How far the first judge can be trusted."""
     notes: tuple[str, ...]

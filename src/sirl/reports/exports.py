@@ -173,8 +173,8 @@ def jailbreak(tries: Sequence[Record]) -> dict[str, Any]:
     shown = broke or next((r for r in tries if not r.held), tries[-1])
     if [m.role for m in shown.messages] != ["user"]:
         raise InputError(
-            f"{shown.attack} holds a conversation on {shown.behaviour_id}, for which an artefact "
-            "of JailbreakBench has no room: export it as csv"
+            f"{shown.attack} is a conversation on {shown.behaviour_id}, which a JailbreakBench "
+            "artifact cannot hold: export it as csv"
         )
     return {
         "goal": shown.request,

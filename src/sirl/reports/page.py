@@ -26,16 +26,16 @@ from sirl.runs.disk import write_atomically
 __all__ = ["Example", "PageData", "headline", "render", "unbroken", "write_page"]
 
 GRAIN = 0.5
-"""Nats to which the end of the heat scale is rounded up."""
+"""The end of the heat scale is rounded up to a multiple of this, in nats."""
 LEVELS = 8
 LONGEST_REQUEST = 400
-"""Characters of a request that are shown."""
+"""Shown characters of a request."""
 LONGEST_TITLE = 60
 """Characters of a request in the title of an example."""
 SHOWN = ("refusal", "harmless")
-"""Labels of answers to unsafe requests whose text is shown."""
+"""Labels of answers to harmful requests that are not redacted."""
 PIECES = 400
-"""Tokens of an example that are shown."""
+"""Shown tokens of an example."""
 STEPS = "Mini-evaluations by step"
 PARTIAL = "Here a refusal in part counts as a refusal; in the rates of defence it counts as broken."
 WHOLE = re.compile(r"\([^()]*n = \d+\)|^step \d+$")
@@ -54,22 +54,22 @@ class Example:
     pieces: Sequence[str]
     entropies: Sequence[float]
     request: str = ""
-    """The user's own words, without what an attack made of them."""
+    """The bare request, without the attack."""
 
 
 @dataclass(frozen=True)
 class PageData:
-    """Everything that a page shows."""
+    """The content of a page."""
 
     title: str
     models: Mapping[str, Mapping[str, Any]]
-    """Figures by the name of the model."""
+    """Results by model name."""
     measured: Mapping[str, str] = field(default_factory=dict)
-    """What was measured, as words by their heading."""
+    """What was measured, as text by heading."""
     curves: Sequence[Mapping[str, Any]] = ()
     """Rows of metrics.jsonl."""
     checkups: Sequence[Mapping[str, Any]] = ()
-    """Mini-evaluations, each with the model that it measured."""
+    """Mini-evaluations."""
     costs: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     """Calls, tokens and seconds by role."""
     entropies: Mapping[str, Mapping[str, Sequence[float]]] = field(default_factory=dict)
@@ -152,7 +152,7 @@ def solved(models: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 def price(models: Sequence[Mapping[str, Any]], differences: Mapping[str, Mapping[str, Any]]) -> str:
-    """The refusals of harmless requests, and which kinds were not asked; empty if none were."""
+    """The refusal rates on harmless requests, and the kinds not asked; empty if none were."""
     kinds = ("lookalike", "look-alike"), ("ordinary", "ordinary")
     changes = {
         word: moved(models, "over_refusal", kind, difference=differences.get(kind))
@@ -181,13 +181,13 @@ def table_rows(models: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, list[
 
 
 def highest(examples: Sequence[Example]) -> float:
-    """The highest entropy (nats) of a token that is shown; 0 where none is known."""
+    """The highest entropy (nats) of a shown token; 0 if none is known."""
     shown = (e for x in examples for e in list(x.entropies)[:PIECES] if math.isfinite(e))
     return max(shown, default=0.0)
 
 
 def strip(example: Example, top: float, *, show_text: bool) -> list[tuple[int, str, str]]:
-    """Tokens of an example as (heat level, text, entropy), the text of compliance redacted.
+    """Tokens of an example as (heat level, text, entropy), redacted unless refusing or harmless.
 
     `top` is the entropy (nats) at the full end of the scale.
     """
@@ -219,7 +219,7 @@ Draw: TypeAlias = Callable[[float], str]
 
 
 def drawings(data: PageData) -> list[tuple[str, Draw, list[str]]]:
-    """Title, picture and notes of all that the data allows."""
+    """Title, plot and notes of every plot that the data allows."""
     from sirl.reports import plots
 
     drawn: list[tuple[str, Draw, list[str]]] = []
@@ -257,7 +257,7 @@ def pictures(data: PageData, steps: Table) -> list[Picture]:
 
 
 def notes(models: Mapping[str, Mapping[str, Any]], *path: str) -> list[str]:
-    """A sentence of each model that has one."""
+    """The sentence of each model that has one."""
     return [f"{name}: {said}" for name, m in models.items() if (said := figure(m, *path))]
 
 
@@ -303,5 +303,5 @@ def render(data: PageData, *, show_text: bool = False) -> str:
 
 
 def write_page(path: Path, data: PageData) -> None:
-    """Write the page, whole or not at all."""
+    """Write the page atomically."""
     write_atomically(path, render(data))

@@ -189,13 +189,12 @@ def ending(
     """
     if reason not in FINISHES:
         raise ModelError(
-            f"vLLM ended a completion of prompt {prompt} with {reason!r}, not not on its own: "
-            "try again"
+            f"vLLM ended a completion of prompt {prompt} with {reason!r}, not on its own: try again"
         )
     if reason == "stop" and (not ids or ids[-1] not in ends):
         raise ModelError(
             f"vLLM ended a completion of prompt {prompt} without its end-of-turn token, which "
-            "counts: use sampler=native"
+            "the method needs: use sampler=native"
         )
     if reason == "length" and len(ids) != longest:
         raise ModelError(

@@ -133,9 +133,9 @@ def first_of(
         else:
             raise ConfigError(
                 f"code of the model cannot be run here: {walls.mode} may work, but the first trial "
-                f"{why}; wait until the machine is less busy, or leave humaneval and mbpp out"
+                f"{why}; wait until the machine is less busy, or leave out humaneval and mbpp"
             )
-    raise ConfigError(f"code of the model cannot be run here: {why}; leave humaneval and mbpp out")
+    raise ConfigError(f"code of the model cannot be run here: {why}; leave out humaneval and mbpp")
 
 
 def passes(job: Job, seconds: float = SECONDS) -> Mark:
@@ -148,12 +148,12 @@ def passes(job: Job, seconds: float = SECONDS) -> Mark:
     said, why = verdict(job, protection(), seconds)
     if said == "unready":
         raise ConfigError(
-            f"code of the model cannot be run behind {protection().mode}: {why}; see whether "
-            "processes or memory are short, then continue with --resume"
+            f"code of the model cannot be run behind {protection().mode}: {why}; check that "
+            "processes and memory suffice, then continue with --resume"
         )
     if said == "unfit":
         raise InputError(
-            f"the tests hand over an object of type {why}, which cannot be sent to the process of "
+            f"the tests pass an object of type {why}, which cannot be sent to the process of "
             f"the answer: take the task out of the file; its tests are {job.tests[:200]!r}"
         )
     return Mark(True, "solved") if said == "passed" else Mark(False, reason_of(why))
