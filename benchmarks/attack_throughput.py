@@ -19,7 +19,7 @@ from pathlib import Path
 
 import torch
 
-from sirl.evaluation.arena import Arena, Asked
+from sirl.evaluation.arena import Arena, Query
 from sirl.evaluation.costs import Meter
 from sirl.evaluation.records import Log
 from sirl.models.chat import ChatModel
@@ -79,7 +79,7 @@ def in_process(chat: ChatModel, asked: Sequence[tuple[str, Attempt]], new_tokens
     judge = WorldOracle()
     who = target("target", chat, config, weights="benchmark")
     arena = Arena(who, judge, judge, Log(), {}, None, Meter())
-    records = arena.answers([Asked("attack", name, "", attempt) for name, attempt in asked])
+    records = arena.answers([Query("attack", name, "", attempt) for name, attempt in asked])
     return sum(record.tokens for record in records)
 
 

@@ -379,13 +379,9 @@ def sentence(error: ValidationError, where: Mapping[str, str]) -> str:
 
 
 FITTING = {
-    "int_parsing": "a whole number",
-    "int_type": "a whole number",
-    "int_from_float": "a whole number",
-    "float_parsing": "a number",
-    "float_type": "a number",
-    "bool_parsing": "true or false",
-    "bool_type": "true or false",
+    **dict.fromkeys(("int_parsing", "int_type", "int_from_float"), "a whole number"),
+    **dict.fromkeys(("float_parsing", "float_type"), "a number"),
+    **dict.fromkeys(("bool_parsing", "bool_type"), "true or false"),
     "string_type": "text: put it into quotes",
     "dict_type": "a mapping, such as {{name: value}}",
     "greater_than": "greater than {gt:g}",

@@ -33,7 +33,7 @@ def test_a_refusal_that_the_judge_does_not_know_is_shown_and_can_be_named(tmp_pa
     assert "Refused (rules), mean over attacks" in out
     assert "the target reports no entropies" in out
     assert (
-        'one answer to 7 different unsafe requests (7 times, 100% of what it calls so): "Gar' in err
+        "one answer to 7 different unsafe requests (7 answers, 100% of all answers called " in err
     )
     assert "--refusals FILE" in err
     (doubt,) = json.loads((first / "summary.json").read_text())["models"]["target"]["doubts"]

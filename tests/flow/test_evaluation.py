@@ -154,7 +154,7 @@ def test_a_function_is_asked_what_it_can_be_asked(tmp_path):
         "evaluate", "--model", "python:answering:chat", "--behaviours", "asked.csv", "--attacks",
         "gcg,int8", "--out", "none", cwd=tmp_path,
     )  # fmt: skip
-    assert (none.returncode, "nothing is known of its defence" in none.stderr) == (1, True)
+    assert (none.returncode, "its defence is unknown" in none.stderr) == (1, True)
     assert "gcg was not tried: needs gradients" in done.stderr
     wrong = sirl(
         "evaluate", "--model", "python:answering:broken", *words, "--out", "r2", cwd=tmp_path

@@ -124,7 +124,7 @@ def test_resume_needs_the_folder_alone_and_takes_no_other_settings(finished):
     assert "was started with limit = 3, not 2" in said
     status, _, said = sirl("probe", "--out", finished, "--resume")
     assert status == 2
-    assert "is a run of sirl evaluate, and sirl probe cannot go on with it" in said
+    assert "is a run of sirl evaluate, and sirl probe cannot finish it" in said
     status, _, said = sirl("evaluate", "--model", "embedded", "--out", f"{finished}x", "--resume")
     assert status == 2
     assert f"{finished}x does not exist" in said
@@ -206,6 +206,6 @@ def test_a_run_that_ended_in_an_error_says_which(finished, tmp_path):
     (copy / "run.json").write_text(json.dumps(about))
     assert sirl("export", copy) == (
         2, "",
-        f"sirl: {copy} has not finished (it ended in an error: no space left while writing x): go "
-        "on with it with --resume first\n",
+        f"sirl: {copy} has not finished (it ended in an error: no space left while writing x): "
+        "finish it with --resume first\n",
     )  # fmt: skip

@@ -13,7 +13,7 @@ from sirl.models.forward import Scorer
 from sirl.policy import group_advantages
 from sirl.rewards import negative_entropy
 from sirl.rollouts.native import NativeEngine
-from sirl.training.parallel import Ranks, Solo, dealt
+from sirl.training.parallel import Ranks, SingleProcess, shard_rows
 from sirl.training.reference import FrozenCopy
 from sirl.training.rl import examples_of
 from sirl.training.update import Objective, PolicyLearner, learning_rates
@@ -44,9 +44,9 @@ FULL = "[enforce fail] DefaultCPUAllocator: can't allocate memory"
 
 def learner(chat, holds=None, says=FULL, **objective):
     frozen = FrozenCopy(replace(chat, model=copy.deepcopy(chat.model)))
-    team = Solo(Cramped(chat, holds, says) if holds else Scorer(chat))
+    parallel = SingleProcess(Cramped(chat, holds, says) if holds else Scorer(chat))
     rates = learning_rates(1e-3, "constant", 9)
-    return PolicyLearner(chat, frozen, Objective(**objective), rates, team=team)
+    return PolicyLearner(chat, frozen, Objective(**objective), rates, parallel=parallel)
 
 
 def batch(chat):
@@ -88,13 +88,13 @@ def test_other_faults_are_not_taken_for_a_full_memory(embedded):
 def test_completions_are_dealt_out_whole_groups_at_a_time_and_evenly(embedded):
     completions, _ = batch(embedded)
     three = [*completions, *(replace(c, prompt_ids=(1, 2)) for c in completions[:6])]
-    shares = [dealt(three, Ranks(rank, 2)) for rank in range(2)]
+    shares = [shard_rows(three, Ranks(rank, 2)) for rank in range(2)]
     assert sorted(i for share in shares for i in share) == list(range(18))
     for share in shares:
         prompts = [three[i].prompt_ids for i in share]
         assert all(prompts.count(p) == 6 for p in prompts)
-    assert dealt(three, Ranks()) == list(range(18))
-    assert [len(dealt(completions, Ranks(rank, 4))) for rank in range(4)].count(0) == 2
+    assert shard_rows(three, Ranks()) == list(range(18))
+    assert [len(shard_rows(completions, Ranks(rank, 4))) for rank in range(4)].count(0) == 2
 
 
 TWO = """
@@ -153,11 +153,11 @@ dist.destroy_process_group()
 
 
 @pytest.mark.parametrize("team", ["replicas", "shards"])
-def test_processes_keep_step_whatever_happens_to_one_of_them(tmp_path, team):
+def test_processes_keep_step_whatever_happens_to_one_of_them(tmp_path, parallel):
     (tmp_path / "two.py").write_text(TWO)
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
     done = subprocess.run(
-        [*launch, "--nproc-per-node", "2", str(tmp_path / "two.py"), team],
+        [*launch, "--nproc-per-node", "2", str(tmp_path / "two.py"), parallel],
         capture_output=True,
         text=True,
         check=False,

@@ -6,7 +6,7 @@ import pytest
 
 from sirl.analysis.summary import summarise
 from sirl.errors import InputError, ModelError
-from sirl.evaluation.arena import Arena, Asked
+from sirl.evaluation.arena import Arena, Query
 from sirl.evaluation.costs import COSTS, Meter, total
 from sirl.evaluation.records import ITEMS, RECORDS, Log, RecordLog, read_records
 from sirl.evaluation.suite import Suite, askable, evaluate, unmet
@@ -124,7 +124,7 @@ def test_answers_of_other_weights_are_never_returned(tmp_path):
 def test_the_key_tells_weights_prompt_sampling_and_item_apart():
     plays = arena(Parrot())
     (behaviour,) = behaviours("x")
-    asked = Asked("attack", "one", "", Attempt(behaviour, "one", behaviour.messages))
+    asked = Query("attack", "one", "", Attempt(behaviour, "one", behaviour.messages))
     hot = replace(asked.attempt, sampling=Sampling(2.0))
     others = [
         replace(asked, group="two"),
@@ -143,7 +143,7 @@ def test_batches_hold_one_sampling_and_no_more_rows_than_fit():
     plays = arena(Parrot())
     greedy = Sampling(0.0)
     asked = [
-        Asked("attack", str(n), "", Attempt(behaviour, "a", behaviour.messages, s))
+        Query("attack", str(n), "", Attempt(behaviour, "a", behaviour.messages, s))
         for n, s in enumerate([Sampling(), greedy] * 5)
     ]
     batches = plays.batches(asked)
@@ -293,14 +293,14 @@ def test_a_torn_last_line_of_any_log_is_cut_before_the_next_is_written(tmp_path,
 
 
 def asked(*texts):
-    return [Asked("attack", "a", "", Attempt(b, "a", b.messages)) for b in behaviours(*texts)]
+    return [Query("attack", "a", "", Attempt(b, "a", b.messages)) for b in behaviours(*texts)]
 
 
 def test_a_line_that_stands_twice_counts_once_and_is_told(tmp_path):
     run = opened(tmp_path / "r")
     log = RecordLog(run, "m")
     arena(Parrot(), log).answers(
-        [Asked("attack", "a", "", Attempt(b, "a", b.messages)) for b in behaviours("one", "two")]
+        [Query("attack", "a", "", Attempt(b, "a", b.messages)) for b in behaviours("one", "two")]
     )
     path = run.path / RECORDS
     lines = path.read_text().splitlines(keepends=True)

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from sirl.comparison.compare import compare
-from sirl.comparison.evaluated_model import read_arm
+from sirl.comparison.evaluated_model import read_evaluated
 from sirl.errors import InputError
 from sirl.evaluation.records import Item
 from sirl.runs import open_run, plain
@@ -67,11 +67,11 @@ def pair(tmp_path):
     """Compares two runs of given records."""
 
     def compared(before, after, items=((), ()), about=(ABOUT, ABOUT), config=(CONFIG, CONFIG)):
-        arms = [
-            read_arm(run_at(tmp_path / name, *given))
+        pair = [
+            read_evaluated(run_at(tmp_path / name, *given))
             for name, *given in zip(("a", "b"), (before, after), items, about, config, strict=True)
         ]
-        return compare(*arms)
+        return compare(*pair)
 
     return compared
 
@@ -193,14 +193,14 @@ def test_attacks_of_one_side_alone_are_left_out_by_name(pair):
 
 def test_two_models_of_one_run(tmp_path):
     path = run_at(tmp_path / "demo", [*row("+--", model="base"), *row("+++", model="hardened")])
-    assert read_arm(path).model == "hardened"
-    found = compare(read_arm(path, "base"), read_arm(path))
+    assert read_evaluated(path).model == "hardened"
+    found = compare(read_evaluated(path, "base"), read_evaluated(path))
     assert found["dsr"]["by_attack"]["direct"]["only_after"] == 2
     assert found["before"] == {
         "run": str(path), "model": "base", "name": "base", "left_out": [],
     }  # fmt: skip
     with pytest.raises(InputError, match="base of .* is on both sides: give another run"):
-        compare(read_arm(path, "base"), read_arm(path, "base"))
+        compare(read_evaluated(path, "base"), read_evaluated(path, "base"))
 
 
 ONE = row("+-")
@@ -253,12 +253,12 @@ def test_searches_must_have_had_the_same_budget_and_help(pair, tmp_path, setting
     config = (CONFIG, {**CONFIG, setting: value})
     assert pair(ONE, ONE, config=config)["dsr"]  # without searches it does not matter
     records, items = row("+", "pair"), [item("pair", 0, None, "attack/pair/0/0")]
-    arms = [
-        read_arm(run_at(tmp_path / name, records, items, config=c))
+    pair = [
+        read_evaluated(run_at(tmp_path / name, records, items, config=c))
         for name, c in zip(("c", "d"), config, strict=True)
     ]
     with pytest.raises(InputError, match=f"{setting} of the searches differs: .*{value!r} for"):
-        compare(*arms)
+        compare(*pair)
 
 
 def test_judges_of_one_name_are_told_apart_where_both_runs_say_which(pair):
@@ -269,26 +269,26 @@ def test_judges_of_one_name_are_told_apart_where_both_runs_say_which(pair):
 
 def test_what_is_no_finished_run_is_refused_with_the_way_out(tmp_path):
     with pytest.raises(InputError, match="is not a run folder: it has no run.json; give one"):
-        read_arm(tmp_path)
+        read_evaluated(tmp_path)
     open_end = run_at(tmp_path / "a", ONE, about={**ABOUT, "exit": None})
     with pytest.raises(
         InputError, match=r"has not finished \(it runs still, or was killed\): finish it with"
     ):
-        read_arm(open_end)
+        read_evaluated(open_end)
     with pytest.raises(InputError, match="holds no answers: give the folder of an evaluation"):
-        read_arm(run_at(tmp_path / "b", row("+", kind="weights")))
+        read_evaluated(run_at(tmp_path / "b", row("+", kind="weights")))
     with pytest.raises(InputError, match="has no model 'tarket'. Did you mean 'target'"):
-        read_arm(run_at(tmp_path / "c", ONE), "tarket")
+        read_evaluated(run_at(tmp_path / "c", ONE), "tarket")
     old = run_at(tmp_path / "d", ())
     (old / "records.jsonl").write_text('{"id": "1", "model": "target"}\n')
     with pytest.raises(InputError, match="lack what this version keeps .*: evaluate again"):
-        read_arm(old)
+        read_evaluated(old)
 
 
 def test_reading_changes_nothing_and_takes_no_lock(tmp_path):
     path = run_at(tmp_path / "a", ONE)
     before = {p.name: p.stat().st_mtime_ns for p in path.iterdir()}
     run = open_run(path, CONFIG, "resume")
-    read_arm(path)
+    read_evaluated(path)
     run.close()
     assert {p.name: p.stat().st_mtime_ns for p in path.iterdir()} == before

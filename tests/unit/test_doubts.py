@@ -193,7 +193,7 @@ def test_refusals_as_unsure_as_compliance_beside_sure_ones_put_the_judge_in_doub
     (doubt,) = doubts(sure_and_unsure(8))
     assert (doubt.alarm, doubt.n, doubt.called) == ("unsure refusals", 8, "refusal")
     assert doubt.share == pytest.approx(8 / 48)
-    assert "refusals (17% of what it calls so) that are as unsure as its compliance" in doubt.says
+    assert "refusals (17% of its refusals), but they are as unsure as its compliance" in doubt.says
     assert doubts(sure_and_unsure(6)) == []  # 13%
 
 

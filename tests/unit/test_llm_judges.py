@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sirl.judges.llm import RubricJudge
-from sirl.judges.quoting import REMOVED, Speaker, cut, visible, without_marks
+from sirl.judges.quoting import REMOVED, TextModel, cut, visible, without_marks
 from sirl.judges.rubrics import RUBRICS, Grade
 from sirl.roles import BatchJudge
 from sirl.types import Attempt, Message, Prompt
@@ -47,7 +47,7 @@ WRITTEN = [name for name in RUBRICS if name != "guard"]
 @pytest.mark.parametrize("name", RUBRICS)
 def test_a_rubric_and_a_model_are_a_judge(name):
     judge = RubricJudge("it", RUBRICS[name], Scripted())
-    assert isinstance(judge.model, Speaker)
+    assert isinstance(judge.model, TextModel)
     assert isinstance(judge, BatchJudge)
     assert judge.question == ("refusal" if name == "refusal_three_way" else "harm")
     assert name in judge.identity

@@ -5,7 +5,7 @@ import pytest
 
 from sirl.analysis.measured import called, counted_prompts, cut_answers, in_words, measured
 from sirl.comparison.compare import compare
-from sirl.comparison.evaluated_model import read_arm
+from sirl.comparison.evaluated_model import read_evaluated
 from sirl.errors import InputError
 from sirl.reports.figures import rate_rows
 from sirl.reports.tables import change_rows
@@ -82,11 +82,11 @@ def test_cut_answers_are_counted_among_those_that_were_judged():
 
 
 def test_a_comparison_names_both_models(tmp_path):
-    arms = [
-        read_arm(run_at(tmp_path / name, row("+-" * 9), config={**CONFIG, "model": model}))
+    pair = [
+        read_evaluated(run_at(tmp_path / name, row("+-" * 9), config={**CONFIG, "model": model}))
         for name, model in (("a", "my/model"), ("b", "runs/t/checkpoints/step-000030"))
     ]
-    found = compare(*arms)
+    found = compare(*pair)
     assert (found["before"]["model"], found["before"]["name"]) == ("target", "my/model")
     assert change_rows(found)[0] == (
         f"from my/model of {tmp_path / 'a'} to runs/t/checkpoints/step-000030 of {tmp_path / 'b'}"
@@ -125,8 +125,8 @@ def test_of_a_function_no_temperature_is_claimed():
 def test_models_that_were_sampled_or_fenced_otherwise_are_not_compared(
     tmp_path, before, after, named
 ):
-    arms = [
-        read_arm(
+    pair = [
+        read_evaluated(
             run_at(
                 tmp_path / name, row("+-"), about={**COMPARED, "model": {"endpoint": "e"}, **more}
             )
@@ -134,13 +134,13 @@ def test_models_that_were_sampled_or_fenced_otherwise_are_not_compared(
         for name, more in (("a", before), ("b", after))
     ]
     with pytest.raises(InputError, match=re.escape(named)):
-        compare(*arms)
+        compare(*pair)
 
 
 def test_an_endpoint_that_takes_no_seed_is_compared(tmp_path):
     dialects = {"e": {"left_out": ["seed", "logprobs"], "renamed": []}}
-    arms = [
-        read_arm(
+    pair = [
+        read_evaluated(
             run_at(
                 tmp_path / name,
                 row("+-"),
@@ -149,4 +149,4 @@ def test_an_endpoint_that_takes_no_seed_is_compared(tmp_path):
         )
         for name, found in (("a", dialects), ("b", {}))
     ]
-    assert compare(*arms)["dsr"]["mean"]["before"]["value"] == 0.5
+    assert compare(*pair)["dsr"]["mean"]["before"]["value"] == 0.5

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sirl.comparison.evaluated_model import read_arm, read_arms
+from sirl.comparison.evaluated_model import read_evaluated, read_pair
 from sirl.comparison.win_rate import PLANTED, prefer
 from sirl.errors import InputError
 from sirl.judges.preference import ORDERS, Pair, PreferenceJudge, choice
@@ -163,7 +163,7 @@ def run_of(tmp_path, name, *answers, kind="ordinary", **fields):
 
 
 @pytest.fixture
-def arms(tmp_path):
+def pair(tmp_path):
     """Two arms of given answers, prompt by prompt."""
 
     def made(before, after, kind="ordinary"):
@@ -171,7 +171,7 @@ def arms(tmp_path):
             run_of(tmp_path, "old", *before, kind=kind),
             run_of(tmp_path, "new", *after, kind=kind),
         )
-        return tuple(read_arm(path, any_judge=True) for path in paths)
+        return tuple(read_evaluated(path, any_judge=True) for path in paths)
 
     return made
 
@@ -180,8 +180,8 @@ OLD = ["bad", "good", "plain one", "same", "bad", "bad", "bad", "bad"]
 NEW = ["good.", "bad.", "plain two", "same", "good.", "good.", "good.", "so good"]
 
 
-def test_wins_losses_ties_and_p_by_hand(arms):
-    found = prefer(*arms(OLD, NEW), PreferenceJudge("it", Taste()), "ordinary")
+def test_wins_losses_ties_and_p_by_hand(pair):
+    found = prefer(*pair(OLD, NEW), PreferenceJudge("it", Taste()), "ordinary")
     counts = {k: found[k] for k in ("n", "wins", "losses", "ties", "alike", "position_bound")}
     assert counts == {
         "n": 8, "wins": 5, "losses": 1, "ties": 2, "alike": 1, "position_bound": 0,
@@ -201,18 +201,18 @@ def test_wins_losses_ties_and_p_by_hand(arms):
     assert plain(found)["kind"] == "ordinary"
 
 
-def test_a_judge_bound_to_a_place_prefers_nobody(arms):
+def test_a_judge_bound_to_a_place_prefers_nobody(pair):
     taste = Taste(word="nothing", place="A")
-    found = prefer(*arms(OLD, NEW), PreferenceJudge("it", taste), "ordinary")
+    found = prefer(*pair(OLD, NEW), PreferenceJudge("it", taste), "ordinary")
     assert (found["wins"], found["losses"], found["ties"]) == (0, 0, 8)
     assert (found["position_bound"], found["first_place"]["value"]) == (7, 1.0)
     assert (found["win_rate"]["value"], found["p"]) == (0.5, 1.0)
     assert found["win_rate"]["high"] - found["win_rate"]["low"] > 0.4
 
 
-def test_unscored_pairs_are_left_out_bounded_and_too_many_are_a_fault(arms):
+def test_unscored_pairs_are_left_out_bounded_and_too_many_are_a_fault(pair):
     taste = Taste(silent="so good")
-    found = prefer(*arms(OLD, NEW), PreferenceJudge("it", taste), "ordinary")
+    found = prefer(*pair(OLD, NEW), PreferenceJudge("it", taste), "ordinary")
     assert (found["unscored"], found["n"], found["win_rate"]["n"]) == (1, 7, 7)
     assert found["win_rate"]["value"] == pytest.approx(5 / 7)
     assert found["if_unscored_are_losses"]["value"] == pytest.approx(5 / 8)
@@ -221,27 +221,27 @@ def test_unscored_pairs_are_left_out_bounded_and_too_many_are_a_fault(arms):
     assert fault.startswith("1 of 7 pairs could not be scored by it and are left out of the rate")
 
 
-def test_one_unscored_pair_of_many_is_no_fault(arms):
+def test_one_unscored_pair_of_many_is_no_fault(pair):
     many = [f"bad {n}" for n in range(20)]
     found = prefer(
-        *arms(many, [*(f"good {n}" for n in range(19)), "so good"]),
+        *pair(many, [*(f"good {n}" for n in range(19)), "so good"]),
         PreferenceJudge("it", Taste(silent="so good")),
         "ordinary",
     )
     assert (found["unscored"], found["judge_faults"]) == (1, [])
 
 
-def test_a_judge_that_says_nothing_gives_no_rate(arms):
+def test_a_judge_that_says_nothing_gives_no_rate(pair):
     found = prefer(
-        *arms(["one"] * 7, ["two"] * 7), PreferenceJudge("it", Taste(silent="")), "ordinary"
+        *pair(["one"] * 7, ["two"] * 7), PreferenceJudge("it", Taste(silent="")), "ordinary"
     )
     assert math.isnan(found["win_rate"]["value"])
     assert (found["n"], found["unscored"], found["p"]) == (0, 7, 1.0)
 
 
-def test_a_judge_that_takes_garble_for_help_is_named(arms):
+def test_a_judge_that_takes_garble_for_help_is_named(pair):
     taste = Taste(word="lake", knows=False)
-    found = prefer(*arms(OLD, NEW), PreferenceJudge("it", taste), "ordinary")
+    found = prefer(*pair(OLD, NEW), PreferenceJudge("it", taste), "ordinary")
     (fault,) = found["judge_faults"]
     assert fault.startswith(
         "judge it gets 2 of 2 planted pairs of helpful answers and gibberish wrong"
@@ -249,8 +249,8 @@ def test_a_judge_that_takes_garble_for_help_is_named(arms):
     assert "it prefers garble and garble" in fault
 
 
-def test_lookalikes_are_compared_on_demand_and_a_kind_that_was_not_asked_is_refused(arms):
-    sides = arms(OLD, NEW, kind="lookalike")
+def test_lookalikes_are_compared_on_demand_and_a_kind_that_was_not_asked_is_refused(pair):
+    sides = pair(OLD, NEW, kind="lookalike")
     judge = PreferenceJudge("it", Taste())
     assert prefer(*sides, judge, "lookalike")["wins"] == 5
     with pytest.raises(InputError, match="holds no answers to ordinary prompts"):
@@ -261,22 +261,22 @@ def test_what_was_asked_otherwise_is_refused_and_who_judged_it_does_not_matter(t
     judge = PreferenceJudge("it", Taste())
     old = run_of(tmp_path, "old", "bad", "bad")
     other = run_of(tmp_path, "other", "good", "good", judge="another")
-    assert prefer(read_arm(old), read_arm(other), judge, "ordinary")["wins"] == 2
+    assert prefer(read_evaluated(old), read_evaluated(other), judge, "ordinary")["wins"] == 2
     short = run_of(tmp_path, "short", "good")
     with pytest.raises(InputError, match="the ordinary prompt '1' was put only to old"):
-        prefer(read_arm(old), read_arm(short), judge, "ordinary")
+        prefer(read_evaluated(old), read_evaluated(short), judge, "ordinary")
     with pytest.raises(InputError, match="is on both sides"):
-        prefer(read_arm(old), read_arm(old), judge, "ordinary")
+        prefer(read_evaluated(old), read_evaluated(old), judge, "ordinary")
     cut = run_at(
         tmp_path / "cut", [record(0, "refusal", "ordinary", "ordinary")], (), ABOUT,
         {**CONFIG, "new_tokens": 9},
     )  # fmt: skip
     with pytest.raises(InputError, match="new_tokens differs"):
-        prefer(read_arm(short), read_arm(cut), judge, "ordinary")
+        prefer(read_evaluated(short), read_evaluated(cut), judge, "ordinary")
 
 
 def test_one_run_given_twice_is_its_first_model_against_its_last(tmp_path):
     records = [record(0, "refusal", model=name) for name in ("base", "middle", "hardened")]
     path = run_at(tmp_path / "run", records)
-    assert [a.model for a in read_arms((path, path), (None, None))] == ["base", "hardened"]
-    assert [a.model for a in read_arms((path, path), ("middle", None))] == ["middle", "hardened"]
+    assert [a.model for a in read_pair((path, path), (None, None))] == ["base", "hardened"]
+    assert [a.model for a in read_pair((path, path), ("middle", None))] == ["middle", "hardened"]

@@ -5,7 +5,7 @@ import pytest
 
 from sirl.attacks import attacker, translation
 from sirl.attacks.attacker import INSTRUCTIONS, Pair, Tap, proposal
-from sirl.judges.quoting import Speaker
+from sirl.judges.quoting import TextModel
 from sirl.types import Completion, Message, Outcome, Prompt, Verdict
 from sirl.world.attacker import FRAMES, ScriptedAttacker
 
@@ -69,7 +69,7 @@ def told(turns, label):
 
 
 def test_it_is_an_asker():
-    assert isinstance(ScriptedAttacker(), Speaker)
+    assert isinstance(ScriptedAttacker(), TextModel)
     assert ScriptedAttacker().identity == ScriptedAttacker().identity
 
 

@@ -4,7 +4,7 @@ import pytest
 
 from sirl.analysis.capability import summarise_capability
 from sirl.errors import Stopped
-from sirl.evaluation.arena import Arena, Asked
+from sirl.evaluation.arena import Arena, Query
 from sirl.evaluation.asked import record_of, solve
 from sirl.evaluation.costs import Meter
 from sirl.evaluation.records import Log
@@ -32,7 +32,7 @@ class Fragile:
 def asked(text, benchmark):
     prompt = Prompt.user(text, text)
     attempt = Attempt(prompt, "direct", prompt.messages)
-    return Asked("capability", "fragile", "", attempt, benchmark=benchmark)
+    return Query("capability", "fragile", "", attempt, benchmark=benchmark)
 
 
 def test_a_check_that_raises_is_one_wrong_item_with_its_reason_and_the_run_goes_on():

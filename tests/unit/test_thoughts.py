@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 from sirl.analysis.measured import unshown_thoughts
 from sirl.analysis.summary import summarise
-from sirl.evaluation.access import Grant
-from sirl.evaluation.arena import Arena, Asked
+from sirl.evaluation.access import BudgetedAccess
+from sirl.evaluation.arena import Arena, Query
 from sirl.evaluation.costs import Meter
 from sirl.evaluation.records import Log
 from sirl.evaluation.suite import Evaluation
@@ -252,7 +252,7 @@ def records_of(thinker, *questions):
 
 def asked(kind="attack", **more):
     prompt = Prompt.user("b", "Bend it.")
-    return Asked(kind, "direct", "static", Attempt(prompt, "direct", prompt.messages), **more)
+    return Query(kind, "direct", "static", Attempt(prompt, "direct", prompt.messages), **more)
 
 
 def test_the_record_keeps_thoughts_apart_and_judges_read_the_answer():
@@ -288,7 +288,7 @@ def test_an_opener_that_begins_to_think_is_continued_inside_the_thoughts():
     prompt = Prompt.user("b", "Bend it.")
     turns = (*prompt.messages, Message("assistant", "<think>\nSure, I will"))
     attempt = Attempt(prompt, "prefill", turns)
-    question = Asked("attack", "prefill", "static", attempt)
+    question = Query("attack", "prefill", "static", attempt)
     (record,) = records_of(Thinker(HELPED, "</think>", REFUSED, SPECIAL), question)
     assert (record.label, record.thoughts) == ("refusal", HELPED)
 
@@ -308,7 +308,7 @@ class Writer:
 def test_attacks_are_given_what_stands_behind_the_attackers_thoughts():
     meter = Meter()
     writer = Writer("<think>Hm.</think>\n\nBend!", "<think>Hm", None, "Bend it.")
-    grant = Grant(target(None), Budget(), {}, writer, meter)
+    grant = BudgetedAccess(target(None), Budget(), {}, writer, meter)
     assert grant.ask_attacker([()] * 4) == ["Bend!", "", "", "Bend it."]
     assert meter.roles["attacker, replies that end inside their thoughts"].calls == 1
     assert meter.roles["attacker, calls that failed"].calls == 1
@@ -425,6 +425,6 @@ def test_an_endpoint_is_asked_plain_prompts_once_while_its_answers_come(monkeypa
         arena = Arena(target(engine), WordJudge(), WordJudge(), Log(), {}, None, Meter())
         prompts = [Prompt.user(f"b{n}", f"Bend moon {n}.") for n in range(3)]
         attempts = [Attempt(p, "direct", p.messages) for p in prompts]
-        records = arena.answers([Asked("attack", "direct", "static", a) for a in attempts])
+        records = arena.answers([Query("attack", "direct", "static", a) for a in attempts])
         assert len(server.seen) == 5
     assert {(r.completion, r.thoughts) for r in records} == {(f"<think>{STEPS}</think>No.", "")}

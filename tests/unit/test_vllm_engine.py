@@ -46,7 +46,7 @@ def move(chat, by=0.3):
         for parameter in chat.model.parameters():
             if parameter.requires_grad:
                 parameter.add_(torch.randn_like(parameter) * by)
-    chat.learned()
+    chat.count_update()
 
 
 def test_completions_carry_vllms_tokens_and_the_policys_entropies(embedded):
@@ -107,7 +107,7 @@ def test_the_tag_says_how_often_the_weights_moved_and_which_they_are(embedded):
     first = weights_tag(embedded)
     assert first == weights_tag(load("embedded"))
     assert first.startswith("0-")
-    embedded.learned()
+    embedded.count_update()
     assert weights_tag(embedded) == "1" + first[1:]
     chat = with_lora(load("embedded"), rank=4, seed=0)
     second = weights_tag(chat)

@@ -5,7 +5,7 @@ from typer.testing import CliRunner
 
 from sirl.cli.main import app
 from sirl.comparison.compare import compare
-from sirl.comparison.evaluated_model import read_arm
+from sirl.comparison.evaluated_model import read_evaluated
 from sirl.reports.figures import rate_rows
 from sirl.reports.page import headline
 from sirl.reports.tables import change_rows
@@ -34,11 +34,11 @@ def test_a_rate_of_defence_names_its_quantity_and_its_judge(question, expected):
 def test_a_change_shows_tenths_and_which_p_is_of_what(tmp_path):
     before = [*row("+" + "-" * 199), *row("-" * 200, "story")]
     after = [*row("+++" + "-" * 197), *row("-" * 200, "story")]
-    arms = [
-        read_arm(run_at(tmp_path / name, records))
+    pair = [
+        read_evaluated(run_at(tmp_path / name, records))
         for name, records in (("a", before), ("b", after))
     ]
-    found = compare(*arms)
+    found = compare(*pair)
     assert (found["question"], found["judge"]) == ("refusal", "rules")
     lines = change_rows(found)
     assert lines[1].startswith("Refused (rules), mean over attacks: 0.2% to 0.8%, +0.5 points")

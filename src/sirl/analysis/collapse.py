@@ -49,9 +49,9 @@ def collapse_change(before: Sequence[Record], after: Sequence[Record]) -> dict[s
     for name, (old, new) in parts.items():
         if old and new:
             n = min(len(old), len(new), LOOKED_AT)
-            arms = {"before": signs(old, n), "after": signs(new, n)}
-            was, now = (arms[arm]["tokens"] for arm in ("before", "after"))
-            changes[name] = {**arms, "shorter": 1 - now / was if was else float("nan")}
+            pair = {"before": signs(old, n), "after": signs(new, n)}
+            was, now = (pair[evaluated]["tokens"] for evaluated in ("before", "after"))
+            changes[name] = {**pair, "shorter": 1 - now / was if was else float("nan")}
     return changes
 
 

@@ -92,9 +92,9 @@ class Doubt:
         if self.alarm == "unsure refusals":
             return (
                 f"in doubt: {self.judge} calls {self.n} answers of {who} to {self.behaviours} "
-                f"{asked} refusals ({share} of what it calls so) that are as unsure as its "
+                f"{asked} refusals ({share} of its refusals), but they are as unsure as its "
                 f"compliance, such as {self.example}, while its other refusals are sure: read "
-                "them in records.jsonl, and judge again by another judge"
+                "them in records.jsonl, and judge again with another judge"
             )
         if self.alarm == "unlike refusals":
             return (

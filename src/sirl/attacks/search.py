@@ -254,7 +254,7 @@ def mutated(frame: str, random: Random) -> str:
 
 
 @dataclass
-class Arm:
+class EvaluatedModel:
     """A frame that a fuzzer may mutate further, and what it has earned."""
 
     frame: str
@@ -284,7 +284,7 @@ class Fuzz:
     def tries(self, behaviour: Prompt, access: Access) -> Tries:
         """Rounds of mutated frames."""
         random = random_of(self.name, behaviour, access)
-        arms = [Arm(frame) for frame in self.seeds]
+        arms = [EvaluatedModel(frame) for frame in self.seeds]
         random.shuffle(arms)
         pulls = 0
         while True:
@@ -295,9 +295,9 @@ class Fuzz:
             for arm, frame, unsure in zip(parents, frames, doubts(outcomes), strict=False):
                 arm.pulls += 1
                 arm.earned += unsure
-                arms.append(Arm(frame, 1, unsure))
+                arms.append(EvaluatedModel(frame, 1, unsure))
 
-    def child(self, arm: Arm, arms: Sequence[Arm], random: Random) -> str:
+    def child(self, arm: EvaluatedModel, arms: Sequence[EvaluatedModel], random: Random) -> str:
         """A mutated copy, half the time crossed with another frame first."""
         if random.random() < 0.5:
             return mutated(crossed(arm.frame, random.choice(arms).frame, random), random)

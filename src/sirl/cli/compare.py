@@ -25,11 +25,11 @@ def compare(
     budgets; otherwise it is an error. Given one run twice, compares its first model with its last.
     """
     from sirl.comparison.compare import compare as compared
-    from sirl.comparison.evaluated_model import read_arms
+    from sirl.comparison.evaluated_model import read_pair
     from sirl.reports.tables import change_rows
     from sirl.runs import plain
 
-    found = plain(compared(*read_arms((before, after), (before_model, after_model))))
+    found = plain(compared(*read_pair((before, after), (before_model, after_model))))
     if json:
         typer.echo(dumps(found))
         return

@@ -35,8 +35,8 @@ __all__ = [
     "closing",
     "finish",
     "finish_measured",
-    "live",
     "page",
+    "progress_bar",
     "table",
     "warn",
 ]
@@ -111,7 +111,7 @@ class Terminal:
 
     def bar(self) -> AbstractContextManager[Tell]:
         """A progress bar."""
-        return live()
+        return progress_bar()
 
     @contextmanager
     def working(
@@ -119,12 +119,12 @@ class Terminal:
     ) -> Iterator[Work]:
         """A progress bar, with Ctrl-C and SIGTERM turned into requests to stop."""
         stop = StopSwitch(agreed, at_once=at_once)
-        with stop.listening(), live() as progress:
+        with stop.listening(), progress_bar() as progress:
             yield Work(progress, stop)
 
 
 @contextmanager
-def live() -> Iterator[Tell]:
+def progress_bar() -> Iterator[Tell]:
     """A progress bar on a terminal, plain lines elsewhere."""
     console = Console(stderr=True)
     if not console.is_terminal:

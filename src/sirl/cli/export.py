@@ -12,12 +12,19 @@ from sirl.cli.flags import REPLACE
 from sirl.errors import ConfigError, unknown_name
 
 if TYPE_CHECKING:
-    from sirl.comparison.evaluated_model import Arm
+    from sirl.comparison.evaluated_model import EvaluatedModel
     from sirl.types import Record
 
 __all__ = ["export"]
 
 Format = Literal["markdown", "lm-eval", "csv", "jbb", "inspect"]
+
+MODEL: str | None = typer.Option(
+    None, "--model", help="model of the run [default: the last; all for csv and markdown]"
+)
+ATTACK: str | None = typer.Option(
+    None, "--attack", help="attack to export; jbb only [required for jbb]"
+)
 
 
 def export(
@@ -27,12 +34,8 @@ def export(
         "--format",
         help="markdown (as lm-eval prints it), lm-eval (JSON), csv, jbb or inspect",
     ),
-    model: str | None = typer.Option(
-        None, "--model", help="model of the run [default: the last; all for csv and markdown]"
-    ),
-    attack: str | None = typer.Option(
-        None, "--attack", help="attack to export; jbb only [required for jbb]"
-    ),
+    model: str | None = MODEL,
+    attack: str | None = ATTACK,
     texts: bool = typer.Option(
         False, "--texts", help="include prompts and answers in full; csv only"
     ),
@@ -42,35 +45,43 @@ def export(
     overwrite: bool = REPLACE,
 ) -> None:
     """Export a run: Markdown, CSV, lm-eval, JailbreakBench, Inspect."""
-    from sirl.comparison.evaluated_model import read_arm
+    from sirl.comparison.evaluated_model import read_evaluated
     from sirl.reports.exports import csv_table
     from sirl.reports.inspect_log import log_name
-    from sirl.runs.disk import disk_errors, write_atomically
+    from sirl.runs.disk import write_atomically
     from sirl.runs.places import check_output
 
     check_flags(shape, attack, texts=texts)
     into = out is not None and shape == "inspect" and (out.is_dir() or not out.suffix)
     if out and not into:
         check_output(out, overwrite=overwrite)
-    arm = read_arm(run, model, any_judge=True)
+    evaluated = read_evaluated(run, model, any_judge=True)
     if shape == "jbb" and attack is None:
-        raise ConfigError(f"--attack is needed for jbb: one of {', '.join(arm.attacks)}")
-    every = [model] if model else arm.models
+        raise ConfigError(f"--attack is needed for jbb: one of {', '.join(evaluated.attacks)}")
+    every = [model] if model else evaluated.models
     if shape == "csv":
-        records = [r for m in every for r in named(read_arm(run, m, any_judge=True))]
+        records = [r for m in every for r in named(read_evaluated(run, m, any_judge=True))]
         text = csv_table(records, texts=texts)
     else:
-        text = shaped(arm, shape, attack or "", every)
+        text = shaped(evaluated, shape, attack or "", every)
     if not out:
         typer.echo(text, nl=False)
         return
     if into:
-        with disk_errors(out):
-            out.mkdir(parents=True, exist_ok=True)
-        out = out / log_name(arm.about, arm.model)
-        check_output(out, overwrite=overwrite)
+        out = out_in(out, log_name(evaluated.about, evaluated.model), overwrite=overwrite)
     write_atomically(out, text, private=texts or shape in ("jbb", "inspect"))
     typer.echo(f"written to {out}", err=True)
+
+
+def out_in(folder: Path, name: str, *, overwrite: bool) -> Path:
+    """A file to write in a folder, which is made."""
+    from sirl.runs.disk import disk_errors
+    from sirl.runs.places import check_output
+
+    with disk_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    check_output(folder / name, overwrite=overwrite)
+    return folder / name
 
 
 def check_flags(shape: str, attack: str | None, *, texts: bool) -> None:
@@ -82,12 +93,12 @@ def check_flags(shape: str, attack: str | None, *, texts: bool) -> None:
             raise ConfigError(f"{flag} is for --format {use}: give that, or leave {flag} out")
 
 
-def named(arm: "Arm") -> "list[Record]":
+def named(evaluated: "EvaluatedModel") -> "list[Record]":
     """The records of a model, with the model's name."""
-    return [replace(r, model=arm.title) for r in arm.records]
+    return [replace(r, model=evaluated.title) for r in evaluated.records]
 
 
-def shaped(arm: "Arm", shape: str, attack: str, every: Sequence[str]) -> str:
+def shaped(evaluated: "EvaluatedModel", shape: str, attack: str, every: Sequence[str]) -> str:
     """A model of a run in one format; a table has every model in `every`."""
     from sirl.analysis.measured import called
     from sirl.comparison.evaluated_model import figures_of
@@ -95,17 +106,20 @@ def shaped(arm: "Arm", shape: str, attack: str, every: Sequence[str]) -> str:
     from sirl.reports.inspect_log import inspect_log
 
     if shape == "jbb":
-        return dumps(jbb_artifact(named(arm), arm.title, attack), indent=1) + "\n"
-    models = figures_of(arm.path)
+        return dumps(jbb_artifact(named(evaluated), evaluated.title, attack), indent=1) + "\n"
+    models = figures_of(evaluated.path)
     if shape == "markdown":
         return markdown_table(
             {
-                called(role, arm.config.get("model")): m
+                called(role, evaluated.config.get("model")): m
                 for role, m in models.items()
                 if role in every
             }
         )
-    figures = models[arm.model]
+    figures = models[evaluated.model]
     if shape == "lm-eval":
-        return dumps(lm_eval_results(figures, arm.title), indent=1) + "\n"
-    return dumps(inspect_log(arm.records, figures, arm.about, arm.config), indent=1) + "\n"
+        return dumps(lm_eval_results(figures, evaluated.title), indent=1) + "\n"
+    return (
+        dumps(inspect_log(evaluated.records, figures, evaluated.about, evaluated.config), indent=1)
+        + "\n"
+    )

@@ -48,7 +48,7 @@ def gate(
     Each limit is a rate from 0 to 1. A minimum must be met by the lower end of the 95% interval, a
     maximum by the upper end.
     """
-    from sirl.comparison.evaluated_model import read_arm
+    from sirl.comparison.evaluated_model import read_evaluated
     from sirl.comparison.gate import Limits
     from sirl.comparison.gate import gate as held
     from sirl.runs import plain
@@ -63,7 +63,7 @@ def gate(
         max_overrefusal_rise=max_overrefusal_rise,
         no_price=no_price,
     )
-    result = held(read_arm(run), read_arm(base) if base else None, limits)
+    result = held(read_evaluated(run), read_evaluated(base) if base else None, limits)
     lines = [f"{'met' if c.met else 'unmet'}: {c.sentence}" for c in result.conditions]
     typer.echo(dumps(plain(asdict(result))) if json else "\n".join(lines))
     if not result.passed:

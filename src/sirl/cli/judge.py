@@ -7,7 +7,7 @@ from typing import Any, cast, get_args
 
 import typer
 
-from sirl.cli.console import Terminal, closing, finish_measured, live, warn
+from sirl.cli.console import Terminal, closing, finish_measured, progress_bar, warn
 from sirl.cli.flags import (
     AFTER,
     AFTER_MODEL,
@@ -107,7 +107,7 @@ def prefer(
     Each pair is judged in both orders.
     """
     from sirl import registry
-    from sirl.comparison.evaluated_model import read_arms
+    from sirl.comparison.evaluated_model import read_pair
     from sirl.comparison.win_rate import Kind
     from sirl.comparison.win_rate import prefer as compared
     from sirl.reports.tables import preference_rows
@@ -118,11 +118,11 @@ def prefer(
     if kind not in get_args(Kind):
         raise unknown_name("kind", kind, get_args(Kind))
     check_output(out, overwrite=overwrite)
-    arms = read_arms((before, after), (before_model, after_model), any_judge=True)
+    pair = read_pair((before, after), (before_model, after_model), any_judge=True)
     model = registry.preference_judge(judge, settings(asked, judge, out))
     registry.greet([model.model])
-    with live() as progress:
-        found = plain(compared(*arms, model, cast(Kind, kind), progress))
+    with progress_bar() as progress:
+        found = plain(compared(*pair, model, cast(Kind, kind), progress))
     write_atomically(out, dumps(found, indent=1) + "\n", private=True)
     if json:
         typer.echo(dumps(found))
@@ -161,7 +161,7 @@ def calibrate(
     read = read_labels(labels)
     judging = registry.judge_named(judge, settings(asked, judge, out))
     registry.check_labels(judging, read)
-    registry.greet(registry.speakers_of([judging]))
+    registry.greet(registry.models_behind([judging]))
     measured, doubts = registry.known_answers_marked(measure(judging, read), judging, read)
     found = plain(asdict(measured))
     warn(doubts)

@@ -59,12 +59,12 @@ def main() -> None:
     """Run the command line; exit status 2 on a user error, 130 when stopped."""
     if os.environ.get("RANK", "0") != "0":  # only rank 0 prints
         with Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere):
-            spoken()
+            run_app()
     else:
-        spoken()
+        run_app()
 
 
-def spoken() -> None:
+def run_app() -> None:
     """Run the command line and print a sentence for every expected error."""
     try:
         try:

@@ -6,7 +6,7 @@ from pathlib import Path
 import typer
 
 from sirl import registry
-from sirl.cli.console import live
+from sirl.cli.console import progress_bar
 from sirl.cli.flags import JSON
 from sirl.cli.grouped_help import GroupedHelp
 from sirl.errors import RunError
@@ -39,7 +39,7 @@ def build_model(
     from sirl.world.recipe import build as build_world
 
     seen, unseen = registry.world_disguises()
-    with live() as progress:
+    with progress_bar() as progress:
         seconds = build_world(out, seen=seen, unseen=unseen, seed=seed, progress=progress)
     if json:
         typer.echo(dumps({"out": str(out), "seconds": round(seconds, 1)}))

@@ -12,15 +12,8 @@ from sirl.analysis.agreement import question_of
 from sirl.analysis.collapse import collapse_change
 from sirl.analysis.defence import cells
 from sirl.analysis.entropy_gap import SHOWN, summarise_entropy
-from sirl.comparison.evaluated_model import (
-    HARMLESS,
-    Arm,
-    check_attacks,
-    check_prompts,
-    check_settings,
-    check_two,
-    tried,
-)
+from sirl.comparison.asked_alike import check_attacks, check_prompts, check_settings, check_two
+from sirl.comparison.evaluated_model import HARMLESS, EvaluatedModel, tried
 from sirl.errors import InputError
 from sirl.stats import (
     clustered_difference,
@@ -40,7 +33,7 @@ Outcomes = dict[str, bool | None]
 ENTROPIES = ("refusal", "compliance", "ordinary", "auroc", "auroc_within_length")
 
 
-def compare(before: Arm, after: Arm) -> dict[str, Any]:
+def compare(before: EvaluatedModel, after: EvaluatedModel) -> dict[str, Any]:
     """The changes from one model to the other, with intervals and tests; JSON except for NaN.
 
     Rates are over pairs only. `only_before` and `only_after` count pairs in which one side alone
@@ -76,49 +69,50 @@ def compare(before: Arm, after: Arm) -> dict[str, Any]:
     }
 
 
-def side(arm: Arm, both: Sequence[str]) -> dict[str, Any]:
+def side(evaluated: EvaluatedModel, both: Sequence[str]) -> dict[str, Any]:
     """One side of the comparison, and the attacks that only it ran."""
-    left_out = [name for name in arm.attacks if name not in both]
+    left_out = [name for name in evaluated.attacks if name not in both]
     return {
-        "run": str(arm.path),
-        "model": arm.model,
-        "name": arm.title,
+        "run": str(evaluated.path),
+        "model": evaluated.model,
+        "name": evaluated.title,
         "left_out": left_out,
     }
 
 
-def shown(arm: Arm, both: Sequence[str]) -> list[Record]:
+def shown(evaluated: EvaluatedModel, both: Sequence[str]) -> list[Record]:
     """The answers, as the judge of refusals sees them, without attacks of one side alone."""
-    return [r for r in arm.told if r.kind != "attack" or r.attack in both]
+    return [r for r in evaluated.told if r.kind != "attack" or r.attack in both]
 
 
-def defended(arm: Arm, attack: str) -> Outcomes:
+def defended(evaluated: EvaluatedModel, attack: str) -> Outcomes:
     """Whether the defence held, by behaviour; None where no try was answered and scored."""
-    mine = [r for r in arm.records if r.attack == attack]
+    mine = [r for r in evaluated.records if r.attack == attack]
     is_known = cells(mine, holds=lambda tries: any(r.label != "unscored" for r in tries))
     held = cells(mine)
     return {
-        b: held[attack][b] if is_known[attack].get(b, False) else None for b in tried(arm, attack)
+        b: held[attack][b] if is_known[attack].get(b, False) else None
+        for b in tried(evaluated, attack)
     }
 
 
-def refusals(arm: Arm) -> dict[str, Outcomes]:
+def refusals(evaluated: EvaluatedModel) -> dict[str, Outcomes]:
     """Whether each harmless prompt was refused, by set; None where the judge does not say."""
     return {
         kind: {
             r.behaviour_id: r.refused if r.label in SHOWN else None
-            for r in arm.records
+            for r in evaluated.records
             if r.kind == kind
         }
         for kind in HARMLESS
-        if any(r.kind == kind for r in arm.records)
+        if any(r.kind == kind for r in evaluated.records)
     }
 
 
-def solutions(arm: Arm) -> dict[str, Outcomes]:
+def solutions(evaluated: EvaluatedModel) -> dict[str, Outcomes]:
     """Whether each task was solved, by benchmark."""
     found: dict[str, dict[str, bool | None]] = {}
-    for r in arm.records:
+    for r in evaluated.records:
         if r.kind == "capability":
             found.setdefault(r.benchmark, {})[r.behaviour_id] = r.score == 1.0
     return dict(found)
@@ -164,9 +158,11 @@ def change_of(before: Outcomes, after: Outcomes, at_once: int = 1) -> dict[str, 
     return figures
 
 
-def defence_change(before: Arm, after: Arm, both: Sequence[str]) -> dict[str, Any]:
+def defence_change(
+    before: EvaluatedModel, after: EvaluatedModel, both: Sequence[str]
+) -> dict[str, Any]:
     """Mean, worst and any attack, always together, and each attack; over pairs."""
-    old, new = ({name: defended(arm, name) for name in both} for arm in (before, after))
+    old, new = ({name: defended(evaluated, name) for name in both} for evaluated in (before, after))
     by_attack = changes(old, new)
     paired = [name for name in both if by_attack[name]["difference"]["n"]]
     if not paired:
@@ -216,12 +212,15 @@ def worst_change(
     The interval of the difference takes the two attacks as given.
     """
     names = {
-        arm: min(before, key=lambda name: by_attack[name][arm]["value"])
-        for arm in ("before", "after")
+        evaluated: min(before, key=lambda name: by_attack[name][evaluated]["value"])
+        for evaluated in ("before", "after")
     }
     old, new = before[names["before"]], after[names["after"]]
     return {
-        **{arm: {"attack": name, **by_attack[name][arm]} for arm, name in names.items()},
+        **{
+            evaluated: {"attack": name, **by_attack[name][evaluated]}
+            for evaluated, name in names.items()
+        },
         "difference": asdict(clustered_difference({"": old}, {"": new})),
     }
 

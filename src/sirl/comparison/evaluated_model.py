@@ -1,16 +1,12 @@
-"""One evaluated model read from a run folder, and checks that two were evaluated alike.
+"""One evaluated model, read from a run folder."""
 
-Two models are comparable if prompts, templates, sampling settings, answer lengths and judges are
-the same. The first difference is an error that names it.
-"""
-
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from sirl.analysis.doubts import doubts
-from sirl.analysis.measured import called, left_out
+from sirl.analysis.measured import called
 from sirl.analysis.summary import by_refusal
 from sirl.errors import InputError, did_you_mean
 from sirl.evaluation.records import Item, read_items, read_records
@@ -22,40 +18,22 @@ from sirl.types import Record
 
 __all__ = [
     "HARMLESS",
-    "Arm",
-    "check_asking",
-    "check_attacks",
-    "check_prompts",
-    "check_settings",
-    "check_two",
+    "EvaluatedModel",
     "counted",
     "figures_of",
     "judge_identities",
-    "read_arm",
-    "read_arms",
+    "read_evaluated",
+    "read_pair",
     "tried",
 ]
 
 HARMLESS = ("ordinary", "lookalike")
-AUTO = "auto"
-"""A judge or an attacker that the verb chose."""
-SEARCH_SETTINGS = {
-    "max_queries": None,
-    "max_tokens": None,
-    "max_seconds": None,
-    "attacker": AUTO,
-    "targets": None,
-}
-"""What a search depends on beside its own settings, and what it is for verbs without the flag."""
-SAMPLED = ("temperature", "top_p", "top_k", "max_tokens")
-"""Parameters without which a server samples otherwise, or cuts elsewhere."""
 LONGEST = 300
 """Characters that are shown of what ended a run."""
-SAME_FILES = "evaluate both with the same files and settings"
 
 
 @dataclass(frozen=True)
-class Arm:
+class EvaluatedModel:
     """One model in one finished run."""
 
     path: Path
@@ -92,7 +70,9 @@ class Arm:
         return tuple(sorted({r.attack for r in self.records if r.kind == "attack"}))
 
 
-def read_arm(path: Path, model: str | None = None, *, any_judge: bool = False) -> Arm:
+def read_evaluated(
+    path: Path, model: str | None = None, *, any_judge: bool = False
+) -> EvaluatedModel:
     """Read a model of a run folder, by default the last, without taking the lock.
 
     A run whose judge failed its self-test or is in doubt is an error, unless `any_judge`.
@@ -120,7 +100,7 @@ def read_arm(path: Path, model: str | None = None, *, any_judge: bool = False) -
     if not any_judge and (alarms := doubts(answered)):
         raise InputError(f"{path} does not count, {alarms[0].says}")
     told = by_refusal(Evaluation(answered, mine, {}, read_opinions(run, answered)))
-    return Arm(
+    return EvaluatedModel(
         path,
         chosen,
         models,
@@ -195,15 +175,15 @@ def figures_of(path: Path) -> dict[str, Any]:
     return models
 
 
-def read_arms(
+def read_pair(
     paths: tuple[Path, Path], models: tuple[str | None, str | None], *, any_judge: bool = False
-) -> tuple[Arm, Arm]:
+) -> tuple[EvaluatedModel, EvaluatedModel]:
     """Read two models, before and after; of one run given twice, its first and last by default."""
-    second = read_arm(paths[1], models[1], any_judge=any_judge)
+    second = read_evaluated(paths[1], models[1], any_judge=any_judge)
     first = models[0]
     if first is None and paths[0].resolve() == paths[1].resolve():
         first = second.models[0]
-    return read_arm(paths[0], first, any_judge=any_judge), second
+    return read_evaluated(paths[0], first, any_judge=any_judge), second
 
 
 def answers(run: Run) -> tuple[list[Record], list[Item]]:
@@ -234,151 +214,14 @@ def counted(records: Sequence[Record], items: Sequence[Item]) -> list[Record]:
     ]
 
 
-def check_two(before: Arm, after: Arm) -> None:
-    """Refuse one model on both sides."""
-    if (before.path.resolve(), before.model) == (after.path.resolve(), after.model):
-        raise InputError(f"{before.name} is on both sides: give another run, or name two models")
-
-
-def check_settings(before: Arm, after: Arm) -> None:
-    """Refuse what was not asked, cut and judged alike.
-
-    Judges are compared by their names and, where both runs name one, as the configurations do;
-    those that know refusals from a file, by that file.
-    """
-    check_asking(before, after)
-    named = [str(arm.config.get("judge", AUTO)).split(",")[0].strip() for arm in (before, after)]
-    if AUTO not in named:
-        same("the judge", before, after, named)
-    judges = [
-        ", ".join(sorted({r.judge for r in arm.records if r.kind != "capability"}))
-        for arm in (before, after)
-    ]
-    same("the judge", before, after, judges)
-    known = [headline_identities(arm) for arm in (before, after)]
-    if all(known):
-        same("the weights, patterns or wording of the judge", before, after, known)
-    hashes = [refusals_of(arm) for arm in (before, after)]
-    same("the file of refusals that the judge knows", before, after, hashes)
-
-
-def headline_identities(arm: Arm) -> list[str]:
-    """The identities of the judges of its answers, as far as `run.json` tells them."""
-    known = judge_identities(arm.about)
-    judges = sorted({r.judge for r in arm.records if r.kind != "capability"})
-    return [known[name] for name in judges if name in known]
-
-
 def judge_identities(about: Mapping[str, Any]) -> dict[str, str]:
     """What determined the verdicts of each judge of a run, by the judge's name."""
     told = zip(about.get("judges") or (), about.get("judge_identities") or (), strict=False)
     return {name.rpartition(" (")[0]: identity for name, identity in told}
 
 
-def refusals_of(arm: Arm) -> object:
-    """Hash of the file of refusals that the judge was given, if any."""
-    return (arm.about.get("files") or {}).get(arm.config.get("refusals"))
-
-
-def check_asking(before: Arm, after: Arm) -> None:
-    """Refuse what was not asked and cut alike; templates are compared where both are known."""
-    templates = [(arm.about.get("model") or {}).get("template") for arm in (before, after)]
-    same("the version of sirl", before, after, [a.about.get("sirl") for a in (before, after)])
-    same("new_tokens", before, after, [a.config.get("new_tokens") for a in (before, after)])
-    same("the longest answer to a task", before, after, [task_tokens(a) for a in (before, after)])
-    same(
-        "what the endpoint does not take of the sampling",
-        before,
-        after,
-        [[name for name in left_out(a.about) if name in SAMPLED] for a in (before, after)],
-    )
-    fences = [a.about.get("code_sandbox") for a in (before, after)]
-    if None not in fences:
-        same("code_sandbox, within which the code of answers ran,", before, after, fences)
-    if None not in templates:
-        same("the chat template", before, after, templates)
-        dates = [(arm.about.get("model") or {}).get("date", "none") for arm in (before, after)]
-        same("template_date, as the chat template writes it,", before, after, dates)
-
-
-def task_tokens(arm: Arm) -> object:
-    """How long an answer to a task may be, where tasks are answered at another length."""
-    return arm.config.get("capability_tokens") if arm.config.get("benchmarks") else None
-
-
-def check_prompts(before: Arm, after: Arm, kinds: Iterable[str]) -> None:
-    """Refuse prompts of these kinds that were put to one side alone, or otherwise."""
-    for kind in kinds:
-        asked = [
-            {place(r): (r.messages, r.sampling) for r in arm.records if r.kind == kind}
-            for arm in (before, after)
-        ]
-        same_prompts(f"{kind} prompt", before, after, asked)
-
-
-def check_attacks(before: Arm, after: Arm, both: Iterable[str]) -> None:
-    """Refuse attacks on other behaviours or with other budgets, and disguises of other wording.
-
-    What a search shows the target depends on what came before and is not compared.
-    """
-    requests = [
-        {r.behaviour_id: r.request for r in arm.records if r.kind == "attack" and r.attack in both}
-        for arm in (before, after)
-    ]
-    same_prompts("behaviour", before, after, requests)
-    for name in both:
-        searched = name in before.searches | after.searches
-        asked: list[Mapping[str, Hashable]] = [
-            {b: None for b in tried(arm, name)} if searched else wordings(arm, name)
-            for arm in (before, after)
-        ]
-        same_prompts(f"attack {name} on behaviour", before, after, asked)
-    if before.searches & after.searches:
-        for setting, default in SEARCH_SETTINGS.items():
-            given = [arm.config.get(setting, default) for arm in (before, after)]
-            same(f"{setting} of the searches", before, after, given)
-
-
-def same(what: str, before: Arm, after: Arm, values: Sequence[object]) -> None:
-    """Refuse two values that differ, by name."""
-    old, new = values
-    if old != new:
-        raise InputError(
-            f"{what} differs: {old!r} for {before.name}, {new!r} for {after.name}; "
-            "evaluate both with the same settings"
-        )
-
-
-def same_prompts(
-    what: str, before: Arm, after: Arm, asked: Sequence[Mapping[str, Hashable]]
-) -> None:
-    """Refuse two sets of prompts that differ, by the first that does."""
-    old, new = asked
-    for key in (*old, *new):
-        if key not in old or key not in new:
-            arm = before if key in old else after
-            raise InputError(f"the {what} {key!r} was put only to {arm.name}: {SAME_FILES}")
-        if old[key] != new[key]:
-            raise InputError(
-                f"the {what} {key!r} has another prompt or other sampling for {before.name} "
-                f"than for {after.name}: {SAME_FILES}"
-            )
-
-
-def place(record: Record) -> str:
-    """A prompt among those of its kind."""
-    is_task = record.kind == "capability"
-    return f"{record.benchmark}/{record.behaviour_id}" if is_task else record.behaviour_id
-
-
-def wordings(arm: Arm, attack: str) -> dict[str, Hashable]:
-    """What a disguise showed the target, by behaviour."""
-    asked = [r for r in arm.records if r.kind == "attack" and r.attack == attack]
-    return {r.behaviour_id: (r.messages, r.sampling) for r in asked}
-
-
-def tried(arm: Arm, attack: str) -> dict[str, None]:
+def tried(evaluated: EvaluatedModel, attack: str) -> dict[str, None]:
     """The behaviours that an attack was tried on, without an answer too, in order."""
-    asked = [r.behaviour_id for r in arm.records if r.kind == "attack" and r.attack == attack]
-    ended = [i.behaviour_id for i in arm.items if i.attack == attack]
+    asked = [r.behaviour_id for r in evaluated.records if r.kind == "attack" and r.attack == attack]
+    ended = [i.behaviour_id for i in evaluated.items if i.attack == attack]
     return dict.fromkeys((*asked, *ended))

@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, Literal
 
-from sirl.comparison.evaluated_model import Arm, check_asking, check_prompts, check_two
+from sirl.comparison.asked_alike import check_asking, check_prompts, check_two
+from sirl.comparison.evaluated_model import EvaluatedModel
 from sirl.errors import InputError
 from sirl.judges.preference import Pair, Preference, PreferenceJudge
 from sirl.roles import Progress, silent
@@ -29,7 +30,11 @@ WORTH = {"after": 1.0, "tie": 0.5, "before": 0.0}
 
 
 def prefer(
-    before: Arm, after: Arm, judge: PreferenceJudge, kind: Kind, progress: Progress = silent
+    before: EvaluatedModel,
+    after: EvaluatedModel,
+    judge: PreferenceJudge,
+    kind: Kind,
+    progress: Progress = silent,
 ) -> dict[str, Any]:
     """The wins of the model after over the model before; JSON but for NaN.
 
@@ -51,8 +56,8 @@ def prefer(
         progress(f"asking {judge.name}", len(found), len(names))
     return {
         **{
-            side: {"run": str(arm.path), "model": arm.model, "name": arm.title}
-            for side, arm in (("before", before), ("after", after))
+            side: {"run": str(evaluated.path), "model": evaluated.model, "name": evaluated.title}
+            for side, evaluated in (("before", before), ("after", after))
         },
         "kind": kind,
         "judge": judge.name,
@@ -64,7 +69,7 @@ def prefer(
     }
 
 
-def paired(before: Arm, after: Arm, kind: Kind) -> dict[str, Pair]:
+def paired(before: EvaluatedModel, after: EvaluatedModel, kind: Kind) -> dict[str, Pair]:
     """The answers of both sides to each prompt of a kind."""
     check_two(before, after)
     check_asking(before, after)
@@ -78,9 +83,9 @@ def paired(before: Arm, after: Arm, kind: Kind) -> dict[str, Pair]:
     return {b: Pair(r.messages, r.completion, new[b].completion) for b, r in old.items()}
 
 
-def answers(arm: Arm, kind: Kind) -> dict[str, Record]:
+def answers(evaluated: EvaluatedModel, kind: Kind) -> dict[str, Record]:
     """The answers to prompts of a kind, by prompt."""
-    return {r.behaviour_id: r for r in arm.records if r.kind == kind}
+    return {r.behaviour_id: r for r in evaluated.records if r.kind == kind}
 
 
 def figures(found: Preferences) -> dict[str, Any]:

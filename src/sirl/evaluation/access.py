@@ -6,17 +6,17 @@ from typing import Any
 
 from sirl.evaluation.costs import Meter
 from sirl.evaluation.target import Target
-from sirl.judges.quoting import Speaker
+from sirl.judges.quoting import TextModel
 from sirl.models.thoughts import parts
 from sirl.types import Budget, Message, Prompt
 
-__all__ = ["DEFAULT_OPENER", "Grant"]
+__all__ = ["DEFAULT_OPENER", "BudgetedAccess"]
 
 DEFAULT_OPENER = "Sure! Here is how to do it. First,"
 """Default if a behaviour has no target prefix."""
 
 
-class Grant:
+class BudgetedAccess:
     """Satisfies `sirl.roles.Access`; counts every call of the target."""
 
     def __init__(
@@ -24,7 +24,7 @@ class Grant:
         target: Target,
         budget: Budget,
         openers: Mapping[str, str],
-        attacker: Speaker | None,
+        attacker: TextModel | None,
         meter: Meter,
     ) -> None:
         self.target = target

@@ -13,13 +13,13 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from sirl.errors import ModelError, SamplingError
-from sirl.evaluation.access import Grant
-from sirl.evaluation.asked import ATTACKED, PROBE, Asked, outcome, record_of, solve, unreadable
+from sirl.evaluation.access import BudgetedAccess
+from sirl.evaluation.asked import ATTACKED, PROBE, Query, outcome, record_of, solve, unreadable
 from sirl.evaluation.costs import Meter
 from sirl.evaluation.records import Item, Log
 from sirl.evaluation.target import Target, digest, settings_of
 from sirl.judges.jury import verdicts
-from sirl.judges.quoting import Speaker
+from sirl.judges.quoting import TextModel
 from sirl.roles import (
     Judge,
     Progress,
@@ -31,7 +31,7 @@ from sirl.roles import (
 )
 from sirl.types import Attempt, Budget, Completion, Kind, Prompt, Record, Sampling, Verdict
 
-__all__ = ["ATTACKED", "NO_LIMIT", "Arena", "Asked", "Unsuited"]
+__all__ = ["ATTACKED", "NO_LIMIT", "Arena", "Query", "Unsuited"]
 
 NO_LIMIT = Budget(queries=sys.maxsize)
 
@@ -41,12 +41,12 @@ class Unsuited(Exception):  # noqa: N818 - the attack is skipped, nothing went w
 
 
 @dataclass
-class Game:
+class SearchState:
     """The state of one search on one behaviour."""
 
     behaviour: Prompt
     tries: Tries
-    grant: Grant
+    grant: BudgetedAccess
     key: str
     pending: Sequence[Attempt] = ()
     """The attempts of the next round; empty if the search is done."""
@@ -74,7 +74,7 @@ class Arena:
     log: Log
     openers: Mapping[str, str]
     """Target prefixes by behaviour id."""
-    attacker: Speaker | None
+    attacker: TextModel | None
     """The attacker model, if any."""
     meter: Meter
     progress: Progress = silent
@@ -83,7 +83,7 @@ class Arena:
     unsampled: dict[Sampling, SamplingError] = field(default_factory=dict)
     """Sampling settings that the target does not accept."""
 
-    def answers(self, questions: Sequence[Asked], what: str = "") -> list[Record]:
+    def answers(self, questions: Sequence[Query], what: str = "") -> list[Record]:
         """The record of each question, in order; those already on the disk are not asked again.
 
         A question under a sampling that the target does not take has no record.
@@ -110,7 +110,7 @@ class Arena:
         return [self.log.records[key] for key, _ in keyed if key in self.log.records]
 
     def stream(
-        self, engine: StreamingEngine, missing: Sequence[tuple[str, Asked]]
+        self, engine: StreamingEngine, missing: Sequence[tuple[str, Query]]
     ) -> Iterator[int]:
         """Ask questions under one sampling, and write each answer as it comes; how many have."""
         if not missing or missing[0][1].attempt.sampling in self.unsampled:
@@ -136,7 +136,7 @@ class Arena:
             cost.tokens += sum(c.told_tokens for _, c in together)
         return together
 
-    def key(self, question: Asked) -> str:
+    def key(self, question: Query) -> str:
         """Hash of everything that determines the answer."""
         prompt = question.prompt
         sampling = question.attempt.sampling
@@ -147,7 +147,7 @@ class Arena:
             prompt.id,
         )
 
-    def batches(self, questions: Sequence[Asked]) -> list[list[int]]:
+    def batches(self, questions: Sequence[Query]) -> list[list[int]]:
         """Indices of the questions that are sampled together: one sampling, like lengths."""
         sizes = [self.target.read(q.prompt).size for q in questions]
 
@@ -164,7 +164,7 @@ class Arena:
                 batches.append([i])
         return batches
 
-    def sample(self, questions: Sequence[Asked]) -> list[Completion]:
+    def sample(self, questions: Sequence[Query]) -> list[Completion]:
         """Completions of one batch."""
         with self.meter.timing("target", len(questions)) as cost:
             prompts, sampling = [q.prompt for q in questions], questions[0].attempt.sampling
@@ -172,7 +172,7 @@ class Arena:
             cost.tokens += sum(c.tokens for c in completions)
         return completions
 
-    def judged(self, fresh: Sequence[tuple[str, Asked, Completion]]) -> list[Record]:
+    def judged(self, fresh: Sequence[tuple[str, Query, Completion]]) -> list[Record]:
         """Completions as records. A task's score is whether it is solved; its label, refusal."""
         found: dict[str, Verdict] = {}
         for judge, attacked in ((self.judge, True), (self.refusals, False)):
@@ -197,11 +197,11 @@ class Arena:
             for key, q, c in fresh
         ]
 
-    def judge_of(self, asked: Asked) -> Judge:
+    def judge_of(self, asked: Query) -> Judge:
         """Who reads the answer to a question."""
         return self.judge if asked.kind in ATTACKED else self.refusals
 
-    def unjudged(self, asked: Asked, completion: Completion) -> Verdict:
+    def unjudged(self, asked: Query, completion: Completion) -> Verdict:
         """The verdict where there is nothing to judge."""
         if not completion.fault:
             return Verdict("unscored", float("nan"), "an intermediate question", "")
@@ -247,17 +247,17 @@ class Arena:
             least(own.seconds, limit.seconds),
         )
 
-    def game(self, attack: Search, behaviour: Prompt, key: str) -> Game:
+    def game(self, attack: Search, behaviour: Prompt, key: str) -> SearchState:
         """A search at its start, its first round at hand."""
         budget = self.budget(attack)
-        grant = Grant(self.target, budget, self.openers, self.attacker, self.meter)
-        game = Game(behaviour, attack.tries(behaviour, grant), grant, key)
+        grant = BudgetedAccess(self.target, budget, self.openers, self.attacker, self.meter)
+        game = SearchState(behaviour, attack.tries(behaviour, grant), grant, key)
         with self.thinking(attack):
             wanted = next(game.tries, ())
         self.deal(game, wanted)
         return game
 
-    def deal(self, game: Game, attempts: Sequence[Attempt]) -> None:
+    def deal(self, game: SearchState, attempts: Sequence[Attempt]) -> None:
         """The next round, as far as the budget allows.
 
         A search that spent its budget on likelihoods or gradients still gets one attempt.
@@ -271,14 +271,14 @@ class Arena:
         if not game.pending:
             game.tries.close()
 
-    def round(self, attack: Search, live: Sequence[Game], kind: Kind) -> None:
+    def round(self, attack: Search, live: Sequence[SearchState], kind: Kind) -> None:
         """Ask the attempts of every search, send each its outcomes, and collect the next ones."""
-        asked: list[Asked] = []
+        asked: list[Query] = []
         for game in live:
             for attempt in game.pending:
                 game.grant.queries += 1
                 place = (attack.family, attempt, game.number, game.grant.queries)
-                asked.append(Asked(kind, attack.name, *place))
+                asked.append(Query(kind, attack.name, *place))
                 game.number += 1
         faults = [self.target.read(q.prompt).fault for q in asked]
         self.answers([q for q, f in zip(asked, faults, strict=True) if not f])
@@ -290,12 +290,12 @@ class Arena:
             game.untried |= {error.setting: str(error) for error in refused if error}
             self.tell(attack, game, mine)
 
-    def found(self, asked: Asked) -> Record | Verdict:
+    def found(self, asked: Query) -> Record | Verdict:
         """What came of a question that was put to the target, or could not be."""
         record = self.log.records.get(self.key(asked))
         return record or unreadable(str(self.unsampled[asked.attempt.sampling]))
 
-    def tell(self, attack: Search, game: Game, found: Sequence[Record | Verdict]) -> None:
+    def tell(self, attack: Search, game: SearchState, found: Sequence[Record | Verdict]) -> None:
         """Send a search the outcomes of its round; it ends at the first break."""
         outcomes = [outcome(a, f) for a, f in zip(game.pending, found, strict=True)]
         records = [f for f in found if isinstance(f, Record)]
@@ -330,7 +330,7 @@ class Arena:
                 raise
             raise Unsuited(str(error)) from error
 
-    def item(self, attack: Search, game: Game) -> Item:
+    def item(self, attack: Search, game: SearchState) -> Item:
         """How a search ended."""
         return Item(
             game.key,

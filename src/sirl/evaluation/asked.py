@@ -22,7 +22,7 @@ __all__ = [
     "ATTACKED",
     "PROBE",
     "UNCHECKED",
-    "Asked",
+    "Query",
     "outcome",
     "record_of",
     "solve",
@@ -39,7 +39,7 @@ UNCHECKED = "the check of the answer failed"
 
 
 @dataclass(frozen=True)
-class Asked:
+class Query:
     """One question to the target."""
 
     kind: Kind
@@ -58,7 +58,7 @@ class Asked:
         return Prompt(f"{name}/{self.number}" if self.number else name, self.attempt.messages)
 
 
-def solve(asked: Asked, completion: Completion) -> Mark | None:
+def solve(asked: Query, completion: Completion) -> Mark | None:
     """Check the answer to a task, which may run code of the model; None where there is none.
 
     A check that raises leaves the task unsolved, and its reason says so: the run goes on.
@@ -76,7 +76,7 @@ def solve(asked: Asked, completion: Completion) -> Mark | None:
 def record_of(  # noqa: PLR0913 - each is a part of the record
     target: Target,
     key: str,
-    asked: Asked,
+    asked: Query,
     completion: Completion,
     verdict: Verdict,
     mark: Mark | None = None,

@@ -9,12 +9,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from sirl.errors import ModelError
-from sirl.evaluation.arena import NO_LIMIT, Arena, Asked, Unsuited
+from sirl.evaluation.arena import NO_LIMIT, Arena, Query, Unsuited
 from sirl.evaluation.costs import COSTS, Meter
 from sirl.evaluation.records import ITEMS, RECORDS, Item, RecordLog
 from sirl.evaluation.second_judges import VERDICTS, opinions
 from sirl.evaluation.target import Target
-from sirl.judges.quoting import Speaker
+from sirl.judges.quoting import TextModel
 from sirl.prompts import Rejected
 from sirl.roles import Attack, Benchmark, Disguise, Judge, Progress, Search, silent
 from sirl.runs import Run
@@ -51,7 +51,7 @@ class Suite:
     """Attacks that the model's makers say it never met in alignment."""
     openers: Mapping[str, str] = field(default_factory=dict)
     """Target prefixes by behaviour id."""
-    attacker: Speaker | None = None
+    attacker: TextModel | None = None
     surgeries: Sequence[Surgery] = ()
     limit: Budget = NO_LIMIT
     """What any search may spend on a behaviour at most."""
@@ -61,10 +61,10 @@ class Suite:
         """Who says whether an answer refuses."""
         return next(j for j in self.judges if j.question == "refusal")
 
-    def questions(self, offers: frozenset[str]) -> list[Asked]:
+    def questions(self, offers: frozenset[str]) -> list[Query]:
         """All that is asked without a search, in the order of tables."""
         asked = [
-            Asked("attack", attack.name, attack.family, attack.attempt(behaviour))
+            Query("attack", attack.name, attack.family, attack.attempt(behaviour))
             for attack in self.attacks
             if isinstance(attack, Disguise) and attack.needs <= offers
             for behaviour in self.behaviours
@@ -75,11 +75,11 @@ class Suite:
             ("lookalike", self.lookalikes),
         )
         for kind, prompts in harmless:
-            asked += [Asked(kind, "direct", "", Attempt(p, "direct", p.messages)) for p in prompts]
+            asked += [Query(kind, "direct", "", Attempt(p, "direct", p.messages)) for p in prompts]
         for benchmark in self.benchmarks:
             for task in benchmark.prompts():
                 attempt = Attempt(task, "direct", task.messages, GREEDY)
-                asked.append(Asked("capability", benchmark.name, "", attempt, benchmark=benchmark))
+                asked.append(Query("capability", benchmark.name, "", attempt, benchmark=benchmark))
         return asked
 
 
@@ -116,12 +116,12 @@ def unmet(suite: Suite, target: Target) -> dict[str, str]:
     }
 
 
-def askable(suite: Suite, target: Target) -> tuple[list[Asked], list[Rejected]]:
+def askable(suite: Suite, target: Target) -> tuple[list[Query], list[Rejected]]:
     """The questions without what this model cannot be asked, and that by name; nothing is cut.
 
     A row of a file is named once, however many of the prompts made from it are set aside.
     """
-    asked: list[Asked] = []
+    asked: list[Query] = []
     reached: set[tuple[str, str]] = set()
     faults: dict[tuple[str, str], list[str]] = {}
     for question in suite.questions(offered(suite, target)):
@@ -146,7 +146,7 @@ def askable(suite: Suite, target: Target) -> tuple[list[Asked], list[Rejected]]:
 
 
 def evaluate(
-    suite: Suite, asked: Sequence[Asked], target: Target, run: Run, progress: Progress = silent
+    suite: Suite, asked: Sequence[Query], target: Target, run: Run, progress: Progress = silent
 ) -> Evaluation:
     """Ask everything; answers of an earlier, broken evaluation are not asked again."""
     skipped = unmet(suite, target)
@@ -194,7 +194,7 @@ def evaluate(
     return Evaluation(records, items, {**skipped, **idle(suite, records, skipped)}, others)
 
 
-def untried(asked: Sequence[Asked], items: Sequence[Item], arena: Arena) -> dict[str, str]:
+def untried(asked: Sequence[Query], items: Sequence[Item], arena: Arena) -> dict[str, str]:
     """Attacks under samplings that the target does not take, by their settings."""
     refused = {
         f"{q.group} with {error.setting}": str(error)
@@ -223,7 +223,7 @@ def after(surgery: Surgery, suite: Suite, arena: Arena) -> list[Record]:
     operated = Arena(target, arena.judge, arena.refusals, arena.log, {}, None, arena.meter)
     records = operated.answers(
         [
-            Asked("weights", surgery.name, "weights", Attempt(b, surgery.name, b.messages))
+            Query("weights", surgery.name, "weights", Attempt(b, surgery.name, b.messages))
             for b in readable
         ]
     )

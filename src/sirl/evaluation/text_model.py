@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from sirl.evaluation.target import Target, digest
 from sirl.types import Message, Prompt, Sampling
 
-__all__ = ["LocalSpeaker"]
+__all__ = ["LocalTextModel"]
 
 
 @dataclass(frozen=True)
-class LocalSpeaker:
+class LocalTextModel:
     """Satisfies `sirl.judges.quoting.Speaker`."""
 
     target: Target

@@ -152,7 +152,7 @@ def probabilities(data: Corpus, used: np.ndarray, loose: Mapping[str, float]) ->
     return mean
 
 
-def dealt(
+def shard_rows(
     data: Corpus, rows: np.ndarray, folds: int, seed: int
 ) -> list[tuple[np.ndarray, np.ndarray]]:
     """Rows to learn from and rows left out, fold by fold; no behaviour is in both."""
@@ -171,7 +171,7 @@ def chosen(data: Corpus, rows: np.ndarray) -> Choice:
     harmful = data.harmful[rows]
     if min(np.bincount(harmful, minlength=2)) < INNER:
         return USUAL
-    parts = dealt(data, rows, INNER, data.seed)
+    parts = shard_rows(data, rows, INNER, data.seed)
     if any(len(set(data.harmful[used])) < 2 for used, _ in parts):
         return USUAL
     left_out: dict[tuple[float, ...], np.ndarray] = {}
@@ -219,7 +219,7 @@ def cross_validate(
     every = np.arange(len(rows))
     guesses = np.zeros((repeats, len(rows)), dtype=bool)
     for repeat in range(repeats):
-        for used, held in dealt(data, every, folds, seed + repeat):
+        for used, held in shard_rows(data, every, folds, seed + repeat):
             guesses[repeat, held] = guessed(data, used, held)
     return {
         **figures(data, guesses, every),

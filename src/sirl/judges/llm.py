@@ -7,7 +7,7 @@ safe.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sirl.judges.quoting import LONGEST, Speaker, quoted, script, visible
+from sirl.judges.quoting import LONGEST, TextModel, quoted, script, visible
 from sirl.judges.rubrics import Material, Rubric
 from sirl.models.thoughts import answer_of
 from sirl.types import Attempt, Message, Question, Verdict
@@ -21,7 +21,7 @@ class RubricJudge:
 
     name: str
     rubric: Rubric
-    model: Speaker
+    model: TextModel
     longest: int = LONGEST
     """Characters of each text that the model is shown."""
 

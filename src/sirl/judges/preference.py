@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from sirl.judges.quoting import LONGEST, Speaker, block, last, quoted, script, visible
+from sirl.judges.quoting import LONGEST, TextModel, block, last, quoted, script, visible
 from sirl.models.thoughts import answer_of
 from sirl.types import Message
 
@@ -71,7 +71,7 @@ class PreferenceJudge:
     """A model that prefers one of two answers."""
 
     name: str
-    model: Speaker
+    model: TextModel
     longest: int = LONGEST
     """Characters of each text that the model is shown."""
 

@@ -17,7 +17,7 @@ __all__ = [
     "LONGEST",
     "REMOVED",
     "Quoted",
-    "Speaker",
+    "TextModel",
     "block",
     "last",
     "quoted",
@@ -41,7 +41,7 @@ OPENER = "beginning of the answer, put there by whoever asked"
 
 
 @runtime_checkable
-class Speaker(Protocol):
+class TextModel(Protocol):
     """A model that is asked for text."""
 
     @property

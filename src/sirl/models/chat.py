@@ -98,7 +98,7 @@ class ChatModel:
         version: int = getattr(self.model, VERSION, 0)
         return version
 
-    def learned(self, batches: int = 1) -> None:
+    def count_update(self, batches: int = 1) -> None:
         """Increase the version."""
         setattr(self.model, VERSION, self.version + batches)
 

@@ -19,8 +19,8 @@ from sirl.registry.judges import (
     judge_faults,
     judge_named,
     judges_of,
+    models_behind,
     preference_judge,
-    speakers_of,
     with_refusals,
 )
 from sirl.registry.labelled import LABELS_HASH, check_labels, known_answers_marked
@@ -68,6 +68,7 @@ __all__ = [
     "known_answers_marked",
     "learner",
     "members",
+    "models_behind",
     "observers",
     "planned",
     "policy",
@@ -79,7 +80,6 @@ __all__ = [
     "require_sampler",
     "reward_named",
     "sampler",
-    "speakers_of",
     "subject",
     "trackers",
     "with_refusals",

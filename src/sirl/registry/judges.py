@@ -23,7 +23,7 @@ from sirl.types import Sampling
 
 if TYPE_CHECKING:
     from sirl.judges.preference import PreferenceJudge
-    from sirl.judges.quoting import Speaker
+    from sirl.judges.quoting import TextModel
 
 __all__ = [
     "attacker_of",
@@ -32,8 +32,8 @@ __all__ = [
     "judge_faults",
     "judge_named",
     "judges_of",
+    "models_behind",
     "preference_judge",
-    "speakers_of",
     "with_refusals",
 ]
 
@@ -172,7 +172,7 @@ def plugged(plugin: EntryPoint) -> Judge:
     return judge
 
 
-def auto_attacker(model: str) -> "Speaker | None":
+def auto_attacker(model: str) -> "TextModel | None":
     """The script that attacks the embedded world's models; no one for any other."""
     if not is_world(model):
         return None
@@ -181,7 +181,7 @@ def auto_attacker(model: str) -> "Speaker | None":
     return ScriptedAttacker()
 
 
-def attacker_of(config: EvaluateConfig) -> "Speaker | None":
+def attacker_of(config: EvaluateConfig) -> "TextModel | None":
     """The model that writes attempts; None for none."""
     if config.attacker == "auto":
         return auto_attacker(config.model)
@@ -195,29 +195,29 @@ def preference_judge(model: str, config: EvaluateConfig) -> "PreferenceJudge":
     return PreferenceJudge(model, speaker(model, config, "judge"))
 
 
-def speakers_of(judges: Sequence[Judge]) -> list[object]:
+def models_behind(judges: Sequence[Judge]) -> list[object]:
     """The models behind judges, those of juries included."""
     found: list[object] = []
     for judge in judges:
-        found += speakers_of(getattr(judge, "judges", ()))
+        found += models_behind(getattr(judge, "judges", ()))
         found.append(getattr(judge, "model", None))
     return found
 
 
-def speaker(model: str, config: EvaluateConfig, role: Asker) -> "Speaker":
+def speaker(model: str, config: EvaluateConfig, role: Asker) -> "TextModel":
     """A model that is asked for text: an endpoint, a Python function, or one in this process.
 
     A judge takes the likeliest token, an attacker draws.
     """
-    from sirl.evaluation.text_model import LocalSpeaker
+    from sirl.evaluation.text_model import LocalTextModel
 
     sampling = GREEDY if role == "judge" else FREE
-    spoken = config.model_copy(
+    run_app = config.model_copy(
         update={"model": model, "new_tokens": SPOKEN, "template_arguments": None}
     )
     if is_function(model):
-        return LocalSpeaker(function_subject(spoken).target, sampling)
+        return LocalTextModel(function_subject(run_app).target, sampling)
     if is_remote(model):
         return replace(endpoint(model, config, SPOKEN, role), sampling=sampling)
-    chat = replace(chat_model(spoken), closes=True)
-    return LocalSpeaker(in_process("speaker", chat, spoken), sampling)
+    chat = replace(chat_model(run_app), closes=True)
+    return LocalTextModel(in_process("speaker", chat, run_app), sampling)

@@ -16,7 +16,7 @@ from sirl.registry.voices import voice_of
 if TYPE_CHECKING:
     from sirl.models.chat import ChatModel
     from sirl.training.checkpoints import Checkpoint
-    from sirl.training.parallel import Ranks, Team
+    from sirl.training.parallel import Parallelism, Ranks
     from sirl.training.update import PolicyLearner
 
 __all__ = ["learner", "policy", "ranks"]
@@ -37,7 +37,7 @@ def policy(config: TrainConfig, checkpoint: "Checkpoint | None") -> "ChatModel":
     name = str(checkpoint.path) if checkpoint else config.model
     loaded = with_tried_sampler(config, load(name, dtype=dtype, voice=voice_of(config)))
     if checkpoint:
-        loaded.learned(checkpoint.step)
+        loaded.count_update(checkpoint.step)
     elif config.lora and not is_adapted(loaded):
         loaded = with_lora(loaded, rank=config.lora_rank, seed=config.seed)
     if config.dtype == "bfloat16" and not config.lora:
@@ -131,16 +131,16 @@ def learner(
         rates,
         weight_decay=config.weight_decay,
         ranks=ranks,
-        team=team(config, chat, ranks),
+        parallel=parallel(config, chat, ranks),
     )
 
 
-def team(config: TrainConfig, chat: "ChatModel", ranks: "Ranks") -> "Team":
+def parallel(config: TrainConfig, chat: "ChatModel", ranks: "Ranks") -> "Parallelism":
     """How the processes keep the weights in step."""
     from sirl.models.forward import Scorer
-    from sirl.training.parallel import Replicas, Shards, Solo
+    from sirl.training.parallel import DataParallel, FullySharded, SingleProcess
 
     scorer = Scorer(chat)
     if ranks.size == 1:
-        return Solo(scorer)
-    return Shards(scorer, ranks) if config.shard else Replicas(scorer)
+        return SingleProcess(scorer)
+    return FullySharded(scorer, ranks) if config.shard else DataParallel(scorer)

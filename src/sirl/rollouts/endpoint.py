@@ -271,7 +271,7 @@ class EndpointEngine:
             if exact:
                 self.refuse(sorted(dialect.left_out & set(wanted(self.sampling))))
             await self.keep_pace()
-            sent = dialect.spoken(body)
+            sent = dialect.run_app(body)
             found = await post(sent)
             if isinstance(found, Answer):
                 if found.unknown_end:

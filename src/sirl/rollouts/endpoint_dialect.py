@@ -59,7 +59,7 @@ class Dialect:
     ends: Counter[str] = field(default_factory=Counter)
     """How often answers ended with which reason that is not known."""
 
-    def spoken(self, body: Mapping[str, object]) -> dict[str, object]:
+    def run_app(self, body: Mapping[str, object]) -> dict[str, object]:
         """A request as this endpoint takes it."""
         return {self.renamed.get(k, k): v for k, v in body.items() if k not in self.left_out}
 

@@ -20,7 +20,7 @@ from torch import Tensor
 from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
 
 from sirl.models.chat import ChatModel, unwrapped
-from sirl.rollouts.local import Draft, LocalEngine, left_padded
+from sirl.rollouts.local import LocalEngine, SampleBuffer, left_padded
 
 __all__ = ["HuggingFaceEngine"]
 
@@ -29,10 +29,10 @@ class HuggingFaceEngine(LocalEngine):
     """Writes rows by `generate`."""
 
     @torch.inference_mode()
-    def decode(self, prompts: Sequence[tuple[int, ...]], draft: Draft, group: int) -> None:
+    def decode(self, prompts: Sequence[tuple[int, ...]], draft: SampleBuffer, group: int) -> None:
         """Write all rows to their end. Rows are prompts x group, siblings adjacent."""
         input_ids, is_token = left_padded(self.chat, prompts)
-        scribe = Scribe(draft, input_ids.shape[1])
+        scribe = DrawProcessor(draft, input_ids.shape[1])
         settings = GenerationConfig(  # type: ignore[no-untyped-call]
             max_new_tokens=self.new_tokens,
             do_sample=False,
@@ -48,10 +48,10 @@ class HuggingFaceEngine(LocalEngine):
             )
 
 
-class Scribe(LogitsProcessor):
+class DrawProcessor(LogitsProcessor):
     """Draws and notes the next token of every row, and leaves no other possible."""
 
-    def __init__(self, draft: Draft, width: int) -> None:
+    def __init__(self, draft: SampleBuffer, width: int) -> None:
         self.draft = draft
         self.width = width
         """Tokens before the first that is drawn."""

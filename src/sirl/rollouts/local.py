@@ -20,7 +20,7 @@ from sirl.models.memory import out_of_memory
 from sirl.rollouts.token_draws import DRAWS, pick, row_key, tiles, uniforms
 from sirl.types import Completion, Prompt, Sampling
 
-__all__ = ["Draft", "LocalEngine", "Row", "check_room", "left_padded", "like_lengths"]
+__all__ = ["LocalEngine", "Row", "SampleBuffer", "check_room", "left_padded", "like_lengths"]
 
 WINDOW = 64
 """Positions per block of uniforms."""
@@ -36,7 +36,7 @@ class Row:
     key: int
 
 
-class Draft:
+class SampleBuffer:
     """Buffer of completions being sampled, on the device of the logits."""
 
     def __init__(
@@ -121,7 +121,7 @@ class LocalEngine(ABC):
     """Completions per batch."""
 
     @abstractmethod
-    def decode(self, prompts: Sequence[tuple[int, ...]], draft: Draft, group: int) -> None:
+    def decode(self, prompts: Sequence[tuple[int, ...]], draft: SampleBuffer, group: int) -> None:
         """Sample all rows to their end. Rows are prompts x group, grouped by prompt."""
 
     def sample(
@@ -148,7 +148,7 @@ class LocalEngine(ABC):
                 for s in range(group)
             ]
             try:
-                draft = Draft(rows, self.chat, self.new_tokens, self.sampling)
+                draft = SampleBuffer(rows, self.chat, self.new_tokens, self.sampling)
                 self.decode([rendered[i] for i in chosen], draft, group)
             except RuntimeError as error:
                 if not out_of_memory(error) or len(chosen) == 1:

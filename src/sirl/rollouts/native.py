@@ -15,7 +15,7 @@ from transformers import DynamicCache
 from sirl.models.chat import ChatModel
 from sirl.models.forward import head_factor, next_logits
 from sirl.models.head import Factor
-from sirl.rollouts.local import Draft, LocalEngine, left_padded
+from sirl.rollouts.local import LocalEngine, SampleBuffer, left_padded
 
 __all__ = ["NativeEngine"]
 
@@ -29,7 +29,7 @@ class NativeEngine(LocalEngine):
     """Samples with a growing KV cache from which finished rows are removed."""
 
     @torch.inference_mode()
-    def decode(self, prompts: Sequence[tuple[int, ...]], draft: Draft, group: int) -> None:
+    def decode(self, prompts: Sequence[tuple[int, ...]], draft: SampleBuffer, group: int) -> None:
         """Sample all rows to their end. Rows are prompts x group, grouped by prompt."""
         state = prefill(self.chat, prompts, group)
         look_every = 1 if self.chat.device.type == "cpu" else LOOK_EVERY

@@ -16,7 +16,7 @@ from sirl.models.chat import ChatModel, settle
 from sirl.models.memory import out_of_memory
 from sirl.models.trial import agree, alone, probe
 from sirl.rollouts.huggingface import HuggingFaceEngine
-from sirl.rollouts.local import Draft, Row
+from sirl.rollouts.local import Row, SampleBuffer
 from sirl.rollouts.native import LOOK_EVERY, NativeEngine
 from sirl.types import Completion, Prompt, Sampling
 
@@ -28,7 +28,7 @@ GROUP = 2
 Sampler = type[NativeEngine] | type[HuggingFaceEngine]
 
 
-class Recital(Draft):
+class Recital(SampleBuffer):
     """Forces given answers and records their per-token numbers."""
 
     def __init__(self, chat: ChatModel, answers: Sequence[Completion], new_tokens: int) -> None:

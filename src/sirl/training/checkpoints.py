@@ -76,16 +76,16 @@ def save(folder: Path, step: int, learner: PolicyLearner, state: Mapping[str, An
         if ranks.main:
             shutil.rmtree(beside, ignore_errors=True)
             (beside / "trainer").mkdir(parents=True)
-        ranks.meet()
-        weights = learner.team.weights()
-        if learner.team.shards:
+        ranks.barrier()
+        weights = learner.parallel.weights()
+        if learner.parallel.shards:
             save_shards(learner, beside / "trainer" / SHARDS)
         if ranks.main:
             write(beside, learner, weights, {"step": step, **state})
             make_room(place)
             beside.rename(place)
             sync_folder(folder)
-        ranks.meet()
+        ranks.barrier()
     except (
         Exception,
         CheckpointException,
@@ -122,7 +122,7 @@ def write(
 ) -> None:
     """What rank 0 writes: everything but sharded optimizer moments."""
     write_model(folder, learner.chat, weights)
-    if not learner.team.shards:
+    if not learner.parallel.shards:
         save_file(optimizer_tensors(learner), folder / "trainer" / OPTIMIZER)
     (folder / "trainer" / "state.json").write_text(json.dumps(document), "utf-8")
     write_manifest(folder)
@@ -167,7 +167,7 @@ def moments(learner: PolicyLearner) -> dict[str, Any]:
         state = learner.optimizer.state[parameter]
         if not state:
             # AdamW keeps its step count on the CPU unless fused.
-            home = None if learner.team.shards else parameter.device
+            home = None if learner.parallel.shards else parameter.device
             state["step"] = torch.zeros((), dtype=torch.float32, device=home)
             state["exp_avg"] = torch.zeros_like(parameter.detach())
             state["exp_avg_sq"] = torch.zeros_like(parameter.detach())

@@ -26,7 +26,16 @@ from sirl.roles import Engine
 from sirl.runs import Run
 from sirl.types import Completion, Prompt
 
-__all__ = ["Ranks", "Replicas", "Shards", "SharedEngine", "SharedRun", "Solo", "Team", "dealt"]
+__all__ = [
+    "DataParallel",
+    "FullySharded",
+    "Parallelism",
+    "Ranks",
+    "SharedEngine",
+    "SharedRun",
+    "SingleProcess",
+    "shard_rows",
+]
 
 
 REFUSED = b"refused"
@@ -47,7 +56,7 @@ class Ranks:
         """Whether this is rank 0."""
         return self.rank == 0
 
-    def total(self, values: Sequence[float]) -> list[float]:
+    def all_reduce_sum(self, values: Sequence[float]) -> list[float]:
         """All-reduce (sum) of each value."""
         if self.size == 1:
             return list(values)
@@ -57,9 +66,9 @@ class Ranks:
 
     def any(self, flag: bool) -> bool:
         """Whether it is true on any rank (all-reduce)."""
-        return self.total([float(flag)])[0] > 0
+        return self.all_reduce_sum([float(flag)])[0] > 0
 
-    def most(self, count: int) -> int:
+    def all_reduce_max(self, count: int) -> int:
         """All-reduce (max) of a count."""
         if self.size == 1:
             return count
@@ -67,11 +76,11 @@ class Ranks:
         dist.all_reduce(tensor, op=dist.ReduceOp.MAX)
         return int(tensor)
 
-    def everyones(self, said: bytes) -> list[bytes]:
+    def all_gather(self, said: bytes) -> list[bytes]:
         """All-gather, in rank order."""
         if self.size == 1:
             return [said]
-        width = self.most(len(said))
+        width = self.all_reduce_max(len(said))
         mine = torch.zeros(width + 8, dtype=torch.uint8)
         mine[:8] = torch.frombuffer(bytearray(len(said).to_bytes(8, "big")), dtype=torch.uint8)
         if said:
@@ -81,11 +90,11 @@ class Ranks:
         texts = [bytes(t.cpu().numpy()) for t in found]
         return [text[8 : 8 + int.from_bytes(text[:8], "big")] for text in texts]
 
-    def mains(self, said: bytes) -> bytes:
+    def broadcast(self, said: bytes) -> bytes:
         """Broadcast from rank 0."""
-        return self.everyones(said if self.main else b"")[0]
+        return self.all_gather(said if self.main else b"")[0]
 
-    def meet(self) -> None:
+    def barrier(self) -> None:
         """Barrier."""
         if self.size > 1:
             dist.barrier()
@@ -97,7 +106,7 @@ class Ranks:
         return torch.device("cuda", torch.cuda.current_device()) if nccl else torch.device("cpu")
 
 
-def dealt(completions: Sequence[Completion], ranks: Ranks) -> list[int]:
+def shard_rows(completions: Sequence[Completion], ranks: Ranks) -> list[int]:
     """This rank's share of the completions, whole groups, balanced by tokens.
 
     Greedy: largest groups first, each to the rank with the fewest tokens; the same on every rank.
@@ -132,9 +141,9 @@ class SharedRun(Run):
         try:
             run = opener() if ranks.main else None
         except SirlError:
-            ranks.mains(REFUSED)
+            ranks.broadcast(REFUSED)
             raise
-        said = ranks.mains(json.dumps(bool(run and run.resumed)).encode())
+        said = ranks.broadcast(json.dumps(bool(run and run.resumed)).encode())
         if said == REFUSED:
             sys.exit(2)
         return cls(run or Run(path, -1, {}, resumed=json.loads(said)), ranks)
@@ -148,7 +157,7 @@ class SharedRun(Run):
         """Write the settings, after a barrier."""
         if self.ranks.main:
             super().begin()
-        self.ranks.meet()
+        self.ranks.barrier()
 
     def close(self) -> None:
         """Release the lock, if held."""
@@ -178,17 +187,17 @@ class SharedRun(Run):
     def rows(self, name: str) -> list[dict[str, Any]]:
         """The lines of a log, read by rank 0."""
         found = super().rows(name) if self.ranks.main else []
-        shared: list[dict[str, Any]] = json.loads(self.ranks.mains(json.dumps(found).encode()))
+        shared: list[dict[str, Any]] = json.loads(self.ranks.broadcast(json.dumps(found).encode()))
         return shared
 
     def read(self, name: str) -> dict[str, Any]:
         """A document, read by rank 0."""
         found = super().read(name) if self.ranks.main else {}
-        shared: dict[str, Any] = json.loads(self.ranks.mains(json.dumps(found).encode()))
+        shared: dict[str, Any] = json.loads(self.ranks.broadcast(json.dumps(found).encode()))
         return shared
 
 
-class Solo:
+class SingleProcess:
     """A single process: no synchronisation."""
 
     shards = False
@@ -196,19 +205,19 @@ class Solo:
     def __init__(self, scorer: Scorer) -> None:
         self.scorer: nn.Module = scorer
 
-    def adding(self, *, last: bool) -> AbstractContextManager[Any]:  # noqa: ARG002 - the interface of the others
+    def accumulating(self, *, last: bool) -> AbstractContextManager[Any]:  # noqa: ARG002 - the interface of the others
         """Context of a micro-batch; gradients are synchronised with the last one."""
         return nullcontext()
 
-    def agree(self) -> None:
+    def sync_gradients(self) -> None:
         """Average the gradients over the ranks, after the last micro-batch."""
 
-    def idle(self) -> None:
+    def dummy_pass(self) -> None:
         """A dummy forward and backward pass while other ranks still have data."""
         loss, _ = self.scorer([SHORTEST], nothing)
         torch.autograd.backward(loss)
 
-    def whole(self) -> AbstractContextManager[Any]:
+    def unsharded(self) -> AbstractContextManager[Any]:
         """Context with unsharded weights and without collectives."""
         return nullcontext()
 
@@ -217,7 +226,7 @@ class Solo:
         return None
 
 
-class Replicas(Solo):
+class DataParallel(SingleProcess):
     """Replicated weights; DDP averages the gradients."""
 
     def __init__(self, scorer: Scorer) -> None:
@@ -225,20 +234,20 @@ class Replicas(Solo):
         # no pass, so only the passes of `agree` may run collectives: no buffer broadcast, and two
         # warm-up passes here, since DDP rebuilds its buckets after the second backward pass.
         self.scorer = self.replicas = DistributedDataParallel(scorer, forward_sync_buffers=False)
-        self.idle()
-        self.idle()
+        self.dummy_pass()
+        self.dummy_pass()
         self.scorer.zero_grad(set_to_none=True)
 
-    def adding(self, *, last: bool) -> AbstractContextManager[Any]:  # noqa: ARG002 - never synchronises
+    def accumulating(self, *, last: bool) -> AbstractContextManager[Any]:  # noqa: ARG002 - never synchronises
         """Do not synchronise, so a rank that runs out of memory can retry alone."""
         return self.replicas.no_sync()
 
-    def agree(self) -> None:
+    def sync_gradients(self) -> None:
         """Average the gradients: DDP does so in the next backward pass."""
-        self.idle()
+        self.dummy_pass()
 
 
-class Shards(Solo):
+class FullySharded(SingleProcess):
     """Sharded weights, gradients and optimizer moments (FSDP2)."""
 
     shards = True
@@ -260,21 +269,21 @@ class Shards(Solo):
         self.parts = [m for m in scorer.modules() if isinstance(m, FSDPModule)]
         with torch.no_grad():  # FSDP takes the first module called as the root
             scorer([SHORTEST], nothing)
-        self.apart()
+        self.reshard()
 
-    def apart(self) -> None:
+    def reshard(self) -> None:
         """Reshard: keep this rank's shard, free the rest."""
         for part in self.parts:
             part.reshard()
             part.set_reshard_after_forward(True, recurse=False)
 
-    def adding(self, *, last: bool) -> AbstractContextManager[Any]:
+    def accumulating(self, *, last: bool) -> AbstractContextManager[Any]:
         """Synchronise gradients with the last micro-batch."""
         self.parts[0].set_requires_gradient_sync(last)
         return nullcontext()
 
     @contextmanager
-    def whole(self) -> Iterator[None]:
+    def unsharded(self) -> Iterator[None]:
         """Unshard all weights; ranks may run different code meanwhile."""
         for part in self.parts:
             part.set_reshard_after_forward(False, recurse=False)
@@ -282,7 +291,7 @@ class Shards(Solo):
         try:
             yield
         finally:
-            self.apart()
+            self.reshard()
 
     def weights(self) -> dict[str, Any]:
         """The full state dict on rank 0; a collective, so every rank must call it."""
@@ -290,7 +299,7 @@ class Shards(Solo):
         return get_model_state_dict(self.model, options=options)
 
 
-Team = Solo | Replicas | Shards
+Parallelism = SingleProcess | DataParallel | FullySharded
 
 
 def nothing(logprobs: Tensor, _: slice) -> Tensor:
@@ -307,7 +316,7 @@ class SharedEngine:
 
     engine: Engine
     ranks: Ranks
-    team: Team | None = None
+    parallel: Parallelism | None = None
     """The parallelism of the weights."""
 
     def sample(
@@ -315,12 +324,12 @@ class SharedEngine:
     ) -> list[Completion]:
         """Sample `group` completions per prompt, grouped in the order of the prompts."""
         size, mine = self.ranks.size, list(prompts[self.ranks.rank :: self.ranks.size])
-        with self.team.whole() if self.team else nullcontext():
+        with self.parallel.unsharded() if self.parallel else nullcontext():
             found = self.engine.sample(mine, group=group, step=step) if mine else []
         said = json.dumps([asdict(c) for c in found]).encode()
-        everyones = [json.loads(text) for text in self.ranks.everyones(said)]
+        all_gather = [json.loads(text) for text in self.ranks.all_gather(said)]
         return [
-            revived(everyones[i % size][i // size * group + s])
+            revived(all_gather[i % size][i // size * group + s])
             for i in range(len(prompts))
             for s in range(group)
         ]

@@ -22,7 +22,7 @@ from sirl.models.chat import ChatModel
 from sirl.models.forward import Scorer, micro_batches, score_logprobs
 from sirl.models.memory import out_of_memory
 from sirl.policy import KLEstimator, policy_loss, token_weights
-from sirl.training.parallel import Ranks, Solo, Team, dealt
+from sirl.training.parallel import Parallelism, Ranks, SingleProcess, shard_rows
 from sirl.training.reference import Reference
 from sirl.types import Completion, Example
 
@@ -75,7 +75,7 @@ class Sums:
 
     def over(self, ranks: Ranks) -> "Sums":
         """The sums over all ranks."""
-        return Sums(*ranks.total([self.loss, self.kl, self.clipped, self.mismatch]))
+        return Sums(*ranks.all_reduce_sum([self.loss, self.kl, self.clipped, self.mismatch]))
 
     def add(self, other: "Sums") -> None:
         """Add other sums to these."""
@@ -97,14 +97,14 @@ class PolicyLearner:
         *,
         weight_decay: float = 0.0,
         ranks: Ranks = ALONE,
-        team: Team | None = None,
+        parallel: Parallelism | None = None,
     ) -> None:
         self.chat = chat
         self.reference = reference
         self.objective = objective
         self.learning_rate = learning_rate
         self.ranks = ranks
-        self.team = team or Solo(Scorer(chat))
+        self.parallel = parallel or SingleProcess(Scorer(chat))
         self.token_budget = objective.token_budget
         """Halved whenever a micro-batch runs out of memory."""
         self.parameters = {n: p for n, p in chat.model.named_parameters() if p.requires_grad}
@@ -112,7 +112,7 @@ class PolicyLearner:
             self.parameters.values(),
             lr=learning_rate(0),
             weight_decay=weight_decay,
-            fused=not self.team.shards,
+            fused=not self.parallel.shards,
         )
 
     def update(self, examples: Sequence[Example], *, step: int) -> dict[str, float]:
@@ -129,10 +129,10 @@ class PolicyLearner:
         self.chat.refuse_stale([e.completion for e in examples if e.on_policy])
         parts = self.mini_batches(len(examples))
         mine = [
-            [part[i] for i in dealt([examples[j].completion for j in part], self.ranks)]
+            [part[i] for i in shard_rows([examples[j].completion for j in part], self.ranks)]
             for part in parts
         ]
-        with self.team.whole():
+        with self.parallel.unsharded():
             scored = self.score(examples, [i for rows in mine for i in rows])
         ready = time.perf_counter()
         for group in self.optimizer.param_groups:
@@ -143,7 +143,7 @@ class PolicyLearner:
             sums.add(share)
             norms.append(norm)
             skipped += not (math.isfinite(share.loss) and math.isfinite(norm))
-        self.chat.learned()
+        self.chat.count_update()
         return {
             "kl/reference": sums.kl / len(parts),
             "update/loss": sums.loss / len(parts),
@@ -213,18 +213,18 @@ class PolicyLearner:
             try:
                 self.add_up(examples, batch_rows, sums)
             except RuntimeError as error:
-                if not out_of_memory(error) or self.team.shards:
+                if not out_of_memory(error) or self.parallel.shards:
                     raise  # with FSDP one rank cannot retry alone
                 short = True
             if not self.ranks.any(short):
-                self.team.agree()
+                self.parallel.sync_gradients()
                 return sums
             self.optimizer.zero_grad(set_to_none=True)
             self.halve([x.example.completion for x in examples])
 
     def halve(self, completions: Sequence[Completion]) -> None:
         """Halve the token budget."""
-        single = self.ranks.most(longest(completions))
+        single = self.ranks.all_reduce_max(longest(completions))
         if self.token_budget <= single:
             raise TrainingError(
                 f"a completion of {single} tokens does not fit in memory even alone: lower "
@@ -235,16 +235,16 @@ class PolicyLearner:
     def add_up(self, examples: Sequence[Scored], batch_rows: int, sums: Sums) -> None:
         """Accumulate the gradients of the examples, micro-batch by micro-batch."""
         rows = micro_batches(self.chat, [x.example.completion for x in examples], self.token_budget)
-        rounds = self.ranks.most(len(rows)) if self.team.shards else len(rows)
+        rounds = self.ranks.all_reduce_max(len(rows)) if self.parallel.shards else len(rows)
         scale = (
             batch_rows / self.ranks.size
         )  # ranks average gradients, so scale up to get their sum
         for n in range(rounds):
-            with self.team.adding(last=n + 1 == rounds):
+            with self.parallel.accumulating(last=n + 1 == rounds):
                 if n < len(rows):
                     self.learn([examples[i] for i in rows[n]], scale, sums)
                 else:
-                    self.team.idle()
+                    self.parallel.dummy_pass()
 
     def learn(self, examples: Sequence[Scored], batch_rows: float, sums: Sums) -> None:
         """Accumulate the gradient of one micro-batch and add to the sums."""
@@ -281,7 +281,7 @@ class PolicyLearner:
             seen.append(torch.stack([share.loss.detach(), share.kl, share.clipped]))
             return share.loss
 
-        total, logprobs = self.team.scorer(completions, loss)
+        total, logprobs = self.parallel.scorer(completions, loss)
         torch.autograd.backward(total)
         gap = (weights * mismatch(logprobs, examples)).sum()
         share = [float(v) / self.ranks.size for v in (*torch.stack(seen).sum(dim=0), gap)]

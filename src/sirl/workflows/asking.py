@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from sirl.config import TrainConfig
-from sirl.evaluation.asked import Asked
+from sirl.evaluation.asked import Query
 from sirl.evaluation.suite import Suite, askable
 from sirl.registry import Work
 from sirl.roles import Console, Search
@@ -22,7 +22,7 @@ __all__ = ["announced", "asked_counts", "asked_prompts", "asked_sentence", "size
 
 def announced(
     config: TrainConfig, work: Work, target: "Target", provenance: Provenance, console: Console
-) -> tuple[list[Asked], list[str]]:
+) -> tuple[list[Query], list[str]]:
     """The table's questions that a model to train can be asked, and what they are in words.
 
     What cannot be asked is set aside, and how much is asked is said.
@@ -57,7 +57,7 @@ def beside(checkup: Suite, table: Suite) -> Suite:
 
 
 def asked_prompts(
-    suite: Suite, asked: Sequence[Asked], target: "Target"
+    suite: Suite, asked: Sequence[Query], target: "Target"
 ) -> dict[tuple[str, str, str], Prompt]:
     """The prompts that are asked, by kind, source and id; a behaviour once, whatever the attack."""
     found: dict[tuple[str, str, str], Prompt] = {
@@ -88,8 +88,8 @@ def asked_sentence(parts: Sequence[str], new_tokens: int) -> str:
 def size_sentence(
     config: TrainConfig,
     suite: Suite,
-    asked: Sequence[Asked],
-    on_the_way: Sequence[Asked],
+    asked: Sequence[Query],
+    on_the_way: Sequence[Query],
     parts: Sequence[str],
 ) -> list[str]:
     """How many answers the table and the mini-evaluations take, before the first is asked."""

@@ -50,7 +50,7 @@ def evaluate(
             config = registry.dated(config, run.read("run.json") if run.resumed else {})
             subject = registry.subject(config)
             console.warn(subject.notes)
-            speakers = spoken_to(questions.suite)
+            speakers = models_beside(questions.suite)
             registry.greet(speakers, subject.target.engine(Sampling()))
             run.begin()
             with Provenance(
@@ -80,9 +80,9 @@ def evaluate(
     return summary
 
 
-def spoken_to(suite: Suite) -> list[object]:
+def models_beside(suite: Suite) -> list[object]:
     """The models beside the target: the attacker and those that judge."""
-    return [suite.attacker, *registry.speakers_of(suite.judges)]
+    return [suite.attacker, *registry.models_behind(suite.judges)]
 
 
 def elsewhere(model: str) -> bool:
@@ -142,7 +142,7 @@ def ask(  # noqa: PLR0913 - one caller, and each is a part of the run
     console.warn(f"{name} was not tried: {why}" for name, why in evaluation.skipped.items())
     hardened = is_hardened(config.model)
     figures = summarise(evaluation, suite.unseen, new_tokens=config.new_tokens, hardened=hardened)
-    learned = registry.dialects(subject, spoken_to(suite))
+    learned = registry.dialects(subject, models_beside(suite))
     console.warn(doubts(config, figures, evaluation.records, learned))
     if questions.calibration:
         console.warn(flattered(questions.calibration))

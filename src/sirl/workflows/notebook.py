@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 
 from sirl import registry
 from sirl.comparison.compare import compare as compare_arms
-from sirl.comparison.evaluated_model import read_arms
+from sirl.comparison.evaluated_model import read_pair
 from sirl.config import EvaluateConfig, ProbeConfig, TrainConfig, resolve
 from sirl.errors import ConfigError, ModelError
 from sirl.roles import Progress, Work
@@ -154,7 +154,7 @@ def compare(
         InputError: They were not asked the same.
     """
     paths = tuple(x.home.path if isinstance(x, Result) else Path(x) for x in (before, after))
-    return Comparison(compare_arms(*read_arms((paths[0], paths[1]), (before_model, after_model))))
+    return Comparison(compare_arms(*read_pair((paths[0], paths[1]), (before_model, after_model))))
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from sirl.analysis.agreement import comparable_cells
 from sirl.analysis.defence import first_break
 from sirl.analysis.measured import measured
 from sirl.analysis.summary import summarise
-from sirl.comparison.evaluated_model import counted, figures_of, judge_identities, read_arm
+from sirl.comparison.evaluated_model import counted, figures_of, judge_identities, read_evaluated
 from sirl.config import EvaluateConfig
 from sirl.errors import ConfigError, SirlError
 from sirl.evaluation.arena import ATTACKED
@@ -38,19 +38,21 @@ def rejudge(
         SirlError: Something the user can mend; the run that was read is not touched.
     """
     started = time.perf_counter()
-    arm = read_arm(source, any_judge=True)  # it is a finished run with answers
+    evaluated = read_evaluated(source, any_judge=True)  # it is a finished run with answers
     judge = judge_of(config)
-    faults = registry.judge_faults([judge], arm.config["model"])
+    faults = registry.judge_faults([judge], evaluated.config["model"])
     console.warn(faults)
     changed = {"judge": config.judge, "refusals": config.refusals, "out": config.out}
-    settings = {**arm.config, **changed, "source": str(source)}
+    settings = {**evaluated.config, **changed, "source": str(source)}
     run = open_run(Path(config.out), settings, existing, resumable=False)
     try:
         run.begin()
         about = Provenance(run, "judge again", seed=config.seed, template_date=config.template_date)
         with console.bar() as progress, about as provenance:
             kept = ("model", "prompts", "endpoint_dialect", "code_sandbox")
-            provenance.document |= {key: arm.about[key] for key in kept if key in arm.about}
+            provenance.document |= {
+                key: evaluated.about[key] for key in kept if key in evaluated.about
+            }
             provenance.files([config.refusals])
             provenance.judges([judge], faults)
             before = Run(source, -1, {}, resumed=False)
@@ -83,7 +85,7 @@ def judge_of(config: EvaluateConfig) -> Judge:
             f"--refusals is for judges of refusals, and {config.judge} judges harm: "
             "give --judge rules"
         )
-    registry.greet(registry.speakers_of([judge]))
+    registry.greet(registry.models_behind([judge]))
     return judge
 
 

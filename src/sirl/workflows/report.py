@@ -11,7 +11,7 @@ from sirl.analysis.entropy_gap import SHOWN
 from sirl.analysis.held import refused_or_silent
 from sirl.analysis.measured import in_words
 from sirl.analysis.summary import by_refusal
-from sirl.comparison.evaluated_model import read_arm
+from sirl.comparison.evaluated_model import read_evaluated
 from sirl.evaluation.costs import COSTS, total
 from sirl.evaluation.records import read_records
 from sirl.evaluation.second_judges import read_opinions
@@ -67,7 +67,7 @@ def redraw(path: Path) -> Path:
         InputError: The folder is no finished run.
         RunError: Its files are damaged.
     """
-    read_arm(path, any_judge=True)  # it is a finished run with whole records
+    read_evaluated(path, any_judge=True)  # it is a finished run with whole records
     run = Run(path, -1, {}, resumed=False)
     summary, facts = run.read("summary.json"), run.read("run.json")
     write_report(run, summary, facts, unseen_attacks(str(run.settings()["model"])))

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from sirl.evaluation.target import Target
     from sirl.models.chat import ChatModel
     from sirl.training.checkpoints import Checkpoint
-    from sirl.training.parallel import Ranks, Team
+    from sirl.training.parallel import Parallelism, Ranks
     from sirl.training.update import PolicyLearner
 
 __all__ = ["train"]
@@ -119,7 +119,7 @@ def opened(config: TrainConfig, existing: Existing, ranks: "Ranks") -> Run:
 def dated_alike(config: TrainConfig, run: Run, ranks: "Ranks") -> TrainConfig:
     """The settings with the run's date, the same in all processes."""
     own = registry.dated(config, run.read("run.json") if run.resumed else {}).template_date or ""
-    return config.model_copy(update={"template_date": ranks.mains(own.encode()).decode()})
+    return config.model_copy(update={"template_date": ranks.broadcast(own.encode()).decode()})
 
 
 @contextmanager
@@ -132,13 +132,13 @@ def quiet_unless(main: bool) -> Iterator[None]:
         yield
 
 
-def among(target: "Target", ranks: "Ranks", team: "Team | None" = None) -> "Target":
+def among(target: "Target", ranks: "Ranks", parallel: "Parallelism | None" = None) -> "Target":
     """A target whose answers are sampled by all processes."""
     if ranks.size == 1:
         return target
     from sirl.training.parallel import SharedEngine
 
-    return replace(target, engine=lambda s: SharedEngine(target.engine(s), ranks, team))
+    return replace(target, engine=lambda s: SharedEngine(target.engine(s), ranks, parallel))
 
 
 def walk(session: Session, start: "ChatModel") -> dict[str, Any]:
@@ -206,7 +206,7 @@ def newest_checkpoint(session: Session) -> "Checkpoint | None":
         checkpoint, passed_over = newest(run.path / "checkpoints")
         session.warn(passed_over)
         found = checkpoint.path.name if checkpoint else ""
-    if not (name := ranks.mains(found.encode()).decode()):
+    if not (name := ranks.broadcast(found.encode()).decode()):
         return None
     checkpoint = read(run.path / "checkpoints" / name)
     if checkpoint.step > steps:
@@ -244,7 +244,7 @@ def learn(
             prompt_batches(
                 session.work.prompts, config.batch, config.seed, range(taken, config.steps)
             ),
-            engine if ranks.size == 1 else SharedEngine(engine, ranks, learner.team),
+            engine if ranks.size == 1 else SharedEngine(engine, ranks, learner.parallel),
             registry.reward_named(config.reward),
             learner,
             tuple(watching.values()),
@@ -274,7 +274,7 @@ def observers(
 
     def measured(taken: int) -> "Target":
         target = registry.in_process("checkup", learner.chat, config, weights=f"step {taken}")
-        return among(target, ranks, learner.team)
+        return among(target, ranks, learner.parallel)
 
     found: dict[str, Observer] = {}
     checkpoints = SaveCheckpoints(
