@@ -71,7 +71,7 @@ def test_a_step_that_runs_out_of_memory_is_redone_with_half_the_tokens_at_a_time
 def test_a_completion_that_does_not_fit_by_itself_ends_in_a_sentence(embedded):
     completions, advantages = batch(embedded)
     before = {k: v.clone() for k, v in embedded.model.state_dict().items()}
-    with pytest.raises(TrainingError, match=r"a completion of \d+ tokens does not fit the memory"):
+    with pytest.raises(TrainingError, match=r"a completion of \d+ tokens does not fit in memory"):
         learner(embedded, holds=5, token_budget=320).update(
             examples_of(completions, advantages), step=0
         )
@@ -104,7 +104,7 @@ from sirl import registry
 from sirl.config import TrainConfig
 from sirl.models.loading import load
 from sirl.rollouts.native import NativeEngine
-from sirl.training.parallel import dealt
+from sirl.training.parallel import shard_rows
 from sirl.training.rl import examples_of
 from sirl.types import Prompt
 
@@ -115,19 +115,19 @@ learner = registry.learner(config, chat, None, ranks)
 prompts = [Prompt.user(str(i), t) for i, t in enumerate(["Hello!", "Add 2 and 3."])]
 
 def sampled(prompts):
-    with learner.team.whole():
+    with learner.parallel.unsharded():
         return NativeEngine(chat, 0, 12).sample(prompts, group=3)
 
 # The second process learns nothing in the first two steps.
 for step in range(2):
     completions = sampled(prompts[:1])
-    assert len(dealt(completions, ranks)) == (3 if ranks.main else 0)
+    assert len(shard_rows(completions, ranks)) == (3 if ranks.main else 0)
     metrics = learner.update(examples_of(completions, torch.tensor([1.0, 0.0, -1.0])), step=step)
     assert metrics["update/skipped"] == 0
     assert metrics["update/gradient_norm"] > 0
 
 completions = sampled(prompts)
-theirs = dealt(completions, type(ranks)(1, 2))
+theirs = shard_rows(completions, type(ranks)(1, 2))
 assert theirs, "the second process learns something"
 before = {n: p.detach().clone() for n, p in learner.parameters.items()}
 broken = torch.ones(6, dtype=torch.double)
@@ -152,7 +152,7 @@ dist.destroy_process_group()
 """
 
 
-@pytest.mark.parametrize("team", ["replicas", "shards"])
+@pytest.mark.parametrize("parallel", ["replicas", "shards"])
 def test_processes_keep_step_whatever_happens_to_one_of_them(tmp_path, parallel):
     (tmp_path / "two.py").write_text(TWO)
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone"]

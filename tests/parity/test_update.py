@@ -229,7 +229,7 @@ def test_the_last_good_checkpoint_is_one_that_a_finite_step_came_from(embedded, 
     done(1, finite)
     done(2, finite)
     done(3, {**finite, "update/skipped": 1.0})
-    with pytest.raises(TrainingError, match=r"in a new run, --model \S+step-000001, with a lower"):
+    with pytest.raises(TrainingError, match=r"in a new run with --model \S+step-000001"):
         done(4, {**finite, "update/skipped": 1.0})
     assert sorted(p.name for p in (run.path / "checkpoints").iterdir()) == [
         "step-000001",

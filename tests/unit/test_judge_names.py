@@ -45,7 +45,7 @@ def test_a_judge_named_twice_is_refused():
 
 
 def test_auto_is_no_single_judge_of_a_jury():
-    with pytest.raises(ConfigError, match="auto stands for the usual judges"):
+    with pytest.raises(ConfigError, match="auto selects several judges"):
         names("auto+rules")
 
 

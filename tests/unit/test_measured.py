@@ -58,7 +58,7 @@ def test_training_settings_and_what_an_endpoint_does_not_take_are_named():
     assert found["training"] == {"steps": 30, "kl": 0.01, "lora": True, "lora_rank": 8}
     words = in_words(found)
     assert words["training"] == "steps 30, kl 0.01, lora, lora rank 8"
-    assert words["answers"] == "up to 64 new tokens, the endpoint's default temperature"
+    assert words["answers"] == "up to 64 new tokens, the endpoint's own temperature"
 
 
 def test_different_prompts_are_counted_and_not_answers():
@@ -96,13 +96,13 @@ def test_a_comparison_names_both_models(tmp_path):
 def test_the_temperature_is_that_of_the_model_that_was_measured_not_of_its_judges():
     dialect = {"the judge": {"left_out": ["temperature"], "renamed": []}}
     about = {**ABOUT, "model": {"endpoint": "the target"}, "endpoint_dialect": dialect}
-    found = measured(about, SETTINGS, MODELS, 0)
+    found = measured(about, SETTINGS, MODELS, "")
     assert (found["temperature"], found["sampled_by"]) == (1.0, "sirl")
     assert in_words(found)["answers"] == "up to 64 new tokens, temperature 1"
 
 
 def test_of_a_function_no_temperature_is_claimed():
-    found = measured({**ABOUT, "model": {"function": "gardener:chat"}}, SETTINGS, MODELS, 0)
+    found = measured({**ABOUT, "model": {"function": "gardener:chat"}}, SETTINGS, MODELS, "")
     assert found["temperature"] is None
     assert in_words(found)["answers"] == "up to 64 new tokens, the function's own temperature"
 

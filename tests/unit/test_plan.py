@@ -186,4 +186,4 @@ def test_the_verb_reads_a_configuration_alone_and_says_what_to_change(tmp_path):
     assert found["seconds"]["sampling"] > 0
     unknown = plan("--model", "embedded", "--gpus", 2)
     assert unknown.returncode == 2
-    assert "does not say how large they are" in unknown.stderr
+    assert "does not say how much memory they have" in unknown.stderr

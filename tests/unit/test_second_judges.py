@@ -67,7 +67,7 @@ def test_equal_weights_under_two_names_stay_two_models_when_judged_again(tmp_pat
     again = open_run(tmp_path / "again", {}, "ask")
     again.begin()
     judge = Says("second", {"No.": "compliance"})
-    figures = judged_models(source, again, judge, silent, None)
+    figures = judged_models(source, again, judge, silent, {"model": "m"})
     assert [m["dsr"]["mean"]["n"] for m in figures.values()] == [1, 1]
     assert [m["dsr"]["mean"]["value"] for m in figures.values()] == [0.0, 0.0]
     assert [row["model"] for row in again.rows(ITEMS)] == ["base", "hardened"]

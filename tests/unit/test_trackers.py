@@ -1,4 +1,4 @@
-"""Trackers are shown every step; a broken one is left out with a sentence and stops nothing."""
+"""Trackers are shown every step; a broken one is turned off with a sentence and stops nothing."""
 
 import json
 import sys
@@ -48,9 +48,9 @@ def test_a_broken_tracker_is_told_once_and_the_others_go_on():
     assert [step for step, _ in good.rows] == [0, 1, 2, 3]
     assert (good.closed, bad.closed, len(bad.rows)) == (1, 0, 1)
     assert said == [
-        "the tracker dead could not start and is left out: no project (ValueError); "
+        "the tracker dead could not start and is turned off: no project (ValueError); "
         "metrics.jsonl has every step",
-        "the tracker bad could not log step 1 and is left out: the server is gone (OSError); "
+        "the tracker bad could not log step 1 and is turned off: the server is gone (OSError); "
         "metrics.jsonl has every step",
     ]
 
@@ -122,7 +122,7 @@ def test_a_tracker_that_breaks_while_training_costs_the_run_nothing(tmp_path):
     done = sirl(*words, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["last_step"] == 3
-    assert done.stderr.count("the tracker trackio could not log step 2 and is left out: gone") == 1
+    assert done.stderr.count("the tracker trackio could not log step 2 and is turned off: gone") == 1
     rows = (tmp_path / "r" / "metrics.jsonl").read_text().splitlines()
     assert [json.loads(row)["step"] for row in rows] == [1, 2, 3]
 

@@ -166,7 +166,7 @@ def in_words(found: Document) -> dict[str, str]:
     rows = found.get("rows_set_aside", 0)
     aside = found.get("set_aside", f"{rows} rows" if rows else "")
     owner = found.get("sampled_by", "endpoint")
-    heat = f"the {owner}'s default temperature" if degrees is None else f"temperature {degrees:g}"
+    heat = f"the {owner}'s own temperature" if degrees is None else f"temperature {degrees:g}"
     words = {
         "model": found["model"],
         "asked": asked or "nothing",

@@ -135,7 +135,7 @@ def within_bounds(where: str) -> Iterator[None]:
     except (Runaway, MemoryError) as error:
         raise ModelError(
             f"the chat template of {where} does not end within {STEPS} steps and "
-            f"{MEMORY >> 20} MiB: mend its chat_template"
+            f"{MEMORY >> 20} MiB: fix its chat_template"
         ) from error
 
 

@@ -277,7 +277,8 @@ def settings_of(verb: str, path: Path) -> dict[str, Any]:
             f"{path} is a run of sirl {before}, and sirl {verb} cannot go on with it: give another "
             "--out"
         )
-    return run.settings()
+    # How weights are held depends on the processes of this launch.
+    return {name: value for name, value in run.settings().items() if name != "shard"}
 
 
 def can_go_on(run: Run) -> bool:
