@@ -122,7 +122,9 @@ def test_a_tracker_that_breaks_while_training_costs_the_run_nothing(tmp_path):
     done = sirl(*words, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["last_step"] == 3
-    assert done.stderr.count("the tracker trackio could not log step 2 and is turned off: gone") == 1
+    assert (
+        done.stderr.count("the tracker trackio could not log step 2 and is turned off: gone") == 1
+    )
     rows = (tmp_path / "r" / "metrics.jsonl").read_text().splitlines()
     assert [json.loads(row)["step"] for row in rows] == [1, 2, 3]
 

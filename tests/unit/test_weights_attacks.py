@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from sirl.attacks.tampering import (
+from sirl.attacks.weights import (
     fine_tuned,
     quantised,
     refusal_direction,

@@ -14,7 +14,7 @@ from functools import cached_property
 from sirl.judges.acts import ACTS, acts_of
 from sirl.judges.plain_text import LONGEST, plain_text, spans, without_marks
 
-__all__ = ["DECLINES", "Reading", "read", "signs"]
+__all__ = ["DECLINES", "ELSEWHERE", "Reading", "read", "signs"]
 
 DECLINES = frozenset(
     {"inability", "unwilling", "decline", "elliptic", "passive", "outside", "guideline", "withhold"}

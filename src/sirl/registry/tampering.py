@@ -56,7 +56,7 @@ def operations_on(
     config: EvaluateConfig, behaviours: Sequence[Prompt], openers: Mapping[str, str]
 ) -> dict[str, Operation]:
     """Each surgery as a function of the target."""
-    from sirl.attacks.tampering import fine_tuned, quantised, without_refusal_direction
+    from sirl.attacks.weights import fine_tuned, quantised, without_refusal_direction
 
     harmful, compliance, ordinary = material(config, behaviours, openers)
 
