@@ -81,7 +81,7 @@ def read_evaluated(
         InputError: The folder is not a finished run, or holds no answers of that model.
         RunError: Its records are damaged.
     """
-    run = Run(path, -1, {}, resumed=False)  # read only, without a lock
+    run = Run.reader(path)
     about = finished(run)
     if (faults := about.get("judge_faults")) and not any_judge:
         raise InputError(f"{path} does not count: {faults[0]}")
@@ -169,7 +169,7 @@ def figures_of(path: Path) -> dict[str, Any]:
     Raises:
         RunError: It is missing or damaged.
     """
-    models = Run(path, -1, {}, resumed=False).read("summary.json").get("models")
+    models = Run.reader(path).read("summary.json").get("models")
     if not isinstance(models, dict) or not all(isinstance(m, dict) for m in models.values()):
         raise damaged(str(path / "summary.json"))
     return models

@@ -12,7 +12,7 @@ __all__ = ["LocalTextModel"]
 
 @dataclass(frozen=True)
 class LocalTextModel:
-    """Satisfies `sirl.judges.quoting.Speaker`."""
+    """Satisfies `sirl.judges.quoting.TextModel`."""
 
     target: Target
     sampling: Sampling

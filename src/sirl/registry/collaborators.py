@@ -24,14 +24,12 @@ SOURCES: "Mapping[str, Callable[[ChatModel], ExampleSource]]" = {}
 
 
 def require_collaborators(config: TrainConfig) -> None:
-    """See that all that a configuration names is there, before anything is loaded or written.
+    """See that the reward and the sources are there, before anything is loaded or written.
 
     Raises:
         ConfigError: Something is not.
     """
     reward_named(config.reward)
-    for name in names_in(config.observers):
-        member("observer", name, OBSERVERS)
     for name in names_in(config.sources):
         member("source", name, SOURCES)
 

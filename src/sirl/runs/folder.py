@@ -99,6 +99,11 @@ class Run:
         self._lock = lock
         self._config = config
 
+    @staticmethod
+    def reader(path: Path) -> "Run":
+        """A run folder that is only read; no lock is taken."""
+        return Run(path, -1, {}, resumed=False)
+
     @property
     def local(self) -> "Run":
         """The folder as this process reads it by itself."""
@@ -176,10 +181,7 @@ class Run:
         """
         path = self.path / name
         *lines, _torn = read(path).split(b"\n")
-        rows = []
-        for number, line in enumerate(lines, 1):
-            rows.append(mapping_in(line, f"{path}:{number}"))
-        return rows
+        return [mapping_in(line, f"{path}:{number}") for number, line in enumerate(lines, 1)]
 
     def keep(self, name: str, rows: list[dict[str, Any]]) -> None:
         """Replace a log by these rows; a resumed run writes the rest again."""
@@ -268,7 +270,7 @@ def settings_of(verb: str, path: Path) -> dict[str, Any]:
         RunError: There is no run of this verb, or its configuration is damaged or lost.
     """
     check_resumable(path)
-    run = Run(path, -1, {}, resumed=False)
+    run = Run.reader(path)
     if not path.exists() or not can_go_on(run):
         return {}
     before = run.read(ABOUT).get("verb", verb)

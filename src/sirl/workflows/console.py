@@ -1,33 +1,12 @@
-"""The silent console, and messages shared by the workflows."""
+"""How the workflows are interrupted, and what all of them say alike."""
 
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 from sirl.errors import Stopped
-from sirl.roles import Progress, Work, silent
+from sirl.roles import Progress
 from sirl.runs import Existing, Run
 
-__all__ = ["Quiet", "interruptible", "nothing_to_resume"]
-
-
-class Quiet:
-    """Says nothing and never asks for a stop; satisfies `sirl.roles.Console`."""
-
-    def warn(self, sentences: Iterable[str]) -> None:
-        """Say nothing."""
-
-    @contextmanager
-    def bar(self) -> Iterator[Progress]:
-        """Show nothing."""
-        yield silent
-
-    @contextmanager
-    def working(
-        self, agreed: Callable[[bool], bool] = bool, *, at_once: bool = False
-    ) -> Iterator[Work]:
-        """Show nothing; stop only where another process of the run asks for it."""
-        del at_once
-        yield Work(silent, lambda: agreed(False))
+__all__ = ["interruptible", "nothing_to_resume"]
 
 
 def interruptible(shown: Progress, stop: Callable[[], bool]) -> Progress:

@@ -135,7 +135,7 @@ def train(
     asked = {"prompts": prompts, "behaviours": behaviours}
     with configured(TrainConfig, model, out, {**settings, **asked}) as (config, home):
         summary = run_training(config, "train", existing, Logging())
-        run = Run(home.path, -1, {}, resumed=False)
+        run = Run.reader(home.path)
         return Training(home, summary, list(rows_by_step(run, "metrics.jsonl").values()))
 
 

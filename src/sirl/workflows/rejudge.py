@@ -55,7 +55,7 @@ def rejudge(
             }
             provenance.files([config.refusals])
             provenance.judges([judge], faults)
-            before = Run(source, -1, {}, resumed=False)
+            before = Run.reader(source)
             models = judged_models(before, run, judge, progress, settings)
             seconds = round(time.perf_counter() - started, 1)
             what = measured(provenance.document, settings, models, rows_set_aside(before))

@@ -68,7 +68,7 @@ def redraw(path: Path) -> Path:
         RunError: Its files are damaged.
     """
     read_evaluated(path, any_judge=True)  # it is a finished run with whole records
-    run = Run(path, -1, {}, resumed=False)
+    run = Run.reader(path)
     summary, facts = run.read("summary.json"), run.read("run.json")
     write_report(run, summary, facts, unseen_attacks(str(run.settings()["model"])))
     return path / "report.html"

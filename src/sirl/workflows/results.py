@@ -70,7 +70,7 @@ class Result:
     @property
     def records(self) -> Sequence[Record]:
         """Every answer, with its verdict and its entropies."""
-        return read_records(Run(self.home.path, -1, {}, resumed=False))
+        return read_records(Run.reader(self.home.path))
 
     @property
     def doubts(self) -> list[str]:

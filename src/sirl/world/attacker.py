@@ -57,7 +57,7 @@ class Idea(NamedTuple):
 
 
 class ScriptedAttacker:
-    """Satisfies `sirl.judges.quoting.Speaker`; the same conversation gets the same reply."""
+    """Satisfies `sirl.judges.quoting.TextModel`; the same conversation gets the same reply."""
 
     identity = (
         "scripted/"
