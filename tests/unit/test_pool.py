@@ -5,9 +5,11 @@ from importlib.resources import files
 import pytest
 
 from sirl.analysis.contamination import overlaps
+from sirl.evaluation.harmless import LOOKALIKES, ORDINARY
 from sirl.prompts import read_prompts, shipped_pool
 from sirl.text import normalised, words
 from sirl.types import Message, Prompt
+from sirl.world.language import lookalike_requests, ordinary_requests, unsafe_requests
 from tests.conftest import shared
 
 PUBLISHED = [
@@ -87,6 +89,13 @@ def test_no_two_prompts_are_near_duplicates():
 def test_at_most_three_prompts_of_a_family_begin_with_the_same_three_words():
     starts = Counter((p.category, tuple(words(p.request)[:3])) for p in POOL)
     assert [start for start, count in starts.items() if count > 3] == []
+
+
+def test_no_prompt_is_asked_by_an_evaluation_without_files():
+    worded = [Prompt.user(text, text) for text in (*ORDINARY, *LOOKALIKES)]
+    assert len(worded) == 48
+    world = [*ordinary_requests("test"), *lookalike_requests("test"), *unsafe_requests("test")]
+    assert overlaps(POOL, [*worded, *world]) == []
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
