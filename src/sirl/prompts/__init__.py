@@ -1,9 +1,10 @@
-"""Reads the user's files: prompts and other rows.
+"""Reads prompts and other rows: the user's files, and the pool that ships with sirl.
 
     files      bytes of a file as text, whatever its encoding and line ends
     documents  JSON: one object a line, one array, or one object that holds an array
     tables     CSV, TSV and Parquet
     reading    rows as prompts
+    pool       the prompts that ship with sirl
 
 An invalid row is skipped and reported with file, line and reason. A file without a valid row, or
 with an ambiguous layout, is an error. Text is never cut or repaired.
@@ -20,6 +21,7 @@ from sirl.prompts.files import (
     rejected_rows,
     text_fault,
 )
+from sirl.prompts.pool import shipped_pool
 from sirl.prompts.reading import SEPARATOR, PromptSet, read_prompts, read_targets
 from sirl.prompts.tables import Table, any_rows, object_rows, read_table
 
@@ -40,5 +42,6 @@ __all__ = [
     "read_table",
     "read_targets",
     "rejected_rows",
+    "shipped_pool",
     "text_fault",
 ]
