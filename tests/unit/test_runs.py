@@ -80,6 +80,17 @@ def test_a_resumed_run_keeps_its_settings_but_may_grow(tmp_path):
         open_run(tmp_path / "r", {**CONFIG, "seed": 2}, "resume")
 
 
+def test_a_run_with_former_names_of_settings_reads_and_resumes_under_the_present_ones(tmp_path):
+    begun(tmp_path / "r", {"seed": 1, "rows": 8}).close()
+    present = {"seed": 1, "sampling_batch_size": 8}
+    assert Run.reader(tmp_path / "r").settings() == present
+    open_run(tmp_path / "r", present, "resume").close()
+    with pytest.raises(ConfigError, match="was started with sampling_batch_size = 8, not 9"):
+        open_run(tmp_path / "r", {**present, "sampling_batch_size": 9}, "resume")
+    begun(tmp_path / "r", present, "resume").close()
+    assert (tmp_path / "r" / "config.yaml").read_text() == "seed: 1\nsampling_batch_size: 8\n"
+
+
 def test_a_torn_last_line_is_dropped_and_a_torn_middle_is_told(tmp_path):
     run = begun(tmp_path / "r")
     run.append("metrics.jsonl", {"step": 0}, {"step": 1, "nan": float("nan")})

@@ -241,7 +241,7 @@ def records_of(thinker, *questions):
         read=read_as_text,
         pieces=lambda ids: tuple(thinker.pieces[i] for i in ids),
         offers=frozenset(),
-        rows=4,
+        batch_size=4,
         seed=0,
         chat=thinker,
     )

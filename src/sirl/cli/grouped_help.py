@@ -14,7 +14,9 @@ PANELS: Mapping[str, tuple[str, ...]] = {
         "prompts", "behaviours", "ordinary", "lookalikes", "held_out", "limit", "trained_on",
         "refusals", "strict", "disguised", "prompt_tokens",
     ),
-    "Sampling": ("sampler", "new_tokens", "rows", "temperature", "group", "batch", "best_of"),
+    "Sampling": (
+        "sampler", "new_tokens", "sampling_batch_size", "temperature", "group", "batch", "best_of",
+    ),
     "Objective": ("reward", "kl", "kl_estimator", "clip", "sources"),
     "Optimization": (
         "steps", "learning_rate", "schedule", "weight_decay", "mini_batches", "token_budget",

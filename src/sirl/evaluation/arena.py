@@ -157,7 +157,7 @@ class Arena:
 
         batches: list[list[int]] = []
         for i in sorted(range(len(questions)), key=place):
-            together = batches and len(batches[-1]) < self.target.rows
+            together = batches and len(batches[-1]) < self.target.batch_size
             if together and place(batches[-1][0])[:3] == place(i)[:3]:
                 batches[-1].append(i)
             else:

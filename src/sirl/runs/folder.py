@@ -32,6 +32,7 @@ from typing import Any, Literal
 import yaml
 
 from sirl.errors import ConfigError, RunError
+from sirl.renamed import current_settings
 from sirl.runs.disk import (
     CHECKPOINT,
     DISK,
@@ -216,7 +217,7 @@ class Run:
             raise damaged(str(self.path / CONFIG)) from error
         if not isinstance(found, dict) or not found:
             raise damaged(str(self.path / CONFIG))
-        return found
+        return current_settings(found)
 
 
 def open_run(
