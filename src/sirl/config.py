@@ -106,7 +106,7 @@ class TrainConfig(Settings):
     checkpoint_every: int = Field(
         10, ge=1, description="steps between checkpoints; each mini-evaluation also saves one"
     )
-    checkup_every: int = Field(
+    eval_every: int = Field(
         10, ge=0, description="steps between mini-evaluations; 0 turns them off"
     )
     track: str | None = Field(

@@ -1,14 +1,21 @@
-"""Former names of settings: older run folders still open, and an old name suggests the new one."""
+"""Former names of settings and logs.
+
+Run folders of earlier versions still open, and a former setting in a command suggests its present
+name.
+"""
 
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["SETTINGS", "current_settings"]
+__all__ = ["LOGS", "SETTINGS", "current_settings"]
 
 SETTINGS: Mapping[str, str] = {
+    "checkup_every": "eval_every",
     "rows": "sampling_batch_size",
 }
 """The present name of each setting that was renamed, by its former one."""
+LOGS: Mapping[str, str] = {"mini_evals.jsonl": "checkups.jsonl"}
+"""The former name of each log of a run folder that was renamed, by its present one."""
 
 
 def current_settings(settings: Mapping[str, Any]) -> dict[str, Any]:

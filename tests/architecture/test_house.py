@@ -39,7 +39,7 @@ FROZEN = {
         "--schedule", "--weight-decay", "--kl", "--beta", "--kl-estimator", "--clip", "--reward",
         "--temperature", "--mini-batches", "--token-budget", "--max-gradient-norm", "--shard",
         "--no-shard", "--timeout", "--lora", "--no-lora", "--lora-rank", "--checkpoint-every",
-        "--checkup-every", "--track", "--observers", "--sources", "--attacks", "--held-out",
+        "--eval-every", "--track", "--observers", "--sources", "--attacks", "--held-out",
         "--refusals", "--disguised", "--limit",
         "--no-disguised", "--behaviours", "--behaviors", "--ordinary", "--lookalikes",
     },

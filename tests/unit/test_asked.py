@@ -50,13 +50,13 @@ def training(path, **settings):
 def test_what_is_kept_from_training_is_said(tmp_path, n, wanted, every, more, kept, sentences):
     table = int(kept.split()[0])
     path = prompts(tmp_path / "p.txt", range(n))
-    work = training(path, held_out=wanted, checkup_every=every)
+    work = training(path, held_out=wanted, eval_every=every)
     assert (len(work.prompts), len(work.suite.behaviours)) == (n - table - more, table)
     assert work.held_out == kept
     assert list(work.notes) == [f"lines of {path}, {n} prompts", *sentences]
-    asked = {p.id for p in (*work.suite.behaviours, *work.checkup.behaviours)}
+    asked = {p.id for p in (*work.suite.behaviours, *work.mini_eval.behaviours)}
     assert not asked & {p.id for p in work.prompts}
-    assert len(work.checkup.behaviours) == (more or min(12, table))
+    assert len(work.mini_eval.behaviours) == (more or min(12, table))
 
 
 def test_the_table_asks_the_files_given_and_nothing_that_they_ask_is_trained_on(tmp_path):
@@ -70,7 +70,7 @@ def test_the_table_asks_the_files_given_and_nothing_that_they_ask_is_trained_on(
     assert [p.request for p in work.suite.behaviours] == [request(i) for i in range(30, 60)]
     assert [p.request for p in work.suite.ordinary] == [request(i) for i in (3, 100, 101)]
     assert len(work.suite.lookalikes) == 24
-    assert {p.request for p in work.checkup.behaviours} < {request(i) for i in range(30, 60)}
+    assert {p.request for p in work.mini_eval.behaviours} < {request(i) for i in range(30, 60)}
     assert work.notes[3:] == (
         f"10 of 40 training prompts are also in --behaviours {behaviours}, word for word or "
         "nearly so: they are removed from training",
@@ -96,7 +96,7 @@ def test_a_limit_asks_fewer_of_each_file_evenly_spread(tmp_path):
     assert [p.request for p in work.suite.ordinary] == [request(i) for i in (200, 202, 204, 206)]
     assert (len(work.suite.lookalikes), len(work.prompts)) == (4, 40)
     assert work.parts({"attack": 3})[0] == f"3 of the 40 requests of {files['behaviours']}"
-    on_the_way = {p.request for p in work.checkup.behaviours}
+    on_the_way = {p.request for p in work.mini_eval.behaviours}
     assert not on_the_way & {p.request for p in work.suite.behaviours}
 
 
@@ -118,7 +118,7 @@ def test_training_on_nothing_but_what_is_asked_is_refused(tmp_path):
 def test_prompts_that_differ_little_from_those_kept_back_are_counted(tmp_path):
     path = tmp_path / "p.txt"
     path.write_text("".join(f"How do I mend the old straw hat number {i}?\n" for i in range(8)))
-    work = training(path, held_out=2, checkup_every=0)
+    work = training(path, held_out=2, eval_every=0)
     assert work.notes[-1].startswith("6 of 6 training prompts differ in a few words from a ")
 
 
@@ -126,7 +126,7 @@ def test_mini_evaluations_of_the_embedded_world_ask_what_neither_training_nor_th
     work = registry.work(TrainConfig(model="embedded", out="o", held_out=40))
     assert (len(work.prompts), len(work.suite.behaviours)) == (648, 40)
     for kind, count in (("behaviours", 12), ("ordinary", 24), ("lookalikes", 24)):
-        on_the_way = {p.request for p in getattr(work.checkup, kind)}
+        on_the_way = {p.request for p in getattr(work.mini_eval, kind)}
         asked = {p.request for p in getattr(work.suite, kind)}
         assert (len(on_the_way), on_the_way & asked) == (count, set())
         assert not on_the_way & {p.request for p in work.prompts}

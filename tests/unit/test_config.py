@@ -12,7 +12,7 @@ from sirl.config import (
 from sirl.errors import ConfigError
 from sirl.renamed import SETTINGS
 
-FORMER = [("--rows", "--sampling-batch-size")]
+FORMER = [("--rows", "--sampling-batch-size"), ("--checkup-every", "--eval-every")]
 
 
 def settings(overrides=(), flags=None, file=None):
@@ -36,6 +36,11 @@ def test_later_wins_defaults_file_set_flags(tmp_path):
         (
             "rows=8",
             "--set rows=8: there is no setting 'rows'. Did you mean 'sampling_batch_size'?",
+        ),
+        (
+            "checkup_every=0",
+            "--set checkup_every=0: there is no setting 'checkup_every'. "
+            "Did you mean 'eval_every'?",
         ),
         ("steps", "--set steps is not key=value"),
     ],

@@ -68,7 +68,7 @@ class PageData:
     """What was measured, as text by heading."""
     curves: Sequence[Mapping[str, Any]] = ()
     """Rows of metrics.jsonl."""
-    checkups: Sequence[Mapping[str, Any]] = ()
+    mini_evals: Sequence[Mapping[str, Any]] = ()
     """Mini-evaluations."""
     costs: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     """Calls, tokens and seconds by role."""
@@ -231,8 +231,8 @@ def drawings(data: PageData) -> list[tuple[str, Draw, list[str]]]:
     if any(xs for kinds in data.entropies.values() for xs in kinds.values()):
         said = [*notes(models, "entropy", "sentence"), PARTIAL]
         drawn.append(("Confidence", partial(plots.entropy_histograms, data.entropies), said))
-    if data.checkups:
-        drawn.append((STEPS, partial(plots.checkup_curves, data.checkups), []))
+    if data.mini_evals:
+        drawn.append((STEPS, partial(plots.mini_eval_curves, data.mini_evals), []))
     if data.curves:
         drawn.append(("Training", partial(plots.training_curves, data.curves), []))
     return drawn
@@ -268,7 +268,7 @@ def render(data: PageData, *, show_text: bool = False) -> str:
     environment = Environment(autoescape=True)
     environment.filters["unbroken"] = unbroken
     template = environment.from_string((folder / "page.html").read_text("utf-8"))
-    steps = step_table(data.checkups)
+    steps = step_table(data.mini_evals)
     digest = base64.b64encode(hashlib.sha256(css.encode()).digest()).decode()
     shown = list(data.examples)
     heat = highest(shown)

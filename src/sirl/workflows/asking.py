@@ -28,19 +28,19 @@ def announced(
     What cannot be asked is set aside, and how much is asked is said.
     """
     asked, unasked = askable(work.suite, target)
-    on_the_way, _ = askable(work.checkup, target)
-    _, unasked_then = askable(beside(work.checkup, work.suite), target)
+    on_the_way, _ = askable(work.mini_eval, target)
+    _, unasked_then = askable(beside(work.mini_eval, work.suite), target)
     rejected = [*work.rejected, *unasked, *unasked_then]
     console.warn(set_aside(provenance.run, rejected, strict=config.strict))
     prompts = asked_prompts(work.suite, asked, target)
-    also = asked_prompts(work.checkup, on_the_way, target)
+    also = asked_prompts(work.mini_eval, on_the_way, target)
     provenance.used([*work.prompts, *prompts.values(), *also.values()], rejected)
     parts = work.parts(asked_counts(prompts))
     console.warn(size_sentence(config, work.suite, asked, on_the_way, parts))
     return asked, parts
 
 
-def beside(checkup: Suite, table: Suite) -> Suite:
+def beside(mini_eval: Suite, table: Suite) -> Suite:
     """What mini-evaluations ask and the table does not."""
 
     def rest(mine: Sequence[Prompt], others: Sequence[Prompt]) -> tuple[Prompt, ...]:
@@ -48,10 +48,10 @@ def beside(checkup: Suite, table: Suite) -> Suite:
         return tuple(p for p in mine if (p.source, p.id) not in known)
 
     return replace(
-        checkup,
-        behaviours=rest(checkup.behaviours, table.behaviours),
-        ordinary=rest(checkup.ordinary, table.ordinary),
-        lookalikes=rest(checkup.lookalikes, table.lookalikes),
+        mini_eval,
+        behaviours=rest(mini_eval.behaviours, table.behaviours),
+        ordinary=rest(mini_eval.ordinary, table.ordinary),
+        lookalikes=rest(mini_eval.lookalikes, table.lookalikes),
         benchmarks=(),
     )
 
@@ -97,11 +97,11 @@ def size_sentence(
     if asked or any(isinstance(attack, Search) for attack in suite.attacks):
         asks = f"the table asks {len(asked):,} answers before and again after training"
         said.append(f"{asks}{searches(suite)}: {', '.join(parts)}")
-    if config.checkup_every and on_the_way:
-        last = config.steps % config.checkup_every > 0
-        times = 1 + config.steps // config.checkup_every + last
+    if config.eval_every and on_the_way:
+        last = config.steps % config.eval_every > 0
+        times = 1 + config.steps // config.eval_every + last
         said.append(
-            f"{times} mini-evaluations ask {len(on_the_way):,} answers each; --set checkup_every=0 "
+            f"{times} mini-evaluations ask {len(on_the_way):,} answers each; --set eval_every=0 "
             "leaves them out"
         )
     if said and len(asked) > MANY:

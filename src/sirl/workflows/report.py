@@ -47,7 +47,7 @@ def write_report(
         models=models,
         measured=in_words(what),
         curves=list(rows_by_step(run, METRICS).values()),
-        checkups=summary.get("mini_evaluations", ()),
+        mini_evals=summary.get("mini_evaluations", ()),
         costs=total(run.rows(COSTS)),
         entropies={
             name: entropies([r for r in judged if r.model == role]) for role, name in names.items()

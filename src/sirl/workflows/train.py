@@ -273,7 +273,7 @@ def observers(
     config, run, ranks = session.config, session.run, session.ranks
 
     def measured(taken: int) -> "Target":
-        target = registry.in_process("checkup", learner.chat, config, weights=f"step {taken}")
+        target = registry.in_process("mini_eval", learner.chat, config, weights=f"step {taken}")
         return among(target, ranks, learner.parallel)
 
     found: dict[str, Observer] = {}
@@ -287,7 +287,7 @@ def observers(
     checkpoints.saved = checkpoint.path if checkpoint else None
     found |= {
         "mini-evaluations": MiniEvaluations(
-            session.work.checkup, measured, run, config.checkup_every, config.steps, session.warn
+            session.work.mini_eval, measured, run, config.eval_every, config.steps, session.warn
         ),
         "log": MetricsLog(run),
         "trackers": Trackers(
