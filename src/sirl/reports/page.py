@@ -23,7 +23,7 @@ from sirl.reports.tables import Table, tables
 from sirl.reports.text import LONGEST_PIECE, visible, visible_lines
 from sirl.runs.disk import write_atomically
 
-__all__ = ["Example", "PageData", "headline", "render", "unbroken", "write_page"]
+__all__ = ["PageData", "ShownAnswer", "headline", "render", "unbroken", "write_page"]
 
 GRAIN = 0.5
 """The end of the heat scale is rounded up to a multiple of this, in nats."""
@@ -44,7 +44,7 @@ FLAG = re.compile(r"(?<!\S)--[a-z][a-z-]*")
 
 
 @dataclass(frozen=True)
-class Example:
+class ShownAnswer:
     """An answer to show token by token."""
 
     model: str
@@ -74,7 +74,7 @@ class PageData:
     """Calls, tokens and seconds by role."""
     entropies: Mapping[str, Mapping[str, Sequence[float]]] = field(default_factory=dict)
     """Mean entropies (nats) by model and by refusal, compliance, ordinary."""
-    examples: Sequence[Example] = ()
+    examples: Sequence[ShownAnswer] = ()
     facts: Mapping[str, str] = field(default_factory=dict)
     unseen: frozenset[str] = frozenset()
     differences: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
@@ -180,13 +180,13 @@ def table_rows(models: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, list[
     return rows
 
 
-def highest(examples: Sequence[Example]) -> float:
+def highest(examples: Sequence[ShownAnswer]) -> float:
     """The highest entropy (nats) of a shown token; 0 if none is known."""
     shown = (e for x in examples for e in list(x.entropies)[:PIECES] if math.isfinite(e))
     return max(shown, default=0.0)
 
 
-def strip(example: Example, top: float, *, show_text: bool) -> list[tuple[int, str, str]]:
+def strip(example: ShownAnswer, top: float, *, show_text: bool) -> list[tuple[int, str, str]]:
     """Tokens of an example as (heat level, text, entropy), redacted unless refusing or harmless.
 
     `top` is the entropy (nats) at the full end of the scale.
@@ -209,7 +209,7 @@ def unbroken(text: str) -> Markup:
     return Markup(FLAG.sub(r'<span class="flag">\g<0></span>', marked))  # noqa: S704 - escaped above
 
 
-def long_request(example: Example) -> bool:
+def long_request(example: ShownAnswer) -> bool:
     """Whether a request does not fit into the title of its example."""
     return len(example.request) > LONGEST_TITLE or "\n" in example.request
 

@@ -17,7 +17,7 @@ from sirl.evaluation.records import read_records
 from sirl.evaluation.second_judges import read_opinions
 from sirl.evaluation.suite import Evaluation
 from sirl.registry.suites import unseen_attacks
-from sirl.reports.page import Example, PageData, write_page
+from sirl.reports.page import PageData, ShownAnswer, write_page
 from sirl.reports.text import visible
 from sirl.runs import Run, missing_steps, rows_by_step
 from sirl.stats import clustered_difference
@@ -103,7 +103,7 @@ def entropies(records: Sequence[Record]) -> dict[str, list[float]]:
     }
 
 
-def examples(records: Sequence[Record]) -> Iterator[Example]:
+def examples(records: Sequence[Record]) -> Iterator[ShownAnswer]:
     """A few answers of each model, kind and label, the first ones found."""
     shown: dict[tuple[str, str, str], int] = {}
     for r in records:
@@ -111,7 +111,7 @@ def examples(records: Sequence[Record]) -> Iterator[Example]:
         if r.kind in ("capability", "probe") or shown.get(key, 0) == EACH:
             continue
         shown[key] = shown.get(key, 0) + 1
-        yield Example(r.model, r.attack, r.kind, r.label, r.pieces, r.entropies, r.request)
+        yield ShownAnswer(r.model, r.attack, r.kind, r.label, r.pieces, r.entropies, r.request)
 
 
 def gone_on(starts: Sequence[str]) -> dict[str, str]:
