@@ -111,6 +111,15 @@ def test_overwriting_removes_a_log_with_its_former_name(tmp_path):
     assert not (first.path / "checkups.jsonl").exists()
 
 
+def test_a_summary_with_former_names_of_figures_reads_under_the_present_ones(tmp_path):
+    run = begun(tmp_path / "r")
+    run.write("summary.json", {"models": {"base": {"opinions": {"by_judge": {}}, "dsr": 1}}})
+    assert run.read("summary.json") == {
+        "models": {"base": {"second_judges": {"by_judge": {}}, "dsr": 1}}
+    }
+    run.close()
+
+
 def test_a_torn_last_line_is_dropped_and_a_torn_middle_is_told(tmp_path):
     run = begun(tmp_path / "r")
     run.append("metrics.jsonl", {"step": 0}, {"step": 1, "nan": float("nan")})

@@ -31,7 +31,7 @@ from typing import Any, Literal
 import yaml
 
 from sirl.errors import ConfigError, RunError
-from sirl.renamed import current_settings
+from sirl.renamed import current_settings, current_summary
 from sirl.runs.disk import (
     CHECKPOINT,
     DISK,
@@ -53,6 +53,7 @@ from sirl.runs.places import (
     LOCK,
     MARK,
     NAMES,
+    SUMMARY,
     check_reads,
     check_resumable,
     is_run_folder,
@@ -205,7 +206,8 @@ class Run:
             RunError: It is damaged.
         """
         text = read(self.path / name)
-        return mapping_in(text, str(self.path / name)) if text else {}
+        found = mapping_in(text, str(self.path / name)) if text else {}
+        return current_summary(found) if name == SUMMARY else found
 
     def settings(self) -> dict[str, Any]:
         """The configuration that the run was started with.

@@ -20,6 +20,7 @@ __all__ = [
     "LOCK",
     "MARK",
     "NAMES",
+    "SUMMARY",
     "check_output",
     "check_reads",
     "check_resumable",
@@ -28,10 +29,10 @@ __all__ = [
     "rename_logs",
 ]
 
-CONFIG, ABOUT, LOCK = "config.yaml", "run.json", ".lock"
+CONFIG, ABOUT, SUMMARY, LOCK = "config.yaml", "run.json", "summary.json", ".lock"
 NAMES = (
     "report.html",
-    "summary.json",
+    SUMMARY,
     "rejected.jsonl",
     "records.jsonl",
     "items.jsonl",
