@@ -27,7 +27,7 @@ def suite_of(tmp_path, lengths, attacks):
     path = tmp_path / "b.txt"
     path.write_text("".join(f"{i} {'word ' * n}\n" for i, n in enumerate(lengths)))
     config = EvaluateConfig(model="a/b", out="o", behaviours=str(path), attacks=attacks)
-    return registry.evaluation_suite(config)
+    return registry.evaluation_setup(config)
 
 
 def test_requests_and_single_prompts_that_cannot_be_asked_are_counted_apart(tmp_path):

@@ -18,9 +18,9 @@ from sirl.types import Message, Question, Record, Sampling
 __all__ = [
     "ITEMS",
     "RECORDS",
-    "SearchResult",
     "Log",
     "RecordLog",
+    "SearchResult",
     "asked_by",
     "read_items",
     "read_record",

@@ -32,7 +32,7 @@ from sirl.types import Prompt
 if TYPE_CHECKING:
     from sirl.evaluation.suite import Suite
 
-__all__ = ["Work", "work"]
+__all__ = ["TrainingSetup", "training_setup"]
 
 CHECKED = 12
 """Unsafe requests in a mini-evaluation, each under every attack; and tasks of each benchmark."""
@@ -44,7 +44,7 @@ FLAGS = ("--behaviours", "--ordinary", "--lookalikes")
 
 
 @dataclass(frozen=True)
-class Work:
+class TrainingSetup:
     """What a training run learns from, and what it asks."""
 
     prompts: tuple[Prompt, ...]
@@ -90,7 +90,7 @@ class Asked:
         return {flag: s for flag, s in zip(FLAGS, files, strict=True) if s}
 
 
-def work(config: TrainConfig) -> Work:
+def training_setup(config: TrainConfig) -> TrainingSetup:
     """Training prompts and questions, with no prompt in both.
 
     Raises:
@@ -105,7 +105,7 @@ def work(config: TrainConfig) -> Work:
     learned, removed = apart(split.learned, files.given)
     table, on_the_way = suites(config, split, files)
     sets = (*((own,) if own else ()), *files.given.values())
-    return Work(
+    return TrainingSetup(
         prompts=learned,
         suite=table,
         mini_eval=on_the_way,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from sirl.config import TrainConfig
 from sirl.evaluation.asked import Query
 from sirl.evaluation.suite import Suite, askable
-from sirl.registry import Work
+from sirl.registry import TrainingSetup
 from sirl.roles import Console, Search
 from sirl.runs.provenance import Provenance
 from sirl.runs.rejects import set_aside
@@ -21,22 +21,26 @@ __all__ = ["announced", "asked_counts", "asked_prompts", "asked_sentence", "size
 
 
 def announced(
-    config: TrainConfig, work: Work, target: "Target", provenance: Provenance, console: Console
+    config: TrainConfig,
+    setup: TrainingSetup,
+    target: "Target",
+    provenance: Provenance,
+    console: Console,
 ) -> tuple[list[Query], list[str]]:
     """The table's questions that a model to train can be asked, and what they are in words.
 
     What cannot be asked is set aside, and how much is asked is said.
     """
-    asked, unasked = askable(work.suite, target)
-    on_the_way, _ = askable(work.mini_eval, target)
-    _, unasked_then = askable(beside(work.mini_eval, work.suite), target)
-    rejected = [*work.rejected, *unasked, *unasked_then]
+    asked, unasked = askable(setup.suite, target)
+    on_the_way, _ = askable(setup.mini_eval, target)
+    _, unasked_then = askable(beside(setup.mini_eval, setup.suite), target)
+    rejected = [*setup.rejected, *unasked, *unasked_then]
     console.warn(set_aside(provenance.run, rejected, strict=config.strict))
-    prompts = asked_prompts(work.suite, asked, target)
-    also = asked_prompts(work.mini_eval, on_the_way, target)
-    provenance.used([*work.prompts, *prompts.values(), *also.values()], rejected)
-    parts = work.parts(asked_counts(prompts))
-    console.warn(size_sentence(config, work.suite, asked, on_the_way, parts))
+    prompts = asked_prompts(setup.suite, asked, target)
+    also = asked_prompts(setup.mini_eval, on_the_way, target)
+    provenance.used([*setup.prompts, *prompts.values(), *also.values()], rejected)
+    parts = setup.parts(asked_counts(prompts))
+    console.warn(size_sentence(config, setup.suite, asked, on_the_way, parts))
     return asked, parts
 
 
