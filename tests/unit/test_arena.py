@@ -323,6 +323,6 @@ def test_a_record_of_other_types_is_named_by_file_and_line(tmp_path, field, valu
     row = json.loads(path.read_text())
     for broken in ({**row, field: value}, {k: v for k, v in row.items() if k != field}):
         path.write_text(json.dumps(broken) + "\n")
-        with pytest.raises(InputError, match=r"lack what this version keeps \(records.jsonl:1: "):
+        with pytest.raises(InputError, match=r"records.jsonl:1 lacks what this version keeps: "):
             read_records(run)
     run.close()

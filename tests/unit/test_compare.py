@@ -281,7 +281,7 @@ def test_what_is_no_finished_run_is_refused_with_the_way_out(tmp_path):
         read_evaluated(run_at(tmp_path / "c", ONE), "tarket")
     old = run_at(tmp_path / "d", ())
     (old / "records.jsonl").write_text('{"id": "1", "model": "target"}\n')
-    with pytest.raises(InputError, match="lack what this version keeps .*: evaluate again"):
+    with pytest.raises(InputError, match="lacks what this version keeps: .*; evaluate again"):
         read_evaluated(old)
 
 

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from pydantic import TypeAdapter
 
-from sirl.errors import InputError
+from sirl.errors import InputError, first_line
 from sirl.runs import Run
 from sirl.types import Message, Question, Record, Sampling
 
@@ -180,8 +180,8 @@ def read_lines(run: Run, name: str, made: Callable[[Mapping[str, Any]], Line]) -
             line = made(row)
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise InputError(
-                f"the records of {run.path} lack what this version keeps ({name}:{number}: "
-                f"{first_line(error)}): evaluate again"
+                f"{run.path / name}:{number} lacks what this version keeps: "
+                f"{first_line(error)}; evaluate again"
             ) from error
         found[line.model, line.key] = line
     if len(found) < len(rows):
@@ -189,8 +189,3 @@ def read_lines(run: Run, name: str, made: Callable[[Mapping[str, Any]], Line]) -
             f"{run.path / name} holds {len(rows) - len(found)} lines twice; each counts once"
         )
     return list(found.values())
-
-
-def first_line(error: Exception) -> str:
-    """The first line of what an error says."""
-    return (str(error).splitlines() or [type(error).__name__])[0]
