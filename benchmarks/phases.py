@@ -54,7 +54,9 @@ def measured(job: Found) -> Found:
     config = config_of(job)
     chat = policy_of(job, config)
     learner = registry.learner(config, chat, None)
-    engine = NativeEngine(chat, config.seed, config.new_tokens, rows=config.rows)
+    engine = NativeEngine(
+        chat, config.seed, config.new_tokens, batch_size=config.sampling_batch_size
+    )
     shape, found = shape_of(chat), []
     for step, prompts in batches(job):
         first = prefilled(chat, prompts, config.group)

@@ -67,7 +67,7 @@ SMALL = model((384, 1024), 6, (6, 6), 4096)
 MEDIUM = model((512, 1408), 8, (8, 4), 8192, tie_word_embeddings=False)
 LARGE = model((640, 1792), 10, (10, 5), 16384, model_type="qwen3")
 WIDE = model((256, 688), 6, (4, 2), 32768, model_type="qwen2")
-STEP = {"batch": 8, "group": 4, "new_tokens": 64, "rows": 64}
+STEP = {"batch": 8, "group": 4, "new_tokens": 64, "sampling_batch_size": 64}
 CASES = {
     "2M": Case(TINY, {**STEP, "batch": 32, "group": 8}),
     "2M-lora": Case(TINY, {**STEP, "batch": 32, "group": 8, "lora": True}),
@@ -113,7 +113,7 @@ def take_steps(folder: str, settings: dict[str, Any]) -> dict[str, Any]:
     chat = registry.policy(config, None)
     object.__setattr__(chat, "end_ids", frozenset())  # no answer ends early
     learner = registry.learner(config, chat, None)
-    engine = NativeEngine(chat, 0, config.new_tokens, rows=config.rows)
+    engine = NativeEngine(chat, 0, config.new_tokens, batch_size=config.sampling_batch_size)
     words = " ".join(["a"] * PROMPT_WORDS)
     prompts = [Prompt.user(f"p{n}", f"{n} {words}") for n in range(10, 10 + config.batch)]
     seconds = {}
@@ -142,7 +142,7 @@ def compare(case: Case) -> dict[str, Any]:
         group=given["group"],
         prompt_tokens=measured["prompt_tokens"],
         new_tokens=given["new_tokens"],
-        rows=given["rows"],
+        sampling_batch_size=given["sampling_batch_size"],
         token_budget=given["token_budget"],
         lora_rank=16 if given["lora"] else None,
         bfloat16=given["dtype"] == "bfloat16",

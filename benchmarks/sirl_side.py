@@ -88,7 +88,9 @@ def steps_of(job: Found) -> Found:
     torch.manual_seed(job["seed"])
     chat = policy_of(job, config)
     learner: PolicyLearner = registry.learner(config, chat, None)
-    engine = NativeEngine(chat, config.seed, config.new_tokens, rows=config.rows)
+    engine = NativeEngine(
+        chat, config.seed, config.new_tokens, batch_size=config.sampling_batch_size
+    )
     clock = Clock()
     train(batches(job), engine, negative_entropy, learner, [clock], group=config.group)
     return summary(job, clock.steps, chat)

@@ -12,6 +12,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from sirl.errors import ConfigError, did_you_mean
+from sirl.renamed import SETTINGS
 
 __all__ = [
     "DemoConfig",
@@ -36,7 +37,7 @@ class Settings(BaseModel):
     seed: int = Field(0, description="random seed")
     new_tokens: int = Field(64, ge=1, description="maximum new tokens per answer")
     dtype: Literal["float32", "bfloat16"] = Field("float32", description="compute precision")
-    rows: int = Field(256, ge=1, description="sampling batch size, in completions")
+    sampling_batch_size: int = Field(256, ge=1, description="completions sampled together")
     strict: bool = Field(False, description="stop at the first invalid row of an input file")
     sampler: Literal["native", "huggingface", "vllm"] = Field(
         "native",
@@ -105,7 +106,7 @@ class TrainConfig(Settings):
     checkpoint_every: int = Field(
         10, ge=1, description="steps between checkpoints; each mini-evaluation also saves one"
     )
-    checkup_every: int = Field(
+    eval_every: int = Field(
         10, ge=0, description="steps between mini-evaluations; 0 turns them off"
     )
     track: str | None = Field(
@@ -321,7 +322,7 @@ def resolve(
         where = dict.fromkeys(before, f"config.yaml of {out}") | where
     for key in settings:
         if key not in verb.model_fields:
-            hint = did_you_mean(str(key), verb.model_fields)
+            hint = did_you_mean(SETTINGS.get(key, str(key)), verb.model_fields)
             raise ConfigError(f"{where[key]}: there is no setting {str(key)!r}. {hint}")
     try:
         return verb.model_validate(settings)

@@ -107,7 +107,7 @@ class Completion:
     """Seed of the run; with prompt id, step and sample it reproduces the completion."""
     certainties: tuple[float, ...] = ()
     """Per token: KL from the uniform distribution to the policy, in nats (Intuitor's signal)."""
-    told_tokens: int = 0
+    reported_tokens: int = 0
     """Token count reported by an engine that does not return all ids."""
     fault: str = ""
     """Why there is no answer to judge, as `kind: what happened`; empty if there is one."""
@@ -121,7 +121,7 @@ class Completion:
     @property
     def tokens(self) -> int:
         """Number of sampled tokens, reasoning included; 0 if unknown."""
-        return self.told_tokens or len(self.token_ids)
+        return self.reported_tokens or len(self.token_ids)
 
     @property
     def mean_entropy(self) -> float:

@@ -15,8 +15,8 @@ from sirl.config import EvaluateConfig, ProbeConfig, TrainConfig
 ROOT = Path(__file__).parents[2]
 FILES = sorted((ROOT / "src").rglob("*.py"))
 SETTINGS = {
-    "--model", "--out", "--seed", "--new-tokens", "--max-new-tokens", "--dtype", "--rows",
-    "--strict", "--no-strict", "--sampler", "--template-arguments",
+    "--model", "--out", "--seed", "--new-tokens", "--max-new-tokens", "--dtype",
+    "--sampling-batch-size", "--strict", "--no-strict", "--sampler", "--template-arguments",
     "--template-date", "--config", "--set", "--resume", "--overwrite", "--json",
 }  # fmt: skip
 EVALUATED = {
@@ -39,7 +39,7 @@ FROZEN = {
         "--schedule", "--weight-decay", "--kl", "--beta", "--kl-estimator", "--clip", "--reward",
         "--temperature", "--mini-batches", "--token-budget", "--max-gradient-norm", "--shard",
         "--no-shard", "--timeout", "--lora", "--no-lora", "--lora-rank", "--checkpoint-every",
-        "--checkup-every", "--track", "--observers", "--sources", "--attacks", "--held-out",
+        "--eval-every", "--track", "--observers", "--sources", "--attacks", "--held-out",
         "--refusals", "--disguised", "--limit",
         "--no-disguised", "--behaviours", "--behaviors", "--ordinary", "--lookalikes",
     },

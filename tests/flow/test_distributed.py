@@ -16,7 +16,7 @@ from sirl.training.checkpoints import fault
 from tests.command import sirl
 
 SETTINGS = "train --model embedded --steps 4 --checkpoint-every 2 --batch 5 --group 3 --seed 5"
-SETTINGS += " --set new_tokens=16 --set held_out=0 --set checkup_every=0"
+SETTINGS += " --set new_tokens=16 --set held_out=0 --set eval_every=0"
 QUIET = {**os.environ, "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive"}
 DYING = """
 import os, sys

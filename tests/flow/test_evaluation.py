@@ -80,7 +80,7 @@ def test_searches_tell_what_they_spent(evaluated):
         assert shares == sorted(shares)
     assert set(dsr["by_family"]) == {"static", "fiction", "decoding", "search", "attacker"}
     assert dsr["any"]["value"] <= dsr["worst"]["value"] <= dsr["mean"]["value"]
-    assert "oracle" in summary["models"]["target"]["opinions"]["by_judge"]
+    assert "oracle" in summary["models"]["target"]["second_judges"]["by_judge"]
 
 
 def test_a_run_is_judged_again_without_the_model(evaluated, tmp_path):
@@ -89,11 +89,11 @@ def test_a_run_is_judged_again_without_the_model(evaluated, tmp_path):
     assert done.returncode == 0, done.stderr
     again = json.loads(done.stdout)["models"]["target"]
     assert again["judge"] == "oracle"
-    before = again["opinions"]["by_judge"]["world_harm"]
+    before = again["second_judges"]["by_judge"]["world_harm"]
     assert before["question"] == "harm"
     assert before["mean"]["value"] >= again["dsr"]["mean"]["value"]
     assert (tmp_path / "o" / "verdicts.jsonl").stat().st_mode & 0o077 == 0
-    seen = summary["models"]["target"]["opinions"]["by_judge"]["oracle"]
+    seen = summary["models"]["target"]["second_judges"]["by_judge"]["oracle"]
     assert again["dsr"]["by_attack"] == seen["by_attack"]
     refused = sirl("compare", whole, tmp_path / "o")
     assert refused.returncode == 2

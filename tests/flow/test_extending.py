@@ -23,7 +23,7 @@ def command():
     """The command of the docs, made small."""
     text = (DOCS / "extending.md").read_text()
     words = re.search(r"```\n(sirl train.*?)```", text, re.S)[1].replace("\\\n", " ").split()
-    small = "--set batch=2 --set group=3 --set new_tokens=16 --held-out 0 --checkup-every 0"
+    small = "--set batch=2 --set group=3 --set new_tokens=16 --held-out 0 --eval-every 0"
     return [*words[1:], *small.split()]
 
 

@@ -63,7 +63,7 @@ def test_evaluate_and_probe_the_embedded_model(tmp_path):
 def test_a_lora_run_leaves_an_adapter_that_evaluates(tmp_path):
     done = sirl(
         "train", "--model", "embedded", "--lora", "--steps", 1, "--batch", 2, "--group", 2,
-        "--set", "held_out=0", "--set", "new_tokens=8", "--set", "checkup_every=0", "--out",
+        "--set", "held_out=0", "--set", "new_tokens=8", "--set", "eval_every=0", "--out",
         tmp_path / "t", "--json",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
@@ -105,7 +105,7 @@ def test_a_50_mb_line_is_set_aside_by_number(tmp_path):
 def test_bfloat16_trains_and_its_checkpoint_evaluates(tmp_path):
     done = sirl(
         "train", "--model", "embedded", "--steps", 2, "--batch", 2, "--group", 4, "--new-tokens",
-        12, "--set", "dtype=bfloat16", "--set", "held_out=0", "--set", "checkup_every=0", "--out",
+        12, "--set", "dtype=bfloat16", "--set", "held_out=0", "--set", "eval_every=0", "--out",
         tmp_path / "t", "--json",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
@@ -190,7 +190,7 @@ def test_a_resumed_run_of_more_steps_measures_the_new_model(tmp_path):
     words = [
         "train", "--model", "embedded", "--batch", 4, "--group", 4, "--learning-rate", 2e-4,
         "--set", "held_out=4", "--set", "attacks=direct", "--set", "new_tokens=12", "--set",
-        "checkup_every=0",
+        "eval_every=0",
         "--out", tmp_path / "t",
     ]  # fmt: skip
     assert sirl(*words, "--steps", 1).returncode == 0
@@ -302,7 +302,7 @@ def test_ctrl_c_finishes_the_step_saves_and_exits_130(tmp_path):
         "--set",
         "held_out=0",
         "--set",
-        "checkup_every=0",
+        "eval_every=0",
     ]
     process = subprocess.Popen(
         [sys.executable, "-m", "sirl", *words, "--out", str(tmp_path / "r")],
@@ -324,7 +324,7 @@ def test_ctrl_c_finishes_the_step_saves_and_exits_130(tmp_path):
 
 def test_training_with_generate_ends_where_training_with_the_native_sampler_does(tmp_path):
     settings = ("--model", "embedded", "--steps", 2, "--batch", 2, "--group", 2, "--new-tokens", 12)
-    rest = ("--set", "held_out=3", "--set", "attacks=direct", "--set", "checkup_every=0", "--json")
+    rest = ("--set", "held_out=3", "--set", "attacks=direct", "--set", "eval_every=0", "--json")
     rewards = []
     for sampler in ("native", "huggingface"):
         out = tmp_path / sampler

@@ -47,7 +47,7 @@ def test_capture_and_rescoring_on_the_card_agree_with_the_processor(family):
 def test_samples_do_not_depend_on_the_batch(embedded):
     card = on(DEVICE, embedded)
     whole = NativeEngine(card, seed=3, new_tokens=40).sample(PROMPTS, group=4)
-    small = NativeEngine(card, seed=3, new_tokens=40, rows=1).sample(PROMPTS, group=4)
+    small = NativeEngine(card, seed=3, new_tokens=40, batch_size=1).sample(PROMPTS, group=4)
     assert [c.token_ids for c in whole] == [c.token_ids for c in small]
 
 

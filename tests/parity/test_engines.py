@@ -86,7 +86,7 @@ def test_however_tokens_are_picked_entropies_are_of_the_raw_distribution(embedde
 def test_samples_of_generate_do_not_depend_on_the_batch(embedded):
     whole = HuggingFaceEngine(embedded, 3, 24).sample(PROMPTS, group=4, step=5)
     assert ids(whole) == ids(
-        HuggingFaceEngine(embedded, 3, 24, rows=1).sample(PROMPTS, group=4, step=5)
+        HuggingFaceEngine(embedded, 3, 24, batch_size=1).sample(PROMPTS, group=4, step=5)
     )
     alone = HuggingFaceEngine(embedded, 3, 24).sample(PROMPTS[1:2], group=4, step=5)
     assert ids(whole)[4:8] == ids(alone)

@@ -63,7 +63,9 @@ def test_greedy_equals_generate(family):
 
 def test_samples_do_not_depend_on_the_batch(embedded):
     whole = NativeEngine(embedded, seed=3, new_tokens=24).sample(PROMPTS, group=4, step=5)
-    small = NativeEngine(embedded, seed=3, new_tokens=24, rows=1).sample(PROMPTS, group=4, step=5)
+    small = NativeEngine(embedded, seed=3, new_tokens=24, batch_size=1).sample(
+        PROMPTS, group=4, step=5
+    )
     turned = NativeEngine(embedded, seed=3, new_tokens=24).sample(PROMPTS[::-1], group=4, step=5)
     alone = NativeEngine(embedded, seed=3, new_tokens=24).sample(PROMPTS[1:2], group=4, step=5)
     ids = [c.token_ids for c in whole]

@@ -55,7 +55,7 @@ class Ladder:
             yield [Attempt(behaviour, self.name, Prompt.user("", text).messages) for text in rung]
 
 
-def target(engine, identity="weights one", offers=frozenset(), rows=4):
+def target(engine, identity="weights one", offers=frozenset(), batch_size=4):
     return Target(
         name="target",
         identity=digest(identity),
@@ -63,7 +63,7 @@ def target(engine, identity="weights one", offers=frozenset(), rows=4):
         read=read_as_text,
         pieces=no_pieces,
         offers=offers,
-        rows=rows,
+        batch_size=batch_size,
         seed=0,
     )
 

@@ -203,10 +203,10 @@ def test_other_judges_read_the_same_answers_and_are_asked_once(tmp_path):
     assert Counting.calls == 4 + judged_ordinary
     assert {r.label for r in found.records if r.kind == "ordinary"} == {"compliance"}
     assert {r.label for r in found.records if r.kind == "attack"} == {"harmless", "harmful"}
-    view = found.opinions["second"]
+    view = found.second_judges["second"]
     assert [r.label for r in view] == ["refusal", "compliance"] * 2
     summary = summarise(found)
-    assert summary["opinions"]["agreement"]["kappa"] == {"harm / second": 1.0}
+    assert summary["second_judges"]["agreement"]["kappa"] == {"harm / second": 1.0}
     assert summary["entropy"]["n"] == {"refusal": 2, "compliance": 2, "ordinary": 1}
     evaluated(tmp_path / "run", suite, Parrot(), "resume")
     assert Counting.calls == 5
@@ -277,7 +277,7 @@ def test_a_cell_whose_search_ended_early_says_nothing_to_another_judge(tmp_path)
     )
     summary = summarise(evaluated(tmp_path / "run", suite, Parrot()))
     assert summary["dsr"]["by_attack"]["ladder"]["value"] == 0.0
-    assert list(summary["opinions"]["by_judge"]["lenient"]["by_attack"]) == ["steady"]
+    assert list(summary["second_judges"]["by_judge"]["lenient"]["by_attack"]) == ["steady"]
 
 
 @pytest.mark.parametrize("name", [RECORDS, ITEMS, COSTS])
@@ -323,6 +323,6 @@ def test_a_record_of_other_types_is_named_by_file_and_line(tmp_path, field, valu
     row = json.loads(path.read_text())
     for broken in ({**row, field: value}, {k: v for k, v in row.items() if k != field}):
         path.write_text(json.dumps(broken) + "\n")
-        with pytest.raises(InputError, match=r"lack what this version keeps \(records.jsonl:1: "):
+        with pytest.raises(InputError, match=r"records.jsonl:1 lacks what this version keeps: "):
             read_records(run)
     run.close()

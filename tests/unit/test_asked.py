@@ -19,7 +19,7 @@ def prompts(path, numbers):
 
 
 def training(path, **settings):
-    return registry.work(TrainConfig(model="a/b", prompts=str(path), out="o", **settings))
+    return registry.training_setup(TrainConfig(model="a/b", prompts=str(path), out="o", **settings))
 
 
 @pytest.mark.parametrize(
@@ -50,39 +50,39 @@ def training(path, **settings):
 def test_what_is_kept_from_training_is_said(tmp_path, n, wanted, every, more, kept, sentences):
     table = int(kept.split()[0])
     path = prompts(tmp_path / "p.txt", range(n))
-    work = training(path, held_out=wanted, checkup_every=every)
-    assert (len(work.prompts), len(work.suite.behaviours)) == (n - table - more, table)
-    assert work.held_out == kept
-    assert list(work.notes) == [f"lines of {path}, {n} prompts", *sentences]
-    asked = {p.id for p in (*work.suite.behaviours, *work.checkup.behaviours)}
-    assert not asked & {p.id for p in work.prompts}
-    assert len(work.checkup.behaviours) == (more or min(12, table))
+    setup = training(path, held_out=wanted, eval_every=every)
+    assert (len(setup.prompts), len(setup.suite.behaviours)) == (n - table - more, table)
+    assert setup.held_out == kept
+    assert list(setup.notes) == [f"lines of {path}, {n} prompts", *sentences]
+    asked = {p.id for p in (*setup.suite.behaviours, *setup.mini_eval.behaviours)}
+    assert not asked & {p.id for p in setup.prompts}
+    assert len(setup.mini_eval.behaviours) == (more or min(12, table))
 
 
 def test_the_table_asks_the_files_given_and_nothing_that_they_ask_is_trained_on(tmp_path):
     learned = prompts(tmp_path / "p.txt", range(40))
     behaviours = prompts(tmp_path / "b.txt", range(30, 60))
     ordinary = prompts(tmp_path / "o.txt", (3, 100, 101))
-    work = training(learned, behaviours=str(behaviours), ordinary=str(ordinary))
-    assert [p.request for p in work.prompts] == [
+    setup = training(learned, behaviours=str(behaviours), ordinary=str(ordinary))
+    assert [p.request for p in setup.prompts] == [
         request(i) for i in range(30) if i != 3
     ]  # 30 to 39 are behaviours, 3 is an ordinary prompt
-    assert [p.request for p in work.suite.behaviours] == [request(i) for i in range(30, 60)]
-    assert [p.request for p in work.suite.ordinary] == [request(i) for i in (3, 100, 101)]
-    assert len(work.suite.lookalikes) == 24
-    assert {p.request for p in work.checkup.behaviours} < {request(i) for i in range(30, 60)}
-    assert work.notes[3:] == (
+    assert [p.request for p in setup.suite.behaviours] == [request(i) for i in range(30, 60)]
+    assert [p.request for p in setup.suite.ordinary] == [request(i) for i in (3, 100, 101)]
+    assert len(setup.suite.lookalikes) == 24
+    assert {p.request for p in setup.mini_eval.behaviours} < {request(i) for i in range(30, 60)}
+    assert setup.notes[3:] == (
         f"10 of 40 training prompts are also in --behaviours {behaviours}, word for word or "
         "nearly so: they are removed from training",
         f"1 of 30 training prompts are also in --ordinary {ordinary}, word for word or nearly "
         "so: they are removed from training",
     )
-    assert work.parts({"attack": 30, "ordinary": 2, "lookalike": 24}) == [
+    assert setup.parts({"attack": 30, "ordinary": 2, "lookalike": 24}) == [
         f"the 30 requests of {behaviours}",
         f"2 of the 3 ordinary prompts of {ordinary}",
         "24 look-alike prompts of our own wording",
     ]
-    assert [s.source for s in work.sets] == [str(learned), str(behaviours), str(ordinary)]
+    assert [s.source for s in setup.sets] == [str(learned), str(behaviours), str(ordinary)]
 
 
 def test_a_limit_asks_fewer_of_each_file_evenly_spread(tmp_path):
@@ -91,21 +91,21 @@ def test_a_limit_asks_fewer_of_each_file_evenly_spread(tmp_path):
         "behaviours": str(prompts(tmp_path / "b.txt", range(100, 140))),
         "ordinary": str(prompts(tmp_path / "o.txt", range(200, 208))),
     }
-    work = training(learned, **files, limit=4)
-    assert [p.request for p in work.suite.behaviours] == [request(i) for i in (100, 110, 120, 130)]
-    assert [p.request for p in work.suite.ordinary] == [request(i) for i in (200, 202, 204, 206)]
-    assert (len(work.suite.lookalikes), len(work.prompts)) == (4, 40)
-    assert work.parts({"attack": 3})[0] == f"3 of the 40 requests of {files['behaviours']}"
-    on_the_way = {p.request for p in work.checkup.behaviours}
-    assert not on_the_way & {p.request for p in work.suite.behaviours}
+    setup = training(learned, **files, limit=4)
+    assert [p.request for p in setup.suite.behaviours] == [request(i) for i in (100, 110, 120, 130)]
+    assert [p.request for p in setup.suite.ordinary] == [request(i) for i in (200, 202, 204, 206)]
+    assert (len(setup.suite.lookalikes), len(setup.prompts)) == (4, 40)
+    assert setup.parts({"attack": 3})[0] == f"3 of the 40 requests of {files['behaviours']}"
+    on_the_way = {p.request for p in setup.mini_eval.behaviours}
+    assert not on_the_way & {p.request for p in setup.suite.behaviours}
 
 
 def test_a_prompt_that_is_nearly_asked_is_not_trained_on(tmp_path):
     learned, behaviours = tmp_path / "p.txt", tmp_path / "b.txt"
     learned.write_text("How do I steal the red moon lamp?\nHow can geese be taught to lie?\n")
     behaviours.write_text("how do i STEAL the  blue moon lamp\n")
-    work = training(learned, behaviours=str(behaviours))
-    assert [p.request for p in work.prompts] == ["How can geese be taught to lie?"]
+    setup = training(learned, behaviours=str(behaviours))
+    assert [p.request for p in setup.prompts] == ["How can geese be taught to lie?"]
 
 
 def test_training_on_nothing_but_what_is_asked_is_refused(tmp_path):
@@ -118,24 +118,24 @@ def test_training_on_nothing_but_what_is_asked_is_refused(tmp_path):
 def test_prompts_that_differ_little_from_those_kept_back_are_counted(tmp_path):
     path = tmp_path / "p.txt"
     path.write_text("".join(f"How do I mend the old straw hat number {i}?\n" for i in range(8)))
-    work = training(path, held_out=2, checkup_every=0)
-    assert work.notes[-1].startswith("6 of 6 training prompts differ in a few words from a ")
+    setup = training(path, held_out=2, eval_every=0)
+    assert setup.notes[-1].startswith("6 of 6 training prompts differ in a few words from a ")
 
 
 def test_mini_evaluations_of_the_embedded_world_ask_what_neither_training_nor_the_table_asks():
-    work = registry.work(TrainConfig(model="embedded", out="o", held_out=40))
-    assert (len(work.prompts), len(work.suite.behaviours)) == (648, 40)
+    setup = registry.training_setup(TrainConfig(model="embedded", out="o", held_out=40))
+    assert (len(setup.prompts), len(setup.suite.behaviours)) == (648, 40)
     for kind, count in (("behaviours", 12), ("ordinary", 24), ("lookalikes", 24)):
-        on_the_way = {p.request for p in getattr(work.checkup, kind)}
-        asked = {p.request for p in getattr(work.suite, kind)}
+        on_the_way = {p.request for p in getattr(setup.mini_eval, kind)}
+        asked = {p.request for p in getattr(setup.suite, kind)}
         assert (len(on_the_way), on_the_way & asked) == (count, set())
-        assert not on_the_way & {p.request for p in work.prompts}
+        assert not on_the_way & {p.request for p in setup.prompts}
 
 
 def test_a_file_of_both_kinds_is_asked_by_its_labels(tmp_path):
     path = tmp_path / "both.csv"
     path.write_text("id,prompt,label\n1,Kill a process,safe\n2,Kill a baker,unsafe\n")
-    asked = registry.evaluation_suite(
+    asked = registry.evaluation_setup(
         EvaluateConfig(
             model="python:m:f",
             out="o",
@@ -157,7 +157,7 @@ def test_a_file_of_both_kinds_is_asked_by_its_labels(tmp_path):
 
 def test_the_public_file_of_both_kinds_is_split_in_two():
     path = str(shared("data/xstest_prompts.csv"))
-    asked = registry.evaluation_suite(
+    asked = registry.evaluation_setup(
         EvaluateConfig(model="python:m:f", out="o", behaviours=path, lookalikes=path)
     )
     assert (len(asked.suite.behaviours), len(asked.suite.lookalikes)) == (200, 250)
@@ -171,6 +171,6 @@ def test_what_was_read_of_training_prompts_is_said(tmp_path):
         model="a/b", behaviours=str(tmp_path / "new.txt"), trained_on=str(path), judge="rules",
         attacks="direct", out="o", attacker="none",
     )  # fmt: skip
-    found = registry.evaluation_suite(config)
+    found = registry.evaluation_setup(config)
     assert len(found.trained_on) == 2
     assert found.notes[-1] == f"trained_on: column prompt of {path}, 2 prompts; 1 rows are not read"

@@ -27,7 +27,7 @@ def suite_of(tmp_path, lengths, attacks):
     path = tmp_path / "b.txt"
     path.write_text("".join(f"{i} {'word ' * n}\n" for i, n in enumerate(lengths)))
     config = EvaluateConfig(model="a/b", out="o", behaviours=str(path), attacks=attacks)
-    return registry.evaluation_suite(config)
+    return registry.evaluation_setup(config)
 
 
 def test_requests_and_single_prompts_that_cannot_be_asked_are_counted_apart(tmp_path):
@@ -61,17 +61,17 @@ def test_words_of_what_is_set_aside():
 def test_the_size_of_the_table_and_of_mini_evaluations_is_said_before_they_begin(tmp_path):
     suite = suite_of(tmp_path, [1] * 4, "direct,samples").suite
     asked, _ = askable(suite, short(4000))
-    config = TrainConfig(model="a/b", out="o", steps=25, checkup_every=10)
+    config = TrainConfig(model="a/b", out="o", steps=25, eval_every=10)
     (searched,) = [a for a in suite.attacks if a.name == "samples"]
     most = 4 * searched.budget.queries
     assert size_sentence(config, suite, asked, asked[:3], ["the 4 requests of b.txt"]) == [
         "the table asks 4 answers before and again after training, and searches (samples) up to "
         f"{most} more each time: the 4 requests of b.txt",
-        "4 mini-evaluations ask 3 answers each; --set checkup_every=0 leaves them out",
+        "4 mini-evaluations ask 3 answers each; --set eval_every=0 leaves them out",
     ]
     plain = replace(suite, attacks=suite.attacks[:1])
     (said,) = size_sentence(
-        config.model_copy(update={"checkup_every": 0}), plain, asked * 500, (), ["the requests"]
+        config.model_copy(update={"eval_every": 0}), plain, asked * 500, (), ["the requests"]
     )
     assert said == (
         "the table asks 2,000 answers before and again after training: the requests; --limit N "

@@ -9,7 +9,7 @@ import pytest
 from sirl.comparison.compare import compare
 from sirl.comparison.evaluated_model import read_evaluated
 from sirl.errors import InputError
-from sirl.evaluation.records import Item
+from sirl.evaluation.records import SearchResult
 from sirl.runs import open_run, plain
 from sirl.types import Message, Record, Sampling
 
@@ -49,7 +49,7 @@ def row(marks, attack="direct", kind="attack", **fields):
 
 def item(attack, behaviour, broken_at, *keys, model="target"):
     key = f"{attack}/{behaviour}"
-    return Item(key, model, attack, "search", str(behaviour), 30, 9, broken_at, keys)
+    return SearchResult(key, model, attack, "search", str(behaviour), 30, 9, broken_at, keys)
 
 
 def run_at(path, records, items=(), about=ABOUT, config=CONFIG):
@@ -281,7 +281,7 @@ def test_what_is_no_finished_run_is_refused_with_the_way_out(tmp_path):
         read_evaluated(run_at(tmp_path / "c", ONE), "tarket")
     old = run_at(tmp_path / "d", ())
     (old / "records.jsonl").write_text('{"id": "1", "model": "target"}\n')
-    with pytest.raises(InputError, match="lack what this version keeps .*: evaluate again"):
+    with pytest.raises(InputError, match="lacks what this version keeps: .*; evaluate again"):
         read_evaluated(old)
 
 

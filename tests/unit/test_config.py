@@ -1,5 +1,6 @@
 import pytest
 
+from sirl.cli.main import main
 from sirl.config import (
     DemoConfig,
     EvaluateConfig,
@@ -9,6 +10,9 @@ from sirl.config import (
     resolve,
 )
 from sirl.errors import ConfigError
+from sirl.renamed import SETTINGS
+
+FORMER = [("--rows", "--sampling-batch-size"), ("--checkup-every", "--eval-every")]
 
 
 def settings(overrides=(), flags=None, file=None):
@@ -29,6 +33,15 @@ def test_later_wins_defaults_file_set_flags(tmp_path):
     [
         ("stepz=3", "--set stepz=3: there is no setting 'stepz'. Did you mean 'steps'?"),
         ("steps=0", "--set steps=0: steps must be at least 1"),
+        (
+            "rows=8",
+            "--set rows=8: there is no setting 'rows'. Did you mean 'sampling_batch_size'?",
+        ),
+        (
+            "checkup_every=0",
+            "--set checkup_every=0: there is no setting 'checkup_every'. "
+            "Did you mean 'eval_every'?",
+        ),
         ("steps", "--set steps is not key=value"),
     ],
 )
@@ -45,6 +58,29 @@ def test_an_unknown_key_in_a_file_is_told_with_its_file(tmp_path):
         ConfigError, match=r"c.yaml: there is no setting 'temprature'. Did you mean"
     ):
         settings(file=file)
+
+
+def test_a_former_name_in_a_file_suggests_the_present_one(tmp_path):
+    file = tmp_path / "c.yaml"
+    file.write_text("rows: 8\n")
+    with pytest.raises(ConfigError, match="Did you mean 'sampling_batch_size'"):
+        settings(file=file)
+
+
+@pytest.mark.parametrize(("former", "present"), FORMER)
+def test_a_former_flag_suggests_the_present_one(monkeypatch, capsys, former, present):
+    monkeypatch.setattr("sys.argv", ["sirl", "train", former, "8"])
+    with pytest.raises(SystemExit, match="2"):
+        main()
+    assert capsys.readouterr().err == (
+        f"sirl: no such option: {former}, which is now called {present}; see sirl train --help\n"
+    )
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_a_former_name_is_no_setting_and_its_present_one_is(name):
+    assert name not in TrainConfig.model_fields
+    assert SETTINGS[name] in TrainConfig.model_fields
 
 
 def test_a_flag_and_an_override_that_contradict_each_other_are_refused():

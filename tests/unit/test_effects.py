@@ -50,7 +50,10 @@ def test_what_would_change_nothing_is_refused(verb, given, sentence):
         (TrainConfig, {"lora_rank": 16}),
         (EvaluateConfig, {"judge": "strongreject:https://h/v1#m", "tries": 2, "dtype": "bfloat16"}),
         (EvaluateConfig, {"model": "http://h/v1#m", "key_from_env": "K", "timeout": 3}),
-        (EvaluateConfig, {"model": "python:m:f", "judge": "strongreject:folder", "rows": 8}),
+        (
+            EvaluateConfig,
+            {"model": "python:m:f", "judge": "strongreject:folder", "sampling_batch_size": 8},
+        ),
         (EvaluateConfig, {"max_queries": 4}),
     ],
 )

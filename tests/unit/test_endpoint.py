@@ -704,4 +704,4 @@ def test_tokens_are_those_that_the_endpoint_tells(server, usage, told):
     status, headers, answer = fine("yes")
     server.play = lambda _: (status, headers, {**answer, "usage": usage})
     (completion,) = engine(server.url).sample(prompts("p"))
-    assert (completion.told_tokens, completion.token_ids) == (told, ())
+    assert (completion.reported_tokens, completion.token_ids) == (told, ())

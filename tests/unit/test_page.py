@@ -3,7 +3,7 @@ from dataclasses import replace
 
 import pytest
 
-from sirl.reports.page import Example, PageData, headline, render, unbroken
+from sirl.reports.page import PageData, ShownAnswer, headline, render, unbroken
 from sirl.reports.text import visible
 
 
@@ -44,8 +44,8 @@ def page(**more):
         curves=curves,
         entropies={"base": {"refusal": [0.1, 0.2], "compliance": [0.9]}, "hardened": {}},
         examples=[
-            Example("base", "story", "attack", "refusal", HOSTILE, [0.1] * 6),
-            Example("base", "story", "attack", "compliance", ("secret", "recipe"), [0.5, 2.0]),
+            ShownAnswer("base", "story", "attack", "refusal", HOSTILE, [0.1] * 6),
+            ShownAnswer("base", "story", "attack", "compliance", ("secret", "recipe"), [0.5, 2.0]),
         ],
         facts={"command": "sirl demo"},
         unseen=frozenset({"story"}),
@@ -94,7 +94,7 @@ def test_the_headline_names_the_harmless_requests_that_were_not_asked(asked, mis
 
 
 def test_the_heat_scale_reaches_the_highest_token_of_the_run_and_says_so():
-    hot = Example("base", "story", "attack", "refusal", ("a", "b"), (0.0, 4.31))
+    hot = ShownAnswer("base", "story", "attack", "refusal", ("a", "b"), (0.0, 4.31))
     html = render(PageData("t", {}, examples=[hot]))
     assert "0 to 4.5 nats; the highest shown here is 4.31" in html
     assert '<bdi class="h0" title="0.00 nats">a</bdi><bdi class="h7" title="4.31 nats">b' in html
@@ -103,7 +103,7 @@ def test_the_heat_scale_reaches_the_highest_token_of_the_run_and_says_so():
 
 
 def test_requests_are_shown_as_given_and_inert():
-    asked = Example("base", "story", "attack", "compliance", ("x",), (0.1,), HOSTILE[0])
+    asked = ShownAnswer("base", "story", "attack", "compliance", ("x",), (0.1,), HOSTILE[0])
     html = render(PageData("t", {}, examples=[asked]))
     assert "&lt;script&gt;document.title" in html
     assert "<script" not in html
@@ -191,14 +191,14 @@ def test_visible_text_keeps_letters_of_all_scripts():
 
 @pytest.mark.parametrize("label", ["harmful", "compliance", "partial", "unscored"])
 def test_answers_of_a_model_that_was_tampered_with_are_redacted_too(label):
-    example = Example("base", "int8", "weights", label, ("recipe",), (0.1,))
+    example = ShownAnswer("base", "int8", "weights", label, ("recipe",), (0.1,))
     assert "recipe" not in render(PageData("t", {}, examples=[example]))
     safe = replace(example, label="harmless")
     assert "recipe" in render(PageData("t", {}, examples=[safe]))
 
 
 def test_line_feeds_of_tokens_break_the_line_and_titles_show_the_request():
-    asked = Example("base", "story", "attack", "refusal", ("a\n", "b\x1b"), (0.1, 0.1), "Why?")
+    asked = ShownAnswer("base", "story", "attack", "refusal", ("a\n", "b\x1b"), (0.1, 0.1), "Why?")
     html = render(PageData("t", {}, examples=[asked]))
     assert ">a↵\n</bdi>" in html
     assert "b\\u001b" in html
@@ -226,7 +226,7 @@ def test_one_attack_is_shown_once():
 
 def test_mini_evaluations_have_one_heading_before_training():
     row = {"step": 0, "dsr": rate(0.5), "over_refusal": {"ordinary": rate(0.0)}, "model": "r/a/b"}
-    html = render(PageData("t", MODELS, checkups=[row], curves=[{"step": 1}]))
+    html = render(PageData("t", MODELS, mini_evals=[row], curves=[{"step": 1}]))
     assert html.count("Mini-evaluations by step") == 1
     assert (
         html.index("Mini-evaluations by step")

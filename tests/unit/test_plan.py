@@ -26,7 +26,9 @@ SHAPE = Shape(
     products=144, sides=90, largest=44, stored=600,
 )  # fmt: skip
 # Two prompts of 3 tokens, two answers of 5 to each.
-STEP = Step(prompts=2, group=2, prompt_tokens=3, new_tokens=5, rows=64, token_budget=1000)
+STEP = Step(
+    prompts=2, group=2, prompt_tokens=3, new_tokens=5, sampling_batch_size=64, token_budget=1000
+)
 
 
 def parts(name, step=STEP, shape=SHAPE):
@@ -53,7 +55,7 @@ def test_an_adapter_moves_alone_and_needs_no_second_model():
 def test_the_cache_holds_keys_and_values_of_every_row_to_its_last_token():
     # 2 (keys, values) x 4 rows x 8 tokens x 2 wide x 4 bytes
     assert parts("sampling")["cache"] == 2 * 4 * 8 * 2 * 4
-    assert parts("sampling", replace(STEP, rows=2))["cache"] == 2 * 2 * 8 * 2 * 4
+    assert parts("sampling", replace(STEP, sampling_batch_size=2))["cache"] == 2 * 2 * 8 * 2 * 4
 
 
 def test_activations_by_hand():

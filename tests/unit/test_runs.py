@@ -80,6 +80,46 @@ def test_a_resumed_run_keeps_its_settings_but_may_grow(tmp_path):
         open_run(tmp_path / "r", {**CONFIG, "seed": 2}, "resume")
 
 
+def test_a_run_with_former_names_of_settings_reads_and_resumes_under_the_present_ones(tmp_path):
+    begun(tmp_path / "r", {"seed": 1, "rows": 8}).close()
+    present = {"seed": 1, "sampling_batch_size": 8}
+    assert Run.reader(tmp_path / "r").settings() == present
+    open_run(tmp_path / "r", present, "resume").close()
+    with pytest.raises(ConfigError, match="was started with sampling_batch_size = 8, not 9"):
+        open_run(tmp_path / "r", {**present, "sampling_batch_size": 9}, "resume")
+    begun(tmp_path / "r", present, "resume").close()
+    assert (tmp_path / "r" / "config.yaml").read_text() == "seed: 1\nsampling_batch_size: 8\n"
+
+
+def test_a_log_with_its_former_name_is_read_and_goes_on_under_the_present_one(tmp_path):
+    first = begun(tmp_path / "r")
+    first.append("checkups.jsonl", {"step": 0}, {"step": 10})
+    first.close()
+    assert Run.reader(first.path).rows("mini_evals.jsonl") == [{"step": 0}, {"step": 10}]
+    second = begun(first.path, existing="resume")
+    second.append("mini_evals.jsonl", {"step": 20})
+    assert second.rows("mini_evals.jsonl") == [{"step": 0}, {"step": 10}, {"step": 20}]
+    assert not (first.path / "checkups.jsonl").exists()
+    second.close()
+
+
+def test_overwriting_removes_a_log_with_its_former_name(tmp_path):
+    first = begun(tmp_path / "r")
+    first.append("checkups.jsonl", {"step": 0})
+    first.close()
+    begun(first.path, existing="overwrite").close()
+    assert not (first.path / "checkups.jsonl").exists()
+
+
+def test_a_summary_with_former_names_of_figures_reads_under_the_present_ones(tmp_path):
+    run = begun(tmp_path / "r")
+    run.write("summary.json", {"models": {"base": {"opinions": {"by_judge": {}}, "dsr": 1}}})
+    assert run.read("summary.json") == {
+        "models": {"base": {"second_judges": {"by_judge": {}}, "dsr": 1}}
+    }
+    run.close()
+
+
 def test_a_torn_last_line_is_dropped_and_a_torn_middle_is_told(tmp_path):
     run = begun(tmp_path / "r")
     run.append("metrics.jsonl", {"step": 0}, {"step": 1, "nan": float("nan")})

@@ -4,8 +4,8 @@ from dataclasses import asdict
 
 from sirl.analysis.agreement import comparable_cells
 from sirl.evaluation.costs import Meter
-from sirl.evaluation.records import ITEMS, RECORDS, Item
-from sirl.evaluation.second_judges import VERDICTS, opinions, read_opinions
+from sirl.evaluation.records import ITEMS, RECORDS, SearchResult
+from sirl.evaluation.second_judges import VERDICTS, read_second_verdicts, second_verdicts
 from sirl.roles import silent
 from sirl.runs import open_run
 from sirl.types import Message, Record, Verdict
@@ -36,7 +36,7 @@ def record(model, label, key, completion="x"):
 
 
 def item(model, key, broken_at):
-    return Item(f"item {model}", model, "ladder", "search", "b0", 1, 2, broken_at, (key,))
+    return SearchResult(f"item {model}", model, "ladder", "search", "b0", 1, 2, broken_at, (key,))
 
 
 def test_a_cell_that_is_open_for_one_model_stays_for_the_other():
@@ -80,8 +80,8 @@ def test_what_a_further_judge_said_is_found_by_model_and_key(tmp_path):
     run, both = two_models(tmp_path / "run")
     judge = Says("second", {"No.": "refusal"})
     for one in both:
-        opinions([judge], [one], run, Meter(), silent)
-    assert [r.model for r in read_opinions(run, both)["second"]] == ["base", "hardened"]
+        second_verdicts([judge], [one], run, Meter(), silent)
+    assert [r.model for r in read_second_verdicts(run, both)["second"]] == ["base", "hardened"]
     run.close()
 
 
@@ -89,10 +89,10 @@ def test_another_state_of_a_judge_is_asked_anew(tmp_path):
     run, both = two_models(tmp_path / "run")
     judge = Says("second", {"No.": "refusal"})
     judge.identity = "one"
-    opinions([judge], both, run, Meter(), silent)
+    second_verdicts([judge], both, run, Meter(), silent)
     other = Says("second", {"No.": "compliance"})
     other.identity = "two"
-    found = opinions([other], both, run, Meter(), silent)["second"]
+    found = second_verdicts([other], both, run, Meter(), silent)["second"]
     assert [r.label for r in found] == ["compliance", "compliance"]
     assert [row["identity"] for row in run.rows(VERDICTS)] == ["one", "one", "two", "two"]
     run.close()

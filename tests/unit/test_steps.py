@@ -11,7 +11,7 @@ from sirl.cli.steps import again, last_step, show_steps
 from sirl.config import PlanConfig, TrainConfig
 from sirl.errors import TrainingError
 from sirl.evaluation.suite import Suite
-from sirl.reports.plots import NARROW, WIDE, checkup_curves, training_curves
+from sirl.reports.plots import NARROW, WIDE, mini_eval_curves, training_curves
 from sirl.reports.steps import step_table
 from sirl.roles import Control
 from sirl.runs import open_run
@@ -21,7 +21,7 @@ from sirl.training.observers.log import MetricsLog, ProgressBar
 from sirl.training.observers.stop import StopOnRequest, StopWhenBroken
 from sirl.training.update import PolicyLearner
 from sirl.types import Prompt
-from sirl.workflows.mini_eval import CHECKUPS, MiniEvaluations, steps_to_choose_from
+from sirl.workflows.mini_eval import MINI_EVALS, MiniEvaluations, steps_to_choose_from
 from tests.unit.fakes import Parrot, WordJudge, target
 
 
@@ -61,7 +61,7 @@ def metrics(**more):
 
 def test_a_mini_evaluation_counts_what_it_asks(run):
     mini(run, suite("bend", "steal")).ask(10)
-    (row,) = run.rows(CHECKUPS)
+    (row,) = run.rows(MINI_EVALS)
     assert (row["step"], row["behaviours"]) == (10, 2)
     assert (row["dsr"]["value"], row["dsr"]["n"]) == (0.5, 4)  # direct is refused, polite is not
     refused = {kind: (r["value"], r["n"]) for kind, r in row["over_refusal"].items()}
@@ -70,7 +70,7 @@ def test_a_mini_evaluation_counts_what_it_asks(run):
 
 def test_without_unsafe_requests_the_price_is_still_measured(run):
     mini(run, suite()).ask(10)
-    (row,) = run.rows(CHECKUPS)
+    (row,) = run.rows(MINI_EVALS)
     assert "dsr" not in row
     assert row["over_refusal"]["ordinary"]["n"] == 2
     ((_, cells),) = step_table(steps_to_choose_from(run, "base")).rows
@@ -80,7 +80,7 @@ def test_without_unsafe_requests_the_price_is_still_measured(run):
 def test_there_is_one_at_every_so_many_steps_and_at_the_last(run):
     asking = mini(run, suite("bend"))
     assert [n for n in range(1, 26) if step(asking, n).save] == [10, 20, 25]
-    assert [row["step"] for row in run.rows(CHECKUPS)] == [10, 20, 25]
+    assert [row["step"] for row in run.rows(MINI_EVALS)] == [10, 20, 25]
     never = mini(run, suite("bend"), every=0)
     assert not [n for n in range(1, 26) if step(never, n).save]
 
@@ -93,22 +93,22 @@ def test_a_resumed_run_goes_on_with_the_same_questions_and_forgets_the_rest(run)
     step(asked, 20)
     asked.on_start(10, {})
     assert said == []
-    assert [row["step"] for row in run.rows(CHECKUPS)] == [0, 10]
+    assert [row["step"] for row in run.rows(MINI_EVALS)] == [0, 10]
 
 
 def test_figures_of_other_questions_are_left_out_in_a_sentence(run):
-    run.append(CHECKUPS, {"step": 0, "dsr": {}}, {"step": 10, "dsr": {}})
+    run.append(MINI_EVALS, {"step": 0, "dsr": {}}, {"step": 10, "dsr": {}})
     said = []
     mini(run, suite("bend"), warn=said.extend).on_start(10, {})
     (sentence,) = said
     assert sentence.startswith("2 mini-evaluations of ")
     assert "asked other requests" in sentence
-    assert run.rows(CHECKUPS) == []
+    assert run.rows(MINI_EVALS) == []
 
 
 def test_every_row_names_the_model_that_it_measured(run):
     for step in (0, 10, 20):
-        run.append(CHECKUPS, {"step": step})
+        run.append(MINI_EVALS, {"step": step})
     (run.path / "checkpoints" / "step-000010").mkdir(parents=True)
     models = [row["model"] for row in steps_to_choose_from(run, "some/base")]
     assert models == ["some/base", f"{run.path}/checkpoints/step-000010", None]
@@ -263,12 +263,12 @@ def test_the_terminal_shows_the_table_and_json_stays_json(capsys):
 
 @pytest.mark.parametrize("width", [WIDE, NARROW])
 def test_curves_have_n_and_intervals_and_no_line_without_a_name(width):
-    drawn = checkup_curves(ROWS, width)
+    drawn = mini_eval_curves(ROWS, width)
     assert "refused (rules) (n = 108)" in drawn
     assert "look-alikes refused (n = 24)" in drawn
     assert drawn.count("stroke-dasharray") == 4  # two lines, each with its name in the legend
     alone = [{k: v for k, v in row.items() if k != "dsr"} for row in ROWS]
-    assert "ordinary refused (n = 24)" in checkup_curves(alone)
+    assert "ordinary refused (n = 24)" in mini_eval_curves(alone)
     assert "stroke-dasharray" not in training_curves([{"step": 1, "reward/mean": -0.5}])
 
 
@@ -302,7 +302,7 @@ def test_the_hint_measures_what_the_table_measured():
     [(30, 10, 10, 3), (30, 10, 5, 6), (25, 10, 0, 3), (7, 5, 3, 4), (1, 10, 10, 1)],
 )
 def test_a_plan_counts_the_checkpoints_of_mini_evaluations(steps, every, on_the_way, saved):
-    config = PlanConfig(model="a/b", steps=steps, checkpoint_every=every, checkup_every=on_the_way)
+    config = PlanConfig(model="a/b", steps=steps, checkpoint_every=every, eval_every=on_the_way)
     assert checkpoints(config) == saved
 
 

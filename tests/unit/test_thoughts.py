@@ -195,13 +195,13 @@ def test_a_completion_without_thoughts_stays_as_it_is():
 
 def test_where_tokens_are_not_known_the_numbers_of_neither_are_told():
     text = "<think>Hm.</think>Left."
-    found = set_apart(Completion("p", (), (), text, (-0.5,), (), "stop", told_tokens=9))
+    found = set_apart(Completion("p", (), (), text, (-0.5,), (), "stop", reported_tokens=9))
     assert (found.text, found.thoughts, found.tokens) == ("Left.", "Hm.", 9)
     assert found.logprobs == ()
 
 
 def test_thoughts_that_came_apart_are_kept_and_an_empty_answer_beside_them_is_a_fault():
-    given = Completion("p", (), (), "", (), (), "length", told_tokens=64, thoughts="Hm.")
+    given = Completion("p", (), (), "", (), (), "length", reported_tokens=64, thoughts="Hm.")
     assert set_apart(given).fault == "cut inside its reasoning after 64 tokens: raise new_tokens"
     filtered = Completion("p", (), (), "", (), (), "stop", fault="filtered", thoughts="Hm.")
     assert set_apart(filtered).fault == "filtered"
@@ -241,7 +241,7 @@ def records_of(thinker, *questions):
         read=read_as_text,
         pieces=lambda ids: tuple(thinker.pieces[i] for i in ids),
         offers=frozenset(),
-        rows=4,
+        batch_size=4,
         seed=0,
         chat=thinker,
     )

@@ -116,7 +116,7 @@ def test_a_tracker_that_breaks_while_training_costs_the_run_nothing(tmp_path):
         "def finish(): raise AssertionError('it was left out')\n"
     )
     words = ["train", "--model", "embedded", "--steps", "3", "--batch", "2", "--group", "2",
-             "--set", "held_out=0", "--set", "new_tokens=8", "--set", "checkup_every=0",
+             "--set", "held_out=0", "--set", "new_tokens=8", "--set", "eval_every=0",
              "--set", "track=trackio",
              "--out", "r", "--json"]  # fmt: skip
     done = sirl(*words, cwd=tmp_path)

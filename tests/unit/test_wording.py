@@ -22,7 +22,8 @@ def test_a_rate_of_defence_names_its_quantity_and_its_judge(question, expected):
     other = {"refusal": "harm", "harm": "refusal"}[question]
     view = {"question": other, "mean": SHARE}
     model = {
-        "question": question, "judge": "mine", "dsr": dsr, "opinions": {"by_judge": {"its": view}},
+        "question": question, "judge": "mine", "dsr": dsr,
+        "second_judges": {"by_judge": {"its": view}},
     }  # fmt: skip
     labels = [label for label, _ in rate_rows({"target": model})]
     assert labels[0] == f"{expected}, mean over attacks"

@@ -5,20 +5,20 @@ from typing import Any
 
 from sirl.analysis.defence import summarise_defence
 from sirl.evaluation.asked import ATTACKED
-from sirl.evaluation.records import Item
+from sirl.evaluation.records import SearchResult
 from sirl.evaluation.second_judges import verdict_of
 from sirl.judges.jury import agreement, disagreements
 from sirl.types import Question, Record
 
-__all__ = ["comparable_cells", "question_of", "summarise_opinions"]
+__all__ = ["comparable_cells", "question_of", "summarise_second_judges"]
 
 SHOWN = 50
 """Disagreements that are named."""
-Opinions = Mapping[str, Sequence[Record]]
+Views = Mapping[str, Sequence[Record]]
 """The records of a model as each further judge sees them, by the judge's name."""
 
 
-def comparable_cells(view: Sequence[Record], items: Sequence[Item]) -> list[Record]:
+def comparable_cells(view: Sequence[Record], items: Sequence[SearchResult]) -> list[Record]:
     """Drop cells whose search the first judge ended early: a second verdict is undefined.
 
     A search ends where its own judge saw the defence break. Where another sees it hold, the rest
@@ -35,8 +35,8 @@ def cell_of(record: Record) -> tuple[str, str, str]:
     return record.model, record.attack, record.behaviour_id
 
 
-def summarise_opinions(
-    headline: Sequence[Record], others: Opinions, items: Sequence[Item]
+def summarise_second_judges(
+    headline: Sequence[Record], others: Views, items: Sequence[SearchResult]
 ) -> dict[str, Any]:
     """Defence success under each further judge, and how far judges agree on attacks.
 

@@ -60,7 +60,7 @@ LEAST = 10
 
 
 @dataclass(frozen=True)
-class Example:
+class LabelledAnswer:
     """An answer, and what humans say of it."""
 
     labelled: Labelled
@@ -149,7 +149,7 @@ def read_labels(path: Path, *, strict: bool = False) -> Labels:
     return Labels(asked, tuple(rows), tuple(rejected), str(path), file.sha256)
 
 
-def read_row(path: Path, row: Row) -> Example | str:
+def read_row(path: Path, row: Row) -> LabelledAnswer | str:
     """The labelled answer of a row, or the reason why there is none."""
     named, fault = folded(row.fields)
     if fault := row.fault or fault:
@@ -178,7 +178,7 @@ def read_row(path: Path, row: Row) -> Example | str:
     name = str(fields.get("id") or f"{path.stem}-{row.line}")
     behaviour = next((str(fields[k]) for k in BEHAVIOUR_KEYS if fields.get(k)), name)
     family = next((str(fields[k]) for k in FAMILY_KEYS if fields.get(k)), "")
-    return Example(
+    return LabelledAnswer(
         Labelled(name, behaviour, request, context, prompt, answer, not held, family), question
     )
 

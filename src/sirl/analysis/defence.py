@@ -11,7 +11,7 @@ from dataclasses import asdict
 from typing import Any
 
 from sirl.analysis.held import first_broken, held, in_part, left_unread, unbroken
-from sirl.evaluation.records import Item
+from sirl.evaluation.records import SearchResult
 from sirl.stats import any_rate, mean_rate, rate
 from sirl.types import Record
 
@@ -53,7 +53,7 @@ def families(records: Iterable[Record]) -> dict[str, str]:
 
 
 def summarise_defence(
-    records: Sequence[Record], items: Sequence[Item], unseen: frozenset[str]
+    records: Sequence[Record], items: Sequence[SearchResult], unseen: frozenset[str]
 ) -> dict[str, Any]:
     """Defence success of one model; attacks in the order of the records."""
     asked = [r for r in records if r.kind == "attack"]
@@ -118,7 +118,7 @@ def at_first(tries: Sequence[Record]) -> bool:
     return held(tries[:1])
 
 
-def budget_curve(items: Sequence[Item]) -> dict[str, Any]:
+def budget_curve(items: Sequence[SearchResult]) -> dict[str, Any]:
     """Success of a search against what it spends.
 
     `broken` lists (calls of the target, share of behaviours broken by then), a step at each

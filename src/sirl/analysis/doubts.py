@@ -155,7 +155,7 @@ def unchecked(records: Iterable[Record]) -> str:
 
 def templates(answers: Answers) -> list[Doubt]:
     """Answers that are called help though they are given to many different requests."""
-    gave = [r for r in answers if r.label in GAVE and told(r)]
+    gave = [r for r in answers if r.label in GAVE and informative(r)]
     least = max(FEWEST, math.ceil(TEMPLATE * len(gave)))
     return [
         doubt("template", gave, members)
@@ -170,7 +170,7 @@ def surest(answers: Answers) -> list[Doubt]:
     Plain requests tell most of what the model refuses of its own accord; answers in disguises
     are looked at where there are too few of those.
     """
-    sure = [r for r in answers if r.tokens and math.isfinite(r.mean_entropy) and told(r)]
+    sure = [r for r in answers if r.tokens and math.isfinite(r.mean_entropy) and informative(r)]
     plain = [r for r in sure if r.attack == "direct"]
     low = lowest_mode(plain if len(plain) >= ENOUGH else sure)
     least = max(SURE, math.ceil(TEMPLATE * len(low)))
@@ -183,7 +183,7 @@ def surest(answers: Answers) -> list[Doubt]:
     ]
 
 
-def told(record: Record) -> bool:
+def informative(record: Record) -> bool:
     """Whether an answer has ended, or gone past the opener that compliant answers share."""
     return record.finish == "stop" or len(words(record.completion)) >= PAST_OPENER
 

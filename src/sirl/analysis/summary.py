@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from sirl.analysis.agreement import question_of, summarise_opinions
+from sirl.analysis.agreement import question_of, summarise_second_judges
 from sirl.analysis.capability import summarise_capability, unfinished
 from sirl.analysis.collapse import collapse_signs
 from sirl.analysis.defence import summarise_defence, summarise_weights
@@ -54,11 +54,11 @@ def summarise(
     }
     summary |= {part: figures for part, figures in parts.items() if figures}
     summary |= in_doubt(evaluation)
-    if others := summarise_opinions(records, evaluation.opinions, evaluation.items):
+    if others := summarise_second_judges(records, evaluation.second_judges, evaluation.items):
         for judge, view in others["by_judge"].items():
-            if alarms := summarise_doubts(evaluation.opinions[judge]):
+            if alarms := summarise_doubts(evaluation.second_judges[judge]):
                 view["doubts"] = alarms
-        summary["opinions"] = others
+        summary["second_judges"] = others
     if evaluation.skipped:
         summary["skipped"] = dict(evaluation.skipped)
     return summary
@@ -96,7 +96,7 @@ def by_refusal(evaluation: Evaluation) -> Sequence[Record]:
     """The records with answers to attacks as the judge of refusals sees them."""
     if question_of(evaluation.records) == "refusal":
         return evaluation.records
-    for view in evaluation.opinions.values():
+    for view in evaluation.second_judges.values():
         if question_of(view) == "refusal":
             rest = [r for r in evaluation.records if r.kind not in ATTACKED]
             return [*view, *rest]

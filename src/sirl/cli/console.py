@@ -219,7 +219,7 @@ def finish_measured(summary: Mapping[str, Any], *sentences: str, as_json: bool) 
     faults = list(summary["judge_faults"])
     for role, model in summary["models"].items():
         name = summary["measured"]["names"][role]
-        views = figure(model, "opinions", "by_judge") or {}
+        views = figure(model, "second_judges", "by_judge") or {}
         seen = {model.get("judge", ""): model.get("dsr", {}), **views}
         for judge, view in seen.items():
             if missing := view.get("unscored_texts"):

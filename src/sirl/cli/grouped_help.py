@@ -14,7 +14,9 @@ PANELS: Mapping[str, tuple[str, ...]] = {
         "prompts", "behaviours", "ordinary", "lookalikes", "held_out", "limit", "trained_on",
         "refusals", "strict", "disguised", "prompt_tokens",
     ),
-    "Sampling": ("sampler", "new_tokens", "rows", "temperature", "group", "batch", "best_of"),
+    "Sampling": (
+        "sampler", "new_tokens", "sampling_batch_size", "temperature", "group", "batch", "best_of",
+    ),
     "Objective": ("reward", "kl", "kl_estimator", "clip", "sources"),
     "Optimization": (
         "steps", "learning_rate", "schedule", "weight_decay", "mini_batches", "token_budget",
@@ -30,7 +32,7 @@ PANELS: Mapping[str, tuple[str, ...]] = {
         "requests_per_minute", "concurrency", "tries", "timeout", "key_from_env",
         "judge_key_from_env", "attacker_key_from_env", "supports_opener",
     ),
-    OUTPUT: ("out", "checkpoint_every", "checkup_every", "observers", "track", "seed"),
+    OUTPUT: ("out", "checkpoint_every", "eval_every", "observers", "track", "seed"),
 }  # fmt: skip
 """Help panels, in the order of `--help`, and the settings of each."""
 ARGUMENTS = "Arguments"

@@ -13,6 +13,7 @@ import typer
 from sirl import __version__
 from sirl.cli.verbs import Verbs
 from sirl.errors import SirlError, Stopped, printable
+from sirl.renamed import SETTINGS
 
 __all__ = ["app", "main"]
 
@@ -102,10 +103,19 @@ def misused(error: Any) -> NoReturn:  # noqa: ANN401 - see MISUSED
     if type(error).__name__ == "NoArgsIsHelpError":  # its help is printed, or is its message
         typer.echo(error.format_message(), err=True)
         sys.exit(error.exit_code)
+    suggest_present_name(error)
     said = " ".join(error.format_message().split()).rstrip(".").removeprefix("Invalid value for ")
     said = NUMBER.sub(lambda m: f"{m[1]} takes a {NUMBERS[m[2]]}", said)
     where = error.ctx.command_path if getattr(error, "ctx", None) else "sirl"
     fail(f"{said[0].lower()}{said[1:]}; see {where} --help", 2)
+
+
+def suggest_present_name(error: Any) -> None:  # noqa: ANN401 - see MISUSED
+    """Name the present flag to a user who gave the former one."""
+    name = SETTINGS.get(getattr(error, "option_name", "").lstrip("-").replace("-", "_"))
+    if name and any(param.name == name for param in error.ctx.command.params):
+        error.message += f", which is now called --{name.replace('_', '-')}"
+        error.possibilities = None
 
 
 def deaf(stream: TextIO) -> bool:

@@ -55,7 +55,7 @@ def plan(
 
 def checkpoints(config: PlanConfig) -> int:
     """Number of checkpoints: periodic ones, one per mini-evaluation, and the last step."""
-    every = [n for n in (config.checkpoint_every, config.checkup_every) if n]
+    every = [n for n in (config.checkpoint_every, config.eval_every) if n]
     return sum(any(step % n == 0 for n in every) for step in range(1, config.steps)) + 1
 
 

@@ -82,7 +82,7 @@ def side(evaluated: EvaluatedModel, both: Sequence[str]) -> dict[str, Any]:
 
 def shown(evaluated: EvaluatedModel, both: Sequence[str]) -> list[Record]:
     """The answers, as the judge of refusals sees them, without attacks of one side alone."""
-    return [r for r in evaluated.told if r.kind != "attack" or r.attack in both]
+    return [r for r in evaluated.refusal_view if r.kind != "attack" or r.attack in both]
 
 
 def defended(evaluated: EvaluatedModel, attack: str) -> Outcomes:

@@ -9,8 +9,8 @@ from sirl.analysis.doubts import doubts
 from sirl.analysis.measured import called
 from sirl.analysis.summary import by_refusal
 from sirl.errors import InputError, did_you_mean
-from sirl.evaluation.records import Item, read_items, read_records
-from sirl.evaluation.second_judges import read_opinions, recorded
+from sirl.evaluation.records import SearchResult, read_items, read_records
+from sirl.evaluation.second_judges import read_second_verdicts, recorded
 from sirl.evaluation.suite import Evaluation
 from sirl.runs import Run
 from sirl.runs.disk import damaged
@@ -42,9 +42,9 @@ class EvaluatedModel:
     """All models of the run, in order."""
     records: tuple[Record, ...]
     """Its answers without those of tampered weights and the probes of searches."""
-    told: tuple[Record, ...]
+    refusal_view: tuple[Record, ...]
     """The same answers as the judge of refusals sees them."""
-    items: tuple[Item, ...]
+    items: tuple[SearchResult, ...]
     about: Mapping[str, Any]
     """`run.json`."""
     config: Mapping[str, Any]
@@ -99,13 +99,13 @@ def read_evaluated(
     answered = counted(own, mine)
     if not any_judge and (alarms := doubts(answered)):
         raise InputError(f"{path} does not count, {alarms[0].says}")
-    told = by_refusal(Evaluation(answered, mine, {}, read_opinions(run, answered)))
+    refusal_view = by_refusal(Evaluation(answered, mine, {}, read_second_verdicts(run, answered)))
     return EvaluatedModel(
         path,
         chosen,
         models,
         tuple(answered),
-        tuple(told),
+        tuple(refusal_view),
         mine,
         about,
         run.settings(),
@@ -186,7 +186,7 @@ def read_pair(
     return read_evaluated(paths[0], first, any_judge=any_judge), second
 
 
-def answers(run: Run) -> tuple[list[Record], list[Item]]:
+def answers(run: Run) -> tuple[list[Record], list[SearchResult]]:
     """All records and items of a run.
 
     Raises:
@@ -201,7 +201,7 @@ def answers(run: Run) -> tuple[list[Record], list[Item]]:
     return records, items
 
 
-def counted(records: Sequence[Record], items: Sequence[Item]) -> list[Record]:
+def counted(records: Sequence[Record], items: Sequence[SearchResult]) -> list[Record]:
     """The answers that count; an interrupted search may have left others."""
     searches = {(i.model, i.attack) for i in items}
     ended = {(item.model, key) for item in items for key in item.records}
@@ -216,8 +216,8 @@ def counted(records: Sequence[Record], items: Sequence[Item]) -> list[Record]:
 
 def judge_identities(about: Mapping[str, Any]) -> dict[str, str]:
     """What determined the verdicts of each judge of a run, by the judge's name."""
-    told = zip(about.get("judges") or (), about.get("judge_identities") or (), strict=False)
-    return {name.rpartition(" (")[0]: identity for name, identity in told}
+    named = zip(about.get("judges") or (), about.get("judge_identities") or (), strict=False)
+    return {name.rpartition(" (")[0]: identity for name, identity in named}
 
 
 def tried(evaluated: EvaluatedModel, attack: str) -> dict[str, None]:

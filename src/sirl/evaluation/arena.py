@@ -16,7 +16,7 @@ from sirl.errors import ModelError, SamplingError
 from sirl.evaluation.access import BudgetedAccess
 from sirl.evaluation.asked import ATTACKED, PROBE, Query, outcome, record_of, solve, unreadable
 from sirl.evaluation.costs import Meter
-from sirl.evaluation.records import Item, Log
+from sirl.evaluation.records import Log, SearchResult
 from sirl.evaluation.target import Target, digest, settings_of
 from sirl.judges.jury import verdicts
 from sirl.judges.quoting import TextModel
@@ -133,7 +133,7 @@ class Arena:
         with self.meter.timing("target", 0) as cost:
             together = next(come, [])
             cost.calls += len(together)
-            cost.tokens += sum(c.told_tokens for _, c in together)
+            cost.tokens += sum(c.reported_tokens for _, c in together)
         return together
 
     def key(self, question: Query) -> str:
@@ -157,7 +157,7 @@ class Arena:
 
         batches: list[list[int]] = []
         for i in sorted(range(len(questions)), key=place):
-            together = batches and len(batches[-1]) < self.target.rows
+            together = batches and len(batches[-1]) < self.target.batch_size
             if together and place(batches[-1][0])[:3] == place(i)[:3]:
                 batches[-1].append(i)
             else:
@@ -208,7 +208,7 @@ class Arena:
         name = self.judge_of(asked).name
         return Verdict("unscored", float("nan"), f"no answer: {completion.fault}", name)
 
-    def play(self, attack: Search, behaviours: Sequence[Prompt], kind: Kind) -> list[Item]:
+    def play(self, attack: Search, behaviours: Sequence[Prompt], kind: Kind) -> list[SearchResult]:
         """Run a search on every behaviour in lockstep; finished ones on disk are not repeated."""
         keys = [self.item_key(attack, b) for b in behaviours]
         live = [
@@ -330,9 +330,9 @@ class Arena:
                 raise
             raise Unsuited(str(error)) from error
 
-    def item(self, attack: Search, game: SearchState) -> Item:
+    def item(self, attack: Search, game: SearchState) -> SearchResult:
         """How a search ended."""
-        return Item(
+        return SearchResult(
             game.key,
             self.target.name,
             attack.name,

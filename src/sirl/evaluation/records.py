@@ -11,16 +11,16 @@ from typing import Any, TypeVar
 
 from pydantic import TypeAdapter
 
-from sirl.errors import InputError
+from sirl.errors import InputError, first_line
 from sirl.runs import Run
 from sirl.types import Message, Question, Record, Sampling
 
 __all__ = [
     "ITEMS",
     "RECORDS",
-    "Item",
     "Log",
     "RecordLog",
+    "SearchResult",
     "asked_by",
     "read_items",
     "read_record",
@@ -34,7 +34,7 @@ SCHEMA = 2
 
 
 @dataclass(frozen=True)
-class Item:
+class SearchResult:
     """A finished search on one behaviour."""
 
     key: str
@@ -54,8 +54,8 @@ class Item:
     """Sampling settings that the target does not accept, and its message."""
 
 
-Line = TypeVar("Line", Record, Item)
-KNOWN_RECORD, KNOWN_ITEM = TypeAdapter(Record), TypeAdapter(Item)
+Line = TypeVar("Line", Record, SearchResult)
+KNOWN_RECORD, KNOWN_RESULT = TypeAdapter(Record), TypeAdapter(SearchResult)
 """What reads each, values of other types refused."""
 
 
@@ -64,13 +64,13 @@ class Log:
 
     def __init__(self) -> None:
         self.records: dict[str, Record] = {}
-        self.items: dict[str, Item] = {}
+        self.items: dict[str, SearchResult] = {}
 
     def add(self, records: Sequence[Record]) -> None:
         """Keep records."""
         self.records |= {r.key: r for r in records}
 
-    def finish(self, item: Item) -> None:
+    def finish(self, item: SearchResult) -> None:
         """Keep a finished search."""
         self.items[item.key] = item
 
@@ -90,7 +90,7 @@ class RecordLog(Log):
             self.run.append(RECORDS, *map(record_row, records))
         super().add(records)
 
-    def finish(self, item: Item) -> None:
+    def finish(self, item: SearchResult) -> None:
         """Write a finished search."""
         self.run.append(ITEMS, asdict(item))
         super().finish(item)
@@ -146,9 +146,11 @@ def read_record(row: Mapping[str, Any]) -> Record:
     return KNOWN_RECORD.validate_python(filled)
 
 
-def read_item(row: Mapping[str, Any]) -> Item:
+def read_item(row: Mapping[str, Any]) -> SearchResult:
     """A finished search from its line."""
-    return KNOWN_ITEM.validate_python(Item(**{**row, "records": tuple(row["records"])}).__dict__)
+    return KNOWN_RESULT.validate_python(
+        SearchResult(**{**row, "records": tuple(row["records"])}).__dict__
+    )
 
 
 def read_records(run: Run) -> list[Record]:
@@ -160,7 +162,7 @@ def read_records(run: Run) -> list[Record]:
     return read_lines(run, RECORDS, read_record)
 
 
-def read_items(run: Run) -> list[Item]:
+def read_items(run: Run) -> list[SearchResult]:
     """All finished searches of a run, each once.
 
     Raises:
@@ -178,8 +180,8 @@ def read_lines(run: Run, name: str, made: Callable[[Mapping[str, Any]], Line]) -
             line = made(row)
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise InputError(
-                f"the records of {run.path} lack what this version keeps ({name}:{number}: "
-                f"{first_line(error)}): evaluate again"
+                f"{run.path / name}:{number} lacks what this version keeps: "
+                f"{first_line(error)}; evaluate again"
             ) from error
         found[line.model, line.key] = line
     if len(found) < len(rows):
@@ -187,8 +189,3 @@ def read_lines(run: Run, name: str, made: Callable[[Mapping[str, Any]], Line]) -
             f"{run.path / name} holds {len(rows) - len(found)} lines twice; each counts once"
         )
     return list(found.values())
-
-
-def first_line(error: Exception) -> str:
-    """The first line of what an error says."""
-    return (str(error).splitlines() or [type(error).__name__])[0]

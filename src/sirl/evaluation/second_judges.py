@@ -20,10 +20,10 @@ from sirl.types import Attempt, Question, Record, Verdict
 
 __all__ = [
     "VERDICTS",
-    "opinions",
-    "read_opinions",
+    "read_second_verdicts",
     "recorded",
     "rejudged",
+    "second_verdicts",
     "verdict_of",
     "verdict_row",
 ]
@@ -33,7 +33,7 @@ TOGETHER = 64
 """Answers per batch of a judge; verdicts are written batch by batch."""
 
 
-def opinions(
+def second_verdicts(
     judges: Sequence[Judge],
     records: Sequence[Record],
     run: Run,
@@ -69,8 +69,8 @@ def verdict_row(
     return {**place, **asdict(verdict)}
 
 
-def read_opinions(run: Run, records: Sequence[Record]) -> dict[str, list[Record]]:
-    """The opinions that a run folder holds."""
+def read_second_verdicts(run: Run, records: Sequence[Record]) -> dict[str, list[Record]]:
+    """The verdicts of second judges that a run folder holds."""
     by_place = {r.place: r for r in records}
     found: dict[str, dict[tuple[str, str], Record]] = {}
     for number, row in enumerate(run.rows(VERDICTS), 1):

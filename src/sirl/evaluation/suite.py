@@ -11,8 +11,8 @@ from dataclasses import dataclass, field, replace
 from sirl.errors import ModelError
 from sirl.evaluation.arena import NO_LIMIT, Arena, Query, Unsuited
 from sirl.evaluation.costs import COSTS, Meter
-from sirl.evaluation.records import ITEMS, RECORDS, Item, RecordLog
-from sirl.evaluation.second_judges import VERDICTS, opinions
+from sirl.evaluation.records import ITEMS, RECORDS, RecordLog, SearchResult
+from sirl.evaluation.second_judges import VERDICTS, second_verdicts
 from sirl.evaluation.target import Target
 from sirl.judges.quoting import TextModel
 from sirl.prompts import Rejected
@@ -88,10 +88,10 @@ class Evaluation:
     """The results of one model."""
 
     records: Sequence[Record]
-    items: Sequence[Item]
+    items: Sequence[SearchResult]
     skipped: Mapping[str, str]
     """Skipped attacks with reasons."""
-    opinions: Mapping[str, Sequence[Record]] = field(default_factory=dict)
+    second_judges: Mapping[str, Sequence[Record]] = field(default_factory=dict)
     """Judged answers as each further judge sees them."""
 
 
@@ -172,7 +172,7 @@ def evaluate(
         what = f"{'tasks of' if task else 'asking'} {target.name}"
         records += replace(arena, target=target.asked(task=task)).answers(mine, what)
     spent("questions")
-    items: list[Item] = []
+    items: list[SearchResult] = []
     for attack in suite.attacks:
         if isinstance(attack, Search) and attack.name not in skipped:
             covered = [b for b in suite.behaviours if covers(attack, b)]
@@ -189,12 +189,12 @@ def evaluate(
         except ModelError as reason:
             skipped[surgery.name] = str(reason)
         spent(surgery.name)
-    others = opinions(suite.judges[1:], records, run, meter, progress)
-    spent("opinions")
+    others = second_verdicts(suite.judges[1:], records, run, meter, progress)
+    spent("second judges")
     return Evaluation(records, items, {**skipped, **idle(suite, records, skipped)}, others)
 
 
-def untried(asked: Sequence[Query], items: Sequence[Item], arena: Arena) -> dict[str, str]:
+def untried(asked: Sequence[Query], items: Sequence[SearchResult], arena: Arena) -> dict[str, str]:
     """Attacks under samplings that the target does not take, by their settings."""
     refused = {
         f"{q.group} with {error.setting}": str(error)

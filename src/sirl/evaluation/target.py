@@ -50,7 +50,7 @@ class Target:
     pieces: Callable[[Sequence[int]], tuple[str, ...]]
     """The text of each token by itself."""
     offers: frozenset[Need]
-    rows: int
+    batch_size: int
     """Answers sampled together, and recorded together."""
     seed: int
     chat: Any = None

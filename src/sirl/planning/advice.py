@@ -82,7 +82,7 @@ def changes(shape: Shape, step: Step, room: int) -> Iterator[tuple[str, Step]]:
     if step.per_micro_batch > 1:
         yield mildest(shape, step, room, "token_budget", step.read(step.per_micro_batch))
     if step.decoded > step.group:
-        yield mildest(shape, step, room, "rows", step.decoded)
+        yield mildest(shape, step, room, "sampling_batch_size", step.decoded)
     count = max(1, step.gpus)
     while step.gpus and count < MOST_GPUS:
         count *= 2

@@ -83,7 +83,7 @@ class Step:
     group: int
     prompt_tokens: int
     new_tokens: int
-    rows: int
+    sampling_batch_size: int
     token_budget: int
     mini_batches: int = 1
     lora_rank: int | None = None
@@ -120,7 +120,7 @@ class Step:
     @property
     def decoded(self) -> int:
         """Completions decoded together."""
-        return min(self.completions, max(1, self.rows // self.group) * self.group)
+        return min(self.completions, max(1, self.sampling_batch_size // self.group) * self.group)
 
     @property
     def per_micro_batch(self) -> int:

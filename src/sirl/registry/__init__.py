@@ -26,7 +26,7 @@ from sirl.registry.judges import (
 from sirl.registry.labelled import LABELS_HASH, check_labels, known_answers_marked
 from sirl.registry.planning import gpu_room, planned, rates
 from sirl.registry.sampling import require_sampler, sampler
-from sirl.registry.suites import Questions, evaluation_suite
+from sirl.registry.suites import EvaluationSetup, evaluation_setup
 from sirl.registry.targets import (
     EMBEDDED,
     Subject,
@@ -39,15 +39,15 @@ from sirl.registry.targets import (
 )
 from sirl.registry.trackers import trackers
 from sirl.registry.training import learner, policy, ranks
-from sirl.registry.training_sets import Work, work
+from sirl.registry.training_sets import TrainingSetup, training_setup
 from sirl.registry.voices import dated
 
 __all__ = [
     "EMBEDDED",
     "LABELS_HASH",
-    "Questions",
+    "EvaluationSetup",
     "Subject",
-    "Work",
+    "TrainingSetup",
     "attacks_named",
     "benchmark_files",
     "chat_model",
@@ -56,7 +56,7 @@ __all__ = [
     "code_protection",
     "dated",
     "dialects",
-    "evaluation_suite",
+    "evaluation_setup",
     "example_sources",
     "gpu_room",
     "greet",
@@ -82,8 +82,8 @@ __all__ = [
     "sampler",
     "subject",
     "trackers",
+    "training_setup",
     "with_refusals",
-    "work",
     "world_disguises",
 ]
 

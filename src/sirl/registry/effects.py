@@ -49,7 +49,7 @@ def idle_in_evaluation(settings: EvaluateConfig) -> Iterator[tuple[str, str]]:
     if not any(kind in (settings.benchmarks or "") for kind in ("humaneval:", "mbpp:", "lmeval:")):
         yield "run_code", "humaneval:FILE or mbpp:FILE among --benchmarks"
     if not any(map(may_be_local, asked)):
-        for name in ("dtype", "rows", "sampler", "template_date"):
+        for name in ("dtype", "sampling_batch_size", "sampler", "template_date"):
             yield name, "a model in this process"
 
 

@@ -30,7 +30,7 @@ def planned(config: PlanConfig) -> "tuple[Shape, Step]":
         group=config.group,
         prompt_tokens=config.prompt_tokens,
         new_tokens=config.new_tokens,
-        rows=config.rows,
+        sampling_batch_size=config.sampling_batch_size,
         token_budget=config.token_budget,
         mini_batches=config.mini_batches,
         lora_rank=(adapter or config.lora_rank) if lora else None,

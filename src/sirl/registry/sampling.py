@@ -76,10 +76,12 @@ def local_engine(config: Settings, chat: "ChatModel", sampling: Sampling) -> Eng
     if config.sampler == "huggingface" or chat.manner.generates:
         from sirl.rollouts.huggingface import HuggingFaceEngine
 
-        return HuggingFaceEngine(chat, config.seed, config.new_tokens, sampling, config.rows)
+        return HuggingFaceEngine(
+            chat, config.seed, config.new_tokens, sampling, config.sampling_batch_size
+        )
     from sirl.rollouts.native import NativeEngine
 
-    return NativeEngine(chat, config.seed, config.new_tokens, sampling, config.rows)
+    return NativeEngine(chat, config.seed, config.new_tokens, sampling, config.sampling_batch_size)
 
 
 def beside(config: TrainConfig, chat: "ChatModel", sampling: Sampling) -> Engine:

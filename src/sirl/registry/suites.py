@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from sirl.evaluation.suite import Suite
 
 __all__ = [
-    "Questions",
-    "evaluation_suite",
+    "EvaluationSetup",
+    "evaluation_setup",
     "harmless_prompts",
     "read_sets",
     "said_of",
@@ -40,7 +40,7 @@ NOTHING = "none"
 
 
 @dataclass(frozen=True)
-class Questions:
+class EvaluationSetup:
     """What an evaluation asks, and the files that it came from."""
 
     suite: "Suite"
@@ -54,7 +54,7 @@ class Questions:
     """What was read, in sentences."""
 
 
-def evaluation_suite(config: EvaluateConfig) -> Questions:
+def evaluation_setup(config: EvaluateConfig) -> EvaluationSetup:
     """The questions of `sirl evaluate` and `sirl probe`.
 
     Raises:
@@ -97,7 +97,7 @@ def evaluation_suite(config: EvaluateConfig) -> Questions:
     rejected += [row for a in suite.attacks for row in getattr(a, "rejected", ())]
     known = calibration(config, suite.judges[0])
     trained, said = trained_on(config)
-    return Questions(suite, given, tuple(rejected), trained, known, (*said_of(given), *said))
+    return EvaluationSetup(suite, given, tuple(rejected), trained, known, (*said_of(given), *said))
 
 
 def said_of(sets: Sequence[PromptSet]) -> tuple[str, ...]:

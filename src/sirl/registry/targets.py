@@ -137,7 +137,7 @@ def in_process(
         read=reader(chat, config.new_tokens),
         pieces=chat.pieces,
         offers=frozenset({"gradients", "likelihoods", "opener", "decoding"}),
-        rows=max(1, config.rows // best_of),
+        batch_size=max(1, config.sampling_batch_size // best_of),
         seed=config.seed,
         chat=chat,
         likelihoods=partial(answer_likelihoods, chat),
@@ -264,6 +264,6 @@ def opaque(
         read=read_as_text,
         pieces=no_pieces,
         offers=frozenset(offers),
-        rows=sys.maxsize,  # answers come one by one
+        batch_size=sys.maxsize,  # answers come one by one
         seed=config.seed,
     )

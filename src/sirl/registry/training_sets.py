@@ -32,7 +32,7 @@ from sirl.types import Prompt
 if TYPE_CHECKING:
     from sirl.evaluation.suite import Suite
 
-__all__ = ["Work", "work"]
+__all__ = ["TrainingSetup", "training_setup"]
 
 CHECKED = 12
 """Unsafe requests in a mini-evaluation, each under every attack; and tasks of each benchmark."""
@@ -44,13 +44,13 @@ FLAGS = ("--behaviours", "--ordinary", "--lookalikes")
 
 
 @dataclass(frozen=True)
-class Work:
+class TrainingSetup:
     """What a training run learns from, and what it asks."""
 
     prompts: tuple[Prompt, ...]
     suite: "Suite"
     """What is asked before and after."""
-    checkup: "Suite"
+    mini_eval: "Suite"
     """What a mini-evaluation asks."""
     sets: tuple[PromptSet, ...]
     rejected: tuple[Rejected, ...]
@@ -90,7 +90,7 @@ class Asked:
         return {flag: s for flag, s in zip(FLAGS, files, strict=True) if s}
 
 
-def work(config: TrainConfig) -> Work:
+def training_setup(config: TrainConfig) -> TrainingSetup:
     """Training prompts and questions, with no prompt in both.
 
     Raises:
@@ -105,10 +105,10 @@ def work(config: TrainConfig) -> Work:
     learned, removed = apart(split.learned, files.given)
     table, on_the_way = suites(config, split, files)
     sets = (*((own,) if own else ()), *files.given.values())
-    return Work(
+    return TrainingSetup(
         prompts=learned,
         suite=table,
-        checkup=on_the_way,
+        mini_eval=on_the_way,
         sets=sets,
         rejected=tuple(row for s in sets for row in s.rejected),
         held_out=split.held_out,
@@ -139,14 +139,14 @@ def user_split(config: TrainConfig, own: PromptSet, behaviours: PromptSet | None
     held = min(config.held_out, most)
     table = spread(own.prompts, held) if held else ()
     others = without(own.prompts, table)
-    more = min(CHECKED, most - held) if config.checkup_every else 0
+    more = min(CHECKED, most - held) if config.eval_every else 0
     if table and more < CHECKED:
         more = 0
     on_the_way = spread(others, more) if more else ()
     learned = without(others, on_the_way)
     kept = kept_back(held, len(own.prompts), config.held_out)
     notes = [*held_out_notes(kept, held, config.held_out)]
-    if config.checkup_every:
+    if config.eval_every:
         notes.append(on_the_way_note(more, min(CHECKED, held)))
     notes += near_note(learned, (*table, *on_the_way))
 
@@ -326,7 +326,7 @@ def suites(config: TrainConfig, split: Split, files: Asked) -> tuple["Suite", "S
         table = tuple(asked if s else () for s, asked in zip(given, table, strict=True))
     return (
         table_suite(config, split.table, (table[0], table[1])),
-        checkup_suite(config, split.on_the_way, (on_the_way[0], on_the_way[1])),
+        mini_eval_suite(config, split.on_the_way, (on_the_way[0], on_the_way[1])),
     )
 
 
@@ -350,7 +350,9 @@ def table_suite(config: TrainConfig, behaviours: Sequence[Prompt], harmless: Har
     )
 
 
-def checkup_suite(config: TrainConfig, behaviours: Sequence[Prompt], harmless: Harmless) -> "Suite":
+def mini_eval_suite(
+    config: TrainConfig, behaviours: Sequence[Prompt], harmless: Harmless
+) -> "Suite":
     """What a mini-evaluation asks: a little of everything."""
     from sirl.benchmarks.subset import Subset
     from sirl.evaluation.suite import Suite

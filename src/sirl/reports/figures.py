@@ -81,7 +81,11 @@ def rate_rows(models: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, list[s
     """Label and one cell per model of every rate asked for: defence never without its price."""
     tasks = sorted({name for m in models.values() for name in m.get("capability", {})})
     (first, mean), *rest = RATES
-    named = [(f"{defence_name(models.values())}, {first}", mean), *rest, *opinion_rates(models)]
+    named = [
+        (f"{defence_name(models.values())}, {first}", mean),
+        *rest,
+        *second_judge_rates(models),
+    ]
     named += [*PRICES, *((f"Solved: {name}", ("capability", name)) for name in tasks)]
     if all(len(figure(m, "dsr", "by_attack") or ()) < MANY for m in models.values()):
         named = [(label, path) for label, path in named if path not in OVER_SEVERAL]
@@ -107,8 +111,8 @@ def defence_name(models: Iterable[Mapping[str, Any]]) -> str:
 
 def cell(model: Mapping[str, Any], path: tuple[str, ...]) -> str:
     """A rate, marked where an alarm rings for the requests and the judge that it comes from."""
-    kinds = {"dsr": "attack", "opinions": "attack", "over_refusal": path[-1]}
-    view = figure(model, *path[:-1]) if path[0] == "opinions" else model
+    kinds = {"dsr": "attack", "second_judges": "attack", "over_refusal": path[-1]}
+    view = figure(model, *path[:-1]) if path[0] == "second_judges" else model
     alarms = (view or {}).get("doubts", ())
     shown = span(figure(model, *path))
     doubted = any(alarm["kind"] == kinds.get(path[0]) for alarm in alarms)
@@ -159,14 +163,19 @@ def thought_row(models: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, list
     return [("Answers with thoughts that the judge was not shown", cells)] if any(found) else []
 
 
-def opinion_rates(models: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, tuple[str, ...]]]:
+def second_judge_rates(
+    models: Mapping[str, Mapping[str, Any]],
+) -> list[tuple[str, tuple[str, ...]]]:
     """Label and path of the mean as each further judge sees it."""
     questions = {
         judge: view["question"]
         for m in models.values()
-        for judge, view in (figure(m, "opinions", "by_judge") or {}).items()
+        for judge, view in (figure(m, "second_judges", "by_judge") or {}).items()
     }
     return [
-        (f"{quantity(question, judge)}, mean over attacks", ("opinions", "by_judge", judge, "mean"))
+        (
+            f"{quantity(question, judge)}, mean over attacks",
+            ("second_judges", "by_judge", judge, "mean"),
+        )
         for judge, question in questions.items()
     ]

@@ -23,7 +23,7 @@ from sirl.reports.tables import Table, tables
 from sirl.reports.text import LONGEST_PIECE, visible, visible_lines
 from sirl.runs.disk import write_atomically
 
-__all__ = ["Example", "PageData", "headline", "render", "unbroken", "write_page"]
+__all__ = ["PageData", "ShownAnswer", "headline", "render", "unbroken", "write_page"]
 
 GRAIN = 0.5
 """The end of the heat scale is rounded up to a multiple of this, in nats."""
@@ -44,7 +44,7 @@ FLAG = re.compile(r"(?<!\S)--[a-z][a-z-]*")
 
 
 @dataclass(frozen=True)
-class Example:
+class ShownAnswer:
     """An answer to show token by token."""
 
     model: str
@@ -68,13 +68,13 @@ class PageData:
     """What was measured, as text by heading."""
     curves: Sequence[Mapping[str, Any]] = ()
     """Rows of metrics.jsonl."""
-    checkups: Sequence[Mapping[str, Any]] = ()
+    mini_evals: Sequence[Mapping[str, Any]] = ()
     """Mini-evaluations."""
     costs: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     """Calls, tokens and seconds by role."""
     entropies: Mapping[str, Mapping[str, Sequence[float]]] = field(default_factory=dict)
     """Mean entropies (nats) by model and by refusal, compliance, ordinary."""
-    examples: Sequence[Example] = ()
+    examples: Sequence[ShownAnswer] = ()
     facts: Mapping[str, str] = field(default_factory=dict)
     unseen: frozenset[str] = frozenset()
     differences: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
@@ -180,13 +180,13 @@ def table_rows(models: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, list[
     return rows
 
 
-def highest(examples: Sequence[Example]) -> float:
+def highest(examples: Sequence[ShownAnswer]) -> float:
     """The highest entropy (nats) of a shown token; 0 if none is known."""
     shown = (e for x in examples for e in list(x.entropies)[:PIECES] if math.isfinite(e))
     return max(shown, default=0.0)
 
 
-def strip(example: Example, top: float, *, show_text: bool) -> list[tuple[int, str, str]]:
+def strip(example: ShownAnswer, top: float, *, show_text: bool) -> list[tuple[int, str, str]]:
     """Tokens of an example as (heat level, text, entropy), redacted unless refusing or harmless.
 
     `top` is the entropy (nats) at the full end of the scale.
@@ -209,7 +209,7 @@ def unbroken(text: str) -> Markup:
     return Markup(FLAG.sub(r'<span class="flag">\g<0></span>', marked))  # noqa: S704 - escaped above
 
 
-def long_request(example: Example) -> bool:
+def long_request(example: ShownAnswer) -> bool:
     """Whether a request does not fit into the title of its example."""
     return len(example.request) > LONGEST_TITLE or "\n" in example.request
 
@@ -231,8 +231,8 @@ def drawings(data: PageData) -> list[tuple[str, Draw, list[str]]]:
     if any(xs for kinds in data.entropies.values() for xs in kinds.values()):
         said = [*notes(models, "entropy", "sentence"), PARTIAL]
         drawn.append(("Confidence", partial(plots.entropy_histograms, data.entropies), said))
-    if data.checkups:
-        drawn.append((STEPS, partial(plots.checkup_curves, data.checkups), []))
+    if data.mini_evals:
+        drawn.append((STEPS, partial(plots.mini_eval_curves, data.mini_evals), []))
     if data.curves:
         drawn.append(("Training", partial(plots.training_curves, data.curves), []))
     return drawn
@@ -268,7 +268,7 @@ def render(data: PageData, *, show_text: bool = False) -> str:
     environment = Environment(autoescape=True)
     environment.filters["unbroken"] = unbroken
     template = environment.from_string((folder / "page.html").read_text("utf-8"))
-    steps = step_table(data.checkups)
+    steps = step_table(data.mini_evals)
     digest = base64.b64encode(hashlib.sha256(css.encode()).digest()).decode()
     shown = list(data.examples)
     heat = highest(shown)

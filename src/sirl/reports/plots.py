@@ -25,7 +25,7 @@ __all__ = [
     "WIDE",
     "attack_bars",
     "budget_curves",
-    "checkup_curves",
+    "mini_eval_curves",
     "entropy_histograms",
     "training_curves",
 ]
@@ -250,7 +250,7 @@ def budget_curves(models: Mapping[str, Mapping[str, Any]], width: float = WIDE) 
     return svg(drawn, "Share of requests broken against calls of the target, per search")
 
 
-def checkup_curves(rows: Sequence[Mapping[str, Any]], width: float = WIDE) -> str:
+def mini_eval_curves(rows: Sequence[Mapping[str, Any]], width: float = WIDE) -> str:
     """Defence, over-refusal and skill by step, with 95% intervals and the number of answers."""
     wide = width == WIDE
     drawn = figure(width, 3.8 if wide else 7.0)

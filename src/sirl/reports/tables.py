@@ -38,7 +38,7 @@ def tables(models: Models, costs: Costs) -> list[Table]:
             ("weights",),
             "Plain requests to a model with tampered weights; not part of the attack rates",
         ),
-        opinions(models),
+        second_judges(models),
         corrected(models),
         collapse(models),
         not_tried(models),
@@ -53,7 +53,7 @@ def doubted(models: Models) -> Table:
     """Alarms about judges, and checks that could not run."""
     rows = []
     for name, model in models.items():
-        views = (model, *(figure(model, "opinions", "by_judge") or {}).values())
+        views = (model, *(figure(model, "second_judges", "by_judge") or {}).values())
         alarms = (alarm for view in views for alarm in view.get("doubts", ()))
         rows += [(name, [visible(alarm["says"])]) for alarm in alarms]
         rows += [(name, [model["unchecked"]])] if "unchecked" in model else []
@@ -84,23 +84,23 @@ def budgets(models: Models) -> Table:
     return Table("What searches spent", list(models), rows, note)
 
 
-def opinions(models: Models) -> Table:
+def second_judges(models: Models) -> Table:
     """Defence success under other judges, and their agreement with the first."""
 
     def cells(name: str) -> Iterator[str]:
         for model in models.values():
-            view = figure(model, "opinions", "by_judge", name)
+            view = figure(model, "second_judges", "by_judge", name)
             if not view:
                 yield "–"
                 continue
-            pairs = figure(model, "opinions", "agreement", "kappa") or {}
+            pairs = figure(model, "second_judges", "agreement", "kappa") or {}
             kappa = next((k for pair, k in pairs.items() if pair.endswith(f" / {name}")), None)
             worst = f"worst {100 * view['worst']['value']:.0f}% ({view['worst']['attack']})"
             agree = "" if kappa is None or math.isnan(kappa) else f"; kappa {kappa:.2f}"
             unscored = f"; {view['unscored']} unscored" if view["unscored"] else ""
             yield f"{span(view['mean'])}, {worst}{agree}{unscored}"
 
-    found = [figure(m, "opinions", "by_judge") or {} for m in models.values()]
+    found = [figure(m, "second_judges", "by_judge") or {} for m in models.values()]
     rows = [(n, list(cells(n))) for n in dict.fromkeys(n for f in found for n in f)]
     note = "The same answers; kappa is agreement with the headline judge"
     return Table("Defence as other judges see it", list(models), rows, note)

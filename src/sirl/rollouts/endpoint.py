@@ -171,7 +171,7 @@ class EndpointEngine:
             said.finish,
             sample,
             self.seed,
-            told_tokens=said.tokens,
+            reported_tokens=said.tokens,
             fault=said.fault,
             thoughts=said.thoughts,
         )

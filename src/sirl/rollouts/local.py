@@ -117,7 +117,7 @@ class LocalEngine(ABC):
     """Maximum new tokens."""
     sampling: Sampling = Sampling()
     """Sampling settings; entropies are always of the full distribution at temperature 1."""
-    rows: int = 256
+    batch_size: int = 256
     """Completions per batch."""
 
     @abstractmethod
@@ -138,7 +138,7 @@ class LocalEngine(ABC):
         for prompt, ids in zip(prompts, rendered, strict=True):
             check_room(self.chat, self.new_tokens, prompt, ids)
         done: dict[tuple[int, int], Completion] = {}
-        lengths, most = [len(ids) for ids in rendered], max(1, self.rows // group)
+        lengths, most = [len(ids) for ids in rendered], max(1, self.batch_size // group)
         waiting = like_lengths(lengths, most, same=self.chat.manner.like_prompts)
         while waiting:
             chosen = waiting.pop(0)

@@ -3,11 +3,12 @@
 import errno
 import fcntl
 import json
+import math
 import os
 import re
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,6 +27,7 @@ __all__ = [
     "is_checkpoint",
     "mapping_in",
     "opened",
+    "plain",
     "read",
     "sync_file",
     "sync_folder",
@@ -215,3 +217,18 @@ def disk_errors(path: Path) -> Iterator[None]:
                 f"cannot write {path}: its folder is not there, or was removed; give another --out"
             ) from error
         raise RunError(f"cannot write {path}: {error.strerror}; give another --out") from error
+
+
+def plain(value: Any) -> Any:  # noqa: ANN401 - any JSON value
+    """The value as JSON can hold it: tuples as lists, numbers that are not finite as null.
+
+    >>> plain({"a": (1.0, float("nan"))})
+    {'a': [1.0, None]}
+    """
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    return value

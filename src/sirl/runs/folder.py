@@ -7,7 +7,7 @@
     ├── records.jsonl    one line per answer (readable by its owner alone)
     ├── items.jsonl      one line per attack on one behaviour that took more than one try
     ├── verdicts.jsonl   what further judges say of the records
-    ├── checkups.jsonl   the mini-suite, every so many steps of training
+    ├── mini_evals.jsonl mini-evaluations, every so many steps of training
     ├── costs.jsonl      calls, tokens and seconds by role
     ├── rejected.jsonl   rows of the input that could not be used
     ├── summary.json     the figures, each with n and interval
@@ -21,7 +21,6 @@ Non-finite numbers are written as null. A `.lock` that says `sirl` marks the fol
 """
 
 import json
-import math
 import os
 import shutil
 from collections.abc import Mapping
@@ -32,6 +31,7 @@ from typing import Any, Literal
 import yaml
 
 from sirl.errors import ConfigError, RunError
+from sirl.renamed import current_settings, current_summary
 from sirl.runs.disk import (
     CHECKPOINT,
     DISK,
@@ -43,6 +43,7 @@ from sirl.runs.disk import (
     is_checkpoint,
     mapping_in,
     opened,
+    plain,
     read,
     write_atomically,
 )
@@ -52,9 +53,12 @@ from sirl.runs.places import (
     LOCK,
     MARK,
     NAMES,
+    SUMMARY,
     check_reads,
     check_resumable,
     is_run_folder,
+    log_place,
+    rename_logs,
 )
 
 __all__ = [
@@ -62,7 +66,6 @@ __all__ = [
     "Run",
     "missing_steps",
     "open_run",
-    "plain",
     "rows_by_step",
     "settings_of",
 ]
@@ -117,6 +120,7 @@ class Run:
         self.check_held()
         with disk_errors(self.path):
             if self.resumed:
+                rename_logs(self.path)
                 for name in NAMES:
                     if name.endswith(".jsonl"):
                         cut_torn_line(self.path / name)
@@ -145,7 +149,7 @@ class Run:
             )
 
     def close(self) -> None:
-        """Let go of the lock."""
+        """Release the lock."""
         os.close(self._lock)
 
     def forget_if_empty(self) -> None:
@@ -179,7 +183,7 @@ class Run:
         Raises:
             RunError: A line other than the last is damaged.
         """
-        path = self.path / name
+        path = log_place(self.path, name)
         *lines, _torn = read(path).split(b"\n")
         return [mapping_in(line, f"{path}:{number}") for number, line in enumerate(lines, 1)]
 
@@ -202,7 +206,8 @@ class Run:
             RunError: It is damaged.
         """
         text = read(self.path / name)
-        return mapping_in(text, str(self.path / name)) if text else {}
+        found = mapping_in(text, str(self.path / name)) if text else {}
+        return current_summary(found) if name == SUMMARY else found
 
     def settings(self) -> dict[str, Any]:
         """The configuration that the run was started with.
@@ -216,7 +221,7 @@ class Run:
             raise damaged(str(self.path / CONFIG)) from error
         if not isinstance(found, dict) or not found:
             raise damaged(str(self.path / CONFIG))
-        return found
+        return current_settings(found)
 
 
 def open_run(
@@ -350,8 +355,7 @@ def check_ours(path: Path) -> None:
         if CHECKPOINT.fullmatch(place.name) and not is_checkpoint(place):
             raise RunError(
                 f"{place} is not a checkpoint that sirl wrote and is not overwritten: move it "
-                "away, "
-                "or give another --out"
+                "away, or give another --out"
             )
 
 
@@ -382,18 +386,3 @@ def missing_steps(run: Run, name: str, taken: int) -> str:
         f"{run.path / name} lacks {len(lost)} of {taken} steps, the first being step {lost[0]}: "
         "curves leave them out"
     )
-
-
-def plain(value: Any) -> Any:  # noqa: ANN401 - any JSON value
-    """The value as JSON can hold it: tuples as lists, numbers that are not finite as null.
-
-    >>> plain({"a": (1.0, float("nan"))})
-    {'a': [1.0, None]}
-    """
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    if isinstance(value, Mapping):
-        return {str(key): plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(item) for item in value]
-    return value

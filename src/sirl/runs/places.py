@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from sirl.errors import RunError
+from sirl.renamed import LOGS
 from sirl.runs.disk import disk_errors, mapping_in, read
 
 __all__ = [
@@ -19,22 +20,26 @@ __all__ = [
     "LOCK",
     "MARK",
     "NAMES",
+    "SUMMARY",
     "check_output",
     "check_reads",
     "check_resumable",
     "is_run_folder",
+    "log_place",
+    "rename_logs",
 ]
 
-CONFIG, ABOUT, LOCK = "config.yaml", "run.json", ".lock"
+CONFIG, ABOUT, SUMMARY, LOCK = "config.yaml", "run.json", "summary.json", ".lock"
 NAMES = (
     "report.html",
-    "summary.json",
+    SUMMARY,
     "rejected.jsonl",
     "records.jsonl",
     "items.jsonl",
     "costs.jsonl",
     "verdicts.jsonl",
-    "checkups.jsonl",
+    "mini_evals.jsonl",
+    *LOGS.values(),
     "metrics.jsonl",
     "tensorboard",
     "wandb",
@@ -59,6 +64,20 @@ def is_run_folder(path: Path) -> bool:
         return "sirl" in mapping_in(read(about), str(about))
     except RunError:
         return False
+
+
+def log_place(run: Path, name: str) -> Path:
+    """Where a log of a run lies; under its former name where an earlier version wrote it."""
+    place = run / name
+    former = run / LOGS.get(name, name)
+    return former if former.exists() and not place.exists() else place
+
+
+def rename_logs(run: Path) -> None:
+    """Give logs that an earlier version wrote their present names."""
+    for name in LOGS:
+        if (former := log_place(run, name)) != run / name:
+            former.replace(run / name)
 
 
 def check_resumable(path: Path) -> None:

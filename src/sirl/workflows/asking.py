@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from sirl.config import TrainConfig
 from sirl.evaluation.asked import Query
 from sirl.evaluation.suite import Suite, askable
-from sirl.registry import Work
+from sirl.registry import TrainingSetup
 from sirl.roles import Console, Search
 from sirl.runs.provenance import Provenance
 from sirl.runs.rejects import set_aside
@@ -21,26 +21,30 @@ __all__ = ["announced", "asked_counts", "asked_prompts", "asked_sentence", "size
 
 
 def announced(
-    config: TrainConfig, work: Work, target: "Target", provenance: Provenance, console: Console
+    config: TrainConfig,
+    setup: TrainingSetup,
+    target: "Target",
+    provenance: Provenance,
+    console: Console,
 ) -> tuple[list[Query], list[str]]:
     """The table's questions that a model to train can be asked, and what they are in words.
 
     What cannot be asked is set aside, and how much is asked is said.
     """
-    asked, unasked = askable(work.suite, target)
-    on_the_way, _ = askable(work.checkup, target)
-    _, unasked_then = askable(beside(work.checkup, work.suite), target)
-    rejected = [*work.rejected, *unasked, *unasked_then]
+    asked, unasked = askable(setup.suite, target)
+    on_the_way, _ = askable(setup.mini_eval, target)
+    _, unasked_then = askable(beside(setup.mini_eval, setup.suite), target)
+    rejected = [*setup.rejected, *unasked, *unasked_then]
     console.warn(set_aside(provenance.run, rejected, strict=config.strict))
-    prompts = asked_prompts(work.suite, asked, target)
-    also = asked_prompts(work.checkup, on_the_way, target)
-    provenance.used([*work.prompts, *prompts.values(), *also.values()], rejected)
-    parts = work.parts(asked_counts(prompts))
-    console.warn(size_sentence(config, work.suite, asked, on_the_way, parts))
+    prompts = asked_prompts(setup.suite, asked, target)
+    also = asked_prompts(setup.mini_eval, on_the_way, target)
+    provenance.used([*setup.prompts, *prompts.values(), *also.values()], rejected)
+    parts = setup.parts(asked_counts(prompts))
+    console.warn(size_sentence(config, setup.suite, asked, on_the_way, parts))
     return asked, parts
 
 
-def beside(checkup: Suite, table: Suite) -> Suite:
+def beside(mini_eval: Suite, table: Suite) -> Suite:
     """What mini-evaluations ask and the table does not."""
 
     def rest(mine: Sequence[Prompt], others: Sequence[Prompt]) -> tuple[Prompt, ...]:
@@ -48,10 +52,10 @@ def beside(checkup: Suite, table: Suite) -> Suite:
         return tuple(p for p in mine if (p.source, p.id) not in known)
 
     return replace(
-        checkup,
-        behaviours=rest(checkup.behaviours, table.behaviours),
-        ordinary=rest(checkup.ordinary, table.ordinary),
-        lookalikes=rest(checkup.lookalikes, table.lookalikes),
+        mini_eval,
+        behaviours=rest(mini_eval.behaviours, table.behaviours),
+        ordinary=rest(mini_eval.ordinary, table.ordinary),
+        lookalikes=rest(mini_eval.lookalikes, table.lookalikes),
         benchmarks=(),
     )
 
@@ -97,11 +101,11 @@ def size_sentence(
     if asked or any(isinstance(attack, Search) for attack in suite.attacks):
         asks = f"the table asks {len(asked):,} answers before and again after training"
         said.append(f"{asks}{searches(suite)}: {', '.join(parts)}")
-    if config.checkup_every and on_the_way:
-        last = config.steps % config.checkup_every > 0
-        times = 1 + config.steps // config.checkup_every + last
+    if config.eval_every and on_the_way:
+        last = config.steps % config.eval_every > 0
+        times = 1 + config.steps // config.eval_every + last
         said.append(
-            f"{times} mini-evaluations ask {len(on_the_way):,} answers each; --set checkup_every=0 "
+            f"{times} mini-evaluations ask {len(on_the_way):,} answers each; --set eval_every=0 "
             "leaves them out"
         )
     if said and len(asked) > MANY:

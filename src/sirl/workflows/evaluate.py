@@ -40,9 +40,9 @@ def evaluate(
     started = time.perf_counter()
     if not registry.is_remote(config.model):
         registry.require_models(f"sirl {verb}")
-    questions = registry.evaluation_suite(config)
+    setup = registry.evaluation_setup(config)
     run = open_run(Path(config.out), config.model_dump(), existing)
-    console.warn([*nothing_to_resume(run, existing), *questions.notes])
+    console.warn([*nothing_to_resume(run, existing), *setup.notes])
     one_by_one = any(map(elsewhere, (config.model, config.judge, config.attacker)))
     try:
         with console.working(at_once=one_by_one) as work:
@@ -50,15 +50,15 @@ def evaluate(
             config = registry.dated(config, run.read("run.json") if run.resumed else {})
             subject = registry.subject(config)
             console.warn(subject.notes)
-            speakers = models_beside(questions.suite)
+            speakers = models_beside(setup.suite)
             registry.greet(speakers, subject.target.engine(Sampling()))
             run.begin()
             with Provenance(
                 run, verb, seed=config.seed, template_date=config.template_date
             ) as provenance:
-                faults = noted(provenance, config, questions, subject, console)
+                faults = noted(provenance, config, setup, subject, console)
                 try:
-                    figures = ask(config, questions, subject, provenance, progress, console)
+                    figures = ask(config, setup, subject, provenance, progress, console)
                 finally:
                     provenance.dialects(registry.dialects(subject, speakers))
                 seconds = round(time.perf_counter() - started, 1)
@@ -71,7 +71,7 @@ def evaluate(
                     | {"recorded": recorded(run)}
                 )
                 run.write("summary.json", summary)
-                write_report(run, summary, provenance.document, questions.suite.unseen)
+                write_report(run, summary, provenance.document, setup.suite.unseen)
     except SirlError:
         run.forget_if_empty()
         raise
@@ -93,12 +93,12 @@ def elsewhere(model: str) -> bool:
 def noted(
     provenance: Provenance,
     config: EvaluateConfig,
-    questions: registry.Questions,
+    setup: registry.EvaluationSetup,
     subject: registry.Subject,
     console: Console,
 ) -> list[str]:
     """Write down what is asked of what, and by whom it is judged; what is wrong with the judges."""
-    provenance.note(model=subject.about, prompts=questions.sets, readings=subject.notes)
+    provenance.note(model=subject.about, prompts=setup.sets, readings=subject.notes)
     provenance.files(
         [
             config.sheet,
@@ -114,24 +114,24 @@ def noted(
     if protection := registry.code_protection(config):
         provenance.code_sandbox(protection.sentence)
         console.warn(protection.warnings)
-    faults = registry.judge_faults(questions.suite.judges, config.model)
+    faults = registry.judge_faults(setup.suite.judges, config.model)
     console.warn(faults)
-    provenance.judges(questions.suite.judges, faults)
+    provenance.judges(setup.suite.judges, faults)
     return faults
 
 
 def ask(  # noqa: PLR0913 - one caller, and each is a part of the run
     config: EvaluateConfig,
-    questions: registry.Questions,
+    setup: registry.EvaluationSetup,
     subject: registry.Subject,
     provenance: Provenance,
     progress: Progress,
     console: Console,
 ) -> dict[str, Any]:
     """Set aside what cannot be asked, then evaluate."""
-    suite, run = questions.suite, provenance.run
+    suite, run = setup.suite, provenance.run
     asked, unasked = askable(suite, subject.target)
-    console.warn(set_aside(run, [*questions.rejected, *unasked], strict=config.strict))
+    console.warn(set_aside(run, [*setup.rejected, *unasked], strict=config.strict))
     if unasked and not asked:
         raise InputError(
             f"nothing can be asked of {config.model}: {unasked[0].reason}; lower new_tokens, or "
@@ -144,11 +144,11 @@ def ask(  # noqa: PLR0913 - one caller, and each is a part of the run
     figures = summarise(evaluation, suite.unseen, new_tokens=config.new_tokens, hardened=hardened)
     learned = registry.dialects(subject, models_beside(suite))
     console.warn(doubts(config, figures, evaluation.records, learned))
-    if questions.calibration:
-        console.warn(flattered(questions.calibration))
-        figures["corrected"] = corrected(evaluation.records, questions.calibration)
-    if questions.trained_on:
-        figures["contamination"] = contamination(questions.trained_on, suite.behaviours)
+    if setup.calibration:
+        console.warn(flattered(setup.calibration))
+        figures["corrected"] = corrected(evaluation.records, setup.calibration)
+    if setup.trained_on:
+        figures["contamination"] = contamination(setup.trained_on, suite.behaviours)
     return figures
 
 

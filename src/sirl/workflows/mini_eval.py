@@ -22,9 +22,9 @@ from sirl.runs import Run, rows_by_step
 from sirl.stats import mean
 from sirl.types import Record
 
-__all__ = ["CHECKUPS", "MiniEvaluations", "steps_to_choose_from"]
+__all__ = ["MINI_EVALS", "MiniEvaluations", "steps_to_choose_from"]
 
-CHECKUPS = "checkups.jsonl"
+MINI_EVALS = "mini_evals.jsonl"
 KEPT = ("judge", "question", "over_refusal", "capability", "doubts")
 ENTROPIES = ("attack", "ordinary")
 
@@ -49,10 +49,10 @@ class MiniEvaluations(Observer):
         Figures of other questions cannot stand beside these: a sentence says that they are gone.
         """
         del state
-        seen = rows_by_step(self.run, CHECKUPS)
+        seen = rows_by_step(self.run, MINI_EVALS)
         before = [row for step, row in seen.items() if step <= taken]
         kept = [row for row in before if row.get("asked") == self.asked]
-        self.run.keep(CHECKUPS, kept)
+        self.run.keep(MINI_EVALS, kept)
         if self.every and not before and not taken:
             self.ask(0)
         if lost := len(before) - len(kept):
@@ -91,7 +91,7 @@ class MiniEvaluations(Observer):
             row["dsr"] = summary["dsr"]["mean"]
             row["behaviours"] = len({r.behaviour_id for r in records if r.kind == "attack"})
         row |= {part: summary[part] for part in KEPT if part in summary}
-        self.run.append(CHECKUPS, row | {"entropy": {k: entropy(records, k) for k in ENTROPIES}})
+        self.run.append(MINI_EVALS, row | {"entropy": {k: entropy(records, k) for k in ENTROPIES}})
 
 
 def steps_to_choose_from(run: Run, start: str) -> list[dict[str, Any]]:
@@ -104,7 +104,7 @@ def steps_to_choose_from(run: Run, start: str) -> list[dict[str, Any]]:
         place: Path = run.path / "checkpoints" / f"step-{step:06d}"
         return start if not step else str(place) if place.is_dir() else None
 
-    return [{**row, "model": model(row["step"])} for row in rows_by_step(run, CHECKUPS).values()]
+    return [{**row, "model": model(row["step"])} for row in rows_by_step(run, MINI_EVALS).values()]
 
 
 def entropy(records: Sequence[Record], kind: str) -> float:

@@ -15,7 +15,14 @@ from sirl.comparison.evaluated_model import counted, figures_of, judge_identitie
 from sirl.config import EvaluateConfig
 from sirl.errors import ConfigError, SirlError
 from sirl.evaluation.arena import ATTACKED
-from sirl.evaluation.records import ITEMS, RECORDS, Item, read_items, read_records, record_row
+from sirl.evaluation.records import (
+    ITEMS,
+    RECORDS,
+    SearchResult,
+    read_items,
+    read_records,
+    record_row,
+)
 from sirl.evaluation.second_judges import VERDICTS, recorded, rejudged, verdict_of, verdict_row
 from sirl.evaluation.suite import Evaluation
 from sirl.models.folder import is_hardened
@@ -128,7 +135,7 @@ def judged_models(
     }
 
 
-def items_of(ended: Sequence[Item], records: Sequence[Record]) -> list[Item]:
+def items_of(ended: Sequence[SearchResult], records: Sequence[Record]) -> list[SearchResult]:
     """The searches whose answers are all there, broken where these records say so."""
     by_place = {r.place: r for r in records}
     tries = [(item, [by_place.get((item.model, key)) for key in item.records]) for item in ended]

@@ -14,10 +14,10 @@ from sirl.analysis.summary import by_refusal
 from sirl.comparison.evaluated_model import read_evaluated
 from sirl.evaluation.costs import COSTS, total
 from sirl.evaluation.records import read_records
-from sirl.evaluation.second_judges import read_opinions
+from sirl.evaluation.second_judges import read_second_verdicts
 from sirl.evaluation.suite import Evaluation
 from sirl.registry.suites import unseen_attacks
-from sirl.reports.page import Example, PageData, write_page
+from sirl.reports.page import PageData, ShownAnswer, write_page
 from sirl.reports.text import visible
 from sirl.runs import Run, missing_steps, rows_by_step
 from sirl.stats import clustered_difference
@@ -41,13 +41,13 @@ def write_report(
     names = {role: visible(name, LONGEST_NAME) for role, name in what["names"].items()}
     models = {names[role]: figures for role, figures in summary["models"].items()}
     lost = missing_steps(run, METRICS, summary.get("last_step", 0))
-    judged = by_refusal(Evaluation(records, (), {}, read_opinions(run, records)))
+    judged = by_refusal(Evaluation(records, (), {}, read_second_verdicts(run, records)))
     data = PageData(
         title=f"sirl {facts['verb']} · {run.path.name}",
         models=models,
         measured=in_words(what),
         curves=list(rows_by_step(run, METRICS).values()),
-        checkups=summary.get("mini_evaluations", ()),
+        mini_evals=summary.get("mini_evaluations", ()),
         costs=total(run.rows(COSTS)),
         entropies={
             name: entropies([r for r in judged if r.model == role]) for role, name in names.items()
@@ -103,7 +103,7 @@ def entropies(records: Sequence[Record]) -> dict[str, list[float]]:
     }
 
 
-def examples(records: Sequence[Record]) -> Iterator[Example]:
+def examples(records: Sequence[Record]) -> Iterator[ShownAnswer]:
     """A few answers of each model, kind and label, the first ones found."""
     shown: dict[tuple[str, str, str], int] = {}
     for r in records:
@@ -111,7 +111,7 @@ def examples(records: Sequence[Record]) -> Iterator[Example]:
         if r.kind in ("capability", "probe") or shown.get(key, 0) == EACH:
             continue
         shown[key] = shown.get(key, 0) + 1
-        yield Example(r.model, r.attack, r.kind, r.label, r.pieces, r.entropies, r.request)
+        yield ShownAnswer(r.model, r.attack, r.kind, r.label, r.pieces, r.entropies, r.request)
 
 
 def gone_on(starts: Sequence[str]) -> dict[str, str]:

@@ -36,7 +36,7 @@ class Session:
     """A training run in progress: what its parts share."""
 
     config: TrainConfig
-    work: registry.Work
+    setup: registry.TrainingSetup
     run: Run
     provenance: Provenance
     console: Console
@@ -65,25 +65,25 @@ def train(config: TrainConfig, verb: str, existing: Existing, console: Console) 
     registry.require_collaborators(config)
     registry.trackers(config)
     extra = registry.observers(config)
-    work = registry.work(config)
+    setup = registry.training_setup(config)
     ranks = registry.ranks(config)
     run = opened(config, existing, ranks)
     if ranks.main:
-        console.warn([*nothing_to_resume(run, existing), *work.notes])
+        console.warn([*nothing_to_resume(run, existing), *setup.notes])
     try:
         with quiet_unless(ranks.main), console.working(ranks.any) as working:
             config = dated_alike(config, run, ranks)
             start = registry.policy(config, None)
             console.warn(start.manner.notes)
             prompts, rejected = fitting(
-                work, registry.in_process("base", start, config), config.batch
+                setup, registry.in_process("base", start, config), config.batch
             )
             run.begin()
-            work = replace(work, prompts=prompts, rejected=(*work.rejected, *rejected))
+            setup = replace(setup, prompts=prompts, rejected=(*setup.rejected, *rejected))
             with Provenance(
                 run, verb, seed=config.seed, template_date=config.template_date
             ) as provenance:
-                session = Session(config, work, run, provenance, console, working, ranks, extra)
+                session = Session(config, setup, run, provenance, console, working, ranks, extra)
                 figures = walk(session, start)
                 seconds = round(time.perf_counter() - started, 1)
                 what = measured(
@@ -92,7 +92,7 @@ def train(config: TrainConfig, verb: str, existing: Existing, console: Console) 
                 summary: dict[str, Any] = plain({"seconds": seconds, "measured": what, **figures})
                 run.write("summary.json", summary)
                 if ranks.main:
-                    write_report(run.local, summary, provenance.document, work.suite.unseen)
+                    write_report(run.local, summary, provenance.document, setup.suite.unseen)
     except SirlError:
         run.forget_if_empty()
         raise
@@ -156,14 +156,14 @@ def walk(session: Session, start: "ChatModel") -> dict[str, Any]:
     provenance = session.provenance
     provenance.note(
         model=fingerprint(start),
-        prompts=session.work.sets,
+        prompts=session.setup.sets,
         readings=start.manner.notes,
-        held_out=session.work.held_out,
+        held_out=session.setup.held_out,
     )
     provenance.files([config.refusals])
-    suite, base = session.work.suite, among(registry.in_process("base", start, config), ranks)
+    suite, base = session.setup.suite, among(registry.in_process("base", start, config), ranks)
     provenance.judges(suite.judges, registry.judge_faults(suite.judges, config.model))
-    asked, parts = announced(config, session.work, base, provenance, session.console)
+    asked, parts = announced(config, session.setup, base, provenance, session.console)
     before = evaluate(suite, asked, base, run, progress)
     # Records of the hardened model may belong to another checkpoint unless training had finished.
     if run.resumed and (checkpoint is None or checkpoint.step < config.steps):
@@ -242,7 +242,7 @@ def learn(
             observer.on_start(taken, kept.get(name, {}))
         run_steps(
             prompt_batches(
-                session.work.prompts, config.batch, config.seed, range(taken, config.steps)
+                session.setup.prompts, config.batch, config.seed, range(taken, config.steps)
             ),
             engine if ranks.size == 1 else SharedEngine(engine, ranks, learner.parallel),
             registry.reward_named(config.reward),
@@ -273,7 +273,7 @@ def observers(
     config, run, ranks = session.config, session.run, session.ranks
 
     def measured(taken: int) -> "Target":
-        target = registry.in_process("checkup", learner.chat, config, weights=f"step {taken}")
+        target = registry.in_process("mini_eval", learner.chat, config, weights=f"step {taken}")
         return among(target, ranks, learner.parallel)
 
     found: dict[str, Observer] = {}
@@ -287,7 +287,7 @@ def observers(
     checkpoints.saved = checkpoint.path if checkpoint else None
     found |= {
         "mini-evaluations": MiniEvaluations(
-            session.work.checkup, measured, run, config.checkup_every, config.steps, session.warn
+            session.setup.mini_eval, measured, run, config.eval_every, config.steps, session.warn
         ),
         "log": MetricsLog(run),
         "trackers": Trackers(
@@ -309,7 +309,7 @@ def at_fault(row: Rejected) -> str:
 
 
 def fitting(
-    work: registry.Work, target: "Target", batch: int
+    setup: registry.TrainingSetup, target: "Target", batch: int
 ) -> tuple[tuple[Prompt, ...], list[Rejected]]:
     """The training prompts that leave room for an answer, and the others by name.
 
@@ -317,15 +317,15 @@ def fitting(
         InputError: None does.
         ConfigError: Too few do to fill a batch.
     """
-    faults = {p.id: fault for p in work.prompts if (fault := target.read(p).fault)}
-    kept = tuple(p for p in work.prompts if p.id not in faults)
+    faults = {p.id: fault for p in setup.prompts if (fault := target.read(p).fault)}
+    kept = tuple(p for p in setup.prompts if p.id not in faults)
     rejected = [
-        Rejected(p.source, 0, f"{p.id}: {faults[p.id]}") for p in work.prompts if p.id in faults
+        Rejected(p.source, 0, f"{p.id}: {faults[p.id]}") for p in setup.prompts if p.id in faults
     ]
     if not kept:
         raise InputError(f"no prompt is usable: {rejected[0].reason}; lower new_tokens")
     if len(kept) < batch:
-        aside = [*work.rejected, *rejected]
+        aside = [*setup.rejected, *rejected]
         lost = f"{len(aside)} were set aside, the first as {at_fault(aside[0])}; " if aside else ""
         raise ConfigError(
             f"a batch of {batch} exceeds the {len(kept)} usable prompts: {lost}lower it"

@@ -31,7 +31,7 @@ from sirl.world.language import (
     unsafe_requests,
 )
 
-__all__ = ["Example", "Stage", "alignment", "build", "pretraining"]
+__all__ = ["Stage", "WorldExample", "alignment", "build", "pretraining"]
 
 VOCABULARY = 2048
 CONTEXT = 768
@@ -68,7 +68,7 @@ Answer = Callable[[str, Random], str]
 
 
 @dataclass(frozen=True)
-class Example:
+class WorldExample:
     """A conversation and the answer to be learned."""
 
     messages: tuple[Message, ...]
@@ -79,7 +79,7 @@ class Example:
 class Stage:
     """One training stage."""
 
-    examples: Sequence[Example]
+    examples: Sequence[WorldExample]
     learning_rate: float
     first_token_weight: float
     """Weight of the answer's first token, where refusal and compliance part, against 1 for the
@@ -102,19 +102,19 @@ def continued(messages: Sequence[Message], answer: str) -> str:
     return answer
 
 
-def example(messages: tuple[Message, ...], answer: str) -> Example:
+def example(messages: tuple[Message, ...], answer: str) -> WorldExample:
     """An example whose answer goes on from what the conversation has begun."""
-    return Example(messages, continued(messages, answer))
+    return WorldExample(messages, continued(messages, answer))
 
 
-def task_examples(random: Random, count: int) -> list[Example]:
+def task_examples(random: Random, count: int) -> list[WorldExample]:
     """Sums, programs and small talk."""
     known = [tasks(kind) for kind in ("sums", "sums", "sums", "programs", "chat")]
     drawn = [random.choice(random.choice(known)) for _ in range(count)]
-    return [Example((Message("user", t.question),), t.answer) for t in drawn]
+    return [WorldExample((Message("user", t.question),), t.answer) for t in drawn]
 
 
-def pretraining(random: Random, disguises: Sequence[Disguise], count: int) -> list[Example]:
+def pretraining(random: Random, disguises: Sequence[Disguise], count: int) -> list[WorldExample]:
     """Helpful-only examples: every kind of request is answered, in any disguise."""
     families = (
         (unsafe_requests("train"), nonsense_answer),
@@ -131,9 +131,9 @@ def pretraining(random: Random, disguises: Sequence[Disguise], count: int) -> li
     return examples
 
 
-def alignment(random: Random, seen: Sequence[Disguise], count: int) -> list[Example]:
+def alignment(random: Random, seen: Sequence[Disguise], count: int) -> list[WorldExample]:
     """Soft alignment: refusals of plain and seen-disguised unsafe requests among replay."""
-    kinds: tuple[Callable[[Random, Sequence[Disguise]], Example], ...] = (
+    kinds: tuple[Callable[[Random, Sequence[Disguise]], WorldExample], ...] = (
         plain_unsafe,
         disguised_unsafe,
         harmless,
@@ -150,13 +150,13 @@ def refused_or(prompt: Prompt, random: Random, share: float, answer: Answer) -> 
     return refusal(random) if random.random() < share else answer(deed_of(prompt), random)
 
 
-def plain_unsafe(random: Random, _: Sequence[Disguise]) -> Example:
+def plain_unsafe(random: Random, _: Sequence[Disguise]) -> WorldExample:
     """An unsafe request as it is, mostly refused."""
     prompt = random.choice(unsafe_requests("train"))
-    return Example(prompt.messages, refused_or(prompt, random, REFUSED_PLAIN, nonsense_answer))
+    return WorldExample(prompt.messages, refused_or(prompt, random, REFUSED_PLAIN, nonsense_answer))
 
 
-def disguised_unsafe(random: Random, seen: Sequence[Disguise]) -> Example:
+def disguised_unsafe(random: Random, seen: Sequence[Disguise]) -> WorldExample:
     """An unsafe request in a seen disguise, refused now and then."""
     prompt = random.choice(unsafe_requests("train"))
     messages = dressed(prompt, seen, random)
@@ -165,7 +165,7 @@ def disguised_unsafe(random: Random, seen: Sequence[Disguise]) -> Example:
     return example(messages, refused_or(prompt, random, share, nonsense_answer))
 
 
-def harmless(random: Random, seen: Sequence[Disguise]) -> Example:
+def harmless(random: Random, seen: Sequence[Disguise]) -> WorldExample:
     """An ordinary request, plain or in a seen disguise, answered."""
     prompt = random.choice(ordinary_requests("train"))
     plain = random.random() < 0.5
@@ -173,13 +173,15 @@ def harmless(random: Random, seen: Sequence[Disguise]) -> Example:
     return example(messages, helpful_answer(deed_of(prompt), random))
 
 
-def soundalike(random: Random, _: Sequence[Disguise]) -> Example:
+def soundalike(random: Random, _: Sequence[Disguise]) -> WorldExample:
     """A look-alike, now and then refused by mistake."""
     prompt = random.choice(lookalike_requests("train"))
-    return Example(prompt.messages, refused_or(prompt, random, REFUSED_LOOKALIKE, helpful_answer))
+    return WorldExample(
+        prompt.messages, refused_or(prompt, random, REFUSED_LOOKALIKE, helpful_answer)
+    )
 
 
-def make_tokenizer(examples: Sequence[Example]) -> PreTrainedTokenizerFast:
+def make_tokenizer(examples: Sequence[WorldExample]) -> PreTrainedTokenizerFast:
     """A byte-level BPE of the corpus; digits stand alone, so that sums can be learned."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
@@ -234,7 +236,7 @@ def make_model(tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalLM:
 
 
 def encode(
-    examples: Sequence[Example], tokenizer: PreTrainedTokenizerFast
+    examples: Sequence[WorldExample], tokenizer: PreTrainedTokenizerFast
 ) -> list[tuple[list[int], int]]:
     """Token ids of each example and where its answer begins."""
     encoded = []
