@@ -50,7 +50,7 @@ def collapse_change(before: Sequence[Record], after: Sequence[Record]) -> dict[s
         if old and new:
             n = min(len(old), len(new), LOOKED_AT)
             pair = {"before": signs(old, n), "after": signs(new, n)}
-            was, now = (pair[evaluated]["tokens"] for evaluated in ("before", "after"))
+            was, now = (pair[side]["tokens"] for side in ("before", "after"))
             changes[name] = {**pair, "shorter": 1 - now / was if was else float("nan")}
     return changes
 
