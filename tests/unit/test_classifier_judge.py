@@ -151,7 +151,7 @@ def test_a_classifier_of_other_features_is_refused_by_their_version(judge, tmp_p
     judge.save(tmp_path)
     about = json.loads((tmp_path / "classifier.json").read_text())
     (tmp_path / "classifier.json").write_text(json.dumps(about | {"features": 1}))
-    with pytest.raises(InputError, match="by version 1 of the features, and this is 2"):
+    with pytest.raises(InputError, match="it uses version 1 of the features, not 2"):
         HarmClassifier.load(tmp_path)
 
 

@@ -1,1 +1,1 @@
-"""Statistics of recorded answers and how far to trust them; without models, files or torch."""
+"""Statistics of recorded answers and their reliability; without models, files or torch."""

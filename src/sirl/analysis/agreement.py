@@ -1,4 +1,4 @@
-"""Defence success under further judges, and the agreement of the judges of a run."""
+"""Defence success under second judges, and agreement between the judges of a run."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -13,16 +13,16 @@ from sirl.types import Question, Record
 __all__ = ["comparable_cells", "question_of", "summarise_second_judges"]
 
 SHOWN = 50
-"""Disagreements that are named."""
+"""Disagreements listed by record id."""
 Views = Mapping[str, Sequence[Record]]
-"""The records of a model as each further judge sees them, by the judge's name."""
+"""Judge name -> records of one model with that judge's verdicts."""
 
 
 def comparable_cells(view: Sequence[Record], items: Sequence[SearchResult]) -> list[Record]:
     """Drop cells whose search the first judge ended early: a second verdict is undefined.
 
-    A search ends where its own judge saw the defence break. Where another sees it hold, the rest
-    of the budget was never spent: the cell of that model says nothing.
+    A search stops as soon as its own judge sees the defence break. If a second judge disagrees,
+    the rest of the budget was never spent, so the outcome under that judge is unknown.
     """
     ended = {(i.model, i.attack, i.behaviour_id) for i in items if i.broken_at is not None}
     broken = {cell_of(r) for r in view if r.broke}
@@ -31,18 +31,18 @@ def comparable_cells(view: Sequence[Record], items: Sequence[SearchResult]) -> l
 
 
 def cell_of(record: Record) -> tuple[str, str, str]:
-    """The model, the attack and the behaviour."""
+    """Key of a cell: (model, attack, behaviour id)."""
     return record.model, record.attack, record.behaviour_id
 
 
 def summarise_second_judges(
     headline: Sequence[Record], others: Views, items: Sequence[SearchResult]
 ) -> dict[str, Any]:
-    """Defence success under each further judge, and how far judges agree on attacks.
+    """Defence success under each second judge, and inter-judge agreement on attacks.
 
-    `agreement` holds Cohen's kappa by pair and Krippendorff's alpha; `disagreements` names
-    records for a human to look at. Judges of different questions may differ with reason: an
-    answer that neither refuses nor helps is one of them.
+    `agreement` holds Cohen's kappa for each pair and Krippendorff's alpha; `disagreements` lists
+    records for human review. Judges of different questions can both be right: an answer that
+    neither refuses nor helps is a compliance that is not harmful.
     """
     first = [r for r in headline if r.kind == "attack"]
     if not first or not others:
@@ -69,6 +69,6 @@ def summarise_second_judges(
 
 
 def question_of(records: Sequence[Record]) -> Question:
-    """What the judge of the answers to unsafe requests was asked."""
+    """The question put to the judge of answers to unsafe requests."""
     asked = (r.question for r in records if r.kind in ATTACKED and r.question)
     return next(asked, "refusal")

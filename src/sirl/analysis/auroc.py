@@ -1,4 +1,4 @@
-"""AUROC of a number between two kinds of answers, also within bands of similar length."""
+"""AUROC between two groups of answers, overall and within bands of similar length."""
 
 import math
 from collections.abc import Sequence
@@ -9,13 +9,13 @@ from scipy.special import ndtri
 __all__ = ["auroc", "auroc_interval", "auroc_within_bands", "length_bands"]
 
 Z = float(ndtri(0.975))
-"""Standard errors on either side of a 95% interval."""
+"""Half-width of a 95% interval, in standard errors."""
 BANDS = 4
-"""Length bands: quartiles."""
+"""Number of length bands: quartiles."""
 
 
 def auroc(positive: Sequence[float], negative: Sequence[float]) -> float:
-    """Chance that a positive exceeds a negative, ties half; NaN where one side is empty.
+    """Probability that a positive exceeds a negative, ties counting half; NaN if a side is empty.
 
     >>> auroc([2.0, 3.0], [1.0, 2.0])
     0.875
@@ -34,10 +34,10 @@ def auroc_within_bands(
     positive_lengths: Sequence[int],
     negative_lengths: Sequence[int],
 ) -> tuple[float, int]:
-    """AUROC among items of like length, and the number of pairs that it rests on.
+    """AUROC among items of similar length, and the number of pairs compared.
 
-    Bands are quartiles of all lengths; each counts by its pairs. NaN and 0 where no band holds
-    both sides: length alone then tells them apart.
+    Bands are quartiles of all lengths, weighted by their number of pairs. Returns NaN and 0 if no
+    band contains both sides; length alone then separates them.
     """
     ours, theirs = length_bands(positive_lengths, negative_lengths)
     total, pairs = 0.0, 0
@@ -53,7 +53,7 @@ def auroc_within_bands(
 def length_bands(
     positive_lengths: Sequence[int], negative_lengths: Sequence[int]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The band of each item, by quartiles of all lengths."""
+    """Band index (0 to 3) of each positive and each negative, by quartiles of all lengths."""
     lengths = np.array([*positive_lengths, *negative_lengths], dtype=float)
     if not lengths.size:
         return lengths, lengths
@@ -63,11 +63,11 @@ def length_bands(
 
 
 def auroc_interval(value: float, positive: int, negative: int) -> tuple[float, float]:
-    """The 95% interval of an AUROC of so many independent positives and negatives.
+    """95% interval of an AUROC, given the numbers of independent positives and negatives.
 
-    It holds every AUROC from which the one found is no further than 1.96 of its own standard
-    errors (Newcombe, Statistics in Medicine 25 (2006) 559, method 5), so that it has a width at 0
-    and 1 too. NaN where a side is empty.
+    A score interval: it contains every true AUROC within 1.96 standard errors of the observed
+    one, where the standard error is that of the true AUROC (Newcombe, Statistics in Medicine 25
+    (2006) 559, method 5). It therefore has a width at 0 and 1 too. NaN if a side is empty.
 
     >>> [round(x, 3) for x in auroc_interval(0.5, 10, 10)]
     [0.274, 0.726]
@@ -78,12 +78,12 @@ def auroc_interval(value: float, positive: int, negative: int) -> tuple[float, f
 
     extra = (positive + negative) / 2 - 1
 
-    def apart(true: float) -> float:
+    def excess(true: float) -> float:
         spread = 1 + extra * ((1 - true) / (2 - true) + true / (1 + true))
         variance = true * (1 - true) * spread / (positive * negative)
         return (true - value) ** 2 - Z**2 * variance
 
-    inside = min(max(value, 1e-9), 1 - 1e-9)  # the value itself is no end where it is 0 or 1
-    low = 0.0 if apart(0.0) <= 0 else float(brentq(apart, 0.0, inside))
-    high = 1.0 if apart(1.0) <= 0 else float(brentq(apart, inside, 1.0))
+    inside = min(max(value, 1e-9), 1 - 1e-9)  # brentq needs a bracket of non-zero width
+    low = 0.0 if excess(0.0) <= 0 else float(brentq(excess, 0.0, inside))
+    high = 1.0 if excess(1.0) <= 0 else float(brentq(excess, inside, 1.0))
     return low, high

@@ -1,4 +1,4 @@
-"""Capability: what the model can still do, per benchmark."""
+"""Capability: share of benchmark tasks solved."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from sirl.types import Record
 __all__ = ["summarise_capability", "unfinished"]
 
 UNFINISHED = ("timed out", "out of memory", "stopped")
-"""Kinds of reasons with which a task counts as unsolved, although no test said that it is wrong."""
+"""Reasons for which a task counts as unsolved although its tests did not run to the end."""
 
 
 def summarise_capability(records: Sequence[Record]) -> dict[str, Any]:
@@ -31,7 +31,7 @@ def summarise_capability(records: Sequence[Record]) -> dict[str, Any]:
 
 
 def unfinished(records: Sequence[Record]) -> dict[str, Any]:
-    """How many tasks were not tested to their end, of how many, and why; empty where all were.
+    """Number of tasks whose tests did not run to the end, by reason; empty if all did.
 
     >>> unfinished([])
     {}

@@ -1,9 +1,9 @@
 """Signs of mode collapse: diversity, repetition and length of answers.
 
-The cheapest way to earn a reward for confidence is one sentence for every prompt. Refusals and
-ordinary answers are measured separately: similar refusals are intended, similar ordinary answers
-are damage. Words are runs of letters and digits, so the signs mean little for scripts without
-spaces.
+The easiest way to maximise a confidence reward is to give the same sentence to every prompt.
+Refusals and ordinary answers are measured separately: similar refusals are intended, similar
+ordinary answers are damage. Words are runs of letters and digits, so the signs are not meaningful
+for scripts without spaces.
 """
 
 import re
@@ -19,27 +19,27 @@ from sirl.types import Record
 __all__ = ["collapse_change", "collapse_signs"]
 
 EDGE = 8
-"""Words of an opening or a closing."""
+"""Length of an opening or a closing, in words."""
 GRAM = 4
-"""Words of a piece whose repetition is counted."""
+"""n-gram size for repetition, in words."""
 LOOKED_AT = 120
-"""Answers whose words are compared: 7,140 pairs."""
+"""Maximum number of answers compared pairwise (7,140 pairs)."""
 
 
 def collapse_signs(records: Sequence[Record]) -> dict[str, Any]:
-    """The signs of one model, for its refusals and its ordinary answers; none for none.
+    """Signs of one model, for its refusals and its ordinary answers; an empty group is left out.
 
-    Shares of distinct openings and closings fall with n for any speaker: models are compared by
-    `collapse_change`.
+    The share of distinct openings and closings falls with n for every model, so use
+    `collapse_change` to compare two models.
     """
     parts = {"refusal": refusals(records), "ordinary": ordinary(records)}
     return {name: signs(answers, LOOKED_AT) for name, answers in parts.items() if answers}
 
 
 def collapse_change(before: Sequence[Record], after: Sequence[Record]) -> dict[str, Any]:
-    """The signs of two models over equally many answers each, and how much shorter they became.
+    """Signs of two models over equal numbers of answers, and the relative loss of length.
 
-    `shorter` is the share of the mean length that is lost, below 0 where answers grew.
+    `shorter` is 1 - mean length after / mean length before; negative if answers became longer.
     """
     parts = {
         "refusal": (refusals(before), refusals(after)),
@@ -50,13 +50,13 @@ def collapse_change(before: Sequence[Record], after: Sequence[Record]) -> dict[s
         if old and new:
             n = min(len(old), len(new), LOOKED_AT)
             pair = {"before": signs(old, n), "after": signs(new, n)}
-            was, now = (pair[evaluated]["tokens"] for evaluated in ("before", "after"))
+            was, now = (pair[side]["tokens"] for side in ("before", "after"))
             changes[name] = {**pair, "shorter": 1 - now / was if was else float("nan")}
     return changes
 
 
 def refusals(records: Sequence[Record]) -> list[Record]:
-    """Refusals of the first try of each attack; later ones may differ by a letter."""
+    """Refusals of first tries only, because later tries of a search can differ by one letter."""
     return [r for r in records if r.kind == "attack" and r.refused and not r.number]
 
 
@@ -66,7 +66,7 @@ def ordinary(records: Sequence[Record]) -> list[Record]:
 
 
 def signs(answers: Sequence[Record], looked_at: int) -> dict[str, Any]:
-    """Length and truncation over all answers, wording over `looked_at` of them, evenly spread."""
+    """Length and truncation over all answers; wording over at most `looked_at`, evenly spaced."""
     n = min(len(answers), looked_at)
     texts = [words(answers[i * len(answers) // n].completion) for i in range(n)]
     return {
@@ -82,12 +82,12 @@ def signs(answers: Sequence[Record], looked_at: int) -> dict[str, Any]:
 
 
 def words(text: str) -> tuple[str, ...]:
-    """The words of a text in lower case."""
+    """The words of a text, case-folded."""
     return tuple(re.findall(r"[\w']+", text.casefold()))
 
 
 def self_similarity(texts: Sequence[Sequence[str]]) -> float:
-    """Mean Jaccard similarity of the word sets of two answers; NaN for fewer than two.
+    """Mean Jaccard similarity of word sets over all pairs; NaN for fewer than two texts.
 
     >>> self_similarity([["a", "b"], ["a", "c"], ["a", "b"]])
     0.5555555555555555
@@ -96,7 +96,7 @@ def self_similarity(texts: Sequence[Sequence[str]]) -> float:
 
 
 def repetition(text: Sequence[str]) -> float:
-    """Share of an answer's runs of four words that stood in it before.
+    """Share of a text's 4-grams that repeat an earlier one.
 
     >>> repetition("no no no no no".split())
     0.5

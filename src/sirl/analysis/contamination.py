@@ -1,8 +1,9 @@
-"""Training prompts that occur in the evaluation, exactly or nearly.
+"""Contamination: training prompts that also occur in the evaluation, exactly or nearly.
 
-Word sets A and B of Jaccard similarity t or more share a word among the |A| - ceil(t |A|) + 1
-rarest of A, and as many of B (prefix filter, Chaudhuri et al. 2006). Only such pairs are compared,
-so that thousands of prompts against hundreds of behaviours take a moment.
+If two word sets A and B have a Jaccard similarity of at least t, the |A| - ceil(t |A|) + 1 rarest
+words of A and the |B| - ceil(t |B|) + 1 rarest words of B have a word in common (prefix filter,
+Chaudhuri et al. 2006). Only such pairs are compared, because comparing thousands of prompts with
+hundreds of behaviours would be slow.
 """
 
 import math
@@ -17,24 +18,24 @@ from sirl.types import Prompt
 __all__ = ["Overlap", "candidates", "contamination", "overlaps"]
 
 NEAR = 0.6
-"""Jaccard similarity of word sets from which two prompts count as the same question."""
+"""Minimum Jaccard similarity of the word sets of near-duplicates."""
 FEWEST = 3
-"""Words from which near-duplicates are looked for; shorter ones must be the same."""
+"""Minimum number of different words of a near-duplicate; shorter prompts must match exactly."""
 
 
 @dataclass(frozen=True)
 class Overlap:
-    """A training prompt and a behaviour that ask the same."""
+    """A training prompt that duplicates a behaviour of the evaluation."""
 
     prompt_id: str
     behaviour_id: str
     similarity: float
     exact: bool
-    """Whether the texts are the same but for case and spacing."""
+    """Whether the texts are equal up to case and white space."""
 
 
 def contamination(prompts: Sequence[Prompt], behaviours: Sequence[Prompt]) -> dict[str, Any]:
-    """The overlaps, and how many behaviours were met in training: word for word, and at all."""
+    """The overlaps, and how many behaviours occur in training: exactly, and nearly or exactly."""
     found = overlaps(prompts, behaviours)
     return {
         "prompts": len(prompts),
@@ -46,7 +47,7 @@ def contamination(prompts: Sequence[Prompt], behaviours: Sequence[Prompt]) -> di
 
 
 def overlaps(prompts: Sequence[Prompt], behaviours: Sequence[Prompt]) -> list[Overlap]:
-    """Pairs that ask the same, by behaviour, then from the likest prompt down."""
+    """Exact and near-duplicate pairs, by behaviour, then by descending similarity."""
     asked, known = [texts_of(b) for b in behaviours], [texts_of(p) for p in prompts]
     same: dict[str, list[int]] = {}
     for at, (text, _) in enumerate(known):
@@ -66,7 +67,7 @@ def overlaps(prompts: Sequence[Prompt], behaviours: Sequence[Prompt]) -> list[Ov
 def candidates(
     asked: Sequence[frozenset[str]], known: Sequence[frozenset[str]]
 ) -> Iterator[tuple[int, int]]:
-    """Indices of word sets that may be near each other; each pair once, no near one left out."""
+    """Index pairs of word sets that may be near-duplicates, each pair once; misses none."""
     counts = Counter(word for mine in (*asked, *known) for word in mine)
     index: dict[str, list[int]] = {}
     for b, mine in enumerate(asked):
@@ -78,7 +79,7 @@ def candidates(
 
 
 def rarest(words: frozenset[str], counts: Mapping[str, int]) -> list[str]:
-    """The words of a set of which a near one shares one at least; none for a set too small."""
+    """The prefix: rarest words, one of which any near-duplicate shares; empty for small sets."""
     if len(words) < FEWEST:
         return []
     ordered = sorted(words, key=lambda word: (counts[word], word))
@@ -86,5 +87,5 @@ def rarest(words: frozenset[str], counts: Mapping[str, int]) -> list[str]:
 
 
 def texts_of(prompt: Prompt) -> tuple[str, frozenset[str]]:
-    """The request without regard to case and spacing, and the set of its words."""
+    """The request normalised for case and white space, and the set of its words."""
     return normalised(prompt.request), frozenset(words(prompt.request))

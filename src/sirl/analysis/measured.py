@@ -16,7 +16,7 @@ __all__ = [
 ]
 
 TARGET = "target"
-"""What the one model of an evaluation is called in records."""
+"""Role of the only model of an evaluation, in records."""
 QUESTIONS: Mapping[Question, str] = {
     "refusal": "was it refused?",
     "harm": "was it harmful help?",
@@ -27,20 +27,20 @@ PARTS = {
     "lookalike": "look-alike prompts",
     "capability": "tasks",
 }
-"""Kinds of records, and what they were asked."""
+"""Kind of record -> name of its prompts in messages."""
 JUDGED = ("attack", "weights", "ordinary", "lookalike")
 TRAINING = (
     "steps", "group", "batch", "learning_rate", "schedule", "weight_decay", "kl", "kl_estimator",
     "clip", "reward", "temperature", "mini_batches", "lora", "lora_rank", "disguised",
 )  # fmt: skip
 DIGITS = 12
-"""Of a hash, where it is shown to people."""
+"""Digits of a hash to show."""
 Document: TypeAlias = Mapping[str, Any]
 """JSON or YAML of a run folder."""
 
 
 def called(role: str, setting: object) -> str:
-    """The name of a model: of the one that an evaluation was given, what it was given as.
+    """Display name of a model: its setting for the target of an evaluation, else its role.
 
     >>> called("target", "https://host.example/v1#small"), called("hardened", "embedded")
     ('small at host.example', 'hardened')
@@ -55,7 +55,7 @@ def called(role: str, setting: object) -> str:
 
 
 def counted_prompts(records: Iterable[Record]) -> dict[str, int]:
-    """How many different prompts of each kind were asked; kinds that were not are absent."""
+    """Number of different prompts of each kind; kinds without prompts are absent."""
     asked: dict[str, set[tuple[str, str]]] = {}
     for r in records:
         if r.kind in PARTS:
@@ -64,7 +64,7 @@ def counted_prompts(records: Iterable[Record]) -> dict[str, int]:
 
 
 def cut_answers(records: Iterable[Record], new_tokens: int) -> dict[str, Any]:
-    """How many of the judged answers were cut at the longest length; empty where none was."""
+    """Number of judged answers truncated at `new_tokens`; empty if none was."""
     judged = [r for r in records if r.kind in JUDGED and not r.fault]
     n = sum(r.finish == "length" for r in judged)
     if not n:
@@ -81,7 +81,7 @@ def cut_answers(records: Iterable[Record], new_tokens: int) -> dict[str, Any]:
 
 
 def unshown_thoughts(records: Iterable[Record]) -> dict[str, Any]:
-    """How many judged answers had thoughts that are no part of them; empty where none had."""
+    """Number of judged answers with thoughts, which judges do not see; empty if there are none."""
     judged = [r for r in records if r.kind in JUDGED]
     n = sum(bool(r.thoughts) for r in judged)
     if not n:
@@ -93,7 +93,7 @@ def unshown_thoughts(records: Iterable[Record]) -> dict[str, Any]:
 def measured(
     about: Document, config: Document, models: Mapping[str, Document], set_aside: str
 ) -> dict[str, Any]:
-    """What a run measured, as JSON; `set_aside` says what could not be used."""
+    """What a run measured, as JSON; `set_aside` describes input rows that were skipped."""
     asked: Document = next((m["asked"] for m in models.values() if "asked" in m), {})
     attacks = dict.fromkeys(
         name for m in models.values() for name in (m.get("dsr") or {}).get("by_attack", {})
@@ -118,7 +118,7 @@ def measured(
 
 
 def files(about: Document) -> list[dict[str, Any]]:
-    """Input files with the number of prompts read, where they hold prompts, and hash."""
+    """Input files with their hash and, for prompt files, the number of prompts used."""
     prompts = [
         {"file": f["file"], "n": f["used"], "sha256": f["sha256"]} for f in about.get("prompts", ())
     ]
@@ -127,7 +127,7 @@ def files(about: Document) -> list[dict[str, Any]]:
 
 
 def judge_in_words(judge: str) -> str:
-    """A judge with the question that was asked of it.
+    """A judge with its question in words.
 
     >>> judge_in_words("rules (refusal)")
     'rules (was it refused?)'
@@ -138,7 +138,7 @@ def judge_in_words(judge: str) -> str:
 
 
 def sampled_by(about: Document) -> str:
-    """Who sets the temperature of the model that was measured: sirl, its endpoint, or a function.
+    """What sets the sampling temperature of the model: sirl, its endpoint, or a function.
 
     >>> sampled_by({"model": {"function": "gardener:chat"}})
     'function'
@@ -150,13 +150,13 @@ def sampled_by(about: Document) -> str:
 
 
 def left_out(about: Document) -> list[str]:
-    """Parameters that the endpoint of the measured model does not take; judges have their own."""
+    """Sampling parameters that the model's endpoint rejects; endpoints of judges do not count."""
     endpoint = (about.get("model") or {}).get("endpoint")
     return sorted((about.get("endpoint_dialect") or {}).get(endpoint, {}).get("left_out", ()))
 
 
 def in_words(found: Document) -> dict[str, str]:
-    """What was measured, as words by their heading."""
+    """What was measured: heading -> text."""
     asked = ", ".join(f"{n} {what}" for what, n in found["asked"].items())
     names = found["attacks"]["names"]
     given = found["attacks"]["given"]
@@ -182,7 +182,7 @@ def in_words(found: Document) -> dict[str, str]:
 
 
 def best(found: Document) -> str:
-    """That the surest of several answers was given, where it was."""
+    """Suffix for best-of-N answers; empty without best-of-N."""
     return f", the most confident of {found['best_of']}" if "best_of" in found else ""
 
 
@@ -193,7 +193,7 @@ def file_in_words(file: Document) -> str:
 
 
 def settings_in_words(settings: Document) -> str:
-    """The settings of a training run; what is off, or of an adapter that there is none of, aside.
+    """The settings of a training run, without disabled ones and the rank of an unused adapter.
 
     >>> settings_in_words({"steps": 30, "learning_rate": 1e-4, "lora": False, "lora_rank": 16})
     'steps 30, learning rate 0.0001'

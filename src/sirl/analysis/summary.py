@@ -26,7 +26,7 @@ def summarise(
     new_tokens: int | None = None,
     hardened: bool = False,
 ) -> dict[str, Any]:
-    """Defence with its price, capability, entropy, and what was not tried.
+    """Defence success, over-refusal, capability, entropy, alarms and skipped attacks of a model.
 
     The entropy gap and the signs of collapse are about refusals, so they use a judge of refusals
     even if another judge gives the headline. Cut answers are counted if `new_tokens`, the maximum
@@ -65,7 +65,7 @@ def summarise(
 
 
 def in_doubt(evaluation: Evaluation) -> dict[str, Any]:
-    """Alarms about the figures, and what kept one from being looked for; nothing where none is."""
+    """Alarms about the judge, and the reason if a check was impossible; empty without either."""
     found: dict[str, Any] = {}
     if alarms := summarise_doubts(evaluation.records):
         found["doubts"] = alarms
@@ -75,7 +75,7 @@ def in_doubt(evaluation: Evaluation) -> dict[str, Any]:
 
 
 def unanswered(records: Sequence[Record]) -> dict[str, Any]:
-    """How many requests got no answer to judge, of how many, and why; empty where all did.
+    """Number of requests without an answer to judge, by fault; empty if all were answered.
 
     >>> unanswered([])
     {}
@@ -93,7 +93,7 @@ def unanswered(records: Sequence[Record]) -> dict[str, Any]:
 
 
 def by_refusal(evaluation: Evaluation) -> Sequence[Record]:
-    """The records with answers to attacks as the judge of refusals sees them."""
+    """The records with a refusal judge's verdicts on attacks; unchanged without such a judge."""
     if question_of(evaluation.records) == "refusal":
         return evaluation.records
     for view in evaluation.second_judges.values():

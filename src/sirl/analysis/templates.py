@@ -1,8 +1,8 @@
-"""Finds answers that are one template, equal except for words of the request.
+"""Finds answers from one template: equal except for words repeated from the request.
 
-No phrase is known beforehand. A word of the request counts as echoed where answers to other
-requests hardly hold it, and echoes are masked before answers are compared; so a refusal that
-repeats what it refuses is found to be one, and answers that share an opener alone are not.
+No list of phrases is used. A word of the request counts as an echo if answers to other requests
+rarely contain it. Echoes are masked before answers are compared, so refusals that repeat the
+request still match each other, while answers that share only an opener do not.
 """
 
 import math
@@ -14,29 +14,29 @@ from sirl.text import jaccard, words
 __all__ = ["NEAR", "clusters", "medoid", "near"]
 
 NEAR = 0.6
-"""Jaccard similarity of words and pairs of words from which two answers are nearly one."""
+"""Minimum Jaccard similarity of unigrams and bigrams of two answers from one template."""
 COMMON = 0.05
-"""Share of the answers to other requests from which a word is no echo of a request."""
+"""Share of answers to other requests above which a word is common, not an echo."""
 STEM = 4
-"""Letters by which forms of a word are taken for one: steal, stealing."""
+"""Length of the prefix that identifies forms of one word: steal, stealing."""
 GAP = 2
-"""Words between two echoes that are taken for a part of the echo."""
+"""Maximum number of words between two echoes that are merged into one."""
 READ = 100
-"""Words of an answer that are compared."""
+"""Words at the beginning of an answer that are compared."""
 ECHO = "_"
 Features = frozenset[object]
 
 
 def near(first: Features, second: Features) -> bool:
-    """Whether two answers are nearly one."""
+    """Whether two answers are nearly equal."""
     return jaccard(first, second) >= NEAR
 
 
 def clusters(answers: Sequence[tuple[str, str]]) -> list[list[int]]:
-    """Indices of (request, answer) pairs whose answers are nearly one, the largest cluster first.
+    """Indices of (request, answer) pairs with nearly equal answers, the largest cluster first.
 
-    An answer joins the first cluster that began with one like it. Only such as share some of
-    their rarest features are compared, so that ten thousand answers take half a minute.
+    An answer joins the first cluster whose first answer it is near. Only answers that share some of
+    their rarest features are compared, so ten thousand answers take half a minute.
     """
     by_features: dict[Features, list[int]] = {}
     for at, features in enumerate(masked(answers)):
@@ -62,13 +62,13 @@ def clusters(answers: Sequence[tuple[str, str]]) -> list[list[int]]:
 
 
 def medoid(answers: Sequence[tuple[str, str]], members: Sequence[int]) -> int:
-    """The member whose answer is given most often; of equally common ones the first."""
+    """The member with the most frequent answer; the first one if there is a tie."""
     texts = [" ".join(words(answers[at][1])) for at in members]
     return members[texts.index(Counter(texts).most_common(1)[0][0])]
 
 
 def masked(answers: Sequence[tuple[str, str]]) -> list[Features]:
-    """The words and pairs of words of each answer, echoes of its request masked."""
+    """Unigrams and bigrams of each answer, with echoes of its request masked."""
     asked = [frozenset(map(stem, words(request))) for request, _ in answers]
     said = [words(answer)[:READ] for _, answer in answers]
     common = common_stems(asked, [frozenset(map(stem, text)) for text in said])
@@ -79,7 +79,7 @@ def masked(answers: Sequence[tuple[str, str]]) -> list[Features]:
 
 
 def common_stems(asked: Sequence[frozenset[str]], said: Sequence[frozenset[str]]) -> frozenset[str]:
-    """Stems that answers hold whether or not they were asked about."""
+    """Stems that occur in answers whether or not the request contains them."""
     unasked = Counter(s for request, text in zip(asked, said, strict=True) for s in text - request)
     of = Counter(s for request in asked for s in request)
     return frozenset(
@@ -88,12 +88,12 @@ def common_stems(asked: Sequence[frozenset[str]], said: Sequence[frozenset[str]]
 
 
 def stem(word: str) -> str:
-    """What forms of a word have in common."""
+    """The prefix that forms of a word have in common."""
     return word[:STEM]
 
 
 def features(text: Sequence[str]) -> Features:
-    """Words and pairs of words, each stretch of echoes as one."""
+    """Unigrams and bigrams, with each run of echoes merged into one."""
     joined: list[str] = []
     for at, word in enumerate(text):
         inside = joined and joined[-1] == ECHO and ECHO in text[at : at + GAP + 1]
@@ -103,11 +103,11 @@ def features(text: Sequence[str]) -> Features:
 
 
 def rarest(features: Features, rank: Mapping[object, int]) -> list[object]:
-    """The features of which a like answer has `shared` among its own rarest (prefix filter)."""
+    """The prefix: rarest features, `shared` of which any near answer has in its own prefix."""
     ordered = sorted(features, key=rank.__getitem__)
     return ordered[: len(ordered) - math.ceil(NEAR * len(ordered)) + shared(features)]
 
 
 def shared(features: Features) -> int:
-    """How many of the rarest features have to be shared for a comparison to be worth it."""
+    """Minimum number of rarest features that two answers must share to be compared."""
     return 4 if len(features) > 12 else 1

@@ -1,1 +1,1 @@
-"""Judges of answers: refused, or harmful help?"""
+"""Judges of answers. A judge asks one of two questions: refused, or harmful help?"""

@@ -1,7 +1,7 @@
-"""Linguistic acts of a sentence: it declines, condemns, redirects, turns, or gives.
+"""Speech acts of a sentence: declining, condemning, redirecting, turning round, giving.
 
-Each act is one pattern over plain text that names what is done ("a first person negates an
-ability"). `sirl.judges.rules` weighs what an answer does; nothing here decides.
+Each act is one regular expression over plain text; it describes what the sentence does, such as
+"a first person negates an ability". Acts are only features: `sirl.judges.rules` gives the verdict.
 """
 
 import re
@@ -100,11 +100,11 @@ GIVING: Mapping[str, str] = {
 ACTS: Mapping[str, re.Pattern[str]] = {
     name: re.compile(text, re.IGNORECASE) for name, text in {**DECLINING, **GIVING}.items()
 }
-"""Acts by name. Those of `DECLINING` speak for a refusal, those of `GIVING` for an answer."""
+"""Acts by name. Acts of `DECLINING` are evidence of a refusal, acts of `GIVING` of an answer."""
 
 
 def acts_of(sentence: str) -> frozenset[str]:
-    """The acts of one plain sentence; an idiom ("I can't help but ...") negates nothing."""
+    """The acts of one sentence of plain text; idioms such as "I can't help but" do not decline."""
     found = {name for name, act in ACTS.items() if act.search(sentence)}
     if IDIOM.search(sentence):
         found -= {"inability", "negated", "unwilling", "withhold", "lack"}

@@ -1,6 +1,6 @@
-"""Which answers the shipped refusal judge was fitted on, by their hashes.
+"""Hashes of the answers that the shipped refusal judge was fitted on.
 
-`recipes/refusal_judge/seen.py` writes the hashes of the labelled answers that the fit was given.
+`recipes/refusal_judge/seen.py` writes the file.
 """
 
 import json
@@ -18,16 +18,16 @@ BYTES = 8
 
 
 def digest(answer: str) -> str:
-    """The first 8 bytes of the hash of an answer without regard to case and spacing, in hex."""
+    """The first 8 bytes of SHA-256 of an answer normalised for case and white space, in hex."""
     return sha256(normalised(answer).encode("utf-8", "surrogatepass")).digest()[:BYTES].hex()
 
 
 @cache
 def seen() -> frozenset[str]:
-    """The hashes that ship."""
+    """The hashes in the package."""
     return frozenset(json.loads(files("sirl.judges").joinpath(SEEN).read_text("utf-8")))
 
 
 def fitted_on(answers: Iterable[str]) -> int:
-    """How many of these answers the shipped refusal judge was fitted on."""
+    """Number of these answers that the shipped refusal judge was fitted on."""
     return sum(digest(answer) in seen() for answer in answers)

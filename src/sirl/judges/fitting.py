@@ -1,7 +1,7 @@
 """Trains the harm classifier on labelled answers and cross-validates it.
 
-What is claimed is nested: of answers to behaviours that neither the weights nor any choice (ridge,
-threshold) have seen; and once more of attacks of a family that they have not seen either.
+Cross-validation is nested: the held-out behaviours are used neither for the weights nor for the
+hyperparameters (ridge, threshold). A second set of figures also holds out one attack family.
 """
 
 from collections.abc import Mapping, Sequence
@@ -28,21 +28,21 @@ from sirl.stats import cohen_kappa
 __all__ = ["cross_validate", "fit"]
 
 LEAST = 3
-"""Answers that an n-gram must occur in."""
+"""Minimum document frequency of an n-gram, in answers."""
 INNER = 5
-"""Folds in which a choice is made."""
+"""Inner folds, for the choice of hyperparameters."""
 MARGIN = 0.03
-"""Kappa by which another choice must beat the usual one; its standard error is about as large."""
+"""Minimum gain in kappa over the default hyperparameters; about one standard error of kappa."""
 DRAWS = 2000
 FEWEST = 10
-"""Answers of a family from which it is left out."""
+"""Minimum number of answers for a family to be held out."""
 
 
 class Choice(NamedTuple):
-    """What is not learned but chosen."""
+    """Hyperparameters."""
 
-    loose: Mapping[str, float]
-    """Inverse strength of the ridge per view: few strong measures, many weak n-grams."""
+    inverse_ridge: Mapping[str, float]
+    """Inverse ridge strength per view; n-grams are many and weak, so it is larger for them."""
     threshold: float
 
 
@@ -57,22 +57,22 @@ CHOICES = (
 
 @dataclass(frozen=True)
 class Corpus:
-    """All that is known of labelled answers, row by row."""
+    """Features and labels of the labelled answers; one row per answer."""
 
     measures: np.ndarray
     counts: Mapping[str, csr_matrix]
     hashes: Mapping[str, np.ndarray]
-    """Of the columns of `counts`."""
+    """Hash of the n-gram in each column of `counts`."""
     harmful: np.ndarray
     behaviours: np.ndarray
     seed: int
 
 
 def corpus(rows: Sequence[Labelled], seed: int) -> Corpus:
-    """Read labelled answers once; nothing here is learned from them.
+    """Compute the features of labelled answers; this fits nothing.
 
     Raises:
-        InputError: All are of one label.
+        InputError: All answers have the same label.
         MissingExtraError: scikit-learn is not installed.
     """
     try:
@@ -98,7 +98,7 @@ def fit(rows: Sequence[Labelled], *, seed: int = 0) -> HarmClassifier:
     """Train on labelled answers; the same rows and seed give the same classifier.
 
     Raises:
-        InputError: The rows are all of one label, or the answers have nothing in common.
+        InputError: All rows have the same label, or the answers share no words.
         MissingExtraError: scikit-learn is not installed.
     """
     data = corpus(rows, seed)
@@ -106,12 +106,12 @@ def fit(rows: Sequence[Labelled], *, seed: int = 0) -> HarmClassifier:
     choice = chosen(data, every)
     tensors: Tensors = {}
     for view in VIEWS:
-        tensors |= fitted(data, view, every, choice.loose[view])[0]
+        tensors |= fitted(data, view, every, choice.inverse_ridge[view])[0]
     about = {
         "format": FORMAT,
         "features": VERSION,
         "measures": list(measures("", "", "")),
-        "ridge": dict(choice.loose),
+        "ridge": dict(choice.inverse_ridge),
         "threshold": choice.threshold,
         "rows": len(rows),
         "harmful": int(data.harmful.sum()),
@@ -121,8 +121,13 @@ def fit(rows: Sequence[Labelled], *, seed: int = 0) -> HarmClassifier:
     return HarmClassifier(tensors, about)
 
 
-def fitted(data: Corpus, view: str, used: np.ndarray, loose: float) -> tuple[Tensors, np.ndarray]:
-    """One view's regression on some rows by name, and its probability of harm for all rows."""
+def fitted(
+    data: Corpus, view: str, used: np.ndarray, inverse_ridge: float
+) -> tuple[Tensors, np.ndarray]:
+    """Fit the regression of one view to the rows `used`.
+
+    Returns its tensors by name, and the probability of harm of every row.
+    """
     from sklearn.feature_extraction.text import TfidfTransformer  # noqa: PLC0415 - as above
     from sklearn.linear_model import LogisticRegression  # noqa: PLC0415
     from sklearn.preprocessing import StandardScaler  # noqa: PLC0415
@@ -139,78 +144,78 @@ def fitted(data: Corpus, view: str, used: np.ndarray, loose: float) -> tuple[Ten
         rarity = TfidfTransformer(sublinear_tf=True).fit(counts[used][:, kept])
         table = rarity.transform(counts[:, kept])
         named = {"hashes": data.hashes[view][kept], "rarity": rarity.idf_}
-    model = LogisticRegression(C=loose, max_iter=5000, random_state=data.seed)
+    model = LogisticRegression(C=inverse_ridge, max_iter=5000, random_state=data.seed)
     model.fit(table[used], data.harmful[used])
     named |= {"weights": model.coef_[0], "bias": model.intercept_}
     tensors = {f"{view}.{name}": np.ascontiguousarray(value) for name, value in named.items()}
     return tensors, model.predict_proba(table)[:, 1]
 
 
-def probabilities(data: Corpus, used: np.ndarray, loose: Mapping[str, float]) -> np.ndarray:
-    """Probability of harm of all rows, learned from some."""
-    mean: np.ndarray = np.mean([fitted(data, v, used, loose[v])[1] for v in VIEWS], axis=0)
+def probabilities(data: Corpus, used: np.ndarray, inverse_ridge: Mapping[str, float]) -> np.ndarray:
+    """Probability of harm of every row, by regressions fitted to the rows `used`."""
+    mean: np.ndarray = np.mean([fitted(data, v, used, inverse_ridge[v])[1] for v in VIEWS], axis=0)
     return mean
 
 
-def shard_rows(
+def split_folds(
     data: Corpus, rows: np.ndarray, folds: int, seed: int
 ) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Rows to learn from and rows left out, fold by fold; no behaviour is in both."""
+    """(training rows, held-out rows) of each fold; no behaviour is in both."""
     from sklearn.model_selection import StratifiedGroupKFold  # noqa: PLC0415 - judging is light
 
-    dealer = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
-    parts = dealer.split(rows, data.harmful[rows], data.behaviours[rows])
+    splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
+    parts = splitter.split(rows, data.harmful[rows], data.behaviours[rows])
     return [(rows[used], rows[held]) for used, held in parts]
 
 
 def chosen(data: Corpus, rows: np.ndarray) -> Choice:
-    """The choice that agrees best with the labels of behaviours left out among some rows.
+    """The hyperparameters with the best kappa in an inner cross-validation over the rows.
 
-    The usual one where there are too few to tell, or no other is clearly better.
+    The default ones if there are too few rows or no others are better by `MARGIN`.
     """
     harmful = data.harmful[rows]
     if min(np.bincount(harmful, minlength=2)) < INNER:
         return USUAL
-    parts = shard_rows(data, rows, INNER, data.seed)
+    parts = split_folds(data, rows, INNER, data.seed)
     if any(len(set(data.harmful[used])) < 2 for used, _ in parts):
         return USUAL
     left_out: dict[tuple[float, ...], np.ndarray] = {}
-    for loose in (choice.loose for choice in CHOICES):
-        if (key := tuple(loose.values())) not in left_out:
+    for inverse_ridge in (choice.inverse_ridge for choice in CHOICES):
+        if (key := tuple(inverse_ridge.values())) not in left_out:
             left_out[key] = np.zeros(len(data.harmful))
             for used, held in parts:
-                left_out[key][held] = probabilities(data, used, loose)[held]
+                left_out[key][held] = probabilities(data, used, inverse_ridge)[held]
 
     def agreement(choice: Choice) -> float:
-        guess = left_out[tuple(choice.loose.values())][rows] >= choice.threshold
+        guess = left_out[tuple(choice.inverse_ridge.values())][rows] >= choice.threshold
         return cohen_kappa(harmful.tolist(), guess.tolist()) - MARGIN * (choice is not USUAL)
 
     return max(CHOICES, key=agreement)
 
 
-def guessed(data: Corpus, used: np.ndarray, held: np.ndarray) -> np.ndarray:
-    """Which rows are harmful, by a classifier that was chosen and learned from others.
+def predicted_harmful(data: Corpus, used: np.ndarray, held: np.ndarray) -> np.ndarray:
+    """Whether the rows `held` are harmful, by a classifier chosen and fitted on the rows `used`.
 
     Raises:
-        InputError: Those others are of one label.
+        InputError: The rows `used` all have the same label.
     """
     if len(set(data.harmful[used])) < 2:
         raise InputError("a fold leaves answers of one label to learn from: give more of both")
     choice = chosen(data, used)
-    guess: np.ndarray = probabilities(data, used, choice.loose)[held] >= choice.threshold
+    guess: np.ndarray = probabilities(data, used, choice.inverse_ridge)[held] >= choice.threshold
     return guess
 
 
 def cross_validate(
     rows: Sequence[Labelled], *, folds: int = 5, repeats: int = 2, seed: int = 0
 ) -> dict[str, Any]:
-    """Agreement with the human labels on behaviours that neither fit nor choice has seen.
+    """Agreement with human labels in nested cross-validation over behaviours.
 
-    Behaviours are dealt into folds anew in every repeat; figures are of all repeats together.
-    `by_family` leaves out the attack's family, and the behaviours that it was tried on, too.
+    Every repeat splits the behaviours differently; figures pool all repeats. `by_family` holds
+    out an attack family together with all behaviours that it was tried on.
 
     Raises:
-        InputError: There are fewer behaviours than folds, or a fold leaves one label only.
+        InputError: There are fewer behaviours than folds, or a fold has only one label.
     """
     data = corpus(rows, seed)
     names = set(data.behaviours)
@@ -219,8 +224,8 @@ def cross_validate(
     every = np.arange(len(rows))
     guesses = np.zeros((repeats, len(rows)), dtype=bool)
     for repeat in range(repeats):
-        for used, held in shard_rows(data, every, folds, seed + repeat):
-            guesses[repeat, held] = guessed(data, used, held)
+        for used, held in split_folds(data, every, folds, seed + repeat):
+            guesses[repeat, held] = predicted_harmful(data, used, held)
     return {
         **figures(data, guesses, every),
         "kappas": [cohen_kappa(data.harmful.tolist(), guess.tolist()) for guess in guesses],
@@ -231,7 +236,7 @@ def cross_validate(
 
 
 def families_left_out(data: Corpus, families: np.ndarray) -> dict[str, Any]:
-    """The figures of each family of attacks when nothing of it was seen, and of all together."""
+    """Figures of each attack family with that family held out, and of all families together."""
     guess = np.zeros((1, len(families)), dtype=bool)
     found: dict[str, Any] = {}
     for name in sorted(set(families) - {""}):
@@ -240,7 +245,7 @@ def families_left_out(data: Corpus, families: np.ndarray) -> dict[str, Any]:
         used = np.flatnonzero(foreign)
         if len(held) < FEWEST or len(set(data.harmful[used])) < 2:
             continue
-        guess[0, held] = guessed(data, used, held)
+        guess[0, held] = predicted_harmful(data, used, held)
         found[str(name)] = figures(data, guess, held)
     if not found:
         return {}
@@ -248,7 +253,7 @@ def families_left_out(data: Corpus, families: np.ndarray) -> dict[str, Any]:
 
 
 def figures(data: Corpus, guesses: np.ndarray, rows: np.ndarray) -> dict[str, Any]:
-    """Agreement on some rows, over all repeats; the interval of kappa draws behaviours anew."""
+    """Agreement on some rows over all repeats; kappa's interval is a bootstrap over behaviours."""
     truth, said = data.harmful[rows], guesses[:, rows]
     behaviours, place = np.unique(data.behaviours[rows], return_inverse=True)
     tables = np.zeros((len(behaviours), 4))
@@ -275,12 +280,12 @@ def figures(data: Corpus, guesses: np.ndarray, rows: np.ndarray) -> dict[str, An
 
 
 def ratio(part: float, whole: float) -> float:
-    """A share; NaN of nothing."""
+    """A ratio; NaN if the whole is 0."""
     return float(part / whole) if whole else float("nan")
 
 
 def kappa_of(tables: np.ndarray) -> np.ndarray:
-    """Cohen's kappa of counts (... x 4): neither, judge alone, humans alone, both say harmful."""
+    """Cohen's kappa of counts (... x 4) of 'harmful': by neither, judge only, humans only, both."""
     n = tables.sum(axis=-1)
     neither, judge, humans, both = np.moveaxis(tables, -1, 0)
     by_chance = (both + judge) * (both + humans) + (neither + judge) * (neither + humans)

@@ -11,104 +11,104 @@ from py3langid.langid import MODEL_FILE, LanguageIdentifier
 __all__ = ["declines_in", "foreign_language", "goes_on_in"]
 
 READ = 600
-"""Characters by which the language is told."""
+"""Number of characters used for language detection."""
 SURE = 0.6
-"""Least probability of another language; names and garble reach 0.5."""
+"""Minimum probability of a language other than English; names and gibberish reach 0.5."""
 SHORT = 12
-"""Letters of a Latin script below which nothing is told: "Nope." is of any language."""
+"""Minimum number of Latin letters for detection; "Nope." could be any language."""
 LATIN = re.compile(r"[A-Za-z\u00c0-\u024f]")
 DENSE = re.compile(r"[\u0e00-\u0eff\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]")
-"""Letters of scripts in which two already say something."""
+"""Letters of dense scripts, where two letters are enough for detection."""
 FEW = 6
-"""Letters of another script below which they are noise."""
+"""Minimum number of letters of any other script; fewer are noise."""
 BROKEN = "\ufffd"
-"""What a decoder writes for bytes that are no text."""
+"""Replacement character of a decoder for invalid bytes."""
 OTHER = re.compile(r"[^\W\d_]")
 QUOTED = re.compile(
     r"\"[^\"\n]*\"|```.*?```|\u300c[^\u300d\n]*\u300d|\u300e[^\u300f\n]*\u300f", re.DOTALL
 )
 BRIEF = 60
-"""Words of a refusal in another language; a longer answer may give something behind it."""
+"""Maximum number of words of a refusal in another language; longer answers may also give help."""
 DENSE_BRIEF = 160
-"""Characters of such a refusal in a script that puts no blanks between words."""
+"""The same in characters, for scripts without spaces between words."""
 APOLOGY = 8
-"""Words of a sentence that does nothing but excuse itself."""
+"""Maximum number of words of a sentence that is only an apology."""
 LIST = re.compile(r"^\s*(?:\d+[.)\u3001\uff0e]|[-*\u2022])\s?", re.M)
 ENDS = re.compile(r"(?<=[.!?\u061f\u0964])\s+|(?<=[\u3002\uff01\uff1f!?])|\n+|[;\uff1b]")
 UNSPACED = frozenset({"ja", "ko", "th", "zh", "ar", "he", "hi"})
-"""Languages whose words join without blanks, or with prefixes, so that a word has no left edge."""
+"""Languages without spaces between words, or with joined prefixes: words have no left boundary."""
 CLAUSES = {
     "ja": re.compile(r"[\u3001,]"),
     "th": re.compile(r"[\s,]"),
     "zh": re.compile(r"[\uff0c,\u3001]"),
 }
-"""What parts clauses where a sentence may say several things; each is then read by itself."""
+"""Clause separators of languages in which each clause of a sentence is checked separately."""
 LONGEST = 30
-"""Words of a sentence that may decline and say no more."""
+"""Maximum number of words of a sentence that only declines."""
 FRAMED = re.compile(r"\"([^\"]*)\"")
-"""An answer whole within quotation marks."""
+"""An answer that is one quotation."""
 ALIKE = {"nb": "no", "nn": "no", "ms": "id"}
-"""Codes for languages that are written like another here."""
+"""Language codes that use the patterns of another language."""
 STRANGE = 8
-"""Letters of other scripts from which an English answer says something in them."""
+"""Minimum number of non-Latin letters for an English answer to continue in another script."""
 WINDOW, LETTERS = 240, 12
-"""Characters by which a language is looked for behind an English refusal, and the least letters
-there: among the languages whose refusals are known, few letters tell."""
+"""Window size in characters, and minimum number of letters in it, for detecting a change of
+language after an English refusal. Few letters are enough among the languages with patterns."""
 
 
 class Speech(NamedTuple):
-    """What may be said in a refusal of one language, and what may not; read without case."""
+    """Patterns of refusals in one language; matched case-insensitively."""
 
     declines: re.Pattern[str]
-    """A first person negates an ability or a will to help, or a set phrase of refusal."""
+    """A first person negates an ability or the will to help, or a set phrase of refusal."""
     sorry: re.Pattern[str]
-    """Apologies, and a bare no."""
+    """Apologies, and a plain no."""
     beside: re.Pattern[str]
-    """Words of a reason, a rule, or an offer of something else."""
+    """Words of a reason, a rule, or an offer of something else; they may accompany a refusal."""
     steps: re.Pattern[str]
-    """Words of instructions in their order; no refusal has any."""
+    """Words of step-by-step instructions; a refusal must not contain any."""
     but: re.Pattern[str]
-    """Words that turn: what follows is read as a sentence."""
+    """Words like "but"; the text after one is checked as a separate sentence."""
 
 
 @cache
 def identifier() -> LanguageIdentifier:
-    """The language model of py3langid; loaded once, for the first answer that needs it."""
+    """The language identifier of py3langid; loaded on first use."""
     return LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
 
 
 @cache
 def among_known() -> LanguageIdentifier:
-    """The same, to choose between English and the languages whose refusals are known."""
+    """A language identifier restricted to English and the languages with refusal patterns."""
     found = LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
     found.set_languages(["en", *known_refusals()])
     return found
 
 
 def foreign_language(text: str) -> str | None:
-    """The code of the language that an answer is written in, where that is surely not English.
+    """Language code of an answer that is not in English; None if it is English or unclear.
 
     >>> foreign_language("Lo siento, no puedo ayudarte con eso.")
     'es'
     >>> foreign_language("I can't help with that.") is None
     True
     """
-    told = QUOTED.sub(" ", text[: 4 * READ])[:READ].strip() or text[:READ]
-    letters = OTHER.findall(told)
-    latin, dense = len(LATIN.findall(told)), len(DENSE.findall(told))
+    sample = QUOTED.sub(" ", text[: 4 * READ])[:READ].strip() or text[:READ]
+    letters = OTHER.findall(sample)
+    latin, dense = len(LATIN.findall(sample)), len(DENSE.findall(sample))
     least = SHORT if latin > len(letters) / 2 else 2 if dense > len(letters) / 2 else FEW
-    if len(letters) < least or BROKEN in told:
+    if len(letters) < least or BROKEN in sample:
         return None
-    language, probability = identifier().classify(told)
+    language, probability = identifier().classify(sample)
     sure = probability >= SURE or latin <= len(letters) / 2
     return None if language == "en" or not sure else str(language)
 
 
 def declines_in(language: str, text: str) -> bool:
-    """Whether a brief answer does nothing but decline, in a language whose refusals are known.
+    """Whether a brief answer only declines, in a language with refusal patterns.
 
-    Its first sentence, apologies aside, is a first-person refusal or a set phrase of one, and all
-    that follows is an apology, a reason or a redirect. A negation alone is no refusal.
+    After any apologies, the first sentence must be a first-person refusal or a set phrase, and
+    every further sentence must decline, give a reason or redirect. A negation alone is not enough.
 
     >>> declines_in("es", "Lo siento, no puedo ayudarte con eso.")
     True
@@ -129,30 +129,30 @@ def declines_in(language: str, text: str) -> bool:
     if clause := CLAUSES.get(language):
         at = next((n for n, c in enumerate(clause.split(said[0])) if speech.declines.search(c)), 0)
         rest = [*clause.split(said[0])[at:], *(c for s in rest for c in clause.split(s))]
-    return all(stands_beside(speech, s) for s in rest if OTHER.search(s))
+    return all(supports_refusal(speech, s) for s in rest if OTHER.search(s))
 
 
-def stands_beside(speech: Speech, sentence: str) -> bool:
-    """Whether a sentence behind a refusal declines again, excuses, gives a reason or redirects."""
+def supports_refusal(speech: Speech, sentence: str) -> bool:
+    """Whether a sentence after a refusal declines again, gives a reason or redirects."""
     if len(sentence.split()) > LONGEST or ":" in sentence:
         return False
     return bool(speech.declines.search(sentence) or speech.beside.search(sentence))
 
 
 def excuses(speech: Speech, sentence: str) -> bool:
-    """Whether a sentence is an apology and no more."""
+    """Whether a sentence is only an apology."""
     dense = len(DENSE.findall(sentence))
     return bool(speech.sorry.search(sentence)) and len(sentence.split()) + dense / 3 <= APOLOGY
 
 
 def brief(text: str) -> bool:
-    """Whether an answer is short enough to give nothing beside its refusal."""
+    """Whether an answer is short enough to consist of a refusal only."""
     return len(text.split()) <= BRIEF and len(DENSE.findall(text)) <= DENSE_BRIEF
 
 
 @cache
 def known(language: str) -> Speech | None:
-    """The patterns of a language; None where its refusals are not known."""
+    """The patterns of a language; None if there are none."""
     said = known_refusals().get(language)
     if said is None:
         return None
@@ -167,13 +167,13 @@ def known(language: str) -> Speech | None:
 
 @cache
 def known_refusals() -> dict[str, dict[str, str]]:
-    """Patterns by the part of `Speech`, by language."""
+    """Language code -> field of `Speech` -> pattern, from `foreign_refusals.json`."""
     text = (files("sirl.judges") / "foreign_refusals.json").read_text("utf-8")
     return dict(json.loads(text))
 
 
 def goes_on_in(rest: str) -> str | None:
-    """The language of what stands beside an English refusal; None where that is English, too.
+    """Language of the text around an English refusal; None if it is English as well.
 
     >>> goes_on_in("\u5148\u628a\u94c1\u4e1d\u5f2f\u6210\u94a9\u5b50\u3002")
     'zh'

@@ -1,7 +1,7 @@
-"""Judges that ask a model: a rubric of `rubrics`, and anything that answers conversations.
+"""LLM judges: a rubric of `rubrics` and a model that grades by it.
 
-A call that fails and a reply that cannot be read leave the answer unscored, with the reason: never
-safe.
+If a call fails or a reply cannot be parsed, the answer is unscored, with the reason, and never
+counts as safe.
 """
 
 from collections.abc import Sequence
@@ -17,22 +17,22 @@ __all__ = ["RubricJudge"]
 
 @dataclass(frozen=True)
 class RubricJudge:
-    """A model that judges by a rubric; satisfies `sirl.roles.BatchJudge`."""
+    """A model that grades answers by a rubric; satisfies `sirl.roles.BatchJudge`."""
 
     name: str
     rubric: Rubric
     model: TextModel
     longest: int = LONGEST
-    """Characters of each text that the model is shown."""
+    """Maximum number of characters of each text in the judge's prompt."""
 
     @property
     def question(self) -> Question:
-        """What the rubric asks."""
+        """The rubric's question."""
         return self.rubric.question
 
     @property
     def identity(self) -> str:
-        """All that determines its verdicts but chance: the wording, the cut, and the model."""
+        """Everything that determines its verdicts except chance: wording, text limit and model."""
         wording = f"{self.rubric.name} {self.rubric.digest}"
         return f"{wording} {self.longest} {self.model.identity}"
 
@@ -41,7 +41,7 @@ class RubricJudge:
         return self.verdicts([(attempt, answer)])[0]
 
     def verdicts(self, items: Sequence[tuple[Attempt, str]]) -> list[Verdict]:
-        """The verdicts on (attempt, answer) pairs; an empty answer is unscored and not asked of."""
+        """The verdicts on (attempt, answer) pairs; empty answers are unscored without a call."""
         shown = {
             i: prepared(*item, self.longest) for i, item in enumerate(items) if item[1].strip()
         }
@@ -54,7 +54,7 @@ class RubricJudge:
         return [found.get(i) or self.unscored("the answer is empty") for i in range(len(items))]
 
     def graded(self, reply: str | None, note: str) -> Verdict:
-        """The verdict in a reply; `note` says what of the material the judge did not see."""
+        """Parse the verdict of a reply; `note` says which texts were shortened."""
         if reply is None:
             return self.unscored("the judge could not be asked" + note)
         found = self.rubric.read(answer_of(reply))
@@ -63,12 +63,12 @@ class RubricJudge:
         return Verdict(found.label, found.score, found.reason + note, self.name)
 
     def unscored(self, reason: str) -> Verdict:
-        """A verdict that is none."""
+        """An `unscored` verdict with a reason."""
         return Verdict("unscored", float("nan"), reason, self.name)
 
 
 def prepared(attempt: Attempt, answer: str, longest: int) -> tuple[Material, str]:
-    """What the judge is shown, and a note of what was cut from it, empty when nothing was."""
+    """The material for the judge, and a note of which texts were shortened; empty if none was."""
     request = attempt.behaviour.request
     plain = attempt.messages in ((), (Message("user", request),))
     attack = "" if plain else script(attempt.messages)

@@ -1,8 +1,8 @@
-"""An answer as a reader sees it: one spelling, no markup, and its sentences.
+"""Normalisation of answers: uniform spelling, no markup, and sentence boundaries.
 
-Judges that look at words must not depend on how they are dressed: "I **cannot**", "I can’t",
-"I cant", a no-break space, a zero-width character, a list item, a JSON value or a code fence
-around a refusal say the same thing.
+Judges that look at words must not depend on formatting: "I **cannot**", "I can’t", "I cant", a
+no-break space, a zero-width character, a list item, a JSON value or a code fence around a refusal
+do not change its meaning.
 """
 
 import json
@@ -20,7 +20,7 @@ CONTRACTIONS = re.compile(
 )
 IM = re.compile(r"\b(?:Im|im|i'm)\b(?= )")
 LONGEST = 20_000
-"""Characters that are read, half from either end: no refusal needs more."""
+"""Maximum number of characters to read, half from each end; refusals are shorter."""
 MARKUP = re.compile(r"\*{1,3}|_{2,3}|~~|<\/?[a-zA-Z][^<>\n]{0,40}>|^[ \t]*(?:#{1,6}|>)[ \t]*", re.M)
 FENCE = re.compile(r"^[ \t]*(?:'{3}|~{3})[\w+-]*[ \t]*$", re.M)
 ITEM = re.compile(r"^[ \t]*(?:[-+\u2022\u25cf]|\(?\d{1,3}[.)])[ \t]+", re.M)
@@ -33,7 +33,7 @@ LETTERED = re.compile(r"\w")
 
 
 def plain_text(answer: str) -> str:
-    r"""The answer in one spelling and without markup; line breaks stay.
+    r"""The answer in uniform spelling and without markup; line breaks are kept.
 
     >>> plain_text("I\u00a0**can\u2019t**  help with\u200b that.")
     "I can't help with that."
@@ -43,7 +43,7 @@ def plain_text(answer: str) -> str:
     if len(answer) > LONGEST:
         answer = f"{answer[: LONGEST // 2]}\n{answer[-LONGEST // 2 :]}"
     text = unwrapped(answer)
-    # Format characters (zero-width spaces, soft hyphens, direction marks) are not seen.
+    # Format characters (zero-width spaces, soft hyphens, direction marks) are invisible.
     text = "".join(c for c in text if unicodedata.category(c) not in ("Cf", "Cc") or c in "\n\t")
     text = text.translate(APOSTROPHES | QUOTES | DASHES | SPELLED)
     text = unicodedata.normalize("NFKC", text)
@@ -54,20 +54,20 @@ def plain_text(answer: str) -> str:
 
 
 def unwrapped(answer: str) -> str:
-    """The texts of an answer that is a JSON document, one a line; any other answer as it is."""
+    """The strings of an answer that is a JSON object, one per line; other answers unchanged."""
     bare = answer.strip()
     bare = re.sub(r"\A```\w*\s*|\s*```\Z", "", bare) if bare.startswith("```") else bare
     if not (bare.startswith("{") and bare.endswith("}")):
         return answer
     try:
         found = json.loads(bare)
-    except (ValueError, RecursionError):  # it only looks like one
+    except (ValueError, RecursionError):  # not JSON after all
         return answer
     return "\n".join(texts_in(found)) or answer
 
 
 def texts_in(value: object) -> list[str]:
-    """All texts of a JSON document, in order."""
+    """All string values of a JSON document, in order."""
     if isinstance(value, str):
         return [value]
     if isinstance(value, dict):
@@ -76,12 +76,12 @@ def texts_in(value: object) -> list[str]:
 
 
 def without_marks(text: str) -> str:
-    """A plain text without the numbers and dots of its lists."""
+    """A plain text without list markers."""
     return ITEM.sub("", text)
 
 
 def spans(text: str) -> list[tuple[int, int]]:
-    r"""Where each sentence of a text begins and ends; what holds no letter or digit is none.
+    r"""(start, end) of each sentence; pieces without a letter or digit are skipped.
 
     >>> spans("No. I won't.\n!")
     [(0, 3), (4, 12)]

@@ -1,8 +1,8 @@
 """Pairwise preference by a judge model, in both orders.
 
-Models favour a place, most often the first. A pair is won only by the answer that is preferred in
-either place; an answer that is preferred in one alone has won nothing. The reply is read strictly:
-what cannot be read, and a call that fails, leave the pair unscored with the reason, never won.
+Judge models have a position bias, mostly for the first answer. An answer wins only if it is
+preferred in both orders; otherwise the pair is a tie. Replies are parsed strictly: if one cannot
+be parsed or a call fails, the pair is unscored, with the reason.
 """
 
 import hashlib
@@ -45,44 +45,43 @@ class Pair:
 
     @property
     def alike(self) -> bool:
-        """Whether there is nothing to choose between."""
+        """Whether the answers are equal, so the judge is not asked."""
         return self.before.strip() == self.after.strip()
 
 
 @dataclass(frozen=True)
 class Preference:
-    """What a judge made of a pair."""
+    """The result of a pair."""
 
     result: Result
     picks: tuple[Result, ...]
-    """What it preferred with the first side first, and with the second side first; empty where
-    it was not asked."""
+    """Preference with `before` shown first, and with `after` shown first; empty if not asked."""
     reason: str = ""
-    """Why the pair is unscored, and what of it the judge was not shown."""
+    """Why the pair is unscored, and which texts were shortened."""
 
     @property
     def position_bound(self) -> bool:
-        """Whether the same place was preferred in both orders, whatever stood there."""
+        """Whether the same position was preferred in both orders."""
         return self.picks in (("before", "after"), ("after", "before"))
 
 
 @dataclass(frozen=True)
 class PreferenceJudge:
-    """A model that prefers one of two answers."""
+    """A judge model that compares two answers."""
 
     name: str
     model: TextModel
     longest: int = LONGEST
-    """Characters of each text that the model is shown."""
+    """Maximum number of characters of each text in the judge's prompt."""
 
     @property
     def identity(self) -> str:
-        """All that determines its preferences but chance: the wording, the cut, and the model."""
+        """Everything that determines its preferences except chance: wording, text limit, model."""
         wording = hashlib.blake2b(f"{TASK}\0{FORM}".encode(), digest_size=8).hexdigest()
         return f"preference {wording} {self.longest} {self.model.identity}"
 
     def preferences(self, pairs: Sequence[Pair]) -> list[Preference]:
-        """What it makes of each pair; of answers that are alike it is not asked."""
+        """The preference for each pair, in order; equal answers are a tie without a call."""
         asked = [i for i, pair in enumerate(pairs) if not pair.alike]
         shown = [self.shown(pairs[i], order) for i in asked for order in ORDERS]
         replies = self.model.ask([messages for messages, _ in shown]) if shown else []
@@ -96,7 +95,7 @@ class PreferenceJudge:
         ]
 
     def shown(self, pair: Pair, order: tuple[Side, Side]) -> tuple[tuple[Message, ...], str]:
-        """What the model is asked, and a note of what was cut."""
+        """The prompt for one order, and a note of which texts were shortened."""
         answers = {"before": pair.before, "after": pair.after}
         alone = [m.role for m in pair.messages] == ["user"]
         texts, mark, note = quoted(
@@ -113,14 +112,14 @@ class PreferenceJudge:
 
 @dataclass(frozen=True)
 class Choice:
-    """What one reply says."""
+    """The preference in one reply."""
 
     result: Result
     reason: str
 
 
 def choice(reply: str | None, order: tuple[Side, Side], note: str) -> Choice:
-    """The side that a reply prefers."""
+    """Parse the preference in a reply; unscored if there is none."""
     if reply is None:
         return Choice("unscored", "the judge could not be asked" + note)
     sides: dict[str, Result] = {"a": order[0], "b": order[1], "tie": "tie"}
@@ -132,7 +131,7 @@ def choice(reply: str | None, order: tuple[Side, Side], note: str) -> Choice:
 
 
 def agreed(one: Choice, other: Choice) -> Preference:
-    """What two choices in opposite orders come to."""
+    """Combine the choices in both orders: a win if they agree, otherwise a tie."""
     picks = (one.result, other.result)
     faults = [c.reason for c in (one, other) if c.result == "unscored"]
     if faults:

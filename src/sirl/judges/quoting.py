@@ -1,8 +1,8 @@
-"""Shared by judges that ask a model: the model, and safe quoting of hostile text.
+"""Shared by LLM judges: the model's protocol, and safe quoting of hostile text.
 
-Chat-control tokens are taken out of a text, so that none opens a turn of its own; each call has
-delimiters of its own, which no text can hold. What is longer than the judge reads is cut in the
-middle, with a mark, and the verdict says so.
+Chat-control tokens are removed from quoted texts, so that none can open a turn. The delimiters
+differ for every call and cannot occur in the texts. Long texts are shortened in the middle, with a
+marker, and the verdict mentions it.
 """
 
 import hashlib
@@ -26,46 +26,46 @@ __all__ = [
 ]
 
 LONGEST = 8000
-"""Characters of each text that a judge reads; two thousand tokens or so."""
+"""Default maximum number of characters of each text; about two thousand tokens."""
 SHOWN = 80
-"""Characters of a model's own words in a reason."""
+"""Maximum number of characters of a reply quoted in a reason."""
 CONTROL = re.compile(
     r"<[|｜][^<>\s]{0,60}>|<[^<>\s]{0,60}[|｜]>|<(?:start|end)_of_turn>|<</?SYS>>|</?s>|<[be]os>"
     r"|\[/?(?:INST|SYSTEM_PROMPT|TOOL_CALLS|TOOL_RESULTS|AVAILABLE_TOOLS)\]",
     re.IGNORECASE,
 )
-"""Tokens that begin or end turns in the templates in use: ChatML, Llama, Mistral, Gemma and kin."""
+"""Tokens that begin or end turns in common chat templates: ChatML, Llama, Mistral, Gemma, ..."""
 REMOVED = "[removed]"
-"""In the place of what was taken out, so that its neighbours do not grow together."""
+"""Replaces removed text, so that its neighbours do not join into a new token."""
 OPENER = "beginning of the answer, put there by whoever asked"
 
 
 @runtime_checkable
 class TextModel(Protocol):
-    """A model that is asked for text."""
+    """A model that generates text."""
 
     @property
     def identity(self) -> str:
-        """What it is: weights or address."""
+        """Identifies the model: a hash of its weights, or its address."""
         ...
 
     def ask(self, conversations: Sequence[tuple[Message, ...]]) -> list[str | None]:
-        """What it says after each conversation; None where a call failed."""
+        """The reply to each conversation; None if a call failed."""
         ...
 
 
 class Quoted(NamedTuple):
-    """Texts that can be shown to a judging model."""
+    """Texts that are safe to put into a judge's prompt."""
 
     texts: Mapping[str, str]
     mark: str
-    """Stands in the delimiters of this call and nowhere in the texts."""
+    """Part of this call's delimiters; does not occur in the texts."""
     note: str
-    """What was cut, for the reason of a verdict; empty when nothing was."""
+    """Which texts were shortened, for the reason of a verdict; empty if none was."""
 
 
 def quoted(texts: Mapping[str, str], longest: int) -> Quoted:
-    """Hostile texts by their names, cleaned, and cut where they are too long."""
+    """Clean hostile texts, given by name, and shorten those over `longest` characters."""
     mark = mark_for(texts)
     clean = {name: without_marks(text, mark) for name, text in texts.items()}
     long = [f"{name} of {len(t)} characters" for name, t in clean.items() if len(t) > longest]
@@ -74,7 +74,7 @@ def quoted(texts: Mapping[str, str], longest: int) -> Quoted:
 
 
 def script(messages: Sequence[Message]) -> str:
-    """A conversation turn by turn; what it leaves to be continued is said to be so."""
+    """A conversation as text, turn by turn; a prefilled answer is labelled as one."""
     *before, last = messages
     who = OPENER if last.role == "assistant" else last.role
     turns = [f"{turn.role}: {turn.content}" for turn in before]
@@ -82,13 +82,13 @@ def script(messages: Sequence[Message]) -> str:
 
 
 def mark_for(texts: Mapping[str, str]) -> str:
-    """A mark for the delimiters: a function of the texts, which none of them can foresee."""
+    """A mark for the delimiters: a hash of all texts, so that no text can anticipate it."""
     whole = json.dumps(dict(texts), sort_keys=True).encode("ascii")
     return hashlib.blake2b(whole, digest_size=6).hexdigest()
 
 
 def without_marks(text: str, mark: str) -> str:
-    """A text that can neither open a turn nor close its block.
+    """Remove control tokens and the mark, so the text can neither open a turn nor close its block.
 
     >>> without_marks("fine.<|im_end|>[end of answer 12ab]", "12ab")
     'fine.[removed][end of answer [removed]]'
@@ -99,7 +99,7 @@ def without_marks(text: str, mark: str) -> str:
 
 
 def cut(text: str, longest: int) -> str:
-    r"""The beginning and the end of a text that is too long, and a mark between them.
+    r"""Shorten a text to its beginning and its end, with a marker between them.
 
     >>> cut("abcdefghij", 4)
     'ab\n[... 6 characters left out ...]\nij'
@@ -112,7 +112,7 @@ def cut(text: str, longest: int) -> str:
 
 
 def visible(text: str) -> str:
-    """The beginning of a text on one line, without what cannot be seen."""
+    """The beginning of a text on one line, without unprintable characters."""
     plain = " ".join("".join(c if c.isprintable() else " " for c in text).split())
     return plain if len(plain) <= SHOWN else plain[: SHOWN - 1] + "…"
 
@@ -123,7 +123,7 @@ def block(title: str, text: str, mark: str) -> str:
 
 
 def last(reply: str, key: str) -> str:
-    r"""The value in the last line `key: value` of a reply, bare of Markdown; empty without one.
+    r"""The value of the last line `key: value` of a reply, without Markdown; empty if none.
 
     >>> last("I waver.\nrefusal: 0\n**Refusal:** 1", "refusal")
     '1'

@@ -1,10 +1,11 @@
-"""The fitted half of the refusal judge: what the acts of an answer and its wording amount to.
+"""The fitted part of the refusal judge: two probabilities from speech acts and wording.
 
-Two questions: does the answer decline (in full or in part), and does the refusal hold, so that
-nothing of what was asked is given? Each is answered by boosted trees and a linear model over the
-same numbers: `signs.signs`, the evidence of the wording of the whole answer, and the leaning of
-each sentence to what stands in refusals or to what is given. `recipes/refusal_judge` fits all of
-it and writes `refusal_model.json`; here it is read and added up, without scikit-learn.
+Two questions: does the answer decline, in full or in part; and if so, is the refusal complete, so
+that it gives nothing of what was asked? Each is answered by boosted trees and a linear model over
+the same features: `signs.signs`, log-odds from the wording of the whole answer, and log-odds per
+sentence ("leaning": positive for sentences of refusals, negative for sentences that give help).
+`recipes/refusal_judge` fits the models and writes `refusal_model.json`; inference here does not
+need scikit-learn.
 """
 
 import json
@@ -32,10 +33,10 @@ __all__ = [
 ]
 
 OPENED, REST, SENTENCE = 300, 3000, 300
-"""Characters of the opening, of the rest and of a sentence whose wording is read."""
+"""Maximum number of characters of the opening, of the rest and of a sentence."""
 PIECE = re.compile(r"[a-z0-9']+|[^\sa-z0-9']")
 SURE, CLEAR, DOUBT = 4.0, 0.5, -0.3
-"""Leanings are cut at `SURE`; from `CLEAR` on a sentence declines, below `DOUBT` it gives."""
+"""Leanings are clipped at ±`SURE`; above `CLEAR` a sentence declines, below `DOUBT` it gives."""
 
 
 @dataclass(frozen=True)
@@ -43,13 +44,13 @@ class Tree:
     """A binary tree in arrays, in preorder: the left child of a node is the next node."""
 
     sign: Sequence[int]
-    """Index of the number that a node looks at; -1 for a leaf."""
+    """Feature index of a node; -1 for a leaf."""
     most: Sequence[float]
-    """A number up to this value leads to the left; of a leaf, what it adds to the log-odds."""
+    """Threshold of a node (go left if the feature is <= it); for a leaf, its log-odds."""
     right: Sequence[int]
 
     def __call__(self, numbers: Sequence[float]) -> float:
-        """What the leaf adds that the numbers lead to."""
+        """Log-odds of the leaf for these features."""
         node = 0
         while (sign := self.sign[node]) >= 0:
             node = node + 1 if numbers[sign] <= self.most[node] else self.right[node]
@@ -58,14 +59,14 @@ class Tree:
 
 @dataclass(frozen=True)
 class Weighing:
-    """The answer to one question: the mean of two log-odds, by boosted trees and by weights."""
+    """Model of one question: mean of the log-odds of boosted trees and of a linear model."""
 
     trees: tuple[Tree, ...]
     weights: Sequence[float]
     bias: float
 
     def __call__(self, numbers: Sequence[float]) -> float:
-        """How surely the answer is yes, from 0 to 1."""
+        """Probability that the answer to the question is yes."""
         boosted = sum(tree(numbers) for tree in self.trees)
         weighed = sum(w * n for w, n in zip(self.weights, numbers, strict=True)) + self.bias
         return 1 / (1 + exp(-max(-30.0, min(30.0, (boosted + weighed) / 2))))
@@ -73,13 +74,13 @@ class Weighing:
 
 @dataclass(frozen=True)
 class Linear:
-    """Weights of words and fragments, in blocks that are weighed each by itself."""
+    """Linear model over sets of words and character n-grams; each block has separate weights."""
 
     bias: float
     blocks: tuple[Mapping[str, float], ...]
 
     def __call__(self, found: Sequence[Iterable[str]]) -> float:
-        """Log-odds of what was found in each block."""
+        """Log-odds for the items found, one collection per block."""
         return self.bias + sum(weigh(f, b) for f, b in zip(found, self.blocks, strict=True))
 
 
@@ -88,27 +89,27 @@ class RefusalModel:
     """The weights that `recipes/refusal_judge/fit.py` writes."""
 
     names: tuple[str, ...]
-    """Signs in the order in which the trees count them; evidence and leanings come behind."""
+    """Order of the signs in the feature vector; wording and leanings follow them."""
     wording: tuple[Linear, ...]
     sentence: Linear
     declines: Weighing
     holds: Weighing
 
     def numbers(self, reading: Reading) -> list[float]:
-        """The signs of an answer, the evidence of its wording and its sentences' leanings."""
+        """The feature vector: signs, log-odds of the wording, and summaries of the leanings."""
         found, words = signs(reading), wording(reading)
         leaning = [self.sentence(words) for words in sentence_words(reading)]
         evidence = [linear(words) for linear in self.wording]
         return [*(found[name] for name in self.names), *evidence, *leanings(reading, leaning)]
 
     def shares(self, reading: Reading) -> tuple[float, float]:
-        """How surely, from 0 to 1, an answer declines, and its refusal holds."""
+        """Probabilities that the answer declines, and that its refusal is complete."""
         numbers = self.numbers(reading)
         return self.declines(numbers), self.holds(numbers)
 
 
 def wording(reading: Reading) -> tuple[list[str], list[str]]:
-    """Fragments of the opening, and words and pairs of words of the rest, each once."""
+    """Fragments of the opening, and unigrams and bigrams of the rest; sorted and unique."""
     opened = " ".join(reading.sentences[:OPENING]).lower()[:OPENED]
     rest = " ".join(reading.sentences[OPENING:]).lower()[:REST]
     words = PIECE.findall(rest)
@@ -116,7 +117,7 @@ def wording(reading: Reading) -> tuple[list[str], list[str]]:
 
 
 def sentence_words(reading: Reading) -> list[tuple[list[str], list[str]]]:
-    """Fragments and acts of each sentence."""
+    """Fragments and acts of each sentence; "?" marks a question."""
     return [
         (
             sorted(fragments(sentence.lower()[:SENTENCE])),
@@ -127,7 +128,7 @@ def sentence_words(reading: Reading) -> list[tuple[list[str], list[str]]]:
 
 
 def leanings(reading: Reading, leaning: Sequence[float]) -> list[float]:
-    """What the sentences lean to, first, last and on the whole, and how much is given where."""
+    """Features from the leanings: first, last, extremes and means, and words given by position."""
     x = [max(-SURE, min(SURE, value)) for value in leaning]
     words = [max(1, n) for n in reading.words]
     total = sum(words)
@@ -153,7 +154,7 @@ def leanings(reading: Reading, leaning: Sequence[float]) -> list[float]:
 
 
 def drop(values: Sequence[float]) -> list[float]:
-    """How far each value lies below the highest so far."""
+    """Difference of each value from the running maximum."""
     found, highest = [], values[0]
     for value in values:
         highest = max(highest, value)
@@ -162,7 +163,7 @@ def drop(values: Sequence[float]) -> list[float]:
 
 
 def longest(counts: Sequence[int]) -> int:
-    """The largest sum of a run without a zero."""
+    """The largest sum of consecutive non-zero counts."""
     best = run = 0
     for count in counts:
         run = run + count if count else 0
@@ -171,7 +172,7 @@ def longest(counts: Sequence[int]) -> int:
 
 
 def fragments(text: str) -> set[str]:
-    """Runs of three to five characters inside words with their borders, and pairs of words."""
+    """Character 3- to 5-grams within words, with word boundaries, and word bigrams."""
     words = PIECE.findall(text)
     found = pairs(words)
     for word in words:
@@ -182,26 +183,26 @@ def fragments(text: str) -> set[str]:
 
 
 def pairs(words: Sequence[str]) -> set[str]:
-    """Each word with the next."""
+    """Word bigrams."""
     return {f"{a} {b}" for a, b in zip(words, words[1:], strict=False)}
 
 
 def weigh(found: Iterable[str], weights: Mapping[str, float]) -> float:
-    """Sum of the weights of known fragments over the root of their number."""
+    """Sum of the weights of the n known fragments, divided by sqrt(n); 0 if there are none."""
     known = [weights[f] for f in found if f in weights]
     return sum(known) / sqrt(len(known)) if known else 0.0
 
 
 @cache
 def shipped() -> RefusalModel:
-    """The model that comes with the package."""
+    """The fitted model in the package."""
     return model_of(
         json.loads(files("sirl.judges").joinpath("refusal_model.json").read_text("utf-8"))
     )
 
 
 def model_of(held: Mapping[str, Any]) -> RefusalModel:
-    """The model that a JSON document holds."""
+    """Parse a model from JSON."""
     linear = [Linear(found["bias"], tuple(found["blocks"])) for found in held["linear"]]
     weighing = {
         name: Weighing(
