@@ -61,6 +61,16 @@ class TrainConfig(Settings):
         None,
         description="unlabelled training prompts; required for every model but 'embedded'",
     )
+    method: Literal["instinct", "entropy"] = Field(
+        "entropy",
+        description="entropy: reward sure answers (SIRL); instinct: reward answers in the mode of "
+        "entropy that the model prefers for the bare prompt",
+    )
+    pool: Literal["shipped", "none"] = Field(
+        "shipped",
+        description="harmless prompts that --method instinct adds to --prompts: shipped (ordinary "
+        "and boundary prompts that come with sirl) or none",
+    )
     steps: int = Field(30, ge=1, description="training steps")
     group: int = Field(8, ge=2, description="completions sampled per prompt")
     batch: int = Field(16, ge=1, description="prompts per step")

@@ -25,6 +25,7 @@ from sirl.registry.judges import (
 )
 from sirl.registry.labelled import LABELS_HASH, check_labels, known_answers_marked
 from sirl.registry.planning import gpu_room, planned, rates
+from sirl.registry.pool import training_disguises
 from sirl.registry.sampling import require_sampler, sampler
 from sirl.registry.suites import EvaluationSetup, evaluation_setup
 from sirl.registry.targets import (
@@ -82,6 +83,7 @@ __all__ = [
     "sampler",
     "subject",
     "trackers",
+    "training_disguises",
     "training_setup",
     "with_refusals",
     "world_disguises",

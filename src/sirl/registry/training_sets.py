@@ -16,6 +16,7 @@ from sirl.prompts import PromptSet, Rejected, read_prompts
 from sirl.registry.attacks import attacks_named, world_disguises
 from sirl.registry.effects import check_effects
 from sirl.registry.judges import auto_attacker, auto_judges, with_refusals
+from sirl.registry.pool import training_pool
 from sirl.registry.suites import (
     harmless_prompts,
     read_sets,
@@ -102,7 +103,7 @@ def training_setup(config: TrainConfig) -> TrainingSetup:
     files = Asked(*read_sets(config))
     own = own_prompts(config)
     split = user_split(config, own, files.behaviours) if own else world_split(config, files)
-    learned, removed = apart(split.learned, files.given)
+    learned, removed = apart(training_pool(config, split.learned), files.given)
     table, on_the_way = suites(config, split, files)
     sets = (*((own,) if own else ()), *files.given.values())
     return TrainingSetup(

@@ -2,9 +2,10 @@
 
 import os
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,7 @@ from sirl.analysis.measured import measured
 from sirl.config import TrainConfig
 from sirl.errors import ConfigError, InputError, SirlError
 from sirl.prompts import Rejected
-from sirl.roles import Console, Observer, Work
+from sirl.roles import Console, Observer, Reward, Work
 from sirl.runs import Existing, Run, open_run, plain
 from sirl.runs.provenance import Provenance, begun_by, launch
 from sirl.runs.rejects import rows_set_aside
@@ -221,7 +222,6 @@ def learn(
     session: Session, models: tuple["ChatModel", "ChatModel | None", "Checkpoint | None"]
 ) -> Path:
     """Train from where the run stands to its last step; the last checkpoint."""
-    from sirl.training.batches import prompt_batches
     from sirl.training.checkpoints import restore_optimizer
     from sirl.training.observers.checkpoints import states_in
     from sirl.training.parallel import SharedEngine
@@ -235,17 +235,17 @@ def learn(
         restore_optimizer(learner, checkpoint)
         learner.token_budget = checkpoint.state.get("token_budget", learner.token_budget)
     engine = registry.sampler(config, chat)
+    sampling = engine if ranks.size == 1 else SharedEngine(engine, ranks, learner.parallel)
+    batches, reward = method(session, start or chat)
     watching = observers(session, learner, checkpoint)
     kept = states_in(checkpoint.state) if checkpoint else {}
     try:
         for name, observer in watching.items():
             observer.on_start(taken, kept.get(name, {}))
         run_steps(
-            prompt_batches(
-                session.setup.prompts, config.batch, config.seed, range(taken, config.steps)
-            ),
-            engine if ranks.size == 1 else SharedEngine(engine, ranks, learner.parallel),
-            registry.reward_named(config.reward),
+            batches(range(taken, config.steps)),
+            sampling,
+            reward,
             learner,
             tuple(watching.values()),
             registry.example_sources(config, chat),
@@ -255,6 +255,43 @@ def learn(
         for observer in watching.values():
             observer.close()
     return session.run.path / "checkpoints" / f"step-{config.steps:06d}"
+
+
+def method(
+    session: Session, start: "ChatModel"
+) -> tuple[Callable[[range], Iterable[tuple[int, Sequence[Prompt]]]], Reward]:
+    """The prompts of each step and the reward, by the method of the configuration."""
+    from sirl.instinct import InstinctReward
+    from sirl.training.batches import prompt_batches
+    from sirl.training.curriculum import Curriculum
+    from sirl.training.parallel import SharedEngine
+    from sirl.workflows.instinct import instinct_notes, read_instinct
+
+    config, prompts, ranks = session.config, session.setup.prompts, session.ranks
+    if config.method == "entropy":
+        batches = partial(prompt_batches, prompts, config.batch, config.seed)
+        return batches, registry.reward_named(config.reward)
+    engine = registry.sampler(config, start)
+    instinct = read_instinct(
+        session.run,
+        engine if ranks.size == 1 else SharedEngine(engine, ranks),
+        prompts,
+        config.group,
+        config.sampling_batch_size,
+        interruptible(*session.working),
+    )
+    session.warn(instinct_notes(instinct))
+    target = registry.in_process("start", start, config, weights="start")
+    kinds = {mode: set(instinct.prompts(mode)) for mode in ("refuse", "comply")}
+    curriculum = Curriculum(
+        refused=[p for p in prompts if p.id in kinds["refuse"]],
+        answered=[p for p in prompts if p.id in kinds["comply"]],
+        disguises=registry.training_disguises(config),
+        fits=lambda prompt: not target.read(prompt).fault,
+        batch=config.batch,
+        seed=config.seed,
+    )
+    return curriculum.batches, InstinctReward(instinct)
 
 
 def observers(

@@ -1,0 +1,51 @@
+"""Which prompts a step asks, and how they are presented: bare or disguised.
+
+Half of a batch are prompts that the model refuses when they are bare, half are prompts that it
+answers. Both halves wear the same disguises, so that a disguise is no reason to refuse.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from random import Random
+
+from sirl.roles import Disguise
+from sirl.training.batches import prompt_batches
+from sirl.types import Prompt
+
+__all__ = ["Curriculum"]
+
+BARE = 0.3
+"""Share of the prompts that are presented without a disguise."""
+
+
+@dataclass(frozen=True)
+class Curriculum:
+    """The prompts of each step; depends only on (seed, step)."""
+
+    refused: Sequence[Prompt]
+    """Prompts that the starting model refuses."""
+    answered: Sequence[Prompt]
+    """Prompts that it answers."""
+    disguises: Sequence[Disguise]
+    fits: Callable[[Prompt], bool]
+    """Whether a prompt leaves room for an answer; one that does not is presented bare."""
+    batch: int
+    seed: int
+
+    def batches(self, steps: range) -> Iterator[tuple[int, list[Prompt]]]:
+        """Each step with its prompts; a disguised prompt keeps the id of the bare one."""
+        half = min(self.batch // 2, len(self.refused))
+        others = min(self.batch - half, len(self.answered))
+        first = prompt_batches(self.refused, half, self.seed, steps)
+        second = prompt_batches(self.answered, others, self.seed, steps)
+        for (step, refused), (_, answered) in zip(first, second, strict=True):
+            yield step, [self.presented(p, step) for p in (*refused, *answered)]
+
+    def presented(self, prompt: Prompt, step: int) -> Prompt:
+        """The prompt as it is asked in a step."""
+        chance = Random(f"{self.seed}/{step}/{prompt.id}")
+        if not self.disguises or chance.random() < BARE:
+            return prompt
+        attempt = chance.choice(self.disguises).attempt(prompt)
+        disguised = replace(prompt, messages=attempt.messages)
+        return disguised if self.fits(disguised) else prompt

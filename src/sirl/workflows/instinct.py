@@ -1,0 +1,101 @@
+"""Reads the starting model's instinct for each prompt of the pool, before the first step."""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+from sirl.errors import InputError, TrainingError
+from sirl.instinct import Instinct, find_instinct
+from sirl.roles import Engine, Progress
+from sirl.runs import Run
+from sirl.stats import mean
+from sirl.types import Prompt
+
+__all__ = ["instinct_notes", "read_instinct", "summarise_instinct"]
+
+FILE = "instinct.json"
+FEW_BORDER = 0.02
+"""Share of the pool from which prompts near the border hold it."""
+
+
+def read_instinct(
+    run: Run, engine: Engine, prompts: Sequence[Prompt], group: int, rows: int, progress: Progress
+) -> Instinct:
+    """The instinct of a run: from its folder, or sampled from the starting model and saved.
+
+    Args:
+        run: The run folder, which keeps the instinct for a resumed run.
+        engine: Samples from the starting model.
+        prompts: The pool, bare.
+        group: Answers per prompt.
+        rows: Answers sampled between two reports of progress.
+        progress: Told of prompts that are read.
+
+    Raises:
+        TrainingError: The entropies have no valley.
+        InputError: The model refuses no prompt of the pool, or answers none.
+    """
+    if saved := run.read(FILE):
+        return Instinct(**{**saved, "modes": tuple(saved["modes"])})
+    completions = []
+    size = max(1, rows // group)
+    for n in range(0, len(prompts), size):
+        progress("reading the model's instinct", n, len(prompts))
+        completions += engine.sample(prompts[n : n + size], group=group)
+    progress("reading the model's instinct", len(prompts), len(prompts))
+    found = find_instinct(completions)
+    check(found)
+    run.write(FILE, asdict(found))
+    return found
+
+
+def check(instinct: Instinct) -> None:
+    """Refuse an instinct from which nothing can be learned."""
+    n = len(instinct.shares)
+    if not instinct.has_valley:
+        raise TrainingError(
+            f"the entropies of the answers to {n} prompts have one mode (p of the dip test "
+            f"{instinct.dip:.2f}), so that refusals cannot be told from answers: give prompts that "
+            "the model clearly refuses beside ones that it answers, or use --method entropy"
+        )
+    if not instinct.prompts("refuse"):
+        raise InputError(
+            f"the model refuses none of {n} prompts when they are bare, so there is nothing to "
+            "strengthen: give --prompts that it refuses"
+        )
+    if not instinct.prompts("comply"):
+        raise InputError(
+            f"the model answers none of {n} prompts, so nothing would keep it from refusing "
+            "everything: add harmless prompts to --prompts, or leave out --pool none"
+        )
+
+
+def instinct_notes(instinct: Instinct) -> list[str]:
+    """What was found, in sentences."""
+    counts = {mode: len(instinct.prompts(mode)) for mode in ("refuse", "comply", None)}
+    notes = [
+        f"instinct: of {len(instinct.shares)} prompts the model refuses {counts['refuse']}, "
+        f"answers {counts['comply']}, and {counts[None]} are undecided and left out; mean entropy "
+        f"{instinct.modes[0]:.2f} and {instinct.modes[1]:.2f} nats, cut at {instinct.cut:.2f}"
+    ]
+    if instinct.border < FEW_BORDER * len(instinct.shares):
+        notes.append(
+            f"only {instinct.border} prompts of the pool are near the border between refusal and "
+            "answer, so over-refusal may rise: add harmless prompts that sound alarming"
+        )
+    return notes
+
+
+def summarise_instinct(instinct: Instinct) -> dict[str, Any]:
+    """The instinct as figures of a summary."""
+    return {
+        "prompts": len(instinct.shares),
+        "refuse": len(instinct.prompts("refuse")),
+        "comply": len(instinct.prompts("comply")),
+        "undecided": len(instinct.prompts(None)),
+        "border": instinct.border,
+        "cut": instinct.cut,
+        "modes": list(instinct.modes),
+        "dip": instinct.dip,
+        "refusal_share": mean(list(instinct.shares.values())),
+    }

@@ -1,0 +1,60 @@
+"""Which prompts a step asks, and how they are presented."""
+
+from sirl.attacks.static import Template
+from sirl.training.curriculum import Curriculum
+from sirl.training.frames import FRAMES
+from sirl.types import Prompt
+
+SHORT = Template("short", "Please: {request}")
+
+
+def prompts(kind: str, count: int) -> list[Prompt]:
+    return [Prompt.user(f"{kind}-{n}", f"{kind} number {n}") for n in range(count)]
+
+
+def curriculum(refused: int = 12, answered: int = 20, most: int = 10**6) -> Curriculum:
+    return Curriculum(
+        refused=prompts("unsafe", refused),
+        answered=prompts("harmless", answered),
+        disguises=(SHORT,),
+        fits=lambda prompt: len(prompt.request) <= most,
+        batch=8,
+        seed=3,
+    )
+
+
+def test_half_of_each_batch_is_refused_and_half_is_answered() -> None:
+    for step, batch in curriculum().batches(range(5)):
+        assert [p.id.split("-")[0] for p in batch] == ["unsafe"] * 4 + ["harmless"] * 4, step
+
+
+def test_few_refused_prompts_leave_more_room_for_the_others() -> None:
+    _, batch = next(curriculum(refused=2).batches(range(1)))
+    assert [p.id.split("-")[0] for p in batch] == ["unsafe"] * 2 + ["harmless"] * 6
+
+
+def test_a_step_presents_its_prompts_in_the_same_way_after_a_resume() -> None:
+    whole = list(curriculum().batches(range(6)))
+    assert list(curriculum().batches(range(4, 6))) == whole[4:]
+
+
+def test_about_seven_in_ten_prompts_of_both_kinds_are_disguised() -> None:
+    shown = [p for _, batch in curriculum().batches(range(100)) for p in batch]
+    for kind in ("unsafe", "harmless"):
+        own = [p for p in shown if p.id.startswith(kind)]
+        share = sum(p.request.startswith("Please: ") for p in own) / len(own)
+        assert 0.62 < share < 0.78, kind
+
+
+def test_a_disguise_that_leaves_no_room_for_an_answer_is_left_off() -> None:
+    shown = [p for _, batch in curriculum(most=18).batches(range(30)) for p in batch]
+    assert all(p.request.split(" number ")[0] == p.id.split("-")[0] for p in shown)
+
+
+def test_frames_of_training_hold_the_request_and_are_no_attack_of_an_evaluation() -> None:
+    from sirl.attacks.static import ATTACKS
+
+    assert len(FRAMES) >= 20
+    assert all("{request}" in frame.text for frame in FRAMES)
+    assert not {f.text for f in FRAMES} & {a.text for a in ATTACKS}
+    assert len({f.text for f in FRAMES}) == len(FRAMES)
