@@ -106,6 +106,8 @@ class Control:
     """Whether the last update was skipped, so the weights must not be saved."""
     stop: str = ""
     """Why training stops after this step, as a sentence; empty to continue."""
+    done: str = ""
+    """Why training is complete with this step, as a sentence; empty to continue."""
 
 
 class Observer:

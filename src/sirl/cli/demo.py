@@ -16,7 +16,7 @@ def demo(
 ) -> None:
     """Harden a small embedded model on a CPU, in a minute or two."""
     answer = existing(resume=resume, overwrite=overwrite)
-    from sirl.cli.steps import last_step, show_steps
+    from sirl.cli.steps import hardened_model, show_steps
     from sirl.workflows.train import train as run_training
 
     summary = run_training(settings, "demo", answer, Terminal())
@@ -24,7 +24,7 @@ def demo(
     finish(
         summary,
         summary["asked"],
-        last_step(summary),
+        *hardened_model(summary),
         f"page: {settings.out}/report.html; took {summary['seconds']:.0f} s",
         "next: sirl train --model YOUR_CHECKPOINT --prompts YOUR_PROMPTS --out runs/mine",
         as_json=json,

@@ -11,8 +11,9 @@ from sirl.cli.console import page
 from sirl.config import TrainConfig
 from sirl.registry.targets import is_world
 from sirl.reports.steps import step_table
+from sirl.workflows.report import hardened_step
 
-__all__ = ["again", "last_step", "show_steps"]
+__all__ = ["again", "hardened_model", "show_steps"]
 
 
 def show_steps(summary: Mapping[str, Any], *, as_json: bool) -> None:
@@ -33,9 +34,11 @@ def show_steps(summary: Mapping[str, Any], *, as_json: bool) -> None:
         console.print(f"{step}: {cells[-1]}", markup=False, highlight=False, soft_wrap=True)
 
 
-def last_step(summary: Mapping[str, Any]) -> str:
-    """The checkpoint that the table after training describes."""
-    return f"hardened model: the last step, {summary['last_step']}: {summary['checkpoint']}"
+def hardened_model(summary: Mapping[str, Any]) -> list[str]:
+    """The checkpoint that the table after training describes, and why it is that one."""
+    found = summary.get("sentinel", {})
+    said = [found[key] for key in ("reason", "sentence") if found.get(key)]
+    return [*said, f"hardened model: {hardened_step(summary)}"]
 
 
 def again(config: TrainConfig, summary: Mapping[str, Any]) -> str:

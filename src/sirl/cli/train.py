@@ -16,7 +16,7 @@ def train(
 ) -> None:
     """Harden a model; evaluate it before and after."""
     answer = existing(resume=resume, overwrite=overwrite)
-    from sirl.cli.steps import again, last_step, show_steps
+    from sirl.cli.steps import again, hardened_model, show_steps
     from sirl.workflows.train import train as run_training
 
     summary = run_training(settings, "train", answer, Terminal())
@@ -24,7 +24,7 @@ def train(
     finish(
         summary,
         *([summary["asked"]] if summary["asked"] else []),
-        last_step(summary),
+        *hardened_model(summary),
         f"page: {settings.out}/report.html",
         again(settings, summary),
         as_json=json,

@@ -12,8 +12,10 @@ from sirl.roles import Disguise
 from sirl.training.batches import prompt_batches
 from sirl.types import Prompt
 
-__all__ = ["Curriculum"]
+__all__ = ["Curriculum", "watched"]
 
+WATCHED, MOST_WATCHED = 4, 48
+"""One prompt of so many is watched and not trained on, and at most so many of each kind."""
 BARE = 0.3
 """Share of the prompts that are presented without a disguise."""
 
@@ -49,3 +51,32 @@ class Curriculum:
         attempt = chance.choice(self.disguises).attempt(prompt)
         disguised = replace(prompt, messages=attempt.messages)
         return disguised if self.fits(disguised) else prompt
+
+
+def watched(whole: Curriculum) -> tuple[Curriculum, list[Prompt]]:
+    """What is trained on, and prompts that are not, as a sentinel presents them.
+
+    The refused ones are in disguises that training does not use; of the answered ones every other
+    is bare. A curriculum with a single disguise uses it for both.
+    """
+    disguises = whole.disguises[::WATCHED] or whole.disguises
+    rest = tuple(d for d in whole.disguises if d not in disguises) or whole.disguises
+
+    def shown(prompt: Prompt, n: int) -> Prompt:
+        if not disguises:
+            return prompt
+        messages = disguises[n % len(disguises)].attempt(prompt).messages
+        disguised = replace(prompt, messages=messages)
+        return disguised if whole.fits(disguised) else prompt
+
+    parts = [list(p[::WATCHED][:MOST_WATCHED]) for p in (whole.refused, whole.answered)]
+    kept = [
+        [p for p in prompts if p not in part]
+        for prompts, part in zip((whole.refused, whole.answered), parts, strict=True)
+    ]
+    watch = [shown(p, n) for n, p in enumerate(parts[0])]
+    watch += [shown(p, n // 2) if n % 2 else p for n, p in enumerate(parts[1])]
+    trained = replace(
+        whole, refused=kept[0] or whole.refused, answered=kept[1] or whole.answered, disguises=rest
+    )
+    return trained, watch

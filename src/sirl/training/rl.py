@@ -27,6 +27,8 @@ def train(  # noqa: PLR0913 - the collaborators of the loop
 ) -> None:
     """Train: sample, reward, compute advantages, update, call the observers.
 
+    Ends with the batches, or earlier if an observer says that training is done.
+
     Raises:
         Stopped: An observer requested it.
     """
@@ -47,6 +49,8 @@ def train(  # noqa: PLR0913 - the collaborators of the loop
             observer.on_step(step + 1, metrics, control)
         if control.stop:
             raise Stopped(control.stop)
+        if control.done:
+            return
 
 
 def examples_of(completions: Sequence[Completion], advantages: Tensor) -> list[Example]:

@@ -23,7 +23,7 @@ from sirl.runs import Run, missing_steps, rows_by_step
 from sirl.stats import clustered_difference
 from sirl.types import Record
 
-__all__ = ["redraw", "write_report"]
+__all__ = ["hardened_step", "redraw", "write_report"]
 
 LONGEST_NAME = 60
 """Characters of a model's name in tables and pictures."""
@@ -125,8 +125,22 @@ def last_step(summary: Mapping[str, Any]) -> dict[str, str]:
     """Which step the hardened model of the tables is, and what they ask."""
     if "last_step" not in summary:
         return {}
-    hardened = {"hardened": f"the last step, {summary['last_step']}: {summary['checkpoint']}"}
+    hardened = {"hardened": hardened_step(summary)}
+    if found := summary.get("sentinel"):
+        said = [found["sentence"], *([found["reason"]] if found["reason"] else [])]
+        hardened["sentinel"] = "; ".join(said)
     return hardened | ({"asked": summary["asked"]} if summary["asked"] else {})
+
+
+def hardened_step(summary: Mapping[str, Any]) -> str:
+    """Step and checkpoint of the hardened model.
+
+    >>> hardened_step({"last_step": 30, "checkpoint": "runs/a/checkpoints/step-000030"})
+    'the last step, 30: runs/a/checkpoints/step-000030'
+    """
+    last, step = summary["last_step"], summary.get("chosen_step", summary["last_step"])
+    which = f"the last step, {last}" if step == last else f"the recommended step, {step} of {last}"
+    return f"{which}: {summary['checkpoint']}"
 
 
 def words(facts: Mapping[str, Any]) -> dict[str, str]:

@@ -2,10 +2,9 @@
 
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,42 +13,22 @@ from sirl.analysis.measured import measured
 from sirl.config import TrainConfig
 from sirl.errors import ConfigError, InputError, SirlError
 from sirl.prompts import Rejected
-from sirl.roles import Console, Observer, Reward, Work
+from sirl.roles import Console
 from sirl.runs import Existing, Run, open_run, plain
 from sirl.runs.provenance import Provenance, begun_by, launch
 from sirl.runs.rejects import rows_set_aside
 from sirl.types import Prompt
 from sirl.workflows.console import interruptible, nothing_to_resume
+from sirl.workflows.learning import Models, learn, newest_checkpoint
 from sirl.workflows.report import write_report
+from sirl.workflows.session import Session, among
 
 if TYPE_CHECKING:
     from sirl.evaluation.target import Target
     from sirl.models.chat import ChatModel
-    from sirl.training.checkpoints import Checkpoint
-    from sirl.training.parallel import Parallelism, Ranks
-    from sirl.training.update import PolicyLearner
+    from sirl.training.parallel import Ranks
 
 __all__ = ["train"]
-
-
-@dataclass(frozen=True)
-class Session:
-    """A training run in progress: what its parts share."""
-
-    config: TrainConfig
-    setup: registry.TrainingSetup
-    run: Run
-    provenance: Provenance
-    console: Console
-    working: Work
-    ranks: "Ranks"
-    observers: Mapping[str, Observer]
-    """Those that the user adds."""
-
-    def warn(self, sentences: Iterable[str]) -> None:
-        """Say what a user should know, once for all processes."""
-        if self.ranks.main:
-            self.console.warn(sentences)
 
 
 def train(config: TrainConfig, verb: str, existing: Existing, console: Console) -> dict[str, Any]:
@@ -133,21 +112,13 @@ def quiet_unless(main: bool) -> Iterator[None]:
         yield
 
 
-def among(target: "Target", ranks: "Ranks", parallel: "Parallelism | None" = None) -> "Target":
-    """A target whose answers are sampled by all processes."""
-    if ranks.size == 1:
-        return target
-    from sirl.training.parallel import SharedEngine
-
-    return replace(target, engine=lambda s: SharedEngine(target.engine(s), ranks, parallel))
-
-
 def walk(session: Session, start: "ChatModel") -> dict[str, Any]:
     """Measure, train, measure again; the figures of both models."""
     from sirl.analysis.summary import summarise
     from sirl.evaluation.second_judges import recorded
     from sirl.evaluation.suite import evaluate, forget
     from sirl.models.loading import fingerprint
+    from sirl.training.checkpoints import read
     from sirl.workflows.asking import announced, asked_sentence
     from sirl.workflows.mini_eval import steps_to_choose_from
 
@@ -171,10 +142,10 @@ def walk(session: Session, start: "ChatModel") -> dict[str, Any]:
         forget(run, "hardened")
     # A resumed policy differs from the model that it started from, which stays the reference.
     chat = registry.policy(config, checkpoint) if checkpoint else start
-    models = (chat, start if checkpoint else None, checkpoint)
-    last = learn(session, models)
-    if config.shard:  # no process holds the whole of what it trained
-        chat = registry.policy(config, newest_checkpoint(session))
+    learned = learn(session, Models(chat, start, checkpoint))
+    # With shards no process holds the whole of what it trained.
+    if config.shard or learned.chosen != learned.last:
+        chat = registry.policy(config, read(learned.chosen))
     hardened = among(registry.in_process("hardened", chat, config), ranks)
     after = evaluate(suite, asked, hardened, run, progress)
     figures = {
@@ -184,160 +155,13 @@ def walk(session: Session, start: "ChatModel") -> dict[str, Any]:
     return {
         "models": {name: m for name, m in figures.items() if m},
         "recorded": recorded(run),
-        "checkpoint": str(last),
-        "last_step": config.steps,
+        "checkpoint": str(learned.chosen),
+        "chosen_step": learned.chosen_step,
+        "last_step": learned.last_step,
+        **learned.figures,
         "asked": asked_sentence(parts, config.new_tokens),
         "mini_evaluations": steps_to_choose_from(run, config.model),
     }
-
-
-def newest_checkpoint(session: Session) -> "Checkpoint | None":
-    """The checkpoint to go on from, if any; a damaged one is passed over with a sentence.
-
-    One process looks, so that all find the same.
-
-    Raises:
-        ConfigError: The run has taken more steps than are asked for.
-    """
-    from sirl.training.checkpoints import newest, read
-
-    run, steps, ranks = session.run, session.config.steps, session.ranks
-    found = ""
-    if ranks.main:
-        checkpoint, passed_over = newest(run.path / "checkpoints")
-        session.warn(passed_over)
-        found = checkpoint.path.name if checkpoint else ""
-    if not (name := ranks.broadcast(found.encode()).decode()):
-        return None
-    checkpoint = read(run.path / "checkpoints" / name)
-    if checkpoint.step > steps:
-        raise ConfigError(
-            f"{run.path} has run {checkpoint.step} steps, more than {steps}: "
-            "raise --steps, or start over with --overwrite"
-        )
-    return checkpoint
-
-
-def learn(
-    session: Session, models: tuple["ChatModel", "ChatModel | None", "Checkpoint | None"]
-) -> Path:
-    """Train from where the run stands to its last step; the last checkpoint."""
-    from sirl.training.checkpoints import restore_optimizer
-    from sirl.training.observers.checkpoints import states_in
-    from sirl.training.parallel import SharedEngine
-    from sirl.training.rl import train as run_steps
-
-    chat, start, checkpoint = models
-    config, ranks = session.config, session.ranks
-    learner = registry.learner(config, chat, start, ranks)
-    taken = checkpoint.step if checkpoint else 0
-    if checkpoint:
-        restore_optimizer(learner, checkpoint)
-        learner.token_budget = checkpoint.state.get("token_budget", learner.token_budget)
-    engine = registry.sampler(config, chat)
-    sampling = engine if ranks.size == 1 else SharedEngine(engine, ranks, learner.parallel)
-    batches, reward = method(session, start or chat)
-    watching = observers(session, learner, checkpoint)
-    kept = states_in(checkpoint.state) if checkpoint else {}
-    try:
-        for name, observer in watching.items():
-            observer.on_start(taken, kept.get(name, {}))
-        run_steps(
-            batches(range(taken, config.steps)),
-            sampling,
-            reward,
-            learner,
-            tuple(watching.values()),
-            registry.example_sources(config, chat),
-            group=config.group,
-        )
-    finally:
-        for observer in watching.values():
-            observer.close()
-    return session.run.path / "checkpoints" / f"step-{config.steps:06d}"
-
-
-def method(
-    session: Session, start: "ChatModel"
-) -> tuple[Callable[[range], Iterable[tuple[int, Sequence[Prompt]]]], Reward]:
-    """The prompts of each step and the reward, by the method of the configuration."""
-    from sirl.instinct import InstinctReward
-    from sirl.training.batches import prompt_batches
-    from sirl.training.curriculum import Curriculum
-    from sirl.training.parallel import SharedEngine
-    from sirl.workflows.instinct import instinct_notes, read_instinct
-
-    config, prompts, ranks = session.config, session.setup.prompts, session.ranks
-    if config.method == "entropy":
-        batches = partial(prompt_batches, prompts, config.batch, config.seed)
-        return batches, registry.reward_named(config.reward)
-    engine = registry.sampler(config, start)
-    instinct = read_instinct(
-        session.run,
-        engine if ranks.size == 1 else SharedEngine(engine, ranks),
-        prompts,
-        config.group,
-        config.sampling_batch_size,
-        interruptible(*session.working),
-    )
-    session.warn(instinct_notes(instinct))
-    target = registry.in_process("start", start, config, weights="start")
-    kinds = {mode: set(instinct.prompts(mode)) for mode in ("refuse", "comply")}
-    curriculum = Curriculum(
-        refused=[p for p in prompts if p.id in kinds["refuse"]],
-        answered=[p for p in prompts if p.id in kinds["comply"]],
-        disguises=registry.training_disguises(config),
-        fits=lambda prompt: not target.read(prompt).fault,
-        batch=config.batch,
-        seed=config.seed,
-    )
-    return curriculum.batches, InstinctReward(instinct)
-
-
-def observers(
-    session: Session, learner: "PolicyLearner", checkpoint: "Checkpoint | None"
-) -> dict[str, Observer]:
-    """What watches this run, by name, in the order in which each step is shown.
-
-    Mini-evaluations stand first, as what comes later may stop training; checkpoints stand last.
-    """
-    from sirl.training.observers.checkpoints import SaveCheckpoints
-    from sirl.training.observers.log import MetricsLog, ProgressBar
-    from sirl.training.observers.stop import StopOnRequest, StopWhenBroken
-    from sirl.training.observers.trackers import Trackers
-    from sirl.workflows.mini_eval import MiniEvaluations
-
-    config, run, ranks = session.config, session.run, session.ranks
-
-    def measured(taken: int) -> "Target":
-        target = registry.in_process("mini_eval", learner.chat, config, weights=f"step {taken}")
-        return among(target, ranks, learner.parallel)
-
-    found: dict[str, Observer] = {}
-    checkpoints = SaveCheckpoints(
-        run.path / "checkpoints",
-        learner,
-        config.steps,
-        config.checkpoint_every,
-        lambda: {name: state for name, o in found.items() if (state := o.state())},
-    )
-    checkpoints.saved = checkpoint.path if checkpoint else None
-    found |= {
-        "mini-evaluations": MiniEvaluations(
-            session.setup.mini_eval, measured, run, config.eval_every, config.steps, session.warn
-        ),
-        "log": MetricsLog(run),
-        "trackers": Trackers(
-            registry.trackers(config) if ranks.main else {},
-            lambda sentence: session.warn([sentence]),
-        ),
-        "progress": ProgressBar(session.working.progress, config.steps),
-        "broken": StopWhenBroken(lambda: checkpoints.last_good),
-        "stop": StopOnRequest(session.working.stop, config.steps),
-        **session.observers,
-        "checkpoints": checkpoints,
-    }
-    return found
 
 
 def at_fault(row: Rejected) -> str:

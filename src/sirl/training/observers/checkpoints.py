@@ -41,7 +41,7 @@ class SaveCheckpoints(Observer):
         if not metrics["update/skipped"]:
             self.last_good = self.saved
         due = (taken % self.every == 0 or control.save) and not control.broken
-        if due or taken == self.steps or control.stop:
+        if due or taken == self.steps or control.stop or control.done:
             self.save(taken)
 
     def save(self, taken: int) -> None:

@@ -1,0 +1,240 @@
+"""The training part of `sirl train`: what the method asks and rewards, and the step to use."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sirl import registry
+from sirl.errors import ConfigError
+from sirl.roles import Engine, Observer, Reward
+from sirl.types import Prompt
+from sirl.workflows.console import interruptible
+from sirl.workflows.session import Session, among
+
+if TYPE_CHECKING:
+    from sirl.evaluation.target import Target
+    from sirl.models.chat import ChatModel
+    from sirl.training.checkpoints import Checkpoint
+    from sirl.training.observers.checkpoints import SaveCheckpoints
+    from sirl.training.observers.sentinel import Sentinel
+    from sirl.training.update import PolicyLearner
+
+__all__ = ["Learned", "Models", "learn", "newest_checkpoint"]
+
+MODES = ("refuse", "comply")
+Batches = Callable[[range], Iterable[tuple[int, Sequence[Prompt]]]]
+"""The prompts of each step of a range of steps."""
+
+
+@dataclass(frozen=True)
+class Models:
+    """The policy, and the model that it started from."""
+
+    policy: "ChatModel"
+    start: "ChatModel"
+    checkpoint: "Checkpoint | None"
+    """Where the policy stands, if it has left the start."""
+
+
+@dataclass(frozen=True)
+class Learned:
+    """The end of training."""
+
+    last: Path
+    """The last checkpoint."""
+    last_step: int
+    chosen: Path
+    """The checkpoint to use: the recommended one, or the last."""
+    chosen_step: int
+    figures: Mapping[str, Any]
+    """The instinct and what the sentinel saw, for the summary; empty without them."""
+
+
+@dataclass(frozen=True)
+class Method:
+    """What a method asks and rewards, and what watches it."""
+
+    batches: Batches
+    reward: Reward
+    sentinel: "Sentinel | None" = None
+    figures: Mapping[str, Any] = field(default_factory=dict)
+
+
+def newest_checkpoint(session: Session) -> "Checkpoint | None":
+    """The checkpoint to go on from, if any; a damaged one is passed over with a sentence.
+
+    One process looks, so that all find the same.
+
+    Raises:
+        ConfigError: The run has taken more steps than are asked for.
+    """
+    from sirl.training.checkpoints import newest, read
+
+    run, steps, ranks = session.run, session.config.steps, session.ranks
+    found = ""
+    if ranks.main:
+        checkpoint, passed_over = newest(run.path / "checkpoints")
+        session.warn(passed_over)
+        found = checkpoint.path.name if checkpoint else ""
+    if not (name := ranks.broadcast(found.encode()).decode()):
+        return None
+    checkpoint = read(run.path / "checkpoints" / name)
+    if checkpoint.step > steps:
+        raise ConfigError(
+            f"{run.path} has run {checkpoint.step} steps, more than {steps}: "
+            "raise --steps, or start over with --overwrite"
+        )
+    return checkpoint
+
+
+def learn(session: Session, models: Models) -> Learned:
+    """Train from where the run stands to its end."""
+    from sirl.training.checkpoints import restore_optimizer
+    from sirl.training.observers.checkpoints import states_in
+    from sirl.training.parallel import SharedEngine
+    from sirl.training.rl import train
+
+    config, ranks, checkpoint = session.config, session.ranks, models.checkpoint
+    learner = registry.learner(config, models.policy, models.start if checkpoint else None, ranks)
+    if checkpoint:
+        restore_optimizer(learner, checkpoint)
+        learner.token_budget = checkpoint.state.get("token_budget", learner.token_budget)
+    engine: Engine = registry.sampler(config, models.policy)
+    if ranks.size > 1:
+        engine = SharedEngine(engine, ranks, learner.parallel)
+    method = method_of(session, models.start, engine)
+    watching, checkpoints = observers(session, learner, checkpoint, method.sentinel)
+    taken = checkpoint.step if checkpoint else 0
+    kept = states_in(checkpoint.state) if checkpoint else {}
+    try:
+        for name, observer in watching.items():
+            observer.on_start(taken, kept.get(name, {}))
+        ended = bool(method.sentinel and method.sentinel.reason)
+        train(
+            method.batches(range(taken, taken if ended else config.steps)),
+            engine,
+            method.reward,
+            learner,
+            tuple(watching.values()),
+            registry.example_sources(config, models.policy),
+            group=config.group,
+        )
+    finally:
+        for observer in watching.values():
+            observer.close()
+    return ending(session, checkpoints, method)
+
+
+def ending(session: Session, checkpoints: "SaveCheckpoints", method: Method) -> Learned:
+    """The last checkpoint, and the one that the sentinel recommends."""
+    last = checkpoints.saved
+    if last is None:  # training ended with a step that could not be saved
+        raise ConfigError(f"{session.run.path} has no checkpoint: lower --checkpoint-every")
+    step = int(last.name.removeprefix("step-"))
+    if not method.sentinel:
+        return Learned(last, step, last, step, method.figures)
+    folder = session.run.path / "checkpoints"
+    found = method.sentinel.summary(lambda n: (folder / f"step-{n:06d}").is_dir())
+    chosen = folder / f"step-{found['step']:06d}"
+    return Learned(last, step, chosen, found["step"], {**method.figures, "sentinel": found})
+
+
+def method_of(session: Session, start: "ChatModel", engine: Engine) -> Method:
+    """The method of the configuration; `engine` samples from the policy."""
+    from sirl.training.batches import prompt_batches
+
+    config = session.config
+    if config.method == "instinct":
+        return instinct_method(session, start, engine)
+    batches = partial(prompt_batches, session.setup.prompts, config.batch, config.seed)
+    return Method(batches, registry.reward_named(config.reward))
+
+
+def instinct_method(session: Session, start: "ChatModel", engine: Engine) -> Method:
+    """Read the starting model's instinct; train on a part of the pool and watch the rest."""
+    from sirl.instinct import InstinctReward
+    from sirl.training.curriculum import Curriculum, watched
+    from sirl.training.observers.sentinel import Sentinel
+    from sirl.training.parallel import SharedEngine
+    from sirl.workflows.instinct import instinct_notes, read_instinct, summarise_instinct
+
+    config, pool, ranks = session.config, session.setup.prompts, session.ranks
+    starting = registry.sampler(config, start)
+    instinct = read_instinct(
+        session.run,
+        starting if ranks.size == 1 else SharedEngine(starting, ranks),
+        pool,
+        config.group,
+        config.sampling_batch_size,
+        interruptible(*session.working),
+    )
+    session.warn(instinct_notes(instinct))
+    target = registry.in_process("start", start, config, weights="start")
+    parts = {mode: [p for p in pool if instinct.of(p.id) == mode] for mode in MODES}
+    curriculum, watch = watched(
+        Curriculum(
+            refused=parts["refuse"],
+            answered=parts["comply"],
+            disguises=registry.training_disguises(config),
+            fits=lambda prompt: not target.read(prompt).fault,
+            batch=config.batch,
+            seed=config.seed,
+        )
+    )
+    sentinel = Sentinel(
+        lambda: engine.sample(watch), instinct, config.checkpoint_every, config.steps
+    )
+    figures = {"instinct": summarise_instinct(instinct)}
+    return Method(curriculum.batches, InstinctReward(instinct), sentinel, figures)
+
+
+def observers(
+    session: Session,
+    learner: "PolicyLearner",
+    checkpoint: "Checkpoint | None",
+    sentinel: "Sentinel | None",
+) -> tuple[dict[str, Observer], "SaveCheckpoints"]:
+    """What watches this run, by name, in the order in which each step is shown.
+
+    Mini-evaluations stand first, as what comes later may stop training; checkpoints stand last.
+    """
+    from sirl.training.observers.checkpoints import SaveCheckpoints
+    from sirl.training.observers.log import MetricsLog, ProgressBar
+    from sirl.training.observers.stop import StopOnRequest, StopWhenBroken
+    from sirl.training.observers.trackers import Trackers
+    from sirl.workflows.mini_eval import MiniEvaluations
+
+    config, run, ranks = session.config, session.run, session.ranks
+
+    def measured(taken: int) -> "Target":
+        target = registry.in_process("mini_eval", learner.chat, config, weights=f"step {taken}")
+        return among(target, ranks, learner.parallel)
+
+    found: dict[str, Observer] = {}
+    checkpoints = SaveCheckpoints(
+        run.path / "checkpoints",
+        learner,
+        config.steps,
+        config.checkpoint_every,
+        lambda: {name: state for name, o in found.items() if (state := o.state())},
+    )
+    checkpoints.saved = checkpoint.path if checkpoint else None
+    found |= {
+        "mini-evaluations": MiniEvaluations(
+            session.setup.mini_eval, measured, run, config.eval_every, config.steps, session.warn
+        ),
+        **({"sentinel": sentinel} if sentinel else {}),
+        "log": MetricsLog(run),
+        "trackers": Trackers(
+            registry.trackers(config) if ranks.main else {},
+            lambda sentence: session.warn([sentence]),
+        ),
+        "progress": ProgressBar(session.working.progress, config.steps),
+        "broken": StopWhenBroken(lambda: checkpoints.last_good),
+        "stop": StopOnRequest(session.working.stop, config.steps),
+        **session.observers,
+        "checkpoints": checkpoints,
+    }
+    return found, checkpoints
