@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from sirl.errors import ConfigError, RunError
-from sirl.runs import Run, missing_steps, open_run, rows_by_step
+from sirl.runs import Run, RunReader, missing_steps, open_run, rows_by_step
 from sirl.runs.disk import Disk
 from sirl.runs.places import check_output
 
@@ -73,6 +73,18 @@ def test_two_runs_cannot_share_a_folder(tmp_path):
     open_run(tmp_path / "r", CONFIG, "resume").close()
 
 
+def test_a_reader_takes_no_lock_and_cannot_write(tmp_path):
+    writer = begun(tmp_path / "r")
+    reader = RunReader(writer.path)
+    writer.append("records.jsonl", {"id": 1})
+    writer.write("run.json", {"verb": "train"})
+    assert reader.rows("records.jsonl") == [{"id": 1}]
+    assert reader.read("run.json") == {"verb": "train"}
+    assert reader.settings() == CONFIG
+    assert not {"append", "keep", "write", "begin", "close"} & set(dir(reader))
+    writer.close()
+
+
 def test_a_resumed_run_keeps_its_settings_but_may_grow(tmp_path):
     begun(tmp_path / "r").close()
     open_run(tmp_path / "r", {**CONFIG, "steps": 9}, "resume").close()
@@ -83,7 +95,7 @@ def test_a_resumed_run_keeps_its_settings_but_may_grow(tmp_path):
 def test_a_run_with_former_names_of_settings_reads_and_resumes_under_the_present_ones(tmp_path):
     begun(tmp_path / "r", {"seed": 1, "rows": 8}).close()
     present = {"seed": 1, "sampling_batch_size": 8}
-    assert Run.reader(tmp_path / "r").settings() == present
+    assert RunReader(tmp_path / "r").settings() == present
     open_run(tmp_path / "r", present, "resume").close()
     with pytest.raises(ConfigError, match="was started with sampling_batch_size = 8, not 9"):
         open_run(tmp_path / "r", {**present, "sampling_batch_size": 9}, "resume")
@@ -95,7 +107,7 @@ def test_a_log_with_its_former_name_is_read_and_goes_on_under_the_present_one(tm
     first = begun(tmp_path / "r")
     first.append("checkups.jsonl", {"step": 0}, {"step": 10})
     first.close()
-    assert Run.reader(first.path).rows("mini_evals.jsonl") == [{"step": 0}, {"step": 10}]
+    assert RunReader(first.path).rows("mini_evals.jsonl") == [{"step": 0}, {"step": 10}]
     second = begun(first.path, existing="resume")
     second.append("mini_evals.jsonl", {"step": 20})
     assert second.rows("mini_evals.jsonl") == [{"step": 0}, {"step": 10}, {"step": 20}]

@@ -12,7 +12,7 @@ from sirl.errors import InputError, did_you_mean
 from sirl.evaluation.records import SearchResult, read_items, read_records
 from sirl.evaluation.second_judges import read_second_verdicts, recorded
 from sirl.evaluation.suite import Evaluation
-from sirl.runs import Run
+from sirl.runs import RunReader
 from sirl.runs.disk import damaged
 from sirl.types import Record
 
@@ -81,7 +81,7 @@ def read_evaluated(
         InputError: The folder is not a finished run, or holds no answers of that model.
         RunError: Its records are damaged.
     """
-    run = Run.reader(path)
+    run = RunReader(path)
     about = finished(run)
     if (faults := about.get("judge_faults")) and not any_judge:
         raise InputError(f"{path} does not count: {faults[0]}")
@@ -112,7 +112,7 @@ def read_evaluated(
     )
 
 
-def finished(run: Run) -> dict[str, Any]:
+def finished(run: RunReader) -> dict[str, Any]:
     """What `run.json` says of a finished run.
 
     Raises:
@@ -143,7 +143,7 @@ def unfinished(how: str, ended: Mapping[str, Any]) -> str:
     return known.get(how) or (f"it ended in an error: {why}" if why else "it ended in an error")
 
 
-def check_whole(run: Run) -> None:
+def check_whole(run: RunReader) -> None:
     """Refuse a run whose logs have lost or gained lines since its summary was written.
 
     Raises:
@@ -169,7 +169,7 @@ def figures_of(path: Path) -> dict[str, Any]:
     Raises:
         RunError: It is missing or damaged.
     """
-    models = Run.reader(path).read("summary.json").get("models")
+    models = RunReader(path).read("summary.json").get("models")
     if not isinstance(models, dict) or not all(isinstance(m, dict) for m in models.values()):
         raise damaged(str(path / "summary.json"))
     return models
@@ -186,7 +186,7 @@ def read_pair(
     return read_evaluated(paths[0], first, any_judge=any_judge), second
 
 
-def answers(run: Run) -> tuple[list[Record], list[SearchResult]]:
+def answers(run: RunReader) -> tuple[list[Record], list[SearchResult]]:
     """All records and items of a run.
 
     Raises:

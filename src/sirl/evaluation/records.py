@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from pydantic import TypeAdapter
 
 from sirl.errors import InputError, first_line
-from sirl.runs import Run
+from sirl.runs import Run, RunReader
 from sirl.types import Message, Question, Record, Sampling
 
 __all__ = [
@@ -153,7 +153,7 @@ def read_item(row: Mapping[str, Any]) -> SearchResult:
     )
 
 
-def read_records(run: Run) -> list[Record]:
+def read_records(run: RunReader) -> list[Record]:
     """All records of a run, each once.
 
     Raises:
@@ -162,7 +162,7 @@ def read_records(run: Run) -> list[Record]:
     return read_lines(run, RECORDS, read_record)
 
 
-def read_items(run: Run) -> list[SearchResult]:
+def read_items(run: RunReader) -> list[SearchResult]:
     """All finished searches of a run, each once.
 
     Raises:
@@ -171,7 +171,7 @@ def read_items(run: Run) -> list[SearchResult]:
     return read_lines(run, ITEMS, read_item)
 
 
-def read_lines(run: Run, name: str, made: Callable[[Mapping[str, Any]], Line]) -> list[Line]:
+def read_lines(run: RunReader, name: str, made: Callable[[Mapping[str, Any]], Line]) -> list[Line]:
     """What the lines of a log hold; of several with one key the last counts, and that is said."""
     rows = run.rows(name)
     found: dict[tuple[str, str], Line] = {}

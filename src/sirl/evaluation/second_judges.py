@@ -14,7 +14,7 @@ from sirl.evaluation.costs import Meter
 from sirl.evaluation.records import ITEMS, RECORDS, asked_by
 from sirl.judges.jury import verdicts
 from sirl.roles import Judge, Progress, identity_of
-from sirl.runs import Run
+from sirl.runs import Run, RunReader
 from sirl.runs.disk import damaged
 from sirl.types import Attempt, Question, Record, Verdict
 
@@ -69,7 +69,7 @@ def verdict_row(
     return {**place, **asdict(verdict)}
 
 
-def read_second_verdicts(run: Run, records: Sequence[Record]) -> dict[str, list[Record]]:
+def read_second_verdicts(run: RunReader, records: Sequence[Record]) -> dict[str, list[Record]]:
     """The verdicts of second judges that a run folder holds."""
     by_place = {r.place: r for r in records}
     found: dict[str, dict[tuple[str, str], Record]] = {}
@@ -84,7 +84,7 @@ def read_second_verdicts(run: Run, records: Sequence[Record]) -> dict[str, list[
     return {judge: list(view.values()) for judge, view in found.items()}
 
 
-def recorded(run: Run) -> dict[str, dict[str, int]]:
+def recorded(run: RunReader) -> dict[str, dict[str, int]]:
     """Lines of each log by model, those with one key counted once, as readers do."""
     found = {}
     for name in (RECORDS, ITEMS, VERDICTS):

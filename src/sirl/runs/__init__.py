@@ -1,13 +1,16 @@
 """The run folder: format, provenance, resuming."""
 
 from sirl.runs.disk import plain
-from sirl.runs.folder import (
-    Existing,
-    Run,
-    missing_steps,
-    open_run,
-    rows_by_step,
-    settings_of,
-)
+from sirl.runs.folder import Existing, Run, open_run, settings_of
+from sirl.runs.reader import RunReader, missing_steps, rows_by_step
 
-__all__ = ["Existing", "Run", "missing_steps", "open_run", "plain", "rows_by_step", "settings_of"]
+__all__ = [
+    "Existing",
+    "Run",
+    "RunReader",
+    "missing_steps",
+    "open_run",
+    "plain",
+    "rows_by_step",
+    "settings_of",
+]

@@ -23,6 +23,7 @@ Non-finite numbers are written as null. A `.lock` that says `sirl` marks the fol
 import json
 import os
 import shutil
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -31,20 +32,16 @@ from typing import Any, Literal
 import yaml
 
 from sirl.errors import ConfigError, RunError
-from sirl.renamed import current_settings, current_summary
 from sirl.runs.disk import (
     CHECKPOINT,
     DISK,
     Disk,
     clear_checkpoints,
     cut_torn_line,
-    damaged,
     disk_errors,
     is_checkpoint,
-    mapping_in,
     opened,
     plain,
-    read,
     write_atomically,
 )
 from sirl.runs.places import (
@@ -53,20 +50,18 @@ from sirl.runs.places import (
     LOCK,
     MARK,
     NAMES,
-    SUMMARY,
     check_reads,
     check_resumable,
     is_run_folder,
-    log_place,
     rename_logs,
 )
+from sirl.runs.reader import RunReader
 
 __all__ = [
     "Existing",
+    "LockedRun",
     "Run",
-    "missing_steps",
     "open_run",
-    "rows_by_step",
     "settings_of",
 ]
 
@@ -84,39 +79,56 @@ LEFT = frozenset({LOCK, "rejected.jsonl"})
 """What stays of a run that ended without a result and had set rows aside."""
 
 
-class Run:
-    """An open run folder; the lock is held until `close`."""
+class Run(RunReader, ABC):
+    """A run folder that is written, by one process or by one for all."""
 
-    def __init__(
-        self,
-        path: Path,
-        lock: int,
-        config: Mapping[str, Any],
-        *,
-        resumed: bool,
-        disk: Disk = DISK,
-    ) -> None:
-        self.path = path
-        self.resumed = resumed
-        self.disk = disk
-        self._lock = lock
-        self._config = config
+    resumed: bool
+    """Whether it goes on with what an earlier process has written."""
 
-    @staticmethod
-    def reader(path: Path) -> "Run":
-        """A run folder that is only read; no lock is taken."""
-        return Run(path, -1, {}, resumed=False)
-
-    @property
-    def local(self) -> "Run":
-        """The folder as this process reads it by itself."""
-        return self
-
+    @abstractmethod
     def begin(self) -> None:
         """Write the configuration; what an overwritten run left goes only now.
 
         Callers validate their other input first, so that a wrong command deletes nothing.
         """
+
+    @abstractmethod
+    def append(self, name: str, *rows: Mapping[str, Any]) -> None:
+        """Add lines to a log in one write and see them onto the disk; a private one stays so."""
+
+    @abstractmethod
+    def keep(self, name: str, rows: list[dict[str, Any]]) -> None:
+        """Replace a log by these rows; a resumed run writes the rest again."""
+
+    @abstractmethod
+    def write(self, name: str, document: Mapping[str, Any]) -> None:
+        """Write a JSON document, whole or not at all."""
+
+    @abstractmethod
+    def forget_if_empty(self) -> None:
+        """Empty a folder without results, so that a mended command can use its name.
+
+        Rows that were set aside stay to be read, and the lock that says whose they are.
+        """
+
+    @abstractmethod
+    def close(self) -> None:
+        """Release the folder."""
+
+
+class LockedRun(Run):
+    """A run folder that this process alone writes; the lock is held until `close`."""
+
+    def __init__(
+        self, path: Path, lock: int, config: Mapping[str, Any], *, disk: Disk = DISK
+    ) -> None:
+        super().__init__(path, disk)
+        self.resumed = False
+        self._lock = lock
+        self._config = config
+
+    def begin(self) -> None:
+        """Write the configuration; clear the folder, or mend its logs where it is resumed."""
         self.check_held()
         with disk_errors(self.path):
             if self.resumed:
@@ -153,10 +165,7 @@ class Run:
         os.close(self._lock)
 
     def forget_if_empty(self) -> None:
-        """Empty a folder without results, so that a mended command can use its name.
-
-        Rows that were set aside stay to be read, and the lock that says whose they are.
-        """
+        """Empty a folder without results."""
         with suppress(OSError):  # tidying up after an error, which is what is to be told
             self.check_held()
             names = {p.name for p in self.path.iterdir()}
@@ -168,7 +177,7 @@ class Run:
                     self.path.rmdir()
 
     def append(self, name: str, *rows: Mapping[str, Any]) -> None:
-        """Add lines to a log in one write and see them onto the disk; a private one stays so."""
+        """Add lines to a log."""
         self.check_held()
         path = self.path / name
         text = "".join(json.dumps(plain(row), ensure_ascii=True) + "\n" for row in rows)
@@ -177,51 +186,17 @@ class Run:
             log.flush()
             self.disk.sync(log.fileno(), self.path)
 
-    def rows(self, name: str) -> list[dict[str, Any]]:
-        """The whole lines of a log; a last line cut short by a kill is not one of them.
-
-        Raises:
-            RunError: A line other than the last is damaged.
-        """
-        path = log_place(self.path, name)
-        *lines, _torn = read(path).split(b"\n")
-        return [mapping_in(line, f"{path}:{number}") for number, line in enumerate(lines, 1)]
-
     def keep(self, name: str, rows: list[dict[str, Any]]) -> None:
-        """Replace a log by these rows; a resumed run writes the rest again."""
+        """Replace a log."""
         text = "".join(json.dumps(plain(row), ensure_ascii=True) + "\n" for row in rows)
         self.check_held()
         write_atomically(self.path / name, text, disk=self.disk)
 
     def write(self, name: str, document: Mapping[str, Any]) -> None:
-        """Write a JSON document, whole or not at all."""
+        """Write a JSON document."""
         self.check_held()
         text = json.dumps(plain(document), indent=1) + "\n"
         write_atomically(self.path / name, text, disk=self.disk)
-
-    def read(self, name: str) -> dict[str, Any]:
-        """A JSON document; empty when it is not there.
-
-        Raises:
-            RunError: It is damaged.
-        """
-        text = read(self.path / name)
-        found = mapping_in(text, str(self.path / name)) if text else {}
-        return current_summary(found) if name == SUMMARY else found
-
-    def settings(self) -> dict[str, Any]:
-        """The configuration that the run was started with.
-
-        Raises:
-            RunError: It is missing, empty or damaged.
-        """
-        try:
-            found = yaml.safe_load(read(self.path / CONFIG).decode("utf-8"))
-        except (yaml.YAMLError, ValueError, RecursionError) as error:
-            raise damaged(str(self.path / CONFIG)) from error
-        if not isinstance(found, dict) or not found:
-            raise damaged(str(self.path / CONFIG))
-        return current_settings(found)
 
 
 def open_run(
@@ -231,7 +206,7 @@ def open_run(
     *,
     resumable: bool = True,
     disk: Disk = DISK,
-) -> Run:
+) -> LockedRun:
     """Make or reopen a run folder, locked; nothing in it changes before `Run.begin`.
 
     Raises:
@@ -255,9 +230,9 @@ def open_run(
     with disk_errors(path):
         path.mkdir(parents=True, exist_ok=True)
         lock = take_lock(path, disk)
-    run = Run(path, lock, config, resumed=False, disk=disk)
+    run = LockedRun(path, lock, config, disk=disk)
     try:
-        run.resumed = existing == "resume" and can_go_on(run)
+        run.resumed = existing == "resume" and can_go_on(path)
         if run.resumed:
             check_same(run, config)
         elif existing == "overwrite":
@@ -275,8 +250,8 @@ def settings_of(verb: str, path: Path) -> dict[str, Any]:
         RunError: There is no run of this verb, or its configuration is damaged or lost.
     """
     check_resumable(path)
-    run = Run.reader(path)
-    if not path.exists() or not can_go_on(run):
+    run = RunReader(path)
+    if not path.exists() or not can_go_on(path):
         return {}
     before = run.read(ABOUT).get("verb", verb)
     if before != verb:
@@ -288,18 +263,18 @@ def settings_of(verb: str, path: Path) -> dict[str, Any]:
     return {name: value for name, value in run.settings().items() if name != "shard"}
 
 
-def can_go_on(run: Run) -> bool:
+def can_go_on(path: Path) -> bool:
     """Whether there is a run to go on with; a folder without any result holds none.
 
     Raises:
         RunError: There are results, and the configuration that they came of is lost.
     """
-    if (run.path / CONFIG).is_file():
+    if (path / CONFIG).is_file():
         return True
-    found = sorted({p.name for p in run.path.iterdir()} & set(NAMES) - UNFINISHED)
+    found = sorted({p.name for p in path.iterdir()} & set(NAMES) - UNFINISHED)
     if found:
         raise RunError(
-            f"{run.path} has {' and '.join(found)} but no {CONFIG}, without which it cannot go on: "
+            f"{path} has {' and '.join(found)} but no {CONFIG}, without which it cannot go on: "
             "restore the file, or start over with --overwrite"
         )
     return False
@@ -323,7 +298,7 @@ def take_lock(path: Path, disk: Disk = DISK) -> int:
     return lock
 
 
-def check_same(run: Run, config: Mapping[str, Any]) -> None:
+def check_same(run: RunReader, config: Mapping[str, Any]) -> None:
     """A resumed run keeps its settings; it may be moved, longer, and on other processes."""
     before, path = run.settings(), run.path
     # A setting that one side does not know is from another version, and stands at its default.
@@ -357,32 +332,3 @@ def check_ours(path: Path) -> None:
                 f"{place} is not a checkpoint that sirl wrote and is not overwritten: move it "
                 "away, or give another --out"
             )
-
-
-def rows_by_step(run: Run, name: str) -> dict[int, dict[str, Any]]:
-    """The lines of a log of steps, in the order of steps; of two with one step the last counts.
-
-    Raises:
-        RunError: A line is damaged or names no step.
-    """
-    rows = run.rows(name)
-    for number, row in enumerate(rows, 1):
-        if type(row.get("step")) is not int:
-            raise damaged(f"{run.path / name}:{number}")
-    found = {row["step"]: row for row in rows}
-    if len(found) < len(rows):
-        run.disk.once(
-            f"{run.path / name} holds {len(rows) - len(found)} steps twice; each counts once"
-        )
-    return dict(sorted(found.items()))
-
-
-def missing_steps(run: Run, name: str, taken: int) -> str:
-    """What to say where steps, counted from 1, are not in their log; empty where all are."""
-    rows = rows_by_step(run, name)
-    if not (lost := [step for step in range(1, taken + 1) if step not in rows]):
-        return ""
-    return (
-        f"{run.path / name} lacks {len(lost)} of {taken} steps, the first being step {lost[0]}: "
-        "curves leave them out"
-    )

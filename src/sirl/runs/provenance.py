@@ -19,6 +19,7 @@ from sirl.prompts import PromptSet, Rejected
 from sirl.roles import Judge, identity_of
 from sirl.runs.disk import damaged, mapping_in, read
 from sirl.runs.folder import Run
+from sirl.runs.reader import RunReader
 from sirl.types import Prompt
 
 __all__ = ["Provenance", "begun_by", "launch"]
@@ -163,7 +164,7 @@ class Provenance:
         self.run.write("run.json", self.document)
 
 
-def begun(run: Run) -> dict[str, Any]:
+def begun(run: RunReader) -> dict[str, Any]:
     """What `run.json` says of a run that goes on.
 
     Raises:

@@ -6,6 +6,7 @@ from typing import Any
 from sirl.errors import InputError
 from sirl.prompts import Rejected, rejected_rows
 from sirl.runs.folder import Run
+from sirl.runs.reader import RunReader
 
 __all__ = ["rows_set_aside", "set_aside"]
 
@@ -26,7 +27,7 @@ def set_aside(run: Run, rejected: Sequence[Rejected], *, strict: bool) -> list[s
     return [f"{in_words(rejected_rows(rejected))} set aside, named in {run.path / REJECTED}"]
 
 
-def rows_set_aside(run: Run) -> str:
+def rows_set_aside(run: RunReader) -> str:
     """What of its input a run could not use, in words; empty where it used all."""
     return in_words(run.rows(REJECTED))
 

@@ -131,9 +131,12 @@ def shard_rows(completions: Sequence[Completion], ranks: Ranks) -> list[int]:
 class SharedRun(Run):
     """A run folder shared by all ranks: rank 0 reads and writes, and broadcasts what it read."""
 
-    def __init__(self, run: Run, ranks: Ranks) -> None:
-        super().__init__(run.path, run._lock, run._config, resumed=run.resumed)
+    def __init__(self, path: Path, run: Run | None, ranks: Ranks, *, resumed: bool) -> None:
+        super().__init__(path)
+        self.run = run
+        """The folder as rank 0 writes it; None on the other ranks."""
         self.ranks = ranks
+        self.resumed = resumed
 
     @classmethod
     def opened(cls, path: Path, ranks: Ranks, opener: Callable[[], Run]) -> "SharedRun":
@@ -146,53 +149,48 @@ class SharedRun(Run):
         said = ranks.broadcast(json.dumps(bool(run and run.resumed)).encode())
         if said == REFUSED:
             sys.exit(2)
-        return cls(run or Run(path, -1, {}, resumed=json.loads(said)), ranks)
-
-    @property
-    def local(self) -> Run:
-        """The folder for reading on this rank alone, after everything is written."""
-        return Run(self.path, self._lock, self._config, resumed=True)
+        return cls(path, run, ranks, resumed=json.loads(said))
 
     def begin(self) -> None:
-        """Write the settings, after a barrier."""
-        if self.ranks.main:
-            super().begin()
+        """Write the settings; no rank goes on before."""
+        if self.run:
+            self.run.begin()
         self.ranks.barrier()
 
     def close(self) -> None:
         """Release the lock, if held."""
-        if self.ranks.main:
-            super().close()
+        if self.run:
+            self.run.close()
 
     def forget_if_empty(self) -> None:
         """Remove a folder without results."""
-        if self.ranks.main:
-            super().forget_if_empty()
+        if self.run:
+            self.run.forget_if_empty()
 
     def append(self, name: str, *rows: Mapping[str, Any]) -> None:
         """Add lines to a log."""
-        if self.ranks.main:
-            super().append(name, *rows)
+        if self.run:
+            self.run.append(name, *rows)
 
     def keep(self, name: str, rows: list[dict[str, Any]]) -> None:
         """Replace a log."""
-        if self.ranks.main:
-            super().keep(name, rows)
+        if self.run:
+            self.run.keep(name, rows)
 
     def write(self, name: str, document: Mapping[str, Any]) -> None:
         """Write a document."""
-        if self.ranks.main:
-            super().write(name, document)
+        if self.run:
+            self.run.write(name, document)
 
     def rows(self, name: str) -> list[dict[str, Any]]:
         """The lines of a log, read by rank 0."""
-        found = super().rows(name) if self.ranks.main else []
+        found = self.run.rows(name) if self.run else []
         shared: list[dict[str, Any]] = json.loads(self.ranks.broadcast(json.dumps(found).encode()))
         return shared
 
     def read(self, name: str) -> dict[str, Any]:
         """A document, read by rank 0."""
-        found = super().read(name) if self.ranks.main else {}
+        found = self.run.read(name) if self.run else {}
         shared: dict[str, Any] = json.loads(self.ranks.broadcast(json.dumps(found).encode()))
         return shared
 

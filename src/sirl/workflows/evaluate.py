@@ -71,7 +71,7 @@ def evaluate(
                     | {"recorded": recorded(run)}
                 )
                 run.write("summary.json", summary)
-                write_report(run, summary, provenance.document, setup.suite.unseen)
+                write_report(run.path, summary, provenance.document, setup.suite.unseen)
     except SirlError:
         run.forget_if_empty()
         raise

@@ -18,7 +18,7 @@ from sirl.evaluation.records import Log
 from sirl.evaluation.suite import Evaluation, Suite, askable
 from sirl.evaluation.target import Target
 from sirl.roles import Control, Observer
-from sirl.runs import Run, rows_by_step
+from sirl.runs import Run, RunReader, rows_by_step
 from sirl.stats import mean
 from sirl.types import Record
 
@@ -94,7 +94,7 @@ class MiniEvaluations(Observer):
         self.run.append(MINI_EVALS, row | {"entropy": {k: entropy(records, k) for k in ENTROPIES}})
 
 
-def steps_to_choose_from(run: Run, start: str) -> list[dict[str, Any]]:
+def steps_to_choose_from(run: RunReader, start: str) -> list[dict[str, Any]]:
     """The mini-evaluations of a run, each with the model that it measured; None if not saved.
 
     `start` is the model that training began with.

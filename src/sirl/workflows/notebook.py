@@ -18,8 +18,7 @@ from sirl.comparison.evaluated_model import read_pair
 from sirl.config import EvaluateConfig, ProbeConfig, TrainConfig, resolve
 from sirl.errors import ConfigError, ModelError
 from sirl.roles import Progress, Work
-from sirl.runs import Existing, rows_by_step
-from sirl.runs.folder import Run
+from sirl.runs import Existing, RunReader, rows_by_step
 from sirl.types import Completion, Prompt, Sampling
 from sirl.workflows.evaluate import evaluate as run_evaluation
 from sirl.workflows.results import Comparison, Evaluation, Home, Model, Result, Training
@@ -135,7 +134,7 @@ def train(
     asked = {"prompts": prompts, "behaviours": behaviours}
     with configured(TrainConfig, model, out, {**settings, **asked}) as (config, home):
         summary = run_training(config, "train", existing, Logging())
-        run = Run.reader(home.path)
+        run = RunReader(home.path)
         return Training(home, summary, list(rows_by_step(run, "metrics.jsonl").values()))
 
 

@@ -27,7 +27,7 @@ from sirl.evaluation.second_judges import VERDICTS, recorded, rejudged, verdict_
 from sirl.evaluation.suite import Evaluation
 from sirl.models.folder import is_hardened
 from sirl.roles import Console, Judge, Progress
-from sirl.runs import Existing, Run, open_run, plain
+from sirl.runs import Existing, Run, RunReader, open_run, plain
 from sirl.runs.provenance import Provenance
 from sirl.runs.rejects import rows_set_aside
 from sirl.types import Record
@@ -62,7 +62,7 @@ def rejudge(
             }
             provenance.files([config.refusals])
             provenance.judges([judge], faults)
-            before = Run.reader(source)
+            before = RunReader(source)
             models = judged_models(before, run, judge, progress, settings)
             seconds = round(time.perf_counter() - started, 1)
             what = measured(provenance.document, settings, models, rows_set_aside(before))
@@ -71,7 +71,7 @@ def rejudge(
                 | {"recorded": recorded(run)}
             )
             run.write("summary.json", summary)
-            write_report(run, summary, provenance.document, frozenset())
+            write_report(run.path, summary, provenance.document, frozenset())
     except SirlError:
         run.forget_if_empty()
         raise
@@ -97,7 +97,7 @@ def judge_of(config: EvaluateConfig) -> Judge:
 
 
 def judged_models(
-    source: Run, run: Run, judge: Judge, progress: Progress, settings: Mapping[str, Any]
+    source: RunReader, run: Run, judge: Judge, progress: Progress, settings: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Copy the counted records with new verdicts; return the summary of each model.
 

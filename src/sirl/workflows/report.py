@@ -19,7 +19,7 @@ from sirl.evaluation.suite import Evaluation
 from sirl.registry.suites import unseen_attacks
 from sirl.reports.page import PageData, ShownAnswer, write_page
 from sirl.reports.text import visible
-from sirl.runs import Run, missing_steps, rows_by_step
+from sirl.runs import RunReader, missing_steps, rows_by_step
 from sirl.stats import clustered_difference
 from sirl.types import Record
 
@@ -33,9 +33,10 @@ EACH = 2
 
 
 def write_report(
-    run: Run, summary: Mapping[str, Any], facts: Mapping[str, Any], unseen: frozenset[str]
+    path: Path, summary: Mapping[str, Any], facts: Mapping[str, Any], unseen: frozenset[str]
 ) -> None:
     """Draw the page of a run from what its folder holds."""
+    run = RunReader(path)
     records = read_records(run)
     what = summary["measured"]
     names = {role: visible(name, LONGEST_NAME) for role, name in what["names"].items()}
@@ -68,9 +69,9 @@ def redraw(path: Path) -> Path:
         RunError: Its files are damaged.
     """
     read_evaluated(path, any_judge=True)  # it is a finished run with whole records
-    run = Run.reader(path)
+    run = RunReader(path)
     summary, facts = run.read("summary.json"), run.read("run.json")
-    write_report(run, summary, facts, unseen_attacks(str(run.settings()["model"])))
+    write_report(path, summary, facts, unseen_attacks(str(run.settings()["model"])))
     return path / "report.html"
 
 

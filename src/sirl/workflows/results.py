@@ -14,7 +14,7 @@ from sirl.evaluation.records import read_records
 from sirl.reports.figures import rate_rows
 from sirl.reports.tables import change_rows
 from sirl.reports.text import visible
-from sirl.runs.folder import Run
+from sirl.runs import RunReader
 from sirl.stats import Rate
 from sirl.types import Completion, Record
 
@@ -70,7 +70,7 @@ class Result:
     @property
     def records(self) -> Sequence[Record]:
         """Every answer, with its verdict and its entropies."""
-        return read_records(Run.reader(self.home.path))
+        return read_records(RunReader(self.home.path))
 
     @property
     def doubts(self) -> list[str]:

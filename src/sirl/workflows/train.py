@@ -72,7 +72,7 @@ def train(config: TrainConfig, verb: str, existing: Existing, console: Console) 
                 summary: dict[str, Any] = plain({"seconds": seconds, "measured": what, **figures})
                 run.write("summary.json", summary)
                 if ranks.main:
-                    write_report(run.local, summary, provenance.document, setup.suite.unseen)
+                    write_report(run.path, summary, provenance.document, setup.suite.unseen)
     except SirlError:
         run.forget_if_empty()
         raise
