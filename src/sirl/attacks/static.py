@@ -166,11 +166,14 @@ def read_template(path: Path, row: Row) -> Template:
     fields = {key: value for key, (_, value) in named.items()}
     name = fields.get("name", re.sub(r"[^\w.-]+", "_", f"{path.stem}-{row.line}"))
     if not isinstance(name, str) or not re.fullmatch(r"[\w.-]+", name):
-        raise InputError(f"{where}: the name {name!r} is not of letters, digits, _, - and . alone")
+        raise InputError(
+            f"{where}: the name {name!r} has characters other than letters, digits, _, - and .: "
+            "rename it"
+        )
     # In plain text files the line is the row's prompt.
     text = fields.get("text", fields.get("prompt"))
     if not isinstance(text, str) or PLACE not in text:
-        raise InputError(f"{where}: the text of {name!r} does not hold {PLACE}: put it in")
+        raise InputError(f"{where}: the text of {name!r} does not contain {PLACE}: add it")
     if fault := text_fault(text):
         raise InputError(f"{where}: {fault}; fix the row")
     return Template(name, text)

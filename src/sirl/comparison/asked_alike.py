@@ -53,17 +53,17 @@ def check_settings(before: EvaluatedModel, after: EvaluatedModel) -> None:
         for evaluated in (before, after)
     ]
     if AUTO not in named:
-        same("the judge", before, after, named)
+        check_same("the judge", before, after, named)
     judges = [
         ", ".join(sorted({r.judge for r in evaluated.records if r.kind != "capability"}))
         for evaluated in (before, after)
     ]
-    same("the judge", before, after, judges)
+    check_same("the judge", before, after, judges)
     known = [headline_identities(evaluated) for evaluated in (before, after)]
     if all(known):
-        same("the weights, patterns or wording of the judge", before, after, known)
+        check_same("the weights, patterns or wording of the judge", before, after, known)
     hashes = [refusals_of(evaluated) for evaluated in (before, after)]
-    same("the file of refusals that the judge knows", before, after, hashes)
+    check_same("the file of refusals that the judge knows", before, after, hashes)
 
 
 def headline_identities(evaluated: EvaluatedModel) -> list[str]:
@@ -87,10 +87,12 @@ def check_asking(before: EvaluatedModel, after: EvaluatedModel) -> None:
     templates = [
         (evaluated.about.get("model") or {}).get("template") for evaluated in (before, after)
     ]
-    same("the version of sirl", before, after, [a.about.get("sirl") for a in (before, after)])
-    same("new_tokens", before, after, [a.config.get("new_tokens") for a in (before, after)])
-    same("the longest answer to a task", before, after, [task_tokens(a) for a in (before, after)])
-    same(
+    check_same("the version of sirl", before, after, [a.about.get("sirl") for a in (before, after)])
+    check_same("new_tokens", before, after, [a.config.get("new_tokens") for a in (before, after)])
+    check_same(
+        "the longest answer to a task", before, after, [task_tokens(a) for a in (before, after)]
+    )
+    check_same(
         "the set of sampling parameters that the endpoint does not accept",
         before,
         after,
@@ -98,14 +100,14 @@ def check_asking(before: EvaluatedModel, after: EvaluatedModel) -> None:
     )
     fences = [a.about.get("code_sandbox") for a in (before, after)]
     if None not in fences:
-        same("code_sandbox, within which the code of answers ran,", before, after, fences)
+        check_same("code_sandbox, within which the code of answers ran,", before, after, fences)
     if None not in templates:
-        same("the chat template", before, after, templates)
+        check_same("the chat template", before, after, templates)
         dates = [
             (evaluated.about.get("model") or {}).get("date", "none")
             for evaluated in (before, after)
         ]
-        same("template_date, as the chat template writes it,", before, after, dates)
+        check_same("template_date, as the chat template writes it,", before, after, dates)
 
 
 def task_tokens(evaluated: EvaluatedModel) -> object:
@@ -121,10 +123,10 @@ def check_prompts(before: EvaluatedModel, after: EvaluatedModel, kinds: Iterable
     """
     for kind in kinds:
         asked = [
-            {place(r): (r.messages, r.sampling) for r in evaluated.records if r.kind == kind}
+            {prompt_key(r): (r.messages, r.sampling) for r in evaluated.records if r.kind == kind}
             for evaluated in (before, after)
         ]
-        same_prompts(f"{kind} prompt", before, after, asked)
+        check_same_prompts(f"{kind} prompt", before, after, asked)
 
 
 def check_attacks(before: EvaluatedModel, after: EvaluatedModel, both: Iterable[str]) -> None:
@@ -143,21 +145,21 @@ def check_attacks(before: EvaluatedModel, after: EvaluatedModel, both: Iterable[
         }
         for evaluated in (before, after)
     ]
-    same_prompts("behaviour", before, after, requests)
+    check_same_prompts("behaviour", before, after, requests)
     for name in both:
         searched = name in before.searches | after.searches
         asked: list[Mapping[str, Hashable]] = [
             {b: None for b in tried(evaluated, name)} if searched else wordings(evaluated, name)
             for evaluated in (before, after)
         ]
-        same_prompts(f"attack {name} on behaviour", before, after, asked)
+        check_same_prompts(f"attack {name} on behaviour", before, after, asked)
     if before.searches & after.searches:
         for setting, default in SEARCH_SETTINGS.items():
             given = [evaluated.config.get(setting, default) for evaluated in (before, after)]
-            same(f"{setting} of the searches", before, after, given)
+            check_same(f"{setting} of the searches", before, after, given)
 
 
-def same(
+def check_same(
     what: str, before: EvaluatedModel, after: EvaluatedModel, values: Sequence[object]
 ) -> None:
     """Raise `InputError` if the two values differ."""
@@ -169,7 +171,7 @@ def same(
         )
 
 
-def same_prompts(
+def check_same_prompts(
     what: str,
     before: EvaluatedModel,
     after: EvaluatedModel,
@@ -188,7 +190,7 @@ def same_prompts(
             )
 
 
-def place(record: Record) -> str:
+def prompt_key(record: Record) -> str:
     """Key of a prompt within its kind."""
     is_task = record.kind == "capability"
     return f"{record.benchmark}/{record.behaviour_id}" if is_task else record.behaviour_id

@@ -169,7 +169,7 @@ def defence_change(
     paired = [name for name in both if by_attack[name]["difference"]["n"]]
     if not paired:
         return {"by_attack": by_attack} if both else {}
-    was, now = known(old, new, paired), known(new, old, paired)
+    was, now = scored_on_both(old, new, paired), scored_on_both(new, old, paired)
     return {
         "mean": {
             "before": asdict(mean_rate(was)),
@@ -183,7 +183,7 @@ def defence_change(
     }
 
 
-def known(
+def scored_on_both(
     mine: Mapping[str, Outcomes], other: Mapping[str, Outcomes], attacks: Sequence[str]
 ) -> dict[str, dict[str, bool]]:
     """The outcomes of one side that were scored on both sides."""

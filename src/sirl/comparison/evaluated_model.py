@@ -218,8 +218,8 @@ def counted(records: Sequence[Record], items: Sequence[Item]) -> list[Record]:
 
 def judge_identities(about: Mapping[str, Any]) -> dict[str, str]:
     """The identity of each judge of a run, by the judge's name; see `sirl.roles.identity_of`."""
-    pairs = zip(about.get("judges") or (), about.get("judge_identities") or (), strict=False)
-    return {name.rpartition(" (")[0]: identity for name, identity in pairs}
+    named = zip(about.get("judges") or (), about.get("judge_identities") or (), strict=False)
+    return {name.rpartition(" (")[0]: identity for name, identity in named}
 
 
 def tried(evaluated: EvaluatedModel, attack: str) -> dict[str, None]:

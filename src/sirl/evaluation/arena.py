@@ -46,7 +46,7 @@ class SearchState:
 
     behaviour: Prompt
     tries: Tries
-    grant: BudgetedAccess
+    access: BudgetedAccess
     key: str
     pending: Sequence[Attempt] = ()
     """The attempts of the next round; empty if the search has finished."""
@@ -218,7 +218,7 @@ class Arena:
         """Run a search on all behaviours in lockstep; finished searches on disk are reused."""
         keys = [self.item_key(attack, b) for b in behaviours]
         live = [
-            self.game(attack, behaviour, key)
+            self.start(attack, behaviour, key)
             for behaviour, key in zip(behaviours, keys, strict=True)
             if key not in self.log.items
         ]
@@ -226,10 +226,10 @@ class Arena:
         self.progress(what, len(keys) - len(live), len(keys))
         while live:
             self.round(attack, live, kind)
-            for game in live:
-                if not game.pending:
-                    self.log.finish(self.item(attack, game))
-            live = [game for game in live if game.pending]
+            for search in live:
+                if not search.pending:
+                    self.log.finish(self.item(attack, search))
+            live = [search for search in live if search.pending]
             self.progress(what, len(keys) - len(live), len(keys))
         return [self.log.items[key] for key in keys]
 
@@ -253,72 +253,76 @@ class Arena:
             least(own.seconds, limit.seconds),
         )
 
-    def game(self, attack: Search, behaviour: Prompt, key: str) -> SearchState:
+    def start(self, attack: Search, behaviour: Prompt, key: str) -> SearchState:
         """Start a search, up to the attempts of its first round."""
         budget = self.budget(attack)
-        grant = BudgetedAccess(self.target, budget, self.openers, self.attacker, self.meter)
-        game = SearchState(behaviour, attack.tries(behaviour, grant), grant, key)
+        access = BudgetedAccess(self.target, budget, self.openers, self.attacker, self.meter)
+        search = SearchState(behaviour, attack.tries(behaviour, access), access, key)
         with self.thinking(attack):
-            wanted = next(game.tries, ())
-        self.deal(game, wanted)
-        return game
+            wanted = next(search.tries, ())
+        self.plan_round(search, wanted)
+        return search
 
-    def deal(self, game: SearchState, attempts: Sequence[Attempt]) -> None:
+    def plan_round(self, search: SearchState, attempts: Sequence[Attempt]) -> None:
         """Set the attempts of the next round, as far as the budget allows.
 
         A search that spent its budget on likelihoods or gradients still gets one attempt.
         """
-        budget = game.grant.budget
-        is_spent = game.grant.late() or (budget.tokens is not None and game.tokens >= budget.tokens)
-        left = 0 if is_spent else max(0, budget.queries - game.grant.queries)
-        left = max(left, int(game.grant.queries > game.charged))
-        game.pending = attempts[:left]
-        game.last = len(attempts) >= left
-        if not game.pending:
-            game.tries.close()
+        budget = search.access.budget
+        is_spent = search.access.late() or (
+            budget.tokens is not None and search.tokens >= budget.tokens
+        )
+        left = 0 if is_spent else max(0, budget.queries - search.access.queries)
+        left = max(left, int(search.access.queries > search.charged))
+        search.pending = attempts[:left]
+        search.last = len(attempts) >= left
+        if not search.pending:
+            search.tries.close()
 
     def round(self, attack: Search, live: Sequence[SearchState], kind: Kind) -> None:
         """Ask the attempts of every search, send each its outcomes, and collect the next ones."""
         asked: list[Query] = []
-        for game in live:
-            for attempt in game.pending:
-                game.grant.queries += 1
-                place = (attack.family, attempt, game.number, game.grant.queries)
+        for search in live:
+            for attempt in search.pending:
+                search.access.queries += 1
+                place = (attack.family, attempt, search.number, search.access.queries)
                 asked.append(Query(kind, attack.name, *place))
-                game.number += 1
+                search.number += 1
         faults = [self.target.read(q.prompt).fault for q in asked]
         self.answers([q for q, f in zip(asked, faults, strict=True) if not f])
         found = [unreadable(f) if f else self.found(q) for q, f in zip(asked, faults, strict=True)]
-        for game in live:
-            game.charged = game.grant.queries
-            mine, found = found[: len(game.pending)], found[len(game.pending) :]
-            refused = (self.unsampled.get(attempt.sampling) for attempt in game.pending)
-            game.untried |= {error.setting: str(error) for error in refused if error}
-            self.tell(attack, game, mine)
+        for search in live:
+            search.charged = search.access.queries
+            mine, found = found[: len(search.pending)], found[len(search.pending) :]
+            refused = (self.unsampled.get(attempt.sampling) for attempt in search.pending)
+            search.untried |= {error.setting: str(error) for error in refused if error}
+            self.send_outcomes(attack, search, mine)
 
     def found(self, asked: Query) -> Record | Verdict:
         """The record of a question, or an `unscored` verdict if it could not be asked."""
         record = self.log.records.get(self.key(asked))
         return record or unreadable(str(self.unsampled[asked.attempt.sampling]))
 
-    def tell(self, attack: Search, game: SearchState, found: Sequence[Record | Verdict]) -> None:
+    def send_outcomes(
+        self, attack: Search, search: SearchState, found: Sequence[Record | Verdict]
+    ) -> None:
         """Send a search the outcomes of its round; it ends when the defence breaks."""
-        outcomes = [outcome(a, f) for a, f in zip(game.pending, found, strict=True)]
+        outcomes = [outcome(a, f) for a, f in zip(search.pending, found, strict=True)]
         records = [f for f in found if isinstance(f, Record)]
-        game.records += records
-        game.tokens += sum(r.tokens for r in records)
+        search.records += records
+        search.tokens += sum(r.tokens for r in records)
         broken = next((r for r in records if r.broke and r.kind != PROBE), None)
-        if broken or game.last:
-            game.broken_at = broken.queries if broken else None
-            game.pending = ()
-            game.tries.close()
+        if broken or search.last:
+            search.broken_at = broken.queries if broken else None
+            search.pending = ()
+            search.tries.close()
             return
         try:
             with self.thinking(attack):
-                wanted = game.tries.send(outcomes)
+                wanted = search.tries.send(outcomes)
         except StopIteration:
             wanted = ()
-        self.deal(game, wanted)
+        self.plan_round(search, wanted)
 
     @contextmanager
     def thinking(self, attack: Search) -> Iterator[None]:
@@ -336,19 +340,19 @@ class Arena:
                 raise
             raise Unsuited(str(error)) from error
 
-    def item(self, attack: Search, game: SearchState) -> Item:
+    def item(self, attack: Search, search: SearchState) -> Item:
         """The line of a finished search."""
         return Item(
-            game.key,
+            search.key,
             self.target.name,
             attack.name,
             attack.family,
-            game.behaviour.id,
-            game.grant.queries,
-            game.tokens,
-            game.broken_at,
-            tuple(r.key for r in game.records),
-            game.untried,
+            search.behaviour.id,
+            search.access.queries,
+            search.tokens,
+            search.broken_at,
+            tuple(r.key for r in search.records),
+            search.untried,
         )
 
 

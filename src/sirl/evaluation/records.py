@@ -190,5 +190,5 @@ def read_lines(run: Run, name: str, made: Callable[[Mapping[str, Any]], Line]) -
 
 
 def first_line(error: Exception) -> str:
-    """The first line of an error's message; its type if the message is empty."""
+    """The first line of what an error says."""
     return (str(error).splitlines() or [type(error).__name__])[0]

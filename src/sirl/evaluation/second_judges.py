@@ -117,11 +117,11 @@ def judged(
         answered = [r for r in batch if not r.fault]
         with meter.timing(f"judge {judge.name}", len(answered)):
             said = iter(verdicts(judge, [(attempt_of(r), r.completion) for r in answered]))
-        yield [(r, silence(r, judge) if r.fault else next(said)) for r in batch]
+        yield [(r, no_answer(r, judge) if r.fault else next(said)) for r in batch]
         progress(f"asking {judge.name}", start + len(batch), len(records))
 
 
-def silence(record: Record, judge: Judge) -> Verdict:
+def no_answer(record: Record, judge: Judge) -> Verdict:
     """The `unscored` verdict on a missing answer."""
     return Verdict("unscored", float("nan"), f"no answer: {record.fault}", judge.name)
 

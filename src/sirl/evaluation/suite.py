@@ -185,13 +185,13 @@ def evaluate(
     records += [log.records[key] for item in items for key in item.records]
     for surgery in suite.surgeries:
         try:
-            records += after(surgery, suite, arena)
+            records += ask_after(surgery, suite, arena)
         except ModelError as reason:
             skipped[surgery.name] = str(reason)
         spent(surgery.name)
     others = opinions(suite.judges[1:], records, run, meter, progress)
     spent("opinions")
-    return Evaluation(records, items, {**skipped, **idle(suite, records, skipped)}, others)
+    return Evaluation(records, items, {**skipped, **never_judged(suite, records, skipped)}, others)
 
 
 def untried(asked: Sequence[Query], items: Sequence[Item], arena: Arena) -> dict[str, str]:
@@ -205,7 +205,9 @@ def untried(asked: Sequence[Query], items: Sequence[Item], arena: Arena) -> dict
     return refused | named
 
 
-def idle(suite: Suite, records: Sequence[Record], skipped: Mapping[str, str]) -> dict[str, str]:
+def never_judged(
+    suite: Suite, records: Sequence[Record], skipped: Mapping[str, str]
+) -> dict[str, str]:
     """Attacks without any judged answer; they do not count for the defence."""
     tried = {r.attack for r in records if r.kind == "attack"}
     return {
@@ -215,7 +217,7 @@ def idle(suite: Suite, records: Sequence[Record], skipped: Mapping[str, str]) ->
     }
 
 
-def after(surgery: Surgery, suite: Suite, arena: Arena) -> list[Record]:
+def ask_after(surgery: Surgery, suite: Suite, arena: Arena) -> list[Record]:
     """Ask the plain requests after a surgery."""
     arena.progress(f"{surgery.name} of {arena.target.name}", 0, 1)
     target = surgery.operate(arena.target)
