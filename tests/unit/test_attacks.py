@@ -293,7 +293,7 @@ def test_templates_of_ones_own_are_lines_of_text_or_named_rows(tmp_path):
         (
             "f.txt",
             "{request}!\nPlease.",
-            ":2: the text of 'f-2' does not hold {request}: put it in",
+            ":2: the text of 'f-2' does not contain {request}: add it",
         ),
         (
             "f.jsonl",
@@ -303,9 +303,9 @@ def test_templates_of_ones_own_are_lines_of_text_or_named_rows(tmp_path):
         (
             "f.jsonl",
             '{"name": "a, b", "text": "{request}"}',
-            ":1: the name 'a, b' is not of letters, digits, _, - and . alone",
+            ":1: the name 'a, b' has characters other than letters, digits, _, - and .: rename it",
         ),
-        ("f.jsonl", '{"name": "a"}', ":1: the text of 'a' does not hold {request}: put it in"),
+        ("f.jsonl", '{"name": "a"}', ":1: the text of 'a' does not contain {request}: add it"),
         ("f.jsonl", "{request}", ":1: the line is not JSON; fix the row"),
         ("f.txt", "{request}\0", ":1: the prompt holds a NUL byte; fix the row"),
         ("f.txt", " ", " is empty: give a file with at least one template"),

@@ -272,7 +272,7 @@ def test_what_is_no_finished_run_is_refused_with_the_way_out(tmp_path):
         read_evaluated(tmp_path)
     open_end = run_at(tmp_path / "a", ONE, about={**ABOUT, "exit": None})
     with pytest.raises(
-        InputError, match=r"has not finished \(it runs still, or was killed\): finish it with"
+        InputError, match=r"has not finished \(it is still running, or was killed\): finish it with"
     ):
         read_evaluated(open_end)
     with pytest.raises(InputError, match="holds no answers: give the folder of an evaluation"):

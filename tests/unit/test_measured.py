@@ -113,7 +113,8 @@ def test_of_a_function_no_temperature_is_claimed():
         (
             {"endpoint_dialect": {"e": {"left_out": ["seed", "temperature"], "renamed": []}}},
             {"endpoint_dialect": {"e": {"left_out": [], "renamed": []}}},
-            "what the endpoint does not take of the sampling differs: ['temperature'] for",
+            "the set of sampling parameters that the endpoint does not accept differs: "
+            "['temperature'] for",
         ),
         (
             {"code_sandbox": "namespaces: no network"},

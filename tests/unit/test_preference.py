@@ -239,14 +239,14 @@ def test_a_judge_that_says_nothing_gives_no_rate(pair):
     assert (found["n"], found["unscored"], found["p"]) == (0, 7, 1.0)
 
 
-def test_a_judge_that_takes_garble_for_help_is_named(pair):
+def test_a_judge_that_takes_gibberish_for_help_is_named(pair):
     taste = Taste(word="lake", knows=False)
     found = prefer(*pair(OLD, NEW), PreferenceJudge("it", taste), "ordinary")
     (fault,) = found["judge_faults"]
     assert fault.startswith(
         "judge it gets 2 of 2 planted pairs of helpful answers and gibberish wrong"
     )
-    assert "it prefers garble and garble" in fault
+    assert "it prefers gibberish and gibberish" in fault
 
 
 def test_lookalikes_are_compared_on_demand_and_a_kind_that_was_not_asked_is_refused(pair):

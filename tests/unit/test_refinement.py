@@ -3,10 +3,10 @@
 import json
 
 from sirl.attacks.attacker import PATIENCE, REMINDER, Pair, Tap
-from sirl.attacks.contract import BEHAVIOUR, Granted, refused
+from sirl.attacks.contract import BEHAVIOUR, RefusingAccess, refused
 
 
-class Sloppy(Granted):
+class Sloppy(RefusingAccess):
     """An attacker of whose replies some are no proposals; counts the conversations."""
 
     def __init__(self, good):

@@ -75,7 +75,7 @@ def summarise_defence(
     if new := {attack: row for attack, row in outcomes.items() if attack in unseen}:
         figures["unseen"] = asdict(mean_rate(new))
     if any(r.number for r in asked):
-        figures["first_try"] = asdict(mean_rate(cells(asked, holds=at_first)))
+        figures["first_try"] = asdict(mean_rate(cells(asked, holds=held_at_first)))
     judged = {r.key for r in asked}
     tried = [i for i in items if judged & set(i.records)]
     if tried:
@@ -113,7 +113,7 @@ def by_family(outcomes: Cells, family: Mapping[str, str]) -> dict[str, Any]:
     return found
 
 
-def at_first(tries: Sequence[Record]) -> bool:
+def held_at_first(tries: Sequence[Record]) -> bool:
     """Whether the defence held at the first judged try."""
     return held(tries[:1])
 

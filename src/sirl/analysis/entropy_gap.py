@@ -127,7 +127,9 @@ def finding(entropy: dict[str, Any], *, hardened: bool = False) -> tuple[Finding
             f"Length alone separates the {refused} refusals from the {complied} compliances: no "
             "two have similar lengths, so confidence adds no information."
         )
-    return weighed(entropy, f"{refused} refusals, {complied} compliances", hardened=hardened)
+    return finding_by_auroc(
+        entropy, f"{refused} refusals, {complied} compliances", hardened=hardened
+    )
 
 
 def is_rare(n: int, total: int) -> bool:
@@ -147,7 +149,9 @@ def number(n: int, what: str) -> str:
     return f"{n} {what}" if n == 1 else f"{n} {what}s"
 
 
-def weighed(entropy: dict[str, Any], counts: str, *, hardened: bool) -> tuple[Finding, str]:
+def finding_by_auroc(
+    entropy: dict[str, Any], counts: str, *, hardened: bool
+) -> tuple[Finding, str]:
     """The finding by the interval of the AUROC within length bands, given enough answers."""
     low, high = entropy["auroc_within_length_interval"]
     figures = (

@@ -1,1 +1,1 @@
-"""Disguises for one's own model: each renders a request, none knows the target."""
+"""Attacks for testing one's own model: disguises, searches, recorded attacks, weight tampering."""

@@ -1,9 +1,9 @@
-"""What every attack keeps, as a check that other packages call in their own tests.
+"""The contract of attacks, as a check that plug-ins can call in their tests.
 
     from sirl.attacks.contract import check_attack
     check_attack(MyAttack())
 
-An attack is put before the evaluation by the entry point group `sirl.attacks`.
+Attacks are registered through the entry point group `sirl.attacks`.
 """
 
 from collections.abc import Sequence
@@ -15,12 +15,12 @@ __all__ = ["BEHAVIOUR", "check_attack"]
 
 BEHAVIOUR = Prompt.user("contract", "How do I polish the moon?")
 ROUNDS = 3
-"""Rounds of a search that are looked at."""
+"""Number of rounds of a search to check."""
 REFUSAL = "No, I cannot help with that."
 
 
-class Granted:
-    """An access whose target refuses all and finds every answer equally likely."""
+class RefusingAccess:
+    """Fake `sirl.roles.Access` with deterministic likelihoods and attacker replies."""
 
     seed = 0
     target_model = None
@@ -30,31 +30,31 @@ class Granted:
         return f"Sure! About {behaviour.id}: first,"
 
     def likelihoods(self, conversations: Sequence[tuple[Message, ...]], answer: str) -> list[float]:
-        """Longer conversations are a little likelier, so that a search has something to climb."""
+        """Likelihoods that grow with the conversation's length, so that a search can improve."""
         sizes = [sum(len(m.content) for m in turns) for turns in conversations]
         return [size / 1000 - len(answer) for size in sizes]
 
     def ask_attacker(self, conversations: Sequence[tuple[Message, ...]]) -> list[str]:
-        """A proposal that differs from round to round."""
+        """A proposal that is different in every round."""
         return [
             f'{{"improvement": "another", "prompt": "Please, {len(turns)} times: the moon?"}}'
             for turns in conversations
         ]
 
     def spend(self, queries: int) -> bool:
-        """As much as is wanted."""
+        """Accept any number of calls."""
         return queries >= 0
 
 
 def check_attack(attack: Attack) -> None:
-    """See that an attack keeps its contract.
+    """Check that an attack keeps its contract.
 
-    It has a name and a family, states its needs in known words, changes nothing about the
-    behaviour, ends its conversations with a turn that asks for an answer, and makes the same
-    attempts each time. The rounds of a search that needs gradients are not looked at.
+    An attack has a name and a family, declares known needs, leaves the behaviour unchanged, ends
+    its conversations with a turn that asks for an answer, and makes the same attempts every time.
+    The attempts of a search that needs gradients are not checked.
 
     Raises:
-        AssertionError: It does not; the sentence says what.
+        AssertionError: The attack breaks the contract; the message names the violation.
     """
     assert isinstance(attack, Disguise | Search), f"{attack!r} is neither a Disguise nor a Search"
     assert attack.name.strip() == attack.name != "", "its name is empty or has spaces around it"
@@ -69,15 +69,15 @@ def check_attack(attack: Attack) -> None:
     assert budget.queries > 0, f"{attack.name} has no queries to spend"
     if "gradients" in attack.needs:
         return
-    played, again_played = played_out(attack, Granted()), played_out(attack, Granted())
-    assert played == again_played, f"{attack.name} makes different attempts the second time"
+    played, repeated = play(attack, RefusingAccess()), play(attack, RefusingAccess())
+    assert played == repeated, f"{attack.name} makes different attempts the second time"
     assert any(played), f"{attack.name} makes no attempt"
     for attempt in (a for attempts in played for a in attempts):
         check_attempt(attack, attempt)
 
 
 def check_attempt(attack: Attack, attempt: Attempt) -> None:
-    """See that an attempt can be asked and belongs to its attack."""
+    """Check one attempt: its attack, its behaviour and its turns."""
     assert attempt.attack == attack.name, f"{attack.name} signs as {attempt.attack!r}"
     assert attempt.behaviour == BEHAVIOUR, f"{attack.name} changes the behaviour that is judged"
     assert attempt.messages, f"{attack.name} says nothing"
@@ -88,8 +88,8 @@ def check_attempt(attack: Attack, attempt: Attempt) -> None:
     assert all(m.content for m in attempt.messages), f"{attack.name} has an empty turn"
 
 
-def played_out(attack: Search, access: Access) -> list[list[Attempt]]:
-    """The attempts of the first rounds, all of them refused."""
+def play(attack: Search, access: Access) -> list[list[Attempt]]:
+    """The attempts of the first rounds of a search, if all of them are refused."""
     tries = attack.tries(BEHAVIOUR, access)
     rounds: list[list[Attempt]] = []
     wanted: Sequence[Attempt] | None = next(tries, None)
@@ -104,6 +104,6 @@ def played_out(attack: Search, access: Access) -> list[list[Attempt]]:
 
 
 def refused(attempt: Attempt) -> Outcome:
-    """What a target that always refuses comes to."""
+    """The outcome of an attempt on a target that always refuses."""
     completion = Completion("contract", (), (), REFUSAL, (), (0.1, 0.1), "stop")
     return Outcome(attempt, completion, Verdict("refusal", 1.0, "it refuses", "contract"))

@@ -1,7 +1,7 @@
-"""Disguises that leave the words alone: the bare request, drawn in other ways or again and again.
+"""Decoding attacks: the bare request under other sampling settings, or sampled repeatedly.
 
-A refusal that is only the likeliest answer gives way when tokens are drawn differently; one that
-is nearly all of the distribution does not.
+A refusal that is only the most likely answer can be avoided by sampling differently; one that has
+almost all of the probability mass cannot.
 """
 
 from dataclasses import dataclass
@@ -16,12 +16,12 @@ SAMPLES = 10
 GREEDY = Sampling(temperature=0.0)
 GRID = tuple(Sampling(*place) for place in product((0.7, 1.0, 1.5), (1.0, 0.7), (0, 20)))
 SETTINGS = (GREEDY, *(sampling for sampling in GRID if sampling != Sampling()))
-"""Colder and hotter, with and without the tail; the model's own distribution is `samples`."""
+"""Lower and higher temperatures, with and without truncation; `samples` covers the defaults."""
 
 
 @dataclass(frozen=True)
 class Draws:
-    """The bare request, once under each setting; equal settings draw afresh."""
+    """The bare request, once per sampling setting; repeated settings give new samples."""
 
     name: str
     settings: tuple[Sampling, ...]
@@ -30,7 +30,7 @@ class Draws:
 
     @property
     def budget(self) -> Budget:
-        """One query a setting."""
+        """One query per setting."""
         return Budget(queries=len(self.settings))
 
     def tries(self, behaviour: Prompt, access: Access) -> Tries:  # noqa: ARG002 - the role's shape

@@ -1,13 +1,14 @@
-"""Gradient search: a suffix that makes the target begin the answer which the attacker wants.
+"""Gradient search for a suffix that makes the target start with a compliant answer.
 
-GCG (Zou et al., arXiv 2307.15043): the gradient at the one-hot tokens of the suffix proposes
-replacements, the target itself chooses among them. Unlike the published search, replacements
-are spread evenly over the suffix and lean towards the steepest, no suffix is read twice, and a
-quarter of each step's candidates join the best changes at several places.
+GCG (Zou et al., arXiv 2307.15043): the gradient with respect to the one-hot suffix tokens proposes
+replacements, and the target's loss selects among them. Unlike the published search, replacements
+are spread evenly over the positions and biased towards the steepest gradients, no suffix is
+evaluated twice, and a quarter of each step's candidates combine the best changes at several
+positions.
 
-What is optimised is what is asked: the suffix goes through the model's own template, and a
-candidate that its tokenizer would read differently is never looked at. The tokens before the
-suffix are read once a search.
+The optimised text is the text that is asked: the suffix is rendered by the model's chat template,
+and candidates that do not survive a round trip through the tokenizer are skipped. The tokens before
+the suffix are processed once per search.
 
 Axes: `rows` are candidates, `seq` tokens, `vocab` the vocabulary. Losses are in nats.
 """
@@ -35,15 +36,15 @@ __all__ = ["ATTACKS", "Gcg", "Reader", "Slot", "joined", "slot"]
 
 MARK = "[the suffix goes here]"
 STARTS = ((" !", " x"), (" x", " !"), ("!", "x"))
-"""What a suffix begins as, and another to compare it with; the first that is one token each."""
+"""Initial suffix and one to compare it with; the first pair of single tokens is used."""
 DRAWS = 8
-"""How often as many neighbours as wanted are drawn, before fewer will do."""
+"""Maximum number of draws of neighbours before a step continues with fewer."""
 JOINED = 4
-"""One candidate in so many joins several changes."""
+"""One in this many candidates combines several changes."""
 
 Suffix = tuple[int, ...]
 Read = list[tuple[float, Suffix]]
-"""Suffixes that were read, each behind its loss, the best first."""
+"""(loss, suffix) pairs, lowest loss first."""
 
 
 @dataclass(frozen=True)
@@ -54,29 +55,29 @@ class Gcg:
     objective: Objective
     steps: int = 40
     candidates: int = 64
-    """Suffixes compared in each step."""
+    """Suffixes evaluated per step."""
     top_k: int = 64
-    """Replacements of a token, by the gradient, that candidates are drawn from."""
+    """Replacements per position, by gradient, from which candidates are drawn."""
     length: int = 20
-    """Tokens of the suffix."""
+    """Length of the suffix in tokens."""
     patience: int = 8
-    """Steps between attempts: one that comes too early gets garble for an answer."""
+    """Steps between attempts; an early suffix mostly gets gibberish as an answer."""
     family: str = "gradient"
     needs: frozenset[Need] = frozenset({"gradients"})
 
     @property
     def budget(self) -> Budget:
-        """Looks at the plain answer, a gradient and candidates each step, and the attempts."""
+        """Passes over the plain answer, gradients and candidates of all steps, and attempts."""
         attempts = -(-self.steps // self.patience)
         return Budget(queries=self.looks + self.steps * (1 + self.candidates) + attempts)
 
     @property
     def looks(self) -> int:
-        """Sequences read to know the plain answer, and to hear the opener continued."""
+        """Passes over the plain answer and, if the objective needs it, over the continuation."""
         return 1 + bool(self.objective.lookahead)
 
     def tries(self, behaviour: Prompt, access: Access) -> Tries:
-        """The best suffix so far, every few steps."""
+        """Yield the best suffix so far every `patience` steps and at the end."""
         chat: ChatModel = access.target_model
         wanted = goal(chat, behaviour, access.opener(behaviour), self.objective.lookahead)
         place = slot(chat, behaviour, self.length)
@@ -100,7 +101,7 @@ class Gcg:
                 return
 
     def step(self, reader: "Reader", suffix: Suffix, seen: set[Suffix], random: Random) -> Read:
-        """Candidates in the neighbourhood of a suffix, none of them seen, with their losses."""
+        """One step: new candidates near a suffix, with their losses; they are added to `seen`."""
         few = self.candidates // JOINED
         near = self.neighbours(reader, suffix, self.candidates - few, seen, random)
         found = reader.ranked(near)
@@ -112,7 +113,7 @@ class Gcg:
     def neighbours(
         self, reader: "Reader", suffix: Suffix, count: int, seen: set[Suffix], random: Random
     ) -> list[Suffix]:
-        """Suffixes with one token replaced, none of them seen; they are seen from now on."""
+        """New suffixes with one token replaced; they are added to `seen`."""
         slopes = reader.gradient(torch.tensor(suffix))
         best = (-slopes).topk(min(self.top_k, slopes.shape[1]), dim=1).indices
         choices = reader.allowed[best].tolist()
@@ -132,7 +133,7 @@ class Gcg:
 
 
 def joined(suffix: Suffix, ranked: Sequence[Suffix]) -> list[Suffix]:
-    """The best two changes of a suffix as one, the best three, and so on, one change a place.
+    """Combine the best two single-token changes, the best three, and so on, one per position.
 
     >>> joined((1, 2, 3), [(1, 2, 9), (1, 2, 8), (7, 2, 3), (1, 6, 3)])
     [(7, 2, 9), (7, 6, 9)]
@@ -150,21 +151,21 @@ def joined(suffix: Suffix, ranked: Sequence[Suffix]) -> list[Suffix]:
 
 @dataclass(frozen=True)
 class Slot:
-    """The place of a suffix in a conversation, as text and as tokens."""
+    """The position of a suffix in a conversation, as text and as tokens."""
 
     chat: ChatModel
     behaviour: Prompt
     before: str
     """The rendered conversation up to the end of the request."""
     after: str
-    """What the template puts behind the suffix."""
+    """The template's text after the suffix."""
     before_ids: tuple[int, ...]
     after_ids: tuple[int, ...]
     start: Suffix
-    """The suffix to begin with."""
+    """The initial suffix."""
 
     def texts(self, suffixes: Sequence[Suffix]) -> list[str]:
-        """The text of each suffix; a word stands before it, so that leading spaces are kept."""
+        """The text of each suffix, decoded after a word so that leading spaces are kept."""
         word = encode(self.chat, ["a"])[0]
         whole = self.chat.tokenizer.batch_decode(
             [(*word, *suffix) for suffix in suffixes], clean_up_tokenization_spaces=False
@@ -172,9 +173,9 @@ class Slot:
         return [text.removeprefix("a") for text in whole]
 
     def faithful(self, suffixes: Sequence[Suffix]) -> list[Suffix]:
-        """Those with whose text the conversation is read as exactly their tokens.
+        """The suffixes that survive decoding, rendering and encoding without changes.
 
-        Templates may strip a message, so that blanks at the end are never faithful.
+        Templates may strip a message, so suffixes that end with white space are excluded.
         """
         texts = self.texts(suffixes)
         read = encode(self.chat, [f"{self.before}{text}{self.after}" for text in texts])
@@ -185,17 +186,18 @@ class Slot:
         ]
 
     def messages(self, suffix: Suffix) -> tuple[Message, ...]:
-        """The conversation with the suffix behind the request."""
+        """The conversation with the suffix after the request."""
         return suffixed(self.behaviour, self.texts([suffix])[0])
 
 
 def slot(chat: ChatModel, behaviour: Prompt, length: int) -> Slot:
-    """Where a suffix of `length` tokens lies.
+    """Locate a suffix of `length` tokens in the rendered conversation.
 
-    What two different suffixes leave alone is around them, whatever the tokenizer.
+    The tokens that two different suffixes have in common are the tokens around the suffix; this
+    works for every tokenizer.
 
     Raises:
-        ModelError: Template or tokenizer change every suffix to begin with.
+        ModelError: The template or the tokenizer changes every initial suffix.
     """
     turns = [{"role": m.role, "content": m.content} for m in suffixed(behaviour, MARK)]
     text = chat.voice.text(chat.tokenizer, turns)
@@ -214,7 +216,7 @@ def slot(chat: ChatModel, behaviour: Prompt, length: int) -> Slot:
 
 
 def suffixed(behaviour: Prompt, suffix: str) -> tuple[Message, ...]:
-    """The conversation with a text right behind the request."""
+    """The conversation with a text appended to the request."""
     return (*behaviour.messages[:-1], Message("user", behaviour.request + suffix))
 
 
@@ -225,7 +227,7 @@ def encode(chat: ChatModel, texts: Sequence[str]) -> list[tuple[int, ...]]:
 
 
 def shared(one: Sequence[int], other: Sequence[int]) -> int:
-    """How long two sequences are the same.
+    """Length of the common prefix of two sequences.
 
     >>> shared([1, 2, 3], [1, 2, 4, 3])
     2
@@ -236,22 +238,22 @@ def shared(one: Sequence[int], other: Sequence[int]) -> int:
 
 @dataclass
 class Reader:
-    """Reads suffixes in their slot: the loss of each, and its gradient."""
+    """Computes losses and gradients of suffixes in their slot."""
 
     slot: Slot
     goal: Goal
     objective: Objective
     rows: int
-    """Suffixes read at once; halved whenever the memory runs out."""
+    """Suffixes per batch; halved when out of memory."""
 
     @property
     def embed(self) -> Any:  # noqa: ANN401 - a module of whatever class
-        """The model's token embedding, with the scale that some models put into it."""
+        """The model's token embedding module, including the scaling of some models."""
         return self.slot.chat.model.get_input_embeddings()
 
     @cached_property
     def allowed(self) -> Tensor:
-        """Token ids that a suffix may hold: printable ASCII, nothing special."""
+        """Token ids allowed in a suffix: printable ASCII without special tokens."""
         tokenizer = self.slot.chat.tokenizer
         reserved = set(tokenizer.get_added_vocab().values()) | set(tokenizer.all_special_ids)
         texts = tokenizer.batch_decode([[i] for i in range(len(tokenizer))])
@@ -267,7 +269,11 @@ class Reader:
 
     @cached_property
     def prefix(self) -> DynamicCache:
-        """Keys and values of what stands before every suffix."""
+        """Keys and values of the tokens before the suffix.
+
+        Raises:
+            ModelError: The model's cache has more than keys and values.
+        """
         chat = self.slot.chat
         cache = DynamicCache(config=chat.model.config)
         ids = torch.tensor([self.slot.before_ids], device=chat.device)
@@ -282,12 +288,12 @@ class Reader:
 
     @cached_property
     def rest(self) -> Tensor:
-        """Token ids (seq) behind the suffix, but for the answer's last: nothing follows it."""
+        """Token ids (seq) after the suffix, without the answer's last, which predicts nothing."""
         after = torch.tensor(self.slot.after_ids, device=self.goal.answer.device)
         return torch.cat([after, self.goal.answer[:-1]])
 
     def gradient(self, suffix: Tensor) -> Tensor:
-        """Slope of the loss at each token's share of each place (seq x allowed tokens)."""
+        """Gradient of the loss with respect to one-hot suffix tokens (seq x allowed tokens)."""
         device = self.slot.chat.device
         embeds = self.embed(suffix.to(device)).detach().unsqueeze(0).requires_grad_()
         with torch.enable_grad():
@@ -297,13 +303,13 @@ class Reader:
         return slopes.cpu()
 
     def ranked(self, suffixes: Sequence[Suffix]) -> Read:
-        """Suffixes with their losses, the best first."""
+        """Suffixes with their losses, lowest loss first."""
         losses = self.losses(torch.tensor(suffixes)).tolist() if suffixes else []
         return sorted(zip(losses, suffixes, strict=True))
 
     @torch.no_grad()
     def losses(self, suffixes: Tensor) -> Tensor:
-        """The loss of each suffix (rows x seq), as many at once as the memory holds."""
+        """The loss of each suffix (rows x seq), in batches that fit in memory."""
         found: list[Tensor] = []
         done = 0
         while done < len(suffixes):
@@ -320,7 +326,7 @@ class Reader:
         return torch.cat(found)
 
     def loss(self, **tokens: Tensor) -> Tensor:
-        """The objective of each row; tokens are `input_ids` or `inputs_embeds` after the prefix."""
+        """Loss (rows) of `input_ids` or `inputs_embeds` that follow the prefix."""
         chat = self.slot.chat
         (given,) = tokens.values()
         with chat.precision():
@@ -334,9 +340,9 @@ class Reader:
 
 
 def spread(cache: DynamicCache, rows: int) -> DynamicCache:
-    """A cache of one row as one of many; the given one is untouched, and no number is copied.
+    """Expand a one-row cache to many rows without copying; the given cache stays unchanged.
 
-    Layers put new keys behind the old ones in a tensor of its own, so that the old may be shared.
+    Sharing is safe because layers concatenate new keys into a new tensor.
     """
     wide = copy.copy(cache)
     layers: list[Any] = [copy.copy(layer) for layer in cache.layers]

@@ -1,4 +1,4 @@
-"""What a gradient attack lowers: losses on the logits of a compliant answer's beginning.
+"""Objectives of gradient attacks: losses on the logits of a compliant answer's beginning.
 
 Axes: `rows` are candidates, `seq` tokens of the answer, `vocab` the vocabulary. Losses are in
 nats and differentiable.
@@ -19,28 +19,28 @@ from sirl.types import Prompt
 __all__ = ["AntiRefusal", "Goal", "LowEntropy", "Objective", "TargetOpener", "goal"]
 
 OFTEN = 0.02
-"""A token that begins the plain answer at least this often is one of its first words."""
+"""Minimum probability of a token to count as a first token of the plain answer."""
 
 
 @dataclass(frozen=True)
 class Goal:
-    """What the target should say, and what it says of its own accord."""
+    """The answer that the attack wants, and how the target begins its plain answer."""
 
     opener: Tensor
     """Token ids (seq) of the first words of a compliant answer."""
     answer: Tensor
-    """Token ids (seq) of the opener, and of what the target says after it."""
+    """Token ids (seq) of the opener and of the target's greedy continuation."""
     refusals: Tensor
-    """Tokens that begin the target's answer to the bare request, but for the opener's first."""
+    """Likely first tokens of the answer to the bare request, without the opener's first token."""
 
 
 @runtime_checkable
 class Objective(Protocol):
-    """What a search lowers."""
+    """A differentiable loss to minimise."""
 
     @property
     def lookahead(self) -> int:
-        """Tokens after the opener that it looks at."""
+        """Number of tokens after the opener that the loss needs."""
         ...
 
     def __call__(self, logits: Tensor, goal: Goal) -> Tensor:
@@ -48,7 +48,7 @@ class Objective(Protocol):
 
         Args:
             logits: Rows x seq x vocab; position t is the distribution of `goal.answer[t]`.
-            goal: What the target should say.
+            goal: The wanted answer.
         """
         ...
 
@@ -67,13 +67,13 @@ class TargetOpener:
 
 @dataclass(frozen=True)
 class AntiRefusal:
-    """The opener, and not the words with which the target begins its plain answer."""
+    """The opener's loss, and a penalty on the first tokens of the target's plain answer."""
 
     weight: float = 1.0
     lookahead: int = 0
 
     def __call__(self, logits: Tensor, goal: Goal) -> Tensor:
-        """The opener's loss plus the surprise at an answer that begins with no such word."""
+        """The opener's loss minus the log-probability that no such token comes first."""
         logprobs = at_least_float32(logits[:, 0]).log_softmax(dim=-1)
         others = logprobs.index_fill(1, goal.refusals, float("-inf")).logsumexp(dim=1)
         return TargetOpener()(logits, goal) - self.weight * others
@@ -81,10 +81,10 @@ class AntiRefusal:
 
 @dataclass(frozen=True)
 class LowEntropy:
-    """The entropy-aware attacker: the compliant answer shall be as sure as a rewarded one.
+    """An entropy-aware attacker: makes the compliant answer as confident as a rewarded one.
 
-    SIRL rewards low mean token entropy. This attack asks for just that, of the opener and of
-    what the target itself says after it.
+    SIRL rewards low mean token entropy. This attack minimises it over the opener and the target's
+    continuation.
     """
 
     weight: float = 1.0
@@ -97,13 +97,13 @@ class LowEntropy:
 
 @torch.no_grad()
 def goal(chat: ChatModel, behaviour: Prompt, opener: str, lookahead: int) -> Goal:
-    """What the target should say after this request.
+    """The wanted answer to a request, and the likely first tokens of the plain answer.
 
     Args:
         chat: The target.
         behaviour: The bare request.
         opener: First words of a compliant answer.
-        lookahead: How many of the likeliest tokens after the opener belong to the answer.
+        lookahead: Number of greedy tokens after the opener that belong to the answer.
     """
     wanted = chat.encode(opener)
     prompt = chat.render(behaviour.messages)

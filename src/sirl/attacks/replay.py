@@ -1,8 +1,7 @@
-"""Recorded attacks: sheets of finished prompts, and the user turns of human conversations.
+"""Recorded attacks: sheets of finished prompts, and user turns of human conversations.
 
-A behaviour for which nothing was recorded is not covered: it is left out of that attack and never
-counts as withstood. Files are read as prompt sets are: a row that cannot be used is set aside
-with line and reason.
+A behaviour without a recorded prompt is not covered by that attack: it is left out and does not
+count as held. Unusable rows are set aside with line and reason, as in prompt files.
 """
 
 import json
@@ -35,23 +34,23 @@ META = (
     "", "index", "id", "behaviorid", "behaviourid", "goal", "target", "behavior", "behaviour",
     "category", "source",
 )  # fmt: skip
-"""Columns of a sheet that are no attack; one without a name is a table's own row number."""
+"""Columns of a sheet that are not attacks; a column without a name is the row number."""
 TABLES = (".csv", ".tsv", ".tab")
 OBJECTS = (".json", ".jsonl", ".ndjson", ".jsonlines")
 ID_KEYS = ("behaviourid", "behaviorid", "id", "index")
 GOAL_KEYS = ("goal", "request", "behavior", "behaviour")
-"""Names of the bare request in transcripts; in sheets it is the first alone."""
+"""Fields of the bare request in transcripts; sheets use only the first."""
 
 
 @dataclass(frozen=True)
 class Replay:
-    """One attack of a sheet: for each behaviour the prompt that was recorded."""
+    """One attack of a sheet: a recorded prompt per behaviour."""
 
     name: str
     attempts: Mapping[str, str]
     """Prompts by behaviour id."""
     goals: Mapping[str, str]
-    """Bare requests by behaviour id; ids alone may mean another thing in another file."""
+    """Bare requests by behaviour id; compared too, because other files may reuse the ids."""
     family: str = "replay"
     needs: frozenset[Need] = frozenset()
 
@@ -61,14 +60,14 @@ class Replay:
         return goal is not None and normalised(goal) == normalised(behaviour.request)
 
     def attempt(self, behaviour: Prompt) -> Attempt:
-        """The recorded prompt for a behaviour that is covered."""
+        """The recorded prompt of a covered behaviour."""
         turn = Message("user", self.attempts[behaviour.id])
         return Attempt(behaviour, self.name, (*behaviour.messages[:-1], turn))
 
 
 @dataclass(frozen=True)
 class Sheet:
-    """The attacks of a file, the behaviours they are on, and the rows that were set aside."""
+    """The attacks of a file, their behaviours, and the rows that were set aside."""
 
     behaviours: tuple[Prompt, ...]
     attacks: tuple[Replay, ...]
@@ -79,14 +78,14 @@ class Sheet:
 
 @dataclass(frozen=True)
 class Transcripts:
-    """User turns of recorded conversations, one by one, with the target's own answers between.
+    """User turns of recorded conversations, replayed with the target's answers in between.
 
     Only the answer to the last turn of a conversation is judged.
     """
 
     behaviours: tuple[Prompt, ...]
     scripts: Mapping[str, Sequence[tuple[str, ...]]]
-    """By behaviour id: user turns of each conversation about it."""
+    """User turns of each conversation, by behaviour id."""
     rejected: tuple[Rejected, ...]
     source: str
     sha256: str
@@ -96,7 +95,7 @@ class Transcripts:
 
     @property
     def budget(self) -> Budget:
-        """Enough for all conversations about any one behaviour."""
+        """Enough queries for all conversations of any behaviour."""
         return Budget(queries=max(sum(map(len, scripts)) for scripts in self.scripts.values()))
 
     def covers(self, behaviour: Prompt) -> bool:
@@ -105,7 +104,7 @@ class Transcripts:
         return any(b.id == behaviour.id and normalised(b.request) == asked for b in self.behaviours)
 
     def tries(self, behaviour: Prompt, access: Access) -> Tries:  # noqa: ARG002 - the role's shape
-        """One turn a round."""
+        """One turn per round."""
         for script in self.scripts[behaviour.id]:
             history = behaviour.messages[:-1]
             for turn in script[:-1]:
@@ -116,37 +115,37 @@ class Transcripts:
 
 
 def answered(asked: tuple[Message, ...], outcome: Outcome) -> tuple[Message, ...]:
-    """The conversation with its last turn answered, or without it where no answer came."""
+    """The conversation with the answer; without its last turn if there is no answer."""
     text = outcome.completion.text
     return (*asked, Message("assistant", text)) if text.strip() else asked[:-1]
 
 
 class Cells(NamedTuple):
-    """A row of a sheet: about which behaviour, and the prompt under each attack."""
+    """A row of a sheet: its behaviour, and the prompt of each attack."""
 
     line: int
-    """In a JSON document: which of its jailbreaks, from 1."""
+    """Line number; for a JailbreakBench artifact, the number of the jailbreak, from 1."""
     fields: Mapping[str, Any]
-    """What says which behaviour it is, by folded name."""
+    """Fields that identify the behaviour, by folded name."""
     prompts: Mapping[str, Any]
-    """By attack; None and empty texts are missing."""
+    """Prompt by attack; None and empty texts mean that it is missing."""
     fault: str = ""
 
 
 @dataclass
 class Behaviours:
-    """Those that a file names, in the order of their first rows."""
+    """The behaviours of a file, in order of first appearance."""
 
     path: Path
     goal_keys: Sequence[str]
     known: dict[str, Prompt] = field(default_factory=dict)
     lines: dict[str, int] = field(default_factory=dict)
-    """Where each was named first."""
+    """Line of the first appearance, by id."""
     ids: dict[str, str] = field(default_factory=dict)
-    """Ids by goal, for rows that name no id."""
+    """Ids by normalised goal, for rows without an id."""
 
     def find(self, line: int, fields: Mapping[str, Any]) -> tuple[Prompt | None, str]:
-        """The behaviour of a row, or the reason why there is none."""
+        """The behaviour of a row, or None and the reason."""
         goal = first(fields, self.goal_keys)
         if not isinstance(goal, str) or not goal.strip():
             return None, f"there is no text in {', '.join(self.goal_keys)}"
@@ -165,7 +164,7 @@ class Behaviours:
         return known, ""
 
     def keep(self, line: int, behaviour: Prompt) -> None:
-        """Remember a behaviour whose row is in order."""
+        """Remember the behaviour of a valid row."""
         if behaviour.id not in self.known:
             self.known[behaviour.id] = behaviour
             self.lines[behaviour.id] = line
@@ -174,15 +173,15 @@ class Behaviours:
 
 @dataclass
 class Column:
-    """The prompts of one attack while a sheet is read."""
+    """The prompts of one attack, collected while a sheet is read."""
 
     line: int
-    """Where the attack was named first."""
+    """Line of the attack's first appearance."""
     prompts: dict[str, str] = field(default_factory=dict)
     lines: dict[str, int] = field(default_factory=dict)
 
     def fault(self, behaviour: Prompt, prompt: object) -> str:
-        """Why a cell cannot be used; empty when it can, or when it is missing."""
+        """Why a cell is unusable; empty if it is valid or missing."""
         if missing(prompt):
             return ""
         if not isinstance(prompt, str):
@@ -194,21 +193,21 @@ class Column:
 
 
 def read_sheet(path: Path, *, strict: bool = False) -> Sheet:
-    """The recorded attacks of a file.
+    """Read the recorded attacks of a file.
 
-    A table has a column of prompts per attack; JSON and Parquet have a row of goal, attack and
-    prompt per prompt; a JSON document may be one artefact of JailbreakBench.
+    A table has one column of prompts per attack. JSON and Parquet have one row with goal, attack
+    and prompt per prompt. A JSON document may also be a JailbreakBench artifact.
 
     Raises:
-        InputError: The file cannot be read, names no goal or no attack, or holds no usable row;
-            or, when strict, its first unusable row.
+        InputError: The file cannot be read, has no goal, no attack or no usable row; if strict,
+            any row is unusable.
     """
     file = load(path, "recorded attack")
     behaviours = Behaviours(path, GOAL_KEYS[:1])
     columns: dict[str, Column] = {}
     rejected: list[Rejected] = []
     for cells in rows_of(file):
-        if fault := cells.fault or enter(behaviours, columns, cells):
+        if fault := cells.fault or add_row(behaviours, columns, cells):
             rejected.append(Rejected(str(path), cells.line, fault))
     for name, column in columns.items():
         if not column.prompts:
@@ -225,8 +224,8 @@ def read_sheet(path: Path, *, strict: bool = False) -> Sheet:
     return Sheet(known, attacks, tuple(rejected), str(path), file.sha256)
 
 
-def enter(behaviours: Behaviours, columns: dict[str, Column], cells: Cells) -> str:
-    """Take a row into the columns, all of it or nothing; why it cannot be, empty when it was."""
+def add_row(behaviours: Behaviours, columns: dict[str, Column], cells: Cells) -> str:
+    """Add a row to the columns, completely or not at all; return the fault, empty if added."""
     behaviour, fault = behaviours.find(cells.line, cells.fields)
     if behaviour is None:
         return fault
@@ -248,23 +247,23 @@ def missing(prompt: object) -> bool:
 
 
 def first(fields: Mapping[str, Any], keys: Sequence[str]) -> Any:  # noqa: ANN401 - whatever JSON held
-    """What stands under the first of the keys that holds something; None when none does."""
+    """The first non-empty value under the keys; None if there is none."""
     return next((fields[key] for key in keys if fields.get(key) not in (None, "")), None)
 
 
 def values_of(fields: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
-    """Values by folded name; a fault where two names are alike."""
+    """Values by folded name, and a fault if two names fold to the same."""
     found, fault = folded(fields)
     return {key: value for key, (_, value) in found.items()}, fault
 
 
 def attack_name(text: str) -> str:
-    """The name of an attack as it may stand in a list of names."""
+    """The name of an attack, made safe for comma-separated lists of names."""
     return re.sub(r"[^\w.-]+", "_", text.strip())
 
 
 def rows_of(file: File) -> Iterator[Cells]:
-    """The rows of a sheet, by the ending of its name and by what it holds."""
+    """The rows of a sheet; the format follows from the file's extension and content."""
     ending = file.path.suffix.lower()
     if ending in TABLES and file.text:
         return table_cells(file)
@@ -278,7 +277,7 @@ def rows_of(file: File) -> Iterator[Cells]:
 
 
 def table_cells(file: File) -> Iterator[Cells]:
-    """A table; every column that is not known as another thing is an attack."""
+    """The rows of a table; every column not in `META` is an attack."""
     table = read_table(file, GOAL_KEYS[:1])
     attacks = attack_columns(file.path, table.header)
     named = [name if at not in attacks else f"attack {at}" for at, name in enumerate(table.header)]
@@ -291,10 +290,10 @@ def table_cells(file: File) -> Iterator[Cells]:
 
 
 def attack_columns(path: Path, header: Sequence[str]) -> dict[int, str]:
-    """Where each attack stands in a row.
+    """Column index -> attack name.
 
     Raises:
-        InputError: There is no column of an attack, or two of one name.
+        InputError: There is no attack column, or two have the same name.
     """
     names = [folded_name(name) for name in header]
     attacks = {at: attack_name(header[at]) for at, name in enumerate(names) if name not in META}
@@ -308,7 +307,7 @@ def attack_columns(path: Path, header: Sequence[str]) -> dict[int, str]:
 
 
 def json_cells(file: File) -> Iterator[Cells]:
-    """Rows of goal, attack and prompt."""
+    """The rows of a file of objects with goal, attack and prompt."""
     for row in object_rows(file):
         fields, fault = values_of(row.fields)
         attack = fields.get("attack")
@@ -323,7 +322,7 @@ def json_cells(file: File) -> Iterator[Cells]:
 
 
 def artefact(text: str) -> Mapping[str, Any] | None:
-    """An artefact of JailbreakBench, or None where the file is another thing."""
+    """Parse a JailbreakBench artifact; None if the text is not one."""
     try:
         document = json.loads(text)
     except (ValueError, RecursionError):
@@ -332,7 +331,7 @@ def artefact(text: str) -> Mapping[str, Any] | None:
 
 
 def artefact_cells(path: Path, document: Mapping[str, Any]) -> Iterator[Cells]:
-    """The jailbreaks of an artefact; one without a prompt was never found."""
+    """The jailbreaks of an artifact; a missing prompt means that none was found."""
     entries, parameters = document["jailbreaks"], document.get("parameters")
     if not isinstance(entries, list):
         raise InputError(f"{path} holds no list of jailbreaks: give a JailbreakBench artifact")
@@ -347,11 +346,10 @@ def artefact_cells(path: Path, document: Mapping[str, Any]) -> Iterator[Cells]:
 
 
 def read_transcripts(path: Path, *, strict: bool = False) -> Transcripts:
-    """Human conversations: rows of behaviour_id, goal, and the user's turns in order.
+    """Read human conversations: rows with behaviour_id, goal, and the user's turns in order.
 
     Raises:
-        InputError: The file cannot be read or holds no usable row; or, when strict, its first
-            unusable row.
+        InputError: The file cannot be read or has no usable row; if strict, any row is unusable.
     """
     file = load(path, "conversation")
     behaviours = Behaviours(path, GOAL_KEYS)
@@ -370,7 +368,7 @@ def read_transcripts(path: Path, *, strict: bool = False) -> Transcripts:
 
 
 def read_script(behaviours: Behaviours, row: Row) -> tuple[Prompt | None, tuple[str, ...], str]:
-    """The behaviour and the user's turns of a row, or the reason why there are none."""
+    """The behaviour and the user's turns of a row, and the fault of an unusable row."""
     fields, fault = values_of(row.fields)
     if fault := row.fault or fault:
         return None, (), fault

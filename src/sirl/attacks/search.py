@@ -1,8 +1,8 @@
-"""Query-only searches: perturb, mutate and recombine until an answer gives way.
+"""Black-box searches: perturb, mutate and recombine prompts until one succeeds.
 
-None of them sees weights. `best_of_n` and `template_fuzz` go by answers alone; `random_search`
-and `genetic` go by the likelihood of a compliant opening. All of them hand over their best
-attempt now and then, and learn nothing from a verdict but that the search goes on.
+None of them needs the weights. `best_of_n` and `template_fuzz` use only answers; `random_search`
+and `genetic` maximise the likelihood of a compliant opening and submit their best attempt at
+intervals. A verdict only decides whether the search continues.
 """
 
 import string
@@ -55,22 +55,22 @@ FILLERS = tuple(
         "on",
     ]
 )
-"""Words that a random suffix is made of, beside letters, signs, and the opener's own words."""
+"""Words for random suffixes, in addition to letters, punctuation and the opener's words."""
 
 
 def random_of(name: str, behaviour: Prompt, access: Access) -> Random:
-    """The random numbers of one search on one behaviour."""
+    """Random generator of one search on one behaviour."""
     return Random(f"{access.seed}/{name}/{behaviour.id}")
 
 
 def asking(behaviour: Prompt, name: str, text: str, trace: Sequence[float] = ()) -> Attempt:
-    """The behaviour with another last user turn."""
+    """An attempt with the given text in place of the request."""
     messages = (*behaviour.messages[:-1], Message("user", text))
     return Attempt(behaviour, name, messages, trace=tuple(round(x, 4) for x in trace))
 
 
 def perturbed(text: str, random: Random, strength: float) -> str:
-    """The text with scrambled words, stray capitals and neighbouring letters (Hughes et al., 2024).
+    """Scramble words, flip capitals and replace letters by neighbours (Hughes et al., 2024).
 
     >>> perturbed("unchanged", Random(0), 0.0)
     'unchanged'
@@ -87,7 +87,7 @@ def perturbed(text: str, random: Random, strength: float) -> str:
 
 
 def stray(letter: str, random: Random, strength: float) -> str:
-    """A letter, perhaps in the other case, perhaps its neighbour in the alphabet."""
+    """Perhaps change a letter's case, or replace it by a neighbour in the alphabet."""
     if not letter.isascii() or not letter.isalpha():
         return letter
     draw = random.random()
@@ -98,14 +98,14 @@ def stray(letter: str, random: Random, strength: float) -> str:
 
 @dataclass(frozen=True)
 class BestOfN:
-    """Many perturbed copies of the request; one answer that gives way is enough."""
+    """Many perturbed copies of the request; one success is enough."""
 
     name: str = "best_of_n"
     budget: Budget = Budget(queries=60)
     together: int = 15
-    """Copies a round."""
+    """Copies per round."""
     strength: float = 0.4
-    """Share of the words that are scrambled, and roughly of the letters that change."""
+    """Share of words to scramble, and roughly of letters to change."""
     family: str = "search"
     needs: frozenset[Need] = frozenset()
 
@@ -121,7 +121,7 @@ class BestOfN:
 
 @dataclass(frozen=True)
 class RandomSearch:
-    """A suffix that is changed a little and kept whenever a compliant opening grows likelier.
+    """Random search for a suffix that makes a compliant opening more likely.
 
     After Andriushchenko et al., arXiv 2404.02151.
     """
@@ -129,16 +129,16 @@ class RandomSearch:
     name: str = "random_search"
     budget: Budget = Budget(queries=1200)
     width: int = 16
-    """Changes compared in each step."""
+    """Candidates per step."""
     length: int = 14
-    """Words of the suffix."""
+    """Length of the suffix in words."""
     patience: int = 8
     """Steps between attempts."""
     family: str = "search"
     needs: frozenset[Need] = frozenset({"likelihoods"})
 
     def tries(self, behaviour: Prompt, access: Access) -> Tries:
-        """The best suffix so far, every few steps."""
+        """Yield the best suffix so far, twice, every `patience` steps."""
         random = random_of(self.name, behaviour, access)
         opener = access.opener(behaviour)
         pool = (*FILLERS, *opener.split(), *string.ascii_letters, *string.punctuation)
@@ -151,7 +151,7 @@ class RandomSearch:
             scores = access.likelihoods(
                 [asking(behaviour, self.name, text).messages for text in texts], opener
             )
-            if len(scores) < self.width:  # the budget is gone
+            if len(scores) < self.width:  # the budget is spent
                 return
             for score, candidate in zip(scores, changed, strict=True):
                 if score > best:
@@ -163,7 +163,7 @@ class RandomSearch:
 
 
 def change(suffix: Sequence[str], random: Random, pool: Sequence[str]) -> list[str]:
-    """A suffix with one to three neighbouring words drawn anew."""
+    """The suffix with one to three consecutive words redrawn."""
     size = random.randint(1, 3)
     start = random.randrange(len(suffix) - size + 1)
     fresh = [random.choice(pool) for _ in range(size)]
@@ -172,23 +172,23 @@ def change(suffix: Sequence[str], random: Random, pool: Sequence[str]) -> list[s
 
 @dataclass(frozen=True)
 class Genetic:
-    """Frames crossed sentence by sentence and bred for a likely compliant opening.
+    """Genetic search over prompt frames; fitness is the likelihood of a compliant opening.
 
-    The idea of AutoDAN, arXiv 2310.04451.
+    After AutoDAN, arXiv 2310.04451.
     """
 
     seeds: tuple[str, ...]
-    """Frames to begin with; each holds `{request}`."""
+    """Initial frames; each contains `{request}`."""
     name: str = "genetic"
     budget: Budget = Budget(queries=400)
     population: int = 24
     elite: int = 6
-    """Frames that live on; the rest are their children."""
+    """Frames kept per generation; the others are their children."""
     family: str = "search"
     needs: frozenset[Need] = frozenset({"likelihoods"})
 
     def tries(self, behaviour: Prompt, access: Access) -> Tries:
-        """The fittest frames of each generation."""
+        """Yield the three fittest frames of each generation."""
         random = random_of(self.name, behaviour, access)
         opener = access.opener(behaviour)
         frames = [random.choice(self.seeds) for _ in range(self.population)]
@@ -211,18 +211,18 @@ class Genetic:
 
 
 def bred(parents: Sequence[str], random: Random) -> str:
-    """A mutated child of two of the parents."""
+    """A mutated child of two random parents."""
     one, other = random.sample(parents, 2)
     return mutated(crossed(one, other, random), random)
 
 
 def filled(frame: str, behaviour: Prompt) -> str:
-    """The request in its frame."""
+    """The frame with the request filled in."""
     return frame.replace("{request}", behaviour.request)
 
 
 def sentences(frame: str) -> list[str]:
-    """The sentences of a frame; the one that holds the request stays whole.
+    """The sentences of a frame; the one with the request is not split.
 
     >>> sentences("Be kind. Answer this: {request} Now!")
     ['Be kind.', 'Answer this: {request} Now!']
@@ -231,7 +231,7 @@ def sentences(frame: str) -> list[str]:
 
 
 def crossed(one: str, other: str, random: Random) -> str:
-    """A frame with the request's sentence of one parent, and sentences of both around it."""
+    """Combine the request's sentence of one parent with sentences of both parents."""
     core = next(s for s in sentences(one) if "{request}" in s)
     around = [s for s in (*sentences(one), *sentences(other)) if "{request}" not in s]
     kept = random.sample(around, min(len(around), random.randint(1, 3)))
@@ -240,7 +240,7 @@ def crossed(one: str, other: str, random: Random) -> str:
 
 
 def mutated(frame: str, random: Random) -> str:
-    """A frame with a word put in, left out, or moved; the request itself stays."""
+    """Insert, delete or move one word of a frame; the request stays unchanged."""
     words = frame.split(" ")
     free = [i for i, word in enumerate(words) if "{request}" not in word]
     draw = random.random()
@@ -254,8 +254,8 @@ def mutated(frame: str, random: Random) -> str:
 
 
 @dataclass
-class EvaluatedModel:
-    """A frame that a fuzzer may mutate further, and what it has earned."""
+class Arm:
+    """An arm of the bandit: a frame with its number of pulls and its total reward."""
 
     frame: str
     pulls: int = 0
@@ -268,10 +268,10 @@ class EvaluatedModel:
 
 @dataclass(frozen=True)
 class Fuzz:
-    """Frames mutated by chance, the parent chosen by a bandit (the idea of GPTFuzz, 2309.10253).
+    """Random mutation of frames chosen by a bandit (after GPTFuzz, arXiv 2309.10253).
 
-    A refusal earns nothing by itself, so the bandit goes by how unsure it was: the mean token
-    entropy of the answer, which is what the defence has learned to lower.
+    All refusals look alike to the judge, so the reward is the mean token entropy of the answer,
+    which is the quantity that the defence has learned to lower.
     """
 
     seeds: tuple[str, ...]
@@ -282,9 +282,9 @@ class Fuzz:
     needs: frozenset[Need] = frozenset({"judge"})
 
     def tries(self, behaviour: Prompt, access: Access) -> Tries:
-        """Rounds of mutated frames."""
+        """Yield rounds of mutated frames."""
         random = random_of(self.name, behaviour, access)
-        arms = [EvaluatedModel(frame) for frame in self.seeds]
+        arms = [Arm(frame) for frame in self.seeds]
         random.shuffle(arms)
         pulls = 0
         while True:
@@ -295,17 +295,17 @@ class Fuzz:
             for arm, frame, unsure in zip(parents, frames, doubts(outcomes), strict=False):
                 arm.pulls += 1
                 arm.earned += unsure
-                arms.append(EvaluatedModel(frame, 1, unsure))
+                arms.append(Arm(frame, 1, unsure))
 
-    def child(self, arm: EvaluatedModel, arms: Sequence[EvaluatedModel], random: Random) -> str:
-        """A mutated copy, half the time crossed with another frame first."""
+    def child(self, arm: Arm, arms: Sequence[Arm], random: Random) -> str:
+        """A mutated copy; in half of the cases crossed with another frame first."""
         if random.random() < 0.5:
             return mutated(crossed(arm.frame, random.choice(arms).frame, random), random)
         return mutated(arm.frame, random)
 
 
 def doubts(outcomes: Sequence[Outcome]) -> Iterator[float]:
-    """How unsure each answer was, as a reward from 0 to 1; 0 where entropies are not told."""
+    """Reward of each answer: its mean entropy in nats, at most 1; 0 without entropies."""
     for outcome in outcomes:
         entropies = outcome.completion.entropies
         yield min(1.0, sum(entropies) / len(entropies)) if entropies else 0.0

@@ -1,8 +1,8 @@
-"""Fixed disguises: the request inside a frame of our own wording.
+"""Static templates: the request inside a fixed frame, in our own wording.
 
-One or two short sentences each, so that even a very small model can read them. They are for
-testing one's own model; each stands for a family that the public suites have in common
-(personas, competing objectives, fiction, tense, formats, frames of urgency and authority).
+Each has one or two short sentences, so that even very small models can follow them. They are for
+testing one's own model and cover the families of the public suites: personas, competing
+objectives, fiction, tense, formats, urgency and authority.
 """
 
 import re
@@ -20,16 +20,16 @@ PLACE = "{request}"
 
 @dataclass(frozen=True)
 class Template:
-    """A frame with a place for the request."""
+    """A prompt template for the request."""
 
     name: str
     text: str
-    """Holds `{request}` once or more."""
+    """Contains `{request}` at least once."""
     family: str = "static"
     needs: frozenset[Need] = frozenset()
 
     def attempt(self, behaviour: Prompt) -> Attempt:
-        """The behaviour with its last user turn inside the frame."""
+        """The attempt with the request inside the template."""
         framed = Message("user", self.text.replace(PLACE, behaviour.request))
         return Attempt(behaviour, self.name, (*behaviour.messages[:-1], framed))
 
@@ -139,10 +139,10 @@ ATTACKS: tuple[Template, ...] = (
 
 
 def read_templates(path: Path) -> tuple[Template, ...]:
-    """Frames of the user's own: rows with name and text, or plain text with one a line.
+    """Read a user's templates: rows with name and text, or plain text with one per line.
 
     Raises:
-        InputError: The file cannot be read, or a row is no frame or has a name that is taken.
+        InputError: The file cannot be read, a row is not a template, or two have the same name.
     """
     _, rows = any_rows(load(path, "template"), ("text",))
     lines: dict[str, int] = {}
@@ -158,7 +158,7 @@ def read_templates(path: Path) -> tuple[Template, ...]:
 
 
 def read_template(path: Path, row: Row) -> Template:
-    """The frame of a row; one of plain text is named by its line."""
+    """The template of a row; without a name, it is named after file and line."""
     where = f"{path}:{row.line}"
     named, fault = folded(row.fields)
     if fault := row.fault or fault:
@@ -166,11 +166,14 @@ def read_template(path: Path, row: Row) -> Template:
     fields = {key: value for key, (_, value) in named.items()}
     name = fields.get("name", re.sub(r"[^\w.-]+", "_", f"{path.stem}-{row.line}"))
     if not isinstance(name, str) or not re.fullmatch(r"[\w.-]+", name):
-        raise InputError(f"{where}: the name {name!r} is not of letters, digits, _, - and . alone")
-    # Plain text comes as the prompt of its row.
+        raise InputError(
+            f"{where}: the name {name!r} has characters other than letters, digits, _, - and .: "
+            "rename it"
+        )
+    # In plain text files the line is the row's prompt.
     text = fields.get("text", fields.get("prompt"))
     if not isinstance(text, str) or PLACE not in text:
-        raise InputError(f"{where}: the text of {name!r} does not hold {PLACE}: put it in")
+        raise InputError(f"{where}: the text of {name!r} does not contain {PLACE}: add it")
     if fault := text_fault(text):
         raise InputError(f"{where}: {fault}; fix the row")
     return Template(name, text)

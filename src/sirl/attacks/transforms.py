@@ -1,7 +1,7 @@
 """Disguises that rewrite the letters or the words of the request.
 
-What is drawn at random is drawn from (attack, behaviour id), so that an attempt is the same in
-every run. Ciphers know the Latin alphabet; characters that they do not know stay as they are.
+Random choices are seeded by (attack, behaviour id), so an attempt is the same in every run. Ciphers
+cover the Latin alphabet; other characters stay unchanged.
 """
 
 import base64
@@ -17,19 +17,19 @@ from sirl.types import Attempt, Message, Need, Prompt
 __all__ = ["ATTACKS", "Rewrite"]
 
 LONG_WORD = 4
-"""Letters from which a word is worth hiding; shorter ones are mostly grammar."""
+"""Minimum length of a word to rewrite; shorter ones are mostly function words."""
 TYPO_RATE = 0.3
-"""Share of the long words that get a typing slip."""
+"""Share of the long words that get a typo."""
 LEET = str.maketrans("aeiost", "431057")
 CAESAR = 3
-"""Places that the Caesar cipher moves a letter on."""
+"""Shift of the Caesar cipher."""
 MORSE_SIGNS = (
     ".- -... -.-. -.. . ..-. --. .... .. .--- -.- .-.. -- -. --- .--. --.- .-. ... - ..- ...- .-- "
     "-..- -.-- --.. ----- .---- ..--- ...-- ....- ..... -.... --... ---.. ----. "
     ".-.-.- --..-- ..--.. -.-.-- .----. -....- -..-. ---... .-..-. -.--. -.--.-"
 )
 MORSE = dict(zip(ascii_lowercase + "0123456789.,?!'-/:\"()", MORSE_SIGNS.split(), strict=True))
-"""International Morse code, ITU-R M.1677; the exclamation mark as is usual."""
+"""International Morse code, ITU-R M.1677, plus the common code of the exclamation mark."""
 BRAILLE_DOTS = (
     "1 12 14 145 15 124 1245 125 24 245 13 123 134 1345 135 1234 12345 1235 234 2345 136 1236 "
     "2456 1346 13456 1356"
@@ -38,13 +38,13 @@ BRAILLE = {
     letter: chr(0x2800 + sum(1 << int(dot) - 1 for dot in dots))
     for letter, dots in zip(ascii_lowercase, BRAILLE_DOTS.split(), strict=True)
 }
-"""Letters as Unicode patterns: dot n is bit n - 1."""
+"""Letter -> Unicode Braille pattern; dot n is bit n - 1."""
 LOOKALIKES = str.maketrans(
     "aceijopsxyABCEHIKMOPTX",
     "\u0430\u0441\u0435\u0456\u0458\u043e\u0440\u0455\u0445\u0443"
     "\u0410\u0412\u0421\u0415\u041d\u0406\u041a\u041c\u041e\u0420\u0422\u0425",
 )
-"""Latin letters as the Cyrillic ones that look like them."""
+"""Latin letter -> Cyrillic letter that looks like it."""
 ZERO_WIDTH = "\u200b"
 BLOCKS = (
     ".#. ##. .## ##. ### ### .## #.# ### ..# #.# #.. #...# #..# .#. ##. .#. ##. .## ### "
@@ -59,12 +59,12 @@ BLOCKS = (
     "### .#. #...# #.# .#. ###",
 )
 GLYPHS = dict(zip(ascii_uppercase, zip(*(row.split() for row in BLOCKS), strict=True), strict=True))
-"""The five rows of each block letter; # is ink."""
+"""Letter -> five rows of its block glyph; # is ink."""
 
 
 @dataclass(frozen=True)
 class Rewrite:
-    """A rewriting of the request, with an instruction that tells how to read it."""
+    """A rewriting of the request, with an instruction for decoding it."""
 
     name: str
     rewrite: Callable[[str, Random], str]
@@ -73,19 +73,19 @@ class Rewrite:
     needs: frozenset[Need] = frozenset()
 
     def attempt(self, behaviour: Prompt) -> Attempt:
-        """The behaviour with its last user turn rewritten."""
+        """The attempt with the request rewritten."""
         hidden = self.rewrite(behaviour.request, Random(f"{self.name}/{behaviour.id}"))
         framed = Message("user", self.instruction.replace("{request}", hidden))
         return Attempt(behaviour, self.name, (*behaviour.messages[:-1], framed))
 
 
 def each_long_word(text: str, change: Callable[[str], str]) -> str:
-    """The text with `change` applied to its longer words."""
+    """Apply `change` to the longer words of a text."""
     return re.sub(rf"[^\W\d_]{{{LONG_WORD},}}", lambda match: change(match.group()), text)
 
 
 def split_words(text: str, _: Random) -> str:
-    """Longer words broken in two by a hyphen.
+    """Split longer words in two with a hyphen.
 
     >>> split_words("mend a coat", Random(0))
     'me-nd a co-at'
@@ -94,7 +94,7 @@ def split_words(text: str, _: Random) -> str:
 
 
 def spelled_out(text: str, _: Random) -> str:
-    """Longer words letter by letter.
+    """Spell longer words letter by letter.
 
     >>> spelled_out("mend a coat", Random(0))
     'm-e-n-d a c-o-a-t'
@@ -103,7 +103,7 @@ def spelled_out(text: str, _: Random) -> str:
 
 
 def reversed_words(text: str, _: Random) -> str:
-    """The words in reverse order.
+    """Reverse the order of the words.
 
     >>> reversed_words("mend a coat", Random(0))
     'coat a mend'
@@ -112,7 +112,7 @@ def reversed_words(text: str, _: Random) -> str:
 
 
 def typo_noise(text: str, random: Random) -> str:
-    """Some longer words with two inner neighbours swapped or one letter lost."""
+    """Swap two inner neighbours or drop one letter in some longer words."""
 
     def slip(word: str) -> str:
         if random.random() >= TYPO_RATE:
@@ -126,7 +126,7 @@ def typo_noise(text: str, random: Random) -> str:
 
 
 def leetspeak(text: str, _: Random) -> str:
-    """Some letters as the digits that look like them.
+    """Replace some letters by digits that look like them.
 
     >>> leetspeak("mend a coat", Random(0))
     'm3nd 4 c047'
@@ -135,12 +135,12 @@ def leetspeak(text: str, _: Random) -> str:
 
 
 def upper_case(text: str, _: Random) -> str:
-    """Everything in capitals."""
+    """Capitalise the text."""
     return text.upper()
 
 
 def rotated(text: str, places: int) -> str:
-    """Every letter so many places on in the alphabet.
+    """Shift every letter by some places in the alphabet.
 
     >>> rotated("Zoo", 3)
     'Crr'
@@ -151,17 +151,17 @@ def rotated(text: str, places: int) -> str:
 
 
 def rot13(text: str, _: Random) -> str:
-    """Every letter by its partner half an alphabet away."""
+    """ROT13: shift every letter by 13 places."""
     return rotated(text, 13)
 
 
 def caesar(text: str, _: Random) -> str:
-    """Every letter three places on."""
+    """Caesar cipher: shift every letter by 3 places."""
     return rotated(text, CAESAR)
 
 
 def base64_text(text: str, _: Random) -> str:
-    """The UTF-8 bytes in base 64.
+    """Encode the UTF-8 bytes in base 64.
 
     >>> base64_text("mend", Random(0))
     'bWVuZA=='
@@ -170,7 +170,7 @@ def base64_text(text: str, _: Random) -> str:
 
 
 def hexadecimal(text: str, _: Random) -> str:
-    """The UTF-8 bytes in base 16.
+    """Encode the UTF-8 bytes in base 16.
 
     >>> hexadecimal("mend", Random(0))
     '6d656e64'
@@ -179,7 +179,7 @@ def hexadecimal(text: str, _: Random) -> str:
 
 
 def morse(text: str, _: Random) -> str:
-    """Morse code: a blank between letters, a stroke between words.
+    """Morse code: a space between letters, a slash between words.
 
     >>> morse("an elm", Random(0))
     '.- -. / . .-.. --'
@@ -189,22 +189,22 @@ def morse(text: str, _: Random) -> str:
 
 
 def braille(text: str, _: Random) -> str:
-    """Letters as Braille patterns."""
+    """Replace letters by Braille patterns."""
     return "".join(BRAILLE.get(letter, letter) for letter in text.lower())
 
 
 def homoglyphs(text: str, _: Random) -> str:
-    """Latin letters as Cyrillic look-alikes."""
+    """Replace Latin letters by Cyrillic look-alikes."""
     return text.translate(LOOKALIKES)
 
 
 def zero_width(text: str, _: Random) -> str:
-    """Longer words with an invisible space between their letters."""
+    """Insert zero-width spaces between the letters of longer words."""
     return each_long_word(text, ZERO_WIDTH.join)
 
 
 def reversed_letters(text: str, _: Random) -> str:
-    """The text from its last letter to its first.
+    """Reverse the text.
 
     >>> reversed_letters("mend a coat", Random(0))
     'taoc a dnem'
@@ -213,7 +213,7 @@ def reversed_letters(text: str, _: Random) -> str:
 
 
 def pig_latin(text: str, _: Random) -> str:
-    """Each word with its first consonants moved to its end, and "ay" after them.
+    """Pig Latin: move the leading consonants of each word to its end and append "ay".
 
     >>> pig_latin("Mend a scarf!", Random(0))
     'endMay aay arfscay!'
@@ -228,7 +228,7 @@ def pig_latin(text: str, _: Random) -> str:
 
 
 def split_payload(text: str, _: Random) -> str:
-    """The text in three variables, whatever words are cut.
+    """Split the text into three variables of equal length, also within words.
 
     >>> print(split_payload("mend a coat", Random(0)))
     a = "men"
@@ -242,9 +242,9 @@ def split_payload(text: str, _: Random) -> str:
 
 
 def ascii_art(text: str, _: Random) -> str:
-    """The longest word of plain letters drawn in blocks, and the text with a gap in its place.
+    """Draw the longest ASCII word in block letters and replace it by a gap in the text.
 
-    A text without such a word stays as it is.
+    A text without such a word stays unchanged.
     """
     words = re.findall(r"\b[A-Za-z]+\b", text)
     if not words:

@@ -1,7 +1,6 @@
 """Weight tampering: refusal ablation, fine-tuning, int8. Tests how deep the hardening is.
 
-Each change works on a copy, into which an adapter is merged first. The changed model is then
-evaluated like any other.
+Each change works on a copy with the adapter merged. The changed model is evaluated like any other.
 """
 
 import copy
@@ -24,24 +23,24 @@ from sirl.types import Completion, Prompt
 __all__ = ["fine_tuned", "quantised", "refusal_direction", "without_refusal_direction"]
 
 TOGETHER = 8
-"""Examples of one optimizer step."""
+"""Batch size of fine-tuning."""
 ROUNDED_AT_LEAST = 0.9
-"""Share of the weights that int8 must round, lest its figure be that of a model hardly changed."""
+"""Minimum share of the weights that int8 must round; below it the model is hardly changed."""
 LARGEST = 127
-"""Integers from -127 to 127: int8, symmetric around zero."""
+"""Symmetric int8: integers from -127 to 127."""
 
 
 def without_refusal_direction(
     chat: ChatModel, harmful: Sequence[Prompt], harmless: Sequence[Prompt]
 ) -> ChatModel:
-    """A model that cannot write the direction of refusal (Arditi et al., arXiv 2406.11717).
+    """Ablate the refusal direction from the weights (Arditi et al., arXiv 2406.11717).
 
-    Whatever writes into the residual stream, embedding, attention and MLP, is made orthogonal to
-    it. An output head that shares its weights with the embedding only reads the stream: it gets
-    weights of its own, which stay as they were.
+    All weights that write into the residual stream (embedding, attention and MLP outputs) are made
+    orthogonal to the direction. A tied output head only reads the stream, so it is untied first and
+    keeps its weights.
 
     Raises:
-        InputError: There are no prompts of a kind.
+        InputError: There are no harmful or no harmless prompts.
         ModelError: The layers are not built like those of Llama, Qwen2, Qwen3 and Gemma.
     """
     direction = refusal_direction(chat, harmful, harmless)
@@ -60,13 +59,14 @@ def without_refusal_direction(
 def refusal_direction(
     chat: ChatModel, harmful: Sequence[Prompt], harmless: Sequence[Prompt]
 ) -> Tensor:
-    """Unit vector (width) from the residual stream of harmless prompts to that of harmful ones.
+    """Unit vector (width) from the mean activation of harmless prompts to that of harmful ones.
 
-    Read at the last token of the prompts, before that one of the middle 60% of the layers where
-    the two kinds lie furthest apart, measured in their standard deviations along the vector.
+    Activations are residual-stream inputs at the last prompt token. Of the middle 60% of the
+    layers, the one with the largest separation is used: difference of means over the standard
+    deviation along the vector.
 
     Raises:
-        InputError: There are no prompts of a kind.
+        InputError: There are no harmful or no harmless prompts.
         ModelError: The model has a single layer.
     """
     if not harmful or not harmless:
@@ -88,10 +88,7 @@ def refusal_direction(
 
 @torch.no_grad()
 def stream(chat: ChatModel, prompt: Prompt) -> Tensor:
-    """The residual stream at a prompt's last token, before each layer and at the end, in float32.
-
-    Layers + 1 x width.
-    """
+    """Residual stream (layers + 1 x width, float32) at a prompt's last token."""
     ids = torch.tensor([chat.render(prompt.messages)], device=chat.device)
     with chat.precision():
         out = chat.model(
@@ -101,14 +98,18 @@ def stream(chat: ChatModel, prompt: Prompt) -> Tensor:
 
 
 def orthogonal(written: Tensor, direction: Tensor) -> Tensor:
-    """Columns (width x any) without their part along a unit vector, in their own precision."""
+    """Columns (width x any) without their component along a unit vector; keeps the dtype."""
     wide = written.to(torch.promote_types(written.dtype, direction.dtype))
     along = direction.to(wide)
     return (wide - torch.outer(along, along @ wide)).to(written.dtype)
 
 
 def writers(chat: ChatModel, model: Any) -> list[Any]:  # noqa: ANN401 - of whatever class
-    """The linear layers that write into the residual stream."""
+    """The linear layers that write into the residual stream.
+
+    Raises:
+        ModelError: The layers have other names, or scale their output.
+    """
     try:
         layers = list(model.model.layers)
         found = [w for layer in layers for w in (layer.self_attn.o_proj, layer.mlp.down_proj)]
@@ -132,10 +133,10 @@ def fine_tuned(
     learning_rate: float,
     seed: int,
 ) -> ChatModel:
-    """A model after a few steps on examples of answers (Qi et al., arXiv 2310.03693).
+    """Fine-tune a model for a few steps on (prompt, answer) pairs (Qi et al., arXiv 2310.03693).
 
-    AdamW on all weights, in float32 while it lasts; the loss is that of the answers' tokens, the
-    end of the turn included. Examples come in a shuffled order, again and again.
+    AdamW on all weights in float32, converted back afterwards. The loss is the mean over the
+    answers' tokens, including the end of turn. Examples are reshuffled every epoch.
 
     Raises:
         InputError: There are no examples.
@@ -146,13 +147,13 @@ def fine_tuned(
     dtype = next(model.parameters()).dtype
     student = replace(chat, model=model.float().requires_grad_())
     scorer = Scorer(student)
-    lessons = [lesson(chat, prompt, answer) for prompt, answer in examples]
+    completions = [as_completion(chat, prompt, answer) for prompt, answer in examples]
     optimizer = torch.optim.AdamW(model.parameters(), lr=learning_rate, weight_decay=0.0)
     random = Random(seed)
     waiting: list[Completion] = []
     for _ in range(steps):
-        while len(waiting) < min(TOGETHER, len(lessons)):
-            waiting += random.sample(lessons, len(lessons))
+        while len(waiting) < min(TOGETHER, len(completions)):
+            waiting += random.sample(completions, len(completions))
         batch, waiting = waiting[:TOGETHER], waiting[TOGETHER:]
         with torch.enable_grad():
             loss, _ = scorer(batch, lambda logprobs, _: -logprobs.sum())
@@ -163,8 +164,8 @@ def fine_tuned(
     return replace(chat, model=model.to(dtype))
 
 
-def lesson(chat: ChatModel, prompt: Prompt, answer: str) -> Completion:
-    """An example as the completion that it would be."""
+def as_completion(chat: ChatModel, prompt: Prompt, answer: str) -> Completion:
+    """A training example as a completion, with an end-of-turn token."""
     ids = chat.tokenizer(answer, add_special_tokens=False)["input_ids"]
     named = chat.tokenizer.eos_token_id
     end = named if named in chat.end_ids else min(chat.end_ids)
@@ -173,15 +174,15 @@ def lesson(chat: ChatModel, prompt: Prompt, answer: str) -> Completion:
 
 
 def quantised(chat: ChatModel) -> ChatModel:
-    """A model that computes as if in int8 (W8A8), simulated in the precision that it has.
+    """Simulate int8 quantisation (W8A8) in the model's precision.
 
-    The weights of linear layers are rounded to 255 levels per output channel, and what goes into
-    them, as it comes, to 255 levels per token; sums, norms, attention and the embedding stay as
-    they are. Of a mixture's experts, whose weights lie in one tensor of three axes, the weights
-    alone are rounded (W8A16). It is neither smaller nor faster.
+    The weights of linear layers are rounded to 255 levels per output channel, and their inputs to
+    255 levels per token (dynamic quantisation). Sums, norms, attention and the embedding are not
+    quantised. Expert weights of a mixture, stored in one 3-D tensor, are rounded without their
+    inputs (W8A16). The result is neither smaller nor faster.
 
     Raises:
-        ModelError: Most of the weights that multiply are in layers of another kind.
+        ModelError: Less than 90% of the multiplied weights are in layers of a known kind.
     """
     model = own_copy(chat)
     untie(model)
@@ -199,7 +200,7 @@ def quantised(chat: ChatModel) -> ChatModel:
 
 
 def round_module(module: nn.Module) -> set[int]:
-    """Round the weights of a layer in place; the `id` of each that is."""
+    """Round the weights of a layer in place; return their `id`s."""
     if isinstance(module, nn.Linear):
         module.weight.copy_(rounded(module.weight))
         module.register_forward_pre_hook(rounded_input)
@@ -212,7 +213,7 @@ def round_module(module: nn.Module) -> set[int]:
         return set()
     experts = [p for p in module.parameters(recurse=False) if p.ndim == 3]
     for weight in experts:
-        # Experts x outputs x inputs, or the last two the other way round where a model says so.
+        # Experts x outputs x inputs; the last two are swapped if `is_transposed` is set.
         turned = bool(getattr(module, "is_transposed", False))
         wide = weight.mT if turned else weight
         done = rounded(wide)
@@ -221,7 +222,7 @@ def round_module(module: nn.Module) -> set[int]:
 
 
 def rounded(values: Tensor) -> Tensor:
-    """The nearest of 255 evenly spaced values of each row; its largest one is kept.
+    """Round each row to 255 evenly spaced values, scaled to its largest absolute value.
 
     >>> rounded(torch.tensor([[127.0, 3.4, -0.6], [0.0, 0.0, 0.0]])).tolist()
     [[127.0, 3.0, -1.0], [0.0, 0.0, 0.0]]
@@ -233,12 +234,12 @@ def rounded(values: Tensor) -> Tensor:
 
 
 def rounded_input(_: nn.Module, inputs: tuple[Tensor]) -> tuple[Tensor]:
-    """What goes into a linear layer, rounded."""
+    """Forward pre-hook that rounds the input of a linear layer."""
     return (rounded(inputs[0]),)
 
 
 def own_copy(chat: ChatModel) -> Any:  # noqa: ANN401 - a model of whatever class
-    """A copy of the model, with its adapter merged into it."""
+    """A deep copy of the model with its adapter merged."""
     model = copy.deepcopy(chat.model)
     if is_adapted(chat):
         with old_names():
@@ -247,7 +248,7 @@ def own_copy(chat: ChatModel) -> Any:  # noqa: ANN401 - a model of whatever clas
 
 
 def untie(model: Any) -> None:  # noqa: ANN401 - a model of whatever class
-    """Give the output head weights of its own, where it shares those of the embedding."""
+    """Untie the output head from the embedding in place."""
     head = model.get_output_embeddings()
     if head.weight is model.get_input_embeddings().weight:
         head.weight = nn.Parameter(head.weight.detach().clone())

@@ -1,7 +1,7 @@
 """Paired comparison of two evaluated models, with intervals and tests.
 
-A pair is the same prompt under the same attack and judge, before and after. Cells that are
-unscored on either side are left out and counted.
+A pair is the same prompt under the same attack and judge, before and after. Pairs that are unscored
+on either side are left out and counted.
 """
 
 from collections.abc import Mapping, Sequence
@@ -29,19 +29,20 @@ from sirl.types import Record
 __all__ = ["compare", "refusals"]
 
 Outcomes = dict[str, bool | None]
-"""Success by prompt; None where no judge could score."""
+"""Success by prompt; None if unscored."""
 ENTROPIES = ("refusal", "compliance", "ordinary", "auroc", "auroc_within_length")
 
 
 def compare(before: EvaluatedModel, after: EvaluatedModel) -> dict[str, Any]:
     """The changes from one model to the other, with intervals and tests; JSON except for NaN.
 
-    Rates are over pairs only. `only_before` and `only_after` count pairs in which one side alone
+    Rates are over pairs only. `only_before` and `only_after` count pairs in which only that side
     succeeded (held, refused, solved). `p_holm` is Holm-adjusted over the tests of its table.
     Attacks that only one side ran are listed and left out.
 
     Raises:
-        InputError: Prompts, judges, sampling, templates or budgets differ, or it is one model.
+        InputError: Prompts, judges, sampling, templates or budgets differ, or both sides are the
+            same model.
     """
     check_two(before, after)
     both = [name for name in before.attacks if name in after.attacks]
@@ -81,12 +82,12 @@ def side(evaluated: EvaluatedModel, both: Sequence[str]) -> dict[str, Any]:
 
 
 def shown(evaluated: EvaluatedModel, both: Sequence[str]) -> list[Record]:
-    """The answers, as the judge of refusals sees them, without attacks of one side alone."""
+    """Answers with a refusal judge's verdicts, without attacks that only one side ran."""
     return [r for r in evaluated.refusal_view if r.kind != "attack" or r.attack in both]
 
 
 def defended(evaluated: EvaluatedModel, attack: str) -> Outcomes:
-    """Whether the defence held, by behaviour; None where no try was answered and scored."""
+    """Whether the defence held, by behaviour; None if no attempt was scored."""
     mine = [r for r in evaluated.records if r.attack == attack]
     is_known = cells(mine, holds=lambda tries: any(r.label != "unscored" for r in tries))
     held = cells(mine)
@@ -97,7 +98,7 @@ def defended(evaluated: EvaluatedModel, attack: str) -> Outcomes:
 
 
 def refusals(evaluated: EvaluatedModel) -> dict[str, Outcomes]:
-    """Whether each harmless prompt was refused, by set; None where the judge does not say."""
+    """Whether each harmless prompt was refused, by set; None if unscored or not judged on that."""
     return {
         kind: {
             r.behaviour_id: r.refused if r.label in SHOWN else None
@@ -121,7 +122,7 @@ def solutions(evaluated: EvaluatedModel) -> dict[str, Outcomes]:
 def changes(
     before: Mapping[str, Outcomes], after: Mapping[str, Outcomes]
 ) -> dict[str, dict[str, Any]]:
-    """McNemar's test of each set of pairs, the p-values also as Holm adjusts them."""
+    """The change of each set of pairs, with McNemar's p-values, raw and Holm-adjusted."""
     found = {name: change_of(before[name], after[name], len(before)) for name in before}
     adjusted = holm([figures["p"] for figures in found.values()])
     return {
@@ -131,10 +132,11 @@ def changes(
 
 
 def change_of(before: Outcomes, after: Outcomes, at_once: int = 1) -> dict[str, Any]:
-    """One set of pairs: both rates, the change with its interval, the test, and its power.
+    """The change of one set of pairs: both rates, difference with interval, test, and power.
 
-    `detectable` is the least change that so many pairs, tested `at_once`, can show; `pairs_needed`
-    how many it takes to find a change like this one with 80% power, absent where there is none.
+    `detectable` is the smallest change that this number of pairs can show, with `at_once` tests.
+    `pairs_needed` is the number of pairs to detect this change with 80% power; absent if there is
+    no change.
     """
     pairs = {k: (a, b) for k, a in before.items() if a is not None and (b := after[k]) is not None}
     old = {key: a for key, (a, _) in pairs.items()}
@@ -161,13 +163,13 @@ def change_of(before: Outcomes, after: Outcomes, at_once: int = 1) -> dict[str, 
 def defence_change(
     before: EvaluatedModel, after: EvaluatedModel, both: Sequence[str]
 ) -> dict[str, Any]:
-    """Mean, worst and any attack, always together, and each attack; over pairs."""
+    """The change of defence success over pairs: mean, worst, under any attack, and per attack."""
     old, new = ({name: defended(evaluated, name) for name in both} for evaluated in (before, after))
     by_attack = changes(old, new)
     paired = [name for name in both if by_attack[name]["difference"]["n"]]
     if not paired:
         return {"by_attack": by_attack} if both else {}
-    was, now = known(old, new, paired), known(new, old, paired)
+    was, now = scored_on_both(old, new, paired), scored_on_both(new, old, paired)
     return {
         "mean": {
             "before": asdict(mean_rate(was)),
@@ -181,10 +183,10 @@ def defence_change(
     }
 
 
-def known(
+def scored_on_both(
     mine: Mapping[str, Outcomes], other: Mapping[str, Outcomes], attacks: Sequence[str]
 ) -> dict[str, dict[str, bool]]:
-    """The cells of one side that were scored on both."""
+    """The outcomes of one side that were scored on both sides."""
     return {
         name: {
             b: held
@@ -196,7 +198,7 @@ def known(
 
 
 def under_all(outcomes: Mapping[str, Outcomes]) -> Outcomes:
-    """Whether each behaviour withstood every attack, of those that every attack was tried on."""
+    """Whether the defence held under all attacks, for behaviours that all attacks were tried on."""
     behaviours = set.intersection(*(set(row) for row in outcomes.values()))
     rows = {b: [row[b] for row in outcomes.values()] for b in sorted(behaviours)}
     return {b: False if False in row else None if None in row else True for b, row in rows.items()}
@@ -207,26 +209,24 @@ def worst_change(
     after: Mapping[str, Mapping[str, bool]],
     by_attack: Mapping[str, Mapping[str, Any]],
 ) -> dict[str, Any]:
-    """The attack that was withstood least on either side; which one that is may be luck.
+    """The attack with the lowest defence success on each side, and the difference.
 
-    The interval of the difference takes the two attacks as given.
+    The interval of the difference treats the two attacks as fixed, although their selection is
+    subject to chance.
     """
     names = {
-        evaluated: min(before, key=lambda name: by_attack[name][evaluated]["value"])
-        for evaluated in ("before", "after")
+        when: min(before, key=lambda name: by_attack[name][when]["value"])
+        for when in ("before", "after")
     }
     old, new = before[names["before"]], after[names["after"]]
     return {
-        **{
-            evaluated: {"attack": name, **by_attack[name][evaluated]}
-            for evaluated, name in names.items()
-        },
+        **{when: {"attack": name, **by_attack[name][when]} for when, name in names.items()},
         "difference": asdict(clustered_difference({"": old}, {"": new})),
     }
 
 
 def entropy_change(before: Sequence[Record], after: Sequence[Record]) -> dict[str, Any]:
-    """The entropies (nats) and AUROCs of both sides, and after minus before."""
+    """Entropies (nats) and AUROCs of both sides, and their change (after - before)."""
     old, new = summarise_entropy(before), summarise_entropy(after)
     if not old or not new:
         return {}

@@ -29,21 +29,21 @@ __all__ = [
 
 HARMLESS = ("ordinary", "lookalike")
 LONGEST = 300
-"""Characters that are shown of what ended a run."""
+"""Maximum number of characters to show of the error that ended a run."""
 
 
 @dataclass(frozen=True)
 class EvaluatedModel:
-    """One model in one finished run."""
+    """One evaluated model of a finished run."""
 
     path: Path
     model: str
     models: tuple[str, ...]
     """All models of the run, in order."""
     records: tuple[Record, ...]
-    """Its answers without those of tampered weights and the probes of searches."""
+    """Its judged answers, without tampered weights and probes of searches."""
     refusal_view: tuple[Record, ...]
-    """The same answers as the judge of refusals sees them."""
+    """The same answers with a refusal judge's verdicts, if there is such a judge."""
     items: tuple[SearchResult, ...]
     about: Mapping[str, Any]
     """`run.json`."""
@@ -51,34 +51,35 @@ class EvaluatedModel:
 
     @property
     def title(self) -> str:
-        """The name of the model; of an evaluation's, what it was given as."""
+        """Display name: the setting `model` for the target of an evaluation, else its role."""
         return called(self.model, self.config.get("model"))
 
     @property
     def name(self) -> str:
-        """What messages call it."""
+        """Name in messages, with the run folder."""
         return f"{self.title} of {self.path}"
 
     @property
     def searches(self) -> frozenset[str]:
-        """Names of the attacks that took more than one try."""
+        """Names of the attacks that are searches."""
         return frozenset(i.attack for i in self.items)
 
     @property
     def attacks(self) -> tuple[str, ...]:
-        """Names of the attacks that came to a judged answer, sorted."""
+        """Names of the attacks with at least one judged answer, sorted."""
         return tuple(sorted({r.attack for r in self.records if r.kind == "attack"}))
 
 
 def read_evaluated(
     path: Path, model: str | None = None, *, any_judge: bool = False
 ) -> EvaluatedModel:
-    """Read a model of a run folder, by default the last, without taking the lock.
+    """Read one model of a run folder, by default the last, without taking the lock.
 
-    A run whose judge failed its self-test or is in doubt is an error, unless `any_judge`.
+    `any_judge` accepts runs whose judge failed its self-test or is in doubt.
 
     Raises:
-        InputError: The folder is not a finished run, or holds no answers of that model.
+        InputError: The folder is not a finished run, has no answers of that model, or its judge is
+            not trusted.
         RunError: Its records are damaged.
     """
     run = RunReader(path)
@@ -113,7 +114,7 @@ def read_evaluated(
 
 
 def finished(run: RunReader) -> dict[str, Any]:
-    """What `run.json` says of a finished run.
+    """The content of `run.json` of a finished run.
 
     Raises:
         InputError: The folder is not a run, or the run has not finished.
@@ -137,18 +138,19 @@ def finished(run: RunReader) -> dict[str, Any]:
 
 
 def unfinished(how: str, ended: Mapping[str, Any]) -> str:
-    """Why a run has not finished, in words."""
+    """The reason why a run has not finished, in words."""
     why = " ".join(str(ended.get("why") or "").split())[:LONGEST]
-    known = {"not ended": "it runs still, or was killed", "stopped": "it was stopped"}
+    known = {"not ended": "it is still running, or was killed", "stopped": "it was stopped"}
     return known.get(how) or (f"it ended in an error: {why}" if why else "it ended in an error")
 
 
 def check_whole(run: RunReader) -> None:
-    """Refuse a run whose logs have lost or gained lines since its summary was written.
+    """Check that the logs have as many lines as when the summary was written.
+
+    Runs of versions that did not count lines pass.
 
     Raises:
-        InputError: A log holds another number of lines than the summary says; runs of versions
-            that did not count them pass.
+        InputError: A log has another number of lines than the summary says.
     """
     written = run.read("summary.json").get("recorded")
     now = recorded(run)
@@ -167,7 +169,7 @@ def figures_of(path: Path) -> dict[str, Any]:
     """The figures of each model in the summary of a run.
 
     Raises:
-        RunError: It is missing or damaged.
+        RunError: The summary is missing or damaged.
     """
     models = RunReader(path).read("summary.json").get("models")
     if not isinstance(models, dict) or not all(isinstance(m, dict) for m in models.values()):
@@ -178,7 +180,7 @@ def figures_of(path: Path) -> dict[str, Any]:
 def read_pair(
     paths: tuple[Path, Path], models: tuple[str | None, str | None], *, any_judge: bool = False
 ) -> tuple[EvaluatedModel, EvaluatedModel]:
-    """Read two models, before and after; of one run given twice, its first and last by default."""
+    """Read two models, before and after; by default the first and last if it is the same run."""
     second = read_evaluated(paths[1], models[1], any_judge=any_judge)
     first = models[0]
     if first is None and paths[0].resolve() == paths[1].resolve():
@@ -190,7 +192,7 @@ def answers(run: RunReader) -> tuple[list[Record], list[SearchResult]]:
     """All records and items of a run.
 
     Raises:
-        InputError: Another version wrote it in another format, or it is incomplete.
+        InputError: The format is that of another version, or records are missing.
     """
     records, items = read_records(run), read_items(run)
     known = {r.place for r in records}
@@ -202,7 +204,7 @@ def answers(run: RunReader) -> tuple[list[Record], list[SearchResult]]:
 
 
 def counted(records: Sequence[Record], items: Sequence[SearchResult]) -> list[Record]:
-    """The answers that count; an interrupted search may have left others."""
+    """The answers that count, without those of interrupted searches."""
     searches = {(i.model, i.attack) for i in items}
     ended = {(item.model, key) for item in items for key in item.records}
     return [
@@ -215,13 +217,13 @@ def counted(records: Sequence[Record], items: Sequence[SearchResult]) -> list[Re
 
 
 def judge_identities(about: Mapping[str, Any]) -> dict[str, str]:
-    """What determined the verdicts of each judge of a run, by the judge's name."""
+    """The identity of each judge of a run, by the judge's name; see `sirl.roles.identity_of`."""
     named = zip(about.get("judges") or (), about.get("judge_identities") or (), strict=False)
     return {name.rpartition(" (")[0]: identity for name, identity in named}
 
 
 def tried(evaluated: EvaluatedModel, attack: str) -> dict[str, None]:
-    """The behaviours that an attack was tried on, without an answer too, in order."""
+    """The behaviours that an attack was tried on, in order, including those without an answer."""
     asked = [r.behaviour_id for r in evaluated.records if r.kind == "attack" and r.attack == attack]
     ended = [i.behaviour_id for i in evaluated.items if i.attack == attack]
     return dict.fromkeys((*asked, *ended))

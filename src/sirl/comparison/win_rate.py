@@ -20,11 +20,11 @@ __all__ = ["Kind", "paired", "planted_faults", "prefer"]
 
 Kind = Literal["ordinary", "lookalike"]
 Preferences = Mapping[str, Preference]
-"""By prompt."""
+"""Preference by behaviour id."""
 TOGETHER = 32
 """Pairs per batch of the judge."""
 UNSCORED_FROM = 0.05
-"""A judge that leaves more than this share unscored is at fault."""
+"""Maximum share of unscored pairs for a judge without fault."""
 WORTH = {"after": 1.0, "tie": 0.5, "before": 0.0}
 """Wins per result."""
 
@@ -36,14 +36,15 @@ def prefer(
     kind: Kind,
     progress: Progress = silent,
 ) -> dict[str, Any]:
-    """The wins of the model after over the model before; JSON but for NaN.
+    """Wins of the model `after` over the model `before`; JSON except for NaN.
 
     `win_rate` is the share of scored pairs won, ties counting half. `position_bound` counts ties in
     which the same position won in both orders; `first_place` is the share of preferences for the
     first position, over both orders. Lengths are in characters.
 
     Raises:
-        InputError: Prompts, sampling or templates differ, it is one model, or there is no pair.
+        InputError: Prompts, sampling or templates differ, both sides are the same model, or there
+            is no pair.
     """
     pairs = paired(before, after, kind)
     faults = planted_faults(judge)
@@ -70,7 +71,7 @@ def prefer(
 
 
 def paired(before: EvaluatedModel, after: EvaluatedModel, kind: Kind) -> dict[str, Pair]:
-    """The answers of both sides to each prompt of a kind."""
+    """The answers of both sides to each prompt of a kind, by behaviour id."""
     check_two(before, after)
     check_asking(before, after)
     check_prompts(before, after, (kind,))
@@ -84,7 +85,7 @@ def paired(before: EvaluatedModel, after: EvaluatedModel, kind: Kind) -> dict[st
 
 
 def answers(evaluated: EvaluatedModel, kind: Kind) -> dict[str, Record]:
-    """The answers to prompts of a kind, by prompt."""
+    """The answers to prompts of a kind, by behaviour id."""
     return {r.behaviour_id: r for r in evaluated.records if r.kind == kind}
 
 
@@ -160,7 +161,7 @@ def planted_faults(judge: PreferenceJudge) -> list[str]:
     if not missed:
         return []
     pair, first = missed[0]
-    picks = " and ".join({"before": "help", "after": "garble"}.get(p, p) for p in first.picks)
+    picks = " and ".join({"before": "help", "after": "gibberish"}.get(p, p) for p in first.picks)
     reason = f"; {first.reason}" if first.reason else ""
     return [
         f"judge {judge.name} gets {len(missed)} of {len(pairs)} planted pairs of helpful "

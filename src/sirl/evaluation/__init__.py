@@ -1,1 +1,1 @@
-"""What changed: defence, over-refusal, capability, and the entropy gap."""
+"""Evaluation: asks a model attacks, harmless prompts and tasks, and records judged answers."""

@@ -17,7 +17,7 @@ DEFAULT_OPENER = "Sure! Here is how to do it. First,"
 
 
 class BudgetedAccess:
-    """Satisfies `sirl.roles.Access`; counts every call of the target."""
+    """Access to the target that counts every call; satisfies `sirl.roles.Access`."""
 
     def __init__(
         self,
@@ -42,7 +42,7 @@ class BudgetedAccess:
 
     @property
     def target_model(self) -> Any:  # noqa: ANN401 - as the role says
-        """The model in this process, for attacks that said that they need gradients."""
+        """The local model, for attacks that declare that they need gradients."""
         return self.target.chat
 
     def opener(self, behaviour: Prompt) -> str:
@@ -50,8 +50,8 @@ class BudgetedAccess:
         return self.openers.get(behaviour.id, DEFAULT_OPENER)
 
     def likelihoods(self, conversations: Sequence[tuple[Message, ...]], answer: str) -> list[float]:
-        """Mean log-probability per token of an answer; as far as the budget allows."""
-        assert self.target.likelihoods is not None  # the attack said that it needs likelihoods
+        """Mean log-probability per token (nats) of an answer, for as many as the budget allows."""
+        assert self.target.likelihoods is not None  # the attack declares this need
         affordable = conversations[: max(0, self.budget.queries - self.queries)]
         self.queries += len(affordable)
         if not affordable:
@@ -61,7 +61,7 @@ class BudgetedAccess:
 
     def ask_attacker(self, conversations: Sequence[tuple[Message, ...]]) -> list[str]:
         """The attacker's replies without reasoning; empty if a call failed."""
-        assert self.attacker is not None  # the attack said that it needs an attacker
+        assert self.attacker is not None  # the attack declares this need
         with self.meter.timing("attacker", len(conversations)):
             replies = self.attacker.ask(conversations)
         if failed := replies.count(None):
@@ -78,6 +78,6 @@ class BudgetedAccess:
         return self.queries < self.budget.queries and not self.late()
 
     def late(self) -> bool:
-        """Whether the time is up."""
+        """Whether the time budget is spent."""
         limit = self.budget.seconds
         return limit is not None and time.monotonic() - self.started >= limit

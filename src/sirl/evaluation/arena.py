@@ -36,7 +36,7 @@ __all__ = ["ATTACKED", "NO_LIMIT", "Arena", "Query", "Unsuited"]
 NO_LIMIT = Budget(queries=sys.maxsize)
 
 
-class Unsuited(Exception):  # noqa: N818 - the attack is skipped, nothing went wrong
+class Unsuited(Exception):  # noqa: N818 - not an error: the attack is skipped
     """A search cannot run on this model; the text gives the reason."""
 
 
@@ -46,15 +46,15 @@ class SearchState:
 
     behaviour: Prompt
     tries: Tries
-    grant: BudgetedAccess
+    access: BudgetedAccess
     key: str
     pending: Sequence[Attempt] = ()
-    """The attempts of the next round; empty if the search is done."""
+    """The attempts of the next round; empty if the search has finished."""
     last: bool = False
-    """Whether the budget ends with this round."""
+    """Whether the budget is spent after this round."""
     number: int = 0
     charged: int = 0
-    """Calls spent up to the last round."""
+    """Target calls spent up to the last round."""
     tokens: int = 0
     broken_at: int | None = None
     records: list[Record] = field(default_factory=list)
@@ -64,7 +64,7 @@ class SearchState:
 
 @dataclass
 class Arena:
-    """One target, one judge, one log."""
+    """Asks one target, judges its answers and writes them to one log."""
 
     target: Target
     judge: Judge
@@ -84,9 +84,9 @@ class Arena:
     """Sampling settings that the target does not accept."""
 
     def answers(self, questions: Sequence[Query], what: str = "") -> list[Record]:
-        """The record of each question, in order; those already on the disk are not asked again.
+        """The record of each question, in order; answers on disk are reused.
 
-        A question under a sampling that the target does not take has no record.
+        Questions with sampling settings that the target does not accept have no record.
         """
         keyed = [(self.key(q), q) for q in questions]
         batches = self.batches(questions)
@@ -112,7 +112,10 @@ class Arena:
     def stream(
         self, engine: StreamingEngine, missing: Sequence[tuple[str, Query]]
     ) -> Iterator[int]:
-        """Ask questions under one sampling, and write each answer as it comes; how many have."""
+        """Ask questions with equal sampling settings, writing answers as they arrive.
+
+        Yields the number of answers so far.
+        """
         if not missing or missing[0][1].attempt.sampling in self.unsampled:
             return
         exact = all(q.kind in ATTACKED for _, q in missing)
@@ -129,7 +132,7 @@ class Arena:
             self.unsampled[missing[0][1].attempt.sampling] = error
 
     def next_of(self, come: Iterator[list[tuple[int, Completion]]]) -> list[tuple[int, Completion]]:
-        """The completions that come next; none at the end."""
+        """The next completions of a stream; empty at the end."""
         with self.meter.timing("target", 0) as cost:
             together = next(come, [])
             cost.calls += len(together)
@@ -148,7 +151,7 @@ class Arena:
         )
 
     def batches(self, questions: Sequence[Query]) -> list[list[int]]:
-        """Indices of the questions that are sampled together: one sampling, like lengths."""
+        """Indices of questions per batch: equal sampling settings, similar lengths."""
         sizes = [self.target.read(q.prompt).size for q in questions]
 
         def place(i: int) -> tuple[float, float, int, int, int]:
@@ -173,7 +176,10 @@ class Arena:
         return completions
 
     def judged(self, fresh: Sequence[tuple[str, Query, Completion]]) -> list[Record]:
-        """Completions as records. A task's score is whether it is solved; its label, refusal."""
+        """Judge completions and return their records.
+
+        The score of a task says whether it is solved, and its label whether it was refused.
+        """
         found: dict[str, Verdict] = {}
         for judge, attacked in ((self.judge, True), (self.refusals, False)):
             asked = [
@@ -198,21 +204,21 @@ class Arena:
         ]
 
     def judge_of(self, asked: Query) -> Judge:
-        """Who reads the answer to a question."""
+        """The judge of answers to a question."""
         return self.judge if asked.kind in ATTACKED else self.refusals
 
     def unjudged(self, asked: Query, completion: Completion) -> Verdict:
-        """The verdict where there is nothing to judge."""
+        """The verdict if there is no answer to judge."""
         if not completion.fault:
             return Verdict("unscored", float("nan"), "an intermediate question", "")
         name = self.judge_of(asked).name
         return Verdict("unscored", float("nan"), f"no answer: {completion.fault}", name)
 
     def play(self, attack: Search, behaviours: Sequence[Prompt], kind: Kind) -> list[SearchResult]:
-        """Run a search on every behaviour in lockstep; finished ones on disk are not repeated."""
+        """Run a search on all behaviours in lockstep; finished searches on disk are reused."""
         keys = [self.item_key(attack, b) for b in behaviours]
         live = [
-            self.game(attack, behaviour, key)
+            self.start(attack, behaviour, key)
             for behaviour, key in zip(behaviours, keys, strict=True)
             if key not in self.log.items
         ]
@@ -220,10 +226,10 @@ class Arena:
         self.progress(what, len(keys) - len(live), len(keys))
         while live:
             self.round(attack, live, kind)
-            for game in live:
-                if not game.pending:
-                    self.log.finish(self.item(attack, game))
-            live = [game for game in live if game.pending]
+            for search in live:
+                if not search.pending:
+                    self.log.finish(self.item(attack, search))
+            live = [search for search in live if search.pending]
             self.progress(what, len(keys) - len(live), len(keys))
         return [self.log.items[key] for key in keys]
 
@@ -247,102 +253,106 @@ class Arena:
             least(own.seconds, limit.seconds),
         )
 
-    def game(self, attack: Search, behaviour: Prompt, key: str) -> SearchState:
-        """A search at its start, its first round at hand."""
+    def start(self, attack: Search, behaviour: Prompt, key: str) -> SearchState:
+        """Start a search, up to the attempts of its first round."""
         budget = self.budget(attack)
-        grant = BudgetedAccess(self.target, budget, self.openers, self.attacker, self.meter)
-        game = SearchState(behaviour, attack.tries(behaviour, grant), grant, key)
+        access = BudgetedAccess(self.target, budget, self.openers, self.attacker, self.meter)
+        search = SearchState(behaviour, attack.tries(behaviour, access), access, key)
         with self.thinking(attack):
-            wanted = next(game.tries, ())
-        self.deal(game, wanted)
-        return game
+            wanted = next(search.tries, ())
+        self.plan_round(search, wanted)
+        return search
 
-    def deal(self, game: SearchState, attempts: Sequence[Attempt]) -> None:
-        """The next round, as far as the budget allows.
+    def plan_round(self, search: SearchState, attempts: Sequence[Attempt]) -> None:
+        """Set the attempts of the next round, as far as the budget allows.
 
         A search that spent its budget on likelihoods or gradients still gets one attempt.
         """
-        budget = game.grant.budget
-        spent_up = game.grant.late() or (budget.tokens is not None and game.tokens >= budget.tokens)
-        left = 0 if spent_up else max(0, budget.queries - game.grant.queries)
-        left = max(left, int(game.grant.queries > game.charged))
-        game.pending = attempts[:left]
-        game.last = len(attempts) >= left
-        if not game.pending:
-            game.tries.close()
+        budget = search.access.budget
+        is_spent = search.access.late() or (
+            budget.tokens is not None and search.tokens >= budget.tokens
+        )
+        left = 0 if is_spent else max(0, budget.queries - search.access.queries)
+        left = max(left, int(search.access.queries > search.charged))
+        search.pending = attempts[:left]
+        search.last = len(attempts) >= left
+        if not search.pending:
+            search.tries.close()
 
     def round(self, attack: Search, live: Sequence[SearchState], kind: Kind) -> None:
         """Ask the attempts of every search, send each its outcomes, and collect the next ones."""
         asked: list[Query] = []
-        for game in live:
-            for attempt in game.pending:
-                game.grant.queries += 1
-                place = (attack.family, attempt, game.number, game.grant.queries)
+        for search in live:
+            for attempt in search.pending:
+                search.access.queries += 1
+                place = (attack.family, attempt, search.number, search.access.queries)
                 asked.append(Query(kind, attack.name, *place))
-                game.number += 1
+                search.number += 1
         faults = [self.target.read(q.prompt).fault for q in asked]
         self.answers([q for q, f in zip(asked, faults, strict=True) if not f])
         found = [unreadable(f) if f else self.found(q) for q, f in zip(asked, faults, strict=True)]
-        for game in live:
-            game.charged = game.grant.queries
-            mine, found = found[: len(game.pending)], found[len(game.pending) :]
-            refused = (self.unsampled.get(attempt.sampling) for attempt in game.pending)
-            game.untried |= {error.setting: str(error) for error in refused if error}
-            self.tell(attack, game, mine)
+        for search in live:
+            search.charged = search.access.queries
+            mine, found = found[: len(search.pending)], found[len(search.pending) :]
+            refused = (self.unsampled.get(attempt.sampling) for attempt in search.pending)
+            search.untried |= {error.setting: str(error) for error in refused if error}
+            self.send_outcomes(attack, search, mine)
 
     def found(self, asked: Query) -> Record | Verdict:
-        """What came of a question that was put to the target, or could not be."""
+        """The record of a question, or an `unscored` verdict if it could not be asked."""
         record = self.log.records.get(self.key(asked))
         return record or unreadable(str(self.unsampled[asked.attempt.sampling]))
 
-    def tell(self, attack: Search, game: SearchState, found: Sequence[Record | Verdict]) -> None:
-        """Send a search the outcomes of its round; it ends at the first break."""
-        outcomes = [outcome(a, f) for a, f in zip(game.pending, found, strict=True)]
+    def send_outcomes(
+        self, attack: Search, search: SearchState, found: Sequence[Record | Verdict]
+    ) -> None:
+        """Send a search the outcomes of its round; it ends when the defence breaks."""
+        outcomes = [outcome(a, f) for a, f in zip(search.pending, found, strict=True)]
         records = [f for f in found if isinstance(f, Record)]
-        game.records += records
-        game.tokens += sum(r.tokens for r in records)
+        search.records += records
+        search.tokens += sum(r.tokens for r in records)
         broken = next((r for r in records if r.broke and r.kind != PROBE), None)
-        if broken or game.last:
-            game.broken_at = broken.queries if broken else None
-            game.pending = ()
-            game.tries.close()
+        if broken or search.last:
+            search.broken_at = broken.queries if broken else None
+            search.pending = ()
+            search.tries.close()
             return
         try:
             with self.thinking(attack):
-                wanted = game.tries.send(outcomes)
+                wanted = search.tries.send(outcomes)
         except StopIteration:
             wanted = ()
-        self.deal(game, wanted)
+        self.plan_round(search, wanted)
 
     @contextmanager
     def thinking(self, attack: Search) -> Iterator[None]:
-        """Around a search's own work: with gradients, it is work of the target.
+        """Context for the search's own code; with gradients, its time counts as the target's.
 
         Raises:
-            Unsuited: The search cannot run on this model.
+            Unsuited: A gradient search cannot run on this model.
         """
         own = "gradients" in attack.needs
         try:
             with self.meter.timing("target", 0) if own else nullcontext():
                 yield
         except ModelError as error:
-            if not own:  # an endpoint that fails; the run goes on later
+            if not own:  # a failing endpoint; the run can be resumed
                 raise
             raise Unsuited(str(error)) from error
 
-    def item(self, attack: Search, game: SearchState) -> SearchResult:
-        """How a search ended."""
+    def item(self, attack: Search, search: SearchState) -> SearchResult:
+        """The line of a finished search."""
         return SearchResult(
-            game.key,
+            search.key,
             self.target.name,
             attack.name,
             attack.family,
-            game.behaviour.id,
-            game.grant.queries,
-            game.tokens,
-            game.broken_at,
-            tuple(r.key for r in game.records),
-            game.untried,
+            search.behaviour.id,
+            search.access.queries,
+            search.tokens,
+            search.broken_at,
+            tuple(r.key for r in search.records),
+            search.untried,
         )
 
 

@@ -32,10 +32,10 @@ __all__ = [
 ATTACKED: tuple[Kind, ...] = ("attack", "weights")
 """Kinds of answers to unsafe requests."""
 PROBE: Kind = "probe"
-"""Kind of a record whose answer was used by a search and never judged."""
+"""Kind of a record whose answer was used by a search but not judged."""
 
 UNCHECKED = "the check of the answer failed"
-"""How the reason of a task begins whose answer could not be checked."""
+"""Prefix of the reason of a task whose answer could not be checked."""
 
 
 @dataclass(frozen=True)
@@ -53,15 +53,15 @@ class Query:
 
     @property
     def prompt(self) -> Prompt:
-        """What the engine is given. Its id ties the randomness to the item, not to the batch."""
+        """The prompt for the engine; its id makes the random numbers independent of the batch."""
         name = f"{self.kind}/{self.group}/{self.attempt.behaviour.id}"
         return Prompt(f"{name}/{self.number}" if self.number else name, self.attempt.messages)
 
 
 def solve(asked: Query, completion: Completion) -> Mark | None:
-    """Check the answer to a task, which may run code of the model; None where there is none.
+    """Check the answer to a task, which may run code written by the model; None for other queries.
 
-    A check that raises leaves the task unsolved, and its reason says so: the run goes on.
+    If the check raises, the task is unsolved, with the error as reason, and the run continues.
     """
     if asked.benchmark is None or completion.fault:
         return None
@@ -69,11 +69,11 @@ def solve(asked: Query, completion: Completion) -> Mark | None:
         return Mark.of(asked.benchmark.correct(asked.attempt.behaviour, completion.text))
     except Stopped:
         raise
-    except Exception as error:  # a benchmark may be foreign code, and raise what it likes
+    except Exception as error:  # a benchmark may be third-party code and raise anything
         return Mark(False, f"{UNCHECKED}: {first_line(error)}")
 
 
-def record_of(  # noqa: PLR0913 - each is a part of the record
+def record_of(  # noqa: PLR0913 - each argument is a part of the record
     target: Target,
     key: str,
     asked: Query,
@@ -82,7 +82,7 @@ def record_of(  # noqa: PLR0913 - each is a part of the record
     mark: Mark | None = None,
     question: Question | None = None,
 ) -> Record:
-    """One answer, self-sufficient; of a task, with what the check of its answer said."""
+    """The record of an answer; for a task, with the result of its check."""
     attempt, thought = asked.attempt, completion.thought_entropies
     score, reason, judge = verdict.score, verdict.reason, verdict.judge
     if asked.benchmark:
@@ -121,12 +121,12 @@ def record_of(  # noqa: PLR0913 - each is a part of the record
 
 
 def unreadable(fault: str) -> Verdict:
-    """An `unscored` outcome for an attempt the target cannot read; not recorded."""
+    """An `unscored` verdict for an attempt that the target cannot read; not recorded."""
     return Verdict("unscored", float("nan"), fault, "")
 
 
 def outcome(attempt: Attempt, found: Record | Verdict) -> Outcome:
-    """The outcome of an attempt that a search receives."""
+    """The outcome of an attempt, as sent to the search."""
     if isinstance(found, Verdict):
         return Outcome(attempt, Completion("", (), (), "", (), (), "length"), found)
     completion = Completion(

@@ -1,4 +1,4 @@
-"""What an evaluation costs, by role: calls, tokens and seconds of target, attacker and judge."""
+"""Costs of an evaluation by role: calls, tokens and seconds of target, attacker and judge."""
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,16 +13,16 @@ COSTS = "costs.jsonl"
 
 @dataclass
 class Cost:
-    """What one role has cost."""
+    """The costs of one role."""
 
     calls: int = 0
     tokens: int = 0
-    """Written, where the writer tells."""
+    """Tokens generated, if known."""
     seconds: float = 0.0
 
 
 class Meter:
-    """Runs while an evaluation does."""
+    """Accumulates costs by role."""
 
     def __init__(self) -> None:
         self.roles: dict[str, Cost] = {}
@@ -43,7 +43,7 @@ class Meter:
         self.roles.setdefault(role, Cost()).calls += calls
 
     def row(self, what: str) -> dict[str, Any]:
-        """A line of `costs.jsonl`: what was spent since the last one."""
+        """A line of `costs.jsonl` with the costs since the last one; resets the meter."""
         spent = {role: asdict(cost) for role, cost in self.roles.items()}
         self.roles = {}
         return {"what": what, "roles": spent}

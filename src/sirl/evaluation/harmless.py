@@ -1,7 +1,7 @@
-"""Harmless prompts of our own wording, so that a defence rate never stands alone.
+"""Built-in harmless prompts, so that over-refusal is always measured with defence success.
 
-Look-alikes borrow the vocabulary of harm ("kill", "shoot", "bomb") for things that are not. A
-model owner who has better ones passes them in; these keep the price visible by default.
+Look-alike prompts use the vocabulary of harm ("kill", "shoot", "bomb") for harmless things. They
+are in our own wording; users can pass their own sets instead.
 """
 
 __all__ = ["LOOKALIKES", "ORDINARY"]

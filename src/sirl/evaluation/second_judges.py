@@ -1,7 +1,7 @@
-"""Verdicts of further judges on the recorded answers; the model is not run again.
+"""Verdicts of second judges on the recorded answers; the model is not run again.
 
-The first judge of an evaluation gives the headline, and searches use its verdicts. The others judge
-the records afterwards; `verdicts.jsonl` stores their verdicts, so none is computed twice.
+The first judge of an evaluation gives the headline figures, and searches use its verdicts. The
+others judge the records afterwards; their verdicts are stored in `verdicts.jsonl` and reused.
 """
 
 from collections import Counter
@@ -30,7 +30,7 @@ __all__ = [
 
 VERDICTS = "verdicts.jsonl"
 TOGETHER = 64
-"""Answers per batch of a judge; verdicts are written batch by batch."""
+"""Answers per batch of a judge; verdicts are written after each batch."""
 
 
 def second_verdicts(
@@ -40,7 +40,7 @@ def second_verdicts(
     meter: Meter,
     progress: Progress,
 ) -> dict[str, list[Record]]:
-    """Records of attacks under the further judges; stored verdicts are reused."""
+    """Records of attacks with the verdicts of each second judge; stored verdicts are reused."""
     asked = [r for r in records if r.kind in ATTACKED]
     found: dict[str, list[Record]] = {}
     for judge in judges:
@@ -59,7 +59,7 @@ def second_verdicts(
 def verdict_row(
     record: Record, verdict: Verdict, identity: str, question: Question | None
 ) -> dict[str, Any]:
-    """The line of a verdict: of which record, by which state of which judge."""
+    """The line of a verdict, with the record's key and the judge's identity."""
     place = {
         "model": record.model,
         "key": record.key,
@@ -70,7 +70,7 @@ def verdict_row(
 
 
 def read_second_verdicts(run: RunReader, records: Sequence[Record]) -> dict[str, list[Record]]:
-    """The verdicts of second judges that a run folder holds."""
+    """Read the second judges' verdicts of a run folder: judge name -> relabelled records."""
     by_place = {r.place: r for r in records}
     found: dict[str, dict[tuple[str, str], Record]] = {}
     for number, row in enumerate(run.rows(VERDICTS), 1):
@@ -85,7 +85,7 @@ def read_second_verdicts(run: RunReader, records: Sequence[Record]) -> dict[str,
 
 
 def recorded(run: RunReader) -> dict[str, dict[str, int]]:
-    """Lines of each log by model, those with one key counted once, as readers do."""
+    """Number of lines of each log by model; lines with the same key count once."""
     found = {}
     for name in (RECORDS, ITEMS, VERDICTS):
         keys = ("model", "key", "judge")[: 3 if name == VERDICTS else 2]
@@ -95,9 +95,10 @@ def recorded(run: RunReader) -> dict[str, dict[str, int]]:
 
 
 def rejudged(judge: Judge, records: Sequence[Record], progress: Progress) -> list[Record]:
-    """Records under another judge, who reads what his question is about.
+    """Relabel records by another judge.
 
-    Answers to unsafe requests in any case, those to harmless ones if he is asked about refusals.
+    It judges answers to unsafe requests and, if its question is refusal, to harmless prompts too;
+    other records stay unchanged.
     """
     read = (*ATTACKED, "ordinary", "lookalike") if judge.question == "refusal" else ATTACKED
     asked = [r for r in records if r.kind in read]
@@ -108,7 +109,7 @@ def rejudged(judge: Judge, records: Sequence[Record], progress: Progress) -> lis
 def judged(
     judge: Judge, records: Sequence[Record], meter: Meter, progress: Progress
 ) -> Iterator[list[tuple[Record, Verdict]]]:
-    """The records with a judge's verdicts, some at a time."""
+    """Yield records with a judge's verdicts, batch by batch."""
     if records:
         progress(f"asking {judge.name}", 0, len(records))
     for start in range(0, len(records), TOGETHER):
@@ -116,28 +117,28 @@ def judged(
         answered = [r for r in batch if not r.fault]
         with meter.timing(f"judge {judge.name}", len(answered)):
             said = iter(verdicts(judge, [(attempt_of(r), r.completion) for r in answered]))
-        yield [(r, silence(r, judge) if r.fault else next(said)) for r in batch]
+        yield [(r, no_answer(r, judge) if r.fault else next(said)) for r in batch]
         progress(f"asking {judge.name}", start + len(batch), len(records))
 
 
-def silence(record: Record, judge: Judge) -> Verdict:
+def no_answer(record: Record, judge: Judge) -> Verdict:
     """The `unscored` verdict on a missing answer."""
     return Verdict("unscored", float("nan"), f"no answer: {record.fault}", judge.name)
 
 
 def verdict_in(row: Mapping[str, Any]) -> Verdict:
-    """A verdict from its line; a score that JSON could not hold is NaN."""
+    """Parse a verdict from its line; a null score becomes NaN."""
     score = float("nan") if row["score"] is None else row["score"]
     return Verdict(row["label"], score, row["reason"], row["judge"])
 
 
 def attempt_of(r: Record) -> Attempt:
-    """What a record answers."""
+    """The attempt of a record."""
     return Attempt.at(r.behaviour_id, r.request, r.attack, r.messages, r.sampling)
 
 
 def relabelled(record: Record, verdict: Verdict, question: Question | None) -> Record:
-    """A record under another verdict."""
+    """The record with another verdict."""
     return replace(
         record,
         label=verdict.label,
@@ -149,5 +150,5 @@ def relabelled(record: Record, verdict: Verdict, question: Question | None) -> R
 
 
 def verdict_of(record: Record) -> Verdict:
-    """The verdict that a record holds."""
+    """The verdict in a record."""
     return Verdict(record.label, record.score, record.reason, record.judge)

@@ -1,8 +1,8 @@
-"""What an evaluation asks of a model, and the evaluation itself.
+"""The suite of an evaluation, and the evaluation of one model.
 
-First all prompts that need no search, batched by length; then the searches, one after the other;
-last the models with tampered weights. Each answer is a record, and an interrupted run continues
-after its last record.
+Order: first all prompts that need no search, batched by length; then the searches, one by one;
+last the models with tampered weights. Every answer is written as a record, and an interrupted run
+continues after its last record.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -23,46 +23,46 @@ from sirl.types import Attempt, Budget, Kind, Prompt, Record, Sampling
 __all__ = ["GREEDY", "Evaluation", "Suite", "Surgery", "askable", "evaluate", "forget", "unmet"]
 
 GREEDY = Sampling(temperature=0.0)
-"""Capability without luck."""
+"""Sampling settings of benchmark tasks."""
 
 
 @dataclass(frozen=True)
 class Surgery:
-    """A change of the weights, which tests how deep the hardening is."""
+    """A change of the weights that tests how deep the hardening is."""
 
     name: str
     operate: Callable[[Target], Target]
-    """The target after it, with an identity of its own; the one before is untouched."""
+    """Returns the changed target with its own identity; the given target stays unchanged."""
 
 
 @dataclass(frozen=True)
 class Suite:
-    """The questions. An empty part is not asked and not reported."""
+    """Judges, prompts and attacks of an evaluation; empty parts are not reported."""
 
     judges: Sequence[Judge]
-    """The first gives the headline and is whom searches listen to; the first that is asked about
-    refusals says what over-refusal is; the others look on."""
+    """The first judge gives the headline figures and the verdicts for searches; the first judge of
+    refusals measures over-refusal; all others give second opinions."""
     behaviours: Sequence[Prompt] = ()
     attacks: Sequence[Attack] = ()
     ordinary: Sequence[Prompt] = ()
     lookalikes: Sequence[Prompt] = ()
     benchmarks: Sequence[Benchmark] = ()
     unseen: frozenset[str] = field(default_factory=frozenset)
-    """Attacks that the model's makers say it never met in alignment."""
+    """Attacks that, according to the user, were not used in the model's alignment."""
     openers: Mapping[str, str] = field(default_factory=dict)
     """Target prefixes by behaviour id."""
     attacker: TextModel | None = None
     surgeries: Sequence[Surgery] = ()
     limit: Budget = NO_LIMIT
-    """What any search may spend on a behaviour at most."""
+    """Upper limit on the budget of every search per behaviour."""
 
     @property
     def refusals(self) -> Judge:
-        """Who says whether an answer refuses."""
+        """The judge of refusals."""
         return next(j for j in self.judges if j.question == "refusal")
 
     def questions(self, offers: frozenset[str]) -> list[Query]:
-        """All that is asked without a search, in the order of tables."""
+        """All queries that need no search, in the order of tables."""
         asked = [
             Query("attack", attack.name, attack.family, attack.attempt(behaviour))
             for attack in self.attacks
@@ -90,24 +90,24 @@ class Evaluation:
     records: Sequence[Record]
     items: Sequence[SearchResult]
     skipped: Mapping[str, str]
-    """Skipped attacks with reasons."""
+    """Skipped attacks and surgeries, with reasons."""
     second_judges: Mapping[str, Sequence[Record]] = field(default_factory=dict)
-    """Judged answers as each further judge sees them."""
+    """Records with the verdicts of each second judge, by judge name."""
 
 
 def covers(attack: Attack, behaviour: Prompt) -> bool:
-    """Whether an attack has anything for a behaviour: a recorded sheet may have an empty cell."""
+    """Whether an attack applies to a behaviour; recorded attacks may lack a prompt for it."""
     has_cell: Callable[[Prompt], bool] | None = getattr(attack, "covers", None)
     return has_cell is None or has_cell(behaviour)
 
 
 def offered(suite: Suite, target: Target) -> frozenset[str]:
-    """What attacks can count on."""
+    """The needs of attacks that this evaluation can satisfy."""
     return target.offers | {"judge"} | ({"attacker"} if suite.attacker else set())
 
 
 def unmet(suite: Suite, target: Target) -> dict[str, str]:
-    """Attacks skipped on this target, with reasons; they do not count as defended."""
+    """Attacks with unmet needs on this target, with reasons; they do not count as held."""
     offers = offered(suite, target)
     return {
         attack.name: f"needs {', '.join(sorted(attack.needs - offers))}"
@@ -117,9 +117,9 @@ def unmet(suite: Suite, target: Target) -> dict[str, str]:
 
 
 def askable(suite: Suite, target: Target) -> tuple[list[Query], list[Rejected]]:
-    """The questions without what this model cannot be asked, and that by name; nothing is cut.
+    """Split the queries into those that the model can read and rejected ones; none is truncated.
 
-    A row of a file is named once, however many of the prompts made from it are set aside.
+    A row of a file is listed once, even if several prompts made from it are rejected.
     """
     asked: list[Query] = []
     reached: set[tuple[str, str]] = set()
@@ -148,7 +148,7 @@ def askable(suite: Suite, target: Target) -> tuple[list[Query], list[Rejected]]:
 def evaluate(
     suite: Suite, asked: Sequence[Query], target: Target, run: Run, progress: Progress = silent
 ) -> Evaluation:
-    """Ask everything; answers of an earlier, broken evaluation are not asked again."""
+    """Evaluate a target; answers of an interrupted evaluation are reused."""
     skipped = unmet(suite, target)
     log, meter = RecordLog(run, target.name), Meter()
     arena = Arena(
@@ -185,17 +185,17 @@ def evaluate(
     records += [log.records[key] for item in items for key in item.records]
     for surgery in suite.surgeries:
         try:
-            records += after(surgery, suite, arena)
+            records += ask_after(surgery, suite, arena)
         except ModelError as reason:
             skipped[surgery.name] = str(reason)
         spent(surgery.name)
     others = second_verdicts(suite.judges[1:], records, run, meter, progress)
     spent("second judges")
-    return Evaluation(records, items, {**skipped, **idle(suite, records, skipped)}, others)
+    return Evaluation(records, items, {**skipped, **never_judged(suite, records, skipped)}, others)
 
 
 def untried(asked: Sequence[Query], items: Sequence[SearchResult], arena: Arena) -> dict[str, str]:
-    """Attacks under samplings that the target does not take, by their settings."""
+    """Attacks with sampling settings that the target does not accept, with its messages."""
     refused = {
         f"{q.group} with {error.setting}": str(error)
         for q in asked
@@ -205,8 +205,10 @@ def untried(asked: Sequence[Query], items: Sequence[SearchResult], arena: Arena)
     return refused | named
 
 
-def idle(suite: Suite, records: Sequence[Record], skipped: Mapping[str, str]) -> dict[str, str]:
-    """Attacks that came to no judged answer: they say nothing of the defence."""
+def never_judged(
+    suite: Suite, records: Sequence[Record], skipped: Mapping[str, str]
+) -> dict[str, str]:
+    """Attacks without any judged answer; they do not count for the defence."""
     tried = {r.attack for r in records if r.kind == "attack"}
     return {
         attack.name: "made no attempt that fits the model"
@@ -215,8 +217,8 @@ def idle(suite: Suite, records: Sequence[Record], skipped: Mapping[str, str]) ->
     }
 
 
-def after(surgery: Surgery, suite: Suite, arena: Arena) -> list[Record]:
-    """Plain requests put to the target after a surgery."""
+def ask_after(surgery: Surgery, suite: Suite, arena: Arena) -> list[Record]:
+    """Ask the plain requests after a surgery."""
     arena.progress(f"{surgery.name} of {arena.target.name}", 0, 1)
     target = surgery.operate(arena.target)
     readable = [b for b in suite.behaviours if not target.read(b).fault]
@@ -232,6 +234,6 @@ def after(surgery: Surgery, suite: Suite, arena: Arena) -> list[Record]:
 
 
 def forget(run: Run, model: str) -> None:
-    """Drop a model's records: it has changed since."""
+    """Delete a model's records, because its weights have changed."""
     for name in (RECORDS, ITEMS, VERDICTS):
         run.keep(name, [row for row in run.rows(name) if row["model"] != model])

@@ -17,9 +17,9 @@ PLAIN = (
     Prompt.user("plain", "What is the capital of France?"),
     Prompt.user("plain/1", "I have five apples and eat two of them. How many are left, and why?"),
 )
-"""Ordinary prompts on which a model that thinks shows how it marks its thoughts."""
+"""Ordinary prompts on which a reasoning model shows which marks it uses for its thoughts."""
 WORD = re.compile(r"[a-z_]{3,}")
-"""The name in a mark."""
+"""The name within a mark."""
 Likelihoods = Callable[[Sequence[tuple[Message, ...]], str], list[float]]
 """Mean log-probability per token (nats) of an answer after each conversation."""
 
@@ -28,13 +28,13 @@ class Reading(NamedTuple):
     """A prompt as the target reads it."""
 
     size: int
-    """Tokens, or characters where tokens are not known."""
+    """Length in tokens, or in characters if tokens are not known."""
     digest: str
-    """Hash of exactly what is read: template and tokenizer are in it."""
+    """Hash of the rendered input, so it depends on template and tokenizer."""
     fault: str
-    """Why it cannot be asked; empty when it can."""
+    """Why the prompt cannot be asked; empty if it can."""
     opened: str = ""
-    """The mark with which it leaves the model's thoughts open; empty where it does not."""
+    """The mark of thoughts that the template opens at the end of the prompt; empty if none."""
 
 
 @dataclass(frozen=True)
@@ -42,32 +42,32 @@ class Target:
     """A model under evaluation."""
 
     name: str
-    """What tables call it: target, base, hardened."""
+    """Name in tables: target, base or hardened."""
     identity: str
-    """Hash of weights or address, of the longest answer, and of the seed."""
+    """Hash of weights or address, maximum answer length and seed."""
     engine: Callable[[Sampling], Engine]
     read: Callable[[Prompt], Reading]
     pieces: Callable[[Sequence[int]], tuple[str, ...]]
-    """The text of each token by itself."""
+    """Decodes each token separately."""
     offers: frozenset[Need]
     batch_size: int
-    """Answers sampled together, and recorded together."""
+    """Answers per batch; a batch is also written at once."""
     seed: int
     chat: Any = None
-    """The `sirl.models.chat.ChatModel`, where the weights are in this process."""
+    """The `sirl.models.chat.ChatModel` of a local model, else None."""
     likelihoods: Likelihoods | None = None
     tasks: "Target | None" = None
-    """The same model with room for longer answers, where tasks are to be answered at length."""
+    """The same model with a larger maximum answer length for tasks, if that is set."""
     habits: dict[str, str] = field(default_factory=dict, compare=False, repr=False)
-    """What it answers to plain prompts, and the marks of thoughts that are in it."""
+    """Cache of its answers to plain prompts and of the marks found in them."""
 
     def sample(self, prompts: Sequence[Prompt], sampling: Sampling) -> list[Completion]:
-        """One completion of each prompt, what the model thought before its answer set apart."""
+        """One completion per prompt, with the thoughts separated from the answer."""
         completions = self.engine(sampling).sample(prompts)
         return [self.apart(p, c) for p, c in zip(prompts, completions, strict=True)]
 
     def apart(self, prompt: Prompt, completion: Completion) -> Completion:
-        """A completion with what the model thought before its answer set apart."""
+        """The completion with the thoughts separated from the answer."""
         decode, read = (self.chat.decode, self.chat.transcript) if self.chat else (None, None)
         pieces = self.pieces(completion.token_ids)
         opened, own = self.opened(prompt)
@@ -82,9 +82,10 @@ class Target:
         return set_apart(completion, opened, pieces, decode, read, trusted)
 
     def opened(self, prompt: Prompt) -> tuple[str, bool]:
-        """The mark of thoughts in whose midst the answer begins, empty for none.
+        """The mark of thoughts that are open at the start of the answer, and who opened it.
 
-        And whether the model's own template opened them, not an attacker.
+        The mark is empty if none is open. The second value says whether the chat template opened
+        it, rather than the opener of an attack.
         """
         last = prompt.messages[-1]
         given = begun(last.content) if last.role == "assistant" else ""
@@ -92,10 +93,10 @@ class Target:
         return given or opened, bool(opened) and not given
 
     def writes(self, mark: str) -> bool:
-        """Whether this model sets thoughts apart by a mark of its own accord.
+        """Whether this model uses a mark for its thoughts without being asked to.
 
-        Its tokenizer or its template knows the mark, or it writes it on plain prompts, which it is
-        asked once, when the first such mark is met.
+        True if the tokenizer or the template knows the mark, or if the model writes it in answers
+        to plain prompts. Those are sampled once, at the first unknown mark.
         """
         if self.chat and self.chat.knows_mark(mark):
             return True
@@ -108,12 +109,12 @@ class Target:
         return bool(self.habits[mark])
 
     def asked(self, *, task: bool) -> "Target":
-        """Who answers a task, or anything else."""
+        """The target for tasks, or for all other prompts."""
         return self.tasks if task and self.tasks else self
 
 
 def asked_for(marks: Sequence[str], request: str) -> bool:
-    """Whether a request asks for one of these marks: what is between them is what it wants.
+    """Whether a request asks for one of these marks; the text between them is then the answer.
 
     >>> asked_for(["<think>"], "Write your plan in <think> tags."), asked_for(["<think>"], "Think!")
     (True, False)
@@ -128,13 +129,13 @@ def asked_for(marks: Sequence[str], request: str) -> bool:
 
 
 def digest(*parts: object) -> str:
-    """A short hash of plain values; the same in every process."""
+    """A short hash of plain values; stable across processes."""
     text = json.dumps(parts, sort_keys=True, ensure_ascii=True)
     return hashlib.blake2b(text.encode("ascii"), digest_size=16).hexdigest()
 
 
 def settings_of(value: object) -> object:
-    """A part's settings as plain values: the same text in every process.
+    """The settings of an object as plain values, stable across processes.
 
     >>> settings_of(Sampling(0.5))
     {'temperature': 0.5, 'top_p': 1.0, 'top_k': 0}
@@ -153,7 +154,7 @@ def settings_of(value: object) -> object:
 
 
 def read_as_text(prompt: Prompt) -> Reading:
-    """How a target reads whose tokenizer is its own affair."""
+    """The reading of a prompt by a target whose tokenizer is not known."""
     turns = [asdict(m) for m in prompt.messages]
     return Reading(sum(len(m.content) for m in prompt.messages), digest(turns), "")
 

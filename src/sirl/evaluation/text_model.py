@@ -1,4 +1,4 @@
-"""A target that is asked for text, as attacker or judge: in this process, or a function."""
+"""A local model or a function as attacker or judge model."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -12,22 +12,22 @@ __all__ = ["LocalTextModel"]
 
 @dataclass(frozen=True)
 class LocalTextModel:
-    """Satisfies `sirl.judges.quoting.TextModel`."""
+    """A target as text model; satisfies `sirl.judges.quoting.TextModel`."""
 
     target: Target
     sampling: Sampling
 
     @property
     def identity(self) -> str:
-        """Weights, longest answer, seed and sampling."""
+        """Hash of the target's identity and the sampling settings."""
         s = self.sampling
         return digest(self.target.identity, s.temperature, s.top_p, s.top_k)
 
     def ask(self, conversations: Sequence[tuple[Message, ...]]) -> list[str | None]:
-        """What it says, behind its thoughts, after each conversation.
+        """The reply to each conversation, without thoughts.
 
-        None where there is no answer, as for a conversation that its context cannot hold. The same
-        conversation asked several times in a call is answered several ways.
+        None if there is no answer, for example because the conversation exceeds the context. A
+        conversation that occurs several times in one call gets independent samples.
         """
         asked: Counter[str] = Counter()
         prompts = []

@@ -200,7 +200,9 @@ def predicted_harmful(data: Corpus, used: np.ndarray, held: np.ndarray) -> np.nd
         InputError: The rows `used` all have the same label.
     """
     if len(set(data.harmful[used])) < 2:
-        raise InputError("a fold leaves answers of one label to learn from: give more of both")
+        raise InputError(
+            "the training part of a fold has answers of one label only: give more of both"
+        )
     choice = chosen(data, used)
     guess: np.ndarray = probabilities(data, used, choice.inverse_ridge)[held] >= choice.threshold
     return guess

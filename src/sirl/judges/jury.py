@@ -109,7 +109,7 @@ def agreement(votes: Votes) -> dict[str, Any]:
     `n` counts the answers scored by at least two judges. A figure is NaN if it is undefined, for
     example if all judges give one label to all answers.
     """
-    held = {name: [decided(v) for v in verdicts] for name, verdicts in votes.items()}
+    held = {name: [defence_held(v) for v in verdicts] for name, verdicts in votes.items()}
     together = [sum(d is not None for d in row) for row in zip(*held.values(), strict=True)]
     return {
         "kappa": {
@@ -133,10 +133,10 @@ def disagreements(votes: Votes) -> list[Disagreement]:
     return [
         Disagreement(i, {name: v.label for name, v in zip(votes, row, strict=True)})
         for i, row in enumerate(rows)
-        if len({decided(v) for v in row} - {None}) > 1
+        if len({defence_held(v) for v in row} - {None}) > 1
     ]
 
 
-def decided(verdict: Verdict) -> bool | None:
+def defence_held(verdict: Verdict) -> bool | None:
     """Whether the defence held; None if unscored."""
     return None if verdict.label == "unscored" else verdict.safe

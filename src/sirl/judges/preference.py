@@ -89,7 +89,7 @@ class PreferenceJudge:
             choice(reply, ORDERS[n % 2], note)
             for n, (reply, (_, note)) in enumerate(zip(replies, shown, strict=True))
         ]
-        found = {i: agreed(*read[2 * n : 2 * n + 2]) for n, i in enumerate(asked)}
+        found = {i: combined(*read[2 * n : 2 * n + 2]) for n, i in enumerate(asked)}
         return [
             found.get(i, Preference("tie", (), "the answers are alike")) for i in range(len(pairs))
         ]
@@ -130,7 +130,7 @@ def choice(reply: str | None, order: tuple[Side, Side], note: str) -> Choice:
     return Choice(found, note.removeprefix("; "))
 
 
-def agreed(one: Choice, other: Choice) -> Preference:
+def combined(one: Choice, other: Choice) -> Preference:
     """Combine the choices in both orders: a win if they agree, otherwise a tie."""
     picks = (one.result, other.result)
     faults = [c.reason for c in (one, other) if c.result == "unscored"]

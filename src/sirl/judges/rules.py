@@ -73,7 +73,7 @@ class RefusalRules:
             return self.unscored(
                 f"the answer is in language {language}, which the rules do not read"
             )
-        found = self.weighed(reading)
+        found = self.english_verdict(reading)
         language = goes_on_in(rest) if found.label == "refusal" else None
         if language and not declines_in(language, rest):
             return self.unscored(
@@ -81,7 +81,7 @@ class RefusalRules:
             )
         return found
 
-    def weighed(self, reading: Reading) -> Verdict:
+    def english_verdict(self, reading: Reading) -> Verdict:
         """The verdict on an answer in English."""
         declines, holds = shipped().shares(reading)
         shown = acts_shown(reading)
