@@ -1,7 +1,7 @@
-"""Reads the user's files: prompts and other rows.
+"""Reads prompts and other rows from the user's files.
 
-    files      bytes of a file as text, whatever its encoding and line ends
-    documents  JSON: one object a line, one array, or one object that holds an array
+    files      decoding and line endings
+    documents  JSON: one object per line, an array, or an object with an array in it
     tables     CSV, TSV and Parquet
     reading    rows as prompts
 

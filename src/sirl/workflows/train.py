@@ -33,7 +33,7 @@ __all__ = ["train"]
 
 @dataclass(frozen=True)
 class Session:
-    """A training run in progress: what its parts share."""
+    """The objects that the parts of a training run share."""
 
     config: TrainConfig
     work: registry.Work
@@ -43,24 +43,24 @@ class Session:
     working: Work
     ranks: "Ranks"
     observers: Mapping[str, Observer]
-    """Those that the user adds."""
+    """Observers that the user adds, by name."""
 
     def warn(self, sentences: Iterable[str]) -> None:
-        """Say what a user should know, once for all processes."""
+        """Print warnings on rank 0 only."""
         if self.ranks.main:
             self.console.warn(sentences)
 
 
 def train(config: TrainConfig, verb: str, existing: Existing, console: Console) -> dict[str, Any]:
-    """Evaluate, train and evaluate again in a run folder; its summary.
+    """Evaluate, train and evaluate again in a run folder; return the summary.
 
     Raises:
-        SirlError: Something the user can mend; nothing is lost.
+        SirlError: The user can correct it; nothing is lost.
         Stopped: Ctrl-C; the step is saved.
     """
     started = time.perf_counter()
     registry.require_models(f"sirl {verb}")
-    # What is missing is named, and input is checked, before the folder is touched.
+    # Check packages and input before the folder is touched.
     registry.require_sampler(config)
     registry.require_collaborators(config)
     registry.trackers(config)
@@ -72,7 +72,7 @@ def train(config: TrainConfig, verb: str, existing: Existing, console: Console) 
         console.warn([*nothing_to_resume(run, existing), *work.notes])
     try:
         with quiet_unless(ranks.main), console.working(ranks.any) as working:
-            config = dated_alike(config, run, ranks)
+            config = with_shared_date(config, run, ranks)
             start = registry.policy(config, None)
             console.warn(start.manner.notes)
             prompts, rejected = fitting(
@@ -84,7 +84,7 @@ def train(config: TrainConfig, verb: str, existing: Existing, console: Console) 
                 run, verb, seed=config.seed, template_date=config.template_date
             ) as provenance:
                 session = Session(config, work, run, provenance, console, working, ranks, extra)
-                figures = walk(session, start)
+                figures = run_stages(session, start)
                 seconds = round(time.perf_counter() - started, 1)
                 what = measured(
                     provenance.document, config.model_dump(), figures["models"], rows_set_aside(run)
@@ -102,7 +102,7 @@ def train(config: TrainConfig, verb: str, existing: Existing, console: Console) 
 
 
 def opened(config: TrainConfig, existing: Existing, ranks: "Ranks") -> Run:
-    """The run folder, written to by one process; what torchrun starts again is resumed."""
+    """The run folder, written by rank 0 only; a restart by torchrun resumes the run."""
     folder = Path(config.out)
     if int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) and begun_by(folder) in (
         None,
@@ -116,15 +116,15 @@ def opened(config: TrainConfig, existing: Existing, ranks: "Ranks") -> Run:
     return SharedRun.opened(folder, ranks, lambda: open_run(folder, config.model_dump(), existing))
 
 
-def dated_alike(config: TrainConfig, run: Run, ranks: "Ranks") -> TrainConfig:
-    """The settings with the run's date, the same in all processes."""
+def with_shared_date(config: TrainConfig, run: Run, ranks: "Ranks") -> TrainConfig:
+    """The settings with the run's template date, the same on all ranks."""
     own = registry.dated(config, run.read("run.json") if run.resumed else {}).template_date or ""
     return config.model_copy(update={"template_date": ranks.broadcast(own.encode()).decode()})
 
 
 @contextmanager
 def quiet_unless(main: bool) -> Iterator[None]:
-    """Only rank 0 reports."""
+    """Discard stderr unless this is rank 0."""
     if main:
         yield
         return
@@ -132,8 +132,8 @@ def quiet_unless(main: bool) -> Iterator[None]:
         yield
 
 
-def among(target: "Target", ranks: "Ranks", parallel: "Parallelism | None" = None) -> "Target":
-    """A target whose answers are sampled by all processes."""
+def shared(target: "Target", ranks: "Ranks", parallel: "Parallelism | None" = None) -> "Target":
+    """The target with sampling split over all ranks."""
     if ranks.size == 1:
         return target
     from sirl.training.parallel import SharedEngine
@@ -141,8 +141,8 @@ def among(target: "Target", ranks: "Ranks", parallel: "Parallelism | None" = Non
     return replace(target, engine=lambda s: SharedEngine(target.engine(s), ranks, parallel))
 
 
-def walk(session: Session, start: "ChatModel") -> dict[str, Any]:
-    """Measure, train, measure again; the figures of both models."""
+def run_stages(session: Session, start: "ChatModel") -> dict[str, Any]:
+    """Evaluate, train, evaluate again; return the figures of both models."""
     from sirl.analysis.summary import summarise
     from sirl.evaluation.second_judges import recorded
     from sirl.evaluation.suite import evaluate, forget
@@ -161,20 +161,20 @@ def walk(session: Session, start: "ChatModel") -> dict[str, Any]:
         held_out=session.work.held_out,
     )
     provenance.files([config.refusals])
-    suite, base = session.work.suite, among(registry.in_process("base", start, config), ranks)
+    suite, base = session.work.suite, shared(registry.in_process("base", start, config), ranks)
     provenance.judges(suite.judges, registry.judge_faults(suite.judges, config.model))
     asked, parts = announced(config, session.work, base, provenance, session.console)
     before = evaluate(suite, asked, base, run, progress)
     # Records of the hardened model may belong to another checkpoint unless training had finished.
     if run.resumed and (checkpoint is None or checkpoint.step < config.steps):
         forget(run, "hardened")
-    # A resumed policy differs from the model that it started from, which stays the reference.
+    # The model before training stays the reference of a resumed policy.
     chat = registry.policy(config, checkpoint) if checkpoint else start
     models = (chat, start if checkpoint else None, checkpoint)
     last = learn(session, models)
-    if config.shard:  # no process holds the whole of what it trained
+    if config.shard:  # with FSDP no rank holds all the weights
         chat = registry.policy(config, newest_checkpoint(session))
-    hardened = among(registry.in_process("hardened", chat, config), ranks)
+    hardened = shared(registry.in_process("hardened", chat, config), ranks)
     after = evaluate(suite, asked, hardened, run, progress)
     figures = {
         name: summarise(found, suite.unseen, new_tokens=config.new_tokens, hardened=found is after)
@@ -191,12 +191,12 @@ def walk(session: Session, start: "ChatModel") -> dict[str, Any]:
 
 
 def newest_checkpoint(session: Session) -> "Checkpoint | None":
-    """The checkpoint to go on from, if any; a damaged one is passed over with a sentence.
+    """The checkpoint to resume from, if any; damaged ones are skipped with a warning.
 
-    One process looks, so that all find the same.
+    Only rank 0 searches, so that all ranks use the same one.
 
     Raises:
-        ConfigError: The run has taken more steps than are asked for.
+        ConfigError: The run has already taken more steps than `steps`.
     """
     from sirl.training.checkpoints import newest, read
 
@@ -220,7 +220,7 @@ def newest_checkpoint(session: Session) -> "Checkpoint | None":
 def learn(
     session: Session, models: tuple["ChatModel", "ChatModel | None", "Checkpoint | None"]
 ) -> Path:
-    """Train from where the run stands to its last step; the last checkpoint."""
+    """Train up to the last step; return the last checkpoint."""
     from sirl.training.batches import prompt_batches
     from sirl.training.checkpoints import restore_optimizer
     from sirl.training.observers.checkpoints import states_in
@@ -260,9 +260,9 @@ def learn(
 def observers(
     session: Session, learner: "PolicyLearner", checkpoint: "Checkpoint | None"
 ) -> dict[str, Observer]:
-    """What watches this run, by name, in the order in which each step is shown.
+    """The observers of the run by name, in calling order.
 
-    Mini-evaluations stand first, as what comes later may stop training; checkpoints stand last.
+    Mini-evaluations come first because later observers may stop training; checkpoints come last.
     """
     from sirl.training.observers.checkpoints import SaveCheckpoints
     from sirl.training.observers.log import MetricsLog, ProgressBar
@@ -274,7 +274,7 @@ def observers(
 
     def measured(taken: int) -> "Target":
         target = registry.in_process("checkup", learner.chat, config, weights=f"step {taken}")
-        return among(target, ranks, learner.parallel)
+        return shared(target, ranks, learner.parallel)
 
     found: dict[str, Observer] = {}
     checkpoints = SaveCheckpoints(
@@ -304,18 +304,18 @@ def observers(
 
 
 def at_fault(row: Rejected) -> str:
-    """A row that was set aside, by its place and its fault."""
+    """A rejected row: file, line and reason."""
     return f"{row.file}{f':{row.line}' if row.line else ''}: {row.reason}"
 
 
 def fitting(
     work: registry.Work, target: "Target", batch: int
 ) -> tuple[tuple[Prompt, ...], list[Rejected]]:
-    """The training prompts that leave room for an answer, and the others by name.
+    """Training prompts that leave room for an answer; the others as rejected rows.
 
     Raises:
-        InputError: None does.
-        ConfigError: Too few do to fill a batch.
+        InputError: No prompt leaves room.
+        ConfigError: Too few leave room to fill a batch.
     """
     faults = {p.id: fault for p in work.prompts if (fault := target.read(p).fault)}
     kept = tuple(p for p in work.prompts if p.id not in faults)
