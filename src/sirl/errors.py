@@ -101,7 +101,7 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> ConfigError:
 
 
 HIDDEN = ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp")
-"""Unicode categories of what cannot be seen or ends a line."""
+"""Unicode categories of invisible characters and line separators."""
 
 
 def printable(text: str) -> str:
@@ -114,11 +114,11 @@ def printable(text: str) -> str:
 
 
 LONGEST_REASON = 300
-"""Characters of foreign words that a sentence holds."""
+"""Maximum characters quoted from another error."""
 
 
 def first_line(error: Exception) -> str:
-    """The first line of a foreign error that may be pages long, inert, without a full stop."""
+    """The first line of another library's error, printable, shortened, without a full stop."""
     lines = str(error).strip().splitlines()
     if not lines:
         return type(error).__name__
