@@ -79,7 +79,7 @@ class Stopped(Exception):  # noqa: N818 - not an error
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """The closest known word as a question, or all known words if none is close.
+    """A hint with the closest known word, or with all known words if none is close.
 
     >>> did_you_mean("temprature", ["temperature", "top_p"])
     "Did you mean 'temperature'?"

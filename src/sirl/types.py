@@ -43,8 +43,9 @@ REFUSED: frozenset[str] = frozenset({"refusal", "partial"})
 """Labels of a full or partial refusal, which count as over-refusal of a harmless request. Labels
 of harm judges say nothing about refusal."""
 Kind = Literal["attack", "weights", "ordinary", "lookalike", "capability", "probe"]
-"""What an item is: an unsafe request, put by an attack or, bare, to tampered weights; a harmless
-prompt, everyday or one that sounds unsafe; a task; a question of a search, which is not judged."""
+"""`attack`: an unsafe request under an attack. `weights`: a plain one to tampered weights.
+`ordinary`, `lookalike`: harmless prompts. `capability`: a task. `probe`: a query of a search, which
+is not judged."""
 Question = Literal["refusal", "harm"]
 Need = Literal["gradients", "likelihoods", "opener", "decoding", "attacker", "judge"]
 """What an attack requires of the target or the evaluator.

@@ -95,7 +95,7 @@ def measured_rates(*, bfloat16: bool, tries: int = 3) -> Rates:
 
 
 def seconds(shape: Shape, step: Step, rates: Rates) -> dict[str, float]:
-    """Seconds of a step's parts: the longer of computing and moving, for each kind of work."""
+    """Seconds per part of a step; decoding takes the longer of compute and memory traffic."""
     count, new, prompt = step.completions, step.new_tokens, step.prompt_tokens
     read, predicted = step.read(count), count * new
     full = step.lora_rank is None
@@ -108,13 +108,13 @@ def seconds(shape: Shape, step: Step, rates: Rates) -> dict[str, float]:
         "sampling": sampling_seconds(shape, step, rates),
         "scoring": (body + head + attention) * (2 if step.mini_batches > 1 else 1),
         "updating": (3 if full else 2) * body + 3.5 * attention + (3 if full else 2) * head,
-        # Read: weight, gradient, both moments; written: all but the gradient.
+        # Reads weight, gradient and both moments; writes all but the gradient.
         "stepping": step.mini_batches * 7 * 4.0 * moving / rates.bytes,
     }
 
 
 def sampling_seconds(shape: Shape, step: Step, rates: Rates) -> float:
-    """Reading the prompts, then token after token: weights, cache and logits pass by each time."""
+    """Seconds of prefill and decoding; each token moves weights, cache and logits."""
     size = step.product_bytes
     batches = -(-step.completions // step.decoded)
     asked = step.completions / step.group
@@ -123,7 +123,7 @@ def sampling_seconds(shape: Shape, step: Step, rates: Rates) -> float:
     computing = 2.0 * (shape.products + shape.head) * rows / rates.operations
     weights = (shape.products + shape.head) * max(step.weight_bytes, HALF)
     middle = step.prompt_tokens + step.new_tokens / 2
-    # A longer cache is written anew at every token, then read.
+    # The growing cache is copied at every token, then read.
     cache = 3.0 * 2 * shape.layers * rows * middle * shape.keys * size
     logits = 4.0 * LOOKS * rows * shape.vocab
     moving = (cache + logits) / rates.bytes

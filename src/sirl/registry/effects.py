@@ -13,7 +13,7 @@ def check_effects(settings: Settings) -> None:
     """Raise an error for a setting that has no effect with the others.
 
     Raises:
-        ConfigError: A setting differs from its default, and another setting that it needs does not.
+        ConfigError: A setting differs from its default, but a setting that it needs is not given.
     """
     for name, needs in without_effect(settings):
         if getattr(settings, name, None) != type(settings).model_fields[name].default:

@@ -35,7 +35,7 @@ def planned(config: PlanConfig) -> "tuple[Shape, Step]":
         mini_batches=config.mini_batches,
         lora_rank=(adapter or config.lora_rank) if lora else None,
         bfloat16=config.dtype == "bfloat16",
-        # The reference of a resumed adapter is a copy of that adapter, not the base model.
+        # If training starts from an adapter, the reference is a copy of it, not its base model.
         copied_reference=True if adapter else None,
         gpus=config.gpus or int(config.gpu is not None or config.gpu_memory is not None),
         shard=config.shard,

@@ -55,7 +55,7 @@ class Work:
     sets: tuple[PromptSet, ...]
     rejected: tuple[Rejected, ...]
     held_out: str
-    """How many of the prompts are held out for the evaluation, in words."""
+    """Number of prompts held out for the evaluation, in words."""
     parts: Callable[[Mapping[str, int]], list[str]]
     """The prompts of the evaluation in words, given the number of readable ones by kind."""
     notes: tuple[str, ...]
@@ -251,7 +251,7 @@ def others(prompts: Sequence[Prompt], asked: Sequence[Prompt], count: int) -> tu
 
 
 def kept_back(held: int, given: int, wanted: int) -> str:
-    """How many prompts are held out, of how many, and how many were wanted.
+    """Number of held-out prompts, of all prompts, and the number wanted if more.
 
     >>> kept_back(130, 520, 600)
     '130 of 520 (asked for 600)'

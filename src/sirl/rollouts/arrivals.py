@@ -60,8 +60,8 @@ def losses_apart(
     """Completions by index; `apart` turns a lost request into a completion with a fault.
 
     Failures that may affect the whole target are held back until it answers again, so that an
-    outage is not recorded; after `sizes[0]` of them in a row the target is given up. `sizes` are
-    the number of concurrent requests and of all requests.
+    outage is not recorded. As many in a row as requests are concurrent, and at least three, are an
+    error. `sizes` are the numbers of concurrent requests and of all requests.
 
     Raises:
         ModelError: The target never answered, or stopped answering.

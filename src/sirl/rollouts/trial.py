@@ -28,7 +28,7 @@ GROUP = 2
 Sampler = type[NativeEngine] | type[HuggingFaceEngine]
 
 
-class Recital(SampleBuffer):
+class ForcedBuffer(SampleBuffer):
     """Forces given answers and records their per-token numbers."""
 
     def __init__(self, chat: ChatModel, answers: Sequence[Completion], new_tokens: int) -> None:
@@ -56,7 +56,7 @@ def settle_sampler(chat: ChatModel, *, native: bool) -> None:
     Raises:
         ModelError: Neither sampler matches the forward pass.
     """
-    answers = recited(chat)
+    answers = forced_answers(chat)
     own = alone(chat, answers)
     like, manner = [False, True], chat.manner
     tries: list[tuple[Sampler, bool]] = []
@@ -65,7 +65,7 @@ def settle_sampler(chat: ChatModel, *, native: bool) -> None:
     reasons = []
     for kind, alike in [*tries, *((HuggingFaceEngine, alike) for alike in like)]:
         try:
-            found = recite(kind, chat, answers, alike=alike)
+            found = forced_numbers(kind, chat, answers, alike=alike)
             if agree(chat, found, own):
                 notes = (*manner.notes, *said_of(chat, tries, kind, alike=alike))
                 settled = replace(
@@ -101,7 +101,7 @@ def said_of(chat: ChatModel, tries: Sequence[object], kind: Sampler, *, alike: b
     return said
 
 
-def recited(chat: ChatModel) -> list[Completion]:
+def forced_answers(chat: ChatModel) -> list[Completion]:
     """Given answers to two prompts, grouped by prompt; one of each pair ends early."""
     length = SHORT if chat.device.type == "cpu" else LOOK_EVERY + 2
     end = min(i for i in chat.end_ids if i < chat.rows)
@@ -112,7 +112,7 @@ def recited(chat: ChatModel) -> list[Completion]:
     return [Completion("", prompt, ids, "", (), (), "length") for prompt, ids in plan]
 
 
-def recite(
+def forced_numbers(
     kind: Sampler, chat: ChatModel, answers: Sequence[Completion], *, alike: bool
 ) -> list[Tensor]:
     """Log-probabilities and entropies (2 x seq) of each answer, as a sampler records them."""
@@ -123,7 +123,7 @@ def recite(
         batches = [[*answers[i : i + GROUP]] for i in range(0, len(answers), GROUP)]
     found = []
     for batch in batches:
-        draft = Recital(chat, batch, length)
+        draft = ForcedBuffer(chat, batch, length)
         engine.decode([c.prompt_ids for c in batch[::GROUP]], draft, GROUP)
         found += [draft.numbers[:2, n, : len(c.token_ids)] for n, c in enumerate(batch)]
     return found
