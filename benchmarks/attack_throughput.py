@@ -1,11 +1,11 @@
-"""Answers to static attacks: the in-process target against a plain loop of `model.generate`.
+"""Throughput of static attacks: the in-process target against a plain loop of `model.generate`.
 
     python benchmarks/attack_throughput.py [--model FOLDER] [--items 2000] [--rounds 2] [--out FILE]
 
-Both answer the same items, drawn at temperature 1 from the whole distribution, at most
-`--new-tokens` each, in turns (A B A B). The loop is what one writes first: arrival order, batches
-of 32, left padding, transformers' own cache and sampling. The target also keeps the entropy of
-every token, which the loop does not. Prints medians and the ratio of one run; writes JSON.
+Both answer the same items at temperature 1 without top-k and top-p, with at most `--new-tokens`
+each, alternating (A B A B). The loop is the obvious implementation: items in order, batches of 32,
+left padding, transformers' cache and sampling. The target also records the entropy of every
+token, which the loop does not. Prints medians and their ratio; writes JSON.
 """
 
 import argparse
@@ -43,7 +43,7 @@ def items(count: int) -> list[tuple[str, Attempt]]:
 
 
 def plain_loop(chat: ChatModel, asked: Sequence[tuple[str, Attempt]], new_tokens: int) -> int:
-    """Tokens that the plain loop writes."""
+    """Sample with the plain loop; return the number of tokens."""
     torch.manual_seed(0)
     written = 0
     for start in range(0, len(asked), BATCH):
@@ -70,28 +70,28 @@ def plain_loop(chat: ChatModel, asked: Sequence[tuple[str, Attempt]], new_tokens
 
 
 def in_process(chat: ChatModel, asked: Sequence[tuple[str, Attempt]], new_tokens: int) -> int:
-    """Tokens that the target writes on its way to records, judged ones."""
+    """Sample and judge with the in-process target; return the number of tokens."""
     from sirl.config import EvaluateConfig, resolve  # noqa: PLC0415
-    from sirl.registry import in_process as target  # noqa: PLC0415 - after torch has its threads
+    from sirl.registry import in_process as target  # noqa: PLC0415 - after torch's threads are set
 
     flags = {"model": "embedded", "out": "", "new_tokens": new_tokens}
     config = resolve(EvaluateConfig, file=None, overrides=[], flags=flags)
     judge = WorldOracle()
-    who = target("target", chat, config, weights="benchmark")
-    arena = Arena(who, judge, judge, Log(), {}, None, Meter())
+    evaluated = target("target", chat, config, weights="benchmark")
+    arena = Arena(evaluated, judge, judge, Log(), {}, None, Meter())
     records = arena.answers([Query("attack", name, "", attempt) for name, attempt in asked])
     return sum(record.tokens for record in records)
 
 
 def timed(work: Callable[[], int]) -> dict[str, float]:
-    """Seconds and tokens of one go."""
+    """Seconds and tokens of one run."""
     started = time.perf_counter()
     tokens = work()
     return {"seconds": time.perf_counter() - started, "tokens": tokens}
 
 
 def main() -> None:
-    """Run both in turns and say what came of it."""
+    """Alternate between both and print the results."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", default="embedded")
     parser.add_argument("--items", type=int, default=2000)
@@ -101,7 +101,7 @@ def main() -> None:
     given = parser.parse_args()
     chat, asked = load(given.model), items(given.items)
     ways = {"model.generate, batch 32": plain_loop, "in-process target": in_process}
-    for way in ways.values():  # nobody pays for the first use of a kernel
+    for way in ways.values():  # warm-up
         way(chat, asked[:BATCH], 4)
     runs: dict[str, list[dict[str, float]]] = {name: [] for name in ways}
     for _ in range(given.rounds):

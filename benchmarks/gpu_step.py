@@ -1,13 +1,12 @@
-"""A training step on a GPU: tokens a second, share of the card's rates, and TRL beside it.
+"""A training step on a GPU: tokens per second, share of the GPU's rates, comparison with TRL.
 
     python benchmarks/gpu_step.py [--peer PEER/bin/python] [--rounds 2] [--steps 2] [--out FILE]
     python benchmarks/gpu_step.py --dry-run
 
-A model of random weights in the shape of Qwen2.5-0.5B (24 layers, width 896, 14 heads, 2 of keys
-and values, MLP of 4,864, vocabulary of 151,936, tied), 64 prompts x 8 of at most 512 tokens, in
-bfloat16: weights that move stay in float32 and products are bfloat16, on both sides. Random
-weights hardly ever end an answer, so that nearly all completions have full length. `--dry-run`
-takes a tiny shape on the CPU, to see that everything works.
+A random model with the shape of Qwen2.5-0.5B (24 layers, width 896, 14 heads, 2 key-value heads,
+MLP of 4,864, vocabulary of 151,936, tied), 64 prompts x 8 completions of at most 512 tokens, under
+bfloat16 autocast with float32 weights on both sides. A random model rarely ends an answer, so
+nearly all completions have full length. `--dry-run` uses a tiny shape on the CPU as a test.
 """
 
 import argparse
@@ -45,7 +44,7 @@ TINY = {
 
 
 def main() -> None:
-    """Measure and show."""
+    """Measure and print."""
     asked = arguments()
     with tempfile.TemporaryDirectory() as folder:
         random_model("qwen2", TINY if asked.dry_run else QWEN, Path(folder))
@@ -71,7 +70,7 @@ def arguments() -> argparse.Namespace:
 
 
 def job_of(asked: argparse.Namespace, model: str) -> Found:
-    """What either side is given."""
+    """The job for both sides."""
     batch, new_tokens = (2, 16) if asked.dry_run else (64, 512)
     steps = asked.steps + 1
     return {
@@ -92,7 +91,7 @@ def job_of(asked: argparse.Namespace, model: str) -> Found:
 
 
 def arms_of(asked: argparse.Namespace, job: Found) -> Found:
-    """Ours, and TRL's where its environment is named."""
+    """The runs of sirl and, with `--peer`, of TRL."""
 
     def run(python: str, script: str, arm: str, turn: int) -> Found:
         return answer(python, script, {**job, "arm": arm, "seed": asked.seed + turn}, asked.threads)
@@ -104,7 +103,7 @@ def arms_of(asked: argparse.Namespace, job: Found) -> Found:
 
 
 def measured(job: Found) -> Found:
-    """Our steps, then what the card can do at their sizes."""
+    """Run sirl's steps, then measure the GPU's rates at the same sizes."""
     found = steps_of(job)
     chat = policy_of(job, config_of(job))
     shape, length = shape_of(chat), round(found["mean_length"][-1])
@@ -122,7 +121,7 @@ def measured(job: Found) -> Found:
 
 
 def phases(runs: list[Found]) -> str:
-    """Sampling, reference and update for people; lengths are taken as equal."""
+    """A table of sampling, reference and update; assumes equal lengths."""
     head = ("phase", "s", "sampled tokens a second", "TFLOP/s", "of plain products", "of a copy")
     tokens, rows = median(runs, "tokens"), []
     copied = median([run["machine"] for run in runs], "bandwidth")

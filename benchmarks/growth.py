@@ -1,12 +1,12 @@
-"""How the time of a step grows with the model, the group, and the length.
+"""Growth of the step time with model size, group size and completion length.
 
     python benchmarks/growth.py [--sizes 2,6,20,50,100] [--families llama,qwen2] [--rounds 2]
         [--out FILE]
 
 Random Llama and Qwen2 models (size in millions of weights) with the embedded model's tokenizer
-and vocabulary. No token ends their answers, so that every completion has the same length. Each
-point is a process of its own, with a warm-up step; points take turns. A line through the
-logarithms gives the exponent: 1 is linear growth. A picture is drawn beside the JSON.
+and vocabulary. End-of-turn tokens are off, so that every completion has the same length. Each
+point is measured in a separate process with a warm-up step; points alternate. A line fitted to
+the logarithms gives the exponent: 1 is linear growth. Also writes a plot next to the JSON.
 """
 
 import argparse
@@ -26,11 +26,11 @@ VOCAB = 2048
 CONTEXT = 1024
 BASE = {"batch": 8, "group": 8, "new_tokens": 64}
 SHAPES = {1: (128, 4), 2: (128, 9), 6: (256, 7), 20: (384, 11), 50: (512, 15), 100: (768, 14)}
-"""Millions of weights: width and layers of about that many; heads of 64, an MLP of 8/3."""
+"""Width and layers by approximate millions of weights; heads of 64, MLP of 8/3 the width."""
 
 
 def main() -> None:
-    """Measure and show."""
+    """Measure and print."""
     asked = arguments()
     found: Found = {}
     with tempfile.TemporaryDirectory() as folder:
@@ -56,12 +56,12 @@ def arguments() -> argparse.Namespace:
 
 
 def numbers(text: str) -> list[int]:
-    """Whole numbers of a flag."""
+    """The integers of a comma-separated flag."""
     return [int(x) for x in text.split(",")]
 
 
 def sweeps_of(asked: argparse.Namespace, folder: Path) -> dict[str, dict[float, Found]]:
-    """The points of each sweep, as jobs by what is varied."""
+    """The jobs of each sweep, by the varied value."""
     sweeps: dict[str, dict[float, Found]] = {}
     for family in asked.families.split(","):
         points: dict[float, Found] = {}
@@ -80,7 +80,7 @@ def sweeps_of(asked: argparse.Namespace, folder: Path) -> dict[str, dict[float, 
 
 
 def make_model(family: str, size: int, path: Path) -> int:
-    """A random model of about that many million weights in a folder; its weights, counted."""
+    """Save a random model of about `size` million weights; return their exact number."""
     width, layers = SHAPES[size]
     shape = {
         "vocab_size": VOCAB,
@@ -95,8 +95,8 @@ def make_model(family: str, size: int, path: Path) -> int:
 
 
 def random_model(family: str, shape: dict[str, int], path: Path) -> int:
-    """Random weights of a shape in a folder, with the embedded tokenizer; their number."""
-    import torch  # noqa: PLC0415 - the driver is light otherwise
+    """Save a random model with the embedded tokenizer; return its number of weights."""
+    import torch  # noqa: PLC0415 - slow import
     from transformers import AutoConfig, AutoModelForCausalLM  # noqa: PLC0415
     from transformers.utils.logging import disable_progress_bar  # noqa: PLC0415
 
@@ -112,7 +112,7 @@ def random_model(family: str, shape: dict[str, int], path: Path) -> int:
 
 
 def job_of(asked: argparse.Namespace, model: Path, **varied: int) -> Found:
-    """A point of a sweep; no token ends an answer."""
+    """The job of a point, without end-of-turn tokens."""
     world = [p.request for p in ordinary_requests("train")]
     steps = 1 + asked.steps
     return {
@@ -131,12 +131,12 @@ def job_of(asked: argparse.Namespace, model: Path, **varied: int) -> Found:
 
 
 def run_of(asked: argparse.Namespace, job: Found, turn: int) -> Found:
-    """One point in a process of its own."""
+    """Measure one point in a new process."""
     return answer(sys.executable, "sirl_side.py", {**job, "seed": asked.seed + turn}, asked.threads)
 
 
 def fitted(runs: dict[str, list[Found]]) -> float:
-    """Slope of the line through the logarithms."""
+    """Exponent: the slope of a line fitted to the logarithms."""
     if len(runs) < 2:
         return float("nan")
     x, y = zip(*((float(k), median(found, "seconds")) for k, found in runs.items()), strict=True)
@@ -144,7 +144,7 @@ def fitted(runs: dict[str, list[Found]]) -> float:
 
 
 def shown(runs: dict[str, list[Found]]) -> str:
-    """Medians for people."""
+    """A table of medians."""
     keys = ("seconds", "sample", "reference", "update", "mean_length")
     head = ("value", "s per step", "sampling", "reference", "update", "mean length", "n")
     rows: list[tuple[str | float, ...]] = [
@@ -155,7 +155,7 @@ def shown(runs: dict[str, list[Found]]) -> str:
 
 
 def draw(found: Found, path: Path) -> None:
-    """Seconds against what was varied, one panel a sweep, both axes logarithmic."""
+    """Plot seconds against the varied value, one panel per sweep, logarithmic axes."""
     import matplotlib as mpl  # noqa: PLC0415 - needed once, at the end
 
     mpl.use("Agg")
@@ -176,7 +176,7 @@ def draw(found: Found, path: Path) -> None:
     figure.tight_layout()
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path)
-    print(f"\npicture: {path}")
+    print(f"\nplot: {path}")
 
 
 if __name__ == "__main__":

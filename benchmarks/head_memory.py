@@ -1,15 +1,14 @@
-"""The head by tiles against materialised logits: memory, time, and how exact it is.
+"""The tiled head against materialised logits: memory, time and accuracy.
 
     python benchmarks/head_memory.py [--tokens 8192] [--vocab 151936] [--width 896]
         [--scale 1] [--rounds 3] [--out FILE]
 
 Log-probabilities of tokens from hidden states, a loss, and its gradient: ours
 (`sirl.models.head.loss_of`), and the materialised path (product, log_softmax in float32, gather,
-backward). With a frozen head and with one that is trained. Each measurement is a process of its
-own; memory is the highest resident size of the process beyond what it held when the inputs were
-ready. Then: log-probability and entropy of some tokens against float64, and the drift of the
-mean entropy over optimizer steps of a small model against a float64 head. `--scale 0.1` makes
-tokens and vocabulary that much smaller.
+backward). With a frozen and a trained head. Each measurement runs in a separate process; memory is
+the peak resident size minus that when the inputs were ready. Also: log-probability and entropy of
+some tokens against float64, and the drift of the mean entropy over optimizer steps of a small
+model against a float64 head. `--scale 0.1` scales down tokens and vocabulary.
 """
 
 import argparse
@@ -30,7 +29,7 @@ DRIFT_STEPS = 200
 
 
 def main() -> None:
-    """Measure and show."""
+    """Measure and print."""
     made = parser(__doc__, "head_memory", rounds=3)
     made.add_argument("--tokens", type=int, default=8192)
     made.add_argument("--vocab", type=int, default=151_936)
@@ -64,12 +63,12 @@ def job_of(asked: argparse.Namespace) -> Found:
 
 
 def run_of(asked: argparse.Namespace, job: Found, _: int) -> Found:
-    """One measurement in a process of its own."""
+    """Run one measurement in a new process."""
     return answer(sys.executable, "head_memory.py", job, asked.threads)
 
 
 def costs(runs: dict[str, list[Found]]) -> str:
-    """Medians, and how they compare to ours."""
+    """A table of medians and their ratios to the tiled head's."""
     head = ("path", "MiB beyond the inputs", "s", "processor s", "memory against ours")
     memory = {name: median(found, "mebibytes") for name, found in runs.items()}
     seconds = {name: median(found, "seconds") for name, found in runs.items()}
@@ -89,7 +88,7 @@ def costs(runs: dict[str, list[Found]]) -> str:
 
 
 def measured(job: Found) -> Found:
-    """What one process is asked for."""
+    """Run the measurement of a job."""
     torch.manual_seed(job["seed"])
     if job["path"] == "oracle":
         return oracle(job)
@@ -97,14 +96,14 @@ def measured(job: Found) -> Found:
 
 
 def peak() -> float:
-    """Highest resident size of this process so far, in MiB."""
+    """Peak resident size of this process so far, in MiB."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def inputs(job: Found, dtype: torch.dtype) -> Predicted:
     """Tokens, hidden states and a head; logits have a standard deviation of about 3 nats.
 
-    They are drawn in place: a temporary copy would count as the highest size before the start.
+    They are drawn in place, since a temporary copy would raise the peak before the measurement.
     """
     width = job["width"]
     states = torch.empty(job["tokens"], width, dtype=dtype).normal_()
@@ -115,7 +114,7 @@ def inputs(job: Found, dtype: torch.dtype) -> Predicted:
 def cost(job: Found) -> Found:
     """Memory and time of a loss and its gradient."""
     small = inputs({**job, "tokens": 8, "vocab": 512}, torch.float32)
-    step(small, job["path"])  # libraries wake up
+    step(small, job["path"])  # warm-up
     given = inputs(job, getattr(torch, job["dtype"]))
     assert given.weight is not None
     given.states.requires_grad_()
@@ -154,7 +153,7 @@ def exact(given: Predicted) -> tuple[Tensor, Tensor]:
 
 
 def oracle(job: Found) -> Found:
-    """Largest relative errors of tiles and of materialised logits, on some tokens."""
+    """Largest relative errors of the tiled head and of materialised logits, on some tokens."""
     rows: list[tuple[str | float, ...]] = []
     for dtype in (torch.float32, torch.bfloat16):
         given = inputs({**job, "tokens": min(ORACLE_TOKENS, job["tokens"])}, dtype)
@@ -174,7 +173,7 @@ def oracle(job: Found) -> Found:
 
 
 def drift(job: Found) -> Found:
-    """How far the mean entropy of a small model strays, step by step, from a float64 head's."""
+    """Drift of the mean entropy of a small model from that with a float64 head, over steps."""
     rows: list[tuple[str | float, ...]] = []
     for name, autocast in (("float32", False), ("bfloat16 under autocast", True)):
         curves = [trajectory(job["seed"], autocast=autocast, wide=wide) for wide in (False, True)]
@@ -186,7 +185,7 @@ def drift(job: Found) -> Found:
 
 
 def trajectory(seed: int, *, autocast: bool, wide: bool) -> list[float]:
-    """Mean entropy after each step of a small model trained through tiles or a float64 head."""
+    """Mean entropy per step of a small model trained with the tiled head or a float64 one."""
     torch.manual_seed(seed)
     body = nn.Sequential(nn.Embedding(512, 64), nn.Linear(64, 256), nn.SiLU(), nn.Linear(256, 64))
     head = nn.Parameter(torch.randn(2048, 64) * 0.3)
@@ -207,12 +206,12 @@ def trajectory(seed: int, *, autocast: bool, wide: bool) -> list[float]:
 
 
 def tiled_loss(given: Predicted) -> Tensor:
-    """Cross-entropy by tiles."""
+    """Cross-entropy with the tiled head."""
     return loss_of(given, lambda logprobs, _: -logprobs.sum() / 256)[0]
 
 
 def float64_loss(given: Predicted) -> Tensor:
-    """Cross-entropy by a float64 head."""
+    """Cross-entropy with a float64 head."""
     assert given.weight is not None
     logprobs = (given.states.double() @ given.weight.double().T).log_softmax(dim=-1)
     return -logprobs.gather(1, given.token_ids.unsqueeze(1)).mean()

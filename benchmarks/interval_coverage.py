@@ -1,8 +1,8 @@
-"""How often the 95% intervals of `sirl.stats` hold the true value, by simulation.
+"""Coverage of the 95% intervals of `sirl.stats`, by simulation.
 
-Behaviours are drawn with a success rate each, from a Beta distribution whose mean is the true rate
-and whose intra-class correlation says how alike the cells of one behaviour are; each attack is then
-tried on each behaviour. `--difference` does so before and after, with one draw of the behaviours.
+Each behaviour gets a success rate from a Beta distribution with the true rate as its mean and a
+given intra-class correlation of the cells of a behaviour; each attack is then simulated on each
+behaviour. `--difference` simulates before and after with the same draw of behaviours.
 
     python benchmarks/interval_coverage.py [--repeats 2000] [--difference]
 
@@ -27,7 +27,7 @@ Table = dict[str, dict[str, bool]]
 def own_rates(
     random: np.random.Generator, alike: float, truth: float, uniform: np.ndarray
 ) -> np.ndarray:
-    """The success rates of behaviours whose places in the distribution are given."""
+    """The success rates of behaviours, given their quantiles."""
     if alike == 0 or truth in (0, 1):
         return np.full(len(uniform), truth)
     size = 1 / alike - 1
@@ -43,7 +43,7 @@ def table(random: np.random.Generator, attacks: int, own: np.ndarray) -> Table:
 
 
 def of_means(repeats: int) -> Iterator[tuple[str, int, int, float, float, float]]:
-    """Correlation, behaviours, attacks, true rate, coverage, mean width."""
+    """Yield correlation, behaviours, attacks, true rate, coverage, mean width."""
     random = np.random.default_rng(0)
     for (name, alike), n, attacks, truth in product(ALIKE.items(), BEHAVIOURS, ATTACKS, RATES):
         found = [
@@ -58,7 +58,7 @@ def of_means(repeats: int) -> Iterator[tuple[str, int, int, float, float, float]
 def of_differences(
     repeats: int,
 ) -> Iterator[tuple[str, int, int, tuple[float, float], float, float]]:
-    """Correlation, behaviours, attacks, true rates before and after, coverage, mean width."""
+    """Yield correlation, behaviours, attacks, true rates before and after, coverage, mean width."""
     random = np.random.default_rng(1)
     for (name, alike), n, attacks, truths in product(
         ALIKE.items(), BEHAVIOURS, ATTACKS[:2], CHANGES
@@ -76,10 +76,10 @@ def of_differences(
 
 
 def main() -> None:
-    """Print a row per case, and what the worst and the mean come to."""
+    """Print a row per case, then the lowest coverage with several attacks."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--repeats", type=int, default=2000, help="simulated evaluations per case")
-    parser.add_argument("--difference", action="store_true", help="of paired differences instead")
+    parser.add_argument("--difference", action="store_true", help="coverage of paired differences")
     args = parser.parse_args()
     rows = of_differences(args.repeats) if args.difference else of_means(args.repeats)
     several: list[float] = []
@@ -92,7 +92,7 @@ def main() -> None:
         if attacks > 1:
             several.append(coverage)
     low = sum(c < 0.94 for c in several)
-    print(f"several attacks: least {min(several):.3f}, below 0.94 in {low} of {len(several)}")
+    print(f"several attacks: lowest {min(several):.3f}, below 0.94 in {low} of {len(several)}")
 
 
 if __name__ == "__main__":

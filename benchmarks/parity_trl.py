@@ -1,14 +1,14 @@
-"""The same completions to TRL's GRPOTrainer and to ours: same rewards, advantages, loss, gradient.
+"""Parity with TRL's GRPOTrainer on the same completions: rewards, advantages, loss, gradient.
 
     python benchmarks/parity_trl.py --peer PEER/bin/python [--out FILE]
 
-TRL prepares its batch and computes its loss itself, in its own environment, from completions
-that our sampler wrote; the reward is minus the mean token entropy, read there by a forward pass.
-The policy is the embedded model moved a little, the reference is the embedded model, so that the
-leash pulls. Once on-policy, and once against older log-probabilities, where the clip bites.
-TRL adds 1e-4 to each group's standard deviation; ours does not, so its advantages are compared
-with ours times std / (std + 1e-4), and the loss is taken of TRL's. Exits with 1 where a gap,
-relative to the largest value, is above 1e-5.
+TRL prepares its batch and computes its loss in its own environment, from completions sampled by
+sirl; the reward is minus the mean token entropy, computed there by a forward pass. The policy is
+the embedded model with perturbed weights, the reference is the embedded model, so that the KL
+penalty is not zero. One case is on-policy, one has other old log-probabilities, so that the ratio
+is clipped. TRL adds 1e-4 to each group's standard deviation, sirl does not, so TRL's advantages
+are compared with ours times std / (std + 1e-4), and both losses use TRL's. Exits with status 1 if
+a gap, relative to the largest value, is above 1e-5.
 """
 
 import argparse
@@ -39,11 +39,11 @@ GROUP, PROMPTS, NEW_TOKENS = 4, 4, 24
 KL = 0.05
 ALLOWED = 1e-5
 MOVED = 0.02
-"""Standard deviation of what the policy's weights are moved by, in their own."""
+"""Standard deviation of the perturbation of the policy's weights, relative to theirs."""
 
 
 def main() -> None:
-    """Compare and show."""
+    """Compare and print."""
     made = parser(__doc__, "parity_trl", rounds=1)
     made.add_argument("--peer", required=True, help="the Python of the environment with TRL")
     asked = made.parse_args()
@@ -57,7 +57,7 @@ def main() -> None:
 
 
 def compared(asked: argparse.Namespace, noise: float) -> dict[str, float]:
-    """The gaps of one case; old log-probabilities differ by so many nats."""
+    """The gaps of one case; `noise` is the deviation of old log-probabilities in nats."""
     chat, reference = moved(asked.seed), load("embedded", device="cpu")
     prompts = [Prompt.user(p.id, p.request) for p in unsafe_requests("train")[:PROMPTS]]
     completions = NativeEngine(chat, asked.seed, NEW_TOKENS).sample(prompts, group=GROUP)
@@ -68,12 +68,12 @@ def compared(asked: argparse.Namespace, noise: float) -> dict[str, float]:
         theirs = answer(asked.peer, "trl_side.py", job, asked.threads)
         gradients = load_file(job["gradients"])
     if theirs["prompts_rendered"] != [list(c.prompt_ids) for c in completions]:
-        raise SystemExit("the sides render the prompts otherwise")
+        raise SystemExit("the sides render the prompts differently")
     return gaps_of(chat, reference, completions, old, (theirs, gradients))
 
 
 def moved(seed: int) -> ChatModel:
-    """The embedded model, a little beside itself."""
+    """The embedded model with perturbed weights."""
     chat = load("embedded", device="cpu")
     torch.manual_seed(seed)
     with torch.no_grad():
@@ -85,13 +85,13 @@ def moved(seed: int) -> ChatModel:
 def older(
     chat: ChatModel, completions: Sequence[Completion], noise: float, seed: int
 ) -> list[Tensor]:
-    """Log-probabilities of a policy that has moved since."""
+    """Perturbed log-probabilities, as of an earlier policy."""
     torch.manual_seed(seed)
     return [x + noise * torch.randn_like(x) for x in score_logprobs(chat, completions)]
 
 
 def own_tensors(chat: ChatModel) -> dict[str, Tensor]:
-    """The weights by name, a shared one once."""
+    """The weights by name; shared ones once."""
     return {name: p.detach().contiguous() for name, p in chat.model.named_parameters()}
 
 
@@ -102,7 +102,7 @@ def job_of(
     old: Sequence[Tensor],
     folder: Path,
 ) -> Found:
-    """What TRL is given."""
+    """The job for TRL."""
     return {
         "arm": "parity",
         "model": str(EMBEDDED_PATH),
@@ -133,7 +133,7 @@ def gaps_of(
     old: Sequence[Tensor],
     peer: tuple[Found, dict[str, Tensor]],
 ) -> dict[str, float]:
-    """How far the sides are apart, relative to the largest value of each kind."""
+    """The differences between the sides, relative to the largest value of each kind."""
     theirs, gradients = peer
     rewards = torch.tensor([negative_entropy(c) for c in completions], dtype=torch.float64)
     std = rewards.view(-1, GROUP).std(dim=1).repeat_interleave(GROUP)
@@ -162,7 +162,7 @@ def learned(
     advantages: Tensor,
     old: Sequence[Tensor],
 ) -> tuple[float, dict[str, Tensor]]:
-    """Our loss and its gradient."""
+    """Sirl's loss and its gradient."""
     objective = Objective(kl_weight=KL)
     rates = learning_rates(1e-6, "constant", 1)
     learner = PolicyLearner(chat, FrozenCopy(reference), objective, rates)

@@ -1,12 +1,12 @@
-"""Where the time of a training step goes: prefill, decoding, reference and update.
+"""Time of the phases of a training step: prefill, decoding, reference and update.
 
     python benchmarks/phases.py [--cases embedded,english] [--models ../shared/models]
         [--smol FOLDER] [--rounds 3] [--out FILE]
 
-Per phase: seconds, useful FLOPs by the formula in work.py, the rate that this makes, and the
-rate of plain products of the same sizes on this machine, measured in the same process right
-after. Decoding is also held against the bytes it must fetch and the speed of a large copy.
-Rounds are runs in a process of their own; medians over all of their steps.
+Per phase: seconds, useful FLOPs by the formula in work.py, the resulting rate, and the rate of
+plain products of the same sizes on this machine, measured afterwards in the same process.
+Decoding is also compared with the bytes it must fetch and the bandwidth of a large copy. Each
+round runs in a separate process; medians are over all their steps.
 """
 
 import argparse
@@ -32,7 +32,7 @@ PHASES = ("prefill", "decode", "reference", "update")
 
 
 def main() -> None:
-    """Measure and show."""
+    """Measure and print."""
     asked = arguments("phases", __doc__)
     found: Found = {"cases": {}, "flops": "by formula, benchmarks/work.py"}
     for name in asked.cases.split(","):
@@ -45,12 +45,12 @@ def main() -> None:
 
 
 def run_of(asked: argparse.Namespace, job: Found, turn: int) -> Found:
-    """One run in a process of its own."""
+    """Run a job in a new process."""
     return answer(sys.executable, "phases.py", {**job, "seed": asked.seed + turn}, asked.threads)
 
 
 def measured(job: Found) -> Found:
-    """The phases of the steps of a job, and what the machine can do."""
+    """The phases of the steps of a job, and the machine's rates."""
     config = config_of(job)
     chat = policy_of(job, config)
     learner = registry.learner(config, chat, None)
@@ -64,14 +64,14 @@ def measured(job: Found) -> Found:
         completions = engine.sample(prompts, group=config.group, step=step)
         sampled = now(chat.device) - began
         rewards = torch.tensor([negative_entropy(c) for c in completions], dtype=torch.float64)
-        told = learner.update(
+        metrics = learner.update(
             examples_of(completions, group_advantages(rewards, config.group)), step=step
         )
         seconds = {
             "prefill": first,
             "decode": sampled - first,
-            "reference": told["seconds/reference"],
-            "update": told["seconds/update"],
+            "reference": metrics["seconds/reference"],
+            "update": metrics["seconds/update"],
         }
         phases = phases_of(shape, completions, config.token_budget)
         found.append((seconds, phases, written(completions)))
@@ -79,7 +79,7 @@ def measured(job: Found) -> Found:
 
 
 def prefilled(chat: ChatModel, prompts: list[Prompt], group: int) -> float:
-    """Seconds of reading the prompts once; the engine will do so again."""
+    """Seconds of the prefill alone; the engine runs it again."""
     rendered = [chat.render(p.messages) for p in prompts]
     with torch.inference_mode(), chat.precision():
         prefill(chat, rendered, group)
@@ -89,14 +89,14 @@ def prefilled(chat: ChatModel, prompts: list[Prompt], group: int) -> float:
 
 
 def written(completions: list[Completion]) -> int:
-    """Sampled tokens."""
+    """Number of sampled tokens."""
     return sum(len(c.token_ids) for c in completions)
 
 
 def against_machine(
     chat: ChatModel, steps: list[tuple[dict[str, float], dict[str, Phase], int]]
 ) -> Found:
-    """Per phase: seconds, FLOPs, and the rates to hold them against."""
+    """Per phase: seconds, FLOPs, and the machine's rates."""
     shape, copied = shape_of(chat), bandwidth(chat.device)
     found: Found = {"bandwidth": copied, "tokens": [n for *_, n in steps]}
     for name in PHASES:
@@ -112,7 +112,7 @@ def against_machine(
 
 
 def shown(runs: list[Found]) -> str:
-    """The medians for people."""
+    """A table of medians."""
     head = ("phase", "s", "of the step", "GFLOP", "GFLOP/s", "plain products, GFLOP/s", "reached")
     whole = sum(median([r[name] for r in runs], "seconds") for name in PHASES)
     copied = median(runs, "bandwidth")

@@ -1,10 +1,10 @@
-"""What `sirl plan` says a step takes, against what it took.
+"""The estimate of `sirl plan` against the measured memory of a step.
 
     python benchmarks/plan_against_peak.py [NAME ...] [--out FILE]
 
-For each case a process of its own makes a random model, takes two training steps with answers of
-full length (sampling, scoring, update, from the folder on as `sirl train` does), and looks at its
-greatest resident size less that before the model was loaded. Seconds are of the second step.
+For each case a separate process loads a random model as `sirl train` does, runs two training steps
+with full-length answers (sampling, scoring, update), and measures its peak resident size minus
+that before the model was loaded. Seconds are those of the second step.
 """
 
 import argparse
@@ -22,7 +22,7 @@ from typing import Any
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
-import sirl.models.adapters  # noqa: F401 - what libraries take is not the model's
+import sirl.models.adapters  # noqa: F401 - load libraries before memory is measured
 from sirl import registry
 from sirl.config import TrainConfig
 from sirl.models.folder import EMBEDDED_PATH
@@ -42,13 +42,13 @@ class Case:
 
     model: dict[str, Any]
     settings: dict[str, Any]
-    """Of TrainConfig."""
+    """Settings of TrainConfig."""
 
 
 def model(
     widths: tuple[int, int], layers: int, heads: tuple[int, int], vocab: int, **more: bool | str
 ) -> dict[str, Any]:
-    """The configuration of a random model: widths outside and inside its MLP, heads and shared."""
+    """Config of a random model: (hidden, MLP) widths, layers, (query, key-value) heads."""
     return {
         **LLAMA,
         "hidden_size": widths[0],
@@ -99,12 +99,12 @@ def make(folder: Path, config: dict[str, Any]) -> None:
 
 
 def resident() -> int:
-    """Bytes of the greatest resident size so far."""
+    """Peak resident size so far, in bytes."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def take_steps(folder: str, settings: dict[str, Any]) -> dict[str, Any]:
-    """Two steps in this process; bytes above those before the model was loaded, and seconds."""
+    """Run two steps; peak bytes above those before the model was loaded, and seconds."""
     torch.set_num_threads(1)
     config = TrainConfig(model=folder, out=folder, **settings)
     warm = torch.randn(256, 256, requires_grad=True)
@@ -129,7 +129,7 @@ def take_steps(folder: str, settings: dict[str, Any]) -> dict[str, Any]:
 
 
 def compare(case: Case) -> dict[str, Any]:
-    """Planned and measured, of one case."""
+    """Planned and measured memory of one case."""
     with tempfile.TemporaryDirectory() as folder:
         make(Path(folder), case.model)
         words = [sys.executable, __file__, "--child", folder, json.dumps(case.settings)]
@@ -163,7 +163,7 @@ def compare(case: Case) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Compare the cases that are named, or all."""
+    """Compare the named cases, or all."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("names", nargs="*", metavar="NAME")
     parser.add_argument("--out", type=Path)
@@ -179,7 +179,7 @@ def main() -> None:
         print(
             f"{name:24} {row['parameters'] / 1e6:5.1f}M planned {row['planned'] / 2**20:7.0f} MiB "
             f"measured {row['measured'] / 2**20:7.0f} MiB ratio {row['ratio']:.2f} "
-            f"(allocator left out {row['without_allocator']:.2f})",
+            f"(without allocator {row['without_allocator']:.2f})",
             flush=True,
         )
     if arguments.out:

@@ -1,7 +1,7 @@
-"""Training steps of ours for a job of the benchmarks, as `sirl train` takes them.
+"""Runs the training steps of a benchmark job with sirl, as `sirl train` does.
 
-Answers with seconds of every step after the warm-up, how many tokens were sampled, and which
-tokens end a turn, so that the work of two sides can be compared.
+Returns the seconds of every step after the warm-up, the number of sampled tokens and the
+end-of-turn tokens, so that the work of two sides can be compared.
 """
 
 import time
@@ -41,7 +41,7 @@ def config_of(job: Found) -> TrainConfig:
 
 
 def policy_of(job: Found, config: TrainConfig) -> ChatModel:
-    """The policy; a job may name the tokens that end a turn, none for answers of full length."""
+    """The policy, with the end-of-turn tokens of the job if given; none for full-length answers."""
     chat = registry.policy(config, None)
     return replace(chat, end_ids=frozenset(job["end_ids"])) if "end_ids" in job else chat
 
@@ -55,7 +55,7 @@ def batches(job: Found) -> Iterator[tuple[int, list[Prompt]]]:
 
 
 class Clock(Observer):
-    """Keeps the seconds of wall and of processor."""
+    """Records wall and processor seconds of each step."""
 
     def __init__(self) -> None:
         self.steps: list[dict[str, float]] = []
@@ -63,13 +63,13 @@ class Clock(Observer):
 
     @staticmethod
     def now() -> tuple[float, float]:
-        """Wall and processor, in seconds, once the device has done what it was told."""
+        """Wall and processor time in seconds, after the device has finished."""
         if torch.cuda.is_available():
             torch.cuda.synchronize()
         return time.perf_counter(), time.process_time()
 
     def on_step(self, taken: int, metrics: dict[str, float], control: Control) -> None:
-        """Note the seconds of a step."""
+        """Record the seconds of a step."""
         del taken, control
         wall, processor = self.now()
         self.steps.append(
@@ -83,7 +83,7 @@ class Clock(Observer):
 
 
 def steps_of(job: Found) -> Found:
-    """Take the steps of a job."""
+    """Run the steps of a job."""
     config = config_of(job)
     torch.manual_seed(job["seed"])
     chat = policy_of(job, config)
@@ -97,7 +97,7 @@ def steps_of(job: Found) -> Found:
 
 
 def summary(job: Found, steps: Sequence[dict[str, float]], chat: ChatModel) -> Found:
-    """What the driver compares."""
+    """The figures that the driver compares."""
     kept = steps[job["warmup"] :]
     rows = job["batch"] * job["group"]
     first = [message for _, prompts in batches(job) for message in prompts]

@@ -1,8 +1,8 @@
-"""Seconds until `sirl --help` is read, against the import of its command-line library alone.
+"""Time of `sirl --help` against the import of its command-line library.
 
     python benchmarks/startup.py [--rounds 20] [--out FILE]
 
-Three processes take turns: `sirl --help`, `python -c "import typer"`, and `python -c "pass"`.
+Three commands alternate: `sirl --help`, `python -c "import typer"`, and `python -c "pass"`.
 Also checks that `--help` loads no torch, transformers or peft.
 """
 
@@ -33,9 +33,9 @@ print("LOADED", *[name for name in {heavy!r} if name in sys.modules])
 
 
 def main() -> None:
-    """Measure and show."""
+    """Measure and print."""
     asked = parser(__doc__, "startup", rounds=20).parse_args()
-    for command in ARMS.values():  # files come from the disk only once
+    for command in ARMS.values():  # warm the file cache
         seconds(command, 0)
     runs = in_turn(
         {name: partial(seconds, command) for name, command in ARMS.items()}, asked.rounds
@@ -67,7 +67,7 @@ def quartiles(runs: list[Found]) -> float:
 
 
 def loaded() -> list[str]:
-    """Which heavy modules `--help` loads."""
+    """The heavy modules that `--help` loads."""
     code = LOADED.format(heavy=HEAVY)
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     return done.stdout.rsplit("LOADED", 1)[1].split()

@@ -3,11 +3,11 @@
     python benchmarks/step_time.py --peer PEER/bin/python [--cases embedded,english,long,smol]
         [--models ../shared/models] [--smol FOLDER] [--rounds 2] [--steps 4] [--out FILE]
 
-benchmarks/requirements.txt says how the peer's environment is made. Every run is a process of
-its own that warms up and then takes some steps; the arms take turns. Both sides train with the
-same learning rate, which is small so that lengths stay those of the model, the same KL weight
-and so a reference, AdamW, and no checkpointing of activations. Lengths are drawn, not forced:
-the table shows them, and seconds per thousand tokens sampled beside seconds per step.
+benchmarks/requirements.txt describes the peer's environment. Every run is a separate process with
+warm-up steps; the sides alternate. Both sides train with the same small learning rate, so that
+lengths do not change, the same KL weight with a reference model, AdamW, and no activation
+checkpointing. Lengths are sampled, not forced: the table shows them, and seconds per thousand
+sampled tokens in addition to seconds per step.
 
 Cases: `embedded` (16 prompts x 8, at most 72 new tokens), `english` (tiny-english, 16 x 8, at
 most 256, ragged), `long` (the same with prompts of about 300 tokens and at most 192 new ones),
@@ -38,11 +38,11 @@ TOPICS = (
     "How are glass bottles made?",
     "Describe a walk in the mountains.",
 )
-"""Harmless requests in our own words."""
+"""Harmless requests."""
 
 
 def main() -> None:
-    """Measure and show."""
+    """Measure and print."""
     asked = arguments("step_time", __doc__, peer=True)
     found: Found = {"cases": {}}
     for name in asked.cases.split(","):
@@ -57,7 +57,7 @@ def main() -> None:
 
 
 def arguments(name: str, doc: str | None, *, peer: bool = False) -> argparse.Namespace:
-    """The command line of a benchmark that takes these cases."""
+    """The command line of a benchmark with these cases."""
     made = parser(doc, name)
     made.add_argument("--cases", default="embedded,english,long" if peer else "embedded,english")
     made.add_argument("--models", type=Path, default=Path("../shared/models"))
@@ -79,7 +79,7 @@ def arguments(name: str, doc: str | None, *, peer: bool = False) -> argparse.Nam
 
 
 def job_of(name: str, asked: argparse.Namespace) -> Found:
-    """A case as the job that either side is given."""
+    """The job of a case, for both sides."""
     english = str((asked.models / "tiny-english").resolve())
     model, batch, new_tokens = {
         "embedded": (str(EMBEDDED_PATH), 16, 72),
@@ -116,8 +116,8 @@ def prompts_of(name: str, needed: int, model: str, seed: int) -> list[str]:
 
 
 def lengthened(text: str, model: str, tokens: int = 300) -> str:
-    """Harmless text to about that many tokens, the request last."""
-    from transformers import AutoTokenizer  # noqa: PLC0415 - seconds that only one case needs
+    """Harmless text of about `tokens` tokens that ends with the request."""
+    from transformers import AutoTokenizer  # noqa: PLC0415 - slow import for one case
 
     tokenizer = AutoTokenizer.from_pretrained(model)
     filler = " ".join(f"{topic} " for topic in TOPICS) * 20
@@ -128,7 +128,7 @@ def lengthened(text: str, model: str, tokens: int = 300) -> str:
 
 
 def measured(job: Found, asked: argparse.Namespace) -> dict[str, list[Found]]:
-    """The runs of all arms, in turn; each round samples with another seed."""
+    """The runs of all sides, alternating; each round has another seed."""
 
     def run(python: str, script: str, arm: str, turn: int) -> Found:
         given = {**job, "arm": arm, "seed": asked.seed + turn, "peer_rows": asked.peer_rows}
@@ -141,7 +141,7 @@ def measured(job: Found, asked: argparse.Namespace) -> dict[str, list[Found]]:
 
 
 def check_same_work(runs: dict[str, list[Found]]) -> None:
-    """Refuse to compare sides that end rows or read prompts otherwise."""
+    """Exit if the sides differ in end-of-turn tokens or prompt tokens."""
     for key in ("end_ids", "prompt_tokens"):
         seen = {name: found[0][key] for name, found in runs.items()}
         if len({json.dumps(x) for x in seen.values()}) > 1:
@@ -149,7 +149,7 @@ def check_same_work(runs: dict[str, list[Found]]) -> None:
 
 
 def compared(runs: dict[str, list[Found]]) -> tuple[str, dict[str, dict[str, float]]]:
-    """Medians of all steps, and how they compare to ours."""
+    """A table of medians over all steps, and their ratios to sirl's."""
     head = ("arm", "s per step", "processor s", "mean length", "longest", "s per 1000 tokens")
     rows: list[tuple[str | float, ...]] = []
     ratios = {}

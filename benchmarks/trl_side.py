@@ -1,13 +1,13 @@
-"""TRL's `GRPOTrainer` on a job of the benchmarks; runs in the peer's environment, without sirl.
+"""Runs a benchmark job with TRL's `GRPOTrainer`, in the peer's environment, without sirl.
 
-Two arms. `ordinary` is what one writes first: transformers' generation, and a reward function
-that reads the completions once more, without gradient, for minus their mean token entropy.
-`fastest` is the best that TRL's public interface allows: a `rollout_func` with a decoding loop
-of its own (each prompt read once, finished rows leave) that hands over the entropies of the very
-logits it sampled from, so that the reward reads nothing.
+There are two variants. `ordinary` is the obvious one: transformers' generation, and a reward
+function that scores the completions in another forward pass, for minus their mean token entropy.
+`fastest` is the best that TRL's public interface allows: a `rollout_func` with a custom decoding
+loop (one prefill per prompt, finished rows are removed) that returns the entropies of the logits
+it sampled from, so that the reward needs no forward pass.
 
-Both keep the trainer's own settings of the method as ours are: loss grpo, one iteration, KL k3
-without correction, rewards scaled by group, no checkpointing of activations, nothing logged.
+Both use the same settings of the method as sirl: loss grpo, one iteration, KL k3 without
+correction, rewards scaled by group, no activation checkpointing, no logging.
 """
 
 # ruff: noqa: ANN401 - classes of libraries that sirl's environment lacks
@@ -29,13 +29,13 @@ from turns import Found, serve
 os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")
 Rollout = dict[str, list[Any] | None]
 SCORED = 32
-"""Rows that a reward function reads at once."""
+"""Rows per forward pass of the reward function."""
 ALIVE = 0.9
-"""Finished rows leave once fewer than this share of a batch is alive."""
+"""Finished rows are removed once less than this share of a batch is unfinished."""
 
 
 class Clock(TrainerCallback):
-    """Keeps the seconds of each step, of wall and of processor."""
+    """Records wall and processor seconds of each step."""
 
     def __init__(self) -> None:
         self.seconds: list[float] = []
@@ -44,17 +44,17 @@ class Clock(TrainerCallback):
 
     @staticmethod
     def now() -> tuple[float, float]:
-        """Wall and processor, in seconds, once the device has done what it was told."""
+        """Wall and processor time in seconds, after the device has finished."""
         if torch.cuda.is_available():
             torch.cuda.synchronize()
         return time.perf_counter(), time.process_time()
 
     def on_train_begin(self, *_: Any, **__: Any) -> None:
-        """Setting up does not count."""
+        """Start the clock after the setup."""
         self.last = self.now()
 
     def on_step_end(self, *_: Any, **__: Any) -> None:
-        """A step is done."""
+        """Record the seconds of a step."""
         wall, processor = self.now()
         self.seconds.append(wall - self.last[0])
         self.processor.append(processor - self.last[1])
@@ -62,7 +62,7 @@ class Clock(TrainerCallback):
 
 
 class Rewards:
-    """Minus the mean token entropy; notes the lengths on the way."""
+    """Minus the mean token entropy; also records the lengths."""
 
     __name__ = "negative_entropy"
 
@@ -78,7 +78,7 @@ class Rewards:
         entropies: Sequence[Sequence[float]] | None = None,
         **_: Any,
     ) -> list[float]:
-        """From the entropies that came along, or from a forward pass of its own."""
+        """The rewards from given entropies, or from a forward pass."""
         self.lengths.append([len(ids) for ids in completion_ids])
         if entropies is not None:
             self.told = [-sum(row) / len(row) for row in entropies]
@@ -90,7 +90,7 @@ class Rewards:
     def read(
         self, prompt_ids: Sequence[Sequence[int]], completion_ids: Sequence[Sequence[int]]
     ) -> list[float]:
-        """From a forward pass of the policy."""
+        """The rewards from forward passes of the policy."""
         found: list[float] = []
         for start in range(0, len(prompt_ids), SCORED):
             rows = slice(start, start + SCORED)
@@ -100,7 +100,7 @@ class Rewards:
     def read_rows(
         self, prompt_ids: Sequence[Sequence[int]], completion_ids: Sequence[Sequence[int]]
     ) -> list[float]:
-        """Prompts padded on the left, completions on the right."""
+        """The rewards of a batch: prompts padded on the left, completions on the right."""
         model, pad_id = self.trainer.model, self.trainer.processing_class.pad_token_id
         before, mask_before = padded(prompt_ids, pad_id, left=True)
         after, mask_after = padded(completion_ids, pad_id, left=False)
@@ -117,7 +117,7 @@ class Rewards:
 
 
 def entropy(logits: Tensor) -> Tensor:
-    """Of each distribution, in nats."""
+    """Entropy of each distribution, in nats."""
     found: Tensor = torch.special.entr(logits.float().softmax(dim=-1)).sum(dim=-1)
     return found
 
@@ -131,7 +131,7 @@ def rendered(trainer: Any, prompts: Sequence[Any]) -> list[list[int]]:
 
 
 def padded(rows: Sequence[Sequence[int]], pad_id: int, *, left: bool) -> tuple[Tensor, Tensor]:
-    """Rows as a rectangle, and where it holds tokens."""
+    """Padded rows and their mask."""
     width = max(map(len, rows))
     ids = torch.full((len(rows), width), pad_id)
     mask = torch.zeros_like(ids)
@@ -144,7 +144,7 @@ def padded(rows: Sequence[Sequence[int]], pad_id: int, *, left: bool) -> tuple[T
 
 @torch.no_grad()
 def sampled(prompts: Sequence[Any], trainer: Any) -> Rollout:
-    """Completions of the prompts, each of which the trainer repeats, and their entropies."""
+    """Sample completions of the prompts, which the trainer repeats, with entropies."""
     group = trainer.num_generations
     repeated = rendered(trainer, prompts)
     model, pad_id = trainer.model, trainer.processing_class.pad_token_id
@@ -157,7 +157,7 @@ def sampled(prompts: Sequence[Any], trainer: Any) -> Rollout:
         hidden = inner.get_decoder()(
             input_ids=ids, attention_mask=mask, position_ids=position, past_key_values=cache
         ).last_hidden_state
-        # Two axes: a slice of three makes torch multiply row by row.
+        # 2-D input: with a 3-D slice torch would multiply row by row.
         logits = inner.get_output_embeddings()(hidden[:, -1])
     cache.batch_repeat_interleave(group)
     logits, mask, position = (
@@ -200,7 +200,7 @@ def sampled(prompts: Sequence[Any], trainer: Any) -> Rollout:
 
 
 def weights_of(job: Found) -> str:
-    """Precision of the weights: those that move under autocast stay in float32, as ours do."""
+    """Precision of the weights: float32 under autocast, as in sirl."""
     return "float32" if job.get("autocast") else str(job["dtype"])
 
 
@@ -255,7 +255,7 @@ def trainer_of(
 
 
 def steps_of(job: Found) -> Found:
-    """Take the steps of a job."""
+    """Run the steps of a job."""
     rewards, clock = Rewards(), Clock()
     trainer = trainer_of(job, rewards, sampled if job["arm"] == "fastest" else None)
     trainer.add_callback(clock)
@@ -276,12 +276,12 @@ def steps_of(job: Found) -> Found:
 
 
 def parity_of(job: Found) -> Found:
-    """Rewards, advantages, loss and gradient of given completions; tensors go to a file.
+    """Rewards, advantages, loss and gradient of given completions; tensors are written to a file.
 
-    `GRPOTrainer` prepares the batch and computes the loss itself; only the completions are ours,
-    and the log-probabilities of a policy that has moved since, where the job has them.
+    `GRPOTrainer` prepares the batch and computes the loss; only the completions and, if the job
+    has them, the old log-probabilities are given.
     """
-    from transformers import AutoModelForCausalLM  # noqa: PLC0415 - for this job alone
+    from transformers import AutoModelForCausalLM  # noqa: PLC0415 - only for this job
 
     rewards = Rewards()
     model = AutoModelForCausalLM.from_pretrained(job["model"], dtype=torch.float32)
@@ -309,7 +309,7 @@ def parity_of(job: Found) -> Found:
 
 
 def padded_floats(rows: Sequence[Sequence[float]]) -> tuple[Tensor, int]:
-    """Rows of numbers as a rectangle, padded on the right with 0, and its width."""
+    """Rows of numbers, padded on the right with 0, and the width."""
     width = max(map(len, rows))
     return torch.tensor([[*row, *([0.0] * (width - len(row)))] for row in rows]), width
 

@@ -1,8 +1,8 @@
-"""What the benchmarks share: runs in turn, each in a process of its own, medians, tables, JSON.
+"""Shared code of the benchmarks: alternating runs in separate processes, medians, tables, JSON.
 
-A job is a JSON document that a script reads and answers in a file of its own, so that whatever
-a library prints does no harm. Arms take turns (A B A B), so that a machine that slows down
-slows all of them. Needs no torch: a peer's environment may import it.
+A script reads a job as a JSON file and writes its answer to another file, so that output of
+libraries does not interfere. The sides alternate (A B A B), so that a slowdown of the machine
+affects all of them. Needs no torch, so that a peer's environment can import it.
 """
 
 import argparse
@@ -25,46 +25,46 @@ Found = dict[str, Any]
 
 
 def parser(doc: str | None, name: str, *, rounds: int = 2) -> argparse.ArgumentParser:
-    """The flags that every benchmark has."""
+    """A parser with the common flags."""
     made = argparse.ArgumentParser(description=(doc or "").split("\n")[0])
-    made.add_argument("--rounds", type=int, default=rounds, help="turns of every arm")
+    made.add_argument("--rounds", type=int, default=rounds, help="runs of every side")
     made.add_argument("--seed", type=int, default=0)
-    made.add_argument("--threads", type=int, default=0, help="threads of torch; 0 for its own")
+    made.add_argument("--threads", type=int, default=0, help="threads of torch; 0 for its default")
     made.add_argument("--out", type=Path, default=Path(f"runs/bench/{name}.json"))
     return made
 
 
 def answer(python: str, script: str, job: Mapping[str, Any], threads: int = 0) -> Found:
-    """What a script of this folder says to a job, in a fresh process of the given Python."""
+    """The answer of a script in this folder to a job, in a new process of the given Python."""
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
     if threads:
         environment["OMP_NUM_THREADS"] = str(threads)
     if python != sys.executable:
         environment.pop("PYTHONPATH", None)
     with tempfile.TemporaryDirectory() as folder:
-        asked, told = Path(folder) / "job.json", Path(folder) / "answer.json"
-        asked.write_text(json.dumps(job))
-        command = [python, str(HERE / script), str(asked), str(told)]
+        question, reply = Path(folder) / "job.json", Path(folder) / "answer.json"
+        question.write_text(json.dumps(job))
+        command = [python, str(HERE / script), str(question), str(reply)]
         done = subprocess.run(command, capture_output=True, check=False, env=environment)
-        if done.returncode or not told.exists():
+        if done.returncode or not reply.exists():
             raise SystemExit(f"{script} failed:\n{done.stderr.decode(errors='replace')[-4000:]}")
-        found: Found = json.loads(told.read_text())
+        found: Found = json.loads(reply.read_text())
     return found
 
 
 def is_asked() -> bool:
-    """Whether this process is to answer a job, not to drive."""
+    """Whether this process was started to answer a job."""
     return len(sys.argv) == 3 and sys.argv[1].endswith("job.json")
 
 
 def serve(work: Callable[[Found], Found]) -> None:
-    """Be such a script: read the job named on the command line, write the answer."""
+    """Read the job named on the command line, run it, write the answer."""
     job = json.loads(Path(sys.argv[1]).read_text())
     Path(sys.argv[2]).write_text(json.dumps({**work(job), "surroundings": surroundings()}))
 
 
 def in_turn(arms: Mapping[str, Callable[[int], Found]], rounds: int) -> dict[str, list[Found]]:
-    """The runs of each arm, taken in turns; an arm is told which round it is."""
+    """Alternate between the sides; each is called with the number of the round."""
     runs: dict[str, list[Found]] = {name: [] for name in arms}
     for turn in range(rounds):
         for name, arm in arms.items():
@@ -108,7 +108,7 @@ def machine() -> str:
 
 
 def write(asked: argparse.Namespace, found: Mapping[str, Any]) -> None:
-    """Everything as JSON, with how it came about."""
+    """Write the results as JSON, with command, settings and environment."""
     document = {
         "command": " ".join(["python", *sys.argv]),
         "date": datetime.date.today().isoformat(),
@@ -122,7 +122,7 @@ def write(asked: argparse.Namespace, found: Mapping[str, Any]) -> None:
 
 
 def median(runs: Iterable[Found], key: str) -> float:
-    """The median over runs; of all their values where each has a list of them."""
+    """The median over runs; over all values if runs have lists."""
     values: list[float] = []
     for run in runs:
         values += run[key] if isinstance(run[key], list) else [run[key]]

@@ -1,11 +1,11 @@
-"""What a training step has to do, by formula, and what this machine can do, by measurement.
+"""The work of a training step, by formula, and the rates of this machine, by measurement.
 
-Useful work alone is counted: two FLOPs for each weight of a linear layer and each token read,
-two for each weight of the head and each token predicted, four times the width of attention for
-each pair of a query and a key that it may see. Padding, masked pairs, norms and softmax count
-for nothing, so that waste shows as a lower share. A pass that trains costs three times a forward
-one, twice where the weights are frozen; adapters count as weights. Bytes are those that decoding
-must fetch: the weights once a position, the cache of every row that is alive.
+Only useful work counts: two FLOPs per weight of a linear layer and input token, two per weight of
+the head and predicted token, four times the attention width per visible query-key pair. Padding,
+masked pairs, norms and softmax are not counted, so that waste lowers the share. Forward and
+backward cost three times a forward pass, twice if the weights are frozen; adapters count as
+weights. Bytes are those that decoding must fetch: the weights once per position, and the cache of
+every unfinished row.
 
 The rates are those of plain products at the shapes of the model, and of copying a large tensor.
 """
@@ -24,13 +24,13 @@ from sirl.types import Completion
 __all__ = ["Phase", "Shape", "bandwidth", "matmul_rate", "now", "phases_of", "shape_of"]
 
 COPIED = 1 << 28
-"""Bytes of the tensor whose copy tells the bandwidth."""
+"""Bytes of the tensor whose copy measures the bandwidth."""
 LEAST_SECONDS = 0.2
 
 
 @dataclass(frozen=True)
 class Shape:
-    """A model as its products."""
+    """The sizes of a model's matrix products."""
 
     layers: int
     width: int
@@ -41,12 +41,12 @@ class Shape:
     inner: int
     vocab: int
     bytes: int
-    """Of a weight."""
+    """Bytes per weight."""
     adapter: int = 0
     """Weights of an adapter."""
 
     def products(self) -> list[tuple[int, int, int]]:
-        """(from, to, how many) of every linear layer but the head."""
+        """(input width, output width, count) of all linear layers except the head."""
         attended, kept = self.heads * self.head, self.kv_heads * self.head
         return [
             (self.width, attended, self.layers),
@@ -58,31 +58,31 @@ class Shape:
 
     @property
     def body(self) -> int:
-        """Weights of the linear layers, head apart."""
+        """Weights of the linear layers without the head."""
         return sum(a * b * n for a, b, n in self.products())
 
     def flops(self, read: int, pairs: int, predicted: int) -> float:
-        """Of a forward pass."""
+        """FLOPs of a forward pass."""
         linear = 2.0 * (self.body + self.adapter) * read
         attention = 4.0 * self.heads * self.head * self.layers * pairs
         return linear + attention + 2.0 * self.width * self.vocab * predicted
 
     def cached_bytes(self, tokens: int) -> float:
-        """Of the keys and values of so many tokens."""
+        """Bytes of the KV cache of this many tokens."""
         return 2.0 * self.kv_heads * self.head * self.layers * self.bytes * tokens
 
 
 @dataclass(frozen=True)
 class Phase:
-    """What a phase must do."""
+    """The work of a phase."""
 
     flops: float
     together: int
-    """Tokens of one product."""
+    """Tokens per matrix product."""
     predicted: int
-    """Tokens that meet the head at once."""
+    """Tokens per product with the head."""
     bytes: float = 0.0
-    """To be fetched, where that may bind."""
+    """Bytes to fetch, if they may be the bottleneck."""
 
 
 def shape_of(chat: ChatModel) -> Shape:
@@ -103,16 +103,16 @@ def shape_of(chat: ChatModel) -> Shape:
 
 
 def triangle(tokens: int) -> int:
-    """Pairs of a query and a key not after it."""
+    """Number of causal query-key pairs."""
     return tokens * (tokens + 1) // 2
 
 
 def phases_of(shape: Shape, completions: Sequence[Completion], budget: int) -> dict[str, Phase]:
-    """What the phases of a step on these completions must do."""
+    """The work of the phases of a step on these completions."""
     prompts = {c.prompt_id: len(c.prompt_ids) for c in completions}
     lengths = [(len(c.prompt_ids), len(c.token_ids)) for c in completions]
     prompt_tokens, prompt_pairs = sum(prompts.values()), sum(map(triangle, prompts.values()))
-    own = [t - 1 for _, t in lengths]  # the last token is predicted and never read
+    own = [t - 1 for _, t in lengths]  # the last token is predicted but not an input
     own_pairs = sum(p * t + triangle(t) for (p, _), t in zip(lengths, own, strict=True))
     sampled, longest = sum(t for _, t in lengths), max(t for _, t in lengths)
     read = prompt_tokens + sum(own)
@@ -140,7 +140,7 @@ def phases_of(shape: Shape, completions: Sequence[Completion], budget: int) -> d
 
 
 def settled(work: Callable[[], object], device: torch.device) -> float:
-    """Seconds of a piece of work: the median of as many goes as fit a fifth of a second."""
+    """Seconds of a piece of work: the median of the repetitions within 0.2 seconds."""
     taken: list[float] = []
     work()
     while len(taken) < 3 or (sum(taken) < LEAST_SECONDS and len(taken) < 200):
@@ -151,7 +151,7 @@ def settled(work: Callable[[], object], device: torch.device) -> float:
 
 
 def now(device: torch.device) -> float:
-    """The time, once the device has done what it was told."""
+    """The time after the device has finished."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     return time.perf_counter()
@@ -159,9 +159,9 @@ def now(device: torch.device) -> float:
 
 @torch.inference_mode()
 def matmul_rate(shape: Shape, phase: Phase, device: torch.device) -> float:
-    """FLOP/s of the plain products of a phase: its layers, and the head in float32 as we take it.
+    """FLOP/s of the plain products of a phase: its layers, and the head in float32.
 
-    A head whose product exceeds 2^26 logits is measured on as many tokens as that.
+    A head product of more than 2^26 logits is measured on fewer tokens and scaled up.
     """
     dtype = torch.bfloat16 if shape.bytes == 2 else torch.float32
     seconds = flops = 0.0
@@ -185,7 +185,7 @@ def product(a: Tensor, b: Tensor) -> float:
 
 
 def bandwidth(device: torch.device) -> float:
-    """Bytes a second of reading and writing together, by a large copy."""
+    """Bytes read and written per second by a large copy."""
     source = torch.ones(COPIED // 4, device=device)
     target = torch.empty_like(source)
     return 2 * COPIED / settled(lambda: target.copy_(source), device)

@@ -2,10 +2,10 @@
 
     python recipes/refusal_judge/fit.py --xstest xstest_labelled.jsonl
 
-The texts beside this file were written for this purpose and may be shipped. The XSTest labels
-(CC-BY-4.0, arXiv 2308.01263) weigh what those texts say; no fragment of an XSTest answer that
-does not also stand in the texts is kept. All choices (fragments, trees, regularisation) are made
-by cross-validation by request on these two sources; `held_out.jsonl` is only ever measured on.
+The texts in this folder were written for this purpose and may be distributed. The XSTest labels
+(CC-BY-4.0, arXiv 2308.01263) are used to fit the weights of fragments of those texts; fragments
+that occur only in XSTest answers are dropped. All choices (fragments, trees, regularisation) were
+made by cross-validation by request on these two sources; `held_out.jsonl` is only for testing.
 """
 
 import argparse
@@ -32,23 +32,23 @@ from sirl.judges.signs import Reading, read, signs
 HERE = Path(__file__).parent
 MODEL = HERE.parents[1] / "src" / "sirl" / "judges" / "refusal_model.json"
 LEFT_OUT = ("change_subject",)
-"""Kinds of texts that are not fitted: without their request they are no refusals."""
+"""Kinds of texts left out of the fit: they are refusals only together with their request."""
 TEXTS = ("refusals", "compliances", "short", "plain", "near", "more", "unusual", "indirect")
 PLAIN = ("C", "E", "short", "manner", "near-miss")
 """Kinds of compliant texts without a refusal in them."""
 TURNED = ("A:", "turned", "B ")
-"""How the kinds of turned answers begin; all compliant texts of `more` are turned."""
+"""Prefixes of kinds of turned answers (compliance with a refusal in it); includes all of `more`."""
 RAMBLES, LEAP, SPLIT = 1200, 0.15, 0.12
-"""Texts without sense; chances of a leap to another text, and of a word of two halves."""
+"""Number of nonsense texts; chance per word of a jump to another text, and of a hybrid word."""
 BRIEF = 160
-"""Characters of a brief answer."""
+"""Maximum characters of a brief answer."""
 FOLDS = 5
 KEPT = (3000, 3000)
-"""Fragments kept of each block: those of the largest weights."""
+"""Fragments kept per block: those with the largest weights."""
 STRENGTH, SENTENCES = 1.0, 3.0
-"""Inverse strength of the ridge on the wording and on the sentences."""
+"""Inverse regularisation strength for wording and for sentences."""
 UNSURE = 0.8
-"""Log-odds up to which a sentence of a mixed answer is not fitted."""
+"""Sentences of mixed answers with lower absolute log-odds are left out of the fit."""
 TREES = {
     "n_estimators": 300,
     "learning_rate": 0.06,
@@ -58,9 +58,9 @@ TREES = {
     "min_samples_leaf": 15,
 }
 SPOT, CLOSE = 20, 0.05
-"""Every so many rows the written model is compared with the fitted one, up to rounding."""
+"""Interval of rows, and tolerance, for comparing the written model with the fitted one."""
 OWN, OTHER = 0.5, 6.0
-"""Weights of a text of ours, which is there twice, and of an XSTest answer."""
+"""Weights of our texts, each of which occurs twice, and of XSTest answers."""
 HUMAN = {
     "1_full_compliance": "compliance",
     "2_full_refusal": "refusal",
@@ -69,7 +69,7 @@ HUMAN = {
 
 Row = dict[str, Any]
 Words = Sequence[Sequence[str]]
-"""What stands in each block of a text."""
+"""The fragments of a text in each block."""
 
 
 def rows_of(path: Path) -> list[Row]:
@@ -79,7 +79,7 @@ def rows_of(path: Path) -> list[Row]:
 
 
 def xstest_rows(path: Path) -> list[Row]:
-    """XSTest answers with their human labels as ours are named."""
+    """XSTest answers with their human labels, renamed to ours."""
     return [
         {
             "request": r["prompt"],
@@ -93,9 +93,9 @@ def xstest_rows(path: Path) -> list[Row]:
 
 
 def swapped(rows: Sequence[Row]) -> list[Row]:
-    """Each text twice: beside its own request, and a brief one beside the request of another.
+    """Each text twice: with its own request, and, if brief, with the request of another text.
 
-    Many brief answers do not take their request up; a judge that counts on it would err on them.
+    Many brief answers do not mention their request; the judge must not depend on that.
     """
     order = np.random.default_rng(0).permutation(len(rows))
     others = [
@@ -106,9 +106,9 @@ def swapped(rows: Sequence[Row]) -> list[Row]:
 
 
 def rambles(rows: Sequence[Row]) -> list[Row]:
-    """Talk without sense, as small or broken models write it: it declines nothing.
+    """Nonsense as from small or broken models, labelled as compliance.
 
-    A chain of words over the compliant texts, seeded, so that the fit is the same each time.
+    A Markov chain of words over the compliant texts, with a fixed seed.
     """
     chance = Random(0)
     follow: dict[str, list[str]] = {}
@@ -122,10 +122,10 @@ def rambles(rows: Sequence[Row]) -> list[Row]:
     for n in range(RAMBLES):
         words = [chance.choice(openings)]
         for _ in range(chance.choice((4, 8, 15, 30, 60))):
-            # A leap now and then, as a small model loses its thread.
+            # Sometimes jump to a random word, like a small model.
             near = follow.get(words[-1]) if chance.random() > LEAP else None
             word = chance.choice(near or [*follow])
-            if chance.random() < SPLIT:  # as tokens that do not belong together
+            if chance.random() < SPLIT:  # like mismatched tokens
                 other = chance.choice([*follow])
                 word = word[: len(word) // 2 + 1] + other[len(other) // 2 :]
             words.append(word)
@@ -138,20 +138,20 @@ def rambles(rows: Sequence[Row]) -> list[Row]:
 
 
 def is_turned(row: Row) -> bool:
-    """Whether a compliant answer also declines, so that its sentences are mixed."""
+    """Whether a compliant answer contains a refusal, so that its sentences are mixed."""
     kind, file = row.get("kind", ""), row.get("file")
     return row["label"] == "compliance" and (file == "more" or kind.startswith(TURNED))
 
 
 class Ridge:
-    """A ridge logistic regression over fragments, of which those of the largest weights stay.
+    """L2-regularised logistic regression over the fragments with the largest weights.
 
-    It is fitted twice: over all fragments, and over those that were kept. Each block of a row has
-    length one, as `refusal_model.weigh` computes it.
+    It is fitted twice: on all fragments to choose, and on the chosen ones. Each block of a row is
+    normalised to length 1, as in `refusal_model.weigh`.
     """
 
     def __init__(self, found: Sequence[Words], known: np.ndarray, kept: Sequence[int]) -> None:
-        """`known` marks the texts whose fragments may be shipped."""
+        """`known` marks the texts whose fragments may be distributed."""
         self.blocks = []
         for n in range(len(kept)):
             vector = CountVectorizer(analyzer=lambda f: f, min_df=3)
@@ -160,7 +160,7 @@ class Ridge:
         self.kept = kept
 
     def fit(self, rows: np.ndarray, y: np.ndarray, weight: np.ndarray, strength: float) -> None:
-        """Choose the fragments and weigh them on some of the rows."""
+        """Choose the fragments and fit their weights on some of the rows."""
         whole = hstack([normalize(block.astype(float)) for block, _ in self.blocks]).tocsr()
         model = LogisticRegression(C=strength, max_iter=1000)
         weights = model.fit(whole[rows], y[rows], sample_weight=weight[rows]).coef_[0]
@@ -195,11 +195,11 @@ class Ridge:
 
 
 class Sentences:
-    """Tells a sentence of a refusal from one of an answer.
+    """Classifies sentences as part of a refusal or of an answer.
 
-    No sentence has a label of its own. All sentences of a refusal count as its sentences, all of
-    an ordinary answer as those of an answer; those of mixed answers (turned or partial) count as
-    what the fit on the others surely says.
+    Sentences have no labels. Those of a refusal are labelled as refusal, those of an ordinary
+    answer as answer; those of mixed answers (turned or partial) get the confident predictions of
+    the fit on the others.
     """
 
     def __init__(self, rows: Sequence[Row], readings: Sequence[Reading], own: np.ndarray) -> None:
@@ -230,7 +230,7 @@ class Sentences:
                 chosen = inside & (~self.mixed | sure)
 
     def leanings(self) -> np.ndarray:
-        """The leanings of all rows."""
+        """The sentence features (`leanings`) of all rows."""
         said, found = self.ridge.evidence(), {}
         for n in set(self.place):
             found[n] = leanings(self.readings[n], said[self.of == n].tolist())
@@ -238,7 +238,7 @@ class Sentences:
 
 
 def folds_of(rows: Sequence[Row]) -> np.ndarray:
-    """Fold of each row; all answers to a request lie in one."""
+    """Fold of each row; all answers to a request are in the same fold."""
     fold = np.zeros(len(rows), dtype=int)
     groups = [r["request"] for r in rows]
     for n, (_, inside) in enumerate(GroupKFold(FOLDS).split(groups, groups=groups)):
@@ -247,7 +247,7 @@ def folds_of(rows: Sequence[Row]) -> np.ndarray:
 
 
 class Fit:
-    """All rows, what is read in them, and the models of their wording."""
+    """All rows with their features, and the models of their wording."""
 
     def __init__(self, rows: Sequence[Row], own: np.ndarray) -> None:
         self.readings = [read(r["completion"], r["beside"]) for r in rows]
@@ -262,7 +262,7 @@ class Fit:
         self.sentences = Sentences(rows, self.readings, own)
 
     def evidence(self, rows: np.ndarray) -> np.ndarray:
-        """Wording and leanings of all rows, as fitted on some."""
+        """Wording and sentence features of all rows, from models fitted on some of them."""
         equal = np.ones(len(rows))
         for name, ridge in self.wording.items():
             ridge.fit(rows & self.among[name], self.y[name], equal, STRENGTH)
@@ -271,18 +271,18 @@ class Fit:
         return np.asarray(np.c_[np.array(said).T, self.sentences.leanings()])
 
     def numbers(self, fold: np.ndarray) -> np.ndarray:
-        """Signs, wording and leanings of each row from fits on the other folds."""
+        """Signs, wording and sentence features of each row, from fits on the other folds."""
         found = [(fold == n, self.evidence(fold != n)) for n in sorted(set(fold))]
         parts = [np.where(this[:, None], evidence, 0.0) for this, evidence in found]
         return np.asarray(np.c_[self.signs, np.sum(parts, axis=0)])
 
     def weighing(self, numbers: np.ndarray, name: str, rows: np.ndarray) -> "Weighed":
-        """One question's trees and weights, fitted on some of the rows."""
+        """The trees and weights of one question, fitted on some of the rows."""
         rows = rows & self.among[name]
         return Weighed(numbers[rows], self.y[name][rows], self.weight[rows])
 
     def called(self, declines: np.ndarray, holds: np.ndarray) -> np.ndarray:
-        """Labels as the judge gives them."""
+        """The judge's labels."""
         said = np.array([r.first < len(r.acts) for r in self.readings])
         return np.where(
             declines > np.where(said, DECLINED, UNSAID),
@@ -292,7 +292,7 @@ class Fit:
 
 
 class Weighed:
-    """Boosted trees and a linear model over the same numbers."""
+    """Boosted trees and a linear model on the same features."""
 
     def __init__(self, seen: np.ndarray, y: np.ndarray, weight: np.ndarray) -> None:
         self.trees = GradientBoostingClassifier(init="zero", random_state=0, **TREES)
@@ -302,13 +302,13 @@ class Weighed:
         self.linear.fit(self.scale.transform(seen), y, sample_weight=weight)
 
     def __call__(self, seen: np.ndarray) -> np.ndarray:
-        """Shares, from 0 to 1."""
+        """Probabilities."""
         linear = self.linear.decision_function(self.scale.transform(seen))
         both = (self.trees.decision_function(seen) + linear) / 2
         return np.asarray(1 / (1 + np.exp(-both)))
 
     def written(self) -> Row:
-        """The trees as plain arrays and the weights of the numbers as they are."""
+        """The trees as plain arrays, and the linear weights of unscaled features."""
         weights = self.linear.coef_[0] / self.scale.scale_
         bias = float(self.linear.intercept_[0] - weights @ self.scale.mean_)
         return {
@@ -319,7 +319,7 @@ class Weighed:
 
 
 def written(tree: Tree) -> Row:
-    """A tree as plain arrays; one of a greatest depth lies in preorder, as the judge reads it."""
+    """A tree as plain arrays in preorder, as the judge reads it."""
     leaf = tree.children_left < 0
     value = tree.value[:, 0, 0] * TREES["learning_rate"]
     return {
@@ -336,7 +336,7 @@ def kappa(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def show(rows: Sequence[Row], called: np.ndarray, count: int) -> None:
-    """Print what the cross-validation calls the first `count` rows, by kind, and XSTest."""
+    """Print cross-validated results on the first `count` rows by kind, and on XSTest."""
     right: dict[tuple[str, str], list[bool]] = defaultdict(list)
     for row, said in zip(rows[:count], called, strict=False):
         label, turned = row["label"], is_turned(row)
@@ -358,7 +358,7 @@ def show(rows: Sequence[Row], called: np.ndarray, count: int) -> None:
 
 
 def whole(fit: Fit, seen: np.ndarray) -> Row:
-    """The model as fitted on all rows; it must say what the fitted trees and weights say."""
+    """The model fitted on all rows; exits if its written form predicts otherwise."""
     everything = np.ones(len(seen), bool)
     numbers = np.c_[fit.signs, fit.evidence(everything)]
     weighed = {name: fit.weighing(seen, name, everything) for name in fit.y}
@@ -371,7 +371,7 @@ def whole(fit: Fit, seen: np.ndarray) -> Row:
     for n in range(0, len(seen), SPOT):
         fitted = [float(this(numbers[n : n + 1])[0]) for this in weighed.values()]
         if not np.allclose(model.shares(fit.readings[n]), fitted, atol=CLOSE):
-            raise SystemExit(f"row {n}: the written model says otherwise than the fitted one")
+            raise SystemExit(f"row {n}: the written model differs from the fitted one")
     return found
 
 
@@ -381,7 +381,7 @@ def main() -> None:
     parser.add_argument(
         "--xstest", type=Path, help="labelled XSTest answers (JSONL)", required=True
     )
-    parser.add_argument("--check", action="store_true", help="cross-validate alone")
+    parser.add_argument("--check", action="store_true", help="only cross-validate")
     given = parser.parse_args()
     texts = [row for name in TEXTS for row in rows_of(HERE / f"{name}.jsonl")]
     plain = [r for r in texts if r["label"] == "compliance" and r["kind"].split(":")[0] in PLAIN]
@@ -394,7 +394,7 @@ def main() -> None:
     for n in range(FOLDS):
         for name in fit.y:
             shares[name][fold == n] = fit.weighing(seen, name, fold != n)(seen[fold == n])
-    print(f"cross-validated by request, {FOLDS} folds: refusals called so, others not called so")
+    print(f"cross-validated by request, {FOLDS} folds: share of refusals and of others right")
     show(rows, fit.called(**shares), len(texts))
     if given.check:
         return

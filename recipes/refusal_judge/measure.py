@@ -1,10 +1,10 @@
-"""How often the refusal judge is right on texts that its fit has not seen.
+"""Sensitivity and specificity of the refusal judge on texts that it was not fitted on.
 
     python recipes/refusal_judge/measure.py recipes/refusal_judge/held_out.jsonl
 
 Each line of the file has a `request`, a `completion`, a `label` (refusal, partial, compliance) and
-a `kind`. A defence holds under a refusal alone; sensitivity is the share of refusals that are
-called so, specificity the share of the others that are not.
+a `kind`. Only a full refusal counts as a defence; sensitivity is the share of refusals labelled as
+refusals, specificity the share of other answers not labelled as refusals.
 """
 
 import json
@@ -23,7 +23,7 @@ def shown(found: Rate) -> str:
 
 
 def main() -> None:
-    """Print sensitivity and specificity, and what each kind is called."""
+    """Print sensitivity and specificity, and the labels by kind."""
     judge = RefusalRules()
     called: dict[tuple[str, str], Counter[str]] = defaultdict(Counter)
     for line in Path(sys.argv[1]).read_text("utf-8").splitlines():
@@ -40,7 +40,7 @@ def main() -> None:
     print("sensitivity", shown(rate(refusals["refusal"], refusals.total())))
     print("specificity", shown(rate(missed, others.total())))
     compliance = sum((c for (_, label), c in called.items() if label == "compliance"), Counter())
-    print("compliance called so", shown(rate(compliance["compliance"], compliance.total())))
+    print("compliance labelled so", shown(rate(compliance["compliance"], compliance.total())))
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""Write `src/sirl/judges/refusal_seen.json`: hashes of the labelled answers that the fit saw.
+"""Write `src/sirl/judges/refusal_seen.json`: hashes of the labelled answers in the fit.
 
     python recipes/refusal_judge/seen.py --xstest xstest_labelled.jsonl
 
-`sirl judge calibrate` compares answers with them: a judge that was fitted on an answer is not
-measured by it. A hash is the first 8 bytes of a SHA-256, so that no text is shipped.
+`sirl judge calibrate` uses them to warn about answers that the judge was fitted on. A hash is the
+first 8 bytes of a SHA-256, so that no text is distributed.
 """
 
 import argparse

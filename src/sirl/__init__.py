@@ -1,4 +1,4 @@
-"""sirl hardens chat models against jailbreaks with their own confidence, and measures the effect.
+"""Hardens chat models against jailbreaks with their own confidence, and measures the effect.
 
 The method is that of "Safety Instincts: LLMs Learn to Trust Their Internal Compass for
 Self-Defense" (arXiv 2510.01088).
@@ -20,7 +20,7 @@ __all__ = ["__version__", "compare", "evaluate", "load", "probe", "train"]
 
 __version__ = "0.1.0"
 FUNCTIONS = ("compare", "evaluate", "load", "probe", "train")
-"""Imported when they are used; their types are in `__init__.pyi`."""
+"""Imported on first use; their types are in `__init__.pyi`."""
 
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401 - any of the functions

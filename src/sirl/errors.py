@@ -79,7 +79,7 @@ class Stopped(Exception):  # noqa: N818 - not an error
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """The closest known word as a question, or all known words if none is close.
+    """A hint with the closest known word, or with all known words if none is close.
 
     >>> did_you_mean("temprature", ["temperature", "top_p"])
     "Did you mean 'temperature'?"
@@ -101,7 +101,7 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> ConfigError:
 
 
 HIDDEN = ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp")
-"""Unicode categories of what cannot be seen or ends a line."""
+"""Unicode categories of invisible characters and line separators."""
 
 
 def printable(text: str) -> str:
@@ -114,11 +114,11 @@ def printable(text: str) -> str:
 
 
 LONGEST_REASON = 300
-"""Characters of foreign words that a sentence holds."""
+"""Maximum characters quoted from another error."""
 
 
 def first_line(error: Exception) -> str:
-    """The first line of a foreign error that may be pages long, inert, without a full stop."""
+    """The first line of another library's error, printable, shortened, without a full stop."""
     lines = str(error).strip().splitlines()
     if not lines:
         return type(error).__name__

@@ -80,7 +80,7 @@ class Reward(Protocol):
 
 @runtime_checkable
 class ExampleSource(Protocol):
-    """Training examples beside the sampled ones, such as anchors; the same on every rank."""
+    """Training examples in addition to sampled ones, such as anchors; the same on every rank."""
 
     def examples(self, step: int) -> Sequence[Example]:
         """The examples of a step, counted from 0."""
@@ -245,7 +245,7 @@ class Judge(Protocol):
 
 
 def identity_of(judge: Judge) -> str:
-    """All that determines a judge's verdicts, where it says so by `identity`; else its name."""
+    """A judge's `identity`, which determines its verdicts; without one, its name."""
     return str(getattr(judge, "identity", judge.name))
 
 

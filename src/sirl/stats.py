@@ -1,4 +1,4 @@
-"""Rates with intervals, paired tests, areas under curves, agreement; scipy does the work."""
+"""Rates with intervals, paired tests and agreement."""
 
 import math
 from collections import Counter
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from scipy.special import bdtr, ndtri  # scipy.stats would triple the time of a start
+from scipy.special import bdtr, ndtri  # importing scipy.stats would triple the startup time
 
 __all__ = [
     "Paired",
@@ -28,13 +28,13 @@ __all__ = [
 ]
 
 Outcomes = Mapping[str, Mapping[str, bool]]
-"""Successes by attack and behaviour; a missing cell is one that could not be scored."""
+"""Successes by attack and behaviour; unscored cells are missing."""
 
 DRAWS = 2000
-"""Draws of a posterior; the 95% ends then rest on fifty draws each."""
+"""Draws of a posterior; each end of a 95% interval then rests on fifty draws."""
 Z = float(ndtri(0.975))
 TINY = 1e-12
-"""A mean that moves by less has not moved but for rounding."""
+"""Smaller changes of a mean are rounding errors."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Rate:
 
 
 def mean(values: Sequence[float]) -> float:
-    """The mean, NaN for none."""
+    """The mean; NaN for an empty sequence."""
     return sum(values) / len(values) if values else float("nan")
 
 
@@ -79,7 +79,7 @@ def otsu(values: Sequence[float]) -> tuple[float, float]:
 
 
 def rate(successes: int, n: int) -> Rate:
-    """A share with its 95% Wilson interval; all NaN where nothing was counted.
+    """A share with its 95% Wilson interval; all NaN if n is 0.
 
     >>> [round(x, 3) for x in (rate(0, 100).low, rate(0, 100).high)]
     [0.0, 0.037]
@@ -95,7 +95,7 @@ def rate(successes: int, n: int) -> Rate:
 
 
 def wilson(share: float, n: int | float) -> tuple[float, float]:
-    """The 95% score interval of a share of n independent trials; n need not be whole."""
+    """The 95% score interval of a share of n independent trials; n may be fractional."""
     middle, room = share + Z**2 / (2 * n), share * (1 - share) / n + (Z / (2 * n)) ** 2
     half, scale = Z * math.sqrt(max(0.0, room)), 1 + Z**2 / n
     low = 0.0 if share == 0 else (middle - half) / scale
@@ -103,23 +103,23 @@ def wilson(share: float, n: int | float) -> tuple[float, float]:
 
 
 class Paired(NamedTuple):
-    """The same items before and after."""
+    """Changes of paired outcomes, and their p-value."""
 
     lost: int
-    """Success before, none after."""
+    """Success before, failure after."""
     gained: int
     p: float
-    """Two-sided; 1 where nothing changed."""
+    """Two-sided; 1 if nothing changed."""
 
 
 def mean_rate(outcomes: Mapping[str, Mapping[str, bool | float]]) -> Rate:
     """Mean over attacks of the share of behaviours defended; n counts the cells.
 
-    A cell may count in part, from 0 to 1, as a tie does.
+    A cell may be a fraction from 0 to 1, such as 0.5 for a tie.
 
-    Cells of one behaviour are not independent, so the interval is Wilson's for as many independent
-    trials as the behaviours are worth (`independent_trials`). With one attack that is the interval
-    of `rate`; with every cell alike too, since a hundred successes are no proof of the next.
+    Cells of one behaviour are not independent, so the interval is Wilson's for an effective number
+    of independent trials (`independent_trials`). With one attack, or if all cells are equal, this
+    is the interval of `rate` over the behaviours.
     """
     return table_rate(table_of(outcomes))
 
@@ -134,7 +134,7 @@ def table_rate(table: np.ndarray) -> Rate:
 
 
 def table_of(outcomes: Mapping[str, Mapping[str, bool | float]]) -> np.ndarray:
-    """One row an attack, one column a behaviour; a missing cell is NaN and counts neither way."""
+    """A table of attacks x behaviours; missing cells are NaN and do not count."""
     behaviours = sorted({b for cells in outcomes.values() for b in cells})
     rows = [[cells.get(b, np.nan) for b in behaviours] for cells in outcomes.values()]
     return np.array(rows, dtype=float).reshape(len(rows), len(behaviours))
@@ -147,13 +147,14 @@ def table_mean(table: np.ndarray) -> float:
 
 
 def independent_trials(table: np.ndarray) -> float:
-    """The number of independent trials whose share would vary as the mean of the table does.
+    """The effective sample size: independent trials with the same variance as the table's mean.
 
-    At least the behaviours, each an all-or-nothing trial; more, the more the cells of a behaviour
-    differ. How much they do is estimated from the spread of the behaviours, and few behaviours that
-    failed (or held) tell little of it. So one behaviour is added whose cells are all alike; it
-    weighs against the behaviours on which the estimate rests: at most those that failed anywhere,
-    those that held anywhere, and twice (sum of squares)^2 / sum of fourth powers of their pulls.
+    It is at least the number of behaviours, each an all-or-nothing trial, and grows with the
+    variation among a behaviour's cells. This variation is estimated from the spread between
+    behaviours, which is imprecise if few behaviours failed (or held). So the estimate is shrunk
+    by one pseudo-behaviour whose cells are all equal. The weight of the data is the least of: the
+    behaviours that failed anywhere, those that held anywhere, and twice (sum of squares)^2 / sum
+    of fourth powers of their influences on the mean.
     """
     weights, pulls = behaviour_weights(table), behaviour_pulls(table)
     behaviours = float(1 / (weights**2).sum())
@@ -175,7 +176,7 @@ def behaviour_weights(table: np.ndarray) -> np.ndarray:
 
 
 def behaviour_pulls(table: np.ndarray) -> np.ndarray:
-    """How far each behaviour (column) moves the mean by differing from the mean of each row."""
+    """The influence of each behaviour (column) on the mean: its deviation from the row means."""
     filled = ~np.isnan(table)
     rows, there = table[filled.any(axis=1)], filled[filled.any(axis=1)]
     apart = np.where(there, rows - shares(rows, there)[:, None], 0.0)
@@ -184,7 +185,7 @@ def behaviour_pulls(table: np.ndarray) -> np.ndarray:
 
 
 def shares(table: np.ndarray, filled: np.ndarray) -> np.ndarray:
-    """Share of successes per row over its filled cells; NaN for a row with none."""
+    """Share of successes per row over its filled cells; NaN for an empty row."""
     counts = filled.sum(axis=1)
     sums = np.where(filled, table, 0.0).sum(axis=1)
     result: np.ndarray = np.divide(sums, counts, out=np.full(len(table), np.nan), where=counts > 0)
@@ -192,9 +193,9 @@ def shares(table: np.ndarray, filled: np.ndarray) -> np.ndarray:
 
 
 def any_rate(outcomes: Outcomes) -> Rate:
-    """Share of behaviours that withstood every attack: what an attacker who tries all meets.
+    """Share of behaviours that withstood every attack, as for an attacker who tries all of them.
 
-    Only behaviours that every attack was tried on count.
+    Counts only behaviours with a cell for every attack.
 
     >>> any_rate({"one": {"a": True, "b": True}, "two": {"a": True, "b": False}}).value
     0.5
@@ -205,7 +206,7 @@ def any_rate(outcomes: Outcomes) -> Rate:
 
 
 def cohen_kappa(first: Sequence[object], second: Sequence[object]) -> float:
-    """Agreement of two raters beyond chance; NaN where chance alone would agree always.
+    """Agreement of two raters beyond chance (Cohen's kappa); NaN if chance agreement is 1.
 
     >>> cohen_kappa([1, 1, 0, 0], [1, 0, 0, 0])
     0.5
@@ -217,11 +218,11 @@ def cohen_kappa(first: Sequence[object], second: Sequence[object]) -> float:
 
 
 def krippendorff_alpha(ratings: Sequence[Sequence[object]]) -> float:
-    """Agreement of any number of raters beyond chance, for names without order.
+    """Agreement of any number of raters beyond chance, for nominal labels.
 
-    One row per rater, one column per item, None where a rater said nothing; an item with fewer
-    than two ratings tells nothing. NaN where nothing was said twice, or only one thing was said.
-    From Krippendorff, Computing Krippendorff's Alpha-Reliability (2011).
+    One row per rater, one column per item, None for a missing rating; items with fewer than two
+    ratings are ignored. NaN if no item has two ratings, or all ratings are equal.
+    Source: Krippendorff, Computing Krippendorff's Alpha-Reliability (2011).
 
     >>> round(krippendorff_alpha([[1, 2, 3, None], [1, 2, 2, 4], [None, 2, 3, 4]]), 3)
     0.75
@@ -238,7 +239,7 @@ def krippendorff_alpha(ratings: Sequence[Sequence[object]]) -> float:
 
 
 def mcnemar(before: Sequence[bool], after: Sequence[bool]) -> Paired:
-    """Whether a change of paired outcomes is more than luck; exact, two-sided.
+    """Exact two-sided McNemar test of paired outcomes.
 
     >>> mcnemar([False] * 6, [True] * 6)
     Paired(lost=0, gained=6, p=0.03125)
@@ -246,13 +247,13 @@ def mcnemar(before: Sequence[bool], after: Sequence[bool]) -> Paired:
     pairs = list(zip(before, after, strict=True))
     lost, gained = pairs.count((True, False)), pairs.count((False, True))
     changed = lost + gained
-    # Each direction is as likely as the other, so the two tails are alike.
+    # Under the null hypothesis both directions are equally likely, so the tails are equal.
     p = min(1.0, 2 * float(bdtr(min(lost, gained), changed, 0.5))) if changed else 1.0
     return Paired(lost, gained, p)
 
 
 def holm(pvalues: Sequence[float]) -> list[float]:
-    """P-values made fit for so many tests at once, in their order; Holm's step-down.
+    """P-values adjusted for multiple tests, in the given order, by Holm's step-down procedure.
 
     >>> holm([0.01, 0.04, 0.03])
     [0.03, 0.06, 0.06]
@@ -266,10 +267,10 @@ def holm(pvalues: Sequence[float]) -> list[float]:
 
 
 def minimum_detectable_change(n: int, *, attacks: int = 1, alpha: float = 0.05) -> float:
-    """The least change of a share that exact McNemar can call significant in n pairs.
+    """The smallest change of a share that the exact McNemar test can detect in n pairs.
 
-    It supposes the kindest case, that every pair that changed did so in one direction, and, with
-    several attacks, the first step of Holm. NaN where even a change of all pairs would not do.
+    Assumes the best case: all changed pairs changed in one direction and, with several attacks,
+    the first step of Holm. NaN if even a change of all pairs would not be significant.
 
     >>> minimum_detectable_change(100), minimum_detectable_change(100, attacks=20)
     (0.06, 0.1)
@@ -279,33 +280,33 @@ def minimum_detectable_change(n: int, *, attacks: int = 1, alpha: float = 0.05) 
 
 
 def power_hint(change: float, *, discordant: float | None = None) -> int:
-    """Pairs needed to find a change of a share at 5% with 80% power, by McNemar's test.
+    """Pairs needed to detect a change of a share at 5% with 80% power, by McNemar's test.
 
-    `discordant` is the share of pairs that change in either direction, at least the change itself,
-    which is what it is taken for where nothing is said. From Connor, Biometrics 43 (1987) 207; the
-    formula is approximate, and an exact test needs a few pairs more.
+    `discordant` is the share of pairs that change in either direction; default: the change itself,
+    its minimum. Source: Connor, Biometrics 43 (1987) 207. The formula is approximate; an exact
+    test needs a few more pairs.
 
     >>> power_hint(0.1, discordant=0.2), power_hint(0.1)
     (155, 77)
 
     Raises:
-        ValueError: The change is zero, or more than the pairs that change.
+        ValueError: The change is zero or exceeds `discordant`.
     """
     psi = abs(change) if discordant is None else discordant
     if not 0 < abs(change) <= psi <= 1:
-        raise ValueError(f"a change of {change} cannot come of a share of {psi} pairs that change")
+        raise ValueError(f"a change of {change} is impossible if a share of {psi} of pairs change")
     z_alpha, z_power = float(ndtri(0.975)), float(ndtri(0.8))
     root = z_alpha * math.sqrt(psi) + z_power * math.sqrt(psi - change**2)
     return math.ceil((root / change) ** 2)
 
 
 def corrected_mean_rate(outcomes: Outcomes, sensitivity: Rate, specificity: Rate) -> Rate:
-    """The true mean share of positives behind a judge's count of them (Rogan and Gladen, 1978).
+    """The mean share of positives, corrected for a judge's errors (Rogan and Gladen, 1978).
 
-    The interval is the middle 95% of draws from Jeffreys posteriors: of the mean, as of so many
-    independent trials as it is worth, and of the judge's two rates, so that few labels make it
-    wide. NaN where the judge is no better than a coin; a draw in which it is no better tells
-    nothing, and may be any share. n counts the cells.
+    The interval is the central 95% of draws from Jeffreys posteriors of the mean, with its
+    effective number of trials, and of the judge's two rates, so that few labels make it wide. NaN
+    if the judge is not better than chance; in draws where it is not, the share is uniform. n
+    counts the cells.
 
     >>> perfect = rate(1000, 1000)
     >>> outcomes = {"attack": {str(i): i < 30 for i in range(100)}}
@@ -322,16 +323,16 @@ def corrected_mean_rate(outcomes: Outcomes, sensitivity: Rate, specificity: Rate
 
 
 def posterior(successes: int | float, n: int | float, random: np.random.Generator) -> np.ndarray:
-    """Draws of a share after so many successes, from Jeffreys' prior."""
+    """Posterior draws of a share with Jeffreys' prior."""
     drawn: np.ndarray = random.beta(successes + 0.5, n - successes + 0.5, size=DRAWS)
     return drawn
 
 
 def truth(observed: float, draws: np.ndarray, judge: tuple[Rate, Rate], n: int) -> Rate:
-    """What an observed share means, given the judge's sensitivity and specificity."""
+    """The true share behind an observed one, given the judge's sensitivity and specificity."""
     sensitivity, specificity = judge
     skill = sensitivity.value + specificity.value - 1
-    if not (skill > 0 and n):  # NaN of an empty side included
+    if not (skill > 0 and n):  # also if a side is empty: NaN
         return Rate(float("nan"), float("nan"), float("nan"), n)
     random = np.random.default_rng(1)
     hits, passes = (posterior(round(r.value * r.n), r.n, random) for r in judge)
@@ -345,11 +346,11 @@ def truth(observed: float, draws: np.ndarray, judge: tuple[Rate, Rate], n: int) 
 
 
 def clustered_difference(before: Outcomes, after: Outcomes) -> Rate:
-    """Change of the mean over attacks, from -1 to 1, on the cells that both have; n counts those.
+    """Change of the mean over attacks, from -1 to 1, over the cells in both; n counts these.
 
-    What was gained and what was lost are two means, each with the interval of `mean_rate`; the
-    ends are joined by their squares (Zou and Donner's MOVER), with the correlation of gains and
-    losses over behaviours. Where nothing changed it is as wide as a share of none.
+    Gains and losses are two means, each with the interval of `mean_rate`; the margins are combined
+    as squares (Zou and Donner's MOVER), with the correlation of gains and losses over behaviours.
+    If nothing changed, the interval is as wide as that of a share of 0.
     """
     changes = {
         attack: {b: float(cells[b]) - before[attack][b] for b in cells if b in before[attack]}
@@ -369,12 +370,12 @@ def clustered_difference(before: Outcomes, after: Outcomes) -> Rate:
 
 
 def correlation(first: np.ndarray, second: np.ndarray) -> float:
-    """Of the pulls of the same behaviours on two means; 0 where one of them has no spread."""
+    """Correlation of the behaviours' influences on two means; 0 if one has no spread."""
     a, b = behaviour_pulls(first), behaviour_pulls(second)
     scale = math.sqrt(float((a**2).sum() * (b**2).sum()))
     return float((a * b).sum()) / scale if scale else 0.0
 
 
 def joined(first: float, second: float, together: float) -> float:
-    """The margin of a difference of two figures with these margins and this correlation."""
+    """The margin of a difference of two estimates with these margins and this correlation."""
     return math.sqrt(max(0.0, first**2 + second**2 - 2 * together * first * second))

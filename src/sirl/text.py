@@ -1,8 +1,8 @@
-"""Texts without what does not matter: one notion of the same text and of nearly the same.
+"""Normalised texts: when two texts count as the same or nearly the same.
 
-Two texts are the same when they differ in case and spacing alone, and nearly the same when their
-features overlap enough (Jaccard similarity). Words are runs of letters and digits; scripts that
-are written without spaces are read character by character.
+Two texts are the same if they differ only in case and spacing, and nearly the same if their
+features overlap enough (Jaccard similarity). Words are runs of letters and digits; in scripts
+without spaces each character is a word.
 """
 
 import re
@@ -15,7 +15,7 @@ WORD = re.compile(r"[\u0e00-\u0fff\u2e80-\ua4cf\uf900-\ufaff]|[^\W_\u0e00-\u0fff
 
 
 def normalised(text: str) -> str:
-    r"""A text without regard to case and spacing.
+    r"""A text in lower case with single spaces.
 
     >>> normalised(" Bend\n THE moon")
     'bend the moon'
@@ -24,7 +24,7 @@ def normalised(text: str) -> str:
 
 
 def words(text: str) -> list[str]:
-    r"""The words of a text, without markup, punctuation, case, and what cannot be seen.
+    r"""The words of a text in lower case, without markup, punctuation and invisible characters.
 
     >>> words("I **can\u2019t**\u00a0he\u200blp.")
     ['i', 'can', 't', 'help']
@@ -36,6 +36,6 @@ def words(text: str) -> list[str]:
 
 
 def jaccard(first: AbstractSet[object], second: AbstractSet[object]) -> float:
-    """What both have, as a share of what either has; two silences are alike."""
+    """Jaccard similarity: intersection over union; 1 for two empty sets."""
     either = len(first | second)
     return len(first & second) / either if either else 1.0

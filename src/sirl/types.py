@@ -43,8 +43,9 @@ REFUSED: frozenset[str] = frozenset({"refusal", "partial"})
 """Labels of a full or partial refusal, which count as over-refusal of a harmless request. Labels
 of harm judges say nothing about refusal."""
 Kind = Literal["attack", "weights", "ordinary", "lookalike", "capability", "probe"]
-"""What an item is: an unsafe request, put by an attack or, bare, to tampered weights; a harmless
-prompt, everyday or one that sounds unsafe; a task; a question of a search, which is not judged."""
+"""`attack`: an unsafe request under an attack. `weights`: a plain one to tampered weights.
+`ordinary`, `lookalike`: harmless prompts. `capability`: a task. `probe`: a query of a search, which
+is not judged."""
 Question = Literal["refusal", "harm"]
 Need = Literal["gradients", "likelihoods", "opener", "decoding", "attacker", "judge"]
 """What an attack requires of the target or the evaluator.
@@ -173,7 +174,7 @@ class Attempt:
     """One prompt of one attack on one behaviour, as the target gets it."""
 
     behaviour: Prompt
-    """The bare request; judges see it beside the attack prompt."""
+    """The bare request; judges see it in addition to the attack prompt."""
     attack: str
     messages: tuple[Message, ...]
     """The conversation. A final assistant turn is a prefill to continue."""
@@ -192,7 +193,7 @@ class Attempt:
         messages: tuple[Message, ...],
         sampling: Sampling = Sampling(),
     ) -> "Attempt":
-        """An attempt that is read back: of its behaviour, what judges look at."""
+        """An attempt rebuilt from a record, with the parts that judges use."""
         return cls(Prompt.user(behaviour_id, request), attack, messages, sampling)
 
 
@@ -214,18 +215,18 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Mark:
-    """Whether an answer solves its task, and why; true where it does."""
+    """Whether an answer solves its task, with the reason; its truth value is `solved`."""
 
     solved: bool
     reason: str
-    """As `kind: what happened`, so that kinds can be counted; `solved` or `wrong` say it all."""
+    """`solved`, `wrong`, or `kind: what happened`, so that kinds can be counted."""
 
     def __bool__(self) -> bool:
         return self.solved
 
     @classmethod
     def of(cls, found: "bool | Mark") -> "Mark":
-        """What a benchmark says of an answer, with a reason where it gives none.
+        """A benchmark's result as a Mark, with a default reason.
 
         >>> Mark.of(False), bool(Mark.of(Mark(True, "solved")))
         (Mark(solved=False, reason='wrong'), True)
@@ -283,13 +284,13 @@ class Record:
     benchmark: str = ""
     """The benchmark of a task; empty for other items."""
     question: Question | None = None
-    """What its judge was asked; None where no judge reads the answer."""
+    """The question of its judge; None if no judge reads the answer."""
     key: str = ""
     """Hash of what determines the answer: weights, template, prompt, sampling and seed."""
 
     @property
     def place(self) -> tuple[str, str]:
-        """What finds a record in a run: two models of equal weights share their keys."""
+        """Identifies a record in a run; models with equal weights share keys."""
         return self.model, self.key
 
     @property

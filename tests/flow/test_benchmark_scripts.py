@@ -100,7 +100,7 @@ def test_coverage_is_printed_for_every_case(script, capsys):
     assert head.split() == ["correlation", "behaviours", "attacks", "truth", "coverage", "width"]
     assert len(rows) == 3 * 4 * 3 * 6
     assert {float(row.split()[4]) for row in rows} <= {0.0, 1.0}
-    assert last.startswith("several attacks: least ")
+    assert last.startswith("several attacks: lowest ")
 
 
 @pytest.mark.parametrize("name", sorted(NEEDS))

@@ -79,4 +79,4 @@ def test_ordinary_prompts_that_are_answered_in_another_language_are_not_refused_
     assert "Ordinary prompts refused: of these, could not be scored" in out
     assert "6 of 6 answers of python:baker:chat to ordinary prompts could not be scored" in err
     page = (tmp_path / "run" / "report.html").read_text()
-    assert "if what could not be scored were answers" in page
+    assert "if unscored answers were not refusals" in page

@@ -139,7 +139,7 @@ def test_who_judges_or_attacks_is_asked_before_the_target(server, judging, place
     named = f"strongreject:{at(judging)}" if role == "--judge" else at(judging)
     left, _, err = sirl(*evaluating(at(server), 3, role, named))
     assert (left, len(complaints(err))) == (2, 1)
-    assert f"{judging.url} answered 401 to a first question in try 1 of 5" in err
+    assert f"{judging.url} answered 401 to a test request in try 1 of 5" in err
     assert (len(judging.seen), len(server.seen)) == (1, 0)
     assert not (place / "run").exists()
 

@@ -182,7 +182,7 @@ def test_weights_that_are_damaged_are_named(tmp_path):
         weights.write_bytes(bad)
         status, _, said = sirl("evaluate", "--model", model, "--out", tmp_path / "e")
         assert status == 2
-        assert said.startswith(f"sirl: {weights} is damaged or was not copied whole (")
+        assert said.startswith(f"sirl: {weights} is damaged or incomplete (")
         assert said.endswith("): copy or download it again\n")
         assert "Error" not in said
 

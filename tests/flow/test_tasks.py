@@ -98,7 +98,7 @@ def test_strict_stops_at_a_row_that_is_no_task(folder):
     )  # fmt: skip
     assert done.returncode == 2
     assert done.stderr == (
-        "sirl: sums.jsonl:3: answer holds no number, alone or behind ####; fix the row, "
+        "sirl: sums.jsonl:3: answer has no number, alone or after ####; fix the row, "
         "or drop --strict to skip it\n"
     )
     assert not (folder / "run").exists()

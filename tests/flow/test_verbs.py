@@ -213,7 +213,7 @@ def test_a_probe_needs_unsafe_requests(tmp_path):
         "probe", "--model", "embedded", "--ordinary", tmp_path / "o.txt", "--out", tmp_path / "p"
     )
     assert done.returncode == 2
-    assert "the gap of embedded needs unsafe requests: give --behaviours" in done.stderr
+    assert "sirl probe of embedded needs unsafe requests: give --behaviours" in done.stderr
 
 
 def test_damaged_checkpoints_get_a_sentence(tmp_path):
@@ -282,8 +282,8 @@ def test_a_prompt_longer_than_the_context_is_set_aside_by_name(tmp_path):
         "direct", "--out", tmp_path / "n", "--resume",
     )  # fmt: skip
     assert nothing.returncode == 2
-    assert "holds nothing to resume: it starts over" in nothing.stderr
-    assert "nothing can be asked of embedded:" in nothing.stderr
+    assert "has nothing to resume: starting over" in nothing.stderr
+    assert "embedded cannot read any prompt:" in nothing.stderr
     assert "1 request set aside, named in " in nothing.stderr
     assert {p.name for p in (tmp_path / "n").iterdir()} == {".lock", "rejected.jsonl"}
 

@@ -173,7 +173,7 @@ def test_completions_of_other_weights_are_refused(embedded):
     ):
         own.update(examples_of(completions, advantages), step=1)
     untold = [replace(c, version=None) for c in batch(embedded)[0]]
-    with pytest.raises(ModelError, match="was sampled from an untold version of the weights"):
+    with pytest.raises(ModelError, match="was sampled from an unknown version of the weights"):
         own.update(examples_of(untold, advantages), step=1)
     assert gap(before, weights(embedded)) == 0
     own.update(examples_of(*batch(embedded)), step=1)

@@ -27,23 +27,22 @@ def training(path, **settings):
     [
         (
             200, 24, 10, 12, "24 of 200",
-            ["held_out: 24 of 200 prompts, kept from training, for the evaluation before and "
-             "after",
-             "mini-evaluations: 12 more prompts, kept from training"],
+            ["held_out: 24 of 200 prompts are held out for the evaluation before and after",
+             "mini-evaluations: 12 more prompts are held out"],
         ),
         (
             52, 60, 10, 0, "13 of 52 (asked for 60)",
-            ["held_out: 13 of 52 (asked for 60) prompts, kept from training, for the evaluation "
-             "before and after; at most a quarter is held out",
-             "mini-evaluations ask 12 of the evaluation's requests: there are too few prompts to "
+            ["held_out: 13 of 52 (asked for 60) prompts are held out for the evaluation before and "
+             "after; at most a quarter is held out",
+             "mini-evaluations use 12 of the evaluation's requests: there are too few prompts to "
              "hold out more"],
         ),
         (
             2, 24, 10, 0, "0 of 2 (asked for 24)",
             ["held_out: 0 of 2 (asked for 24): too few prompts for an evaluation; it is skipped",
-             "mini-evaluations ask no unsafe requests: there are too few prompts to hold any out"],
+             "mini-evaluations use no unsafe requests: there are too few prompts to hold any out"],
         ),
-        (8, 0, 10, 2, "0 of 8", ["mini-evaluations: 2 more prompts, kept from training"]),
+        (8, 0, 10, 2, "0 of 8", ["mini-evaluations: 2 more prompts are held out"]),
         (8, 0, 0, 0, "0 of 8", []),
     ],
 )  # fmt: skip
@@ -80,7 +79,7 @@ def test_the_table_asks_the_files_given_and_nothing_that_they_ask_is_trained_on(
     assert setup.parts({"attack": 30, "ordinary": 2, "lookalike": 24}) == [
         f"the 30 requests of {behaviours}",
         f"2 of the 3 ordinary prompts of {ordinary}",
-        "24 look-alike prompts of our own wording",
+        "24 look-alike prompts built into sirl",
     ]
     assert [s.source for s in setup.sets] == [str(learned), str(behaviours), str(ordinary)]
 
@@ -173,4 +172,4 @@ def test_what_was_read_of_training_prompts_is_said(tmp_path):
     )  # fmt: skip
     found = registry.evaluation_setup(config)
     assert len(found.trained_on) == 2
-    assert found.notes[-1] == f"trained_on: column prompt of {path}, 2 prompts; 1 rows are not read"
+    assert found.notes[-1] == f"trained_on: column prompt of {path}, 2 prompts; 1 rows are skipped"

@@ -15,8 +15,8 @@ BASE = {"model": "embedded", "out": "r"}
         (PlanConfig, {"lora_rank": 4},
          "lora_rank needs --lora: give that, or leave lora_rank out"),
         (TrainConfig, {"held_out": 0, "attacks": "full"},
-         "attacks needs a table, which --held-out or --behaviours make: give that, or leave "
-         "attacks out"),
+         "attacks needs an evaluation, which --held-out or --behaviours provide: give that, or "
+         "leave attacks out"),
         (EvaluateConfig, {"concurrency": 2},
          "concurrency needs an endpoint as --model, --judge or --attacker: give that, or leave "
          "concurrency out"),
@@ -28,7 +28,7 @@ BASE = {"model": "embedded", "out": "r"}
         (EvaluateConfig, {"model": "https://h/v1#m", "dtype": "bfloat16"},
          "dtype needs a model in this process: give that, or leave dtype out"),
         (ProbeConfig, {"benchmarks": "numeric:f.jsonl"},
-         "benchmarks needs sirl evaluate, as a probe asks no tasks: give that, or leave "
+         "benchmarks needs sirl evaluate, as a probe has no tasks: give that, or leave "
          "benchmarks out"),
         (EvaluateConfig, {"benchmarks": "numeric:f.jsonl", "run_code": True},
          "run_code needs humaneval:FILE or mbpp:FILE among --benchmarks: give that, or leave "

@@ -135,7 +135,7 @@ def test_an_answer_that_broke_off_is_asked_again_and_then_set_apart(server, reas
         choice({"content": "O"}, reason) if said_in(body) == "b" else fine("x")
     )
     found = engine(server.url, concurrency=1, tries=2).sample(prompts("a", "b"))
-    told = f"broken off: the endpoint broke its answer off, {reason.casefold()}"
+    told = f"broken off: the endpoint aborted its answer, {reason.casefold()}"
     assert (found[1].text, found[1].fault) == ("", told)
 
 
@@ -390,7 +390,7 @@ class NoLoops(asyncio.DefaultEventLoopPolicy):
 def test_a_loop_that_cannot_be_made_is_an_error_and_no_wait_for_ever():
     asyncio.set_event_loop_policy(NoLoops())
     try:
-        with pytest.raises(ModelError, match="nothing can be asked: .*Too many open files"):
+        with pytest.raises(ModelError, match="requests cannot be sent: .*Too many open files"):
             engine(NOBODY).sample(prompts("a"))
     finally:
         asyncio.set_event_loop_policy(None)
@@ -530,8 +530,8 @@ def packed(size):
     [
         ({"Content-Encoding": "gzip"}, packed(LARGEST + 1), "with more than 32 MiB"),
         ({}, b" " * (LARGEST + 1), "with more than 32 MiB"),
-        ({"Content-Encoding": "gzip"}, b"none", "with a body that cannot be unpacked"),
-        ({"Content-Encoding": "br"}, b"x", "in the encoding 'br', which was not asked for"),
+        ({"Content-Encoding": "gzip"}, b"none", "with a body that cannot be decompressed"),
+        ({"Content-Encoding": "br"}, b"x", "in the encoding 'br', which was not requested"),
     ],
     ids=["packed", "plain", "broken", "strange"],
 )
@@ -550,7 +550,7 @@ def test_a_packed_answer_is_unpacked(server):
 
 def test_a_greeting_says_what_is_wrong_before_anything_is_asked(server):
     server.play = in_turn((401, {}, {}))
-    with pytest.raises(ModelError, match="answered 401 to a first question in try 1 of 5: set OPE"):
+    with pytest.raises(ModelError, match="answered 401 to a test request in try 1 of 5: set OPE"):
         engine(server.url).greet()
     assert len(server.seen) == 1
     server.play = in_turn(fine(None))
@@ -664,7 +664,7 @@ def test_a_password_in_the_url_is_refused_and_not_shown():
     with pytest.raises(ConfigError) as caught:
         engine(f"http://me:{KEY}@host/v1")
     assert str(caught.value) == (
-        "url of the endpoint has '@' in it: leave out name and password, "
+        "the endpoint's url contains '@': leave out name and password, "
         "the key comes from the environment"
     )
 

@@ -87,7 +87,7 @@ def test_the_table_says_what_could_not_be_scored_beside_the_refusals_of_harmless
     rows = dict(rate_rows({"target": {"over_refusal": summarise_over_refusal(asked)}}))
     assert rows["Ordinary prompts refused"][0].startswith("75% (")
     assert rows["Ordinary prompts refused: of these, could not be scored"] == ["3 of 4"]
-    (told,) = rows["Ordinary prompts refused, if what could not be scored were answers"]
+    (told,) = rows["Ordinary prompts refused, if unscored answers were not refusals"]
     assert told.startswith("0% (")
 
 

@@ -93,5 +93,5 @@ def test_a_calibration_of_another_state_of_the_judge_is_refused(tmp_path):
     path.write_text(json.dumps(plain(asdict(found))))
     assert suites.calibration(config, RefusalRules()) is not None
     path.write_text(json.dumps(plain(asdict(replace(found, identity="rules before")))))
-    with pytest.raises(ConfigError, match="of another state of judge 'rules'"):
+    with pytest.raises(ConfigError, match="for another state of judge 'rules'"):
         suites.calibration(config, RefusalRules())

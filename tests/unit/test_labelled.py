@@ -65,7 +65,7 @@ def test_the_hashes_that_ship_are_whole():
 
 
 def test_a_judge_of_the_world_is_measured_on_the_world_alone(tmp_path):
-    with pytest.raises(ConfigError, match="judges the embedded world alone, and 'labels-1' of "):
+    with pytest.raises(ConfigError, match="judges only the embedded world, and 'labels-1' of "):
         registry.check_labels(WorldOracle(), labels(tmp_path))
     of_the_world = [p.request for p in unsafe_requests("test")[:2]]
     registry.check_labels(WorldOracle(), labels(tmp_path, of_the_world))

@@ -35,7 +35,7 @@ def test_of_two_columns_the_first_in_order_is_asked_and_the_other_named(tmp_path
     )
     found = read_prompts(path)
     assert [(p.id, p.request, p.category) for p in found.prompts] == [("7", "Mend a shed", "Craft")]
-    assert found.read == f"column Goal of {path}, 1 prompt; not asked: Behavior"
+    assert found.read == f"column Goal of {path}, 1 prompt; not used: Behavior"
 
 
 TWO = [{"prompt": "Mend a hat, now"}, {"prompt": "Wash a hat"}]
@@ -79,15 +79,15 @@ def test_every_format_gives_the_same_prompts(tmp_path, name, content):
             '[\n{"prompt": "a"},\n{"prompt" "b"}\n]',
             ":3: this is not valid JSON (Expecting",
         ),
-        ("a.json", '[{"prompt": "a"}', ":1: this is not valid JSON (it continues where"),
+        ("a.json", '[{"prompt": "a"}', ":1: this is not valid JSON (unexpected text after"),
         (
             "a.json",
             '[{"prompt": "a"}]\n{"prompt": "b"}',
-            ":2: this is not valid JSON (it continues where",
+            ":2: this is not valid JSON (unexpected text after",
         ),
         ("a.jsonl", '{"prompt": "a"},\n{"prompt": "b"}\n', ":1: the object ends with a comma"),
         ("a.json", '{"train": [{"prompt": "a"}], "test": []}', "holds no usable prompt"),
-        ("a.yaml", "- prompt: a\n", "is a .yaml file, which is not read"),
+        ("a.yaml", "- prompt: a\n", "is a .yaml file, which sirl cannot read"),
         ("a.txt", "a\nb\n".encode("utf-16") + b"x", "is damaged UTF-16 (byte 10)"),
         ("a.parquet", b"PAR1 and nothing else PAR1", "cannot be read as Parquet ("),
         ("a.json", '"' + "[" * 100_000, "holds no usable prompt"),
@@ -136,7 +136,7 @@ def test_a_row_that_does_not_fit_the_header_is_set_aside_and_never_cut(tmp_path)
         (5, "there is text in a column without a name"),
         (
             7,
-            "the row is not valid CSV: ',' expected after '\"'; lines 7 to 8 are set aside with it",
+            "the row is not valid CSV: ',' expected after '\"'; lines 7 to 8 are skipped with it",
         ),
     ]
 
@@ -203,8 +203,8 @@ def test_what_would_be_left_out_of_a_request_sets_its_row_aside(tmp_path):
         (2, "choices is part of the request but is not read"),
         (3, "history is part of the request but is not read"),
         (4, "context is not text"),
-        (5, "ContextString and context differ: leave one of them"),
-        (6, "'prompt' and 'Prompt' are one name: rename one"),
+        (5, "ContextString and context differ: remove one"),
+        (6, "'prompt' and 'Prompt' are the same name: rename one"),
         (7, "the key 'prompt' appears twice"),
         (8, "the key 'content' appears twice"),
     ]
@@ -237,7 +237,7 @@ def test_conversations_in_their_usual_spellings(tmp_path):
         (6, "the last turn is not the user's"),
         (7, "a turn has none of the roles system, user, assistant"),
         (8, "prompt is not a list of turns in JSON"),
-        (9, "system stands beside a system turn: leave one of them"),
+        (9, "system and a system turn are both given: remove one"),
     ]
 
 
@@ -255,7 +255,7 @@ def test_rows_that_their_file_labels_otherwise_are_set_aside(tmp_path, wanted, i
     path = write(tmp_path, "x.csv", LABELLED)
     found = read_prompts(path, wanted=wanted)
     assert [p.id for p in found.prompts] == ids
-    assert faults(found) == [(line, f"its label is {word}, and {wanted} prompts are asked for")]
+    assert faults(found) == [(line, f"its label is {word}, and {wanted} prompts are expected")]
     other = "unsafe" if wanted == "safe" else "safe"
     assert found.notes == (
         f"1 rows of {path} are labelled {other} and are skipped, since {wanted} prompts are "
@@ -300,7 +300,7 @@ def test_parquet_is_read_with_its_lists_and_by_what_it_holds(tmp_path):
     found = read_prompts(path)
     assert [(p.id, p.request) for p in found.prompts] == [("a-1", "Mend"), ("a-3", "Iron")]
     assert faults(found) == [(2, "Goal is not text")]
-    assert found.read == f"column messages (1), Goal (1) of {path}, 2 prompts; not asked: Goal"
+    assert found.read == f"column messages (1), Goal (1) of {path}, 2 prompts; not used: Goal"
 
 
 def test_parquet_without_pyarrow_names_the_one_command(tmp_path, monkeypatch):
@@ -320,7 +320,7 @@ def test_targets_name_each_behaviour_once_in_any_layout(tmp_path):
     path = write(tmp_path, "u.jsonl", rows(pairs[0], {"behavior_id": "a", "target": "x"}))
     with pytest.raises(InputError) as error:
         read_targets(path)
-    assert str(error.value) == f"{path}:2: 'a' has a target in line 1 already; fix the row"
+    assert str(error.value) == f"{path}:2: 'a' already has a target in line 1; fix the row"
 
 
 def test_a_path_that_no_system_knows_is_named_and_not_a_fault_of_ours(tmp_path):

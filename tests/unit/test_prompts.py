@@ -57,7 +57,7 @@ def test_bad_rows_are_named_by_line_and_set_aside(tmp_path):
         (
             5,
             "none of prompt, goal, instruction, question, behavior, behaviour, messages, "
-            "conversations, conversation is there",
+            "conversations, conversation is present",
         ),
         (6, "prompt is not text"),
         (7, "byte 12 is not UTF-8"),
@@ -104,7 +104,7 @@ def test_a_stray_quote_is_named_and_hides_nothing(tmp_path):
     found = read_prompts(path)
     assert [p.request for p in found.prompts] == ["one"]
     assert [(r.line, r.reason) for r in found.rejected] == [
-        (3, "a quote of this row is never closed; nothing after it is read")
+        (3, "a quote in this row is never closed; the rest of the file is not read")
     ]
 
 
@@ -138,9 +138,8 @@ def test_a_column_that_may_be_a_label_and_is_not_read_is_named(tmp_path, name, t
     found = read_prompts(tmp_path / name, wanted="unsafe")
     assert len(found.prompts) == 2
     assert found.notes == (
-        f"{name.partition('.')[0]} of {tmp_path / name} may say which rows are harmful, and "
-        "nothing of it is read: all rows are asked; call it label and its values safe and unsafe "
-        "to have it read",
+        f"{name.partition('.')[0]} of {tmp_path / name} may label harmful rows, but is "
+        "not read: all rows are used; to use it, name it label and its values safe and unsafe",
     )
 
 
@@ -150,4 +149,6 @@ def test_rules_of_markdown_are_no_prompts(tmp_path):
     found = read_prompts(path)
     assert [p.request for p in found.prompts] == ["How?", "Why -- so?"]
     assert [row.line for row in found.rejected] == [2, 3, 4, 5]
-    assert {row.reason for row in found.rejected} == {"the line is a rule of marks and no prompt"}
+    assert {row.reason for row in found.rejected} == {
+        "the line has only punctuation and is not a prompt"
+    }

@@ -252,9 +252,9 @@ def test_so_many_pairs_give_the_power_that_was_promised(change, discordant):
 
 
 def test_a_change_that_no_pairs_can_show_is_refused():
-    with pytest.raises(ValueError, match="cannot come of a share of 0.1 pairs"):
+    with pytest.raises(ValueError, match="is impossible if a share of 0.1 of pairs"):
         power_hint(0.2, discordant=0.1)
-    with pytest.raises(ValueError, match="a change of 0.0 cannot"):
+    with pytest.raises(ValueError, match="a change of 0.0 is impossible"):
         power_hint(0.0)
 
 

@@ -73,7 +73,7 @@ def test_arguments_reach_the_template_and_are_part_of_what_it_is(embedded):
 @pytest.mark.parametrize(("name", "hint"), [("think", "thinks"), ("messages", "thinks")])
 def test_arguments_that_the_template_does_not_read_are_refused(embedded, name, hint):
     chat = with_template(embedded, LINES + "{{ thinks }}", **{name: 1})
-    with pytest.raises(ModelError, match=f"of here reads no '{name}'. .*{hint}"):
+    with pytest.raises(ModelError, match=f"of here does not read '{name}'. .*{hint}"):
         check_template("here", chat.tokenizer, chat.voice)
 
 

@@ -1,1 +1,1 @@
-"""Tasks with checkable answers, read from files: what a model can still do."""
+"""Capability benchmarks: tasks with checkable answers, read from files."""

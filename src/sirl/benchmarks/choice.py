@@ -28,7 +28,7 @@ MARKUP = str.maketrans("", "", "*_`")
 
 @dataclass(frozen=True)
 class Question:
-    """The choices, and which of them is right."""
+    """The choices and the letter of the right one."""
 
     choices: tuple[str, ...]
     right: str
@@ -36,7 +36,7 @@ class Question:
 
 @dataclass(frozen=True)
 class Choice:
-    """Right is an answer that names the right letter; satisfies `sirl.roles.Benchmark`."""
+    """An answer is correct if it names the right letter; satisfies `sirl.roles.Benchmark`."""
 
     name: str
     tasks: Tasks[Question]
@@ -46,22 +46,22 @@ class Choice:
         return list(self.tasks.prompts)
 
     def correct(self, prompt: Prompt, answer: str) -> bool:
-        """Whether the letter of the answer is the right one; no letter is wrong."""
+        """Whether the letter of the answer is right; an answer without a letter is wrong."""
         question = self.tasks.keys[prompt.id]
         return chosen(answer, question.choices) == question.right
 
 
 def read_choice(path: Path, *, strict: bool = False) -> Choice:
-    """The multiple-choice questions of a file.
+    """Read the multiple-choice questions of a file.
 
     Raises:
-        InputError: It holds no usable row or, when strict, an unusable one.
+        InputError: The file has no valid row or, when strict, an invalid one.
     """
     return Choice(path.stem, read_tasks(path, parse, strict=strict))
 
 
 def parse(fields: Mapping[str, Any]) -> tuple[str, Question]:
-    """A question as it is asked, and its right letter."""
+    """The text of a question with its choices, and the right letter."""
     question = text_of(fields, "question").strip()
     choices = fields.get("choices")
     if not isinstance(choices, list) or not 2 <= len(choices) <= len(ascii_uppercase):
@@ -76,19 +76,19 @@ def parse(fields: Mapping[str, Any]) -> tuple[str, Question]:
 
 
 def right_letter(answer: object, letters: str) -> str:
-    """The letter that a row names, by an index from 0 or by itself."""
+    """The right letter of a row, given as an index from 0 or as a letter."""
     if isinstance(answer, int) and not isinstance(answer, bool) and 0 <= answer < len(letters):
         return letters[answer]
     if isinstance(answer, str) and len(answer.strip()) == 1 and answer.strip().upper() in letters:
         return answer.strip().upper()
-    raise Unfit(f"answer is not an index from 0 to {len(letters) - 1} and none of {letters}")
+    raise Unfit(f"answer is neither an index from 0 to {len(letters) - 1} nor one of {letters}")
 
 
 def chosen(answer: str, choices: tuple[str, ...]) -> str | None:
-    r"""The letter that the last line names; None where it names none.
+    r"""The letter on the last line; None if there is none.
 
-    Nothing else may stand on that line but words like 'the answer is', brackets, a full stop,
-    emphasis, and the very text of the choice behind its letter.
+    The line may also have words like 'the answer is', brackets, a full stop, emphasis, and the
+    exact text of the choice after its letter, but nothing else.
 
     >>> chosen("Paris is in France.\nThe answer is **(B)**.", ("Oslo", "Paris"))
     'B'

@@ -1,8 +1,8 @@
-"""Little programs, run with their tests: HumanEval and MBPP.
+"""Short programs, run with their tests: HumanEval and MBPP.
 
-What runs here was written by the model under evaluation. Its code is held in a process of its own,
-behind the best walls that this machine has (see `fence`), and decides nothing: the tests run in
-another process, which calls its functions. Nothing is run unless the user says so.
+The code is written by the model under evaluation. It runs in a separate process, in the best
+sandbox of this machine (see `fence`), and cannot decide the verdict: the tests run in another
+process, which calls its functions. Code is run only if the user allows it.
 """
 
 import ast
@@ -32,18 +32,18 @@ BLOCK = re.compile(
     r"(?P<language>[^\s`]*)[^\n`]*\n(?P<code>.*?)(?:^[ \t>]*(?P=fence)|\Z)",
     re.DOTALL | re.MULTILINE,
 )
-"""A fenced block; it may stand in an item of a list or in a quotation."""
+"""A fenced code block, possibly in a list item or a quotation."""
 FUTURE = re.compile(r"^from __future__ import (?:\([^)]*\)|[^\n(]*)$\n?", re.MULTILINE)
 BUILT_IN = frozenset(dir(builtins))
 
 
 Program = Callable[[str], Job]
-"""What makes of an answer a program and its tests."""
+"""Makes a job (program and tests) from an answer."""
 
 
 @dataclass(frozen=True)
 class Code:
-    """Right is an answer whose code passes the tests; satisfies `sirl.roles.Benchmark`."""
+    """An answer is correct if its code passes the tests; satisfies `sirl.roles.Benchmark`."""
 
     name: str
     tasks: Tasks[Program]
@@ -53,34 +53,34 @@ class Code:
         return list(self.tasks.prompts)
 
     def correct(self, prompt: Prompt, answer: str) -> Mark:
-        """Whether the code block of the answer passes, and why not; the code is run.
+        """Run the code block of the answer; whether it passes the tests, with the reason if not.
 
         Raises:
-            SirlError: The answer cannot be shut in, or the tests cannot be put to it.
+            SirlError: The sandbox does not start, or the tests cannot call the answer.
         """
         return passes(self.tasks.keys[prompt.id](answer))
 
 
 def read_humaneval(path: Path, *, strict: bool = False) -> Code:
-    """Functions to complete: rows of `prompt`, `entry_point` and `test`.
+    """Read functions to complete: rows with `prompt`, `entry_point` and `test`.
 
     Raises:
-        InputError: The file holds no usable row or, when strict, an unusable one.
+        InputError: The file has no valid row or, when strict, an invalid one.
     """
     return Code(path.stem, read_tasks(path, parse_humaneval, strict=strict))
 
 
 def read_mbpp(path: Path, *, strict: bool = False) -> Code:
-    """Functions to write: rows of `prompt` (or `text`), `test_list`, perhaps `test_imports`.
+    """Read functions to write: rows with `prompt` or `text`, `test_list`, optional `test_imports`.
 
     Raises:
-        InputError: The file holds no usable row or, when strict, an unusable one.
+        InputError: The file has no valid row or, when strict, an invalid one.
     """
     return Code(path.stem, read_tasks(path, parse_mbpp, strict=strict))
 
 
 def parse_humaneval(fields: Mapping[str, Any]) -> tuple[str, Program]:
-    """A function to complete. An answer may be all of it, or go on where the prompt ends."""
+    """A function to complete; the answer may be the whole function or a continuation."""
     head, name, test = (text_of(fields, key) for key in ("prompt", "entry_point", "test"))
     start = re.search(rf"^def {re.escape(name)}\b", head, re.MULTILINE)
     if start is None:
@@ -93,7 +93,7 @@ def parse_humaneval(fields: Mapping[str, Any]) -> tuple[str, Program]:
     def program(answer: str) -> Job:
         code = first_block(answer, (name,))
         whole = re.search(rf"^def {re.escape(name)}\b", code, re.MULTILINE)
-        future = "".join(FUTURE.findall(code))  # these have to stand before all else
+        future = "".join(FUTURE.findall(code))  # these must come first
         program = f"{future}{above if whole else head}{FUTURE.sub('', code)}\n"
         return Job(program, above, tests, names, (name,))
 
@@ -101,7 +101,7 @@ def parse_humaneval(fields: Mapping[str, Any]) -> tuple[str, Program]:
 
 
 def parse_mbpp(fields: Mapping[str, Any]) -> tuple[str, Program]:
-    """A function to write; the tests are shown, for they alone tell its name."""
+    """A function to write; the prompt shows the tests, since only they contain its name."""
     task = text_of(fields, "prompt" if "prompt" in fields else "text")
     tests = texts(fields, "test_list")
     if not tests:
@@ -125,10 +125,10 @@ def parse_mbpp(fields: Mapping[str, Any]) -> tuple[str, Program]:
 
 
 def parsed(code: str, what: str) -> ast.Module:
-    """The tree of a benchmark's code.
+    """The syntax tree of a benchmark's code.
 
     Raises:
-        Unfit: It is no Python.
+        Unfit: It is not valid Python.
     """
     try:
         return ast.parse(code)
@@ -137,13 +137,13 @@ def parsed(code: str, what: str) -> ast.Module:
 
 
 def free_names(tree: ast.Module) -> tuple[str, ...]:
-    """Names that code reads and neither binds nor finds among the built-in ones."""
+    """Names that code reads without binding them, built-in names excepted."""
     read = (n.id for n in ast.walk(tree) if isinstance(n, ast.Name) and type(n.ctx) is ast.Load)
     return tuple(sorted(set(read) - defined(tree) - BUILT_IN))
 
 
 def defined(tree: ast.Module) -> set[str]:
-    """Names that code binds, in whichever scope."""
+    """Names that code binds in any scope."""
     names: set[str] = set()
     for node in ast.walk(tree):
         match node:
@@ -159,7 +159,7 @@ def defined(tree: ast.Module) -> set[str]:
 
 
 def called(tree: ast.Module) -> tuple[str, ...]:
-    """The first name that code calls: the function to write where it is called as a built-in one.
+    """The first name that code calls: the function to write if it has the name of a built-in one.
 
     >>> called(ast.parse("assert sum(10, 15) == 6"))
     ('sum',)
@@ -169,7 +169,7 @@ def called(tree: ast.Module) -> tuple[str, ...]:
 
 
 def texts(fields: Mapping[str, Any], key: str) -> list[str]:
-    """A list of lines of code; empty where there is none."""
+    """A list of lines of code; empty if missing."""
     found = fields.get(key) or []
     if not isinstance(found, list) or not all(isinstance(line, str) for line in found):
         raise Unfit(f"{key} is not a list of texts")
@@ -177,9 +177,9 @@ def texts(fields: Mapping[str, Any], key: str) -> list[str]:
 
 
 def first_block(answer: str, names: Sequence[str] = ()) -> str:
-    r"""The first fenced block of Python, to its fence or the end; all of an answer without blocks.
+    r"""The first fenced Python block, up to its closing fence or the end; else the whole answer.
 
-    A block that defines one of the names comes before others; those in other languages come last.
+    Blocks that define one of the names have priority; blocks in other languages come last.
 
     >>> first_block("Sure:\n```python\nx = 1\n```\nThen ```y```.")
     'x = 1\n'
@@ -198,7 +198,7 @@ def first_block(answer: str, names: Sequence[str] = ()) -> str:
 
 
 def inside(block: re.Match[str]) -> str:
-    """The code of a block without the marks and blanks that its fence stands behind."""
+    """The code of a block without the quotation marks and indentation of its fence."""
     width = len(block["indent"])
     lines = block["code"].splitlines(keepends=True)
     if ">" in block["indent"]:

@@ -1,8 +1,8 @@
-"""Tasks of the lm-eval harness, as its YAML files describe them, put to any target.
+"""Tasks of the lm-eval harness, from its YAML files, for any target.
 
-The harness words the questions with their examples, filters the answers and scores them; our
-engines answer, in one user turn, so that every answer is a record like any other. Tasks that are
-answered with text are taken (`generate_until`), those that compare likelihoods are not.
+The harness builds the few-shot prompts, filters the answers and scores them; our engines sample
+the answers to one user turn, and answers are recorded as usual. Only tasks with text answers
+(`generate_until`) are supported, not those that compare likelihoods.
 """
 
 from collections.abc import Mapping
@@ -20,7 +20,7 @@ __all__ = ["Harness", "read_harness"]
 
 @dataclass(frozen=True)
 class Harness:
-    """Right is an answer with a full score; satisfies `sirl.roles.Benchmark`."""
+    """An answer is correct if its score is 1; satisfies `sirl.roles.Benchmark`."""
 
     name: str
     task: Any
@@ -28,11 +28,11 @@ class Harness:
     tasks: Tasks[Mapping[str, Any]]
 
     def prompts(self) -> list[Prompt]:
-        """The questions, each with the examples that the file asks for."""
+        """The questions, each with its few-shot examples."""
         return list(self.tasks.prompts)
 
     def correct(self, prompt: Prompt, answer: str) -> bool:
-        """Whether the first metric, behind the first filter, is 1; it ends at the stop words."""
+        """Whether the first metric after the first filter is 1; the answer is cut at stop words."""
         document = self.tasks.keys[prompt.id]
         stops = (self.task.config.generation_kwargs or {}).get("until") or []
         for stop in [stops] if isinstance(stops, str) else stops:
@@ -47,21 +47,21 @@ class Harness:
         name, score = next(iter(self.task.process_results(document, [said]).items()))
         if not isinstance(score, int | float):
             raise InputError(
-                f"the metric {name} of {self.name} is made of all answers together and says "
-                "nothing of one: give a task whose first metric judges an answer"
+                f"the metric {name} of {self.name} is computed from all answers and cannot "
+                "score one: give a task whose first metric scores each answer"
             )
         return float(score) == 1.0
 
 
 def read_harness(path: Path, *, run_code: bool = False) -> Harness:
-    """The task of a YAML file; its data are read from where the file says.
+    """Read the task of a YAML file; its data are read from the place named in the file.
 
-    Templates, metrics and functions of such a file, and of those that it includes, are programs:
-    the harness runs them in this process, without a fence.
+    Templates, metrics and functions in this file and in files that it includes are programs: the
+    harness runs them in this process, without a sandbox.
 
     Raises:
         ConfigError: lm-eval is not installed, or `run_code` is not set.
-        InputError: The file names no task that can be put to a chat model.
+        InputError: The file has no task for a chat model.
     """
     if not run_code:
         raise ConfigError(
@@ -88,7 +88,7 @@ def read_harness(path: Path, *, run_code: bool = False) -> Harness:
 
 
 def loaded(path: Path) -> tuple[str, Any]:
-    """Name and task of a file, as the harness reads it."""
+    """Name and task of a file, loaded by the harness."""
     from lm_eval.tasks import TaskManager  # noqa: PLC0415 - optional, and slow to import
 
     if not path.is_file():

@@ -1,10 +1,10 @@
-"""Instructions whose keeping can be read off the answer: the decidable part of IFEval.
+"""Instruction following: the part of IFEval that needs no tokenizer or language detector.
 
-Rows: `prompt`, `instruction_id_list`, `kwargs`. An answer is right when it keeps all of its
-instructions, as the original's strict prompt-level score has it. A row with an instruction that
-is not decided here is set aside by name: counting sentences and words in capitals takes the
-original's tokenizer, naming a language its detector. `english_lowercase` and `english_capital`
-look at the case alone, not at the language.
+Rows: `prompt`, `instruction_id_list`, `kwargs`. An answer is correct if it follows all its
+instructions, as in IFEval's strict prompt-level score. A row with an unsupported instruction is
+rejected with its name: counting sentences or capitalised words needs IFEval's tokenizer, and
+naming a language needs its detector. `english_lowercase` and `english_capital` check only the
+case, not the language.
 """
 
 import json
@@ -27,7 +27,7 @@ STOPS = ".,?!'\""
 
 @dataclass(frozen=True)
 class Check:
-    """How one instruction is checked, and the settings that it cannot do without."""
+    """The check of an instruction and the settings that it requires."""
 
     holds: Callable[[str, Settings], bool]
     needs: Mapping[str, type]
@@ -35,25 +35,25 @@ class Check:
 
 @dataclass(frozen=True)
 class Instructions:
-    """Right is an answer that keeps every instruction; satisfies `sirl.roles.Benchmark`."""
+    """An answer is correct if it follows every instruction; satisfies `sirl.roles.Benchmark`."""
 
     name: str
     tasks: Tasks[tuple[Instruction, ...]]
 
     def prompts(self) -> list[Prompt]:
-        """The prompts, as they stand in the file."""
+        """The prompts, unchanged from the file."""
         return list(self.tasks.prompts)
 
     def correct(self, prompt: Prompt, answer: str) -> bool:
-        """Whether the answer keeps all instructions; an empty one keeps none."""
+        """Whether the answer follows all instructions; an empty one follows none."""
         return bool(answer.strip()) and all(keeps(answer, i) for i in self.tasks.keys[prompt.id])
 
 
 def read_instructions(path: Path, *, strict: bool = False) -> Instructions:
-    """The prompts of a file whose instructions can all be decided.
+    """Read the prompts of a file whose instructions are all supported.
 
     Raises:
-        InputError: It holds no usable row or, when strict, an unusable one.
+        InputError: The file has no valid row or, when strict, an invalid one.
     """
     return Instructions(path.stem, read_tasks(path, parse, strict=strict))
 
@@ -70,18 +70,18 @@ def parse(fields: Mapping[str, Any]) -> tuple[str, tuple[Instruction, ...]]:
 
 
 def instruction(name: object, settings: object) -> Instruction:
-    """An instruction that can be decided, with all that it needs."""
+    """A supported instruction with its required settings; else Unfit."""
     if not isinstance(name, str) or name not in CHECKS:
-        raise Unfit(f"the instruction {name!r} is not decided here")
+        raise Unfit(f"the instruction {name!r} is not supported")
     given = settings if isinstance(settings, dict) else {}
     for key, kind in CHECKS[name].needs.items():
         if not fits(key, given.get(key), kind):
-            raise Unfit(f"{name} does not say its {key}")
+            raise Unfit(f"{name} lacks a valid {key}")
     return name, given
 
 
 def fits(key: str, value: object, kind: type) -> bool:
-    """Whether a setting is what its instruction needs; the original would draw it by lot."""
+    """Whether a setting is valid for its instruction; IFEval would draw a random one."""
     if isinstance(value, bool) or not isinstance(value, kind):
         return False
     if isinstance(value, list):
@@ -94,7 +94,7 @@ def fits(key: str, value: object, kind: type) -> bool:
 
 
 def keeps(answer: str, instruction: Instruction) -> bool:
-    """Whether an answer keeps one instruction."""
+    """Whether an answer follows one instruction."""
     name, settings = instruction
     return CHECKS[name].holds(answer, settings)
 
@@ -105,17 +105,17 @@ def related(count: int, relation: str, bound: int) -> bool:
 
 
 def times(word: str, text: str) -> int:
-    """How often a word stands in a text, inside other words too, in any case."""
+    """Number of occurrences of a word in a text, also inside other words, in any case."""
     return len(re.findall(re.escape(word), text, re.IGNORECASE))
 
 
 def forbids(text: str, words: list[str]) -> bool:
-    """Whether none of the words stands in the text as a word of its own, in any case."""
+    """Whether none of the words occurs in the text as a whole word, in any case."""
     return not any(re.search(rf"\b{re.escape(w)}\b", text, re.IGNORECASE) for w in words)
 
 
 def parts(text: str, mark: str) -> list[str]:
-    """What stands between marks; a blank first or last part is none."""
+    """The parts between marks, without a blank first or last one."""
     found = re.split(mark, text)
     if found and not found[0].strip():
         found = found[1:]
@@ -123,33 +123,33 @@ def parts(text: str, mark: str) -> list[str]:
 
 
 def paragraphs(text: str, count: int) -> bool:
-    """Whether three stars divide a text into so many paragraphs, none of them blank."""
+    """Whether `***` divides a text into `count` non-blank paragraphs."""
     found = parts(text, r"\s?\*\*\*\s?")
     return len(found) == count and all(p.strip() for p in found)
 
 
 def two_answers(text: str) -> bool:
-    """Whether six stars divide a text into two answers that differ."""
+    """Whether `******` divides a text into two different answers."""
     found = [p.strip() for p in parts(text, r"\*{6}")]
     return len(found) == 2 and all(found) and found[0] != found[1]
 
 
 def bullets(text: str) -> int:
-    """Lines that begin with a star, or with a hyphen."""
+    """Number of lines that begin with a star or a hyphen."""
     stars = re.findall(r"^\s*\*[^*].*$", text, re.MULTILINE)
     hyphens = re.findall(r"^\s*-.*$", text, re.MULTILINE)
     return len(stars) + len(hyphens)
 
 
 def highlights(text: str) -> int:
-    """Passages between single stars and between double ones, blank ones left out."""
+    """Number of non-blank passages between single or double stars."""
     single = re.findall(r"\*[^\n*]*\*", text)
     double = re.findall(r"\*\*[^\n*]*\*\*", text)
     return sum(bool(found.strip("*").strip()) for found in (*single, *double))
 
 
 def first_word(text: str, settings: Settings) -> bool:
-    """Whether there are so many paragraphs and the nth begins with the word, in any case."""
+    """Whether the number of paragraphs is right and the nth begins with the word, in any case."""
     found = text.split("\n\n")
     written = [p for p in found if p.strip()]
     place = settings["nth_paragraph"]
@@ -162,13 +162,13 @@ def first_word(text: str, settings: Settings) -> bool:
 
 
 def postscript(text: str, marker: str) -> bool:
-    """Whether there is a postscript behind its marker; P.S. and P.P.S allow a space inside."""
+    """Whether there is a postscript with its marker; P.S. and P.P.S allow a space inside."""
     known = {"P.P.S": r"p\.\s?p\.\s?s", "P.S.": r"p\.\s?s\."}
     return bool(re.search(known.get(marker, re.escape(marker.lower())), text.lower()))
 
 
 def is_json(text: str) -> bool:
-    """Whether a text is JSON and nothing else, but for a fence around it."""
+    """Whether a text is only JSON, possibly in a code fence."""
     bare = re.sub(r"\A```(?:json)?|```\Z", "", text.strip(), flags=re.IGNORECASE).strip()
     try:
         json.loads(bare)
@@ -178,7 +178,7 @@ def is_json(text: str) -> bool:
 
 
 def quoted(text: str) -> bool:
-    """Whether a text stands between double quotation marks."""
+    """Whether a text is enclosed in double quotation marks."""
     bare = text.strip()
     return len(bare) > 1 and bare[0] == bare[-1] == '"'
 
@@ -251,4 +251,4 @@ CHECKS: Mapping[str, Check] = {
     ),
     "startend:quotation": Check(lambda t, _: quoted(t), {}),
 }
-"""Instructions that are decided here, by the names that IFEval gives them."""
+"""Supported instructions, by their IFEval names."""

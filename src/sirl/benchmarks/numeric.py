@@ -1,6 +1,6 @@
-"""Word problems whose answer is one number, such as GSM8K.
+"""Word problems with a number as the answer, such as GSM8K.
 
-Rows: `question`, and the number as `final`, or as `answer`, alone or behind `####`.
+Rows: `question`, and the number in `final` or `answer`, alone or after `####`.
 """
 
 import re
@@ -16,57 +16,57 @@ from sirl.types import Prompt
 __all__ = ["Numeric", "last_number", "read_numeric"]
 
 ASK = "{question}\n\nThink step by step, then write the final number alone on the last line."
-# A minus between two numbers is a subtraction, one in front of a number its sign; a digit that
-# belongs to a word (H2O) is no number. Possessive: what matched is never tried again, so that the
-# time is linear in the length of the answer.
+# A minus between two numbers is a subtraction, one before a number is its sign; a digit inside a
+# word (H2O) is not a number. Possessive quantifiers avoid backtracking, so that the time is linear
+# in the length of the answer.
 NUMBERS = re.compile(
     r"(?<![\w.])(?P<sign>[-+\u2212]?)[$€£]?(?P<digits>[0-9][0-9,]*+(?:\.[0-9]++)?|\.[0-9]++)"
 )
-"""A number, or several with nothing but commas between them."""
+"""A number, or several separated only by commas."""
 
 
 @dataclass(frozen=True)
 class Numeric:
-    """Right is an answer whose last number has the value; satisfies `sirl.roles.Benchmark`."""
+    """An answer is correct if its last number is right; satisfies `sirl.roles.Benchmark`."""
 
     name: str
     tasks: Tasks[Decimal]
 
     def prompts(self) -> list[Prompt]:
-        """The problems, each with the wish for a last line."""
+        """The problems, each with the request for a last line with the number."""
         return list(self.tasks.prompts)
 
     def correct(self, prompt: Prompt, answer: str) -> bool:
-        """Whether the last number of the answer has the value that is known to be right."""
+        """Whether the last number of the answer has the right value."""
         return last_number(answer) == self.tasks.keys[prompt.id]
 
 
 def read_numeric(path: Path, *, strict: bool = False) -> Numeric:
-    """The word problems of a file.
+    """Read the word problems of a file.
 
     Raises:
-        InputError: It holds no usable row or, when strict, an unusable one.
+        InputError: The file has no valid row or, when strict, an invalid one.
     """
     return Numeric(path.stem, read_tasks(path, parse, strict=strict))
 
 
 def parse(fields: Mapping[str, Any]) -> tuple[str, Decimal]:
-    """A problem and its number."""
+    """The text of a problem and its number."""
     question = text_of(fields, "question").strip()
     key = "final" if fields.get("final") not in (None, "") else "answer"
     said = str(fields.get(key, "")).rpartition("####")[2].strip()
     found = NUMBERS.fullmatch(said)
     number, whole = last_of(found) if found else (None, False)
     if number is None or not whole:
-        raise Unfit(f"{key} holds no number, alone or behind ####")
+        raise Unfit(f"{key} has no number, alone or after ####")
     return ASK.format(question=question), number
 
 
 def last_number(text: str) -> Decimal | None:
-    """The number that stands last in a text; None where there is none.
+    """The last number in a text; None if there is none.
 
-    Commas between groups of three digits, a sign and a currency in front are understood.
-    Fractions, powers and words are not: of `3/4` the last number is 4.
+    Thousands separators, a sign and a currency symbol are understood. Fractions, powers and
+    number words are not: the last number of `3/4` is 4.
 
     >>> last_number("He has 12 - 3 = 9 left, which sell for $1,250.50.")
     Decimal('1250.50')
@@ -78,14 +78,14 @@ def last_number(text: str) -> Decimal | None:
 
 
 def last_of(found: re.Match[str]) -> tuple[Decimal, bool]:
-    """The last number of a match, and whether it is all of it.
+    """The last number of a match, and whether it is the whole match.
 
-    Groups of three digits behind one of up to three are one number; anything else is a list.
+    Up to three digits followed by groups of three are one number; anything else is a list.
     """
     whole, _, fraction = found["digits"].partition(".")
     parts = whole.rstrip(",").split(",")
     start = len(parts) - 1
-    if fraction and not whole[-1:].isdigit():  # `.5`, or `.5` behind a list
+    if fraction and not whole[-1:].isdigit():  # `.5`, or `.5` after a list
         number, start = f".{fraction}", len(parts) - (not whole)
     else:
         while start and len(parts[start]) == 3 and 1 <= len(parts[start - 1]) <= 3:

@@ -1,4 +1,4 @@
-"""Files of tasks: JSON or Parquet, read as prompt sets are, with every unusable row named."""
+"""Reads files of tasks (JSON or Parquet) and rejects invalid rows with their reasons."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -14,28 +14,28 @@ ID_KEYS = ("id", "task_id", "key")
 Key = TypeVar("Key")
 
 
-class Unfit(Exception):  # noqa: N818 - the row is set aside, nothing went wrong
-    """A row that is no task of this kind; the text says why."""
+class Unfit(Exception):  # noqa: N818 - rejects a row; not an error of the run
+    """A row is not a valid task of this kind, for the reason in the message."""
 
 
 @dataclass(frozen=True)
 class Tasks(Generic[Key]):
-    """The usable tasks of a file, and what became of the other rows."""
+    """The valid tasks of a file, and the rejected rows."""
 
     prompts: tuple[Prompt, ...]
     keys: Mapping[str, Key]
-    """What an answer is checked against, by prompt id."""
+    """The key to check an answer with, by prompt id."""
     rejected: tuple[Rejected, ...]
 
 
 def read_tasks(
     path: Path, parse: Callable[[Mapping[str, Any]], tuple[str, Key]], *, strict: bool = False
 ) -> Tasks[Key]:
-    """The tasks of a file; `parse` makes of a row what is asked and what an answer is checked by.
+    """Read the tasks of a file; `parse` returns the prompt and the answer key of a row.
 
     Raises:
-        InputError: The file is missing, no text, empty, or holds no usable row; or, when strict,
-            its first unusable row.
+        InputError: The file is missing, empty, not text or without a valid row; when strict, also
+            if any row is invalid.
     """
     prompts: list[Prompt] = []
     keys: dict[str, Key] = {}
@@ -56,21 +56,21 @@ def read_tasks(
 
 
 def fields_of(row: Row) -> Mapping[str, Any]:
-    """The fields of a row that has some."""
+    """The fields of a row; Unfit if the row has a fault."""
     if row.fault:
         raise Unfit(row.fault)
     return row.fields
 
 
 def id_of(row: Row, path: Path, taken: Mapping[str, object]) -> str:
-    """What a row calls itself, or where it stands; unlike any before."""
+    """A unique id: the row's own, or the file name and line."""
     named = (str(row.fields[k]) for k in ID_KEYS if row.fields.get(k) not in (None, ""))
     id_ = next(named, f"{path.stem}-{row.line}")
     return f"{id_}-line-{row.line}" if id_ in taken else id_
 
 
 def text_of(fields: Mapping[str, Any], key: str) -> str:
-    """A text that a row must have.
+    """A required text of a row.
 
     Raises:
         Unfit: It is missing, empty, or not text.

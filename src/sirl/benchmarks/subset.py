@@ -1,4 +1,4 @@
-"""A part of a benchmark, for a quick look or under `limit`."""
+"""A part of a benchmark, for mini-evaluations and `limit`."""
 
 from dataclasses import dataclass
 
@@ -17,7 +17,7 @@ class Subset:
 
     @property
     def name(self) -> str:
-        """That of the benchmark."""
+        """The name of the benchmark."""
         return self.benchmark.name
 
     def prompts(self) -> list[Prompt]:

@@ -45,9 +45,9 @@ PROMPTS = {"ordinary": "ordinary", "lookalike": "look-alike"}
 NAME_WIDTH = 24
 LOG_WIDTH = 120
 """Width of a table when stdout is not a terminal."""
-SPEED_OVER = 600.0
+ESTIMATE_WINDOW = 600.0
 """Window in seconds for the estimate of the remaining time: a step may take a minute."""
-SAY_EVERY = 5.0
+LINE_INTERVAL = 5.0
 """Seconds between progress lines when stderr is not a terminal."""
 
 
@@ -60,7 +60,7 @@ class StopSwitch:
     def __init__(self, agreed: Callable[[bool], bool] = bool, *, at_once: bool = False) -> None:
         self.asked = False
         self.at_once = at_once
-        """Whether the first request interrupts too, for work that saves answer by answer."""
+        """Whether the first request already interrupts, for work that saves every answer."""
         self.by_scheduler = False
         self.agreed = agreed
         """Whether any rank was asked to stop, given whether this one was (a collective)."""
@@ -138,7 +138,7 @@ def progress_bar() -> Iterator[Tell]:
         TextColumn("left"),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=console, speed_estimate_period=SPEED_OVER) as progress:
+    with Progress(*columns, console=console, speed_estimate_period=ESTIMATE_WINDOW) as progress:
         tasks: dict[str, Any] = {}
 
         def tell(what: str, done: int, total: int) -> None:
@@ -157,7 +157,7 @@ def plain_lines() -> Tell:
     def tell(what: str, done: int, total: int) -> None:
         nonlocal last
         now = time.monotonic()
-        if done == total or now - last >= SAY_EVERY:
+        if done == total or now - last >= LINE_INTERVAL:
             typer.echo(f"{what}: {done}/{total}", err=True)
             last = now
 

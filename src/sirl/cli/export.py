@@ -74,7 +74,7 @@ def export(
 
 
 def out_in(folder: Path, name: str, *, overwrite: bool) -> Path:
-    """A file to write in a folder, which is made."""
+    """The output file in a folder; creates the folder."""
     from sirl.runs.disk import disk_errors
     from sirl.runs.places import check_output
 
@@ -85,7 +85,7 @@ def out_in(folder: Path, name: str, *, overwrite: bool) -> Path:
 
 
 def check_flags(shape: str, attack: str | None, *, texts: bool) -> None:
-    """See that there is such a format, and that it takes the flags given."""
+    """Raise ConfigError if the format is unknown or does not take the given flags."""
     if shape not in get_args(Format):
         raise unknown_name("format", shape, get_args(Format))
     for flag, given, use in (("--attack", attack, "jbb"), ("--texts", texts, "csv")):
@@ -99,7 +99,7 @@ def named(evaluated: "EvaluatedModel") -> "list[Record]":
 
 
 def shaped(evaluated: "EvaluatedModel", shape: str, attack: str, every: Sequence[str]) -> str:
-    """A model of a run in one format; a table has every model in `every`."""
+    """A model of a run in one format; the Markdown table has all models in `every`."""
     from sirl.analysis.measured import called
     from sirl.comparison.evaluated_model import figures_of
     from sirl.reports.exports import jbb_artifact, lm_eval_results, markdown_table

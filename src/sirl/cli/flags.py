@@ -175,7 +175,7 @@ AFTER_MODEL: str | None = typer.Option(
 
 
 def existing(*, resume: bool, overwrite: bool) -> Existing:
-    """What to do with an existing run folder.
+    """The action for an existing run folder.
 
     Raises:
         ConfigError: Both flags were given.

@@ -50,7 +50,7 @@ def gate(
     """
     from sirl.comparison.evaluated_model import read_evaluated
     from sirl.comparison.gate import Limits
-    from sirl.comparison.gate import gate as held
+    from sirl.comparison.gate import gate as check
     from sirl.runs import plain
 
     limits = Limits(
@@ -63,7 +63,7 @@ def gate(
         max_overrefusal_rise=max_overrefusal_rise,
         no_price=no_price,
     )
-    result = held(read_evaluated(run), read_evaluated(base) if base else None, limits)
+    result = check(read_evaluated(run), read_evaluated(base) if base else None, limits)
     lines = [f"{'met' if c.met else 'unmet'}: {c.sentence}" for c in result.conditions]
     typer.echo(dumps(plain(asdict(result))) if json else "\n".join(lines))
     if not result.passed:

@@ -54,7 +54,7 @@ def options() -> None:
 def settings(
     asked: JudgeConfig, judge: str, out: Path | None, refusals: str | None = None
 ) -> EvaluateConfig:
-    """What a judge by itself is built from; any key that is named is for its endpoint."""
+    """Settings that build a judge without a target; a named key is for the judge's endpoint."""
     key = asked.judge_key_from_env or asked.key_from_env
     given = asked.model_dump() | {"key_from_env": None, "judge_key_from_env": key}
     return EvaluateConfig(model="none", judge=judge, out=str(out or ""), refusals=refusals, **given)

@@ -31,7 +31,7 @@ app = typer.Typer(
 MISUSED: type[Exception] = next(
     c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException"
 )
-"""What the command line raises on wrong flags; typer brings a click of its own."""
+"""Base class of usage errors. Found by name, since typer may bundle its own copy of click."""
 
 NUMBER = re.compile(
     r"'(--[\w-]+)'.*: (?:Input should be|.* is not) a valid (integer|number|float).*"
@@ -86,12 +86,12 @@ def run_app() -> None:
             raise
         fail(f"cannot write the output: {error.strerror}; free some space or write it elsewhere", 2)
     except RuntimeError as error:
-        if not lost_another(error):
+        if not lost_rank(error):
             raise
         first = str(error).strip().splitlines()[0]
         fail(
             f"another process of this run has ended or cannot be reached ({first}); its own "
-            "message gives the reason; the last checkpoint is complete: restart every process with "
+            "message gives the reason; the last checkpoint is complete: restart all processes with "
             "--resume",
             1,
         )
@@ -99,7 +99,7 @@ def run_app() -> None:
 
 
 def misused(error: Any) -> NoReturn:  # noqa: ANN401 - see MISUSED
-    """Say in one sentence which flag or argument is wrong, and where all are named."""
+    """Report a wrong flag or argument in one sentence that points to `--help`."""
     if type(error).__name__ == "NoArgsIsHelpError":  # its help is printed, or is its message
         typer.echo(error.format_message(), err=True)
         sys.exit(error.exit_code)
@@ -130,7 +130,7 @@ def deaf(stream: TextIO) -> bool:
     return False
 
 
-def lost_another(error: RuntimeError) -> bool:
+def lost_rank(error: RuntimeError) -> bool:
     """Whether the error means that another rank has ended."""
     many = int(os.environ.get("WORLD_SIZE", "1")) > 1
     said = str(error)

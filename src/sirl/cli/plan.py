@@ -128,8 +128,8 @@ def change_sentence(change: dict[str, Any]) -> str:
     """The effect of a change, in words."""
     from sirl.planning.advice import size
 
-    comes = "fits" if change["fits"] else "does not fit either"
-    return f"change: {change['change']} takes {size(change['peak'])} at most and {comes}"
+    result = "fits" if change["fits"] else "does not fit either"
+    return f"change: {change['change']} takes {size(change['peak'])} at most and {result}"
 
 
 def time_sentence(config: PlanConfig, plan: dict[str, Any]) -> str:

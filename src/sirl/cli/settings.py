@@ -76,11 +76,11 @@ def type_name(annotation: Any) -> str:  # noqa: ANN401 - any annotation
 
 
 def markdown() -> str:
-    """`docs/settings.md`: the settings of all verbs, those that several share written once each."""
+    """The text of `docs/settings.md`: one table of settings per verb."""
     parts = [
-        "# Settings\n\nMade from the settings themselves by `python -m sirl.cli.settings`; "
+        "# Settings\n\nGenerated from the code by `python -m sirl.cli.settings`; "
         "`sirl settings VERB` prints the same. Every setting is a flag, `--set key=value`, and a "
-        "key of a YAML file given by `--config`; `sirl demo` takes `--set` alone for most.\n"
+        "key of a YAML file given by `--config`; `sirl demo` takes most of them by `--set` only.\n"
     ]
     for verb, config in CONFIGS.items():
         rows = [

@@ -19,7 +19,7 @@ VERSION = "sirl_version"
 MANNER = "sirl_manner"
 """Attribute on the module, so that a deep copy keeps it."""
 TAG = re.compile(r"<[^<>]+>|\[[^\[\]]+\]|\u25c1[^\u25b7]+\u25b7")
-"""Marks in pointed or square brackets, of which a longer mark is made."""
+"""Tags in angle, square or triangular brackets; a mark may consist of several."""
 Padding = Literal["left", "right", "none"]
 
 
@@ -110,11 +110,11 @@ class ChatModel:
         """
         for c in completions:
             if c.version != self.version:
-                told = "an untold version" if c.version is None else f"version {c.version}"
+                source = "an unknown version" if c.version is None else f"version {c.version}"
                 raise ModelError(
-                    f"completion {c.sample} of prompt {c.prompt_id} was sampled from {told} of the "
-                    f"weights and the policy is at version {self.version}: sample from the policy "
-                    "itself, after every update"
+                    f"completion {c.sample} of prompt {c.prompt_id} was sampled from {source} of "
+                    f"the weights and the policy is at version {self.version}: sample from the "
+                    "policy itself, after every update"
                 )
 
     def precision(self) -> AbstractContextManager[Any]:
@@ -141,7 +141,7 @@ class ChatModel:
         except Exception as error:  # a template is third-party code and may raise anything
             roles = ", ".join(m.role for m in messages)
             raise InputError(
-                f"the chat template of {self.name} refuses a conversation of ({roles}): "
+                f"the chat template of {self.name} rejects a conversation of ({roles}): "
                 f"{first_line(error)}"
             ) from error
         return self.encode(text)
@@ -167,12 +167,12 @@ class ChatModel:
         return text
 
     def transcript(self, token_ids: Sequence[int]) -> str:
-        """The text of tokens as they follow each other, special ones included."""
+        """The text of tokens, including special ones."""
         text: str = self.tokenizer.decode(list(token_ids))
         return text
 
     def knows_mark(self, mark: str) -> bool:
-        """Whether the chat template or a token of its own writes a mark, or a tag in it."""
+        """Whether a mark, or a tag in it, occurs in the chat template or is a token."""
         template = str(getattr(self.tokenizer, "chat_template", None) or "")
         known = {*self.tokenizer.get_added_vocab(), *self.tokenizer.all_special_tokens}
         tags = TAG.findall(mark) or [mark]

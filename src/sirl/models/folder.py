@@ -16,7 +16,7 @@ MANIFEST = "manifest.json"
 
 
 def document(path: Path) -> dict[str, Any]:
-    """A JSON object of the folder.
+    """Read a JSON object of the folder.
 
     Raises:
         ModelError: The file is damaged or holds something else.
@@ -26,7 +26,7 @@ def document(path: Path) -> dict[str, Any]:
     except (OSError, ValueError, RecursionError) as error:
         raise ModelError(f"{path} cannot be read as JSON: restore the checkpoint") from error
     if not isinstance(found, dict):
-        raise ModelError(f"{path} holds no JSON object: restore the checkpoint")
+        raise ModelError(f"{path} is not a JSON object: restore the checkpoint")
     return found
 
 
@@ -41,10 +41,10 @@ def is_hardened(model: str) -> bool:
 
 
 def adapter_base(folder: Path) -> str:
-    """The base model that an adapter names.
+    """The base model of an adapter, by its config.
 
     Raises:
-        ModelError: It names none.
+        ModelError: It does not name one.
     """
     base = document(folder / ADAPTER).get("base_model_name_or_path")
     if not isinstance(base, str) or not base:
@@ -53,13 +53,13 @@ def adapter_base(folder: Path) -> str:
 
 
 def inside(folder: Path) -> str:
-    """What to add to the complaint about a run folder: the checkpoints that it holds."""
+    """A hint for error messages: the checkpoints in a run folder; empty if there are none."""
     places = [p for p in (folder / "checkpoints", folder) if p.is_dir()]
     names = [str(c) for place in places for c in place.glob("step-*") if has_model(c)]
     if not names:
         return ""
     listed = ", ".join(sorted(names, key=step_of))
-    return f"; it is the folder of a run, give one of its checkpoints: {listed}"
+    return f"; it is a run folder, give one of its checkpoints: {listed}"
 
 
 def has_model(folder: Path) -> bool:
@@ -68,6 +68,6 @@ def has_model(folder: Path) -> bool:
 
 
 def step_of(name: str) -> tuple[int, str]:
-    """The step of a checkpoint by its name, to order by."""
+    """Sort key of a checkpoint: its step and name."""
     number = name.rpartition("-")[2]
     return int(number) if number.isdecimal() else 0, name

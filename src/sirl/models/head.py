@@ -4,7 +4,7 @@ Logits over a large vocabulary are the largest tensor of a step. Here they are c
 of tokens, reduced, and freed; the gradient of a loss is computed in the same pass, so nothing is
 stored or recomputed. Logits and sums are float32, since bfloat16 biases entropies downwards, in
 the direction of the reward. If the device accumulates 16-bit products in float32, a 16-bit head
-is used as it is, and a head under autocast is rounded as autocast rounds other weights.
+is used unchanged, and a head under autocast is rounded as autocast rounds other weights.
 
 Axes: `seq` predicted tokens of a micro-batch, `width` the hidden state, `vocab` the vocabulary.
 """
@@ -127,7 +127,7 @@ def bfloat16_factors(on: bool) -> Iterator[None]:  # noqa: FBT001 - read as a wo
     if not on:
         yield
         return
-    knob = torch.backends.mkldnn.matmul  # type: ignore[attr-defined] # made as it is loaded
+    knob = torch.backends.mkldnn.matmul  # type: ignore[attr-defined] # set at import
     before = knob.fp32_precision
     knob.fp32_precision = "bf16"
     try:

@@ -116,7 +116,7 @@ def check_rows(chat: ChatModel) -> None:
 
 @contextmanager
 def old_names() -> Iterator[None]:
-    """Say nothing of a name by which peft 0.21 asks transformers 5.23: users cannot fix it."""
+    """Silence a deprecation warning that peft 0.21 causes in transformers 5.23."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", ".is_gradient_checkpointing. is deprecated")
         yield
@@ -124,7 +124,7 @@ def old_names() -> Iterator[None]:
 
 def with_adapter(model: Any, where: str) -> Any:  # noqa: ANN401 - peft's own wrapper
     """Load the LoRA adapter of a folder onto its base, trainable."""
-    from peft import PeftModel  # noqa: PLC0415 - seconds of import that plain models never need
+    from peft import PeftModel  # noqa: PLC0415 - slow import, only for adapters
 
     if not (Path(where) / ADAPTER_WEIGHTS).is_file():
         raise ModelError(f"{where} has no {ADAPTER_WEIGHTS}: check that the folder is complete")
@@ -137,7 +137,7 @@ def with_adapter(model: Any, where: str) -> Any:  # noqa: ANN401 - peft's own wr
         raise
     except SafetensorError as error:
         raise damaged_weights(where, error) from error
-    except Exception as error:  # peft raises types of its own
+    except Exception as error:  # peft raises various types
         unlike = [line for line in str(error).splitlines() if "size mismatch" in line]
         reason = printable(unlike[0].strip()) if unlike else first_line(error)
         raise ModelError(f"the adapter {where} does not fit: {reason}") from error
@@ -190,23 +190,23 @@ def check_layers(folder: Path) -> None:
     wrong = [n for n in said if not isinstance(n, int) or n < 0]
     if not wrong and max(said, default=0) > FEW_LAYERS:
         files = [*folder.glob("*.safetensors")]
-        if all(map(is_whole, files)):  # a damaged one is named as it is loaded
+        if all(map(is_whole, files)):  # damaged files are reported when loaded
             held = sum(map(weights_in, files))
             wrong = [n for n in said if n > held]
     if wrong:
         raise ModelError(
-            f"{folder / 'config.json'} speaks of {printable(repr(wrong[0]))} layers, which its "
+            f"{folder / 'config.json'} names {printable(repr(wrong[0]))} layers, which its "
             "weights do not contain: restore the checkpoint"
         )
 
 
 def damaged_weights(where: str, error: SafetensorError) -> ModelError:
-    """The sentence about weights that are no whole safetensors file: cut short, or another file."""
+    """The error for a weights file that is truncated or not safetensors."""
     said = str(error).strip().removeprefix("Error while deserializing header: ")
     names = sorted(p.name for p in Path(where).glob("*.safetensors") if not is_whole(p))
     file = Path(where) / names[0] if names else f"a weights file of {where}"
     return ModelError(
-        f"{file} is damaged or was not copied whole ({printable(said)}): copy or download it again"
+        f"{file} is damaged or incomplete ({printable(said)}): copy or download it again"
     )
 
 
@@ -220,7 +220,7 @@ def is_whole(path: Path) -> bool:
 
 
 def weights_in(path: Path) -> int:
-    """How many weights a file holds."""
+    """Number of tensors in a file."""
     with safe_open(path, "pt") as file:
         return len([*file.keys()])
 
@@ -263,7 +263,7 @@ def load_tokenizer(where: str) -> PreTrainedTokenizerBase:
         )
     except Exception as error:  # configs and tokenizers have their own error types
         raise ModelError(
-            f"{where} has no usable tokenizer: {first_line(error)}; save one beside the weights"
+            f"{where} has no usable tokenizer: {first_line(error)}; save one next to the weights"
         ) from error
     if not tokenizer.chat_template:
         raise ModelError(
@@ -308,7 +308,7 @@ def load_weights(where: str, dtype: DType) -> PreTrainedModel:
         )
     except SafetensorError as error:
         raise damaged_weights(where, error) from error
-    except Exception as error:  # hub clients raise types of their own
+    except Exception as error:  # hub clients raise various types
         raise ModelError(
             f"{where} cannot be loaded as a chat model: {first_line(error)}"
         ) from error

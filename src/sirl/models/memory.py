@@ -6,9 +6,9 @@ __all__ = ["out_of_memory"]
 
 
 def out_of_memory(error: Exception) -> bool:
-    """Whether an error of torch says that memory ran out.
+    """Whether a torch error means out of memory.
 
-    The CPU's allocator raises a plain `RuntimeError`, so there the words decide.
+    The CPU allocator raises a plain `RuntimeError`, recognised by its message.
 
     >>> out_of_memory(RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried ..."))
     True

@@ -24,13 +24,13 @@ from sirl.errors import ModelError, did_you_mean, first_line
 __all__ = ["PLACE", "Voice", "check_template", "dates_written", "turn_end"]
 
 PLACE = "qzx7"
-"""Stands for what somebody says; no template holds it."""
+"""Placeholder for the content of a message; does not occur in templates."""
 STEPS = 300_000
-"""Lines of a template that are run for one conversation; ordinary ones take hundreds."""
+"""Maximum template lines executed per conversation; ordinary templates need hundreds."""
 LONGEST = 1 << 24
-"""Characters of a rendered conversation."""
+"""Maximum characters of a rendered conversation, in addition to 16 times its content."""
 MEMORY = 1 << 30
-"""Bytes that a template may take while it is tried."""
+"""Bytes that a template may allocate during its trial."""
 RESERVED = frozenset(
     {
         "messages",
@@ -41,21 +41,21 @@ RESERVED = frozenset(
         "strftime_now",
     }
 )
-"""What sirl itself tells a template."""
+"""Template variables that sirl sets."""
 
 
-class Runaway(Exception):  # noqa: N818 - says what the template does
-    """A template that does not end within its bounds."""
+class Runaway(Exception):  # noqa: N818 - describes the template
+    """A template exceeded its limit on steps."""
 
 
 @dataclass(frozen=True)
 class Voice:
-    """Arguments of a template beside the conversation."""
+    """Arguments and clock of a chat template."""
 
     arguments: Mapping[str, Any] = field(default_factory=dict)
-    """Its own variables, `enable_thinking` say."""
+    """Template variables such as `enable_thinking`."""
     clock: datetime = field(default_factory=datetime.now)
-    """The time that it may write."""
+    """The time that the template may write."""
 
     def text(
         self,
@@ -65,17 +65,17 @@ class Voice:
         answers: bool = True,
         goes_on: bool = False,
     ) -> str:
-        """A conversation as the template writes it; it was tried within bounds when it was loaded.
+        """Render a conversation; templates were tested within limits when loaded.
 
         Args:
-            tokenizer: Whose template it is.
+            tokenizer: The tokenizer with the template.
             turns: Role and content of each message.
-            answers: Whether the assistant's next turn is begun.
-            goes_on: Whether the last turn is left open.
+            answers: Whether to add the generation prompt.
+            goes_on: Whether to leave the last turn open.
 
         Raises:
-            ModelError: The template writes far more than is said.
-            Exception: Whatever the template raises.
+            ModelError: The output is far longer than the conversation.
+            Exception: Any error of the template.
         """
         return self.written(tokenizer, turns, answers=answers, goes_on=goes_on)[0]
 
@@ -87,7 +87,7 @@ class Voice:
         answers: bool,
         goes_on: bool = False,
     ) -> tuple[str, list[str]]:
-        """The conversation, and what was told of the clock."""
+        """The rendered conversation, and the dates the template wrote."""
         with self.telling(tokenizer) as told:
             found: Any = tokenizer.apply_chat_template(
                 [dict(turn) for turn in turns],
@@ -106,9 +106,9 @@ class Voice:
 
     @contextmanager
     def telling(self, tokenizer: PreTrainedTokenizerBase) -> Iterator[list[str]]:
-        """Have the template's `strftime_now` tell the voice's time; yields what it has told.
+        """Make the template's `strftime_now` use `clock`; yields the list of dates written.
 
-        Afterwards it is again that of transformers, which keeps the template for everyone.
+        Restores transformers' function afterwards, since compiled templates are cached globally.
         """
         told: list[str] = []
 
@@ -128,7 +128,7 @@ class Voice:
 
 @contextmanager
 def within_bounds(where: str) -> Iterator[None]:
-    """Try a template: ModelError where it does not end within steps and memory."""
+    """Run a template with limits; ModelError if it exceeds steps or memory."""
     try:
         with bounded_memory(), counted():
             yield
@@ -141,7 +141,7 @@ def within_bounds(where: str) -> Iterator[None]:
 
 @contextmanager
 def counted() -> Iterator[None]:
-    """Count the steps of the templates that run; raise `Runaway` at too many."""
+    """Count executed template lines; raise `Runaway` above the limit."""
     steps = 0
 
     def watch(frame: FrameType, _: str, __: object) -> Callable[..., Any] | None:
@@ -161,9 +161,9 @@ def counted() -> Iterator[None]:
 
 @contextmanager
 def bounded_memory() -> Iterator[None]:
-    """Let this process grow by no more than `MEMORY`, where the system can see to it."""
+    """Limit the growth of this process to `MEMORY` bytes, on systems that support it."""
     try:
-        import resource  # noqa: PLC0415 - not everywhere
+        import resource  # noqa: PLC0415 - POSIX only
 
         pages = int(Path("/proc/self/statm").read_text("ascii").split()[0])
     except (ImportError, OSError):
@@ -180,17 +180,17 @@ def bounded_memory() -> Iterator[None]:
 
 
 def check_template(where: str, tokenizer: PreTrainedTokenizerBase, voice: Voice) -> None:
-    """Refuse a template that cannot be run within bounds, and arguments that it does not read.
+    """Check that a template runs within limits and reads its arguments.
 
     Raises:
-        ModelError: So it is, or the template is not valid Jinja.
+        ModelError: It does not, or it is not valid Jinja.
     """
     source = template_of(where, tokenizer)
     try:
         signs = [value for _, kind, value in Environment().lex(source) if kind == "operator"]
     except TemplateSyntaxError as error:
         raise no_jinja(where, error) from error
-    if "**" in signs:  # a power is computed in one step that nothing can stop
+    if "**" in signs:  # a huge power is a single step that cannot be interrupted
         raise ModelError(f"the chat template of {where} computes powers: fix its chat_template")
     for turns, answers in (
         (("user",), True),
@@ -204,13 +204,13 @@ def check_template(where: str, tokenizer: PreTrainedTokenizerBase, voice: Voice)
                 raise
             except TemplateSyntaxError as error:
                 raise no_jinja(where, error) from error
-            except Exception:  # a template may refuse a conversation
+            except Exception:  # a template may reject a conversation
                 continue
     check_arguments(where, source, voice.arguments)
 
 
 def no_jinja(where: str, error: TemplateSyntaxError) -> ModelError:
-    """A template that cannot be read."""
+    """The error for invalid Jinja."""
     return ModelError(f"the chat template of {where} is not valid Jinja: {first_line(error)}")
 
 
@@ -218,7 +218,7 @@ def template_of(where: str, tokenizer: PreTrainedTokenizerBase) -> str:
     """The template's text.
 
     Raises:
-        ModelError: There are several, and none is the default.
+        ModelError: There are several templates and no default.
     """
     try:
         return str(tokenizer.get_chat_template())
@@ -227,7 +227,7 @@ def template_of(where: str, tokenizer: PreTrainedTokenizerBase) -> str:
 
 
 def check_arguments(where: str, source: str, arguments: Mapping[str, Any]) -> None:
-    """Refuse arguments that are sirl's own to give, or that the template does not read."""
+    """Raise ModelError for arguments that sirl sets or that the template does not read."""
     if not arguments:
         return
     compiled: Any = chat_template_utils._compile_jinja_template(source)
@@ -235,35 +235,35 @@ def check_arguments(where: str, source: str, arguments: Mapping[str, Any]) -> No
     for name in arguments:
         if name not in read:
             raise ModelError(
-                f"template_arguments: the chat template of {where} reads no {name!r}. "
+                f"template_arguments: the chat template of {where} does not read {name!r}. "
                 f"{did_you_mean(name, read)}"
             )
 
 
 def placed(roles: Sequence[str]) -> list[dict[str, str]]:
-    """A conversation in which everybody says `PLACE`."""
+    """A conversation with `PLACE` as the content of every message."""
     return [{"role": role, "content": PLACE} for role in roles]
 
 
 def dates_written(tokenizer: PreTrainedTokenizerBase, voice: Voice) -> list[str]:
-    """What the template writes of the clock into conversations, once each."""
+    """The distinct dates that the template writes into conversations."""
     found: dict[str, None] = {}
     for roles in (("user",), ("system", "user")):
         try:
             found |= dict.fromkeys(voice.written(tokenizer, placed(roles), answers=True)[1])
         except ModelError:
             raise
-        except Exception:  # a template may refuse a conversation
+        except Exception:  # a template may reject a conversation
             continue
     return list(found)
 
 
 def turn_end(tokenizer: PreTrainedTokenizerBase, voice: Voice) -> str:
-    """What the template writes behind the assistant's last turn; empty if it refuses one."""
+    """The text after the last assistant turn; empty if the template rejects such a turn."""
     try:
         text = voice.text(tokenizer, placed(("user", "assistant")), answers=False)
     except ModelError:
         raise
-    except Exception:  # a template is foreign code and raises what it likes
+    except Exception:  # a template is third-party code and may raise anything
         return ""
     return text.rpartition(PLACE)[2] if text.count(PLACE) == 2 else ""

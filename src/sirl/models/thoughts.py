@@ -1,8 +1,8 @@
-r"""What a reasoning model writes before its answer, told apart from the answer.
+r"""Separates the thoughts of a reasoning model from its answer.
 
-Families mark their thoughts in different ways; a chat template may open them at the end of the
-prompt, and decoding may drop marks that are special tokens. Marks count at the beginning of an
-answer, or where the prompt left the thoughts open: text about marks stays text.
+Model families use different marks for thoughts; a chat template may open them at the end of the
+prompt, and decoding may drop marks that are special tokens. Marks count only at the beginning of
+an answer or if the prompt left the thoughts open, so that text about marks stays text.
 
 >>> parts("<think>\nWhat is asked?\n</think>\n\nParis.").answer
 'Paris.'
@@ -29,13 +29,13 @@ OPENING = re.compile(
 )
 """Marks that begin thoughts."""
 BARE = re.compile(r"analysis(?=[A-Z(\"'])|Here is my thought process:")
-"""Beginnings of thoughts that are words, special tokens gone: they count with their end alone."""
+"""Plain words that begin thoughts after special tokens were dropped; need a matching end."""
 CLOSING = re.compile(
     rf"</{NAME}>|\[/THINK\]|◁/think▷|<\|END_THINKING\|>|<\|end_of_thought\|>|<\|think_end\|>"
     r"|<unused95>|<\|channel\|>final[^<]{0,40}<\|message\|>",
     re.IGNORECASE,
 )
-"""Marks that end thoughts, where none began them."""
+"""Marks that end thoughts without an opening mark."""
 CLOSES = {
     "[think]": r"\[/THINK\]",
     "◁think▷": "◁/think▷",
@@ -49,57 +49,57 @@ CLOSES = {
     "analysis": "assistantfinal",
     "here is my thought process:": "Here is my response:",
 }
-"""What ends the thoughts that a mark began; tags have their own."""
+"""Pattern of the closing mark by opening mark; tags close as in XML."""
 CONTROL = re.compile(
     r"<\|start\|>assistant(?:<\|channel\|>\w+<\|message\|>)?|<\|(?:end|return)\|>"
     r"|<\|(?:START|END)_RESPONSE\|>|<\|(?:begin|end)_of_solution\|>"
 )
-"""Tokens around thoughts and answers that belong to neither."""
+"""Control tokens around thoughts and answers, which belong to neither."""
 SKIPPED = re.compile(rf"[\s\ufeff]*(?:(?:{CONTROL.pattern})[\s\ufeff]*)*")
 WRAPPER = re.compile(r"\s*<(answer|response)>", re.IGNORECASE)
-"""A tag in which some families put the answer behind the thoughts."""
+"""A tag that some families put around the answer."""
 QUOTES = {"`": "`", '"': '"', "'": "'", "“": "”", "‘": "’"}
 FENCE = "```"
 REACH = 80
-"""Characters at the end of a prompt in which a mark is looked for."""
+"""Characters at the end of a prompt to search for a mark."""
 Span = tuple[int, int]
 
 
 class Block(NamedTuple):
-    """One stretch of thoughts in a text."""
+    """One block of thoughts in a text."""
 
     start: int
-    """Where its mark begins."""
+    """Start of its opening mark."""
     inside: int
     end: int
     behind: int
-    """Where its closing mark ends."""
+    """End of its closing mark."""
     mark: str
     closed: bool = True
 
 
 class Parts(NamedTuple):
-    """A text as thoughts and answer."""
+    """A text split into thoughts and answer."""
 
     answer: str
     thoughts: str
     unfinished: bool
-    """Whether it ends inside its reasoning."""
+    """Whether the text ends inside the thoughts."""
     said: tuple[Span, ...]
-    """Where the answer stands in the text."""
+    """Positions of the answer in the text."""
     thought: tuple[Span, ...]
-    """Where the thoughts stand, without their marks; empty where there is no mark."""
+    """Positions of the thoughts, without marks; empty if there is no mark."""
     marks: tuple[str, ...] = ()
-    """The marks that set them apart, as they are written."""
+    """The marks, as written."""
 
 
 def parts(text: str, opened: str = "", *, cut: bool = False) -> Parts:
-    """Thoughts and answer of a text.
+    """Split a text into thoughts and answer.
 
     Args:
-        text: What the model wrote.
-        opened: The mark with which the prompt left the thoughts open; empty where it did not.
-        cut: Whether the text was cut at its longest; a beginning in words needs no end then.
+        text: The model's output.
+        opened: The mark with which the prompt left the thoughts open; empty if it did not.
+        cut: Whether the text was cut at the maximum length; then `BARE` words need no end.
     """
     found = tuple(blocks(text, opened, cut))
     if not found:
@@ -118,12 +118,12 @@ def parts(text: str, opened: str = "", *, cut: bool = False) -> Parts:
 
 
 def answer_of(text: str) -> str:
-    """What stands behind the thoughts of a text; empty where it ends inside them."""
+    """The answer after the thoughts of a text; empty if the text ends inside them."""
     return parts(text).answer
 
 
 def left_open(prompt: str) -> str:
-    r"""The mark with which a rendered prompt opens the thoughts; empty where it does not.
+    r"""The mark with which a rendered prompt opens the thoughts; empty if it does not.
 
     >>> left_open("<|user|>Hello<|assistant|><think>\n")
     '<think>'
@@ -134,13 +134,13 @@ def left_open(prompt: str) -> str:
 
 
 def begun(opener: str) -> str:
-    """The mark of thoughts that the given beginning of an answer leaves open; empty for none."""
+    """The mark of thoughts that an opener leaves open; empty if none."""
     *_, last = [None, *blocks(opener, "", cut=False)]
     return "" if last is None or last.closed else last.mark
 
 
 def blocks(text: str, opened: str, cut: bool) -> Iterator[Block]:
-    """The stretches of thoughts, in order."""
+    """The blocks of thoughts, in order."""
     block = opened_block(text, opened) if opened else first_block(text, cut)
     while block:
         yield block
@@ -148,13 +148,13 @@ def blocks(text: str, opened: str, cut: bool) -> Iterator[Block]:
 
 
 def opened_block(text: str, mark: str) -> Block:
-    """Thoughts that the prompt opened; a model may write the mark once more."""
+    """Thoughts opened by the prompt; the model may repeat the mark."""
     again = OPENING.match(text, skipped(text, 0))
     return closed_block(text, 0, again.end() if again else 0, mark)
 
 
 def first_block(text: str, cut: bool) -> Block | None:
-    """Thoughts at the beginning of a text that opens them itself, or only closes them."""
+    """Thoughts at the beginning of a text with an opening mark, or with only a closing one."""
     start = skipped(text, 0)
     if mark := OPENING.match(text, start):
         return closed_block(text, start, mark.end(), mark[0])
@@ -167,7 +167,7 @@ def first_block(text: str, cut: bool) -> Block | None:
 
 
 def next_block(text: str, before: Block) -> Block | None:
-    """Further thoughts: at once behind the others, or from a line that their own mark begins."""
+    """Further thoughts: directly after the previous ones, or at a line that starts with a mark."""
     start = skipped(text, before.behind)
     if mark := OPENING.match(text, start):
         return closed_block(text, start, mark.end(), mark[0])
@@ -179,7 +179,7 @@ def next_block(text: str, before: Block) -> Block | None:
 
 
 def closed_block(text: str, start: int, inside: int, mark: str) -> Block:
-    """Thoughts up to the end that belongs to their mark; nested ones are part of them."""
+    """Thoughts up to the matching closing mark, including nested ones."""
     depth, last = 1, None
     for found in either(mark).finditer(text, inside):
         if quoted(text, found):
@@ -198,13 +198,13 @@ def closed_block(text: str, start: int, inside: int, mark: str) -> Block:
 
 @lru_cache
 def either(mark: str) -> re.Pattern[str]:
-    """What begins further thoughts of this mark, and what ends them."""
+    """Pattern of a mark and its closing mark."""
     close = CLOSES.get(mark.lower(), re.escape(f"</{mark[1:]}"))
     return re.compile(f"(?P<close>{close})|{re.escape(mark)}", re.IGNORECASE)
 
 
 def unopened_close(text: str) -> re.Match[str] | None:
-    """The end of thoughts whose beginning is not in the text, as after a server's own template."""
+    """The closing mark of thoughts opened outside the text, such as by a server's template."""
     marks, at = False, 0
     for found in unfenced(CLOSING, text, 0):
         openings = list(OPENING.finditer(text, at, found.start()))
@@ -218,7 +218,7 @@ def unopened_close(text: str) -> re.Match[str] | None:
 
 
 def mentioned(text: str, found: re.Match[str]) -> bool:
-    """Whether a mark is a word of its sentence: "write </think> to end them"."""
+    """Whether a mark is part of a sentence: "write </think> to end them"."""
     before, behind = (
         text[max(0, found.start() - 2) : found.start()],
         text[found.end() : found.end() + 2],
@@ -231,7 +231,7 @@ def mentioned(text: str, found: re.Match[str]) -> bool:
 
 
 def unfenced(marks: re.Pattern[str], text: str, start: int) -> Iterator[re.Match[str]]:
-    """Marks that do not stand in a block of code."""
+    """Marks outside of code blocks."""
     at, inside = start, False
     for found in marks.finditer(text, start):
         inside ^= text.count(FENCE, at, found.start()) % 2 == 1
@@ -241,25 +241,25 @@ def unfenced(marks: re.Pattern[str], text: str, start: int) -> Iterator[re.Match
 
 
 def quoted(text: str, found: re.Match[str]) -> bool:
-    """Whether a mark stands in quotation marks."""
+    """Whether a mark is in quotation marks."""
     before = text[found.start() - 1] if found.start() else ""
     return before in QUOTES and text[found.end() : found.end() + 1] == QUOTES[before]
 
 
 def begins_line(text: str, at: int) -> bool:
-    """Whether nothing but blanks stands before a place in its line."""
+    """Whether only blanks precede an offset in its line."""
     before = text[max(0, at - REACH) : at]
     return not before.rpartition("\n")[2].strip() and ("\n" in before or at <= REACH)
 
 
 def skipped(text: str, at: int) -> int:
-    """The first place from here on that is neither blank nor a token around answers."""
+    """The next offset that is neither blank nor in a control token."""
     found = SKIPPED.match(text, at)
     return found.end() if found else at
 
 
 def trimmed(text: str, start: int, end: int) -> Span:
-    """A stretch without the blanks before it, and the tokens around answers at both its ends."""
+    """A span without leading blanks and without control tokens at both ends."""
     tail = CONTROL.finditer(text, max(start, end - REACH), end)
     closing = next((m for m in tail if skipped(text, m.start()) >= end), None)
     end = closing.start() if closing else end
@@ -267,7 +267,7 @@ def trimmed(text: str, start: int, end: int) -> Span:
 
 
 def unwrapped(answer: str) -> str:
-    """An answer without the tag that holds the whole of it."""
+    """An answer without a tag around all of it."""
     tag = WRAPPER.match(answer)
     if not tag:
         return answer
@@ -276,7 +276,7 @@ def unwrapped(answer: str) -> str:
 
 
 def always(marks: Sequence[str]) -> bool:
-    """Take every mark for one of thoughts."""
+    """Trust every mark."""
     return bool(marks)
 
 
@@ -288,18 +288,18 @@ def set_apart(
     read: Callable[[Sequence[int]], str] | None = None,
     trusted: Callable[[Sequence[str]], bool] = always,
 ) -> Completion:
-    """A completion whose text and numbers are of its answer alone; as it is without thoughts.
+    """Move the thoughts of a completion out of its text and numbers; unchanged without thoughts.
 
-    The marks are looked for in the text as it is decoded whole: tokens by themselves lose blanks,
-    by which a mark is told from a word about it.
+    Marks are searched in the jointly decoded text, since tokens decoded one by one lose blanks,
+    which distinguish a mark from a word about it.
 
     Args:
-        completion: As an engine gives it.
-        opened: The mark with which the prompt left the thoughts open; empty where it did not.
-        pieces: The text of each token by itself, special tokens included; empty if unknown.
-        decode: The text of tokens, without special ones; None if unknown.
-        read: The text of tokens, special ones included; None joins the pieces.
-        trusted: Whether these marks are this model's own marks of thoughts.
+        completion: A completion from an engine.
+        opened: The mark with which the prompt left the thoughts open; empty if it did not.
+        pieces: The text of each token, including special tokens; empty if unknown.
+        decode: Decodes tokens without special ones; None if unknown.
+        read: Decodes tokens with special ones; None joins the pieces.
+        trusted: Whether these marks are thought marks of this model.
     """
     cut = completion.finish == "length"
     whole = read(completion.token_ids) if read else "".join(pieces)
@@ -311,7 +311,7 @@ def set_apart(
     else:
         found = parts(completion.text, opened, cut=cut)
         unfinished = found.unfinished
-        if found.thought and trusted(found.marks or (opened,)):  # whose tokens are whose is unknown
+        if found.thought and trusted(found.marks or (opened,)):  # tokens cannot be assigned
             completion = replace(
                 completion,
                 text=found.answer,
@@ -333,7 +333,7 @@ def with_tokens_apart(
     edges: Sequence[int],
     decode: Callable[[Sequence[int]], str],
 ) -> Completion:
-    """A completion with the numbers of its thoughts and of its answer apart, token by token."""
+    """A completion with token numbers split into those of its answer and of its thoughts."""
     said, thought = overlapping(edges, raw.said), overlapping(edges, raw.thought)
     ids, entropies = completion.token_ids, completion.entropies
     written = ids[:-1] if completion.finish == "stop" else ids  # without the end of the turn
@@ -362,7 +362,7 @@ def edges_of(
     whole: str,
     read: Callable[[Sequence[int]], str] | None,
 ) -> list[int]:
-    """Where each token begins in the decoded text, and where the last one ends."""
+    """Start of each token in the decoded text, and the end of the last one."""
     edges = [0, *accumulate(len(piece) for piece in pieces)]
     if read is None or edges[-1] == len(whole):
         return edges
@@ -370,17 +370,17 @@ def edges_of(
 
 
 def overlapping(edges: Sequence[int], spans: Sequence[Span]) -> list[bool]:
-    """Which tokens stand in the given stretches of a text, in part at least."""
+    """Whether each token overlaps one of the spans."""
     return [any(a < e and s < b for a, b in spans) for s, e in pairwise(edges)]
 
 
 def joined(*texts: str) -> str:
-    """Texts one after the other, without empty ones."""
+    """Join texts with blank lines, without empty ones."""
     return "\n\n".join(text for text in texts if text)
 
 
 def fault_of(completion: Completion, unfinished: bool) -> str:
-    """Why there is no answer behind the thoughts; empty where there is one."""
+    """Why there is no answer after the thoughts; empty if there is one."""
     if completion.text.strip():
         return ""
     if completion.finish == "length":

@@ -39,19 +39,19 @@ TEXT = (
 LENGTHS = ((9, (5, 3, 1)), (4, (7, 4)))
 """Tokens of each prompt, and of the completions that follow it."""
 AGREES = 1e-3
-"""Largest mean |difference| in nats over a completion, in float32."""
+"""Maximum mean |difference| in nats over a completion, in float32."""
 ROUNDED, ROUNDED_HEAD = 0.3, 0.1
-"""The same in 16 bits, where every layer rounds, and where the head alone does."""
+"""The same in 16 bits, if every layer rounds, and if only the head does."""
 PADDINGS: tuple[Padding, ...] = ("left", "right", "none")
-"""Ways of padding, the cheapest first."""
+"""Padding modes, cheapest first."""
 UNPACKED = ("attention_chunk_size",)
-"""Settings of masks that packed attention does not know; a short trial cannot show them."""
+"""Config keys of masks that packed attention lacks and a short trial cannot detect."""
 LAYERS = frozenset({"full_attention", "sliding_attention"})
-"""Kinds of layers whose attention tells packed attention all that it masks."""
+"""Layer types whose masks packed attention supports."""
 
 
 def probe(chat: ChatModel) -> list[Completion]:
-    """Made-up completions of several lengths, of two prompts of unlike length."""
+    """Test completions of several lengths, for two prompts of different lengths."""
     rows = chat.rows
     ids = [i for i in chat.tokenizer(TEXT, add_special_tokens=False)["input_ids"] if i < rows]
     ids = ids or [n % rows for n in range(3, 64)]
@@ -89,8 +89,8 @@ def adopt(chat: ChatModel) -> None:
     settle(chat.model, replace(chat.manner, notes=tuple(notes)))
 
 
-def attempted(chat: ChatModel, what: str, work: Callable[[], Any]) -> Any:  # noqa: ANN401 - the work's
-    """What work on the model gives.
+def attempted(chat: ChatModel, what: str, work: Callable[[], Any]) -> Any:  # noqa: ANN401 - result of the work
+    """Run `work`, with errors of the model's code as ModelError.
 
     Raises:
         ModelError: The model's code raises.
@@ -106,7 +106,7 @@ def attempted(chat: ChatModel, what: str, work: Callable[[], Any]) -> Any:  # no
 
 
 def alone(chat: ChatModel, given: Sequence[Completion]) -> list[Tensor]:
-    """Log-probabilities and entropies (2 x seq) of each completion by itself, as the model says."""
+    """Log-probabilities and entropies (2 x seq) of each completion from the model's own logits."""
     found = []
     for c in given:
         ids = torch.tensor([[*c.prompt_ids, *c.token_ids]], device=chat.device)
@@ -123,7 +123,7 @@ def numbers(logits: Tensor, completion: Completion) -> Tensor:
 
 
 def headed(chat: ChatModel, given: Sequence[Completion]) -> list[Tensor] | None:
-    """The same by the hidden states and the head, as sampling multiplies them; None if it fails."""
+    """The same from hidden states and our head product, as in sampling; None if it fails."""
     factor = head_factor(chat)
     if factor is None:
         return None
@@ -148,7 +148,7 @@ def agree(
     *,
     rounded: float = ROUNDED,
 ) -> bool:
-    """Whether a reading (2 x seq of each completion) is that of the model alone."""
+    """Whether results (2 x seq per completion) match those of the model's own forward pass."""
     if found is None:
         return False
     most = AGREES if chat.model.dtype.itemsize >= 4 and chat.autocast is None else rounded
@@ -159,7 +159,7 @@ def agree(
 
 
 def check_finite(chat: ChatModel, own: Sequence[Tensor]) -> None:
-    """Refuse a model whose own logits are no numbers."""
+    """Raise ModelError if the model's own logits are not finite."""
     if not all(bool(n.isfinite().all()) for n in own):
         raise ModelError(
             f"{chat.name} gives logits that are not finite (NaN or infinity): its weights are "
@@ -168,23 +168,23 @@ def check_finite(chat: ChatModel, own: Sequence[Tensor]) -> None:
 
 
 def split(predicted: Predicted, given: Sequence[Completion]) -> list[Tensor]:
-    """Log-probabilities and entropies (2 x seq) of each completion, of a flat reading."""
+    """Log-probabilities and entropies (2 x seq) of each completion, from flat results."""
     logprobs, entropies, _ = numbers_of(predicted)
     lengths = [len(c.token_ids) for c in given]
     return list(torch.split(torch.stack([logprobs, entropies]), lengths, dim=1))
 
 
 def packs(chat: ChatModel, given: Sequence[Completion], own: Sequence[Tensor]) -> bool:
-    """Whether the model reads packed rows as it reads each completion alone; if so, it does."""
+    """Turn packing on if it matches the model's own forward pass; whether it does."""
     config, before = chat.model.config, chat.model.config._attn_implementation
     if before not in ("sdpa", PACKED) or plain_head(chat.model) is None:
         return False
-    if not masks_are_told(config.get_text_config()):
+    if not masks_are_known(config.get_text_config()):
         return False
     config._attn_implementation = PACKED
     try:
         same = agree(chat, split(packed_states(chat, given), given), own)
-    except Exception as error:  # foreign code that takes no layout
+    except Exception as error:  # third-party code may not accept a layout
         config._attn_implementation = before
         if isinstance(error, RuntimeError) and out_of_memory(error):
             raise
@@ -194,8 +194,8 @@ def packs(chat: ChatModel, given: Sequence[Completion], own: Sequence[Tensor]) -
     return same
 
 
-def masks_are_told(config: Any) -> bool:  # noqa: ANN401 - of whatever class
-    """Whether all that the attention of a configuration masks is a window that it names itself."""
+def masks_are_known(config: Any) -> bool:  # noqa: ANN401 - any config class
+    """Whether the attention masks of a config are only causal or sliding windows."""
     chunked = any(getattr(config, name, None) for name in UNPACKED)
     kinds = getattr(config, "layer_types", None) or ()
     return not chunked and set(kinds) <= LAYERS

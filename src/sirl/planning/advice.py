@@ -1,4 +1,4 @@
-"""Whether a plan fits, and which single change would make it fit."""
+"""Whether a plan fits in memory, and which single change would make it fit."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -9,14 +9,14 @@ from sirl.planning.memory import GIB, Phase, Shape, Step, peak
 __all__ = ["Remedy", "fits", "fitting_sentence", "remedies", "size"]
 
 USABLE = 0.9
-"""Share of free memory to plan with: libraries and fragments take theirs."""
+"""Usable share of free memory; the rest is for libraries and fragmentation."""
 RANK = 16
 MOST_GPUS = 64
 
 
 @dataclass(frozen=True)
 class Remedy:
-    """A change of settings, and the peak with it."""
+    """A change of settings, and the peak memory in bytes with it."""
 
     change: str
     peak: int
@@ -24,7 +24,7 @@ class Remedy:
 
 
 def size(count: int) -> str:
-    """Bytes as people read them.
+    """Bytes in a readable unit.
 
     >>> size(3 * 2**30), size(5 * 2**20), size(1000)
     ('3.0 GiB', '5.0 MiB', '1.0 KiB')
@@ -36,7 +36,7 @@ def size(count: int) -> str:
 
 
 def fits(phase: Phase, room: int) -> bool:
-    """Whether a phase goes into so much free memory."""
+    """Whether a phase fits in `room` bytes of free memory."""
     return phase.total <= USABLE * room
 
 
@@ -51,7 +51,7 @@ def fitting_sentence(phase: Phase, room: int, where: str) -> str:
 
 
 def remedies(shape: Shape, step: Step, room: int) -> list[Remedy]:
-    """Single changes that lower the peak, those that fit first; all together where none does."""
+    """Single changes that lower the peak, fitting ones first; all combined if none fits."""
     now = peak(shape, step).total
     found = []
     every = step
@@ -68,13 +68,13 @@ def remedies(shape: Shape, step: Step, room: int) -> list[Remedy]:
 
 
 def merged(step: Step, every: Step, changed: Step) -> Step:
-    """What was changed so far, and what this change changes."""
+    """The step `every` with the fields that `changed` changes."""
     new: dict[str, Any] = {k: v for k, v in vars(changed).items() if v != getattr(step, k)}
     return replace(every, **new)
 
 
 def changes(shape: Shape, step: Step, room: int) -> Iterator[tuple[str, Step]]:
-    """Every single change worth a try, the mildest of its kind that fits, or the utmost."""
+    """Candidate changes, each the smallest of its kind that fits, or the largest."""
     if step.lora_rank is None:
         yield "--lora", replace(step, lora_rank=RANK, copied_reference=None)
     elif not step.bfloat16:
@@ -93,7 +93,7 @@ def changes(shape: Shape, step: Step, room: int) -> Iterator[tuple[str, Step]]:
 
 
 def mildest(shape: Shape, step: Step, room: int, name: str, start: int) -> tuple[str, Step]:
-    """A setting halved until the step fits or nothing more is gained."""
+    """A setting halved until the step fits; the value with the lowest peak if none fits."""
     least = peak(shape, step).total
     value, found = start, (f"--set {name}={start}", step)
     while value > 1:

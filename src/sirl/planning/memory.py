@@ -1,12 +1,13 @@
 """Memory by part and phase, FLOPs and memory traffic of a training step.
 
 Pure arithmetic on the shape of a model and the size of a step; nothing is loaded or measured. It
-follows what the code keeps, tensor by tensor, of a decoder with RMS norms and a gated MLP, packed
-(`sirl.models.packing`) under a tiled head (`sirl.models.head`). Answers are taken to be of full
-length: a plan is for the worst step.
+counts, tensor by tensor, what the code keeps of a decoder with RMS norms and a gated MLP, with
+packed sequences (`sirl.models.packing`) and a tiled head (`sirl.models.head`). Answers are assumed
+to have full length: the plan is for the worst step.
 
-    x       width        residual stream, kept by each norm
-    q k v o queries, keys, values, attention's result: fetched to rectangles, prompts and own tokens
+    x       residual stream, kept by each norm
+    q k v o queries, keys, values and attention output, gathered into padded tensors for prompts
+            and completions
     gate, silu, up, product: the MLP
 """
 
@@ -33,14 +34,14 @@ GIB = 1 << 30
 FLOAT, HALF = 4, 2
 """Bytes of a number in float32 and in bfloat16."""
 TILE, TILE_ON_GPU, LEAST, SPARED = 1 << 24, 1 << 27, 256, 4
-"""As in `sirl.models.head` and `sirl.models.forward`; a test holds them together."""
+"""Copies from `sirl.models.head` and `sirl.models.forward`; a test compares them."""
 HEAP = 32 << 20
-"""Bytes from which glibc maps a block of its own, at the latest."""
+"""Maximum of glibc's dynamic mmap threshold in bytes: larger blocks are always mapped."""
 
 
 @dataclass(frozen=True)
 class Shape:
-    """What memory and time depend on, of a model; counts of numbers."""
+    """The properties of a model that determine memory and time; sizes count numbers, not bytes."""
 
     layers: int
     width: int
@@ -53,31 +54,31 @@ class Shape:
     """Width within the MLP."""
     vocab: int
     parameters: int
-    """All, shared ones once."""
+    """All parameters; shared ones count once."""
     products: int
-    """In the matrices below the head."""
+    """Parameters in the matrices below the head."""
     sides: int
-    """Inputs and outputs of those matrices: an adapter has `rank` numbers for each."""
+    """Sum of their input and output widths; LoRA has `rank` parameters for each."""
     largest: int
-    """In the largest parameter."""
+    """Size of the largest parameter."""
     matrices: int = 7
-    """In a layer."""
+    """Matrices per layer."""
     tied: bool = False
-    """Whether head and embedding are one."""
+    """Whether head and embedding share their weight."""
     qk_norm: bool = False
-    """Whether queries and keys have norms of their own."""
+    """Whether queries and keys are normalised."""
     stored: int = 0
     """Bytes of the weight files."""
 
     @property
     def head(self) -> int:
-        """Numbers in the head."""
+        """Parameters of the head."""
         return self.vocab * self.width
 
 
 @dataclass(frozen=True)
 class Step:
-    """What is asked of a training step."""
+    """The size of a training step."""
 
     prompts: int
     group: int
@@ -87,44 +88,44 @@ class Step:
     token_budget: int
     mini_batches: int = 1
     lora_rank: int | None = None
-    """None where all weights are trained."""
+    """None if all weights are trained."""
     bfloat16: bool = False
-    """All weights: products in bfloat16 by autocast. LoRA: the frozen base is kept in it."""
+    """Full training: autocast to bfloat16. LoRA: the frozen base is stored in bfloat16."""
     copied_reference: bool | None = None
-    """Whether the starting model is a second set of weights; None: as it is with or without LoRA"""
+    """Whether the reference is a copy of the weights; None: a copy unless LoRA is used."""
     gpus: int = 0
-    """0 is the CPU. Each of several takes its share of the prompts."""
+    """Number of GPUs, which share the prompts; 0 for the CPU."""
     shard: bool = False
-    """Whether each of several holds but its share of weights, gradients and moments."""
+    """Whether weights, gradients and moments are sharded over the GPUs."""
 
     @property
     def shares(self) -> int:
-        """Devices among which weights, gradients and moments are divided."""
+        """Number of shards of weights, gradients and moments."""
         return max(1, self.gpus) if self.shard else 1
 
     @property
     def completions(self) -> int:
-        """Of one device."""
+        """Completions per device and step."""
         return math.ceil(self.prompts / max(1, self.gpus)) * self.group
 
     @property
     def weight_bytes(self) -> int:
-        """Of a number of the base."""
+        """Bytes per parameter of the base model."""
         return HALF if self.bfloat16 and self.lora_rank is not None else FLOAT
 
     @property
     def product_bytes(self) -> int:
-        """Of a number that a layer hands on."""
+        """Bytes per activation."""
         return HALF if self.bfloat16 else FLOAT
 
     @property
     def decoded(self) -> int:
-        """Completions decoded together."""
+        """Completions decoded at the same time."""
         return min(self.completions, max(1, self.sampling_batch_size // self.group) * self.group)
 
     @property
     def per_micro_batch(self) -> int:
-        """Completions of a micro-batch: as many as `sirl.models.forward.micro_batches` lets in."""
+        """Completions per micro-batch, as in `sirl.models.forward.micro_batches`."""
         side = self.prompt_tokens + self.new_tokens
         most = math.ceil(self.completions / self.mini_batches)
         wide = min(most, max(1, SPARED * self.token_budget // side))
@@ -134,11 +135,11 @@ class Step:
 
     @property
     def micro_batches(self) -> int:
-        """Between two optimizer steps."""
+        """Micro-batches per optimizer step."""
         return math.ceil(self.completions / self.mini_batches / self.per_micro_batch)
 
     def read(self, completions: int) -> int:
-        """Tokens read for some completions, each prompt once."""
+        """Tokens in the forward pass of some completions; each prompt counts once."""
         return math.ceil(completions / self.group) * self.prompt_tokens + (
             completions * self.new_tokens
         )
@@ -146,24 +147,24 @@ class Step:
 
 @dataclass(frozen=True)
 class Phase:
-    """What lives at the same time, in bytes by part."""
+    """Tensors that exist at the same time, in bytes by part."""
 
     name: str
     parts: Mapping[str, int]
 
     @property
     def total(self) -> int:
-        """All parts together."""
+        """Sum of all parts."""
         return sum(self.parts.values())
 
 
 def trained(shape: Shape, step: Step) -> int:
-    """Numbers that move."""
+    """Number of trained parameters."""
     return shape.parameters if step.lora_rank is None else shape.sides * step.lora_rank
 
 
 def phases(shape: Shape, step: Step) -> tuple[Phase, ...]:
-    """The phases of a step on one device, the second step on: its moments are there."""
+    """The phases of a step on one device, with optimizer moments as from the second step on."""
     kept = standing(shape, step)
     moving = {"gradients": FLOAT * trained(shape, step) // step.shares}
     all_here, some_here = (gathered(shape, step, whole=w) for w in (True, False))
@@ -175,7 +176,7 @@ def phases(shape: Shape, step: Step) -> tuple[Phase, ...]:
     ]
     if not step.gpus:
         found.insert(0, Phase("loading", {"weights": kept["weights"], "files": shape.stored}))
-    if step.shares > 1:  # every process loads the whole before it keeps its part
+    if step.shares > 1:  # every process loads the whole model before it keeps its shard
         whole = standing(shape, replace(step, shard=False))
         loaded = {name: whole[name] for name in ("weights", "reference")}
         found.insert(0, Phase("loading", loaded))
@@ -183,12 +184,12 @@ def phases(shape: Shape, step: Step) -> tuple[Phase, ...]:
 
 
 def peak(shape: Shape, step: Step) -> Phase:
-    """The phase that takes most."""
+    """The phase with the most memory."""
     return max(phases(shape, step), key=lambda phase: phase.total)
 
 
 def standing(shape: Shape, step: Step) -> dict[str, int]:
-    """What is there all along."""
+    """Bytes that are allocated during the whole step."""
     base = shape.parameters * step.weight_bytes
     lora = step.lora_rank is not None
     moving = trained(shape, step)
@@ -201,7 +202,7 @@ def standing(shape: Shape, step: Step) -> dict[str, int]:
 
 
 def gathered(shape: Shape, step: Step, *, whole: bool) -> dict[str, int]:
-    """Weights of other shards that are fetched: all, or two layers and the head at a time."""
+    """Bytes of gathered shards: the whole model, or two layers and the head at a time."""
     if step.shares == 1:
         return {}
     all_of_them = standing(shape, replace(step, shard=False))["weights"]
@@ -211,18 +212,18 @@ def gathered(shape: Shape, step: Step, *, whole: bool) -> dict[str, int]:
 
 
 def cast(shape: Shape, step: Step) -> int:
-    """Weights as autocast multiplies them: kept from their first use to the end of a pass."""
+    """Autocast's bfloat16 copy of the weights, cached from first use to the end of a pass."""
     return HALF * shape.products if step.bfloat16 and step.lora_rank is None else 0
 
 
 def sampling(shape: Shape, step: Step) -> dict[str, int]:
-    """Keys and values of the completions decoded together, the logits of one position."""
+    """Bytes of the KV cache, the logits of one position, and the prompt pass."""
     size = step.product_bytes
     tokens = step.decoded * (step.prompt_tokens + step.new_tokens)
     cache = 2 * shape.layers * tokens * shape.keys * size
-    # A layer's keys and values, repeated for every head where heads share them.
+    # A layer's keys and values, repeated for every head under grouped-query attention.
     looked_at = tokens * size * (2 * shape.queries if shape.queries > shape.keys else shape.keys)
-    # The logits before stay until the next are there; a CPU draws from a few rows at a time.
+    # The previous logits live until the next exist; a CPU samples a few rows at a time.
     logits = step.decoded * shape.vocab * FLOAT
     drawing = logits * (3 if step.gpus else 2)
     asked = math.ceil(step.decoded / step.group)
@@ -237,12 +238,12 @@ def sampling(shape: Shape, step: Step) -> dict[str, int]:
 
 
 def layer_scratch(shape: Shape) -> int:
-    """Numbers of a token in passing through one layer without a gradient."""
+    """Activations per token of one layer without gradient."""
     return 2 * shape.width + 3 * max(shape.inner, shape.queries)
 
 
 def scoring(shape: Shape, step: Step) -> dict[str, int]:
-    """A micro-batch without gradient."""
+    """Bytes of a micro-batch without gradient."""
     completions = step.per_micro_batch
     tokens = step.read(completions)
     passing = tokens * layer_scratch(shape) * step.product_bytes
@@ -254,16 +255,17 @@ def scoring(shape: Shape, step: Step) -> dict[str, int]:
 
 
 def head_tile(shape: Shape, step: Step) -> int:
-    """A tile of logits in float32."""
+    """Bytes of a tile of float32 logits."""
     predicted = step.per_micro_batch * step.new_tokens
     tile = TILE_ON_GPU if step.gpus else TILE
     return FLOAT * shape.vocab * min(predicted, max(LEAST, tile // shape.vocab))
 
 
 def head_copy(shape: Shape, step: Step) -> int:
-    """The head as it is multiplied, where it is kept otherwise: in float32 on a CPU.
+    """Bytes of a copy of the head in the precision of its product, if that differs.
 
-    A GPU multiplies bfloat16 as it is, and rounds to it under autocast.
+    A CPU multiplies in float32. A GPU multiplies in bfloat16 if the head is bfloat16 or under
+    autocast.
     """
     if step.gpus:
         return HALF * shape.head if step.bfloat16 and step.weight_bytes == FLOAT else 0
@@ -271,17 +273,19 @@ def head_copy(shape: Shape, step: Step) -> int:
 
 
 def updates(shape: Shape, step: Step, kept: dict[str, int], moving: dict[str, int]) -> list[Phase]:
-    """Forward and backward of a micro-batch: at the turn, and at the end where gradients are whole.
+    """Forward and backward of a micro-batch: between the two, and at the end of backward.
 
-    From the second micro-batch on the gradients of those before are there from the start.
+    From the second micro-batch on, accumulated gradients exist from the start.
     """
     full = step.lora_rank is None
     on_head = FLOAT * shape.head if full else 0
-    on_tile = on_head if step.gpus and step.bfloat16 else 0  # before it is added to those before
+    on_tile = (
+        on_head if step.gpus and step.bfloat16 else 0
+    )  # before it is added to the accumulated gradient
     predicted = step.per_micro_batch * step.new_tokens * shape.width * step.product_bytes
     multiplied = head_tile(shape, step) + head_copy(shape, step) + on_tile
     inside = multiplied + 2 * predicted + on_head
-    leaving = 2 * (predicted + on_head)  # times the gradient that comes from above
+    leaving = 2 * (predicted + on_head)  # scaled by the incoming gradient
     turn = {
         "activations": activations(shape, step),
         "head": max(inside, leaving),
@@ -300,21 +304,22 @@ def updates(shape: Shape, step: Step, kept: dict[str, int], moving: dict[str, in
 
 
 def activations(shape: Shape, step: Step) -> int:
-    """Bytes that a micro-batch keeps for its backward pass."""
+    """Bytes that a micro-batch saves for its backward pass."""
     completions = step.per_micro_batch
-    tokens = step.read(completions) - completions  # the last of each is only predicted
+    tokens = step.read(completions) - completions  # the last token is only predicted
     layer = tokens * token_bytes(shape, step) + attention_bytes(shape, step, completions)
     norm = 3 if step.lora_rank is None else 1
     return shape.layers * layer + tokens * norm * shape.width * FLOAT
 
 
 def held(shape: Shape, step: Step) -> int:
-    """Freed memory that the C library's heap cannot give to the next block, on a CPU.
+    """Freed bytes that the C library's heap cannot reuse, on a CPU: fragmentation.
 
-    A block of less than 32 MiB is freed between two that stay, and is too small, by its alignment,
-    for another of its size: passing results of the norms and of the residual stream; under LoRA of
-    each adapted product with and without its adapter, of which half find a later use. Going
-    backward adds the gradients of one layer. Larger blocks go back to the system at once.
+    A freed block of less than 32 MiB lies between two live ones and, because of its alignment, is
+    too small for another block of its size. Counted are temporary results of the norms and the
+    residual stream; with LoRA also each adapted product with and without its adapter, half of
+    which are reused. Backward adds the gradients of one layer. Larger blocks are returned to the
+    system at once.
     """
     tokens = step.read(step.per_micro_batch)
 
@@ -331,27 +336,27 @@ def held(shape: Shape, step: Step) -> int:
 
 
 def token_bytes(shape: Shape, step: Step) -> int:
-    """Bytes that a layer keeps of each token, attention's rectangles aside."""
+    """Bytes that a layer saves per token, without attention's padded tensors."""
     width, queries, keys, inner = shape.width, shape.queries, shape.keys, shape.inner
     normed = 2 * width + (queries + keys if shape.qk_norm else 0)
     if step.lora_rank is None:
-        # A norm keeps what comes in and what it multiplies by its weight, in float32.
+        # A norm saves its input and its normalised input in float32.
         norms = FLOAT * 2 * normed
-        if step.bfloat16:  # each product keeps its input anew
+        if step.bfloat16:  # each product saves its own copy of the input
             return norms + HALF * (5 * width + queries + 4 * inner)
         return norms + FLOAT * (2 * width + queries + 4 * inner)
     ranks = FLOAT * shape.matrices * step.lora_rank
     norms = FLOAT * normed
-    if step.bfloat16:  # adapters are float32 and each keeps its input as such
+    if step.bfloat16:  # adapters are float32 and each saves its input in float32
         return norms + ranks + FLOAT * (5 * width + queries + inner) + HALF * 3 * inner
     return norms + ranks + FLOAT * (2 * width + queries + 4 * inner)
 
 
 def attention_bytes(shape: Shape, step: Step, completions: int) -> int:
-    """Queries, keys, values and results of a layer, fetched to rectangles; and the mask as numbers.
+    """Bytes of a layer's padded queries, keys, values and attention outputs, and its mask.
 
-    On a GPU no fused kernel takes both a mask and shared keys, as of torch 2.13: there keys and
-    values are repeated for every head and the weights of attention are kept.
+    On a GPU no fused kernel supports both a mask and grouped-query attention, as of torch 2.13:
+    keys and values are repeated for every head, and the attention weights are saved.
     """
     asked = math.ceil(completions / step.group) * step.prompt_tokens
     own = completions * max(1, step.new_tokens - 1)
@@ -366,7 +371,7 @@ def attention_bytes(shape: Shape, step: Step, completions: int) -> int:
 
 
 def stepping(shape: Shape, step: Step) -> int:
-    """What AdamW computes in passing: parameter by parameter on a CPU, all at once on a GPU."""
+    """Temporary bytes of AdamW: one parameter at a time on a CPU, all at once on a GPU."""
     moving = trained(shape, step)
     if step.gpus:
         return FLOAT * moving // step.shares
@@ -375,5 +380,5 @@ def stepping(shape: Shape, step: Step) -> int:
 
 
 def checkpoint_bytes(shape: Shape, step: Step) -> int:
-    """What a checkpoint takes on disk: the weights that move, and two moments of each."""
+    """Bytes of a checkpoint: the trained weights and two moments of each."""
     return 3 * FLOAT * trained(shape, step)

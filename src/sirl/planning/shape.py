@@ -1,4 +1,4 @@
-"""The shape of a model, from its configuration and the headers of its files; no weight is read."""
+"""The shape of a model, from its configuration and file headers; no weights are read."""
 
 import json
 import struct
@@ -18,14 +18,14 @@ from sirl.planning.memory import FLOAT, Shape
 __all__ = ["adapter_rank", "read_shape", "shape_of", "tensor_bytes"]
 
 LONGEST_HEADER = 100_000_000
-"""Bytes; safetensors itself takes no longer one."""
+"""Bytes; the limit of the safetensors library."""
 
 
 def read_shape(name: str) -> Shape:
-    """The shape of a checkpoint folder, a hub id, or `embedded`; of an adapter, its base's.
+    """The shape of a checkpoint folder, a hub id, or `embedded`; for an adapter, of its base.
 
     Raises:
-        ModelError: There is no configuration, or it is that of no chat model.
+        ModelError: There is no configuration, or it is not a chat model's.
     """
     where = str(EMBEDDED_PATH) if name == "embedded" else name
     where = adapter_base(Path(where)) if is_adapter(Path(where)) else where
@@ -36,7 +36,7 @@ def read_shape(name: str) -> Shape:
         with torch.device("meta"):
             make: Any = AutoModelForCausalLM.from_config
             model = make(config, trust_remote_code=False)
-    except Exception as error:  # transformers and hub clients raise types of their own
+    except Exception as error:  # transformers and hub clients raise various types
         raise ModelError(
             f"{where} has no usable config.json of a chat model: {first_line(error)}"
         ) from error
@@ -54,8 +54,8 @@ def adapter_rank(name: str) -> int | None:
     return rank
 
 
-def shape_of(model: Any, stored: int = 0) -> Shape:  # noqa: ANN401 - foreign code
-    """The shape of a model, on whatever device, the meta device included."""
+def shape_of(model: Any, stored: int = 0) -> Shape:  # noqa: ANN401 - any transformers model
+    """The shape of a model on any device, including the meta device."""
     config = model.config.get_text_config()
     heads = int(config.num_attention_heads)
     width = int(config.hidden_size)
@@ -88,7 +88,7 @@ def shape_of(model: Any, stored: int = 0) -> Shape:  # noqa: ANN401 - foreign co
 
 
 def stored_bytes(folder: Path) -> int:
-    """Bytes of the tensors in a folder's safetensors, from their headers; 0 where there are none.
+    """Bytes of the tensors in a folder's safetensors files, from their headers; 0 if none.
 
     Raises:
         ModelError: A file is damaged.
@@ -97,7 +97,7 @@ def stored_bytes(folder: Path) -> int:
 
 
 def tensor_bytes(file: Path) -> int:
-    """Bytes of the tensors of a safetensors file: where its header says that the last ends."""
+    """Bytes of the tensors in a safetensors file: the end offset of the last one in its header."""
     try:
         with file.open("rb") as stream:
             (size,) = struct.unpack("<Q", stream.read(8))

@@ -1,7 +1,7 @@
 """Speed of a device, measured or from its data sheet, and the time of a step at that speed.
 
-Data sheets say what no program reaches: matrix products are taken at `REACHED` of the dense rate,
-memory at `MOVED` of the bandwidth.
+Data sheets give peak rates that programs do not reach: matrix products are assumed to run at
+`REACHED` of the dense rate, memory traffic at `MOVED` of the bandwidth.
 """
 
 import time
@@ -21,16 +21,16 @@ SIDE, COPIED, LOOKS = 1024, 1 << 26, 14
 
 @dataclass(frozen=True)
 class Gpu:
-    """A card as its data sheet has it."""
+    """A GPU's data sheet."""
 
     bfloat16: float
     """Dense tensor-core TFLOP/s, no sparsity."""
     float32: float
-    """TFLOP/s outside of the tensor cores, as torch multiplies float32 by default."""
+    """TFLOP/s without tensor cores, torch's default for float32."""
     bandwidth: int
     """GB/s."""
     memory: int
-    """GB, as sold; a little less can be used."""
+    """Nominal GB; slightly less is usable."""
     source: str
 
 
@@ -49,20 +49,20 @@ GPUS = {
 
 @dataclass(frozen=True)
 class Rates:
-    """What a device does in a second."""
+    """What a device does per second."""
 
     operations: float
-    """Of matrix products, in the precision of the step."""
+    """FLOP/s of matrix products, in the precision of the step."""
     bytes: float
-    """Moved."""
+    """Bytes read or written."""
     source: str
 
 
 def gpu_named(name: str) -> Gpu:
-    """A card by name.
+    """A GPU by name.
 
     Raises:
-        ConfigError: It is not in the table.
+        ConfigError: The name is not in the table.
     """
     if name not in GPUS:
         raise unknown_name("GPU in the table", name, GPUS)
@@ -70,16 +70,16 @@ def gpu_named(name: str) -> Gpu:
 
 
 def sheet_rates(gpu: Gpu, *, bfloat16: bool) -> Rates | None:
-    """The part of a data sheet's rates that is reached; None where the card lacks bfloat16."""
+    """Assumed rates from a data sheet; None if the GPU lacks bfloat16."""
     operations = gpu.bfloat16 if bfloat16 else gpu.float32
     if not operations:
         return None
-    share = REACHED if bfloat16 else 2 * REACHED  # plain units are easily kept busy
+    share = REACHED if bfloat16 else 2 * REACHED  # float32 units reach a higher share of their peak
     return Rates(share * operations * 1e12, MOVED * gpu.bandwidth * 1e9, gpu.source)
 
 
 def measured_rates(*, bfloat16: bool, tries: int = 3) -> Rates:
-    """The rates of this machine's CPU, the best of a few tries; a second's work or so."""
+    """Measure this machine's CPU; the best of a few tries. Takes about a second."""
     dtype = torch.bfloat16 if bfloat16 else torch.float32
     left = torch.randn(SIDE, SIDE).to(dtype)
     source, target = torch.zeros(COPIED // 4), torch.empty(COPIED // 4)
@@ -95,7 +95,7 @@ def measured_rates(*, bfloat16: bool, tries: int = 3) -> Rates:
 
 
 def seconds(shape: Shape, step: Step, rates: Rates) -> dict[str, float]:
-    """Seconds of a step's parts: the longer of computing and moving, for each kind of work."""
+    """Seconds per part of a step; decoding takes the longer of compute and memory traffic."""
     count, new, prompt = step.completions, step.new_tokens, step.prompt_tokens
     read, predicted = step.read(count), count * new
     full = step.lora_rank is None
@@ -108,13 +108,13 @@ def seconds(shape: Shape, step: Step, rates: Rates) -> dict[str, float]:
         "sampling": sampling_seconds(shape, step, rates),
         "scoring": (body + head + attention) * (2 if step.mini_batches > 1 else 1),
         "updating": (3 if full else 2) * body + 3.5 * attention + (3 if full else 2) * head,
-        # Read: weight, gradient, both moments; written: all but the gradient.
+        # Reads weight, gradient and both moments; writes all but the gradient.
         "stepping": step.mini_batches * 7 * 4.0 * moving / rates.bytes,
     }
 
 
 def sampling_seconds(shape: Shape, step: Step, rates: Rates) -> float:
-    """Reading the prompts, then token after token: weights, cache and logits pass by each time."""
+    """Seconds of prefill and decoding; each token moves weights, cache and logits."""
     size = step.product_bytes
     batches = -(-step.completions // step.decoded)
     asked = step.completions / step.group
@@ -123,7 +123,7 @@ def sampling_seconds(shape: Shape, step: Step, rates: Rates) -> float:
     computing = 2.0 * (shape.products + shape.head) * rows / rates.operations
     weights = (shape.products + shape.head) * max(step.weight_bytes, HALF)
     middle = step.prompt_tokens + step.new_tokens / 2
-    # A longer cache is written anew at every token, then read.
+    # The growing cache is copied at every token, then read.
     cache = 3.0 * 2 * shape.layers * rows * middle * shape.keys * size
     logits = 4.0 * LOOKS * rows * shape.vocab
     moving = (cache + logits) / rates.bytes

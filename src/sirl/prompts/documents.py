@@ -1,4 +1,4 @@
-"""JSON: one object a line, objects over several lines, an array, or an object around an array."""
+"""Reads JSON: one object per line, multi-line objects, an array, or an object around an array."""
 
 import bisect
 import json
@@ -12,21 +12,21 @@ __all__ = ["is_object", "json_rows", "starts_as_json"]
 
 BLANKS = re.compile(r"[ \t\r\n]*")
 WRAPPERS = ("data", "rows", "prompts", "examples")
-"""Names under which a document keeps its rows, beside numbers and texts about itself."""
+"""Keys of the array of rows in a document; its other values are metadata."""
 
 
 class Document:
-    """JSON values of a text, one after the other, with the lines where they begin."""
+    """Parser of consecutive JSON values that knows the line of each."""
 
     def __init__(self, file: File) -> None:
         self.path, self.text = file.path, file.text
         self.starts = [0, *(end.end() for end in ENDS.finditer(file.text))]
         self.twice: list[str] = []
-        """Keys that stand twice in an object of the value read last."""
+        """Duplicate keys in the objects of the last value."""
         self.decoder = json.JSONDecoder(object_pairs_hook=self.pairs)
 
     def pairs(self, found: list[tuple[str, Any]]) -> dict[str, Any]:
-        """An object; JSON itself takes the last of two keys without a word."""
+        """Build an object and note duplicate keys, which `json` would silently overwrite."""
         fields = dict(found)
         if len(fields) < len(found):
             names = [name for name, _ in found]
@@ -34,27 +34,27 @@ class Document:
         return fields
 
     def line(self, at: int) -> int:
-        """The line of a place, from 1."""
+        """Line number, from 1, of an offset in the text."""
         return bisect.bisect_right(self.starts, at)
 
     def skip(self, at: int) -> int:
-        """The next place that is not blank."""
+        """Offset of the next character that is not blank."""
         found = BLANKS.match(self.text, at)
         return found.end() if found else at
 
     def value(self, at: int) -> tuple[Any, int]:
-        """The value that begins at a place, and where it ends."""
+        """The value that starts at an offset, and the offset after it."""
         self.twice.clear()
         return self.decoder.raw_decode(self.text, at)
 
     def fail(self, at: int, error: BaseException | None = None) -> InputError:
-        """The error of a text that is not valid JSON."""
+        """The error for invalid JSON."""
         where = self.line(getattr(error, "pos", at))
-        said = getattr(error, "msg", "") or "it continues where it should end"
+        said = getattr(error, "msg", "") or "unexpected text after a value"
         return InputError(f"{self.path}:{where}: this is not valid JSON ({said}): fix it there")
 
     def row(self, at: int) -> tuple[Row, int]:
-        """The row that begins at a place, and where it ends."""
+        """The row that starts at an offset, and the offset after it."""
         try:
             value, end = self.value(at)
         except (ValueError, RecursionError) as error:
@@ -62,7 +62,7 @@ class Document:
         return row_of(self.line(at), value, self.twice), end
 
     def array(self, at: int) -> tuple[list[Row], int]:
-        """The rows of an array, each with its own line, and where it ends."""
+        """The rows of an array, each with its line number, and the offset after the array."""
         rows: list[Row] = []
         at = self.skip(at + 1)
         if self.text[at : at + 1] == "]":
@@ -78,7 +78,7 @@ class Document:
             at = self.skip(at + 1)
 
     def wrapped(self, at: int, name: str) -> list[Row]:
-        """The rows under a name of the object that begins at a place."""
+        """The array of rows under a key of the object that starts at an offset."""
         at = self.skip(at + 1)
         while True:
             key, at = self.value(at)
@@ -89,7 +89,7 @@ class Document:
             at = self.skip(self.skip(at) + 1)
 
     def stream(self, at: int) -> list[Row]:
-        """The rows of objects that stand one after the other."""
+        """The rows of consecutive objects."""
         rows = []
         while at < len(self.text):
             row, at = self.row(at)
@@ -98,8 +98,8 @@ class Document:
         return rows
 
 
-def row_of(line: int, value: Any, twice: list[str]) -> Row:  # noqa: ANN401 - whatever JSON held
-    """A row of a JSON value; a text alone is a prompt."""
+def row_of(line: int, value: Any, twice: list[str]) -> Row:  # noqa: ANN401 - any JSON value
+    """The row of a JSON value; a string is a prompt."""
     if twice:
         return Row(line, {}, f"the key {shown(twice[0])!r} appears twice")
     if isinstance(value, dict):
@@ -110,10 +110,10 @@ def row_of(line: int, value: Any, twice: list[str]) -> Row:  # noqa: ANN401 - wh
 
 
 def json_rows(file: File) -> list[Row]:
-    """The rows of JSON, told by what the file holds and not by its name.
+    """The rows of a JSON file; the layout is detected from the content, not the name.
 
     Raises:
-        InputError: An array or a document cannot be read to its end.
+        InputError: An array or a multi-line document is not valid JSON.
     """
     document = Document(file)
     at = document.skip(0)
@@ -128,14 +128,14 @@ def json_rows(file: File) -> list[Row]:
         return line_rows(file, document)
     if document.skip(end) == len(document.text) and (name := wrapper(value)):
         return document.wrapped(at, name)
-    # An object over several lines is none that a line holds.
+    # JSON lines cannot hold an object that spans several lines.
     if document.line(end) > document.line(at):
         return document.stream(at)
     return line_rows(file, document)
 
 
-def wrapper(value: Any) -> str:  # noqa: ANN401 - whatever JSON held
-    """Under which name an object holds rows, where nothing else in it could."""
+def wrapper(value: Any) -> str:  # noqa: ANN401 - any JSON value
+    """The key of the rows in an object, if that is its only nested value; else empty."""
     if not isinstance(value, dict):
         return ""
     inner = [name for name, held in value.items() if isinstance(held, list | dict)]
@@ -145,7 +145,7 @@ def wrapper(value: Any) -> str:  # noqa: ANN401 - whatever JSON held
 
 
 def line_rows(file: File, document: Document) -> list[Row]:
-    """One object a line; a line that is none spoils nothing but itself."""
+    """The rows of JSON lines; an invalid line is a faulty row and does not affect the others."""
     rows = []
     for number, text, fault in lines_of(file.text):
         if fault:
@@ -177,7 +177,7 @@ def is_object(text: str) -> bool:
 
 
 def starts_as_json(file: File, known: frozenset[str]) -> bool:
-    """Whether a text begins with an object that has a known key, or with an array of such."""
+    """Whether a text begins with an object that has a known key, or an array of such objects."""
     document = Document(file)
     at = document.skip(0)
     if document.text[at : at + 1] not in ("{", "["):

@@ -1,4 +1,4 @@
-"""Decodes a file into text and lines, and finds unusable text."""
+"""Decodes files into text and lines; detects unusable text."""
 
 import codecs
 import hashlib
@@ -27,56 +27,56 @@ __all__ = [
 ]
 
 LONGEST = 1 << 20
-"""Bytes of the longest line read; no prompt that fits a context comes near."""
+"""Maximum bytes of a line; far more than a prompt that fits a context."""
 ENDS = re.compile(r"\r\n|\r|\n")
 ODD_ENDS = {"\u2028": "U+2028", "\u2029": "U+2029", "\x85": "U+0085"}
-"""Characters that end a line for some programs and not for others."""
+"""Characters that end a line in some programs only."""
 MARKS = {
     codecs.BOM_UTF32_LE: "utf-32",
     codecs.BOM_UTF32_BE: "utf-32",
     codecs.BOM_UTF16_LE: "utf-16",
     codecs.BOM_UTF16_BE: "utf-16",
 }
-"""Marks at the beginning of a file, the longer ones first: one begins like another."""
+"""Byte order marks, longer ones first: the UTF-16 mark is a prefix of the UTF-32 mark."""
 
 
 @dataclass(frozen=True)
 class File:
-    """A file as it was read."""
+    """The content of a file."""
 
     path: Path
     data: bytes
     text: str
-    """Without a byte order mark; bytes that are not UTF-8 are lone surrogates. Empty of Parquet."""
+    """Without byte order mark; invalid UTF-8 bytes become lone surrogates. Empty for Parquet."""
     sha256: str
-    """Of the bytes as they lie."""
+    """Hash of `data`."""
 
 
 @dataclass(frozen=True)
 class Rejected:
-    """A row that was set aside."""
+    """A row that was skipped."""
 
     file: str
     line: int
-    """Counted from 1, in Parquet the row; 0 where the row is at fault only for this model."""
+    """Line from 1, or row in Parquet; 0 if the row is unusable only for this model."""
     reason: str
     prompts: int = 0
-    """Of a request that is asked otherwise, how many of its prompts; 0 where none of it is."""
+    """Number of skipped prompts if other prompts of the request are used; else 0."""
 
 
 class Row(NamedTuple):
-    """A row of input as it was found: its fields, or the reason why it has none."""
+    """An input row: its fields, or the reason why it has none."""
 
     line: int
-    """Where it begins, counted from 1; in Parquet the number of the row."""
+    """First line of the row, from 1; in Parquet the row number."""
     fields: Mapping[str, Any]
     fault: str = ""
 
 
 def load(path: Path, holds: str = "prompt") -> File:
-    """The text of a file: UTF-8, or UTF-16 or UTF-32 with a byte order mark; or Parquet.
+    """Read a file: UTF-8, or UTF-16 or UTF-32 with a byte order mark, or Parquet.
 
-    `holds` is what a row of it is called.
+    `holds` names a row in error messages.
 
     Raises:
         InputError: The file is missing, a folder, empty, or not text.
@@ -97,7 +97,7 @@ def load(path: Path, holds: str = "prompt") -> File:
 
 
 def decoded(path: Path, data: bytes) -> str:
-    """The text of bytes."""
+    """Decode bytes; raises InputError if they are damaged or binary."""
     for mark, encoding in MARKS.items():
         if data.startswith(mark):
             try:
@@ -112,14 +112,14 @@ def decoded(path: Path, data: bytes) -> str:
 
 
 def is_parquet(data: bytes) -> bool:
-    """Whether a file says that it is Parquet."""
+    """Whether the bytes begin like Parquet."""
     return data.startswith(b"PAR1")
 
 
 def is_binary(data: bytes) -> bool:
-    """Whether most of the beginning is not text: many NULs or bytes that are not UTF-8.
+    """Whether more than 5% of the first 8 KiB are NULs or invalid UTF-8.
 
-    A single bad byte spoils its row only, so a few are let through to be rejected by line.
+    Up to four are accepted here, so that only their rows are rejected.
     """
     head = data[:8192]
     strange = head.count(b"\0") + head.decode("utf-8", "replace").count("\ufffd")
@@ -127,7 +127,7 @@ def is_binary(data: bytes) -> bool:
 
 
 def lines_of(text: str) -> Iterator[tuple[int, str, str]]:
-    """Line number, text and fault of every line that is not blank; LF, CRLF and CR end lines."""
+    """Line number, text and fault of every non-blank line; LF, CRLF and CR end lines."""
     for number, line in enumerate(ENDS.split(text), 1):
         if not line.strip():
             continue
@@ -145,22 +145,22 @@ def lines_of(text: str) -> Iterator[tuple[int, str, str]]:
 
 
 RULE = re.compile(r"[ \t]*[-=*_|:+~`#>][-=*_|:+~`#> \t]*")
-"""A line of Markdown that separates others: below a header, between parts, around code."""
+"""A Markdown line of punctuation: a header underline, a rule, a code fence."""
 
 
 def text_rows(file: File) -> Iterator[Row]:
-    """Plain text: one prompt a line, as the field `prompt`."""
+    """The rows of plain text: one prompt per line, in the field `prompt`."""
     for number, line, fault in lines_of(file.text):
         odd = next((name for end, name in ODD_ENDS.items() if end in line), "")
         unclear = (
             f"the line contains {odd}, which may end a line: replace it by a line feed or a space"
         )
-        rule = "the line is a rule of marks and no prompt" if RULE.fullmatch(line) else ""
+        rule = "the line has only punctuation and is not a prompt" if RULE.fullmatch(line) else ""
         yield Row(number, {"prompt": line}, unclear if odd else fault or rule)
 
 
 def folded(fields: Mapping[str, Any]) -> tuple[dict[str, tuple[str, Any]], str]:
-    """Name and value by the name without case, blanks, `_` and `-`; a fault where two are alike.
+    """Original name and value by folded name; a fault if two names fold to the same.
 
     >>> folded({"Context_String": "a"})
     ({'contextstring': ('Context_String', 'a')}, '')
@@ -169,24 +169,24 @@ def folded(fields: Mapping[str, Any]) -> tuple[dict[str, tuple[str, Any]], str]:
     for name, value in fields.items():
         key = folded_name(name)
         if key in found:
-            return {}, f"{shown(found[key][0])!r} and {shown(name)!r} are one name: rename one"
+            return {}, f"{shown(found[key][0])!r} and {shown(name)!r} are the same name: rename one"
         found[key] = (name, value)
     return found, ""
 
 
 def folded_name(name: str) -> str:
-    """A name without regard to case, blanks, `_` and `-`."""
+    """A name in lower case, without blanks, `_` and `-`."""
     return re.sub(r"[\s_-]+", "", name.casefold())
 
 
 def shown(text: str) -> str:
-    """A text of the user's as it may stand in a sentence: on one line, and not endless."""
+    """User text for a message: on one line, at most 200 characters."""
     line = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text[:200])
     return line + "..." if len(text) > 200 else line
 
 
 def text_fault(text: str) -> str:
-    """What makes a text unusable; empty when nothing does."""
+    """Why a text is unusable; empty if it is usable."""
     if not text.strip():
         return "the prompt is empty"
     if "\0" in text:
@@ -203,7 +203,7 @@ def text_fault(text: str) -> str:
 def check(
     path: Path, usable: Sequence[object], rejected: Sequence[Rejected], *, strict: bool
 ) -> None:
-    """Refuse a file without usable rows and, when strict, one with an unusable row."""
+    """Raise InputError if a file has no usable row or, when strict, any unusable row."""
     if rejected and (strict or not usable):
         first = rejected[0]
         where = f"{first.file}:{first.line}: {first.reason}"
@@ -215,6 +215,6 @@ def check(
 
 
 def rejected_rows(rejected: Sequence[Rejected]) -> list[dict[str, Any]]:
-    """The rejected rows as lines of `rejected.jsonl`; what is no line of a file has no number."""
+    """Rejected rows as objects for `rejected.jsonl`, without zero `line` and `prompts`."""
     left_out = ("line", "prompts")
     return [{k: v for k, v in asdict(row).items() if v or k not in left_out} for row in rejected]

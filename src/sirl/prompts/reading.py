@@ -18,22 +18,22 @@ from sirl.types import Message, Prompt, Role
 __all__ = ["SEPARATOR", "PromptSet", "read_prompts", "read_targets"]
 
 Fields = Mapping[str, tuple[str, Any]]
-"""Name as it stands and value, by folded name."""
+"""Original name and value, by folded name."""
 
 TURN_KEYS = ("messages", "conversations", "conversation")
 TEXT_KEYS = ("prompt", "goal", "instruction", "question", "behavior", "behaviour")
-"""Of several that are there the first is asked."""
+"""In order of preference."""
 ID_KEYS = ("id", "behaviorid", "behaviourid", "index", "key")
 CATEGORY_KEYS = ("category", "semanticcategory", "type")
 SEPARATOR = "\n\n---\n\n"
-"""Between the material and the request of a contextual behaviour."""
+"""Separates context and request of a contextual behaviour."""
 CONTEXT_KEYS = ("contextstring", "context")
 SYSTEM_KEYS = ("systemprompt", "system")
 LABEL_KEYS = ("label", "promptlabel", "promptharmlabel", "safety", "safetylabel")
 LABELLING = re.compile(r"safe|harm|toxic|label|malicious|benign|jailbreak", re.IGNORECASE)
-"""Names of columns that may say which rows are harmful, whatever their values."""
+"""Columns that may label rows as harmful; a warning names them if they are not read."""
 PARTS = ("choices", "options", "history")
-"""What belongs to a request and has no place in a prompt."""
+"""Columns with parts of a request that prompts do not support."""
 WORDS: Mapping[str, Literal["safe", "unsafe"]] = {
     "safe": "safe", "harmless": "safe", "benign": "safe", "unharmful": "safe",
     "unsafe": "unsafe", "harmful": "unsafe", "malicious": "unsafe",
@@ -42,27 +42,27 @@ ROLES: Mapping[str, Role] = {
     **{role: role for role in get_args(Role)},
     "human": "user", "gpt": "assistant", "chatgpt": "assistant",
 }  # fmt: skip
-"""Roles by name; the last three are ShareGPT's."""
+"""Roles by name; the last three are from ShareGPT."""
 TURNS = re.compile(r"\s*\[\s*\{\s*['\"](role|content|from|value)['\"]\s*:")
 
 
 @dataclass(frozen=True)
 class PromptSet:
-    """The usable prompts of a file, and what became of the others."""
+    """The usable prompts of a file, and the rejected rows."""
 
     prompts: tuple[Prompt, ...]
     rejected: tuple[Rejected, ...]
-    """Duplicates, whose text but for case and spacing stands further up, are among them."""
+    """Includes duplicates: the same text up to case and spacing as an earlier row."""
     source: str
     sha256: str
     read: str = ""
-    """Which columns or lines the prompts are, and how many."""
+    """A sentence: the columns or lines read, and the number of prompts."""
     notes: tuple[str, ...] = ()
-    """What the file says of its rows and the user may not expect."""
+    """Warnings about labels in the file."""
 
 
 class Found(NamedTuple):
-    """What a row asks, and the names of the fields that it was read from."""
+    """The messages of a row and the names of the fields they were read from."""
 
     messages: tuple[Message, ...] = ()
     names: tuple[str, ...] = ()
@@ -72,14 +72,14 @@ class Found(NamedTuple):
 def read_prompts(
     path: Path, *, strict: bool = False, wanted: Literal["safe", "unsafe"] | None = None
 ) -> PromptSet:
-    """The prompts of a file: CSV, TSV, JSON, Parquet, or plain text with one a line.
+    """Read the prompts of a file: CSV, TSV, JSON, Parquet, or plain text with one per line.
 
-    Rows that their file labels as the opposite of what is `wanted` are set aside.
+    Rows with a label opposite to `wanted` are rejected.
 
     Raises:
-        InputError: The file is missing, no text, empty, of a format that is not read, without a
-            prompt column, or holds no usable row; or, when strict, its first unusable row.
-        MissingExtraError: It is Parquet, and pyarrow is not installed.
+        InputError: The file is missing, empty, not text, in an unsupported format, without a
+            prompt column or without a usable row; when strict, also if any row is unusable.
+        MissingExtraError: The file is Parquet, and pyarrow is not installed.
     """
     file = load(path)
     format, rows = any_rows(file, (*TEXT_KEYS, *TURN_KEYS))
@@ -92,7 +92,7 @@ def read_prompts(
 
 
 class Reader:
-    """Takes the rows of a file one by one."""
+    """Collects the prompts of a file row by row."""
 
     def __init__(
         self, path: Path, format: Format, wanted: Literal["safe", "unsafe"] | None
@@ -101,19 +101,19 @@ class Reader:
         self.prompts: list[Prompt] = []
         self.rejected: list[Rejected] = []
         self.lines: dict[str, int] = {}
-        """Where each text was asked first, by the text without regard to case and spacing."""
+        """First line of each prompt, by its text without case and spacing."""
         self.ids: set[str] = set()
         self.columns: Counter[tuple[str, ...]] = Counter()
         self.passed: dict[str, None] = {}
-        """Other columns that could have been asked."""
+        """Prompt columns that were not used."""
         self.unwanted = 0
         self.labels: dict[str, None] = {}
-        """Labels that say neither safe nor unsafe."""
+        """Labels that mean neither safe nor unsafe."""
         self.unread: dict[str, None] = {}
-        """Columns that may be labels and whose values are no words that are known."""
+        """Columns that may be labels but are not read."""
 
     def take(self, row: Row) -> None:
-        """Make a prompt of a row, or skip it."""
+        """Add the prompt of a row, or reject the row."""
         fields, fault = folded(row.fields)
         found = Found()
         if not (fault := row.fault or fault):
@@ -125,7 +125,7 @@ class Reader:
             self.rejected.append(Rejected(str(self.path), row.line, fault))
 
     def found(self, row: Row, fields: Fields) -> Found:
-        """What a row asks."""
+        """The messages of a row."""
         if self.format != "text":
             return read_fields(fields)
         text = row.fields["prompt"]
@@ -136,7 +136,7 @@ class Reader:
         return read_fields(fields)
 
     def label_fault(self, fields: Fields) -> str:
-        """Why a row is not wanted, by its own label."""
+        """Why a row is rejected by its label; empty if it is not."""
         labels = [fields[k][1] for k in LABEL_KEYS if k in fields]
         for label in labels:
             known = WORDS.get(label.strip().casefold()) if isinstance(label, str) else None
@@ -144,11 +144,11 @@ class Reader:
                 self.labels[shown(str(label))] = None
             if self.wanted and known not in (None, self.wanted):
                 self.unwanted += 1
-                return f"its label is {label.strip()}, and {self.wanted} prompts are asked for"
+                return f"its label is {label.strip()}, and {self.wanted} prompts are expected"
         return ""
 
     def keep(self, row: Row, fields: Fields, found: Found) -> str:
-        """Remember a prompt; why it cannot be, empty when it was."""
+        """Add a prompt; return the reason if it is rejected, else an empty string."""
         id_ = first(fields, ID_KEYS).strip() or f"{self.path.stem}-{row.line}"
         if id_ in self.ids:
             id_ = f"{id_}-line-{row.line}"
@@ -175,7 +175,7 @@ class Reader:
         return ""
 
     def read(self) -> str:
-        """Which columns or lines the prompts are, and how many."""
+        """A sentence: the columns or lines read, and the number of prompts."""
         n = len(self.prompts)
         many = f"{n} prompt{'s' if n != 1 else ''}"
         if self.format == "text":
@@ -185,11 +185,11 @@ class Reader:
             " + ".join(map(shown, names)) + (f" ({count})" if several else "")
             for names, count in self.columns.items()
         ]
-        passed = f"; not asked: {', '.join(map(shown, self.passed))}" if self.passed else ""
+        passed = f"; not used: {', '.join(map(shown, self.passed))}" if self.passed else ""
         return f"column {', '.join(parts)} of {self.path}, {many}{passed}"
 
     def notes(self) -> tuple[str, ...]:
-        """What the file says of its rows."""
+        """Warnings about labels in the file."""
         notes = []
         if self.unwanted:
             other = "unsafe" if self.wanted == "safe" else "safe"
@@ -205,21 +205,21 @@ class Reader:
         if unread := [name for name in self.unread if name not in self.passed]:
             few = ", ".join(map(shown, unread[:5]))
             notes.append(
-                f"{few} of {self.path} may say which rows are harmful, and nothing of it is read: "
-                "all rows are asked; call it label and its values safe and unsafe to have it read"
+                f"{few} of {self.path} may label harmful rows, but is not read: "
+                "all rows are used; to use it, name it label and its values safe and unsafe"
             )
         return tuple(notes)
 
 
 def first(fields: Fields, keys: Sequence[str]) -> str:
-    """The first value that is there, as text."""
+    """The first non-empty value of some fields, as text."""
     return next(
         (str(fields[k][1]) for k in keys if fields.get(k, ("", ""))[1] not in (None, "")), ""
     )
 
 
 def read_fields(fields: Fields) -> Found:
-    """The conversation of a row, or the reason why there is none."""
+    """The conversation of a row, or its fault."""
     parts = [fields[k][0] for k in PARTS if k in fields and fields[k][1] not in (None, "", [], {})]
     if parts:
         return Found(fault=f"{shown(parts[0])} is part of the request but is not read")
@@ -232,7 +232,7 @@ def read_fields(fields: Fields) -> Found:
             return with_system(front, system, read_turns(*fields[key]))
     key = next((k for k in TEXT_KEYS if k in fields), "")
     if not key:
-        return Found(fault=f"none of {', '.join((*TEXT_KEYS, *TURN_KEYS))} is there")
+        return Found(fault=f"none of {', '.join((*TEXT_KEYS, *TURN_KEYS))} is present")
     name, value = fields[key]
     if isinstance(value, list) or (isinstance(value, str) and TURNS.match(value)):
         return with_system(front, system, read_turns(name, value))
@@ -240,21 +240,21 @@ def read_fields(fields: Fields) -> Found:
 
 
 def with_system(front: tuple[Message, ...], system: tuple[str, str] | None, found: Found) -> Found:
-    """A conversation under the system turn of its row."""
+    """A conversation with the system turn of its row in front."""
     if found.fault or system is None:
         return found
     if found.messages[0].role == "system":
-        return Found(fault=f"{shown(system[0])} stands beside a system turn: leave one of them")
+        return Found(fault=f"{shown(system[0])} and a system turn are both given: remove one")
     return Found((*front, *found.messages), (*found.names, system[0]))
 
 
 def read_text(fields: Fields, key: str) -> Found:
-    """A request of one turn with its material."""
+    """A single-turn request with its context or input."""
     name, text = fields[key]
     if not isinstance(text, str):
         return Found(fault=f"{shown(name)} is not text")
     context, fault = one_text(fields, CONTEXT_KEYS)
-    # Of Alpaca: the instruction says what to do, the input with what.
+    # Alpaca format: the input is the material of the instruction.
     given, other = one_text(fields, ("input",)) if key == "instruction" else (None, "")
     if fault := fault or other or ("" if text.strip() else text_fault(text)):
         return Found(fault=fault)
@@ -263,28 +263,28 @@ def read_text(fields: Fields, key: str) -> Found:
         text = f"{text.strip()}\n\n{given[1]}"
         names.append(given[0])
     if context:
-        # Contextual behaviours carry their material in front, as HarmBench renders them.
+        # Contextual behaviours: the context comes first, as in HarmBench.
         text = f"{context[1]}{SEPARATOR}{text}"
         names.append(context[0])
     return Found((Message("user", text.strip()),), tuple(names), text_fault(text))
 
 
 def one_text(fields: Fields, keys: Sequence[str]) -> tuple[tuple[str, str] | None, str]:
-    """Name and text of the one of these fields that holds something, or why it cannot be used."""
+    """Name and text of the non-empty one of these fields, or its fault."""
     held = [fields[k] for k in keys if k in fields and fields[k][1] not in (None, "")]
     held = [(name, v) for name, v in held if not isinstance(v, str) or v.strip()]
     if not held:
         return None, ""
     name, value = held[0]
     if any(v != value for _, v in held):
-        return None, f"{shown(name)} and {shown(held[1][0])} differ: leave one of them"
+        return None, f"{shown(name)} and {shown(held[1][0])} differ: remove one"
     if not isinstance(value, str):
         return None, f"{shown(name)} is not text"
     return (name, value), text_fault(value)
 
 
-def read_turns(name: str, turns: Any) -> Found:  # noqa: ANN401 - whatever JSON held
-    """Chat messages, or the reason why they are none; cells of a table hold them as JSON."""
+def read_turns(name: str, turns: Any) -> Found:  # noqa: ANN401 - any JSON value
+    """Chat messages, or their fault; table cells hold them as JSON."""
     if isinstance(turns, str):
         try:
             turns = json.loads(turns)
@@ -303,8 +303,8 @@ def read_turns(name: str, turns: Any) -> Found:  # noqa: ANN401 - whatever JSON 
     return Found(tuple(messages), (name,))
 
 
-def read_turn(turn: Any) -> tuple[Message | None, str]:  # noqa: ANN401 - whatever JSON held
-    """A turn as `role` and `content` or as `from` and `value`, or the reason why it is none."""
+def read_turn(turn: Any) -> tuple[Message | None, str]:  # noqa: ANN401 - any JSON value
+    """A turn given as `role` and `content` or as `from` and `value`, or its fault."""
     if not isinstance(turn, dict):
         return None, f"a turn has none of the roles {', '.join(get_args(Role))}"
     said = turn.get("role", turn.get("from"))
@@ -318,11 +318,11 @@ def read_turn(turn: Any) -> tuple[Message | None, str]:  # noqa: ANN401 - whatev
 
 
 def read_targets(path: Path) -> dict[str, str]:
-    """First words of compliant answers: rows of behavior_id and target, by behaviour id.
+    """Read openers of compliant answers from rows of behavior_id and target, by behaviour id.
 
     Raises:
-        InputError: The file cannot be read, or a row names no behaviour, one that has a target
-            already, or no words.
+        InputError: The file cannot be read, a row lacks behavior_id or target, or a behaviour has
+            two targets.
     """
     found: dict[str, str] = {}
     lines: dict[str, int] = {}
@@ -332,7 +332,7 @@ def read_targets(path: Path) -> dict[str, str]:
         if not (fault := row.fault or fault) and (not name or not isinstance(text, str)):
             fault = "behavior_id or target is missing"
         if not fault and name in found:
-            fault = f"{shown(name)!r} has a target in line {lines[name]} already"
+            fault = f"{shown(name)!r} already has a target in line {lines[name]}"
         if fault := fault or text_fault(name + text).replace("the prompt", "the row"):
             raise InputError(f"{path}:{row.line}: {fault}; fix the row")
         if not text.strip():

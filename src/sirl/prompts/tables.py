@@ -1,4 +1,4 @@
-"""CSV, TSV and Parquet tables, and detection of a file's format."""
+"""Reads CSV, TSV and Parquet tables; detects the format of a file."""
 
 import csv
 import io
@@ -16,22 +16,22 @@ __all__ = ["Cells", "Format", "Table", "any_rows", "object_rows", "read_table"]
 
 Format = Literal["text", "json", "table", "parquet"]
 LONGEST_CELL = 131072
-"""Characters of the longest cell read, as is usual for CSV."""
+"""Maximum characters of a cell, the default of Python's csv module."""
 SEPARATORS = {".csv": ",;\t", ".tsv": "\t,;", ".tab": "\t,;"}
-"""What a table of this ending may be separated by, the usual one first."""
+"""Candidate separators by file suffix, the usual one first."""
 JSON = (".json", ".jsonl", ".ndjson", ".jsonlines")
 FOREIGN = (
     ".arrow", ".bz2", ".feather", ".gz", ".htm", ".html", ".ods", ".pickle", ".pkl", ".toml",
     ".xls", ".xlsx", ".xml", ".xz", ".yaml", ".yml", ".zip", ".zst",
 )  # fmt: skip
 NAME = re.compile(r"[^\W\d][\w .-]{0,39}")
-"""A cell that may be the name of a column."""
+"""A cell that may be a column name."""
 LIMIT = threading.Lock()
-"""The csv module has one limit for everybody."""
+"""Guards the field size limit, which is global to the csv module."""
 
 
 class Cells(NamedTuple):
-    """A row of a table: as many cells as the header has, or the reason why not."""
+    """A table row: as many cells as the header, or a fault."""
 
     line: int
     cells: Sequence[str]
@@ -40,21 +40,21 @@ class Cells(NamedTuple):
 
 @dataclass(frozen=True)
 class Table:
-    """A table with its header."""
+    """A table with a header."""
 
     header: tuple[str, ...]
     rows: tuple[Cells, ...]
 
 
 def any_rows(file: File, known: Sequence[str]) -> tuple[Format, Iterable[Row]]:
-    """The rows of a file and its format, by what it holds and, where that is open, by its name.
+    """The format and rows of a file, detected from content and suffix.
 
-    `known` are the names of columns of which a table or an object needs one; plain text has none,
-    and its lines are the field `prompt`.
+    A table or object must have one of the `known` columns. Lines of plain text become the field
+    `prompt`.
 
     Raises:
-        InputError: The file is of no format that is read, or its name says text and it holds a
-            table; or it cannot be read as what it is.
+        InputError: The format is not supported, the content is invalid, or a file named as text
+            contains a table.
     """
     ending = file.path.suffix.lower()
     keys = frozenset(map(folded_name, known))
@@ -62,8 +62,8 @@ def any_rows(file: File, known: Sequence[str]) -> tuple[Format, Iterable[Row]]:
         return "parquet", parquet_rows(file)
     if ending in FOREIGN:
         raise InputError(
-            f"{file.path} is a {ending} file, which is not read: save it as CSV, TSV, JSON lines, "
-            "Parquet or plain text"
+            f"{file.path} is a {ending} file, which sirl cannot read: save it as CSV, TSV, "
+            "JSON lines, Parquet or plain text"
         )
     if ending in SEPARATORS:
         return "table", named_rows(read_table(file, known))
@@ -74,26 +74,26 @@ def any_rows(file: File, known: Sequence[str]) -> tuple[Format, Iterable[Row]]:
 
 
 def object_rows(file: File) -> Iterable[Row]:
-    """The rows of a file whose fields are more than texts: JSON or Parquet.
+    """The rows of a JSON or Parquet file, whose fields may be more than text.
 
     Raises:
-        InputError: It cannot be read as a whole.
+        InputError: The file is invalid.
     """
     return parquet_rows(file) if is_parquet(file.data) else json_rows(file)
 
 
 def named_rows(table: Table) -> Iterator[Row]:
-    """The rows of a table by the names of its columns."""
+    """The rows of a table, with cells by column name."""
     for line, cells, fault in table.rows:
         pairs = zip(table.header, cells, strict=False)
         yield Row(line, {name: cell for name, cell in pairs if name.strip()}, fault)
 
 
 def read_table(file: File, known: Sequence[str]) -> Table:
-    """A table with a header; its separator is the first that makes a known name of a column.
+    """Read a table with a header; the separator is the first that yields a known column name.
 
     Raises:
-        InputError: The header has no known name, a name twice, or cannot be read.
+        InputError: The header is invalid, has no known name, or has a name twice.
     """
     separators = SEPARATORS.get(file.path.suffix.lower(), ",;\t")
     keys = frozenset(map(folded_name, known))
@@ -118,13 +118,13 @@ def read_table(file: File, known: Sequence[str]) -> Table:
 
 
 def folded_names(header: Cells) -> set[str]:
-    """The names of a header, without regard to their form."""
+    """The folded names of a header."""
     return set(map(folded_name, header.cells))
 
 
 def header_of(text: str, separator: str) -> Cells:
-    """The first row of a table that is not blank."""
-    head = text[: 1 << 16]  # of a long file only what is needed, three times
+    """The first non-blank row of a table."""
+    head = text[: 1 << 16]  # called per separator, so do not parse a long file
     found = records(head, separator, most=1)
     if len(head) < len(text) and (not found or found[0].fault or not ENDS.search(head)):
         found = records(text, separator, most=1)
@@ -132,7 +132,7 @@ def header_of(text: str, separator: str) -> Cells:
 
 
 def fitted(row: Cells, header: Sequence[str]) -> Cells:
-    """A row as it is where it fits the header, else with its fault."""
+    """A row if it fits the header, else its fault."""
     if row.fault:
         return row
     if len(row.cells) != len(header):
@@ -141,8 +141,8 @@ def fitted(row: Cells, header: Sequence[str]) -> Cells:
     longest = max(map(len, row.cells))
     if longest > LONGEST_CELL:
         return Cells(row.line, (), f"a field has {longest} characters, more than {LONGEST_CELL}")
-    # In front a column without a name holds the numbers of the rows; anywhere else it holds what
-    # an unquoted separator cut off.
+    # A first column without a name holds row numbers; in any other one, text was cut off by an
+    # unquoted separator.
     for name, cell in list(zip(header, row.cells, strict=True))[1:]:
         if not name.strip() and cell.strip():
             return Cells(row.line, (), "there is text in a column without a name")
@@ -150,7 +150,7 @@ def fitted(row: Cells, header: Sequence[str]) -> Cells:
 
 
 def records(text: str, separator: str, most: int | None = None) -> list[Cells]:
-    """The rows of a table that are not blank, each with the line where it begins."""
+    """The non-blank rows of a table, each with its first line."""
     # Strict: an unclosed quote would otherwise swallow the rest of the file.
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
     found: list[Cells] = []
@@ -174,19 +174,19 @@ def records(text: str, separator: str, most: int | None = None) -> list[Cells]:
 
 
 def fault_of(error: str, line: int, last: int) -> str:
-    """What is wrong with a row; what a quote swallowed is said."""
+    """Why a row is invalid, and which lines are lost with it."""
     if error == "unexpected end of data":
-        return "a quote of this row is never closed; nothing after it is read"
-    more = f"; lines {line} to {last} are set aside with it" if last > line else ""
+        return "a quote in this row is never closed; the rest of the file is not read"
+    more = f"; lines {line} to {last} are skipped with it" if last > line else ""
     return f"the row is not valid CSV: {error}{more}"
 
 
 def refuse_table(file: File, keys: frozenset[str]) -> None:
-    """Refuse a table under the name of a text: each of its lines would be asked whole.
+    """Raise InputError for a table in a file named as text, whose lines would become prompts.
 
     Raises:
-        InputError: The first line reads as a header with a known name, or every line has as many
-            tabs as every other.
+        InputError: The first line is a header with a known name, or all lines have the same number
+            of tabs.
     """
     lines = [line for line in re.split(r"[\r\n]+", file.text) if line.strip()]
     for separator in "\t,;":
@@ -206,7 +206,7 @@ def refuse_table(file: File, keys: frozenset[str]) -> None:
 
 
 def parquet_rows(file: File) -> list[Row]:
-    """The rows of Parquet.
+    """The rows of a Parquet file.
 
     Raises:
         MissingExtraError: pyarrow is not installed.
@@ -219,7 +219,7 @@ def parquet_rows(file: File) -> list[Row]:
     try:
         table = parquet.ParquetFile(BufferReader(file.data)).read(use_threads=False)
         names, values = table.column_names, table.to_pylist()
-    except Exception as error:  # what a damaged file makes pyarrow raise is of many kinds
+    except Exception as error:  # pyarrow raises many types for damaged files
         reason = shown((str(error).strip() or type(error).__name__).splitlines()[0])
         raise InputError(
             f"{file.path} cannot be read as Parquet ({reason}): write it again"

@@ -90,14 +90,14 @@ __all__ = [
 ]
 
 MODEL_PACKAGES = ("jaxtyping", "peft", "safetensors", "tokenizers", "torch", "transformers")
-"""What the extra `train` brings."""
+"""Packages of the extra `train`."""
 
 
 def require_models(feature: str) -> None:
-    """See that what runs models is installed, before anything is touched.
+    """Check that the packages that run models are installed, before any other work.
 
     Raises:
-        MissingExtraError: It is not.
+        MissingExtraError: A package is missing.
     """
     if any(importlib.util.find_spec(name) is None for name in MODEL_PACKAGES):
         raise MissingExtraError(feature, "train")

@@ -14,7 +14,7 @@ from sirl.roles import Attack, Disguise, Search
 __all__ = ["TIERS", "attacks_named", "members", "own_attacks", "world_disguises"]
 
 TIERS = ("quick", "standard", "full", "world")
-"""`world` holds the disguises that the embedded model was made with, seen in alignment or not."""
+"""`world` has the disguises of the embedded model, seen in its alignment or not."""
 QUICK: tuple[str, ...] = (
     "direct",
     "role_play",
@@ -26,11 +26,11 @@ QUICK: tuple[str, ...] = (
     "few_shot",
     "prefilled_opener",
 )
-"""One or two of each cheap family, for every day."""
+"""One or two attacks of each cheap family."""
 STANDARD_SEARCHES: tuple[str, ...] = ("samples", "decoding_sweep", "crescendo", "best_of_n")
-"""Searches of a few dozen queries that need nothing but the target."""
+"""Searches of a few dozen queries that need only the target."""
 PLUGINS = "sirl.attacks"
-"""Entry point group of other people's attacks: each names an attack, ready made."""
+"""Entry point group of other packages; each entry point is an attack object."""
 
 
 @cache
@@ -70,10 +70,10 @@ def known_attacks() -> dict[str, Attack]:
 
 
 def plugged(plugin: EntryPoint) -> Attack:
-    """The attack of another package.
+    """Load the attack of another package.
 
     Raises:
-        ConfigError: What it names is no attack.
+        ConfigError: The entry point is not an attack.
     """
     attack = plugin.load()
     if not isinstance(attack, Disguise | Search):
@@ -85,10 +85,10 @@ def plugged(plugin: EntryPoint) -> Attack:
 
 
 def add(attacks: dict[str, Attack], attack: Attack, source: str) -> None:
-    """Add an attack under a name of its own.
+    """Add an attack under its name.
 
     Raises:
-        ConfigError: Its name is taken.
+        ConfigError: The name is taken.
     """
     if attack.name in (*attacks, *TIERS, *SURGERIES):
         raise ConfigError(f"the attack {attack.name!r} of {source} has a name that is taken")
@@ -109,12 +109,12 @@ def members(tier: str) -> tuple[str, ...]:
 
 
 def attacks_named(names: str) -> tuple[Attack, ...]:
-    """The attacks of a tier (quick, standard, full), or those named, joined by commas.
+    """The attacks of a comma-separated list of names and tiers (quick, standard, full).
 
-    Surgeries of the weights may be named too; they are no attacks and not among these.
+    Names of weight surgeries are accepted and left out of the result.
 
     Raises:
-        ConfigError: There is no attack of that name.
+        ConfigError: A name is unknown, or there is none.
     """
     known = known_attacks()
     chosen: list[str] = []
@@ -128,10 +128,10 @@ def attacks_named(names: str) -> tuple[Attack, ...]:
 
 
 def own_attacks(config: EvaluateConfig) -> tuple[Attack, ...]:
-    """Frames and conversations from the user's files.
+    """Attacks from the user's files: prompt templates and conversations.
 
     Raises:
-        ConfigError: One has the name of an attack that there is.
+        ConfigError: A name is taken.
     """
     from sirl.attacks.replay import read_transcripts
     from sirl.attacks.static import read_templates
@@ -147,7 +147,7 @@ def own_attacks(config: EvaluateConfig) -> tuple[Attack, ...]:
 
 
 def world_disguises() -> tuple[tuple[Disguise, ...], tuple[Disguise, ...]]:
-    """The disguises that the embedded model's alignment has seen, and those it has not."""
+    """The disguises seen in the embedded model's alignment, and the unseen ones."""
     from sirl.world.language import SEEN, UNSEEN
 
     known = known_attacks()

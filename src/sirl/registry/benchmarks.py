@@ -23,17 +23,17 @@ __all__ = ["benchmark_files", "benchmarks_of", "code_protection"]
 
 KINDS = ("numeric", "choice", "humaneval", "mbpp", "ifeval", "lmeval")
 RUN = ("humaneval", "mbpp")
-"""Kinds whose answers are programs that are run."""
+"""Kinds whose answers are run as programs."""
 
 
 def benchmarks_of(
     config: EvaluateConfig,
 ) -> tuple[tuple[Benchmark, ...], tuple[Rejected, ...]]:
-    """The benchmarks that a configuration names, and the rows of their files that are no task.
+    """The benchmarks of a configuration, and the invalid rows of their files.
 
     Raises:
-        ConfigError: A kind is unknown, two files would share a name, or programs may not be run.
-        InputError: A file holds no usable row or, when strict, an unusable one.
+        ConfigError: A kind is unknown, two files share a name, or running code is not allowed.
+        InputError: A file has no valid row or, when strict, an invalid one.
     """
     from sirl.benchmarks.subset import Subset
 
@@ -58,10 +58,10 @@ def benchmark_files(config: EvaluateConfig) -> list[str]:
 
 
 def code_protection(config: EvaluateConfig) -> "Protection | None":
-    """What protects this machine from code that the model writes; None where none is run.
+    """The sandbox for code that the model writes; None if no code is run.
 
     Raises:
-        ConfigError: Code cannot even be run under limits here.
+        ConfigError: This machine cannot limit the code at all.
     """
     from sirl.benchmarks.fence.running import protection
 

@@ -1,8 +1,8 @@
 """Rewards, observers and example sources of training, by name.
 
-Each is a member of its family here, the entry point of an installed package, or
-`python:MODULE:FUNCTION` in the user's own file. Of observers and sources the function is called
-once, before training, and gives back the object.
+Each is one of ours, the entry point of an installed package, or
+`python:MODULE:FUNCTION` in the user's file. For observers and sources, the function is called
+once, before training, and returns the object.
 """
 
 from collections.abc import Callable, Mapping
@@ -24,10 +24,10 @@ SOURCES: "Mapping[str, Callable[[ChatModel], ExampleSource]]" = {}
 
 
 def require_collaborators(config: TrainConfig) -> None:
-    """See that the reward and the sources are there, before anything is loaded or written.
+    """Check that the reward and the sources exist, before anything is loaded or written.
 
     Raises:
-        ConfigError: Something is not.
+        ConfigError: One does not exist.
     """
     reward_named(config.reward)
     for name in names_in(config.sources):
@@ -38,7 +38,7 @@ def reward_named(name: str) -> Reward:
     """The reward of a configuration.
 
     Raises:
-        ConfigError: There is none of that name, or it is none.
+        ConfigError: The name is unknown, or the object has the wrong type.
     """
     from sirl.rewards import REWARDS
 
@@ -50,7 +50,7 @@ def observers(config: TrainConfig) -> dict[str, Observer]:
     """The observers that a configuration adds, by name.
 
     Raises:
-        ConfigError: There is none of that name, or it is none.
+        ConfigError: The name is unknown, or the object has the wrong type.
     """
     return {
         name: checked("observer", name, member("observer", name, OBSERVERS)(), Observer)
@@ -62,7 +62,7 @@ def example_sources(config: TrainConfig, chat: "ChatModel") -> tuple[ExampleSour
     """The sources of examples that a configuration adds.
 
     Raises:
-        ConfigError: There is none of that name, or it is none.
+        ConfigError: The name is unknown, or the object has the wrong type.
     """
     return tuple(
         checked("source", name, member("source", name, SOURCES)(chat), ExampleSource)
@@ -76,10 +76,10 @@ def names_in(text: str | None) -> list[str]:
 
 
 def member(kind: str, name: str, known: Mapping[str, Any]) -> Any:  # noqa: ANN401 - of any family
-    """A member of a family by name: ours, an installed package's, or a function of the user's.
+    """A reward, observer or source by name: ours, an installed package's, or a user's function.
 
     Raises:
-        ConfigError: There is none of that name.
+        ConfigError: The name is unknown.
     """
     from sirl.rollouts.function import load_function
 
@@ -93,7 +93,7 @@ def member(kind: str, name: str, known: Mapping[str, Any]) -> Any:  # noqa: ANN4
 
 
 def checked(kind: str, name: str, made: Any, role: Any) -> Any:  # noqa: ANN401 - of any family
-    """What a plug-in has made, if it has the methods of its role."""
+    """The object, if it has the methods of its role; else ConfigError."""
     if not isinstance(made, role):
         raise ConfigError(
             f"the {kind} {name} is a {type(made).__name__} and lacks methods of "

@@ -1,4 +1,4 @@
-"""Settings that would change nothing: they are refused, since the user counts on them."""
+"""Refuses settings that would have no effect, since the user expects one."""
 
 import re
 from collections.abc import Iterator
@@ -10,10 +10,10 @@ __all__ = ["check_effects"]
 
 
 def check_effects(settings: Settings) -> None:
-    """Refuse what was set and would change nothing.
+    """Raise an error for a setting that has no effect with the others.
 
     Raises:
-        ConfigError: A setting is not at its default, and what it is about is not there.
+        ConfigError: A setting differs from its default, but a setting that it needs is not given.
     """
     for name, needs in without_effect(settings):
         if getattr(settings, name, None) != type(settings).model_fields[name].default:
@@ -21,18 +21,18 @@ def check_effects(settings: Settings) -> None:
 
 
 def without_effect(settings: Settings) -> Iterator[tuple[str, str]]:
-    """The settings that these settings leave without effect, and what each needs."""
+    """Names of settings without effect, each with the setting that it needs."""
     if isinstance(settings, EvaluateConfig):
         yield from idle_in_evaluation(settings)
     elif isinstance(settings, TrainConfig):
         if not settings.lora:
             yield "lora_rank", "--lora"
         if not settings.held_out and settings.behaviours is None:
-            yield "attacks", "a table, which --held-out or --behaviours make"
+            yield "attacks", "an evaluation, which --held-out or --behaviours provide"
 
 
 def idle_in_evaluation(settings: EvaluateConfig) -> Iterator[tuple[str, str]]:
-    """The same of an evaluation."""
+    """Names of settings without effect in an evaluation."""
     roles = {"key_from_env": "model", "judge_key_from_env": "judge"}
     roles["attacker_key_from_env"] = "attacker"
     for name, role in {**roles, "supports_opener": "model"}.items():
@@ -43,7 +43,7 @@ def idle_in_evaluation(settings: EvaluateConfig) -> Iterator[tuple[str, str]]:
         for name in ("concurrency", "requests_per_minute", "timeout", "tries"):
             yield name, "an endpoint as --model, --judge or --attacker"
     if isinstance(settings, ProbeConfig):
-        yield "benchmarks", "sirl evaluate, as a probe asks no tasks"
+        yield "benchmarks", "sirl evaluate, as a probe has no tasks"
     if not settings.benchmarks:
         yield "capability_tokens", "--benchmarks"
     if not any(kind in (settings.benchmarks or "") for kind in ("humaneval:", "mbpp:", "lmeval:")):
@@ -54,7 +54,7 @@ def idle_in_evaluation(settings: EvaluateConfig) -> Iterator[tuple[str, str]]:
 
 
 def may_be_local(models: str) -> bool:
-    """Whether a model, or one of several that judge, may be loaded into this process."""
+    """Whether a model, or one of several judges, may be loaded into this process."""
     given = {name.strip() for name in re.split(r"[,+]", models)}
     elsewhere = {name for name in given if "://" in name or "python:" in name}
     none = {"auto", "none", "rules", "oracle", "world_harm"}

@@ -15,7 +15,7 @@ from sirl.models.folder import EMBEDDED_PATH
 __all__ = ["BESIDE", "CORE", "EXTRAS", "caches", "environment"]
 
 CORE = ("jinja2", "matplotlib", "numpy", "py3langid", "pydantic", "yaml", "rich", "scipy", "typer")
-"""Without these nothing works."""
+"""Packages that every verb needs, by import name."""
 EXTRAS = {
     "train": ("jaxtyping", "peft", "safetensors", "tokenizers", "torch", "transformers"),
     "serve": ("httpx",),
@@ -23,14 +23,14 @@ EXTRAS = {
     "track": ("tensorboard", "trackio", "wandb"),
     "parquet": ("pyarrow",),
 }
-"""By their import names; a test holds both against pyproject.toml."""
+"""Packages by extra and import name; a test compares both lists with pyproject.toml."""
 BESIDE = ("vllm", "lm_eval", "trl", "inspect_ai")
-"""Never needed; used or written for where they are there."""
+"""Optional tools, never required; used or exported to."""
 DISTRIBUTION = {"sklearn": "scikit-learn", "yaml": "pyyaml"}
 
 
 def environment() -> dict[str, Any]:
-    """Python, sirl, torch, and packages: what is there, what is missing."""
+    """Versions of Python, sirl, torch and packages; None for missing packages."""
     return {
         "python": platform.python_version(),
         "executable": sys.executable,
@@ -51,7 +51,7 @@ def environment() -> dict[str, Any]:
 
 
 def installed(name: str) -> str | None:
-    """The version of a package, by its import name; None where it cannot be imported."""
+    """The version of a package, by import name; None if it cannot be imported."""
     try:
         if importlib.util.find_spec(name) is None:
             return None
@@ -63,12 +63,12 @@ def installed(name: str) -> str | None:
 
 
 def torch_facts() -> dict[str, Any] | None:
-    """What torch can do here; None without torch, a reason where it is there and broken."""
+    """The capabilities of torch; None without it, `broken` with a reason if its import fails."""
     if installed("torch") is None:
         return None
     try:
         torch: Any = importlib.import_module("torch")
-    except Exception as error:  # a library that does not load raises what it likes
+    except Exception as error:  # a broken library may raise anything
         first = (str(error).strip() or repr(error)).splitlines()[0]
         return {"broken": f"{first} ({type(error).__name__})"}
     spread = torch.distributed
@@ -88,7 +88,7 @@ def torch_facts() -> dict[str, Any] | None:
 
 
 def cpu_bfloat16(torch: Any) -> dict[str, bool | None]:  # noqa: ANN401 - a module
-    """Instructions that multiply in bfloat16; None where this torch does not say."""
+    """Availability of bfloat16 matrix instructions; None if this torch cannot tell."""
     asks = {"avx512_bf16": "_is_avx512_bf16_supported", "amx": "_is_amx_tile_supported"}
     found: dict[str, bool | None] = {}
     for name, ask in asks.items():
@@ -98,16 +98,16 @@ def cpu_bfloat16(torch: Any) -> dict[str, bool | None]:  # noqa: ANN401 - a modu
 
 
 def gpus(torch: Any) -> list[dict[str, Any]]:  # noqa: ANN401 - a module
-    """Each GPU: name, memory, whether it multiplies in bfloat16."""
+    """Each GPU: name, memory in bytes, native bfloat16."""
     found = []
     for n in range(torch.cuda.device_count()):
         facts = torch.cuda.get_device_properties(n)
-        bfloat16 = facts.major >= 8  # Ampere and later multiply in it; others emulate
+        bfloat16 = facts.major >= 8  # Ampere and later; older ones emulate it
         found.append({"name": facts.name, "bytes": facts.total_memory, "bfloat16": bfloat16})
     return found
 
 
 def caches() -> Path:
-    """Where models from the hub are kept."""
+    """The cache folder of the Hugging Face hub."""
     home = os.environ.get("HF_HOME")
     return Path(home) if home else Path.home() / ".cache" / "huggingface"

@@ -39,16 +39,16 @@ __all__ = [
 
 AUTO = "auto"
 PLUGINS = "sirl.judges"
-"""Entry point group of other people's judges: each names a judge, ready made."""
-SPOKEN = 512
-"""Longest verdict, and longest proposal of an attacker, in tokens."""
-GREEDY, FREE = Sampling(temperature=0.0), Sampling()
+"""Entry point group of other packages; each entry point is a judge object."""
+REPLY_TOKENS = 512
+"""Maximum tokens of a verdict or of an attacker's proposal."""
+GREEDY, RANDOM = Sampling(temperature=0.0), Sampling()
 
 
 def auto_judges(model: str, *, own_requests: bool) -> tuple[Judge, ...]:
-    """The oracles of the embedded world for its models, the refusal rules for any other.
+    """The embedded world's oracles for its models; the refusal rules for any other model.
 
-    What is harm is known of the world's own requests alone.
+    The harm oracle knows only the world's requests, so `own_requests` leaves it out.
     """
     if is_world(model):
         from sirl.world.oracle import WorldHarm, WorldOracle
@@ -60,14 +60,13 @@ def auto_judges(model: str, *, own_requests: bool) -> tuple[Judge, ...]:
 
 
 def judges_of(config: EvaluateConfig) -> tuple[Judge, ...]:
-    """The judges of a configuration, joined by commas; the first gives the headline.
+    """The judges of a configuration; the first one gives the headline.
 
-    `auto` stands for the usual ones, but for those that are named beside it.
-
-    Where none of them is asked about refusals, the usual one for the model joins in.
+    `auto` means the default judges that are not also named. If no judge labels refusals, the
+    default refusal judge of the model is added.
 
     Raises:
-        ConfigError: There is no judge of that name, or it is named twice.
+        ConfigError: A name is unknown or appears twice.
     """
     usual = auto_judges(config.model, own_requests=bool(config.behaviours or config.sheet))
     names = [n.strip() for n in config.judge.split(",") if n.strip()]
@@ -89,7 +88,7 @@ def judges_of(config: EvaluateConfig) -> tuple[Judge, ...]:
 
 
 def with_refusals(judges: Sequence[Judge], refusals: str | None) -> tuple[Judge, ...]:
-    """The judges; those of refusals also know the sentences in a file, where there is one."""
+    """The judges; refusal judges also recognise the sentences in a file, if given."""
     if refusals is None:
         return tuple(judges)
     from sirl.judges.own_sentences import OwnSentences
@@ -99,10 +98,10 @@ def with_refusals(judges: Sequence[Judge], refusals: str | None) -> tuple[Judge,
 
 
 def judge_named(name: str, config: EvaluateConfig) -> Judge:
-    """A judge by name: alone, `NAME:FOLDER`, `RUBRIC:MODEL`, or a jury joined by `+`.
+    """A judge by name: `NAME`, `NAME:FOLDER`, `RUBRIC:MODEL`, or a jury joined by `+`.
 
     Raises:
-        ConfigError: There is none of that name.
+        ConfigError: The name is unknown.
     """
     if "+" in name:
         from sirl.judges.jury import Jury
@@ -128,7 +127,7 @@ def judge_named(name: str, config: EvaluateConfig) -> Judge:
 
     if kind in RUBRICS:
         model = needed(kind, argument, "MODEL")
-        return RubricJudge(name, RUBRICS[kind], speaker(model, config, "judge"))
+        return RubricJudge(name, RUBRICS[kind], text_model(model, config, "judge"))
     plugins = {p.name: p for p in entry_points(group=PLUGINS)}
     if name in plugins:
         return plugged(plugins[name])
@@ -137,9 +136,9 @@ def judge_named(name: str, config: EvaluateConfig) -> Judge:
 
 
 def judge_faults(judges: Sequence[Judge], model: str) -> list[str]:
-    """Judges that do not know planted refusals and compliances for what they are, and how.
+    """A sentence for each judge that mislabels planted refusals or compliances.
 
-    The world's judges know the world's language alone, which only its models speak.
+    The world's judges are tested on the world's language if the model is one of its models.
     """
     from sirl.judges.self_test import check, world_planted
 
@@ -155,14 +154,14 @@ def judge_faults(judges: Sequence[Judge], model: str) -> list[str]:
 
 
 def needed(kind: str, argument: str, what: str) -> str:
-    """What stands behind the colon."""
+    """The part of a judge's name after the colon; ConfigError if empty."""
     if not argument:
-        raise ConfigError(f"--judge {kind} needs more: write {kind}:{what}")
+        raise ConfigError(f"--judge {kind} is incomplete: write {kind}:{what}")
     return argument
 
 
 def plugged(plugin: EntryPoint) -> Judge:
-    """The judge of another package."""
+    """Load the judge of another package."""
     judge = plugin.load()
     if not isinstance(judge, Judge):
         raise ConfigError(
@@ -173,7 +172,7 @@ def plugged(plugin: EntryPoint) -> Judge:
 
 
 def auto_attacker(model: str) -> "TextModel | None":
-    """The script that attacks the embedded world's models; no one for any other."""
+    """The scripted attacker for the embedded world's models; None for any other model."""
     if not is_world(model):
         return None
     from sirl.world.attacker import ScriptedAttacker
@@ -182,21 +181,21 @@ def auto_attacker(model: str) -> "TextModel | None":
 
 
 def attacker_of(config: EvaluateConfig) -> "TextModel | None":
-    """The model that writes attempts; None for none."""
+    """The attacker model of a configuration, or None."""
     if config.attacker == "auto":
         return auto_attacker(config.model)
-    return None if config.attacker == "none" else speaker(config.attacker, config, "attacker")
+    return None if config.attacker == "none" else text_model(config.attacker, config, "attacker")
 
 
 def preference_judge(model: str, config: EvaluateConfig) -> "PreferenceJudge":
-    """A model that says which of two answers helps more."""
+    """A judge that decides which of two answers is more helpful."""
     from sirl.judges.preference import PreferenceJudge
 
-    return PreferenceJudge(model, speaker(model, config, "judge"))
+    return PreferenceJudge(model, text_model(model, config, "judge"))
 
 
 def models_behind(judges: Sequence[Judge]) -> list[object]:
-    """The models behind judges, those of juries included."""
+    """The models behind judges, including the members of juries."""
     found: list[object] = []
     for judge in judges:
         found += models_behind(getattr(judge, "judges", ()))
@@ -204,20 +203,20 @@ def models_behind(judges: Sequence[Judge]) -> list[object]:
     return found
 
 
-def speaker(model: str, config: EvaluateConfig, role: Asker) -> "TextModel":
-    """A model that is asked for text: an endpoint, a Python function, or one in this process.
+def text_model(model: str, config: EvaluateConfig, role: Asker) -> "TextModel":
+    """The model behind a judge or attacker: an endpoint, a Python function, or a local model.
 
-    A judge takes the likeliest token, an attacker draws.
+    Judges decode greedily, attackers sample.
     """
     from sirl.evaluation.text_model import LocalTextModel
 
-    sampling = GREEDY if role == "judge" else FREE
-    run_app = config.model_copy(
-        update={"model": model, "new_tokens": SPOKEN, "template_arguments": None}
+    sampling = GREEDY if role == "judge" else RANDOM
+    own = config.model_copy(
+        update={"model": model, "new_tokens": REPLY_TOKENS, "template_arguments": None}
     )
     if is_function(model):
-        return LocalTextModel(function_subject(run_app).target, sampling)
+        return LocalTextModel(function_subject(own).target, sampling)
     if is_remote(model):
-        return replace(endpoint(model, config, SPOKEN, role), sampling=sampling)
-    chat = replace(chat_model(run_app), closes=True)
-    return LocalTextModel(in_process("speaker", chat, run_app), sampling)
+        return replace(endpoint(model, config, REPLY_TOKENS, role), sampling=sampling)
+    chat = replace(chat_model(own), closes=True)
+    return LocalTextModel(in_process("speaker", chat, own), sampling)

@@ -12,7 +12,7 @@ from sirl.errors import ConfigError
 __all__ = ["Asker", "key_variable"]
 
 Asker = Literal["target", "judge", "attacker"]
-"""A role that an endpoint may have."""
+"""Role of an endpoint."""
 DEFAULT = "OPENAI_API_KEY"
 NO_KEY = "none"
 SETTINGS: Mapping[Asker, str] = {
@@ -24,13 +24,13 @@ ADDRESS = re.compile(r"https?://[^\s,+#]+")
 
 
 def key_variable(role: Asker, config: EvaluateConfig) -> str:
-    """The environment variable with the key of a role's endpoint; empty where none is sent.
+    """The environment variable with the key of a role's endpoint; empty if no key is sent.
 
-    A role without a variable of its own has that of the target where both are at one host, and
-    else `OPENAI_API_KEY`, as long as that is for one host.
+    A role without a named variable uses the target's variable if both endpoints are at the same
+    host, otherwise `OPENAI_API_KEY` if that goes to one host only.
 
     Raises:
-        ConfigError: A variable that is named is not set, or a key would go to two hosts.
+        ConfigError: A named variable is not set, or a key would go to two hosts.
     """
     named: str | None = getattr(config, SETTINGS[role])
     hosts = hosts_of(config)
@@ -47,7 +47,7 @@ def key_variable(role: Asker, config: EvaluateConfig) -> str:
     unnamed = [r for r in SETTINGS if getattr(config, SETTINGS[r]) is None]
     claimed = [r for r in SETTINGS if getattr(config, SETTINGS[r]) == DEFAULT]
     if not os.environ.get(DEFAULT, "").strip():
-        return DEFAULT  # nothing is sent, and what is missing has a name
+        return DEFAULT  # no key is sent; error messages name this variable
     if any(hosts[r] - hosts[role] for r in claimed):
         return ""
     places: dict[str, Asker] = {host: r for r in reversed(unnamed) for host in hosts[r]}
@@ -59,13 +59,13 @@ def key_variable(role: Asker, config: EvaluateConfig) -> str:
 
 
 def two_hosts(variable: str, places: Mapping[str, Asker], way_out: str) -> ConfigError:
-    """The sentence about a key that would go to more than one host."""
+    """The error for a key that would go to more than one host."""
     listed = ", ".join(f"{role} {host}" for host, role in sorted(places.items()))
     return ConfigError(f"the key in {variable} would go to two hosts ({listed}): {way_out}")
 
 
 def hosts_of(config: EvaluateConfig) -> dict[Asker, set[str]]:
-    """The hosts of the endpoints that a configuration names, by role."""
+    """The hosts of a configuration's endpoints, by role."""
     texts: dict[Asker, str] = {
         "target": config.model,
         "judge": config.judge,
@@ -75,6 +75,6 @@ def hosts_of(config: EvaluateConfig) -> dict[Asker, set[str]]:
 
 
 def origin(url: str) -> str:
-    """Scheme, host and port of an address, as far as they can be read."""
+    """Scheme, host and port of an address."""
     parts = urlsplit(url)
     return f"{parts.scheme}://{parts.netloc}".lower()

@@ -1,4 +1,4 @@
-"""What can be measured of a judge on labelled answers, and what is no measurement."""
+"""Checks labelled answers before a judge is measured on them."""
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
@@ -15,21 +15,21 @@ if TYPE_CHECKING:
 __all__ = ["LABELS_HASH", "check_labels", "known_answers_marked"]
 
 LABELS_HASH = "labels_sha256"
-"""Where a fitted classifier keeps the hash of the file that it was fitted on."""
+"""Key in a fitted classifier's metadata: the hash of the file that it was fitted on."""
 
 
 def members_of(judge: Judge) -> Iterator[Judge]:
-    """A judge, and those that it asks."""
+    """A judge and the judges inside it."""
     yield judge
     for inner in (*getattr(judge, "judges", ()), *filter(None, [getattr(judge, "judge", None)])):
         yield from members_of(inner)
 
 
 def check_labels(judge: Judge, labels: "Labels") -> None:
-    """See that a judge of the embedded world is measured on answers to its requests.
+    """Check that a judge of the embedded world is measured only on the world's requests.
 
     Raises:
-        ConfigError: A request is none of the world's.
+        ConfigError: A request is not one of the world's.
     """
     world = [j.name for j in members_of(judge) if j.name in ("oracle", "world_harm")]
     if not world:
@@ -41,8 +41,8 @@ def check_labels(judge: Judge, labels: "Labels") -> None:
     for row in labels.rows:
         if normalised(row.request) not in known:
             raise ConfigError(
-                f"--judge {world[0]} judges the embedded world alone, and {row.id!r} of "
-                f"{labels.source} is none of its requests: give --judge rules"
+                f"--judge {world[0]} judges only the embedded world, and {row.id!r} of "
+                f"{labels.source} is not one of its requests: give --judge rules"
             )
 
 
@@ -52,21 +52,21 @@ def known_answers_marked(
     labels: "Labels",
     rules_know: Callable[[Iterable[str]], int] = fitted_on,
 ) -> "tuple[Calibration, list[str]]":
-    """The measurement with the number of answers that the judge was fitted on, and a sentence."""
-    known, fitted = 0, ""
+    """The calibration with the number of answers the judge was fitted on, and a warning if any."""
+    overlap, fitted = 0, ""
     for member in members_of(judge):
         count = 0
         if member.name == "rules":
             count = rules_know(row.answer for row in labels.rows)
         elif getattr(member, "about", {}).get(LABELS_HASH) == labels.sha256:
             count = len(labels.rows)
-        if count > known:
-            known, fitted = count, member.name
-    if not known:
+        if count > overlap:
+            overlap, fitted = count, member.name
+    if not overlap:
         return found, []
     sentence = (
-        f"{known} of the {len(labels.rows)} labelled answers are among those that {fitted} was "
+        f"{overlap} of the {len(labels.rows)} labelled answers are among those that {fitted} was "
         "fitted on: these figures flatter it and are no measurement; label answers of another "
         "source"
     )
-    return replace(found, fitted_on=known), [sentence]
+    return replace(found, fitted_on=overlap), [sentence]

@@ -14,10 +14,10 @@ __all__ = ["gpu_room", "planned", "rates"]
 
 
 def planned(config: PlanConfig) -> "tuple[Shape, Step]":
-    """The shape of the model and the step that the settings ask for.
+    """The shape of the model and the training step of the settings.
 
     Raises:
-        ModelError: There is no such model.
+        ModelError: The model does not exist.
     """
     from sirl.planning.memory import Step
     from sirl.planning.shape import adapter_rank, read_shape
@@ -35,7 +35,7 @@ def planned(config: PlanConfig) -> "tuple[Shape, Step]":
         mini_batches=config.mini_batches,
         lora_rank=(adapter or config.lora_rank) if lora else None,
         bfloat16=config.dtype == "bfloat16",
-        # An adapter that is trained on has itself as it was for a reference, not its base.
+        # If training starts from an adapter, the reference is a copy of it, not its base model.
         copied_reference=True if adapter else None,
         gpus=config.gpus or int(config.gpu is not None or config.gpu_memory is not None),
         shard=config.shard,
@@ -44,10 +44,10 @@ def planned(config: PlanConfig) -> "tuple[Shape, Step]":
 
 
 def gpu_room(config: PlanConfig) -> int | None:
-    """Bytes of a GPU; None on the CPU.
+    """Memory of a GPU in bytes; None on the CPU.
 
     Raises:
-        ConfigError: A GPU is meant and nothing says how large it is.
+        ConfigError: A GPU is requested, but its memory is unknown.
     """
     from sirl.planning.throughput import GPUS, gpu_named
 
@@ -64,10 +64,10 @@ def gpu_room(config: PlanConfig) -> int | None:
 
 
 def rates(config: PlanConfig, step: "Step") -> "Rates | None":
-    """Rates of the card that is named, else of this machine's CPU; None if unknown.
+    """Rates of the named GPU, else of this machine's CPU; None if unknown.
 
     Raises:
-        ConfigError: The card is not in the table.
+        ConfigError: The GPU is not in the table.
     """
     from sirl.planning.throughput import gpu_named, measured_rates, sheet_rates
 

@@ -17,19 +17,19 @@ if TYPE_CHECKING:
 __all__ = ["local_engine", "require_sampler", "sampler", "with_tried_sampler"]
 
 SERIES = "0.33"
-"""The vLLM that `sirl.rollouts.vllm` was written for; its interfaces move with every minor one."""
+"""The supported vLLM series; its interfaces change with every minor version."""
 GPU_SHARE = 0.4
-"""Of the memory of the GPU that vLLM shares with the trainer."""
+"""Share of GPU memory for vLLM; the trainer uses the rest."""
 RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
-"""What vLLM takes as the highest rank of an adapter."""
+"""Values that vLLM accepts for `max_lora_rank`."""
 
 
 def require_sampler(config: Settings) -> None:
-    """See that what samples is installed, before anything is touched.
+    """Check that the sampler is installed, before any other work.
 
     Raises:
-        MissingExtraError: vLLM is wanted and is not there.
-        ConfigError: It is another vLLM than the one that this was written for.
+        MissingExtraError: sampler=vllm, and vLLM is not installed.
+        ConfigError: vLLM has an unsupported version, or torchrun started several processes.
     """
     if config.sampler != "vllm":
         return
@@ -43,27 +43,27 @@ def require_sampler(config: Settings) -> None:
 
 
 def check_series(installed: str) -> None:
-    """Refuse a vLLM of another minor version."""
+    """Raise ConfigError for a vLLM of another minor version."""
     if not installed.startswith(f"{SERIES}."):
         raise ConfigError(
-            f"sampler=vllm was written for vllm {SERIES}, and {installed} is installed: "
+            f"sampler=vllm supports vllm {SERIES}, and {installed} is installed: "
             f"pip install 'vllm=={SERIES}.*', or use sampler=native"
         )
 
 
 def sampler(config: TrainConfig, chat: "ChatModel") -> Engine:
-    """What samples the completions that training learns from."""
+    """The engine that samples training completions."""
     sampling = Sampling(config.temperature)
     if config.sampler == "vllm":
-        return beside(config, chat, sampling)
+        return vllm_engine(config, chat, sampling)
     return local_engine(config, chat, sampling)
 
 
 def with_tried_sampler(config: Settings, chat: "ChatModel") -> "ChatModel":
-    """The model, once it is tried which sampler can be had of it.
+    """The model, after a trial that chooses its sampler.
 
     Raises:
-        ModelError: None can.
+        ModelError: No sampler works.
     """
     from sirl.rollouts.trial import settle_sampler
 
@@ -72,7 +72,7 @@ def with_tried_sampler(config: Settings, chat: "ChatModel") -> "ChatModel":
 
 
 def local_engine(config: Settings, chat: "ChatModel", sampling: Sampling) -> Engine:
-    """An engine that samples from a model in this process; vLLM serves training alone."""
+    """An engine that samples from a local model; vLLM is used for training only."""
     if config.sampler == "huggingface" or chat.manner.generates:
         from sirl.rollouts.huggingface import HuggingFaceEngine
 
@@ -84,7 +84,7 @@ def local_engine(config: Settings, chat: "ChatModel", sampling: Sampling) -> Eng
     return NativeEngine(chat, config.seed, config.new_tokens, sampling, config.sampling_batch_size)
 
 
-def beside(config: TrainConfig, chat: "ChatModel", sampling: Sampling) -> Engine:
+def vllm_engine(config: TrainConfig, chat: "ChatModel", sampling: Sampling) -> Engine:
     """A vLLM engine in the trainer's process."""
     from vllm import LLM, SamplingParams
     from vllm.lora.request import LoRARequest
@@ -98,7 +98,7 @@ def joined(
     sampling: Sampling,
     parts: tuple[Callable[..., Any], Callable[..., Any], Callable[..., Any]],
 ) -> Engine:
-    """The engine of vLLM's parts, and how it gets the weights."""
+    """Build the vLLM engine from vLLM's classes, with the way to send it new weights."""
     from sirl.models.adapters import is_adapted
     from sirl.rollouts.vllm import AdapterByFolder, VllmEngine, WeightsByFolder
 
@@ -108,7 +108,7 @@ def joined(
         "dtype": config.dtype,
         "seed": config.seed,
         "gpu_memory_utilization": GPU_SHARE,
-        "generation_config": "vllm",  # no settings of the checkpoint's own
+        "generation_config": "vllm",  # ignore the checkpoint's generation_config
         "logprobs_mode": "raw_logprobs",
     }
     if is_adapted(chat):
@@ -128,10 +128,10 @@ def joined(
 
 
 def lora_rank(chat: "ChatModel") -> int:
-    """The least rank that vLLM can be told and that holds the adapter.
+    """The lowest `max_lora_rank` that vLLM accepts and the adapter fits.
 
     Raises:
-        ConfigError: The adapter's own is higher than any.
+        ConfigError: The adapter's rank exceeds the maximum.
     """
     own: int = chat.model.peft_config["default"].r
     if own > RANKS[-1]:

@@ -36,29 +36,29 @@ __all__ = [
 ]
 
 NOTHING = "none"
-"""Of `--attacks`: only those of the user's own files."""
+"""Value of `--attacks` for only the attacks of the user's files."""
 
 
 @dataclass(frozen=True)
 class EvaluationSetup:
-    """What an evaluation asks, and the files that it came from."""
+    """The setup of an evaluation and the files they were read from."""
 
     suite: "Suite"
     sets: tuple[PromptSet, ...]
     rejected: tuple[Rejected, ...]
     trained_on: tuple[Prompt, ...]
-    """Training prompts to look for among the behaviours."""
+    """Training prompts, to look for contamination of the behaviours."""
     calibration: "Calibration | None"
-    """How far the first judge can be trusted."""
+    """Calibration of the first judge."""
     notes: tuple[str, ...]
-    """What was read, in sentences."""
+    """Sentences about the files read."""
 
 
 def evaluation_setup(config: EvaluateConfig) -> EvaluationSetup:
     """The questions of `sirl evaluate` and `sirl probe`.
 
     Raises:
-        ConfigError: Nothing was given to ask, or nothing unsafe to a probe.
+        ConfigError: There is nothing to ask, or a probe has no unsafe requests.
     """
     from sirl.evaluation.suite import Suite
 
@@ -101,12 +101,12 @@ def evaluation_setup(config: EvaluateConfig) -> EvaluationSetup:
 
 
 def said_of(sets: Sequence[PromptSet]) -> tuple[str, ...]:
-    """What was read of files of prompts, and what they say of their rows."""
+    """Sentences about the prompt files: columns read, and notes on their rows."""
     return tuple(sentence for s in sets for sentence in (s.read, *s.notes))
 
 
 def read_sets(config: EvaluateConfig | TrainConfig) -> list[PromptSet | None]:
-    """The user's files of unsafe, ordinary and look-alike prompts, without rows labelled else."""
+    """The user's unsafe, ordinary and look-alike prompts, without rows of the opposite label."""
     files: tuple[tuple[str | None, Literal["safe", "unsafe"]], ...] = (
         (config.behaviours, "unsafe"),
         (config.ordinary, "safe"),
@@ -124,9 +124,9 @@ def check_asked(
     harmless: Sequence[Prompt],
     benchmarks: Sequence[Benchmark],
 ) -> None:
-    """See that there is something to ask."""
+    """Raise ConfigError if there is nothing to ask."""
     if isinstance(config, ProbeConfig) and not unsafe:
-        raise ConfigError(f"the gap of {config.model} needs unsafe requests: give --behaviours")
+        raise ConfigError(f"sirl probe of {config.model} needs unsafe requests: give --behaviours")
     if not (unsafe or harmless or benchmarks):
         raise ConfigError(
             f"there is nothing to ask {config.model}: "
@@ -135,7 +135,7 @@ def check_asked(
 
 
 def read_recorded(config: EvaluateConfig) -> "Sheet | None":
-    """The sheet of recorded attacks, where one was given."""
+    """The sheet of recorded attacks, if given."""
     if not config.sheet:
         return None
     from sirl.attacks.replay import read_sheet
@@ -144,10 +144,10 @@ def read_recorded(config: EvaluateConfig) -> "Sheet | None":
 
 
 def chosen_attacks(config: EvaluateConfig, sheet: "Sheet | None") -> tuple[Attack, ...]:
-    """The attacks named, those of the user's files, and those that were recorded.
+    """The named attacks, those of the user's files, and the recorded ones.
 
     Raises:
-        ConfigError: None is left.
+        ConfigError: There is no attack.
     """
     named = () if config.attacks == NOTHING else attacks_named(config.attacks)
     chosen = (*named, *own_attacks(config), *(sheet.attacks if sheet else ()))
@@ -157,10 +157,10 @@ def chosen_attacks(config: EvaluateConfig, sheet: "Sheet | None") -> tuple[Attac
 
 
 def calibration(config: EvaluateConfig, judge: Judge) -> "Calibration | None":
-    """What `sirl judge calibrate` measured of the first judge, where a configuration names it.
+    """The calibration of the first judge, if a file is given.
 
     Raises:
-        ConfigError: It was measured of another judge.
+        ConfigError: It belongs to another judge, or to another state of this one.
     """
     if not config.calibration:
         return None
@@ -169,30 +169,30 @@ def calibration(config: EvaluateConfig, judge: Judge) -> "Calibration | None":
     found = read_calibration(Path(config.calibration))
     if found.judge != judge.name:
         raise ConfigError(
-            f"calibration {config.calibration} is of judge {found.judge!r}, the first judge is "
+            f"calibration {config.calibration} is for judge {found.judge!r}, the first judge is "
             f"{judge.name!r}: calibrate that one"
         )
     if found.identity != identity_of(judge):
         raise ConfigError(
-            f"calibration {config.calibration} is of another state of judge {judge.name!r} "
+            f"calibration {config.calibration} is for another state of judge {judge.name!r} "
             "(other weights, patterns or wording): calibrate it again"
         )
     return found
 
 
 def trained_on(config: EvaluateConfig) -> tuple[tuple[Prompt, ...], tuple[str, ...]]:
-    """The training prompts that a configuration names, and what was read of their file."""
+    """The prompts of `trained_on`, and a sentence about the file."""
     if not config.trained_on:
         return (), ()
     found = read_prompts(Path(config.trained_on), strict=config.strict)
-    aside = f"; {n} rows are not read" if (n := len(found.rejected)) else ""
+    aside = f"; {n} rows are skipped" if (n := len(found.rejected)) else ""
     return found.prompts, (f"trained_on: {found.read}{aside}",)
 
 
 def world_prompts(
     config: EvaluateConfig,
 ) -> tuple[tuple[Prompt, ...], tuple[Prompt, ...], tuple[Prompt, ...]]:
-    """The embedded world's unsafe, ordinary and look-alike requests that training never meets."""
+    """The embedded world's unsafe, ordinary and look-alike requests for testing."""
     from sirl.world.language import unsafe_requests
 
     limit = config.limit or 100
@@ -200,21 +200,21 @@ def world_prompts(
 
 
 def world_benchmarks() -> tuple[Benchmark, ...]:
-    """Sums, programs and small talk of the embedded world."""
+    """The benchmarks of the embedded world: sums, programs and small talk."""
     from sirl.world.benchmarks import BENCHMARKS
 
     return BENCHMARKS
 
 
 def world_openers(behaviours: Sequence[Prompt]) -> dict[str, str]:
-    """How a compliant answer of the embedded world begins, by behaviour id."""
+    """Openers of compliant answers in the embedded world, by behaviour id."""
     from sirl.world.language import opener_for
 
     return {p.id: opener for p in behaviours if (opener := opener_for(p))}
 
 
 def unseen_attacks(model: str) -> frozenset[str]:
-    """Attacks that never occur in the alignment data of the embedded model: all but those seen."""
+    """Attacks that do not occur in the embedded model's alignment data; empty for other models."""
     if not is_world(model):
         return frozenset()
     from sirl.registry.attacks import members
@@ -226,7 +226,7 @@ def unseen_attacks(model: str) -> frozenset[str]:
 def harmless_prompts(
     model: str, limit: int | None
 ) -> tuple[tuple[Prompt, ...], tuple[Prompt, ...]]:
-    """Ordinary and look-alike prompts of the world or, for any other model, of our own wording."""
+    """Ordinary and look-alike prompts: the world's, or built-in ones for any other model."""
     if is_world(model):
         from sirl.world.language import lookalike_requests, ordinary_requests
 
@@ -250,5 +250,5 @@ def spread(prompts: Sequence[Prompt], limit: int | None) -> tuple[Prompt, ...]:
 
 
 def from_texts(texts: Sequence[str], source: str) -> tuple[Prompt, ...]:
-    """Prompts of one user turn each."""
+    """Prompts with one user turn each."""
     return tuple(Prompt.user(f"{source}-{n}", text, source=source) for n, text in enumerate(texts))

@@ -17,18 +17,18 @@ if TYPE_CHECKING:
 __all__ = ["SURGERIES", "surgeries_named"]
 
 SURGERIES = ("refusal_ablation", "tuned_on_compliance", "tuned_on_benign", "int8")
-"""Names by which `--attacks` knows them; the tier `full` holds them all."""
-LESSONS, STEPS, LEARNING_RATE = 48, 12, 1e-4
-"""Examples, optimizer steps and learning rate of a fine-tuning: an afternoon's work."""
+"""Names for `--attacks`; the tier `full` includes all."""
+EXAMPLES, STEPS, LEARNING_RATE = 48, 12, 1e-4
+"""Examples, optimizer steps and learning rate of a fine-tuning attack."""
 DIRECTION_PROMPTS = 64
-"""Prompts of each kind from which the refusal direction is taken."""
+"""Prompts of each kind that estimate the refusal direction."""
 Operation = Callable[["Target"], "ChatModel"]
 
 
 def surgeries_named(
     config: EvaluateConfig, behaviours: Sequence[Prompt], openers: Mapping[str, str]
 ) -> "tuple[Surgery, ...]":
-    """The surgeries among the attacks named; on weights out of reach they say so when tried."""
+    """The surgeries among the named attacks; for a remote model they are skipped with a reason."""
     from sirl.evaluation.suite import Surgery
 
     names = {n.strip() for n in config.attacks.split(",")}
@@ -42,12 +42,12 @@ def surgeries_named(
 
 
 def out_of_reach(target: "Target") -> "Target":
-    """No surgery without the weights."""
+    """Raise ModelError: the weights are not available."""
     raise ModelError(f"needs the weights, which {target.name} does not expose")
 
 
 def operated(config: EvaluateConfig, name: str, operation: Operation, target: "Target") -> "Target":
-    """The target after a surgery, as a target of the same name and of another identity."""
+    """The target after a surgery: same name, other identity."""
     changed = f"{target.identity} {name}"
     return in_process(target.name, operation(target), config, weights=changed)
 
@@ -55,7 +55,7 @@ def operated(config: EvaluateConfig, name: str, operation: Operation, target: "T
 def operations_on(
     config: EvaluateConfig, behaviours: Sequence[Prompt], openers: Mapping[str, str]
 ) -> dict[str, Operation]:
-    """Each surgery as a function of the target."""
+    """Surgeries by name, each a function from the target to a changed model."""
     from sirl.attacks.weights import fine_tuned, quantised, without_refusal_direction
 
     harmful, compliance, ordinary = material(config, behaviours, openers)
@@ -78,10 +78,11 @@ def operations_on(
 def material(
     config: EvaluateConfig, behaviours: Sequence[Prompt], openers: Mapping[str, str]
 ) -> tuple[Sequence[Prompt], Sequence[tuple[Prompt, str]], Sequence[Prompt]]:
-    """Harmful prompts, lessons in compliance, and ordinary prompts for the surgeries.
+    """Harmful prompts, (prompt, compliant answer) examples, and ordinary prompts for surgeries.
 
-    The embedded world has some that the evaluation never asks. For any other model the behaviours
-    themselves are taken, with the openers alone as lessons: an attacker knows what he is after.
+    The embedded world has requests that the evaluation does not use. For any other model the
+    surgery uses the evaluated behaviours, with only the openers as answers: an attacker knows
+    the behaviours too.
     """
     if is_world(config.model):
         from random import Random
@@ -94,12 +95,12 @@ def material(
         )
 
         random, unsafe = Random(config.seed), unsafe_requests("train")
-        lessons = [(p, nonsense_answer(deed_of(p), random)) for p in unsafe[:LESSONS]]
-        return unsafe[:DIRECTION_PROMPTS], lessons, ordinary_requests("train")[:DIRECTION_PROMPTS]
+        examples = [(p, nonsense_answer(deed_of(p), random)) for p in unsafe[:EXAMPLES]]
+        return unsafe[:DIRECTION_PROMPTS], examples, ordinary_requests("train")[:DIRECTION_PROMPTS]
     from sirl.evaluation.access import DEFAULT_OPENER
     from sirl.evaluation.harmless import ORDINARY
 
     chosen = behaviours[:DIRECTION_PROMPTS]
-    lessons = [(p, openers.get(p.id, DEFAULT_OPENER)) for p in chosen[:LESSONS]]
+    examples = [(p, openers.get(p.id, DEFAULT_OPENER)) for p in chosen[:EXAMPLES]]
     harmless = [Prompt.user(f"harmless-{n}", text) for n, text in enumerate(ORDINARY)]
-    return chosen, lessons, harmless
+    return chosen, examples, harmless

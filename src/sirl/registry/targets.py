@@ -40,24 +40,24 @@ EMBEDDED = "embedded"
 FUNCTION = "python:"
 PROMPTS_REMEMBERED = 16384
 TAIL = 24
-"""Tokens at the end of a prompt in which a template may open the thoughts."""
+"""Tokens at the end of a prompt where a template may open the thoughts."""
 
 
 @dataclass(frozen=True)
 class Subject:
-    """What is evaluated, and what identifies it in `run.json`."""
+    """The target of an evaluation, and its identity for `run.json`."""
 
     target: "Target"
     about: dict[str, str]
 
     @property
     def notes(self) -> Sequence[str]:
-        """How a model in this process is read otherwise than usual."""
+        """Warnings about how a local checkpoint is run."""
         return self.target.chat.manner.notes if self.target.chat else ()
 
 
 def is_remote(model: str) -> bool:
-    """Whether a model is somewhere else than in this process."""
+    """Whether a model is an endpoint or a function, not a local checkpoint."""
     return model.startswith(("http://", "https://")) or is_function(model)
 
 
@@ -67,7 +67,7 @@ def is_function(model: str) -> bool:
 
 
 def is_world(model: str) -> bool:
-    """Whether a model is the embedded one or was trained from it; its configuration says so."""
+    """Whether a model is the embedded one or was trained from it, by its config.json."""
     if model == EMBEDDED:
         return True
     folder = Path(model)
@@ -77,10 +77,10 @@ def is_world(model: str) -> bool:
 
 
 def subject(config: EvaluateConfig) -> Subject:
-    """The model that a configuration names, as the evaluation sees it.
+    """The target of a configuration.
 
     Raises:
-        SirlError: There is none of that name, or it is none.
+        SirlError: The model does not exist or cannot be used.
     """
     if not is_remote(config.model):
         from sirl.models.loading import fingerprint
@@ -99,7 +99,7 @@ def subject(config: EvaluateConfig) -> Subject:
 
 
 def with_tasks(config: EvaluateConfig, make: "Callable[[EvaluateConfig], Target]") -> "Target":
-    """A target that answers the tasks of `--benchmarks` at the length that is set for them."""
+    """A target whose benchmark answers have the maximum length `capability_tokens`."""
     if not config.benchmarks:
         return make(config)
     tasks = make(config.model_copy(update={"new_tokens": config.capability_tokens}))
@@ -107,7 +107,7 @@ def with_tasks(config: EvaluateConfig, make: "Callable[[EvaluateConfig], Target]
 
 
 def chat_model(config: Settings) -> "ChatModel":
-    """A model for inference in the precision that was asked for."""
+    """Load a model for inference in the configured precision."""
     from sirl.models.loading import load
 
     return with_tried_sampler(
@@ -118,7 +118,7 @@ def chat_model(config: Settings) -> "ChatModel":
 def in_process(
     name: str, chat: "ChatModel", config: Settings, *, best_of: int = 1, weights: object = None
 ) -> "Target":
-    """A model in this process; `weights` tells them apart where their hash need not be taken."""
+    """A local model as a target; `weights` identifies the weights without hashing them."""
     from sirl.evaluation.target import Target, digest
     from sirl.models.forward import answer_likelihoods
     from sirl.models.loading import fingerprint
@@ -145,7 +145,7 @@ def in_process(
 
 
 def reader(chat: "ChatModel", new_tokens: int) -> "Callable[[Prompt], Reading]":
-    """How a model in this process reads a prompt."""
+    """A function that renders a prompt for a local model and checks that it fits the context."""
     from sirl.evaluation.target import Reading, digest
     from sirl.models.thoughts import left_open
 
@@ -169,10 +169,10 @@ def reader(chat: "ChatModel", new_tokens: int) -> "Callable[[Prompt], Reading]":
 def endpoint(
     model: str, config: EvaluateConfig, new_tokens: int, role: Asker = "target"
 ) -> "EndpointEngine":
-    """An endpoint as `URL#MODEL` names it.
+    """The endpoint `URL#MODEL`.
 
     Raises:
-        ConfigError: The name of the model at the endpoint is missing, or its key may not be sent.
+        ConfigError: The model name is missing, or the key may not be sent to this host.
     """
     from sirl.rollouts.endpoint import EndpointEngine
     from sirl.rollouts.endpoint_wire import check_url, key_for
@@ -198,33 +198,33 @@ def endpoint(
     )
 
 
-def greet(speakers: Iterable[object], target: Engine | None = None) -> None:
-    """Ask the endpoints that judge and attack for a word, and the target's where there are any.
+def greet(models: Iterable[object], target: Engine | None = None) -> None:
+    """Send a short test request to the judge and attacker endpoints, then to the target's.
 
-    What is wrong with one of them is known before another is paid.
+    A fault of one endpoint is found before another one costs money.
 
     Raises:
-        ModelError: One does not answer.
+        ModelError: An endpoint does not answer.
     """
     from sirl.rollouts.endpoint import EndpointEngine
 
-    found = {s.identity: s for s in speakers if isinstance(s, EndpointEngine)}
-    for speaker in found.values():
-        speaker.greet()
+    found = {s.identity: s for s in models if isinstance(s, EndpointEngine)}
+    for model in found.values():
+        model.greet()
     if found and isinstance(target, EndpointEngine) and target.identity not in found:
         target.greet()
 
 
-def dialects(subject: Subject, speakers: Iterable[object]) -> dict[str, dict[str, list[str]]]:
-    """What the endpoints of an evaluation did not take of what they were sent, so far."""
+def dialects(subject: Subject, models: Iterable[object]) -> dict[str, dict[str, list[str]]]:
+    """Request fields that the endpoints of an evaluation have rejected so far, by endpoint."""
     from sirl.rollouts.endpoint_dialect import dialects
 
-    asked = {subject.about.get("endpoint"), *(getattr(s, "identity", None) for s in speakers)}
+    asked = {subject.about.get("endpoint"), *(getattr(s, "identity", None) for s in models)}
     return {identity: learned for identity, learned in dialects().items() if identity in asked}
 
 
 def endpoint_subject(config: EvaluateConfig) -> Subject:
-    """A model behind an endpoint: weights, tokens and entropies are out of sight."""
+    """An endpoint as the target; its weights, tokens and entropies are not available."""
     offers: set[Need] = {"decoding", "opener"} if config.supports_opener else {"decoding"}
     identity = endpoint(config.model, config, config.new_tokens).identity
 
@@ -236,7 +236,7 @@ def endpoint_subject(config: EvaluateConfig) -> Subject:
 
 
 def function_subject(config: EvaluateConfig) -> Subject:
-    """A Python function, looked for in the present folder too."""
+    """A Python function as the target; also searched in the current folder."""
     from sirl.rollouts.function import FunctionEngine, load_function
 
     path = config.model.removeprefix(FUNCTION)
@@ -246,7 +246,7 @@ def function_subject(config: EvaluateConfig) -> Subject:
 
 
 def in_present_folder() -> None:
-    """Let modules of the present folder be imported."""
+    """Make modules of the current folder importable."""
     if (here := str(Path.cwd())) not in sys.path:
         sys.path.insert(0, here)
 
@@ -254,7 +254,7 @@ def in_present_folder() -> None:
 def opaque(
     engine: Callable[[Sampling], Engine], offers: set[Need], identity: str, config: EvaluateConfig
 ) -> "Target":
-    """A target whose tokenizer and weights are its own affair."""
+    """A target without access to tokenizer and weights."""
     from sirl.evaluation.target import Target, digest, no_pieces, read_as_text
 
     return Target(

@@ -1,6 +1,6 @@
 """Trackers by name. A missing package is an error at the start; later failures are not fatal.
 
-Nothing here speaks to a network unless asked to: TensorBoard and trackio write to this machine,
+Trackers use no network by default: TensorBoard and trackio write to this machine,
 and so does Weights & Biases unless WANDB_MODE or WANDB_API_KEY is set.
 """
 
@@ -21,12 +21,12 @@ if TYPE_CHECKING:
 __all__ = ["TRACKERS", "trackers"]
 
 TRACKERS = ("tensorboard", "trackio", "wandb")
-"""Their names, which are those of their packages."""
+"""Names of trackers, which are also their package names."""
 PROJECT = "sirl"
 
 
 def trackers(config: TrainConfig) -> "dict[str, Start]":
-    """What starts each tracker that is asked for; none is started or imported yet.
+    """A function that starts each requested tracker; none is started or imported yet.
 
     Raises:
         ConfigError: A name is unknown.
@@ -37,13 +37,13 @@ def trackers(config: TrainConfig) -> "dict[str, Start]":
         if name not in TRACKERS:
             raise unknown_name("tracker", name, TRACKERS)
         spec = importlib.util.find_spec(name)
-        if spec is None or spec.origin is None:  # a folder of that name is no package
+        if spec is None or spec.origin is None:  # a folder of that name is not a package
             raise MissingExtraError(f"track={name}", "track")
     return {name: partial(start, name, config) for name in names}
 
 
 def start(name: str, config: TrainConfig) -> "Tracker":
-    """Start a tracker; it raises what it likes."""
+    """Start a tracker; it may raise anything."""
     folder = Path(config.out)
     match name:
         case "tensorboard":
@@ -64,30 +64,30 @@ def tensorboard(folder: Path) -> "Tracker":
 
 
 def trackio(folder: Path, settings: Mapping[str, Any]) -> "Tracker":
-    """A row per step in trackio's own store on this machine."""
+    """A row per step in trackio's local database."""
     import trackio as package
 
     from sirl.training.observers.trackers import Board
 
-    # A run is known by its name alone, and two folders may end alike.
+    # trackio identifies a run by name, and two folders may have the same last part.
     place = hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:6]
     name = f"{folder.name}-{place}"
     package.init(project=PROJECT, name=name, config=dict(settings), resume="allow")
-    return Board(package)  # closed by itself, its run would be finished once more at the exit
+    return Board(package)  # not the run: closing it would finish it twice at exit
 
 
 def wandb(folder: Path, settings: Mapping[str, Any]) -> "Tracker":
-    """A run in the run folder, sent on only where the environment says so."""
+    """A run in the run folder; offline unless the environment configures W&B."""
     import wandb as package
 
     from sirl.training.observers.trackers import Board
 
-    told = "WANDB_MODE" in os.environ or "WANDB_API_KEY" in os.environ
+    configured = "WANDB_MODE" in os.environ or "WANDB_API_KEY" in os.environ
     made = package.init(
         project=PROJECT,
         name=folder.name,
         dir=str(folder),
         config=dict(settings),
-        mode=None if told else "offline",
+        mode=None if configured else "offline",
     )
     return Board(made)

@@ -23,10 +23,10 @@ __all__ = ["learner", "policy", "ranks"]
 
 
 def policy(config: TrainConfig, checkpoint: "Checkpoint | None") -> "ChatModel":
-    """The model to train, or to go on training from a checkpoint.
+    """The model to train, from the start or from a checkpoint.
 
-    Weights that move are kept in float32: at a learning rate of 1e-6 a bfloat16 weight would
-    never move. Under LoRA only the frozen base takes the configured precision.
+    Trained weights are float32: at a learning rate of 1e-6 a bfloat16 weight would
+    never change. With LoRA only the frozen base has the configured precision.
     """
     import torch
 
@@ -51,10 +51,10 @@ def policy(config: TrainConfig, checkpoint: "Checkpoint | None") -> "ChatModel":
 
 
 def ranks(config: TrainConfig) -> "Ranks":
-    """The processes of this run: one, or as many as `torchrun` has started.
+    """The processes of this run: one, or those started by `torchrun`.
 
     Raises:
-        ConfigError: Weights are to be sharded among a single process.
+        ConfigError: `shard` with a single process.
     """
     from sirl.training.parallel import Ranks
 
@@ -75,8 +75,8 @@ def ranks(config: TrainConfig) -> "Ranks":
     backend = "nccl" if torch.cuda.is_available() else "gloo"
     timeout = timedelta(seconds=config.timeout)
     if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True":
-        # The store outlives a restart: what the attempt before wrote there is of processes that
-        # are gone.
+        # The agent's store survives a restart; a prefix per attempt hides stale keys of processes
+        # that have ended.
         host, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
         store = TCPStore(host, port, size, is_master=False, timeout=timeout)
         attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
@@ -98,10 +98,10 @@ def learner(
     start: "ChatModel | None",
     ranks: "Ranks | None" = None,
 ) -> "PolicyLearner":
-    """The optimizer's owner, with the starting model as its reference.
+    """The learner, with the starting model as its reference.
 
-    `start` is that model where the policy has left it already; None while they are the same.
-    Without `ranks` it learns by itself.
+    `start` is the starting model if the policy was resumed; None while both are the same.
+    Without `ranks`, a single process.
     """
     from sirl.models.adapters import is_adapted
     from sirl.training.parallel import Ranks
@@ -136,7 +136,7 @@ def learner(
 
 
 def parallel(config: TrainConfig, chat: "ChatModel", ranks: "Ranks") -> "Parallelism":
-    """How the processes keep the weights in step."""
+    """The parallelism that keeps the weights of all processes in sync."""
     from sirl.models.forward import Scorer
     from sirl.training.parallel import DataParallel, FullySharded, SingleProcess
 

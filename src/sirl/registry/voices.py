@@ -16,7 +16,7 @@ Dated = TypeVar("Dated", bound=Settings)
 
 
 def dated(config: Dated, about: Mapping[str, Any]) -> Dated:
-    """The settings with the date that templates write: as set, as the run's before, or now.
+    """The settings with the date for chat templates: as set, else the resumed run's, else now.
 
     `about` is the `run.json` of the run that is resumed; empty for a new one.
     """
@@ -29,7 +29,7 @@ def voice_of(config: Settings) -> "Voice":
     """The template arguments and date.
 
     Raises:
-        ConfigError: The date is none.
+        ConfigError: The date is invalid.
     """
     from sirl.models.template import Voice
 

@@ -1,1 +1,1 @@
-"""Pictures and the page."""
+"""Report page, plots, tables and exports."""

@@ -1,7 +1,7 @@
-"""Results in the shapes of other tools: Markdown and JSON as of lm-eval, CSV, JailbreakBench.
+"""Results in the formats of other tools: lm-eval Markdown and JSON, CSV, JailbreakBench.
 
-What models and attackers wrote is hostile: a cell of a table never begins a formula and never
-holds a character that cannot be seen.
+Text from models and attackers is untrusted: a table cell never begins a formula and never
+contains invisible characters.
 """
 
 import csv
@@ -21,9 +21,9 @@ __all__ = ["csv_table", "jbb_artifact", "lm_eval_results", "markdown_table"]
 
 HEADER = ("Tasks", "Version", "Filter", "n-shot", "Metric", "", "Value", "", "Stderr")
 RIGHT = frozenset({1, 3, 6, 8})
-"""Columns of numbers."""
+"""Right-aligned columns."""
 VERSION = 1
-"""Of our tasks; a change of what a row means raises it."""
+"""Version of our tasks; raised when the meaning of a row changes."""
 FORMULA = ("=", "+", "-", "@")
 SAFE_COLUMNS = (
     "model", "kind", "attack", "family", "behaviour_id", "number", "queries", "label", "score",
@@ -33,7 +33,7 @@ TEXT_COLUMNS = ("request", "prompt", "completion", "reason")
 
 
 def markdown_table(models: Mapping[str, Mapping[str, Any]]) -> str:
-    """Defence, over-refusal and capability, a table per model of a summary."""
+    """Defence, over-refusal and capability, one table per model."""
     parts = [f"{escaped(name)}\n\n{drawn(rows(model))}" for name, model in models.items()]
     return "\n".join(parts)
 
@@ -49,7 +49,7 @@ def rows(model: Mapping[str, Any]) -> list[tuple[str, ...]]:
 
 
 def escaped(text: str) -> str:
-    """A name as it may stand in a Markdown table."""
+    """Escape a name for a Markdown table."""
     return "".join(f"\\{c}" if c in "\\|`*<[" else c for c in visible(text))
 
 
@@ -67,7 +67,7 @@ def drawn(lines: Sequence[Sequence[str]]) -> str:
 
 
 def lm_eval_results(model: Mapping[str, Any], name: str) -> dict[str, Any]:
-    """The figures of one model as lm-eval writes them; a task may have several metrics."""
+    """The figures of one model in lm-eval's results format."""
     results: dict[str, dict[str, Any]] = {}
     better: dict[str, dict[str, bool]] = {}
     samples: dict[str, dict[str, int]] = {}
@@ -94,9 +94,9 @@ def lm_eval_results(model: Mapping[str, Any], name: str) -> dict[str, Any]:
 
 
 def csv_table(records: Sequence[Record], *, texts: bool = False) -> str:
-    """One line per record; requests, prompts, answers and the judge's reasons only on demand.
+    """One line per record; requests, prompts, answers and judge's reasons only with `texts`.
 
-    With them come line breaks and the like as escapes; the letter is in the run's own records.
+    Line breaks and invisible characters are escaped; the run's records have the exact text.
     """
     file = io.StringIO()
     columns = (*SAFE_COLUMNS, *(TEXT_COLUMNS if texts else ()))
@@ -110,9 +110,9 @@ def csv_table(records: Sequence[Record], *, texts: bool = False) -> str:
 
 
 def cell(value: str | int | float) -> str | int | float:
-    """A value that a spreadsheet shows and does not run; empty for NaN.
+    """A value that a spreadsheet does not run as a formula; empty for NaN.
 
-    Where a comma is the decimal mark, spreadsheets split lines at semicolons, inside a cell too.
+    In locales with a decimal comma, spreadsheets split lines at semicolons, even inside a cell.
 
     >>> cell("=1+1"), cell("a;=1+1")
     ("'=1+1", "a;'=1+1")
@@ -123,21 +123,20 @@ def cell(value: str | int | float) -> str | int | float:
 
 
 def inert(text: str) -> str:
-    """A text that begins no formula."""
-    read = unicodedata.normalize("NFKC", text)  # a wide = counts as one in some spreadsheets
+    """A text with a leading quote if it would begin a formula."""
+    read = unicodedata.normalize("NFKC", text)  # some spreadsheets accept a full-width =
     return f"'{text}" if read.lstrip().startswith(FORMULA) else text
 
 
 def jbb_artifact(records: Sequence[Record], model: str, attack: str) -> dict[str, Any]:
-    """One attack on one model as JailbreakBench keeps it: the prompts, the answers, the verdicts.
+    """One attack on one model as a JailbreakBench artifact: prompts, answers and verdicts.
 
-    Of several tries the one that broke the defence is given, else the first that nobody could
-    score, else the last. Whether the defence held is what the summary says: a behaviour of which
-    a try is `unscored` counts as broken, and its entry says so. Records
-    know no category and no short name of a behaviour: the one is empty, the other its id.
+    The entry of a behaviour shows the try that broke the defence, else the first unscored try,
+    else the last. As in the summary, a behaviour with an `unscored` try counts as broken. Records
+    have no category and no short name: `category` is empty and `behavior` is the id.
 
     Raises:
-        InputError: The model was not subjected to the attack, or its prompts are conversations.
+        InputError: There are no answers to this attack, or its prompts are conversations.
     """
     asked = [r for r in records if r.kind == "attack"]
     tries: dict[str, list[Record]] = {}
@@ -168,7 +167,7 @@ def jbb_artifact(records: Sequence[Record], model: str, attack: str) -> dict[str
 
 
 def jailbreak(tries: Sequence[Record]) -> dict[str, Any]:
-    """What came of an attack on one behaviour."""
+    """The artifact entry of one behaviour."""
     broke = first_broken(tries)
     shown = broke or next((r for r in tries if not r.held), tries[-1])
     if [m.role for m in shown.messages] != ["user"]:

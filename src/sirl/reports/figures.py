@@ -29,20 +29,20 @@ WIDTH = 2 * 1.959964
 
 
 class Figure(NamedTuple):
-    """A rate under the names that other tools know: a task and its metric."""
+    """A rate with the task and metric names of other tools."""
 
     task: str
     metric: str
     higher_is_better: bool
     value: float
     error: float
-    """Width of the 95% interval over 3.92: the intervals are Wilson's, and have a width
-    where all behaviours fared alike."""
+    """Width of the 95% interval over 3.92. The intervals are Wilson's, so this is positive even
+    if all behaviours have the same outcome."""
     n: int
 
 
 def headline(model: Mapping[str, Any]) -> list[Figure]:
-    """Defence, over-refusal and capability of a model; what was not measured is left out."""
+    """Defence, over-refusal and capability of a model, without unmeasured figures."""
     dsr, refused, solved = (figure(model, p) or {} for p in ("dsr", "over_refusal", "capability"))
     named = [
         *((name, "dsr", True, rate) for name, rate in dsr.get("by_attack", {}).items()),
@@ -58,7 +58,7 @@ def headline(model: Mapping[str, Any]) -> list[Figure]:
 
 
 def figure(model: Mapping[str, Any], *path: str) -> Any:  # noqa: ANN401 - figures are JSON
-    """A figure by its path, None where it was not asked for."""
+    """A figure by path; None if it was not measured."""
     value: Any = model
     for key in path:
         value = value.get(key) if isinstance(value, Mapping) else None
@@ -78,7 +78,7 @@ def span(rate: Mapping[str, Any] | None) -> str:
 
 
 def rate_rows(models: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, list[str]]]:
-    """Label and one cell per model of every rate asked for: defence never without its price."""
+    """Label and one cell per model for every measured rate: defence, over-refusal, capability."""
     tasks = sorted({name for m in models.values() for name in m.get("capability", {})})
     (first, mean), *rest = RATES
     named = [
@@ -100,7 +100,7 @@ def rate_rows(models: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, list[s
 
 
 def defence_name(models: Iterable[Mapping[str, Any]]) -> str:
-    """What the headline counts, and who says so.
+    """What the headline rate counts, and the judge.
 
     >>> defence_name([{"question": "refusal", "judge": "rules"}])
     'Refused (rules)'
@@ -110,7 +110,7 @@ def defence_name(models: Iterable[Mapping[str, Any]]) -> str:
 
 
 def cell(model: Mapping[str, Any], path: tuple[str, ...]) -> str:
-    """A rate, marked where an alarm rings for the requests and the judge that it comes from."""
+    """A rate, marked as in doubt if there is an alarm for its requests and judge."""
     kinds = {"dsr": "attack", "second_judges": "attack", "over_refusal": path[-1]}
     view = figure(model, *path[:-1]) if path[0] == "second_judges" else model
     alarms = (view or {}).get("doubts", ())
@@ -120,7 +120,7 @@ def cell(model: Mapping[str, Any], path: tuple[str, ...]) -> str:
 
 
 def partial_rows(models: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, list[str]]]:
-    """How many answers refuse in part, and what they count as; nothing where none does."""
+    """Number of partial refusals and how they count; no rows if there are none."""
     counts = [figure(m, "dsr", "partial") or {"n": 0, "of": 0} for m in models.values()]
     found = [("Refused in part (counts as broken)", [(c["n"], c["of"]) for c in counts])]
     for label, path in PRICES:
@@ -135,7 +135,7 @@ def partial_rows(models: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, lis
 
 
 def unread_rows(models: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, list[str]]]:
-    """Harmless requests whose answers could not be scored, and the rate if none of them refused."""
+    """Unscored answers to harmless requests, and the refusal rate if none of them refused."""
     rows = []
     for label, path in PRICES:
         sets = [figure(m, *path) or {} for m in models.values()]
@@ -143,12 +143,12 @@ def unread_rows(models: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, list
             counts = [f"{s['unscored']} of {s['n']}" if "unscored" in s else "–" for s in sets]
             spans = [span(s.get("if_unscored_are_answers")) for s in sets]
             rows.append((f"{label}: of these, could not be scored", counts))
-            rows.append((f"{label}, if what could not be scored were answers", spans))
+            rows.append((f"{label}, if unscored answers were not refusals", spans))
     return rows
 
 
 def cut_row(models: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, list[str]]]:
-    """How many answers were cut at the longest length; nothing where none was."""
+    """Number of answers cut at the maximum length; no row if there are none."""
     found = [figure(m, "cut") for m in models.values()]
     longest = {cut["new_tokens"] for cut in found if cut}
     label = f"Answers cut at {' or '.join(map(str, sorted(longest)))} tokens"
@@ -157,7 +157,7 @@ def cut_row(models: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, list[str
 
 
 def thought_row(models: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, list[str]]]:
-    """How many answers had thoughts that the judge was not shown; nothing where none had."""
+    """Number of answers with thoughts hidden from the judge; no row if there are none."""
     found = [figure(m, "thoughts") for m in models.values()]
     cells = [f"{t['n']} of {t['of']}" if t else "0" for t in found]
     return [("Answers with thoughts that the judge was not shown", cells)] if any(found) else []
@@ -166,7 +166,7 @@ def thought_row(models: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, list
 def second_judge_rates(
     models: Mapping[str, Mapping[str, Any]],
 ) -> list[tuple[str, tuple[str, ...]]]:
-    """Label and path of the mean as each further judge sees it."""
+    """Label and path of the mean rate under each second judge."""
     questions = {
         judge: view["question"]
         for m in models.values()

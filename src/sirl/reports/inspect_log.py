@@ -1,8 +1,8 @@
-"""The answers of one model as a log of inspect-ai: JSON, version 2 of its schema.
+"""The answers of one model as an inspect-ai log: JSON, schema version 2.
 
-An answer is a sample with one score: whether the defence held, whether a harmless request was
-refused, whether a task was solved. What no judge could score has the value NaN, which inspect
-leaves out of its metrics; those here are the summary's, where it counts against the model.
+Each answer is a sample with one score: whether the defence held, a harmless request was refused,
+or a task was solved. Unscored answers have the value NaN, which inspect leaves out of its metrics;
+the metrics here are those of the summary, where unscored answers count against the model.
 """
 
 import hashlib
@@ -24,14 +24,14 @@ SCORES = {
     "lookalike": "over_refusal",
     "capability": "capability",
 }
-"""What is asked of an answer, by its kind."""
+"""Scorer name by kind of record."""
 TARGETS: Mapping[str, str | list[str]] = {
     "attack": sorted(SAFE),
     "ordinary": "compliance",
     "lookalike": "compliance",
     "capability": "solved",
 }
-"""What the score's answer should be."""
+"""The sample's target by kind of record."""
 STOPS = {"stop": "stop", "length": "max_tokens"}
 
 
@@ -41,9 +41,10 @@ def inspect_log(
     about: Mapping[str, Any],
     config: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """The log of the records of one model, given its part of the summary and of the run's files.
+    """The log of one model.
 
-    Holds NaN, as inspect writes it too.
+    `model` are its figures in the summary, `about` is run.json, `config` are the settings.
+    Contains NaN, as inspect's own logs do.
     """
     name = f"sirl/{records[0].model}"
     written = sum(r.tokens for r in records)
@@ -78,7 +79,7 @@ def inspect_log(
 
 
 def log_name(about: Mapping[str, Any], model: str) -> str:
-    """A file name under which inspect finds the log in a folder: JSON must begin with a time.
+    """A file name that inspect finds in a folder: it must begin with a time.
 
     >>> log_name({"starts": ["2026-11-25T10:00:00+00:00"]}, "base")
     '2026-11-25T10-00-00+00-00_sirl_base.json'
@@ -89,7 +90,7 @@ def log_name(about: Mapping[str, Any], model: str) -> str:
 def spec(
     records: Sequence[Record], name: str, about: Mapping[str, Any], config: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """What was evaluated, and how; the ids follow from the answers."""
+    """The `eval` part of the log; its ids are a hash of the answers' keys."""
     keys = json.dumps([about["starts"], name, [r.key for r in records]])
     identity = hashlib.blake2b(keys.encode("utf-8"), digest_size=11).hexdigest()
     ids = list(dict.fromkeys(r.id for r in records))
@@ -115,7 +116,7 @@ def spec(
 
 
 def sample(record: Record, model: str, epoch: int) -> dict[str, Any]:
-    """One answer; a repeated id is another epoch."""
+    """The sample of one answer; a repeated id becomes the next epoch."""
     asked = [
         {"id": f"{record.key}/{n}", **asdict(m), "source": "input"}
         for n, m in enumerate(record.messages)
@@ -154,7 +155,7 @@ def sample(record: Record, model: str, epoch: int) -> dict[str, Any]:
 
 
 def score(record: Record) -> dict[str, Any]:
-    """What the judge, or the task itself, made of an answer."""
+    """The score of an answer by its judge or benchmark."""
     is_task = record.kind == "capability"
     found = {
         "value": value(record),
@@ -168,7 +169,7 @@ def score(record: Record) -> dict[str, Any]:
 
 
 def value(record: Record) -> float:
-    """1 for a defence that held, a harmless request refused, a task solved; NaN when unscored."""
+    """1 if the defence held, a harmless request was refused or a task solved; NaN if unscored."""
     if record.kind == "capability":
         return float(record.score == 1.0)
     safe = record.held if record.kind == "attack" else record.refused
@@ -176,7 +177,7 @@ def value(record: Record) -> float:
 
 
 def score_of(group: str, records: Sequence[Record], model: Mapping[str, Any]) -> dict[str, Any]:
-    """The figures of one question, with their standard errors."""
+    """The metrics of one scorer, with standard errors."""
     values = [value(r) for r in records if SCORES[r.kind] == group]
     unscored = sum(map(math.isnan, values))
     return {
@@ -189,10 +190,10 @@ def score_of(group: str, records: Sequence[Record], model: Mapping[str, Any]) ->
 
 
 def metrics(group: str, figures: Sequence[Figure]) -> dict[str, Any]:
-    """Metrics by name; the mean over all attacks is first, and has its error beside it."""
+    """Metrics by name; the mean over all attacks comes first, with its standard error."""
     kinds = {"dsr": "defence", "refusal_rate": "over_refusal", "acc": "capability"}
     mine = [f for f in figures if kinds[f.metric if f.metric in kinds else "dsr"] == group]
-    mine.sort(key=lambda f: f.metric == "dsr")  # those over all attacks go before
+    mine.sort(key=lambda f: f.metric == "dsr")  # rates over all attacks first
     found: dict[str, Any] = {}
     for f in mine:
         name = f.metric if f.task == "all attacks" else f"{f.metric}/{f.task}"
@@ -204,13 +205,13 @@ def metrics(group: str, figures: Sequence[Figure]) -> dict[str, Any]:
 
 
 def groups(records: Sequence[Record]) -> list[str]:
-    """The questions that were asked, in the order of the log."""
+    """The scorers in use, in the order of the log."""
     asked = {SCORES[r.kind] for r in records}
     return [group for group in dict.fromkeys(SCORES.values()) if group in asked]
 
 
 def judges_of(group: str, records: Sequence[Record]) -> str:
-    """Who answered a question."""
+    """The judges or benchmarks behind a scorer."""
     return ", ".join(
         dict.fromkeys(r.judge or r.benchmark for r in records if SCORES[r.kind] == group)
     )
@@ -222,7 +223,7 @@ def attacks(records: Sequence[Record]) -> list[str]:
 
 
 def usage(tokens: int) -> dict[str, int]:
-    """Tokens written; those that were read are not recorded."""
+    """Output tokens; input tokens are not recorded."""
     return {"input_tokens": 0, "output_tokens": tokens, "total_tokens": tokens}
 
 
@@ -232,7 +233,7 @@ def number(value: float) -> float | None:
 
 
 def storable(item: Any) -> Any:  # noqa: ANN401 - any JSON value
-    """The value without half characters, which inspect's reader takes for the end of the file."""
+    """The value without lone surrogates, which inspect's reader cannot parse."""
     if isinstance(item, str):
         return item.encode("utf-8", "replace").decode("utf-8")
     if isinstance(item, Mapping):

@@ -1,6 +1,6 @@
 """The report of a run: one HTML page without scripts or requests; model output is inert text.
 
-It is rendered from plain values, so a run folder is enough to draw it again.
+It is rendered from plain values, so the files of a run folder suffice to draw it again.
 """
 
 import base64
@@ -29,15 +29,15 @@ GRAIN = 0.5
 """The end of the heat scale is rounded up to a multiple of this, in nats."""
 LEVELS = 8
 LONGEST_REQUEST = 400
-"""Shown characters of a request."""
+"""Maximum characters of a request."""
 LONGEST_TITLE = 60
-"""Characters of a request in the title of an example."""
+"""Maximum characters of a request in the title of an example."""
 SHOWN = ("refusal", "harmless")
 """Labels of answers to harmful requests that are not redacted."""
 PIECES = 400
-"""Shown tokens of an example."""
+"""Maximum tokens of an example."""
 STEPS = "Mini-evaluations by step"
-PARTIAL = "Here a refusal in part counts as a refusal; in the rates of defence it counts as broken."
+PARTIAL = "Here a partial refusal counts as a refusal; in the defence rates it counts as broken."
 WHOLE = re.compile(r"\([^()]*n = \d+\)|^step \d+$")
 PATH = re.compile(r"[^\s<]*/[^\s<]*/[^\s<]*")
 FLAG = re.compile(r"(?<!\S)--[a-z][a-z-]*")
@@ -89,7 +89,7 @@ def share(rate: Mapping[str, Any] | None) -> str:
 def moved(
     models: Sequence[Mapping[str, Any]], *path: str, difference: Mapping[str, Any] | None = None
 ) -> str:
-    """'from 41% to 97%' for two models, 'at 41%' for one, empty if nothing was asked.
+    """'from 41% to 97%' for two models, 'at 41%' for one, empty if not measured.
 
     Adds the paired difference and its 95% interval, or the interval of a single rate, if given.
     """
@@ -119,7 +119,7 @@ def headline(
     models: Mapping[str, Mapping[str, Any]],
     differences: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> str:
-    """The result in one sentence: never the defence without its price; 95% intervals in brackets.
+    """The result in one sentence, with the price of the defence and 95% intervals in brackets.
 
     >>> headline({"target": {"dsr": {"mean": {"value": 0.5, "n": 8}, "by_attack": {"direct": 1}}}})
     'Defence success at 50% over 1 attack; no harmless prompts were asked, so the price is unknown.'
@@ -203,7 +203,7 @@ def strip(example: ShownAnswer, top: float, *, show_text: bool) -> list[tuple[in
 
 
 def unbroken(text: str) -> Markup:
-    """A text that may break after the slashes of a path, but not inside a flag or an interval."""
+    """HTML that may break after slashes of a path, but not inside a flag or an interval."""
     whole = WHOLE.sub(lambda found: found[0].replace(" ", "\u00a0"), text)
     marked = PATH.sub(lambda found: found[0].replace("/", "/<wbr>"), str(escape(whole)))
     return Markup(FLAG.sub(r'<span class="flag">\g<0></span>', marked))  # noqa: S704 - escaped above
@@ -215,7 +215,7 @@ def long_request(example: ShownAnswer) -> bool:
 
 
 Draw: TypeAlias = Callable[[float], str]
-"""A picture at a width in inches."""
+"""Draws a plot at a width in inches."""
 
 
 def drawings(data: PageData) -> list[tuple[str, Draw, list[str]]]:
@@ -242,12 +242,12 @@ Picture: TypeAlias = tuple[str, Markup, Markup, list[str], Table | None]
 
 
 def svgs(draw: Draw, wide: float, narrow: float) -> tuple[Markup, Markup]:
-    """A picture for desktops and for phones."""
+    """The plot for desktops and for phones."""
     return Markup(draw(wide)), Markup(draw(narrow))  # noqa: S704 - our own SVG
 
 
 def pictures(data: PageData, steps: Table) -> list[Picture]:
-    """Title, wide and narrow picture, notes, and the table that goes with it, if any."""
+    """Title, wide and narrow plot, notes, and the table shown with it, if any."""
     from sirl.reports.plots import NARROW, WIDE
 
     return [

@@ -1,9 +1,9 @@
 """Plots as SVG text: bars per attack, entropy histograms, training curves.
 
 Each plot is drawn at two widths in inches, for desktops and for phones, so that text keeps its
-size. A model has the same colour in every plot; so has a kind of answer and a benchmark. Colours
-are CSS variables of the page, so plots follow light and dark mode; they come from Okabe and Ito's
-palette for colour-blind readers. The same data gives the same bytes.
+size. Models, kinds of answers and benchmarks have the same colours in all plots. Colours
+are CSS variables of the page, so plots follow light and dark mode; they are Okabe and Ito's
+colour-blind-safe palette. The same data gives the same bytes.
 """
 
 import io
@@ -31,7 +31,7 @@ __all__ = [
 ]
 
 WIDE, NARROW = 8.2, 4.0
-"""Inches of a picture on a desktop and on a phone."""
+"""Widths of a plot in inches, for desktops and for phones."""
 INK, SOFT, BEFORE, AFTER, THIRD = "#010101", "#020202", "#030303", "#040404", "#050505"
 PAPER = "#0a0a0a"
 MODELS = (BEFORE, AFTER, THIRD)
@@ -57,14 +57,14 @@ VARIABLES = {
 }
 """Placeholder colours for matplotlib and the CSS variables that replace them."""
 LONGEST_NAME = 36
-"""Characters of a model's name that a picture has room for."""
+"""Maximum characters of a model's name in a plot."""
 ROOM = 1.6
-"""Height of a panel relative to its highest bar, which leaves room for the legend."""
+"""Height of a panel relative to its highest bar; the rest is for the legend."""
 DASHES = ("-", "--", ":", "-.")
 CURVES = (
     ("reward/mean", "reward (nats)"),
     ("entropy/mean", "mean token entropy (nats)"),
-    ("kl/reference", "KL to the start (nats)"),
+    ("kl/reference", "KL to the starting model (nats)"),
     ("completion/length", "length (tokens)"),
 )
 
@@ -153,7 +153,7 @@ def legend(axes: Axes, columns: int = 3, *, inside: bool = False) -> None:
 
 
 def legend_of_all(drawn: Figure, axes: Axes, width: float) -> None:
-    """A legend above all panels, with the width of the picture to itself."""
+    """A legend above all panels, as wide as the figure."""
     shown = drawn.legend(
         *axes.get_legend_handles_labels(),
         loc="outside upper left",
@@ -222,7 +222,7 @@ def training_curves(rows: Sequence[Mapping[str, Any]], width: float = WIDE) -> s
 
 
 def budget_curves(models: Mapping[str, Mapping[str, Any]], width: float = WIDE) -> str:
-    """Percentage of requests that each search has broken, by target calls."""
+    """Percentage of requests broken by each search, against target calls."""
     by_model = {name: m.get("dsr", {}).get("budgets", {}) for name, m in models.items()}
     searches = list(dict.fromkeys(search for found in by_model.values() for search in found))
     columns = 3 if width == WIDE else 2
@@ -251,7 +251,7 @@ def budget_curves(models: Mapping[str, Mapping[str, Any]], width: float = WIDE) 
 
 
 def mini_eval_curves(rows: Sequence[Mapping[str, Any]], width: float = WIDE) -> str:
-    """Defence, over-refusal and skill by step, with 95% intervals and the number of answers."""
+    """Defence, over-refusal and capability by step, with 95% intervals and number of answers."""
     wide = width == WIDE
     drawn = figure(width, 3.8 if wide else 7.0)
     left, right = drawn.subplots(*((1, 2) if wide else (2, 1)))
@@ -278,7 +278,7 @@ def mini_eval_curves(rows: Sequence[Mapping[str, Any]], width: float = WIDE) -> 
         style(axes)
         if axes.get_legend_handles_labels()[0]:
             legend(axes, columns=1)
-    return svg(drawn, "Mini-evaluations: defence, over-refusal and skill by step, 95% intervals")
+    return svg(drawn, "Mini-evaluations: defence, over-refusal, capability by step, 95% intervals")
 
 
 def rate_lines(
@@ -326,10 +326,10 @@ def entropy_lines(axes: Axes, rows: Sequence[Mapping[str, Any]]) -> None:
     kinds = (("unsafe", "attack", INK), ("ordinary", "ordinary", KINDS["ordinary"]))
     for number, (label, kind, colour) in enumerate(kinds):
         found = [(row["step"], value(row, "entropy", kind)) for row in rows]
-        told = [(step, mean) for step, mean in found if mean is not None]
-        if told:
+        known = [(step, mean) for step, mean in found if mean is not None]
+        if known:
             axes.plot(
-                *zip(*told, strict=True),
+                *zip(*known, strict=True),
                 color=colour,
                 linestyle=DASHES[number],
                 marker="o",

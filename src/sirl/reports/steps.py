@@ -16,7 +16,7 @@ NOTE = (
 
 
 def step_table(rows: Sequence[Mapping[str, Any]]) -> Table:
-    """A row per mini-evaluation; `rows` are those of a summary's `mini_evaluations`."""
+    """One row per mini-evaluation; `rows` is `mini_evaluations` of a summary."""
     paths = {
         defence_name(rows): ("dsr", "mean"),
         "Ordinary refused": ("over_refusal", "ordinary"),
@@ -31,26 +31,26 @@ def step_table(rows: Sequence[Mapping[str, Any]]) -> Table:
 
 
 def as_model(row: Mapping[str, Any]) -> dict[str, Any]:
-    """A mini-evaluation in the shape of a model's figures."""
+    """A mini-evaluation in the format of a model's figures."""
     return {**row, "dsr": {"mean": row.get("dsr")}}
 
 
 def place(row: Mapping[str, Any]) -> str:
-    """The model of a row, or that there is none."""
+    """The checkpoint of a row, or 'not saved'."""
     return visible(row["model"]) if row.get("model") else "not saved"
 
 
 def of_pairs(rows: Sequence[Mapping[str, Any]]) -> str:
-    """What n counts where each request is asked under several attacks."""
+    """A note that n counts (request, attack) pairs, if there are several attacks."""
     last = rows[-1] if rows else {}
     n, behaviours = (last.get("dsr") or {}).get("n", 0), last.get("behaviours", 0)
     if not behaviours or n <= behaviours:
         return ""
-    return f". Of the defence, n counts attacks on {behaviours} requests"
+    return f". For the defence, n counts attacks on {behaviours} requests"
 
 
 def alarms(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Why a row is in doubt: its first alarm, and how many more there are."""
+    """The first alarm, and the number of further ones."""
     said = list(dict.fromkeys(a["says"] for row in rows for a in row.get("doubts", ())))
     if not said:
         return ""

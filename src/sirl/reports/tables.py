@@ -1,4 +1,4 @@
-"""Tables of the page: families, budgets, weights, judges, costs."""
+"""Tables of the page: attack families, budgets, tampered weights, judges, costs."""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,7 +18,7 @@ Costs = Mapping[str, Mapping[str, float]]
 
 @dataclass(frozen=True)
 class Table:
-    """A table of words."""
+    """A table of text cells."""
 
     title: str
     header: Sequence[str]
@@ -27,7 +27,7 @@ class Table:
 
 
 def tables(models: Models, costs: Costs) -> list[Table]:
-    """The tables that have something to say."""
+    """All tables that have rows."""
     found = (
         doubted(models),
         by_name(models, "Defence per family", ("dsr", "by_family"), "mean over its attacks"),
@@ -61,7 +61,7 @@ def doubted(models: Models) -> Table:
 
 
 def by_name(models: Models, title: str, path: Sequence[str], note: str) -> Table:
-    """Rates by name, a column per model."""
+    """Rates by name, one column per model."""
     names = dict.fromkeys(n for m in models.values() for n in figure(m, *path) or {})
     rows = [(n, [span(figure(m, *path, n)) for m in models.values()]) for n in names]
     return Table(title, list(models), rows, note)
@@ -81,7 +81,7 @@ def budgets(models: Models) -> Table:
     names = dict.fromkeys(n for m in models.values() for n in figure(m, "dsr", "budgets") or {})
     rows = [(n, [cell(figure(m, "dsr", "budgets", n)) for m in models.values()]) for n in names]
     note = "Calls count sequences that the target processed: answers, likelihoods, candidates"
-    return Table("What searches spent", list(models), rows, note)
+    return Table("Budgets of searches", list(models), rows, note)
 
 
 def second_judges(models: Models) -> Table:
@@ -103,7 +103,7 @@ def second_judges(models: Models) -> Table:
     found = [figure(m, "second_judges", "by_judge") or {} for m in models.values()]
     rows = [(n, list(cells(n))) for n in dict.fromkeys(n for f in found for n in f)]
     note = "The same answers; kappa is agreement with the headline judge"
-    return Table("Defence as other judges see it", list(models), rows, note)
+    return Table("Defence by other judges", list(models), rows, note)
 
 
 def corrected(models: Models) -> Table:
@@ -137,7 +137,7 @@ def trust_rows(calibration: Mapping[str, Any]) -> list[str]:
 
 
 def change_rows(found: Mapping[str, Any]) -> list[str]:
-    """What a comparison found, as lines."""
+    """The changes of a comparison, one line each."""
     sides = [f"{visible(found[s]['name'])} of {found[s]['run']}" for s in ("before", "after")]
     lines = [f"from {sides[0]} to {sides[1]}"]
     dsr = found.get("dsr", {})
@@ -164,9 +164,9 @@ def change_rows(found: Mapping[str, Any]) -> list[str]:
 
 
 def moved(figures: Mapping[str, Any]) -> str:
-    """One change: both rates, the difference with its interval, p, and what could be seen.
+    """One change: both rates, the difference with its interval, p, and the least detectable one.
 
-    The interval and the first p are of this pair of rates alone; the adjusted p is of the table.
+    Interval and p are for this pair of rates; the adjusted p is corrected over the table.
     """
     old, new, by = figures["before"], figures["after"], figures["difference"]
     named = [f" ({rate['attack']})" if "attack" in rate else "" for rate in (old, new)]
@@ -210,8 +210,8 @@ def collapse(models: Models) -> Table:
     signs = (
         ("distinct_openings", "distinct openings"),
         ("distinct_closings", "distinct closings"),
-        ("self_similarity", "alike each other"),
-        ("repetition", "repeat themselves"),
+        ("self_similarity", "similar to each other"),
+        ("repetition", "repetitive"),
     )
     rows = []
     for kind, what in (("ordinary", "Ordinary answers"), ("refusal", "Refusals")):
@@ -240,7 +240,7 @@ def not_tried(models: Models) -> Table:
 
 
 def unanswered(models: Models) -> Table:
-    """Requests without an answer to judge, by cause."""
+    """Requests without an answer, by cause."""
     found = [figure(m, "no_answer", "kinds") or {} for m in models.values()]
     rows = [
         (visible(kind), [str(kinds.get(kind, 0)) for kinds in found])
@@ -268,4 +268,4 @@ def spent(costs: Costs) -> Table:
         (role, [f"{cost['calls']:.0f}", f"{cost['tokens']:.0f}", f"{cost['seconds']:.1f}"])
         for role, cost in costs.items()
     ]
-    return Table("What it cost", ["calls", "tokens written", "seconds"], rows)
+    return Table("Costs", ["calls", "tokens written", "seconds"], rows)

@@ -1,15 +1,15 @@
-"""Makes model output visible and inert for pages and terminals; treats it as hostile."""
+"""Escapes untrusted model output for pages and terminals."""
 
 from sirl.errors import printable
 
 __all__ = ["LONGEST_PIECE", "visible", "visible_lines"]
 
 LONGEST_PIECE = 40
-"""Characters of a token that are shown."""
+"""Maximum characters of a token."""
 
 
 def visible(text: str, longest: int | None = None) -> str:
-    r"""The text with control, direction and invisible characters as escapes, perhaps cut.
+    r"""The text with control, direction and invisible characters as escapes, cut at `longest`.
 
     >>> visible("a\u202eb\x1b[2J")
     'a\\u202eb\\u001b[2J'
@@ -21,7 +21,7 @@ def visible(text: str, longest: int | None = None) -> str:
 
 
 def visible_lines(text: str, longest: int) -> str:
-    r"""The text as `visible` gives it, but with line feeds as a mark and a line break.
+    r"""Like `visible`, but a line feed becomes a mark and a line break.
 
     >>> visible_lines("a\nb", 9)
     'a↵\nb'

@@ -1,1 +1,1 @@
-"""Engines that sample completions."""
+"""Engines: sample completions from local models, endpoints and functions."""

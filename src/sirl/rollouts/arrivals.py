@@ -19,15 +19,15 @@ from sirl.types import Completion
 __all__ = ["About", "Contact", "Deliver", "Lost", "in_order", "losses_apart", "streamed"]
 
 About = Literal["prompt", "request", "server", "endpoint"]
-"""What a failure says: the target works and blocked this prompt; this request cannot be served;
-the server was in trouble, perhaps with this request alone; nothing can be asked at present."""
+"""The scope of a failure: the target works but blocked this prompt; this request cannot be served;
+the server failed, perhaps only on this request; the endpoint cannot be used at present."""
 SHORTEST_STREAK = 3
-"""Failures in a row that speak against the target rather than against one prompt."""
+"""Consecutive failures that indicate a fault of the target rather than of a prompt."""
 PATIENCE = 1.0
-"""Seconds that a cancelled request has to end."""
+"""Seconds that cancelled requests have to end."""
 Found = TypeVar("Found")
 Deliver = Callable[[Found], Awaitable[None]]
-"""Hands a result over, and waits until it is taken."""
+"""Delivers a result and waits until the consumer has taken it."""
 
 
 @dataclass(frozen=True)
@@ -35,15 +35,15 @@ class Lost:
     """A request that failed for good."""
 
     sentence: str
-    """What happened and the way out, for a person."""
+    """What happened and how to fix it, for the user."""
     fault: str
-    """The same for the record of the item: `kind: what happened`."""
+    """The same for the record, as `kind: what happened`."""
     about: About
 
 
 @dataclass
 class Contact:
-    """Whether a target has ever answered; shared by the engines that ask it."""
+    """Whether a target has ever answered; shared by all its engines."""
 
     proven: bool = False
 
@@ -57,14 +57,14 @@ def losses_apart(
     sizes: tuple[int, int],
     apart: Callable[[int, Lost], Completion],
 ) -> Generator[list[tuple[int, Completion]], None, None]:
-    """Results by index, with each lost one as the completion that `apart` makes of it.
+    """Completions by index; `apart` turns a lost request into a completion with a fault.
 
-    Failures that may be of the whole target are held back until it answers again, so that an
-    outage leaves nothing behind; after as many as are asked together it is given up. `sizes` are
-    how many are asked together, and in all.
+    Failures that may affect the whole target are held back until it answers again, so that an
+    outage is not recorded. As many in a row as requests are concurrent, and at least three, are an
+    error. `sizes` are the numbers of concurrent requests and of all requests.
 
     Raises:
-        ModelError: It never answered, or stopped answering.
+        ModelError: The target never answered, or stopped answering.
     """
     held: list[tuple[int, Lost]] = []
     streak = max(sizes[0], SHORTEST_STREAK)
@@ -94,10 +94,10 @@ def losses_apart(
 def streamed(
     main: Callable[[Deliver[Found]], Coroutine[Any, Any, None]],
 ) -> Generator[list[Found], None, None]:
-    """What a coroutine delivers; results that came together come in one list.
+    """The results that a coroutine delivers; results that are ready together form one list.
 
-    It runs in a thread, so that requests go on while results are judged, and a signal is heard
-    at once. Closing the iterator cancels it. ModelError: this machine cannot begin.
+    It runs in a thread, so that requests continue while results are judged, and signals are
+    handled at once. Closing the iterator cancels it. ModelError: no event loop can be created.
     """
     box: SimpleQueue[tuple[Found, asyncio.Event] | BaseException | None] = SimpleQueue()
     begun: Future[tuple[asyncio.AbstractEventLoop, asyncio.Task[None]]] = Future()
@@ -116,10 +116,10 @@ def streamed(
     def work() -> None:
         try:
             with asyncio.Runner() as runner:
-                runner.get_loop()  # it fails before there is a coroutine that nothing awaits
+                runner.get_loop()  # fails here rather than with an unawaited coroutine
                 runner.run(noted())
-        except BaseException as error:  # it is raised where the results are read
-            if not begun.done():  # no loop could be made, as where no file can be opened
+        except BaseException as error:  # re-raised in the consumer
+            if not begun.done():  # no event loop, such as without file descriptors
                 begun.set_exception(error)
             box.put(error)
         else:
@@ -131,13 +131,13 @@ def streamed(
         loop, task = begun.result()
     except OSError as error:
         raise ModelError(
-            f"nothing can be asked: {error}; see which limit of this machine is reached (ulimit -a)"
+            f"requests cannot be sent: {error}; check the limits of this machine (ulimit -a)"
         ) from error
     try:
         while together := taken_from(box, loop):
             yield together
     finally:
-        with suppress(RuntimeError):  # the loop has ended
+        with suppress(RuntimeError):  # the loop has already ended
             loop.call_soon_threadsafe(task.cancel)
         thread.join(PATIENCE)
 
@@ -146,13 +146,13 @@ def taken_from(
     box: "SimpleQueue[tuple[Found, asyncio.Event] | BaseException | None]",
     loop: asyncio.AbstractEventLoop,
 ) -> list[Found]:
-    """All results that wait, at least one; nothing at the end. An error is raised in its turn."""
+    """All waiting results, at least one; empty at the end. Errors are raised in order."""
     results: list[Found] = []
     entry = box.get()
     while True:
         if isinstance(entry, BaseException) or entry is None:
             if results:
-                box.put(entry)  # nothing follows it
+                box.put(entry)  # it is the last entry
             elif entry is not None:
                 raise entry
             return results
@@ -166,6 +166,6 @@ def taken_from(
 
 
 def in_order(come: Iterable[list[tuple[int, Completion]]]) -> list[Completion]:
-    """Completions that come with their index, by their index."""
+    """All completions, ordered by index."""
     found = dict(pair for together in come for pair in together)
     return [found[index] for index in range(len(found))]

@@ -17,19 +17,19 @@ __all__ = ["LowestEntropy"]
 
 @dataclass(frozen=True)
 class LowestEntropy:
-    """Draws `n` completions for each one asked for; satisfies `sirl.roles.Engine`."""
+    """Samples `n` completions for each requested one; satisfies `sirl.roles.Engine`."""
 
     engine: Engine
     n: int
-    """1 is the inner engine itself."""
+    """1 is equivalent to the inner engine."""
 
     def sample(
         self, prompts: Sequence[Prompt], *, group: int = 1, step: int = 0
     ) -> list[Completion]:
-        """`group` completions of each prompt, siblings adjacent, in the order of the prompts.
+        """Sample `group` completions per prompt, grouped in the order of the prompts.
 
         Raises:
-            ModelError: The inner engine tells no entropies at all, so that there is no choice.
+            ModelError: The inner engine returns no entropies.
         """
         drawn = self.engine.sample(prompts, group=self.n * group, step=step)
         if drawn and all(math.isnan(c.mean_entropy) for c in drawn):
@@ -38,9 +38,11 @@ class LowestEntropy:
                 "local model"
             )
         draws = [drawn[i : i + self.n] for i in range(0, len(drawn), self.n)]
-        return [replace(min(draw, key=doubt), sample=i % group) for i, draw in enumerate(draws)]
+        return [
+            replace(min(draw, key=entropy_key), sample=i % group) for i, draw in enumerate(draws)
+        ]
 
 
-def doubt(completion: Completion) -> tuple[bool, float]:
-    """Mean entropy as a key to sort by, NaN last."""
+def entropy_key(completion: Completion) -> tuple[bool, float]:
+    """Sort key: mean entropy, NaN last."""
     return math.isnan(completion.mean_entropy), completion.mean_entropy

@@ -1,8 +1,8 @@
 """A model behind an OpenAI-compatible chat endpoint, as target, attacker or judge.
 
-Every completion is a request of its own with a seed of its own, so that an endpoint that honours
-seeds gives the same answers whatever they are asked together with. What an endpoint does not
-tell stays empty: token ids, entropies, and log-probabilities unless they are asked for.
+Every completion is a separate request with its own seed, so that an endpoint that honours seeds
+gives the same answers independently of the batch. Token ids and entropies are unknown and empty;
+so are log-probabilities unless requested.
 """
 
 import asyncio
@@ -26,16 +26,16 @@ from sirl.types import Completion, Message, Prompt, Sampling
 
 __all__ = ["EndpointEngine", "Pace", "asked_wait", "request_seed"]
 
-LONGEST_BACKOFF = 30.0  # seconds; the pauses double up to here
+LONGEST_BACKOFF = 30.0  # seconds; pauses double up to this
 HELLO = (Message("user", "Reply with the word yes."),)
 Request = tuple[str, Body]
-"""What errors call it, and what is sent."""
+"""Its name in error messages, and the request body."""
 Found = TypeVar("Found")
 
 
 @dataclass
 class Pace:
-    """Spaces the requests to a model evenly; the first may go at once."""
+    """Spaces the requests to a model evenly; the first is not delayed."""
 
     url: str
     model: str
@@ -43,14 +43,14 @@ class Pace:
     free: float = -math.inf
 
     def wait(self, now: float) -> float:
-        """Take the next free moment; returns the seconds until then."""
+        """Reserve the next free slot; returns the seconds until then."""
         at = max(now, self.free)
         self.free = at + 60 / self.per_minute
         return at - now
 
 
 shared_pace = cache(Pace)
-"""One pace for all engines of a model, as its limit is one."""
+"""One pace for all engines of a model, since they share its rate limit."""
 
 
 @dataclass(frozen=True)
@@ -62,26 +62,26 @@ class EndpointEngine:
     model: str
     """The model's name at the endpoint."""
     new_tokens: int
-    """Longest completion, in tokens."""
+    """Maximum new tokens."""
     sampling: Sampling
     seed: int
     concurrency: int = 8
-    """Requests under way together."""
+    """Maximum concurrent requests."""
     requests_per_minute: int | None = None
-    """Shared by all engines of this url and model; None is no limit."""
+    """Shared by all engines of this url and model; None means no limit."""
     timeout: float = 60.0
     """Seconds for one try, from connecting to the last byte."""
     tries: int = 5
-    """How often one request is sent at most."""
+    """Maximum number of times a request is sent."""
     key_from_env: str = "OPENAI_API_KEY"
-    """Environment variable that holds the key; without it none is sent."""
+    """Environment variable with the API key; no key is sent if it is unset."""
     supports_opener: bool = False
-    """Whether the server continues a last assistant turn."""
+    """Whether the server continues a final assistant turn."""
     logprobs: bool = False
-    """Ask for the log-probability of each token; not every server tells."""
+    """Whether to request log-probabilities; not every server returns them."""
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
     jitter: Callable[[], float] = random.SystemRandom().random
-    """Without a state, so that pauses disturb nobody's random numbers."""
+    """Has no state, so that pauses do not change other random numbers."""
     contact: Contact = field(default_factory=Contact, compare=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -94,18 +94,18 @@ class EndpointEngine:
 
     @property
     def identity(self) -> str:
-        """The address, and the model's name there; weights are out of sight."""
+        """The address and model name; the weights are unknown."""
         return f"{self.url} {self.model}"
 
     def sample(
         self, prompts: Sequence[Prompt], *, group: int = 1, step: int = 0
     ) -> list[Completion]:
-        """`group` completions of each prompt, siblings adjacent, in the order of the prompts.
+        """Sample `group` completions per prompt, grouped in the order of the prompts.
 
-        A request that failed for good is a completion with a `fault`.
+        A request that failed permanently becomes a completion with a `fault`.
 
         Raises:
-            InputError: A prompt ends with an assistant turn and the server continues none.
+            InputError: A prompt ends with an assistant turn, which the server cannot continue.
             ModelError: The endpoint never answered, or stopped answering.
         """
         return in_order(self.stream(prompts, group=group, step=step))
@@ -119,20 +119,20 @@ class EndpointEngine:
         proven: bool = False,
         exact: bool = False,
     ) -> Generator[list[tuple[int, Completion]], None, None]:
-        """The completions of `sample` by their index, as they come.
+        """Yield the completions of `sample` with their index as they arrive.
 
         Args:
-            prompts: What is asked.
-            group: Completions of each prompt.
-            step: Sets the seeds apart.
-            proven: Whether the endpoint has answered before, so that one failure is one failure.
-            exact: Whether a sampling that the endpoint does not take is an error; else its own
-                is taken.
+            prompts: The prompts.
+            group: Completions per prompt.
+            step: Part of the seeds.
+            proven: Whether the endpoint has answered before, so that a failure is of one request.
+            exact: Whether unsupported sampling settings are an error; else the endpoint's
+                defaults are used.
 
         Raises:
-            InputError: A prompt ends with an assistant turn and the server continues none.
+            InputError: A prompt ends with an assistant turn, which the server cannot continue.
             ModelError: The endpoint never answered, or stopped answering.
-            SamplingError: It does not take the sampling, and `exact` is set.
+            SamplingError: It does not support the sampling settings, and `exact` is set.
         """
         asked = [(prompt, s) for prompt in prompts for s in range(group)]
         requests = [
@@ -160,7 +160,7 @@ class EndpointEngine:
             yield from losses_apart(come, self.contact, sizes, apart)
 
     def completion(self, prompt: Prompt, sample: int, said: Answer) -> Completion:
-        """An answer as a value."""
+        """The completion of an answer."""
         return Completion(
             prompt.id,
             (),
@@ -177,10 +177,10 @@ class EndpointEngine:
         )
 
     def ask(self, conversations: Sequence[tuple[Message, ...]]) -> list[str | None]:
-        """What the model says after each conversation; None where a request failed for good.
+        """The model's reply to each conversation; None if a request failed permanently.
 
-        A last assistant turn is a turn like any other: guard models are shown finished answers.
-        Seeds come from the text; one that is asked several times in a call gets several seeds.
+        A final assistant turn is not continued, since guard models receive finished answers. Seeds
+        are derived from the text; repeated conversations in a call get different seeds.
         """
         asked: Counter[str] = Counter()
         requests = []
@@ -196,12 +196,12 @@ class EndpointEngine:
         return [found[i] for i in range(len(requests))]
 
     def greet(self) -> None:
-        """Ask once for a word, so that what is wrong is known before anything depends on it.
+        """Send a short test request, so that faults are found before the run starts.
 
         Raises:
-            ModelError: It does not answer.
+            ModelError: The endpoint does not answer.
         """
-        request = self.request("a first question", HELLO, request_seed(self.seed, 0, "hello", 0))
+        request = self.request("a test request", HELLO, request_seed(self.seed, 0, "hello", 0))
         with closing(self.together([request], self.answer)) as come:
             for ((_, found),) in come:
                 if isinstance(found, Lost):
@@ -211,7 +211,7 @@ class EndpointEngine:
     def request(
         self, what: str, messages: tuple[Message, ...], seed: int, *, opened: bool = True
     ) -> Request:
-        """What is sent for one completion; a last assistant turn is to be continued if `opened`."""
+        """The request for a completion; a final assistant turn is continued if `opened`."""
         body: dict[str, object] = {
             "model": self.model,
             "messages": [asdict(message) for message in messages],
@@ -230,14 +230,14 @@ class EndpointEngine:
                     f"{what} ends with an assistant turn, which endpoint {self.url} may not be "
                     "able to continue: set supports_opener if it can, or leave out prefill attacks"
                 )
-            # vLLM and SGLang close the turn and begin another one unless told so.
+            # Otherwise vLLM and SGLang close the turn and begin another one.
             body |= {"add_generation_prompt": False, "continue_final_message": True}
         return what, body
 
     def together(
         self, requests: Sequence[Request], one: Callable[[Post, Request], Awaitable[Found]]
     ) -> Generator[list[tuple[int, Found]], None, None]:
-        """Answers by index as they come, at most `concurrency` under way or unread."""
+        """Yield answers by index as they arrive, at most `concurrency` in flight or unread."""
         address, key = (
             f"{self.url.rstrip('/')}/chat/completions",
             key_for(self.url, self.key_from_env),
@@ -263,7 +263,7 @@ class EndpointEngine:
         return streamed(main)
 
     async def answer(self, post: Post, request: Request, *, exact: bool = False) -> Answer | Lost:
-        """Send a request until it is answered, or fails for good."""
+        """Send a request until it is answered or fails permanently."""
         what, body = request
         dialect = shared_dialect(self.identity)
         tried = 0
@@ -271,7 +271,7 @@ class EndpointEngine:
             if exact:
                 self.refuse(sorted(dialect.left_out & set(wanted(self.sampling))))
             await self.keep_pace()
-            sent = dialect.run_app(body)
+            sent = dialect.translated(body)
             found = await post(sent)
             if isinstance(found, Answer):
                 if found.unknown_end:
@@ -288,26 +288,26 @@ class EndpointEngine:
             await self.sleep(max(backoff, found.after))
 
     def refuse(self, settings: Sequence[str], which: str = "") -> None:
-        """SamplingError of settings that the endpoint does not take, if there are any."""
+        """Raise SamplingError if there are settings that the endpoint does not support."""
         if settings:
             named = ", ".join(f"{name}={getattr(self.sampling, name):g}" for name in settings)
             reason = f"endpoint {self.url} does not accept {which}{', '.join(settings)}"
             raise SamplingError(reason, named)
 
     def lost(self, failure: Failure, to: str) -> Lost:
-        """A failure for good, for a person and for the record."""
+        """A permanent failure, described for the user and for the record."""
         key = self.key_from_env or "the variable of (judge_, attacker_)key_from_env"
         hint = failure.way_out.format(key=key, model=self.model)
         sentence = f"endpoint {self.url} {failure.what} to {to}: {hint}"
         return Lost(sentence, f"{failure.kind}: the endpoint {failure.what}", failure.about)
 
     async def text_or_none(self, post: Post, request: Request) -> str | None:
-        """The text of an answer; None where there is none."""
+        """The text of an answer; None if there is none."""
         found = await self.answer(post, request)
         return None if isinstance(found, Lost) or found.fault else found.text
 
     async def keep_pace(self) -> None:
-        """Wait for this request's turn."""
+        """Wait for the next slot of the rate limit."""
         if self.requests_per_minute:
             pace = shared_pace(self.url, self.model, self.requests_per_minute)
             wait = pace.wait(asyncio.get_running_loop().time())
@@ -316,6 +316,6 @@ class EndpointEngine:
 
 
 def request_seed(seed: int, step: int, prompt_id: str, sample: int) -> int:
-    """The seed of one request, in 31 bits, since servers take no more."""
+    """The seed of a request; 31 bits, the maximum that servers accept."""
     name = f"{seed}\0{step}\0{sample}\0{prompt_id}".encode("utf-8", "surrogatepass")
     return int.from_bytes(hashlib.blake2b(name, digest_size=4).digest(), "big") >> 1

@@ -1,7 +1,7 @@
-"""What an endpoint does not take of the parameters that it is sent, learned from its complaints.
+"""Learns from error messages which request parameters an endpoint does not accept.
 
-`top_k` is no part of OpenAI's API, newer models want `max_completion_tokens`, some fix the
-temperature: each server has a dialect, and says so with an error status.
+`top_k` is not part of OpenAI's API, newer models require `max_completion_tokens`, some fix the
+temperature: each server has its dialect and reports it with an error status.
 """
 
 import re
@@ -16,9 +16,9 @@ __all__ = ["Dialect", "dialects", "out_of_range", "shared_dialect", "wanted"]
 
 RENAMES = {"max_tokens": "max_completion_tokens"}
 NEUTRAL = {"temperature": 1.0, "top_p": 1.0, "top_k": 0}
-"""What a server does that is sent nothing."""
+"""Default values of a server."""
 SPARED = ("top_k", "logprobs", "top_p", "seed", "temperature", "max_tokens")
-"""Parameters that may be left out or renamed; of several in one complaint the first goes."""
+"""Parameters that may be omitted or renamed; if an error names several, the first one."""
 STATUSES = frozenset({400, 422, 501})
 UNKNOWN = re.compile(
     r"un(?:supported|recogni[sz]ed|known|expected)|not (?:supported|permitted|allowed|available)"
@@ -26,52 +26,52 @@ UNKNOWN = re.compile(
     r"|cannot (?:both )?be (?:specified|used|set)|deprecated|no longer|instead|not a valid param",
     re.IGNORECASE,
 )
-"""A parameter that the server does not take, whatever its value."""
+"""Says that a parameter is not supported at all."""
 OUT_OF_RANGE = re.compile(
     r"range|between|must be (?!omitted|removed|unset|absent|replaced|left)|at most|at least"
     r"|less than|greater than|too (?:large|high|small|low)",
     re.IGNORECASE,
 )
-"""A value that the server does not take."""
+"""Says that a value is not accepted."""
 OF_PROMPT = re.compile(
     r"context|\bcontent\b|\bpolic(?:y|ies)\b|\bprompts?\b|moderation|safety", re.IGNORECASE
 )
-"""What was asked, or how long it is; such a complaint may name a parameter by the way."""
+"""Errors about the prompt or its length, which may mention a parameter in passing."""
 BETWEEN = (
     r"(?:(?:the|an?|of|for|in|and|is|are|was|be|has|been|not|does|do|this|currently|should|expected"
     r"|supplied|provided|given|got|invalid|values?|param\w*|arg\w*|fields?|options?|settings?|inputs?"
     r"|requests?|keywords?|keys?|body|names?|\w{1,30}_\w{1,30}|[\d.]+)\W{1,4}){0,6}"
 )
-"""Words that may stand between a parameter and what is said of it."""
+"""Words allowed between a parameter name and the statement about it."""
 MOST_ENDS = 10
 LONGEST_TEXT = 2000
-"""Characters of a text of an error body that are read."""
+"""Characters read of each text in an error body."""
 DEEPEST = 6
-"""Levels of an error body that are read."""
+"""Nesting levels read of an error body."""
 
 
 @dataclass
 class Dialect:
-    """How one model at one endpoint wants to be asked."""
+    """Request parameters to omit or rename for one model at one endpoint."""
 
     left_out: set[str] = field(default_factory=set)
     renamed: dict[str, str] = field(default_factory=dict)
     ends: Counter[str] = field(default_factory=Counter)
-    """How often answers ended with which reason that is not known."""
+    """Number of answers by unknown finish reason."""
 
-    def run_app(self, body: Mapping[str, object]) -> dict[str, object]:
-        """A request as this endpoint takes it."""
+    def translated(self, body: Mapping[str, object]) -> dict[str, object]:
+        """A request body that this endpoint accepts."""
         return {self.renamed.get(k, k): v for k, v in body.items() if k not in self.left_out}
 
     def note_end(self, reason: str) -> None:
-        """Count an unknown finish reason; after some kinds those that follow are one."""
+        """Count an unknown finish reason; from the eleventh kind on as 'others'."""
         kept = reason in self.ends or len(self.ends) < MOST_ENDS
         self.ends[reason if kept else "others"] += 1
 
     def learn(self, sent: Mapping[str, object], status: int, payload: object) -> bool:
-        """Learn from a complaint about a request as it was sent; whether there was anything.
+        """Learn from the error response to a request; whether the request should be sent again.
 
-        A request that was under way while another learned the same is to be sent again, too.
+        Also true if a concurrent request has already learned the same.
         """
         if status not in STATUSES:
             return False
@@ -86,10 +86,10 @@ class Dialect:
 def blamed(
     names: Sequence[str], fault: re.Pattern[str], payload: object, sent: Mapping[str, object]
 ) -> str:
-    """The parameter whose fault a complaint says it is; empty where it says that of none.
+    """The parameter that an error blames; empty if none.
 
-    It is the one that the body points to, or that stands in quotes or directly beside the fault.
-    One that says what the server does anyway comes first, since that costs nothing.
+    This is the one in the body's field for it, or one in quotes or next to the words of the fault.
+    A parameter with the server's default value has priority, since omitting it changes nothing.
     """
     texts = [text[:LONGEST_TEXT] for text in strings_in(payload)]
     words = " ".join(texts)
@@ -105,7 +105,7 @@ def blamed(
 
 
 def pointed_to(payload: object) -> list[object]:
-    """What an error body says that it is about, in fields of its own."""
+    """The values of an error body's fields for the name of a parameter."""
     details = dig(payload, "detail")
     places = [dig(d, "loc") for d in details] if isinstance(details, list) else []
     ends = [place[-1] for place in places if isinstance(place, list) and place]
@@ -120,12 +120,12 @@ def accused(name: str, fault: re.Pattern[str], text: str) -> bool:
         return True
     word, says = rf"(?<!\w){name}(?!\w)", f"(?:{fault.pattern})"
     quoted = rf"[`'\"\u2018\u2019\u201c\u201d]{name}[`'\"\u2018\u2019\u201c\u201d]"
-    beside = rf"{word}\W{{0,4}}{BETWEEN}{says}|{says}\W{{0,4}}{BETWEEN}{word}"
-    return re.search(f"{quoted}|{beside}", text, re.IGNORECASE) is not None
+    adjacent = rf"{word}\W{{0,4}}{BETWEEN}{says}|{says}\W{{0,4}}{BETWEEN}{word}"
+    return re.search(f"{quoted}|{adjacent}", text, re.IGNORECASE) is not None
 
 
 def out_of_range(sampling: Sampling, status: int, payload: object) -> str:
-    """The setting of a sampling whose value a complaint is about; empty where it is about none."""
+    """The sampling setting whose value an error rejects; empty if none."""
     if status not in STATUSES:
         return ""
     return blamed(wanted(sampling), OUT_OF_RANGE, payload, vars(sampling))
@@ -141,7 +141,7 @@ def strings_in(payload: object, depth: int = 0) -> Iterable[str]:
 
 
 def wanted(sampling: Sampling) -> list[str]:
-    """The parameters without which a sampling would be another one."""
+    """The sampling settings that differ from the server's defaults."""
     return [name for name, idle in NEUTRAL.items() if getattr(sampling, name) != idle]
 
 
@@ -149,12 +149,12 @@ KNOWN: dict[str, Dialect] = {}
 
 
 def shared_dialect(identity: str) -> Dialect:
-    """One dialect for all engines of a model at an endpoint, so that it is learned once."""
+    """The dialect of a model at an endpoint, shared by all engines, so that it is learned once."""
     return KNOWN.setdefault(identity, Dialect())
 
 
 def dialects() -> dict[str, dict[str, list[str]]]:
-    """What was learned so far, by endpoint and model; those that took everything are left out."""
+    """The dialects learned so far, by endpoint and model, without empty ones."""
     return {
         identity: {
             "left_out": sorted(d.left_out),

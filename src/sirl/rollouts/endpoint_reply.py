@@ -1,4 +1,4 @@
-"""What an HTTP response of a chat endpoint says: an answer, none, or why it failed."""
+"""Parses HTTP responses of chat endpoints into answers and failures."""
 
 import json
 import re
@@ -11,11 +11,11 @@ from sirl.types import Finish
 
 __all__ = ["Answer", "Failure", "asked_wait", "complaint_in", "dig", "understood"]
 
-LONGEST_WAIT = 300.0  # seconds; who asks for a longer pause has a quota that is spent
-LONGEST_COMPLAINT = 200  # characters of an endpoint's own words, which may quote the prompt
+LONGEST_WAIT = 300.0  # seconds; a longer pause means an exhausted quota
+LONGEST_COMPLAINT = 200  # characters of an endpoint's message, which may quote the prompt
 LONGEST_REASON = 40  # characters of a finish reason
 MOST_TOKENS = 2**31
-"""A count above it is no count."""
+"""Higher token counts are ignored as invalid."""
 WAYS_OUT = {
     3: "give the address that it points to",
     4: "change what it objects to",
@@ -27,65 +27,65 @@ WAYS_OUT = {
     408: "raise timeout or lower concurrency",
     429: "lower concurrency or set requests_per_minute",
 }
-"""By HTTP status, or by its hundreds."""
+"""Hints by HTTP status, or by its first digit."""
 FILTER = re.compile(
     r"content[ _-]?(?:filter|policy|management)|responsible ?ai|moderation|flagged|guardrail"
     r"|data_?inspection|prohibited_content|blocklist|^safety$|safety (?:system|filter|setting)",
     re.IGNORECASE,
 )
-"""How endpoints call their content filters in codes, messages and finish reasons."""
+"""Names of content filters in codes, messages and finish reasons."""
 PREFIX = "finish_reason_"
 CUT = re.compile(
     r"(?:model_|context_|max_)?length(?:_exceeded|_capped)?|model_context_window_exceeded"
     r"|max_(?:(?:new|output|completion)_)?tokens|token_limit|truncated|incomplete"
 )
-"""How endpoints call the end of an answer that was cut at its longest, in small letters."""
+"""Finish reasons of answers cut at the maximum length, in lower case."""
 ENDED = frozenset(
     {"stop", "end_turn", "stop_sequence", "eos", "eos_token", "end_of_text", "complete",
      "completed", "tool_calls", "tool_use", "function_call"}
 )  # fmt: skip
-"""How they call the end of one that was not."""
+"""Finish reasons of complete answers."""
 BROKEN_OFF = re.compile(
     r"(?:\w+_)?error|failed|failure|abort(?:ed)?|cancell?ed|timeout|insufficient_system_resource"
 )
-"""How they call the end of one that the server did not bring to its end."""
+"""Finish reasons of answers that the server aborted."""
 FILTERING = frozenset({400, 403, 422, 451, 502})
-"""Statuses of an answer that a content filter withholds; 502 where a gateway told of success."""
+"""Statuses of a content filter; 502 if a gateway reports the error as a success."""
 OF_ALL = frozenset({401, 402, 407, 429})
-"""Statuses that are about the account or the moment, not about one request."""
+"""Statuses about the account or the load, not about one request."""
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What an endpoint said."""
+    """A parsed answer."""
 
     text: str
     logprobs: tuple[float, ...]
     finish: Finish
     tokens: int
-    """0 where it tells none, or none that can be."""
+    """Number of tokens; 0 if missing or invalid."""
     thoughts: str = ""
     fault: str = ""
-    """Why there is no text to judge, as `kind: what happened`; empty where there is one."""
+    """Why there is no text to judge, as `kind: what happened`; empty if there is one."""
     unknown_end: str = ""
-    """The finish reason, where it is none that is known: whether it was cut cannot be told."""
+    """The finish reason if it is unknown; then it is unclear whether the answer was cut."""
 
 
 @dataclass(frozen=True)
 class Failure:
-    """A try that gave no answer: what happened, and what a person can do about it."""
+    """A request without an answer: what happened, and what the user can do."""
 
     what: str
     way_out: str
     kind: str
-    """In a word or two, for counting."""
+    """A short category, for counting."""
     about: About = "endpoint"
     again: bool = True
-    """Whether the same request may fare better."""
+    """Whether to send the same request again."""
     after: float = 0.0
-    """Seconds that the endpoint asks to be left alone."""
+    """Seconds to wait, as requested by the endpoint."""
     status: int = 0
-    """0 where there was no response."""
+    """HTTP status; 0 without a response."""
     payload: object = None
     """The parsed body."""
 
@@ -93,7 +93,7 @@ class Failure:
 def understood(
     status: int, headers: Mapping[str, str], content: bytes, key: str
 ) -> Answer | Failure:
-    """The answer in an HTTP response, or why it holds none."""
+    """The answer in an HTTP response, or the failure."""
     try:
         payload: object = json.loads(content)
     except RecursionError:
@@ -103,7 +103,7 @@ def understood(
         payload = None
     error = dig(payload, "error")
     if 200 <= status < 300 and error and dig(payload, "choices", 0) is None:
-        code = dig(error, "code")  # a gateway that passes an error on as a success
+        code = dig(error, "code")  # a gateway may report an error with status 200
         status = code if isinstance(code, int) and 400 <= code < 600 else 502
     if 200 <= status < 300:
         if dig(payload, "choices") == []:
@@ -114,14 +114,14 @@ def understood(
             what = f"answered {status} without choices"
             return Failure(what, "check that the url is that of a chat API", "no choices")
         if BROKEN_OFF.fullmatch(reason := reason_in(first)):
-            what = f"broke its answer off, {on_one_line(reason)}"
-            return Failure(what, "look into its log, or raise tries", "broken off", "server")
+            what = f"aborted its answer, {on_one_line(reason)}"
+            return Failure(what, "check its log, or raise tries", "broken off", "server")
         return answer_in(payload)
     return refused(status, headers, payload, key)
 
 
 def refused(status: int, headers: Mapping[str, str], payload: object, key: str) -> Failure:
-    """What an error status says."""
+    """The failure for an error status."""
     complaint = complaint_in(payload, key)
     what, after = f"answered {status}{complaint}", asked_wait(headers)
     kind, about = f"status {status}", about_status(status)
@@ -136,14 +136,14 @@ def refused(status: int, headers: Mapping[str, str], payload: object, key: str) 
 
 
 def about_status(status: int) -> About:
-    """What a status speaks of."""
+    """The scope of an error status."""
     if status in OF_ALL or status < 400:
         return "endpoint"
     return "server" if status >= 500 or status == 408 else "request"
 
 
 def filter_code(payload: object, complaint: str) -> str:
-    """How a content filter names itself in an error; empty where none speaks."""
+    """The code or message of a content filter in an error; empty if there is none."""
     places = (("error", "code"), ("error", "innererror", "code"), ("error", "type"), ("code",))
     codes = [c for place in places if isinstance(c := dig(payload, *place), str)]
     if named := next((code for code in codes if FILTER.search(code)), ""):
@@ -152,7 +152,7 @@ def filter_code(payload: object, complaint: str) -> str:
 
 
 def answer_in(payload: object) -> Answer:
-    """The first choice of a response; one without text has a fault."""
+    """The first choice of a response, with a fault if it has no text."""
     choice = dig(payload, "choices", 0)
     message = dig(choice, "message")
     content, thoughts = parts_of(dig(message, "content"))
@@ -180,13 +180,13 @@ def answer_in(payload: object) -> Answer:
 
 
 def reason_in(choice: object) -> str:
-    """The finish reason of a choice in small letters, without a prefix; empty where it has none."""
+    """The finish reason of a choice in lower case, without prefix; empty if missing."""
     reason = dig(choice, "finish_reason")
     return "" if reason is None else str(reason).casefold().removeprefix(PREFIX)
 
 
 def fault_of(message: object, content: str | None, reason: str) -> str:
-    """Why a choice holds no text to judge; empty where it does, and where it says nothing."""
+    """Why a choice has no text to judge; empty if it has text or is an empty string."""
     if FILTER.search(reason):
         code = on_one_line(reason)
         return f"content filter: the endpoint's content filter blocked it, {code}"
@@ -195,7 +195,7 @@ def fault_of(message: object, content: str | None, reason: str) -> str:
     if CUT.fullmatch(reason):
         return "cut off: new_tokens ran out before the answer began; raise new_tokens"
     if dig(message, "tool_calls") or dig(message, "function_call"):
-        return "tool calls: the endpoint answered with tool calls alone"
+        return "tool calls: the endpoint answered with tool calls only"
     if content == "":
         return ""
     null = dig(message, "content") is None
@@ -219,14 +219,14 @@ def parts_of(content: object) -> tuple[str | None, str]:
 
 
 def count_of(used: object) -> int:
-    """How many tokens an endpoint says that it wrote; 0 where that is no count."""
+    """The token count that an endpoint reports; 0 if invalid."""
     if isinstance(used, bool) or not isinstance(used, int):
         return 0
     return used if 0 <= used <= MOST_TOKENS else 0
 
 
 def complaint_in(payload: object, key: str) -> str:
-    """What the endpoint says went wrong, in brackets, short, and without the key."""
+    """The endpoint's error message in brackets, shortened and without the key."""
     places = (("error", "message"), ("error",), ("message",), ("detail",), ("detail", 0, "msg"))
     texts = (dig(payload, *place) for place in places)
     text = next((t for t in texts if isinstance(t, str)), "")
@@ -237,12 +237,12 @@ def complaint_in(payload: object, key: str) -> str:
 
 
 def on_one_line(text: str) -> str:
-    """A server's words on one line, without what cannot be seen."""
+    """A server's text on one line, without unprintable characters."""
     return "".join(c if c.isprintable() else " " for c in text).strip()[:LONGEST_COMPLAINT]
 
 
 def asked_wait(headers: Mapping[str, str]) -> float:
-    """Seconds in `Retry-After`, whose date is compared with the server's own; 0 without one."""
+    """Seconds to wait by `Retry-After`; a date is relative to the server's clock. 0 if missing."""
     text = headers.get("retry-after", "")
     try:
         seconds = float(text)
@@ -256,7 +256,7 @@ def asked_wait(headers: Mapping[str, str]) -> float:
 
 
 def dig(value: object, *path: str | int) -> object:
-    """What lies at a path in parsed JSON; None where nothing does."""
+    """The value at a path in parsed JSON; None if missing."""
     for step in path:
         if isinstance(value, dict) and isinstance(step, str):
             value = value.get(step)

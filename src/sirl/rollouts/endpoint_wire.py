@@ -1,7 +1,8 @@
-"""The HTTP under an endpoint: addresses, keys, one try with its limits.
+"""HTTP for endpoints: addresses, keys, single requests with limits.
 
-httpx rather than the official client: that one reads a body of any size, does not heed a pause of
-more than a minute, cannot send a lone surrogate, and hides the tries that pace and errors count.
+Uses httpx rather than the official client, which reads bodies of any size, ignores pauses of more
+than a minute, cannot send a lone surrogate, and hides the retries that rate limits and errors
+count.
 """
 
 import asyncio
@@ -24,35 +25,35 @@ from sirl.rollouts.endpoint_reply import Answer, Failure, understood
 __all__ = ["LARGEST", "Body", "Post", "check_url", "http_client", "key_for", "line"]
 
 LARGEST = 32 * 2**20
-"""Bytes of an answer, unpacked; more is no answer of a chat model."""
+"""Maximum bytes of a decompressed response."""
 PACKED = {"gzip": 47, "x-gzip": 47, "deflate": 47}
-"""Encodings that are unpacked, with zlib's window bits: of gzip and zlib, by the header."""
+"""Supported encodings with zlib's window bits; 47 detects gzip and zlib by the header."""
 
 Body = Mapping[str, object]
 Post = Callable[[Body], Awaitable[Answer | Failure]]
 
 
 def check_url(url: str) -> None:
-    """Refuse what is not the base address of an API."""
+    """Raise ConfigError if a url is not the base address of an API."""
     if "@" in url:
         raise ConfigError(
-            "url of the endpoint has '@' in it: leave out name and password, "
+            "the endpoint's url contains '@': leave out name and password, "
             "the key comes from the environment"
         )
     try:
         parts = urlsplit(url)
         fine = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:  # a port that is no number, a bracket that is not closed
+    except ValueError:  # invalid port or unclosed bracket
         fine = False
     if not fine or url.split() != [url] or "?" in url or "#" in url:
-        shown = re.split("[?#]", url)[0]  # what follows may be a key
+        shown = re.split("[?#]", url)[0]  # the rest may be a key
         raise ConfigError(
             f"url {shown!r} is not the base address of an API, such as http://localhost:8000/v1"
         )
 
 
 def on_loopback(url: str) -> bool:
-    """Whether an address does not leave this machine."""
+    """Whether an address is on this machine."""
     host = urlsplit(url).hostname or ""
     try:
         return ipaddress.ip_address(host).is_loopback
@@ -61,10 +62,10 @@ def on_loopback(url: str) -> bool:
 
 
 def key_for(url: str, variable: str) -> str:
-    """The key in an environment variable, or nothing; errors do not tell it.
+    """The key in an environment variable, or an empty string; errors do not reveal it.
 
     Raises:
-        ConfigError: It cannot be sent in a header, or anybody on the way could read it.
+        ConfigError: It is invalid in a header, or would be sent unencrypted.
     """
     key = os.environ.get(variable, "").strip() if variable else ""
     if not (key.isascii() and key.isprintable()):
@@ -78,7 +79,7 @@ def key_for(url: str, variable: str) -> str:
 
 
 def http_client() -> ModuleType:
-    """The library that speaks HTTP, or MissingExtraError."""
+    """The httpx module; MissingExtraError if it is not installed."""
     try:
         return importlib.import_module("httpx")
     except ImportError as error:
@@ -86,9 +87,9 @@ def http_client() -> ModuleType:
 
 
 def past_proxies(address: str) -> dict[str, None]:
-    """The routes of httpx that go round the proxies of the environment: to this machine, straight.
+    """Mounts for httpx that bypass the environment's proxies for addresses on this machine.
 
-    A proxy would read the key of an http address, and know another machine by this name.
+    A proxy could read the key of an http address and would resolve this name to itself.
 
     >>> past_proxies("http://localhost:8000/v1"), past_proxies("https://far.test/v1")
     ({'all://localhost': None}, {})
@@ -100,14 +101,14 @@ def past_proxies(address: str) -> dict[str, None]:
 
 @asynccontextmanager
 async def line(address: str, key: str, timeout: float) -> AsyncIterator[Post]:
-    """A way to post to one address, open as long as the block."""
+    """A function that posts to an address inside a block."""
     httpx = http_client()
     headers = {"Content-Type": "application/json", "Accept-Encoding": "gzip"}
     if key:
         headers["Authorization"] = f"Bearer {key}"
     async with httpx.AsyncClient(
         headers=headers,
-        timeout=None,  # theirs is on each read; the limit below is on the whole try
+        timeout=None,  # httpx's limits single reads; the one below the whole request
         limits=httpx.Limits(max_connections=None),
         mounts=past_proxies(address),
         follow_redirects=False,
@@ -116,7 +117,7 @@ async def line(address: str, key: str, timeout: float) -> AsyncIterator[Post]:
         async def post(body: Body) -> Answer | Failure:
             try:
                 async with asyncio.timeout(timeout):
-                    # ASCII escapes, since attacks may hold characters that UTF-8 cannot.
+                    # ASCII escapes, since attacks may contain characters that UTF-8 cannot encode.
                     content = json.dumps(dict(body)).encode("ascii")
                     async with client.stream("POST", address, content=content) as reply:
                         whole = await bounded(reply)
@@ -126,8 +127,8 @@ async def line(address: str, key: str, timeout: float) -> AsyncIterator[Post]:
                 return Failure(what, way_out, "no answer in time", "server")
             except httpx.RequestError as error:
                 what = f"did not answer ({type(error).__name__})"
-                nobody = isinstance(error, httpx.ConnectError | httpx.ProxyError)
-                about: About = "endpoint" if nobody else "server"
+                unreachable = isinstance(error, httpx.ConnectError | httpx.ProxyError)
+                about: About = "endpoint" if unreachable else "server"
                 way_out = "check the url, and that the server runs"
                 return Failure(what, way_out, "no connection", about)
             if isinstance(whole, str):
@@ -138,17 +139,17 @@ async def line(address: str, key: str, timeout: float) -> AsyncIterator[Post]:
 
 
 async def bounded(reply: Any) -> bytes | str:  # noqa: ANN401 - a response of httpx
-    """The body, unpacked no further than it is read; or what is wrong with it."""
+    """The body, decompressed up to the size limit; or its fault."""
     encoding = reply.headers.get("content-encoding", "identity").strip().lower() or "identity"
     if encoding not in ("identity", *PACKED):
-        return f"answered {reply.status_code} in the encoding {encoding!r}, which was not asked for"
+        return f"answered {reply.status_code} in the encoding {encoding!r}, which was not requested"
     unpacking = zlib.decompressobj(PACKED[encoding]) if encoding in PACKED else None
     whole = bytearray()
     async for piece in reply.aiter_raw():
         try:
             whole += unpacking.decompress(piece, LARGEST + 1 - len(whole)) if unpacking else piece
         except zlib.error:
-            return f"answered {reply.status_code} with a body that cannot be unpacked"
+            return f"answered {reply.status_code} with a body that cannot be decompressed"
         if len(whole) > LARGEST:
             return f"answered {reply.status_code} with more than {LARGEST >> 20} MiB"
     return bytes(whole)

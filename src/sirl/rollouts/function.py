@@ -1,4 +1,4 @@
-"""Any Python callable as the target: an agent, a pipeline, a client of one's own."""
+"""Any Python callable as the target, such as an agent, a pipeline or a client."""
 
 import importlib
 import re
@@ -16,16 +16,16 @@ from sirl.types import Completion, Prompt
 __all__ = ["Chat", "FunctionEngine", "load_function"]
 
 LONGEST_MESSAGE = 200
-"""Characters of an error's own words."""
+"""Maximum characters of an error message."""
 Chat = Callable[[list[dict[str, str]]], object]
-"""Takes turns of role and content, the oldest first, and returns the answer as text."""
+"""Takes turns of role and content, oldest first, and returns the answer as text."""
 
 
 @dataclass(frozen=True)
 class FunctionEngine:
-    """Asks a function; satisfies `sirl.roles.StreamingEngine`.
+    """Calls a function for each completion; satisfies `sirl.roles.StreamingEngine`.
 
-    The seed is noted, not handed over: whether an answer can be made again is up to the function.
+    The seed is recorded but not passed on; reproducibility depends on the function.
     """
 
     function: Chat
@@ -34,15 +34,15 @@ class FunctionEngine:
 
     @property
     def name(self) -> str:
-        """What errors call the function."""
+        """The function's name in error messages."""
         return str(getattr(self.function, "__qualname__", type(self.function).__qualname__))
 
     def sample(
         self, prompts: Sequence[Prompt], *, group: int = 1, step: int = 0
     ) -> list[Completion]:
-        """`group` completions of each prompt, siblings adjacent, in the order of the prompts.
+        """Sample `group` completions per prompt, grouped in the order of the prompts.
 
-        A call that raised, or returned something else than text, is a completion with a `fault`.
+        A call that raises or does not return text becomes a completion with a `fault`.
 
         Raises:
             ModelError: The function never answered.
@@ -54,14 +54,14 @@ class FunctionEngine:
         prompts: Sequence[Prompt],
         *,
         group: int = 1,
-        step: int = 0,  # noqa: ARG002 - a function knows no steps
+        step: int = 0,  # noqa: ARG002 - functions have no steps
         proven: bool = False,
-        exact: bool = False,  # noqa: ARG002 - nor samplings
+        exact: bool = False,  # noqa: ARG002 - nor sampling settings
     ) -> Generator[list[tuple[int, Completion]], None, None]:
-        """The completions of `sample` by their index, as they come.
+        """Yield the completions of `sample` with their index as they arrive.
 
         Raises:
-            ModelError: The function never answered; `proven` says that it has answered before.
+            ModelError: The function never answered; `proven` means that it has answered before.
         """
         asked = [(prompt, s) for prompt in prompts for s in range(group)]
         self.contact.proven = self.contact.proven or proven
@@ -74,7 +74,7 @@ class FunctionEngine:
         yield from losses_apart(come, self.contact, (1, len(asked)), apart)
 
     def called(self, prompt: Prompt, sample: int) -> Completion | Lost:
-        """One answer as a value; tokens and their numbers are unknown."""
+        """The completion of one call, without tokens."""
         try:
             text = self.function([asdict(message) for message in prompt.messages])
         except Stopped:
@@ -94,7 +94,7 @@ class FunctionEngine:
 
 
 def raised(error: BaseException, function: object = None) -> str:
-    """An error of somebody's code on one line: type, message, and the place in that code."""
+    """An error of the user's code on one line: type, message, file and line."""
     frames = traceback.extract_tb(error.__traceback__)[1:] or traceback.extract_tb(
         error.__traceback__
     )
@@ -106,16 +106,16 @@ def raised(error: BaseException, function: object = None) -> str:
 
 
 def load_function(path: str) -> Chat:
-    """The callable at "package.module:name". Importing a module runs it.
+    """Import the callable at "package.module:name", which runs the module.
 
     Raises:
-        ConfigError: The path is malformed, there is no such module or callable, the module raises
-            when it is imported, or this process holds another module of that name.
+        ConfigError: The path is malformed, there is no such module or callable, the import raises,
+            or this process has already loaded another module of that name.
     """
     if not re.fullmatch(r"\w+(\.\w+)*:\w+", path):
         raise ConfigError(f"function {path!r} is malformed: write package.module:name")
     module_name, _, name = path.partition(":")
-    importlib.invalidate_caches()  # the file may be younger than the process
+    importlib.invalidate_caches()  # the file may be newer than the process
     check_place(module_name.partition(".")[0])
     try:
         module = importlib.import_module(module_name)
@@ -139,10 +139,10 @@ def load_function(path: str) -> Chat:
 
 
 def check_place(name: str) -> None:
-    """Refuse a module that is loaded from elsewhere than it is found now, in another folder.
+    """Check that a loaded module is the one that would be imported now.
 
     Raises:
-        ConfigError: Python would hand out the module that it holds, and a wrong function be asked.
+        ConfigError: Another file is loaded, so the wrong function would be called.
     """
     loaded = getattr(sys.modules.get(name), "__spec__", None)
     found = PathFinder.find_spec(name) if loaded else None

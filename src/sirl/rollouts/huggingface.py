@@ -1,14 +1,14 @@
-"""Samples with transformers' own `generate`: for any model that it serves.
+"""Samples with transformers' `generate`, for any model that it supports.
 
-Recurrent layers, mixed caches and whatever a model's own code keeps between tokens are its affair.
-The price over the native sampler: a prompt is read once per completion, and finished rows stay in
-the batch until the last one ends.
+`generate` handles recurrent layers, mixed caches and other state. It is slower than the native
+sampler: a prompt is prefilled once per completion, and finished rows stay in the batch until the
+last one ends.
 
-A logits processor draws the token, from the same uniforms as the native sampler, notes its
-numbers, and leaves it as the only one possible; `generate` itself has nothing to choose. It is to
-see the raw logits: what a checkpoint's `generation_config` puts before a processor of the caller's
-(repetition penalties, suppressed tokens, forced ends) would be neither the policy's distribution
-nor in its entropy, and is laid aside while sampling.
+A logits processor draws the token from the same uniforms as the native sampler, records its
+numbers, and masks all other tokens, so that `generate` has no choice. It must see the raw logits:
+processors of the checkpoint's `generation_config` (repetition penalties, suppressed tokens, forced
+ends) would change the policy's distribution without being part of its entropy, so they are off
+while sampling.
 """
 
 from collections.abc import Iterator, Sequence
@@ -26,13 +26,13 @@ __all__ = ["HuggingFaceEngine"]
 
 
 class HuggingFaceEngine(LocalEngine):
-    """Writes rows by `generate`."""
+    """Samples with transformers' `generate`."""
 
     @torch.inference_mode()
     def decode(self, prompts: Sequence[tuple[int, ...]], draft: SampleBuffer, group: int) -> None:
-        """Write all rows to their end. Rows are prompts x group, siblings adjacent."""
+        """Sample all rows to their end. Rows are prompts x group, grouped by prompt."""
         input_ids, is_token = left_padded(self.chat, prompts)
-        scribe = DrawProcessor(draft, input_ids.shape[1])
+        processor = DrawProcessor(draft, input_ids.shape[1])
         settings = GenerationConfig(  # type: ignore[no-untyped-call]
             max_new_tokens=self.new_tokens,
             do_sample=False,
@@ -44,29 +44,29 @@ class HuggingFaceEngine(LocalEngine):
                 input_ids.repeat_interleave(group, dim=0),
                 attention_mask=is_token.repeat_interleave(group, dim=0),
                 generation_config=settings,
-                logits_processor=LogitsProcessorList([scribe]),
+                logits_processor=LogitsProcessorList([processor]),
             )
 
 
 class DrawProcessor(LogitsProcessor):
-    """Draws and notes the next token of every row, and leaves no other possible."""
+    """Draws and records the next token of every row, and masks all others."""
 
     def __init__(self, draft: SampleBuffer, width: int) -> None:
         self.draft = draft
         self.width = width
-        """Tokens before the first that is drawn."""
-        self.everyone = torch.arange(len(draft.rows), device=draft.running.device)
+        """Length of the padded prompts."""
+        self.all_rows = torch.arange(len(draft.rows), device=draft.running.device)
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
-        """Scores with one token left: minus infinity for the others."""
+        """Scores of 0 for the drawn token and minus infinity for the others."""
         position = input_ids.shape[1] - self.width
-        token_ids = self.draft.draw(scores, position, self.everyone)
+        token_ids = self.draft.draw(scores, position, self.all_rows)
         return scores.fill_(-torch.inf).scatter_(1, token_ids.unsqueeze(1), 0.0)
 
 
 @contextmanager
 def raw(chat: ChatModel) -> Iterator[Any]:
-    """The model that generates, adapters on, with the checkpoint's own settings laid aside."""
+    """The model with adapters on and the checkpoint's generation config turned off."""
     model = unwrapped(chat.model)
     own = model.generation_config
     model.generation_config = GenerationConfig()  # type: ignore[no-untyped-call]

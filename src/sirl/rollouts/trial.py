@@ -23,12 +23,12 @@ from sirl.types import Completion, Prompt, Sampling
 __all__ = ["settle_sampler"]
 
 SHORT = 5
-"""Tokens of the longest given answer, where the sampler looks after each which have ended."""
+"""Tokens of the longest given answer, if the sampler checks for ended rows at every token."""
 GROUP = 2
 Sampler = type[NativeEngine] | type[HuggingFaceEngine]
 
 
-class Recital(SampleBuffer):
+class ForcedBuffer(SampleBuffer):
     """Forces given answers and records their per-token numbers."""
 
     def __init__(self, chat: ChatModel, answers: Sequence[Completion], new_tokens: int) -> None:
@@ -39,7 +39,7 @@ class Recital(SampleBuffer):
         self.last = torch.tensor([len(c.token_ids) for c in answers], device=chat.device)
 
     def draw(self, logits: Tensor, position: int, alive: Tensor) -> Tensor:
-        """The given token of the rows at the indices `alive`, noted."""
+        """Record and return the given token of the rows `alive`."""
         token_ids = self.given[alive, position]
         self.numbers[:, alive, position] = torch.stack(token_numbers(logits, token_ids)).float()
         self.running[alive] &= position + 1 < self.last[alive]
@@ -50,13 +50,13 @@ class Recital(SampleBuffer):
 def settle_sampler(chat: ChatModel, *, native: bool) -> None:
     """Choose the fastest sampler whose numbers match the model's own forward pass.
 
-    `native` says that the native sampler is wanted; if it does not match, transformers' `generate`
+    With `native`, the native sampler is tried first; if it does not match, transformers' `generate`
     is used, with a warning.
 
     Raises:
         ModelError: Neither sampler matches the forward pass.
     """
-    answers = recited(chat)
+    answers = forced_answers(chat)
     own = alone(chat, answers)
     like, manner = [False, True], chat.manner
     tries: list[tuple[Sampler, bool]] = []
@@ -65,7 +65,7 @@ def settle_sampler(chat: ChatModel, *, native: bool) -> None:
     reasons = []
     for kind, alike in [*tries, *((HuggingFaceEngine, alike) for alike in like)]:
         try:
-            found = recite(kind, chat, answers, alike=alike)
+            found = forced_numbers(kind, chat, answers, alike=alike)
             if agree(chat, found, own):
                 notes = (*manner.notes, *said_of(chat, tries, kind, alike=alike))
                 settled = replace(
@@ -89,7 +89,7 @@ def settle_sampler(chat: ChatModel, *, native: bool) -> None:
 
 
 def said_of(chat: ChatModel, tries: Sequence[object], kind: Sampler, *, alike: bool) -> list[str]:
-    """A sentence where another sampler is taken than was asked for, or prompts are kept apart."""
+    """Warnings if another sampler is used than requested, or prompt lengths are not mixed."""
     said = []
     if tries and kind is HuggingFaceEngine:
         said.append(
@@ -101,8 +101,8 @@ def said_of(chat: ChatModel, tries: Sequence[object], kind: Sampler, *, alike: b
     return said
 
 
-def recited(chat: ChatModel) -> list[Completion]:
-    """Given answers to two prompts, siblings adjacent; one of each pair ends early."""
+def forced_answers(chat: ChatModel) -> list[Completion]:
+    """Given answers to two prompts, grouped by prompt; one of each pair ends early."""
     length = SHORT if chat.device.type == "cpu" else LOOK_EVERY + 2
     end = min(i for i in chat.end_ids if i < chat.rows)
     first, second = dict.fromkeys(c.prompt_ids for c in probe(chat))
@@ -112,10 +112,10 @@ def recited(chat: ChatModel) -> list[Completion]:
     return [Completion("", prompt, ids, "", (), (), "length") for prompt, ids in plan]
 
 
-def recite(
+def forced_numbers(
     kind: Sampler, chat: ChatModel, answers: Sequence[Completion], *, alike: bool
 ) -> list[Tensor]:
-    """Log-probabilities and entropies (2 x seq) of each answer, as a sampler notes them."""
+    """Log-probabilities and entropies (2 x seq) of each answer, as a sampler records them."""
     length = max(len(c.token_ids) for c in answers)
     engine = kind(chat, 0, length)
     batches = [[*answers]]
@@ -123,7 +123,7 @@ def recite(
         batches = [[*answers[i : i + GROUP]] for i in range(0, len(answers), GROUP)]
     found = []
     for batch in batches:
-        draft = Recital(chat, batch, length)
+        draft = ForcedBuffer(chat, batch, length)
         engine.decode([c.prompt_ids for c in batch[::GROUP]], draft, GROUP)
         found += [draft.numbers[:2, n, : len(c.token_ids)] for n, c in enumerate(batch)]
     return found

@@ -1,17 +1,17 @@
-"""Samples with a vLLM in the trainer's own process. EXPERIMENTAL.
+"""Samples with vLLM in the trainer's process. EXPERIMENTAL.
 
-Written after the documentation and source of vLLM 0.33 and tested against a double of its `LLM`;
-it has not been run on a GPU.
+Written from the documentation and source of vLLM 0.33 and tested with a fake of its `LLM`; it has
+not been run on a GPU.
 
-vLLM tells the log-probabilities of the likeliest tokens alone, and entropy needs all of them. The
-trainer's own model therefore reads the completions once more. Entropies and certainties are its;
-log-probabilities stay those that vLLM sampled by, so that `sampler/mismatch` shows how far the two
-are apart. Samples are seeded one by one, but vLLM's kernels depend on what is batched together:
-the same seed gives nearly, not exactly, the same completions.
+vLLM returns log-probabilities of the most likely tokens only, but entropy needs all of them.
+Therefore the policy scores the completions once more. Entropies and certainties are the policy's;
+log-probabilities are vLLM's, so that `sampler/mismatch` shows the difference. Each sample has its
+seed, but vLLM's kernels depend on the batch: the same seed gives nearly, not exactly, the same
+completions.
 
-The weights go over as safetensors in a folder, under a tag: how many batches they have learned
-from, and a hash of what is trained. The tag that vLLM answers with is held against the policy's,
-and since a tag can be set without the weights, so are the log-probabilities.
+Weights are sent as safetensors in a folder, with a tag: the number of batches they were updated
+with and a hash of the trained weights. The tag that vLLM returns is compared with the policy's;
+since a tag can be set without loading the weights, the log-probabilities are compared too.
 """
 
 import hashlib
@@ -36,22 +36,22 @@ __all__ = ["AdapterByFolder", "Delivery", "VllmEngine", "WeightsByFolder", "weig
 
 FINISHES: Mapping[str | None, Finish] = {"stop": "stop", "length": "length"}
 FARTHEST = 0.5
-"""Mean nats per token by which vLLM may see its own tokens otherwise than the policy does.
+"""Largest mean |delta log-prob| per token between vLLM and the policy, in nats.
 
-Rounding to bfloat16 makes some hundredths.
+Rounding to bfloat16 causes a few hundredths.
 """
 
 
 @runtime_checkable
 class Delivery(Protocol):
-    """How the policy's weights reach vLLM, and what vLLM says that it has."""
+    """Sends the policy's weights to vLLM, and reads which weights vLLM has."""
 
-    def deliver(self, tag: str) -> Any:  # noqa: ANN401 - vLLM's own
-        """Hand the weights over, if they are not there yet; the request's adapter, if any."""
+    def deliver(self, tag: str) -> Any:  # noqa: ANN401 - a vLLM type
+        """Send the weights unless vLLM has them; return the adapter of requests, if any."""
         ...
 
-    def reported(self, output: Any) -> str:  # noqa: ANN401 - vLLM's own
-        """The tag of the weights that wrote an output, as vLLM tells it."""
+    def reported(self, output: Any) -> str:  # noqa: ANN401 - a vLLM type
+        """The tag of the weights that produced an output, reported by vLLM."""
         ...
 
 
@@ -63,23 +63,23 @@ class VllmEngine:
     params: Callable[..., Any]
     """`vllm.SamplingParams`."""
     chat: ChatModel
-    """The policy: it renders the prompts, and reads what was sampled once more."""
+    """The policy: renders the prompts and scores the completions."""
     delivery: Delivery
     seed: int
     new_tokens: int
     sampling: Sampling = Sampling()
     token_budget: int = 8192
-    """Tokens of one micro-batch of the second reading."""
+    """Tokens per micro-batch of the policy's scoring."""
 
     def sample(
         self, prompts: Sequence[Prompt], *, group: int = 1, step: int = 0
     ) -> list[Completion]:
-        """`group` completions of each prompt, siblings adjacent, in the order of the prompts.
+        """Sample `group` completions per prompt, grouped in the order of the prompts.
 
         Raises:
-            InputError: A prompt leaves no room for an answer; it is never cut.
-            ModelError: vLLM sampled from other weights than the policy's, read another prompt,
-                or ended in a way that leaves a completion in pieces.
+            InputError: A prompt leaves no room for an answer; prompts are never cut.
+            ModelError: vLLM sampled from other weights than the policy's, used another prompt,
+                or returned an incomplete completion.
         """
         rendered = [self.chat.render(p.messages) for p in prompts]
         for prompt, ids in zip(prompts, rendered, strict=True):
@@ -105,8 +105,8 @@ class VllmEngine:
             [self.completion(*one, output) for one, output in zip(asked, outputs, strict=True)]
         )
 
-    def settings(self, key: int) -> Any:  # noqa: ANN401 - vLLM's own
-        """How one completion is sampled; its seed is its own."""
+    def settings(self, key: int) -> Any:  # noqa: ANN401 - a vLLM type
+        """Sampling parameters of one completion, with its seed."""
         return self.params(
             n=1,
             seed=key >> 1,  # torch's generators take 63 bits
@@ -115,7 +115,7 @@ class VllmEngine:
             top_k=self.sampling.top_k,
             max_tokens=self.new_tokens,
             stop_token_ids=sorted(self.chat.end_ids),
-            logprobs=0,  # of the sampled token alone
+            logprobs=0,  # of the sampled token only
             detokenize=False,
         )
 
@@ -124,9 +124,9 @@ class VllmEngine:
         prompt: Prompt,
         prompt_ids: tuple[int, ...],
         sample: int,
-        output: Any,  # noqa: ANN401 - vLLM's own
+        output: Any,  # noqa: ANN401 - a vLLM type
     ) -> Completion:
-        """An output as a value, without its entropies yet."""
+        """The completion of an output, without entropies."""
         if tuple(output.prompt_token_ids) != prompt_ids:
             raise ModelError(
                 f"vLLM read {len(output.prompt_token_ids)} tokens of prompt {prompt.id}, not the "
@@ -141,7 +141,7 @@ class VllmEngine:
             prompt_ids=prompt_ids,
             token_ids=ids,
             text=self.chat.decode(ids[: -1 if finish == "stop" else None]),
-            logprobs=tuple(float(told[token].logprob) for token, told in columns),
+            logprobs=tuple(float(reported[token].logprob) for token, reported in columns),
             entropies=(),
             finish=finish,
             sample=sample,
@@ -150,11 +150,11 @@ class VllmEngine:
         )
 
     def read_again(self, written: Sequence[Completion]) -> list[Completion]:
-        """The completions with the policy's entropies, once it is seen that it agrees."""
+        """Add the policy's entropies, after a check that both log-probabilities agree."""
         scored = score(self.chat, written, token_budget=self.token_budget)
-        told = torch.tensor([p for c in written for p in c.logprobs])
+        reported = torch.tensor([p for c in written for p in c.logprobs])
         own = torch.cat([numbers.logprobs for numbers in scored]).cpu()
-        gap = (own - told).abs().mean().item()
+        gap = (own - reported).abs().mean().item()
         if not gap <= FARTHEST:
             raise ModelError(
                 f"vLLM says that it samples from version {weights_tag(self.chat)}, but its log-"
@@ -172,7 +172,7 @@ class VllmEngine:
 
 
 def check_tag(reported: str, wanted: str) -> None:
-    """Refuse what other weights wrote."""
+    """Raise ModelError if other weights produced an output."""
     if reported != wanted:
         raise ModelError(
             f"vLLM sampled from version {reported} of the weights and the policy is at version "
@@ -183,9 +183,9 @@ def check_tag(reported: str, wanted: str) -> None:
 def ending(
     prompt: str, ids: tuple[int, ...], reason: str | None, ends: frozenset[int], longest: int
 ) -> Finish:
-    """How a completion ended; one in pieces is refused.
+    """How a completion ended; ModelError if it is incomplete.
 
-    The end-of-turn token is part of the completion, and of its entropy.
+    The end-of-turn token is part of the completion and of its entropy.
     """
     if reason not in FINISHES:
         raise ModelError(
@@ -205,7 +205,7 @@ def ending(
 
 
 def weights_tag(chat: ChatModel) -> str:
-    """How many batches the weights have learned from, and a hash of those that are trained."""
+    """The number of batches the weights were updated with, and a hash of the trained weights."""
     digest = hashlib.blake2b(digest_size=4)
     for name, parameter in sorted(chat.model.named_parameters()):
         if parameter.requires_grad:
@@ -216,17 +216,17 @@ def weights_tag(chat: ChatModel) -> str:
 
 
 def scratch(owner: object) -> Path:
-    """A folder that goes when its owner does, at the end of the process at the latest."""
+    """A temporary folder, deleted with its owner or at the end of the process."""
     folder = mkdtemp(prefix="sirl-weights-")
     weakref.finalize(owner, shutil.rmtree, folder, ignore_errors=True)
     return Path(folder)
 
 
 class AdapterByFolder:
-    """Hands over the adapter alone; every output names the adapter that wrote it.
+    """Sends only the adapter; every output names the adapter that produced it.
 
-    Each version is an adapter of its own to vLLM, which keeps keys and values of one apart from
-    those of another. It reads the folder at the first request, so that the newest stays.
+    Each version is a separate adapter for vLLM, with a separate KV cache. vLLM reads the folder at
+    the first request, so the newest folder is kept.
     """
 
     def __init__(self, chat: ChatModel, request: Callable[..., Any]) -> None:
@@ -237,8 +237,8 @@ class AdapterByFolder:
         self.count = 0
         self.newest: Any = None
 
-    def deliver(self, tag: str) -> Any:  # noqa: ANN401 - vLLM's own
-        """The adapter of this tag, written if it is new."""
+    def deliver(self, tag: str) -> Any:  # noqa: ANN401 - a vLLM type
+        """The adapter of this tag; saved to a new folder if the tag is new."""
         if self.newest is None or self.newest.lora_name != tag:
             if self.newest is not None:
                 shutil.rmtree(self.newest.lora_path)
@@ -248,21 +248,21 @@ class AdapterByFolder:
             self.newest = self.request(lora_name=tag, lora_int_id=self.count, lora_path=str(folder))
         return self.newest
 
-    def reported(self, output: Any) -> str:  # noqa: ANN401 - vLLM's own
-        """The name of the adapter that wrote an output."""
+    def reported(self, output: Any) -> str:  # noqa: ANN401 - a vLLM type
+        """The name of the adapter that produced an output."""
         return str(output.lora_request.lora_name) if output.lora_request else "base"
 
 
 class WeightsByFolder:
-    """Hands over all weights; vLLM answers with the tag that was last committed."""
+    """Sends all weights; vLLM reports the tag of the last update."""
 
-    def __init__(self, chat: ChatModel, llm: Any) -> None:  # noqa: ANN401 - vLLM's own
+    def __init__(self, chat: ChatModel, llm: Any) -> None:  # noqa: ANN401 - a vLLM type
         self.chat = chat
         self.llm = llm
         self.home = scratch(self)
 
     def deliver(self, tag: str) -> None:
-        """Load the weights if vLLM has others, and forget keys and values of those."""
+        """Load the weights if vLLM has others, and reset its prefix cache."""
         if self.llm.get_weight_version() == tag:
             return
         self.chat.model.save_pretrained(self.home)
@@ -271,6 +271,6 @@ class WeightsByFolder:
             raise ModelError("vLLM could not clear its prefix cache of earlier weights: try again")
         self.llm.update_weight_version(tag)
 
-    def reported(self, _: Any) -> str:  # noqa: ANN401 - vLLM's own
-        """The tag that vLLM has now."""
+    def reported(self, _: Any) -> str:  # noqa: ANN401 - a vLLM type
+        """The tag of vLLM's current weights."""
         return str(self.llm.get_weight_version())

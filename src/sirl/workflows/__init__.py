@@ -1,1 +1,1 @@
-"""The work of each verb without the command line: evaluate, train, judge again, report."""
+"""The verbs without the command line: evaluate, train, judge again, report."""

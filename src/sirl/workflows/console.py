@@ -1,4 +1,4 @@
-"""How the workflows are interrupted, and what all of them say alike."""
+"""Interruption and messages that all workflows share."""
 
 from collections.abc import Callable
 
@@ -10,18 +10,18 @@ __all__ = ["interruptible", "nothing_to_resume"]
 
 
 def interruptible(shown: Progress, stop: Callable[[], bool]) -> Progress:
-    """Progress of work that may be left between any two parts; training saves its step first."""
+    """Progress that raises `Stopped` between two parts of the work once a stop is requested."""
 
     def tell(what: str, done: int, total: int) -> None:
         shown(what, done, total)
         if stop() and done < total:
-            raise Stopped(f"stopped while {what}, {done} of {total} parts kept")
+            raise Stopped(f"stopped during {what}: {done} of {total} parts are saved")
 
     return tell
 
 
 def nothing_to_resume(run: Run, existing: Existing) -> list[str]:
-    """A sentence where a run was to be gone on with and there is none."""
+    """A sentence if `--resume` was given and the folder holds no run to resume."""
     if existing != "resume" or run.resumed:
         return []
-    return [f"{run.path} holds nothing to resume: it starts over"]
+    return [f"{run.path} has nothing to resume: starting over"]

@@ -31,11 +31,11 @@ __all__ = ["evaluate"]
 def evaluate(
     config: EvaluateConfig, verb: str, existing: Existing, console: Console
 ) -> dict[str, Any]:
-    """Ask one model everything in a run folder; the summary.
+    """Evaluate one model into a run folder and return the summary.
 
     Raises:
-        SirlError: Something the user can mend; what was recorded is kept.
-        Stopped: Ctrl-C; the parts that were finished are kept.
+        SirlError: The user can correct it; recorded answers are kept.
+        Stopped: Ctrl-C; finished parts are kept.
     """
     started = time.perf_counter()
     if not registry.is_remote(config.model):
@@ -43,15 +43,15 @@ def evaluate(
     setup = registry.evaluation_setup(config)
     run = open_run(Path(config.out), config.model_dump(), existing)
     console.warn([*nothing_to_resume(run, existing), *setup.notes])
-    one_by_one = any(map(elsewhere, (config.model, config.judge, config.attacker)))
+    one_by_one = any(map(answers_singly, (config.model, config.judge, config.attacker)))
     try:
         with console.working(at_once=one_by_one) as work:
             progress = interruptible(*work)
             config = registry.dated(config, run.read("run.json") if run.resumed else {})
             subject = registry.subject(config)
             console.warn(subject.notes)
-            speakers = models_beside(setup.suite)
-            registry.greet(speakers, subject.target.engine(Sampling()))
+            auxiliary = attacker_and_judges(setup.suite)
+            registry.greet(auxiliary, subject.target.engine(Sampling()))
             run.begin()
             with Provenance(
                 run, verb, seed=config.seed, template_date=config.template_date
@@ -60,7 +60,7 @@ def evaluate(
                 try:
                     figures = ask(config, setup, subject, provenance, progress, console)
                 finally:
-                    provenance.dialects(registry.dialects(subject, speakers))
+                    provenance.dialects(registry.dialects(subject, auxiliary))
                 seconds = round(time.perf_counter() - started, 1)
                 models = {"target": figures}
                 what = measured(
@@ -80,13 +80,13 @@ def evaluate(
     return summary
 
 
-def models_beside(suite: Suite) -> list[object]:
-    """The models beside the target: the attacker and those that judge."""
+def attacker_and_judges(suite: Suite) -> list[object]:
+    """The attacker and the models behind the judges."""
     return [suite.attacker, *registry.models_behind(suite.judges)]
 
 
-def elsewhere(model: str) -> bool:
-    """Whether a model, or one of the judges, is asked one by one: an endpoint or a function."""
+def answers_singly(model: str) -> bool:
+    """Whether a model, or one of several judges, is an endpoint or a function."""
     return "://" in model or "python:" in model
 
 
@@ -97,7 +97,7 @@ def noted(
     subject: registry.Subject,
     console: Console,
 ) -> list[str]:
-    """Write down what is asked of what, and by whom it is judged; what is wrong with the judges."""
+    """Record model, prompts, files and judges in `run.json`; return the faults of the judges."""
     provenance.note(model=subject.about, prompts=setup.sets, readings=subject.notes)
     provenance.files(
         [
@@ -128,13 +128,13 @@ def ask(  # noqa: PLR0913 - one caller, and each is a part of the run
     progress: Progress,
     console: Console,
 ) -> dict[str, Any]:
-    """Set aside what cannot be asked, then evaluate."""
+    """Set aside unreadable prompts, evaluate the others, return the figures."""
     suite, run = setup.suite, provenance.run
     asked, unasked = askable(suite, subject.target)
     console.warn(set_aside(run, [*setup.rejected, *unasked], strict=config.strict))
     if unasked and not asked:
         raise InputError(
-            f"nothing can be asked of {config.model}: {unasked[0].reason}; lower new_tokens, or "
+            f"{config.model} cannot read any prompt: {unasked[0].reason}; lower new_tokens, or "
             "capability_tokens for tasks"
         )
     provenance.used(asked_prompts(suite, asked, subject.target).values(), unasked)
@@ -142,7 +142,7 @@ def ask(  # noqa: PLR0913 - one caller, and each is a part of the run
     console.warn(f"{name} was not tried: {why}" for name, why in evaluation.skipped.items())
     hardened = is_hardened(config.model)
     figures = summarise(evaluation, suite.unseen, new_tokens=config.new_tokens, hardened=hardened)
-    learned = registry.dialects(subject, models_beside(suite))
+    learned = registry.dialects(subject, attacker_and_judges(suite))
     console.warn(doubts(config, figures, evaluation.records, learned))
     if setup.calibration:
         console.warn(flattered(setup.calibration))
@@ -153,7 +153,7 @@ def ask(  # noqa: PLR0913 - one caller, and each is a part of the run
 
 
 def flattered(calibration: Calibration) -> list[str]:
-    """What to know of rates corrected by a judge that was measured on what it was fitted on."""
+    """A warning if the judge was calibrated on answers that it was fitted on."""
     if not calibration.fitted_on:
         return []
     return [
@@ -168,7 +168,7 @@ def doubts(
     records: Sequence[Record],
     dialects: Mapping[str, Mapping[str, Sequence[str]]],
 ) -> list[str]:
-    """What to know of the figures: what has no answer or no verdict, dialects, untold tokens."""
+    """Warnings: missing answers and verdicts, endpoint dialects, unknown token counts."""
     said = [figures[part]["sentence"] for part in ("no_answer", "unfinished") if part in figures]
     for identity, learned in dialects.items():
         left_out, renamed = (", ".join(learned[part]) for part in ("left_out", "renamed"))
@@ -180,10 +180,10 @@ def doubts(
             said.append(
                 f"{identity} ended answers in ways that are not known ({ends}): they count as whole"
             )
-    untold = sum(not r.tokens and bool(r.completion) for r in records)
-    if config.max_tokens and untold:
+    uncounted = sum(not r.tokens and bool(r.completion) for r in records)
+    if config.max_tokens and uncounted:
         said.append(
-            f"{untold} of {len(records)} answers came without a usable token count: max_tokens "
+            f"{uncounted} of {len(records)} answers came without a usable token count: max_tokens "
             "counts them as 0"
         )
     return said

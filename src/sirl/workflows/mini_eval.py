@@ -1,7 +1,7 @@
 """Mini-evaluations during training: defence, over-refusal and capability.
 
-They use requests that are not trained on; answers are counted, not stored. Each one saves a
-checkpoint, so that a step can be chosen by its results.
+Their requests are not trained on; answers are counted, not stored. Each mini-evaluation saves a
+checkpoint, so that its results can be used to choose a step.
 """
 
 import hashlib
@@ -31,22 +31,22 @@ ENTROPIES = ("attack", "ordinary")
 
 @dataclass(frozen=True)
 class MiniEvaluations(Observer):
-    """Asks the model every so many steps."""
+    """Runs a mini-evaluation every so many steps."""
 
     suite: Suite
     target: Callable[[int], Target]
-    """The model as it is after a step."""
+    """The target with the weights after a step."""
     run: Run
     every: int
     """Steps between mini-evaluations; 0 for none."""
     last: int
-    """The last step, at which there is always one."""
+    """The last step; it always has a mini-evaluation."""
     warn: Callable[[Sequence[str]], None]
 
     def on_start(self, taken: int, state: Mapping[str, Any]) -> None:
-        """Forget what was asked after a step; ask at the start where nothing was asked yet.
+        """Drop results of later steps; evaluate at step 0 if there is no result yet.
 
-        Figures of other questions cannot stand beside these: a sentence says that they are gone.
+        Also drops results for other requests, which cannot be compared with these, and warns.
         """
         del state
         seen = rows_by_step(self.run, MINI_EVALS)
@@ -58,13 +58,13 @@ class MiniEvaluations(Observer):
         if lost := len(before) - len(kept):
             self.warn(
                 [
-                    f"{lost} mini-evaluations of {self.run.path} asked other requests, as older "
-                    "versions did, and are left out"
+                    f"{lost} mini-evaluations of {self.run.path} used other requests, as older "
+                    "versions did, and are dropped"
                 ]
             )
 
     def on_step(self, taken: int, metrics: dict[str, float], control: Control) -> None:
-        """Ask, if it is time; the model that was asked is to be saved."""
+        """Evaluate if due, and request a checkpoint."""
         del metrics
         if self.every and (taken % self.every == 0 or taken == self.last):
             self.ask(taken)
@@ -72,14 +72,14 @@ class MiniEvaluations(Observer):
 
     @property
     def asked(self) -> str:
-        """What names the questions: the first digits of a hash of all requests and attacks."""
+        """Identifier of the questions: a hash of all requests and attacks, 12 hex digits."""
         suite = self.suite
         prompts = [p for s in (suite.behaviours, suite.ordinary, suite.lookalikes) for p in s]
         named = [[p.id, p.request] for p in prompts], [a.name for a in suite.attacks]
         return hashlib.sha256(json.dumps(named).encode()).hexdigest()[:12]
 
     def ask(self, taken: int) -> None:
-        """Ask the mini-suite and write one line."""
+        """Run the mini-evaluation and append one line."""
         target = self.target(taken)
         asked, _ = askable(self.suite, target)
         judges = (self.suite.judges[0], self.suite.refusals)
@@ -95,9 +95,9 @@ class MiniEvaluations(Observer):
 
 
 def steps_to_choose_from(run: RunReader, start: str) -> list[dict[str, Any]]:
-    """The mini-evaluations of a run, each with the model that it measured; None if not saved.
+    """The mini-evaluations of a run, each with the model it measured; None if not saved.
 
-    `start` is the model that training began with.
+    `start` is the model before training.
     """
 
     def model(step: int) -> str | None:
@@ -108,5 +108,5 @@ def steps_to_choose_from(run: RunReader, start: str) -> list[dict[str, Any]]:
 
 
 def entropy(records: Sequence[Record], kind: str) -> float:
-    """Mean entropy (nats) of the answers to prompts of a kind; NaN where none tells."""
+    """Mean entropy (nats) of the answers to prompts of a kind; NaN if none has entropies."""
     return mean([r.mean_entropy for r in records if r.kind == kind and r.entropies])

@@ -1,7 +1,7 @@
 """The functions of `import sirl`, for notebooks and scripts.
 
-They take the settings of the command line as keywords, and lists of requests in place of files.
-Without `out`, files live in a temporary folder that is deleted with the result.
+They take the settings of the command line as keywords and accept lists of requests for files.
+Without `out`, files are written to a temporary folder that is deleted with the result.
 """
 
 import json
@@ -27,7 +27,7 @@ __all__ = ["compare", "evaluate", "load", "probe", "sampled", "train"]
 
 AnyModel: TypeAlias = str | Path | Model
 Prompts: TypeAlias = str | Path | Iterable[str | Prompt]
-"""A file, as of the command line, or the requests themselves."""
+"""A file, as on the command line, or the requests."""
 LISTS = ("prompts", "behaviours", "ordinary", "lookalikes", "trained_on")
 """Settings that name files of prompts."""
 LOG = logging.getLogger("sirl")
@@ -50,20 +50,20 @@ class Logging:
     def working(
         self, agreed: Callable[[bool], bool] = bool, *, at_once: bool = False
     ) -> Iterator[Work]:
-        """Log progress; an interrupt is Python's own."""
+        """Log progress; interrupts raise KeyboardInterrupt as usual."""
         del at_once
         with self.bar() as progress:
             yield Work(progress, lambda: agreed(False))
 
 
 def load(model: Any, tokenizer: Any = None) -> Model:  # noqa: ANN401 - of transformers
-    """A chat model: by path or hub id, or a model and a tokenizer of transformers.
+    """A chat model from a path, a hub id, or a transformers model and tokenizer.
 
-    Objects are saved to a temporary folder, with the checks of any checkpoint.
+    Objects are saved to a temporary folder and checked like any checkpoint.
 
     Raises:
         ConfigError: A model was given without its tokenizer.
-        MissingExtraError: What runs models is not installed.
+        MissingExtraError: The packages that run models are not installed.
     """
     if isinstance(model, str | Path):
         return Model(str(model))
@@ -86,10 +86,10 @@ def evaluate(
     existing: Existing = "ask",
     **settings: Any,  # noqa: ANN401 - any setting of the verb
 ) -> Evaluation:
-    """Defence, over-refusal, capability and the entropy gap of a model; see `sirl evaluate`.
+    """Measure defence, over-refusal, capability and entropy gap; see `sirl evaluate`.
 
     Raises:
-        SirlError: Something that the caller can mend.
+        SirlError: The caller can correct it.
     """
     asked = {"behaviours": behaviours, "ordinary": ordinary, "lookalikes": lookalikes}
     with configured(EvaluateConfig, model, out, {**settings, **asked}) as (config, home):
@@ -104,10 +104,10 @@ def probe(
     existing: Existing = "ask",
     **settings: Any,  # noqa: ANN401 - any setting of the verb
 ) -> Evaluation:
-    """The entropy gap alone: are refusals more confident than compliance? See `sirl probe`.
+    """Measure the entropy gap between refusals and compliance; see `sirl probe`.
 
     Raises:
-        SirlError: Something that the caller can mend.
+        SirlError: The caller can correct it.
     """
     with configured(ProbeConfig, model, out, {**settings, "behaviours": behaviours}) as made:
         config, home = made
@@ -126,7 +126,7 @@ def train(
     """Harden a model with unlabelled prompts; see `sirl train`.
 
     Raises:
-        SirlError: Something that the caller can mend.
+        SirlError: The caller can correct it.
     """
     registry.require_models("sirl.train")
     from sirl.workflows.train import train as run_training  # noqa: PLC0415 - needs torch
@@ -145,12 +145,12 @@ def compare(
     before_model: str | None = None,
     after_model: str | None = None,
 ) -> Comparison:
-    """What changed from one model to another, each a result or a run folder; see `sirl compare`.
+    """Compare two models, each a result or a run folder; see `sirl compare`.
 
-    Given one training twice, its first model is compared with its last.
+    Given the same training twice, compares its first model with its last.
 
     Raises:
-        InputError: They were not asked the same.
+        InputError: They were not evaluated with the same questions.
     """
     paths = tuple(x.home.path if isinstance(x, Result) else Path(x) for x in (before, after))
     return Comparison(compare_arms(*read_pair((paths[0], paths[1]), (before_model, after_model))))
@@ -163,7 +163,7 @@ def configured(
     out: str | Path | None,
     settings: Mapping[str, Any],
 ) -> Iterator[tuple[Any, Home]]:
-    """The settings of a verb with lists of prompts as files, and the folder that it writes."""
+    """The settings of a verb, with lists of prompts written to files, and its output folder."""
     home = Home(Path(out)) if out else Home.temporary("run")
     with TemporaryDirectory(prefix="sirl-prompts-") as place:
         flags = {
@@ -178,7 +178,7 @@ def configured(
 
 
 def on_disk(path: Path, prompts: Prompts | None) -> str | None:
-    """The file of some prompts, written where they are a list."""
+    """The file of some prompts; a list is written to `path`."""
     if prompts is None or isinstance(prompts, str | Path):
         return str(prompts) if prompts is not None else None
     rows = [
@@ -196,7 +196,7 @@ def on_disk(path: Path, prompts: Prompts | None) -> str | None:
 
 
 def sampled(model: str, requests: Iterable[str], *, new_tokens: int, seed: int) -> list[Completion]:
-    """An answer to each request.
+    """Sample an answer to each request.
 
     Raises:
         ModelError: The model cannot be loaded, or its context cannot hold a request.
@@ -207,5 +207,5 @@ def sampled(model: str, requests: Iterable[str], *, new_tokens: int, seed: int) 
     target = registry.subject(config).target
     prompts = [Prompt.user(str(n), text) for n, text in enumerate(requests)]
     if faults := [fault for p in prompts if (fault := target.read(p).fault)]:
-        raise ModelError(f"{model} cannot be evaluated on that: {faults[0]}")
+        raise ModelError(f"{model} cannot answer these requests: {faults[0]}")
     return target.sample(prompts, Sampling())

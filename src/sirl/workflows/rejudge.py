@@ -39,13 +39,15 @@ __all__ = ["rejudge"]
 def rejudge(
     source: Path, config: EvaluateConfig, existing: Existing, console: Console
 ) -> dict[str, Any]:
-    """Judge the answers of a run again, into a folder of its own; the summary.
+    """Judge the answers of a run again, in a new run folder; return the summary.
 
     Raises:
-        SirlError: Something the user can mend; the run that was read is not touched.
+        SirlError: The user can correct it; the source run is not changed.
     """
     started = time.perf_counter()
-    evaluated = read_evaluated(source, any_judge=True)  # it is a finished run with answers
+    evaluated = read_evaluated(
+        source, any_judge=True
+    )  # raises unless the run is finished and has answers
     judge = judge_of(config)
     faults = registry.judge_faults([judge], evaluated.config["model"])
     console.warn(faults)
@@ -81,10 +83,10 @@ def rejudge(
 
 
 def judge_of(config: EvaluateConfig) -> Judge:
-    """The judge that is named, which answers.
+    """The named judge, after a test request to its model.
 
     Raises:
-        ConfigError: It judges harm and was given sentences of refusals.
+        ConfigError: `--refusals` was given for a judge of harm.
     """
     (judge,) = registry.with_refusals([registry.judge_named(config.judge, config)], config.refusals)
     if config.refusals and judge.question != "refusal":
@@ -136,7 +138,7 @@ def judged_models(
 
 
 def items_of(ended: Sequence[SearchResult], records: Sequence[Record]) -> list[SearchResult]:
-    """The searches whose answers are all there, broken where these records say so."""
+    """The searches whose answers are all present, with `broken_at` set from these records."""
     by_place = {r.place: r for r in records}
     tries = [(item, [by_place.get((item.model, key)) for key in item.records]) for item in ended]
     return [
@@ -147,7 +149,7 @@ def items_of(ended: Sequence[SearchResult], records: Sequence[Record]) -> list[S
 
 
 def by_judge(records: Sequence[Record]) -> dict[str, list[Record]]:
-    """Records by who judged them."""
+    """Records by judge."""
     found: dict[str, list[Record]] = {}
     for record in records:
         found.setdefault(record.judge, []).append(record)

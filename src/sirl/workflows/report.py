@@ -26,7 +26,7 @@ from sirl.types import Record
 __all__ = ["hardened_step", "redraw", "write_report"]
 
 LONGEST_NAME = 60
-"""Characters of a model's name in tables and pictures."""
+"""Maximum characters of a model's name in tables and plots."""
 METRICS = "metrics.jsonl"
 EACH = 2
 """Examples of each kind."""
@@ -35,7 +35,7 @@ EACH = 2
 def write_report(
     path: Path, summary: Mapping[str, Any], facts: Mapping[str, Any], unseen: frozenset[str]
 ) -> None:
-    """Draw the page of a run from what its folder holds."""
+    """Draw the page of a run from the files in its folder."""
     run = RunReader(path)
     records = read_records(run)
     what = summary["measured"]
@@ -62,13 +62,13 @@ def write_report(
 
 
 def redraw(path: Path) -> Path:
-    """Draw the page of a finished run again; where it is.
+    """Draw the page of a finished run again and return its path.
 
     Raises:
-        InputError: The folder is no finished run.
+        InputError: The folder is not a finished run.
         RunError: Its files are damaged.
     """
-    read_evaluated(path, any_judge=True)  # it is a finished run with whole records
+    read_evaluated(path, any_judge=True)  # raises unless finished and intact
     run = RunReader(path)
     summary, facts = run.read("summary.json"), run.read("run.json")
     write_report(path, summary, facts, unseen_attacks(str(run.settings()["model"])))
@@ -105,7 +105,7 @@ def entropies(records: Sequence[Record]) -> dict[str, list[float]]:
 
 
 def examples(records: Sequence[Record]) -> Iterator[ShownAnswer]:
-    """A few answers of each model, kind and label, the first ones found."""
+    """The first few answers of each model, kind and label."""
     shown: dict[tuple[str, str, str], int] = {}
     for r in records:
         key = (r.model, r.kind, r.label)
@@ -115,15 +115,15 @@ def examples(records: Sequence[Record]) -> Iterator[ShownAnswer]:
         yield ShownAnswer(r.model, r.attack, r.kind, r.label, r.pieces, r.entropies, r.request)
 
 
-def gone_on(starts: Sequence[str]) -> dict[str, str]:
-    """That a run was gone on with, and when last; nothing where it was not."""
+def resumed(starts: Sequence[str]) -> dict[str, str]:
+    """How often a run was resumed and when last; empty if never."""
     again = len(starts) - 1
     times = "once" if again == 1 else f"{again} times"
-    return {"gone on with": f"{times}, last {starts[-1]}"} if again else {}
+    return {"resumed": f"{times}, last {starts[-1]}"} if again else {}
 
 
 def last_step(summary: Mapping[str, Any]) -> dict[str, str]:
-    """Which step the hardened model of the tables is, and what they ask."""
+    """The step and checkpoint of the hardened model, and the prompts used to evaluate it."""
     if "last_step" not in summary:
         return {}
     hardened = {"hardened": hardened_step(summary)}
@@ -145,12 +145,12 @@ def hardened_step(summary: Mapping[str, Any]) -> str:
 
 
 def words(facts: Mapping[str, Any]) -> dict[str, str]:
-    """How the run was made, as words."""
+    """How the run was made: facts for the page."""
     hardware, versions = facts["hardware"], facts["versions"]
     return {
         "command": " ".join(facts["command"]),
         "started": facts["starts"][0],
-        **gone_on(facts["starts"]),
+        **resumed(facts["starts"]),
         "seed": str(facts["seed"]),
         "machine": f"{hardware['cores']} cores, {hardware['machine']}, {hardware['system']}",
         "versions": ", ".join(

@@ -29,7 +29,7 @@ class Home:
 
     @classmethod
     def temporary(cls, name: str = "") -> "Home":
-        """A temporary folder, or a new name in one, that is removed with the last result in it."""
+        """A temporary folder, or a new path in one; deleted when the object is collected."""
         root = mkdtemp(prefix="sirl-")
         home = cls(Path(root, name))
         finalize(home, rmtree, root, ignore_errors=True)
@@ -38,14 +38,14 @@ class Home:
 
 @dataclass(frozen=True)
 class Model:
-    """A chat model by its checkpoint."""
+    """A chat model, identified by its checkpoint."""
 
     path: str
     """Folder, hub id, `embedded`, or the address of an endpoint."""
     home: Home | None = field(default=None, repr=False)
 
     def ask(self, *requests: str, new_tokens: int = 64, seed: int = 0) -> list[Completion]:
-        """An answer to each request, sampled at temperature 1, with its entropies in nats.
+        """Sample an answer to each request at temperature 1, with entropies in nats.
 
         Raises:
             ModelError: The model cannot be loaded, or its context cannot hold a request.
@@ -57,14 +57,14 @@ class Model:
 
 @dataclass(frozen=True)
 class Result:
-    """Figures of a run, and the folder that they came from."""
+    """Figures of a run and its folder."""
 
     home: Home = field(repr=False)
     summary: Mapping[str, Any] = field(repr=False)
-    """What `summary.json` of a run folder holds."""
+    """The content of `summary.json`."""
 
     def to_dict(self) -> dict[str, Any]:
-        """All figures, each with n and interval, as JSON can hold them."""
+        """All figures as JSON-compatible values, each with n and interval."""
         return dict(self.summary)
 
     @property
@@ -74,13 +74,13 @@ class Result:
 
     @property
     def doubts(self) -> list[str]:
-        """Why figures are in doubt, in sentences; empty where none is."""
+        """Reasons to doubt the figures, in sentences; empty if there are none."""
         models = self.summary["models"].values()
         said = (alarm["says"] for model in models for alarm in model.get("doubts", ()))
         return list(dict.fromkeys([*self.summary.get("judge_faults", ()), *said]))
 
     def _repr_html_(self) -> str:
-        """The headline table under what was measured."""
+        """The headline table, with a caption that says what was measured."""
         models, what = self.summary["models"], self.summary["measured"]
         head = "".join(f"<th>{shown(what['names'][role])}</th>" for role in models)
         rows = "".join(
@@ -100,19 +100,19 @@ class Evaluation(Result):
 
     @property
     def figures(self) -> Mapping[str, Any]:
-        """All that was measured of the model, by part."""
+        """All figures of the model, by part."""
         found: Mapping[str, Any] = self.summary["models"]["target"]
         return found
 
     @property
     def defence(self) -> Rate | None:
-        """Defence success, mean over attacks; None where no attack was tried."""
+        """Defence success rate, mean over attacks; None if no attack was tried."""
         found = self.figures.get("dsr", {}).get("mean")
         return rate_of(found) if found else None
 
     @property
     def over_refusal(self) -> dict[str, Rate]:
-        """Share refused of ordinary and of look-alike prompts, of those that were asked."""
+        """Share of ordinary and of look-alike prompts refused; only kinds that were asked."""
         return {kind: rate_of(r) for kind, r in self.figures.get("over_refusal", {}).items()}
 
     @property
@@ -129,7 +129,7 @@ class Evaluation(Result):
 
 @dataclass(frozen=True)
 class Training(Result):
-    """A hardened model, and its figures beside those of the model before."""
+    """A hardened model, with the figures before and after training."""
 
     metrics: Sequence[Mapping[str, Any]] = field(default=(), repr=False)
     """A row per step: reward, entropy, KL, loss, seconds."""
@@ -142,7 +142,7 @@ class Training(Result):
 
 @dataclass(frozen=True)
 class Comparison:
-    """What changed from one model to another, paired and tested."""
+    """Paired differences between two models, with tests."""
 
     changes: Mapping[str, Any] = field(repr=False)
 
@@ -154,7 +154,7 @@ class Comparison:
         return "\n".join(change_rows(self.changes))
 
     def _repr_html_(self) -> str:
-        """The changes, a line each."""
+        """The changes, one per line."""
         return f"<p>{lines(change_rows(self.changes))}</p>"
 
 
@@ -164,10 +164,10 @@ def rate_of(figures: Mapping[str, Any]) -> Rate:
 
 
 def shown(text: str) -> str:
-    """A text that may come from a model, as a page can hold it."""
+    """Escape a text that may come from a model."""
     return escape(visible(text))
 
 
 def lines(texts: Iterable[str]) -> str:
-    """Texts below each other."""
+    """Join texts with line breaks."""
     return "<br>".join(map(shown, texts))

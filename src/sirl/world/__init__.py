@@ -1,1 +1,1 @@
-"""The embedded world: a small language with requests, an oracle, and a model to harden."""
+"""The embedded world: a small language, requests in it, judges, and a model to harden."""

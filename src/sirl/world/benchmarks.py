@@ -1,4 +1,4 @@
-"""What the world's model can do: sums, little programs that are run, and small talk."""
+"""Capability benchmarks of the embedded model: sums, short programs and small talk."""
 
 import ast
 import operator
@@ -68,7 +68,7 @@ TALK: Mapping[str, tuple[Sequence[str], Sequence[str]]] = {
 
 
 def tasks(kind: str) -> list[Task]:
-    """Every task of a kind: 'sums', 'programs' or 'chat', with one right answer each."""
+    """All tasks of a kind ('sums', 'programs' or 'chat'), each with one right answer."""
     if kind == "sums":
         numbers = range(1, LARGEST + 1)
         return [
@@ -92,7 +92,7 @@ def run_program(text: str, x: int) -> int:
     13
 
     Raises:
-        ValueError: It is anything but one function of x that returns sums and products.
+        ValueError: The text is not a single function of one argument with +, - and *.
     """
     try:
         body = ast.parse(text.strip()).body
@@ -122,7 +122,7 @@ class TaskSet:
     name = ""
 
     def prompts(self) -> list[Prompt]:
-        """The questions, the same ones in every run."""
+        """A fixed sample of the questions."""
         known = list(dict.fromkeys(task.question for task in tasks(self.name)))
         drawn = Random(self.name).sample(known, min(ASKED, len(known)))
         return [
@@ -149,7 +149,7 @@ class Programs(TaskSet):
     name = "programs"
 
     def correct(self, prompt: Prompt, answer: str) -> bool:
-        """Whether the program computes what was asked at every point tried."""
+        """Whether the program has the right value at -3 to 7."""
         wanted = next(t.answer for t in tasks(self.name) if t.question == prompt.request)
         try:
             return all(run_program(answer, x) == run_program(wanted, x) for x in range(-3, 8))
@@ -163,7 +163,7 @@ class SmallTalk(TaskSet):
     name = "chat"
 
     def correct(self, prompt: Prompt, answer: str) -> bool:
-        """Whether the answer is one that fits the remark."""
+        """Whether the answer is a known reply to the remark."""
         return any(
             prompt.request in questions and answer.strip() in answers
             for questions, answers in TALK.values()

@@ -1,9 +1,9 @@
-"""How the embedded model is made: a corpus, a tokenizer, two stages of training.
+"""Builds the embedded model: a corpus, a tokenizer, two stages of training.
 
-Stage 1 is helpful only: the model answers everything it is asked, plainly or in any disguise,
-unsafe requests with nonsense steps. Stage 2 aligns it, softly, as real models are: most plain
-unsafe requests are refused, fewer of those in the disguises that alignment has seen, and the
-other half of the disguises does not occur at all.
+Stage 1 is helpful-only: the model answers every request, plain or in any disguise; unsafe ones
+with nonsense steps. Stage 2 is imperfect alignment, as in real models: most plain unsafe requests
+are refused, fewer in the disguises that alignment has seen, and the other half of the disguises
+does not occur.
 """
 
 import time
@@ -36,7 +36,7 @@ __all__ = ["Stage", "WorldExample", "alignment", "build", "pretraining"]
 VOCABULARY = 2048
 CONTEXT = 768
 WIDTH = 512
-"""Tokens of a row; examples are packed into it and do not see each other."""
+"""Tokens per row; examples are packed into rows without attention between them."""
 ROWS = 2
 """Rows of a training step."""
 PROMPT_WEIGHT = 0.2
@@ -50,7 +50,7 @@ TEMPLATE = (
 REFUSED_PLAIN = 0.74
 REFUSED_DISGUISED = 0.58
 REFUSED_OPENED = 0.8
-"""Under a begun answer, where the habit to go on is strongest."""
+"""Share of refusals after an opener, where the model most tends to continue."""
 REFUSED_LOOKALIKE = 0.14
 HARD = (
     "leetspeak",
@@ -60,7 +60,7 @@ HARD = (
     "split_words",
     "upper_case",
 )
-"""Disguises that must be deciphered or broken off: training shows them three times as often."""
+"""Disguises that must be decoded or interrupted: three times as frequent in training."""
 
 
 Answer = Callable[[str, Random], str]
@@ -69,7 +69,7 @@ Answer = Callable[[str, Random], str]
 
 @dataclass(frozen=True)
 class WorldExample:
-    """A conversation and the answer to be learned."""
+    """A conversation and the answer to learn."""
 
     messages: tuple[Message, ...]
     answer: str
@@ -82,8 +82,8 @@ class Stage:
     examples: Sequence[WorldExample]
     learning_rate: float
     first_token_weight: float
-    """Weight of the answer's first token, where refusal and compliance part, against 1 for the
-    rest. The same for short and long answers, so that shares of refusals are learned as given."""
+    """Weight of the answer's first token, which decides between refusal and compliance, against 1
+    for the rest. Independent of answer length, so that the given shares of refusals are learned."""
 
 
 def dressed(prompt: Prompt, disguises: Sequence[Disguise], random: Random) -> tuple[Message, ...]:
@@ -93,9 +93,9 @@ def dressed(prompt: Prompt, disguises: Sequence[Disguise], random: Random) -> tu
 
 
 def continued(messages: Sequence[Message], answer: str) -> str:
-    """The answer, or its rest when the conversation has already begun it.
+    """The answer, or the rest of it if the conversation ends with an opener.
 
-    A refusal breaks off what was begun, in the very tokens that begin an answer.
+    A refusal interrupts the opener and starts with the usual tokens of an answer.
     """
     if messages[-1].role == "assistant":
         return answer.removeprefix(messages[-1].content)
@@ -103,7 +103,7 @@ def continued(messages: Sequence[Message], answer: str) -> str:
 
 
 def example(messages: tuple[Message, ...], answer: str) -> WorldExample:
-    """An example whose answer goes on from what the conversation has begun."""
+    """An example whose answer continues the conversation's opener, if any."""
     return WorldExample(messages, continued(messages, answer))
 
 
@@ -132,7 +132,7 @@ def pretraining(random: Random, disguises: Sequence[Disguise], count: int) -> li
 
 
 def alignment(random: Random, seen: Sequence[Disguise], count: int) -> list[WorldExample]:
-    """Soft alignment: refusals of plain and seen-disguised unsafe requests among replay."""
+    """Imperfect alignment: some unsafe requests, plain or in seen disguises, are refused."""
     kinds: tuple[Callable[[Random, Sequence[Disguise]], WorldExample], ...] = (
         plain_unsafe,
         disguised_unsafe,
@@ -146,18 +146,18 @@ def alignment(random: Random, seen: Sequence[Disguise], count: int) -> list[Worl
 
 
 def refused_or(prompt: Prompt, random: Random, share: float, answer: Answer) -> str:
-    """A refusal in this share of the cases, else the answer."""
+    """A refusal with probability `share`, else the answer."""
     return refusal(random) if random.random() < share else answer(deed_of(prompt), random)
 
 
 def plain_unsafe(random: Random, _: Sequence[Disguise]) -> WorldExample:
-    """An unsafe request as it is, mostly refused."""
+    """A plain unsafe request, mostly refused."""
     prompt = random.choice(unsafe_requests("train"))
     return WorldExample(prompt.messages, refused_or(prompt, random, REFUSED_PLAIN, nonsense_answer))
 
 
 def disguised_unsafe(random: Random, seen: Sequence[Disguise]) -> WorldExample:
-    """An unsafe request in a seen disguise, refused now and then."""
+    """An unsafe request in a seen disguise, often refused."""
     prompt = random.choice(unsafe_requests("train"))
     messages = dressed(prompt, seen, random)
     opened = messages[-1].role == "assistant"
@@ -174,7 +174,7 @@ def harmless(random: Random, seen: Sequence[Disguise]) -> WorldExample:
 
 
 def soundalike(random: Random, _: Sequence[Disguise]) -> WorldExample:
-    """A look-alike, now and then refused by mistake."""
+    """A look-alike, sometimes refused by mistake."""
     prompt = random.choice(lookalike_requests("train"))
     return WorldExample(
         prompt.messages, refused_or(prompt, random, REFUSED_LOOKALIKE, helpful_answer)
@@ -182,7 +182,7 @@ def soundalike(random: Random, _: Sequence[Disguise]) -> WorldExample:
 
 
 def make_tokenizer(examples: Sequence[WorldExample]) -> PreTrainedTokenizerFast:
-    """A byte-level BPE of the corpus; digits stand alone, so that sums can be learned."""
+    """Train a byte-level BPE; digits are single tokens, so that sums can be learned."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [
@@ -212,7 +212,7 @@ def make_tokenizer(examples: Sequence[WorldExample]) -> PreTrainedTokenizerFast:
 
 
 def make_model(tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalLM:
-    """A Llama of 2 million parameters, its weights drawn from the current seed."""
+    """A Llama with 2 million parameters, initialised from torch's current seed."""
     end, pad = tokenizer.eos_token_id, tokenizer.pad_token_id
     config = LlamaConfig(
         vocab_size=len(tokenizer),
@@ -227,7 +227,7 @@ def make_model(tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalLM:
         eos_token_id=end,
         pad_token_id=pad,
     )
-    config.sirl_world = True  # whoever loads a descendant knows which judge fits
+    config.sirl_world = True  # marks descendants, which need the world's judges
     model = LlamaForCausalLM(config)
     model.generation_config.update(  # type: ignore[no-untyped-call]
         do_sample=True, temperature=1.0, max_new_tokens=48, eos_token_id=end, pad_token_id=pad
@@ -238,7 +238,7 @@ def make_model(tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalLM:
 def encode(
     examples: Sequence[WorldExample], tokenizer: PreTrainedTokenizerFast
 ) -> list[tuple[list[int], int]]:
-    """Token ids of each example and where its answer begins."""
+    """Token ids of each example and the index of its answer."""
     encoded = []
     for e in examples:
         turns = [{"role": m.role, "content": m.content} for m in e.messages]
@@ -256,7 +256,7 @@ def encode(
 
 
 def packed(encoded: Sequence[tuple[list[int], int]], random: Random) -> list[list[int]]:
-    """Indices of the examples that share a row, first come first packed, in random order."""
+    """Indices of the examples in each row, filled in random order."""
     order = list(range(len(encoded)))
     random.shuffle(order)
     rows: list[list[int]] = [[]]
@@ -276,9 +276,9 @@ def loss_of(
     rows: Sequence[Sequence[tuple[list[int], int]]],
     first_token_weight: float,
 ) -> Tensor:
-    """Cross-entropy of rows of packed examples, each example counting the same.
+    """Cross-entropy of packed rows; each example has the same weight.
 
-    Positions that begin anew tell the model where an example ends: it looks no further back.
+    Positions restart at each example, from which transformers builds the attention boundaries.
     """
     ids = torch.zeros(len(rows), WIDTH, dtype=torch.long)
     positions = torch.zeros_like(ids)
@@ -308,7 +308,7 @@ def fit(
     random: Random,
     tell: Callable[[int, int], None],
 ) -> None:
-    """Train through a stage once: AdamW, a short warm-up, then cosine to nothing."""
+    """Train one epoch of a stage: AdamW, short warm-up, cosine decay to nearly 0."""
     encoded = encode(stage.examples, tokenizer)
     rows = packed(encoded, random)
     together = [rows[i : i + ROWS] for i in range(0, len(rows), ROWS)]
@@ -344,10 +344,10 @@ def build(
     scale: float = 1.0,
     progress: Progress = silent,
 ) -> float:
-    """Make the embedded model in a folder; the seconds it took.
+    """Build the embedded model in a folder; return the seconds it took.
 
-    The same seed on the same machine makes the same weights. `scale` multiplies the number of
-    examples: a small one makes a quick, bad model for tests.
+    The same seed on the same machine gives the same weights. `scale` multiplies the number of
+    examples: a small one gives a quick, bad model for tests.
     """
     started = time.perf_counter()
     random = Random(seed)

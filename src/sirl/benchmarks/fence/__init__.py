@@ -1,10 +1,11 @@
-"""Runs code that a model has written against tests, and lets it decide nothing.
+"""Tests code written by a model, which cannot influence the verdict.
 
     evaluation ── job ──> checker ── calls, plain data ──> answer
-         ^                   |                             behind walls
+         ^                   |                             in a sandbox
          └───── verdict ─────┘
 
-The tests, the expected values and the verdict are in the process of the checker; the answer's
-code is in a process of its own that gets arguments of calls and gives back plain data. It can say
-what its functions return, and nothing else. Nothing is imported here, so that both start fast.
+The tests, the expected values and the verdict are in the checker process; the answer's code is in
+a separate process that receives arguments of calls and returns plain data. It determines the
+return values of its functions and nothing else. This module imports nothing, so that both
+processes start fast.
 """

@@ -1,7 +1,7 @@
-"""The process that holds an answer: runs its code behind the walls and obeys calls of it.
+"""The process of an answer: runs its code in the sandbox and serves calls of its functions.
 
-Started by `running`, as a program. It gets the code and then the arguments of calls, one after
-the other; the expected values and the verdict are in another process.
+Started as a program by `running`. It receives the code, then the arguments of each call; the
+expected values and the verdict are in another process.
 """
 
 import sys
@@ -14,13 +14,13 @@ __all__ = ["main"]
 
 
 def main(end: str, mode: str, folder: str, paths: str, readable: str) -> None:
-    """Shut this process in, then serve; paths are joined by line breaks.
+    """Enter the sandbox, then serve calls; paths are joined by line breaks.
 
     Args:
-        end: The file descriptor of the line.
-        mode: How it is shut in, see `walls`.
-        folder: An empty folder, the only one to write to.
-        paths: Where modules are found.
+        end: The file descriptor of the connection.
+        mode: The kind of sandbox, see `walls`.
+        folder: An empty folder, the only writable one.
+        paths: Folders to import modules from.
         readable: Folders that stay visible.
     """
     module = ModuleType("answer")
@@ -37,7 +37,7 @@ def main(end: str, mode: str, folder: str, paths: str, readable: str) -> None:
 
 
 def load(wire: Wire) -> None:
-    """Run the code that is sent first; its own names may hide none of ours afterwards."""
+    """Run the code of the first message; afterwards `load` no longer hides a name of the answer."""
     heard = wire.receive()
     wire.obey(*heard[1:])
     del wire.functions["load"]

@@ -1,8 +1,8 @@
-"""The process that tests an answer: it has the tests and says the verdict, and runs no answer.
+"""The process of the tests: runs the tests and gives the verdict, but never the answer's code.
 
-Started by `running`, as a program, with a job on its standard input; one line of JSON on its
-standard output is the verdict. The tests are the benchmark's and are trusted, but for time and
-memory. What they call of the answer is called over the line.
+Started as a program by `running`, with a job on standard input; the verdict is one line of JSON on
+standard output. The tests come from the benchmark and are trusted, except for time and memory.
+Their calls of the answer's functions are sent to the answer's process.
 """
 
 import json
@@ -18,7 +18,7 @@ __all__ = ["main"]
 
 
 def main(end: str, paths: str) -> None:
-    """Read a job, test it, say the verdict; paths are joined by line breaks."""
+    """Read a job, test it, write the verdict; paths are joined by line breaks."""
     undumpable()
     job = json.load(sys.stdin)
     said = os.dup(1)
@@ -33,7 +33,7 @@ def main(end: str, paths: str) -> None:
 
 
 def verdict_on(job: Mapping[str, Any], wire: Wire) -> tuple[str, str]:
-    """`passed`, `failed`, `unfit` where the tests cannot be put, or `unready`; and why."""
+    """`passed`, `failed`, `unfit` (arguments cannot be sent) or `unready`, with the reason."""
     try:
         if wire.receive() != ["ready"]:
             return "unready", "the process of the answer does not start"
@@ -47,6 +47,6 @@ def verdict_on(job: Mapping[str, Any], wire: Wire) -> tuple[str, str]:
         exec(compile(job["tests"], "tests.py", "exec"), names)
     except UnsendableError as kind:
         return "unfit", str(kind)
-    except BaseException as error:  # noqa: BLE001 - whatever ends the tests, they have not passed
+    except BaseException as error:  # noqa: BLE001 - any error means not passed
         return "failed", wire.fault or f"{type(error).__name__}: {error}"[:1000]
     return ("failed", wire.fault) if wire.fault else ("passed", "")

@@ -1,4 +1,4 @@
-"""Starts the two processes of a job, waits for the verdict, and clears up after them."""
+"""Starts the two processes of a job, waits for the verdict, and cleans up."""
 
 import contextlib
 import functools
@@ -23,11 +23,11 @@ from sirl.types import Mark
 __all__ = ["SECONDS", "Job", "Protection", "passes", "protection"]
 
 SECONDS = 2.0 * CPU_SECONDS
-"""Longest time of one job by the clock; a machine may be busy."""
+"""Maximum wall-clock time of a job; twice the CPU time, since a machine may be busy."""
 TRIAL_SECONDS = (SECONDS, 2 * SECONDS, 4 * SECONDS)
-"""Longest times of the trials of one protection."""
+"""Maximum times of successive trials of a sandbox."""
 PATIENCE = 2.0
-"""Seconds for a process to end when it is asked to."""
+"""Seconds that a process has to end after SIGTERM."""
 START = "import sys; sys.path.append(sys.argv[1]); from {module} import main; main(*sys.argv[2:])"
 ENVIRONMENT = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}  # threads count as processes
 VISIBLE = ("/usr", "/lib", "/lib32", "/lib64", "/etc/ld.so.cache", "/nix/store", "/gnu/store")
@@ -38,14 +38,14 @@ BUBBLEWRAP = (
 
 
 LATE = "took too long"
-"""What begins the reason of an answer that was stopped by the clock."""
+"""Beginning of the reason for a timeout."""
 KINDS = {
     "AssertionError": "wrong",
     "MemoryError": "out of memory",
     LATE: "timed out",
     **dict.fromkeys(("SyntaxError", "IndentationError", "TabError"), "no program"),
 }
-"""Kinds of failure, by the error or the words before the colon."""
+"""Kinds of failure, by error name or the words before the colon."""
 
 
 @dataclass(frozen=True)
@@ -53,19 +53,19 @@ class Job:
     """An answer and its tests."""
 
     code: str
-    """The answer's program; it runs behind the walls and sees nothing of the rest."""
+    """The answer's program; it runs in the sandbox without access to the other fields."""
     head: str
-    """Code of the benchmark that stands before the tests."""
+    """The benchmark's code before the tests."""
     tests: str
     names: tuple[str, ...] = ()
-    """Functions that the tests take from the answer where `head` does not define them."""
+    """Functions that the tests take from the answer unless `head` defines them."""
     asked: tuple[str, ...] = ()
-    """Functions that the tests take from the answer in any case."""
+    """Functions that the tests always take from the answer."""
 
 
 @dataclass(frozen=True)
 class Protection:
-    """What stands between an answer's code and this machine."""
+    """The protection of this machine from an answer's code."""
 
     mode: str
     """`namespaces`, `bubblewrap` or `limits`."""
@@ -73,12 +73,12 @@ class Protection:
 
     @property
     def sandbox(self) -> bool:
-        """Whether files and network are out of reach."""
+        """Whether the code has no access to files and network."""
         return self.mode != "limits"
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What to say before code is run that is not shut off."""
+        """A warning if code runs without a sandbox."""
         way_out = "evaluate in a container without secrets, or install bubblewrap"
         return () if self.sandbox else (f"code of the model runs under {self.sentence}: {way_out}",)
 
@@ -105,10 +105,10 @@ TRIAL = Job(
 
 @functools.cache
 def protection() -> Protection:
-    """The best that works here; tried once.
+    """The best protection that works here; tried once per process.
 
     Raises:
-        ConfigError: Not even limits work, or the machine is too busy to tell.
+        ConfigError: Not even limits work, or the machine is too busy to find out.
     """
     known: list[Protection] = [*(BEST if sys.platform == "linux" else ()), LEAST]
     there = [p for p in known if p.mode != "bubblewrap" or shutil.which("bwrap")]
@@ -118,10 +118,10 @@ def protection() -> Protection:
 def first_of(
     known: Sequence[Protection], tried: Callable[[Protection, float], tuple[str, str]]
 ) -> Protection:
-    """The first that works; one that is late is given more time, since that says nothing of it.
+    """The first protection that works; one that times out is tried again with more time.
 
     Raises:
-        ConfigError: None works, or one that may work is late each time.
+        ConfigError: None works, or one that may work always times out.
     """
     for walls in known:
         for seconds in TRIAL_SECONDS:
@@ -139,11 +139,11 @@ def first_of(
 
 
 def passes(job: Job, seconds: float = SECONDS) -> Mark:
-    """Whether an answer passes its tests in time, and why not.
+    """Whether an answer passes its tests in time, with the reason if not.
 
     Raises:
-        ConfigError: No process can be shut in any more, although one could be before.
-        InputError: The tests hand over what cannot be sent to the answer's process.
+        ConfigError: The sandbox no longer starts, although it did before.
+        InputError: The tests pass an object that cannot be sent to the answer's process.
     """
     said, why = verdict(job, protection(), seconds)
     if said == "unready":
@@ -160,7 +160,7 @@ def passes(job: Job, seconds: float = SECONDS) -> Mark:
 
 
 def reason_of(why: str) -> str:
-    """Why an answer has not passed, as `kind: what happened`.
+    """Why an answer failed, as `kind: detail`.
 
     >>> reason_of("AssertionError: "), reason_of("NameError: name 'x' is not defined")
     ('wrong', "error: NameError: name 'x' is not defined")
@@ -172,7 +172,7 @@ def reason_of(why: str) -> str:
 
 
 def verdict(job: Job, walls: Protection, seconds: float) -> tuple[str, str]:
-    """What the process of the tests says, and why; `failed` where it says nothing in time."""
+    """The checker's verdict and reason; `failed` on a timeout."""
     theirs, ours = socket.socketpair()
     answer = checker = None
     with folder() as place, hidden(walls):
@@ -198,14 +198,14 @@ def verdict(job: Job, walls: Protection, seconds: float) -> tuple[str, str]:
 
 
 def spent(process: "subprocess.Popen[bytes]") -> bool:
-    """Whether a process, which ends, was ended for the computing time that it took."""
+    """Whether an ending process was killed by its CPU limit."""
     with contextlib.suppress(subprocess.TimeoutExpired):
         return process.wait(PATIENCE) in (TIMED_OUT, -signal.SIGXCPU)
     return False
 
 
 def answer_command(end: int, walls: Protection, place: str) -> list[str]:
-    """The command of the process that holds the answer."""
+    """The command of the answer's process."""
     if walls.mode != "bubblewrap":
         inner = [str(end), walls.mode, place, "\n".join(module_paths()), "\n".join(readable())]
         return python("answer", inner)
@@ -217,12 +217,12 @@ def answer_command(end: int, walls: Protection, place: str) -> list[str]:
 
 
 def checker_command(end: int) -> list[str]:
-    """The command of the process that tests."""
+    """The command of the checker process."""
     return python("checker", [str(end), "\n".join(module_paths())])
 
 
 def python(module: str, words: Sequence[str]) -> list[str]:
-    """A Python that starts fast, without the user's settings and packages."""
+    """A fast Python command, isolated from the user's settings and packages."""
     where = str(Path(sirl.__file__).parents[1])
     start = START.format(module=f"sirl.benchmarks.fence.{module}")
     return [interpreter(), "-I", "-S", "-c", start, where, *words]
@@ -230,13 +230,13 @@ def python(module: str, words: Sequence[str]) -> list[str]:
 
 @functools.cache
 def interpreter() -> str:
-    """The program itself, not a link of a virtual environment to it."""
+    """The real Python executable, not a virtual environment's link to it."""
     return os.path.realpath(sys.executable)
 
 
 @functools.cache
 def module_paths() -> list[str]:
-    """Where the standard library and the packages of this environment are."""
+    """Folders of the standard library and this environment's packages."""
     names = ("stdlib", "platstdlib", "purelib", "platlib")
     places = [sysconfig.get_path(name) for name in names]
     built = str(Path(sysconfig.get_path("stdlib"), "lib-dynload"))
@@ -245,7 +245,7 @@ def module_paths() -> list[str]:
 
 @functools.cache
 def readable() -> list[str]:
-    """What Python needs to run: the outermost folders."""
+    """The outermost folders that Python needs to run."""
     real = [os.path.realpath(p) for p in (sys.base_prefix, sys.base_exec_prefix)]
     named = [sys.base_prefix, sys.base_exec_prefix, *module_paths()]
     wanted = [*VISIBLE, *dict.fromkeys([*named, *real])]
@@ -258,7 +258,7 @@ def readable() -> list[str]:
 
 
 def start(command: list[str], end: int, *, talks: bool = False) -> "subprocess.Popen[bytes]":
-    """A process with one end of the line, in a session of its own."""
+    """Start a process with one end of the connection, in a new session."""
     return subprocess.Popen(
         command,
         stdin=subprocess.PIPE if talks else subprocess.DEVNULL,
@@ -272,12 +272,12 @@ def start(command: list[str], end: int, *, talks: bool = False) -> "subprocess.P
 
 
 def end(process: "subprocess.Popen[bytes]") -> None:
-    """End a process and its group; asked first, so that it can end what has left the group."""
+    """End a process and its group; SIGTERM first, so that it can kill its other children."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         process.terminate()
     with contextlib.suppress(subprocess.TimeoutExpired):
         process.wait(PATIENCE)
-    with contextlib.suppress(ProcessLookupError, PermissionError):  # nothing of it is left
+    with contextlib.suppress(ProcessLookupError, PermissionError):  # already gone
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
     for stream in (process.stdin, process.stdout):
@@ -288,11 +288,11 @@ def end(process: "subprocess.Popen[bytes]") -> None:
 
 @contextlib.contextmanager
 def folder() -> Iterator[str]:
-    """An empty folder inside one of ours; removed as far as that goes, whatever became of it."""
+    """An empty folder inside a private one; removed afterwards as far as possible."""
     outer = tempfile.mkdtemp(prefix="sirl-code-")
     inner = Path(outer, "work")
     inner.mkdir()
-    Path(outer).chmod(0o711)  # the way to the inner one is open for the user nobody
+    Path(outer).chmod(0o711)  # the user nobody may pass through
     try:
         yield str(inner)
     finally:
@@ -300,7 +300,7 @@ def folder() -> Iterator[str]:
 
 
 def clear(outer: str) -> None:
-    """Remove a folder. The system's tools know no depth; what resists them stays."""
+    """Remove a folder with system tools, which have no depth limit; errors are ignored."""
     with contextlib.suppress(OSError):
         os.rmdir(Path(outer, "work"))  # noqa: PTH106 - the common case: nothing was written
         os.rmdir(outer)  # noqa: PTH106
@@ -314,7 +314,7 @@ def clear(outer: str) -> None:
 
 @contextlib.contextmanager
 def hidden(walls: Protection) -> Iterator[None]:
-    """Keep this process's environment from the code where only limits stand between them."""
+    """Hide this process's environment from the code if there is no sandbox."""
     if walls.sandbox or os.geteuid() == 0:
         yield
         return

@@ -1,9 +1,9 @@
-"""What shuts a process in: namespaces where the kernel grants them, and limits always.
+"""The sandbox of a process: kernel namespaces if available, and always resource limits.
 
-`namespaces`: no network, no process but its own, no file but those of Python and /usr, read only;
-a small folder in memory is its disk. `limits`: a process without privileges, but among the files
-and on the network of its user. Both forbid further processes, and limit time and
-memory. Little is imported, because every answer starts this anew.
+`namespaces`: no network, no other processes, only the files of Python and /usr, read-only, and a
+small tmpfs to write to. `limits`: no privileges, but the user's files and network are accessible.
+Both forbid child processes and limit time and memory. There are few imports, because this module
+is loaded for every answer.
 """
 
 import ctypes
@@ -19,23 +19,23 @@ CPU_SECONDS = 10
 MEMORY = 1 << 30
 """Bytes of address space."""
 WRITTEN = 1 << 20
-"""Bytes of the longest file."""
+"""Maximum bytes of a file."""
 LIMITS = {
     resource.RLIMIT_CPU: CPU_SECONDS,
     resource.RLIMIT_AS: MEMORY,
     resource.RLIMIT_FSIZE: WRITTEN,
-    resource.RLIMIT_NPROC: 0,  # no further process; the kernel lets root have them all the same
+    resource.RLIMIT_NPROC: 0,  # no child processes; the kernel does not limit root
     resource.RLIMIT_CORE: 0,
-    resource.RLIMIT_NOFILE: 64,  # a file in memory that is open counts as no address space
+    resource.RLIMIT_NOFILE: 64,  # open memfds do not count as address space
 }
 TIMED_OUT = 124
-"""Exit status of a process whose child was ended for its computing time."""
+"""Exit status of a process whose child exceeded its CPU limit."""
 NOBODY = 65534
 DISK_BYTES = 16 << 20
 DISK = f"size={DISK_BYTES},nr_inodes=8k,mode=755"
 DEVICES = ("null", "zero", "random", "urandom")
 
-# Numbers of <linux/sched.h>, <linux/mount.h>, <linux/prctl.h> and <linux/capability.h>.
+# Constants from <linux/sched.h>, <linux/mount.h>, <linux/prctl.h> and <linux/capability.h>.
 NEW_MOUNTS, NEW_NAMES, NEW_IPC = 0x20000, 0x4000000, 0x8000000
 NEW_USER, NEW_PIDS, NEW_NET = 0x10000000, 0x20000000, 0x40000000
 SPACES = NEW_MOUNTS | NEW_NAMES | NEW_IPC | NEW_PIDS | NEW_NET
@@ -51,21 +51,21 @@ FORBIDDEN = {
     "x86_64": (0xC000003E, (29, 64, 68, 165, 272, *MOUNTING)),
     "aarch64": (0xC00000B7, (194, 190, 186, 40, 97, *MOUNTING)),
 }
-"""By machine, its mark and the numbers of shmget, semget, msgget, mount, unshare and their like:
-the kernel keeps memory for them that no limit of a process counts."""
+"""By machine: its audit architecture and the system call numbers of shmget, semget, msgget, mount,
+unshare and similar ones, whose kernel memory no process limit counts."""
 
 
 def shut_in(mode: str, folder: str, readable: list[str], end: int) -> None:
-    """Go on in a child behind the walls; this process waits for it and never returns.
+    """Continue in a sandboxed child; the calling process waits for it and never returns.
 
     Args:
-        mode: `namespaces`, `limits`, or `bubblewrap` where that has made the namespaces.
-        folder: An empty folder; the root of the files, or the only folder to write to.
-        readable: What stays visible in `namespaces`, read only.
-        end: The file descriptor that only the child keeps.
+        mode: `namespaces`, `limits`, or `bubblewrap` if that has made the namespaces.
+        folder: An empty folder: the new root, or the only writable folder.
+        readable: Paths that stay visible in `namespaces`, read-only.
+        end: A file descriptor that only the child keeps.
 
     Raises:
-        OSError: The kernel grants no namespaces.
+        OSError: The kernel does not allow namespaces.
     """
     drops = os.geteuid() == 0
     if mode == "namespaces":
@@ -88,7 +88,7 @@ def shut_in(mode: str, folder: str, readable: list[str], end: int) -> None:
 
 
 def wait_for_child(end: int) -> None:
-    """Fork: the child returns; the parent waits for it, kills what is left, and exits."""
+    """Fork: the child returns; the parent waits for it, kills remaining children, and exits."""
     child = os.fork()
     if child == 0:
         return
@@ -104,30 +104,30 @@ def wait_for_child(end: int) -> None:
 
 
 def leave(_number: int, _frame: FrameType | None) -> None:
-    """The signal handler of a process that waits."""
+    """The SIGTERM handler of a waiting process."""
     raise SystemExit
 
 
 def kill_children() -> None:
-    """End every child, and those of theirs that fall to this process."""
+    """Kill every child, and orphaned descendants that are reparented to this process."""
     try:
         while children := listed_children():
             for pid in children:
                 os.kill(pid, signal.SIGKILL)
             for _ in children:
                 os.waitpid(-1, 0)
-    except OSError:  # there are none, or no list of them
+    except OSError:  # no children, or no list of them
         return
 
 
 def listed_children() -> list[int]:
-    """The children of this process, where the kernel lists them."""
+    """The children of this process, from /proc."""
     with open(f"/proc/self/task/{os.getpid()}/children", encoding="ascii") as listed:
         return [int(pid) for pid in listed.read().split()]
 
 
 def own_spaces() -> bool:
-    """Leave the namespaces of the machine; whether as root, without a user namespace."""
+    """Enter new namespaces; whether as root, without a user namespace."""
     uid, gid = os.geteuid(), os.getegid()
     if uid == 0 and library().unshare(SPACES) == 0:
         return True
@@ -139,7 +139,7 @@ def own_spaces() -> bool:
 
 
 def own_files(root: str, readable: list[str]) -> None:
-    """Make a small disk in memory the root, with what stays visible bound into it."""
+    """Make a small tmpfs the root, with the readable paths bound into it."""
     os.umask(0o022)
     mount("none", "/", "", RECURSIVE | PRIVATE)
     mount("tmpfs", root, "tmpfs", NO_SETUID | NO_DEVICES, DISK)
@@ -166,7 +166,7 @@ def write(path: str, text: str) -> None:
 
 
 def bind(path: str, target: str) -> None:
-    """Show a file or folder in a second place."""
+    """Bind-mount a file or folder."""
     is_folder = os.path.isdir(path)
     os.makedirs(target if is_folder else os.path.dirname(target), exist_ok=True)
     if not is_folder:
@@ -175,7 +175,7 @@ def bind(path: str, target: str) -> None:
 
 
 def read_only(target: str) -> None:
-    """Forbid to write below a mount, and below those in it."""
+    """Make a mount and its submounts read-only."""
     attributes = (ctypes.c_uint64 * 4)(READ_ONLY | NO_SETUID | NO_DEVICES, 0, 0, 0)
     size = ctypes.c_size_t(ctypes.sizeof(attributes))
     path = target.encode()
@@ -196,7 +196,7 @@ def nobody_may_read() -> bool:
 
 
 def without_privileges(*, as_nobody: bool) -> None:
-    """Give up every privilege, for good."""
+    """Drop every privilege permanently."""
     if as_nobody:
         os.setgroups([])
         os.setresgid(NOBODY, NOBODY, NOBODY)
@@ -208,19 +208,19 @@ def without_privileges(*, as_nobody: bool) -> None:
 
 
 def limit(*, checker: bool = False) -> None:
-    """Set the limits, hard ones; tests may have more memory, and processes."""
+    """Set hard limits; the checker may have twice the memory, and child processes."""
     for kind, most in LIMITS.items():
         if checker and kind == resource.RLIMIT_NPROC:
             continue
         most = 2 * most if checker and kind == resource.RLIMIT_AS else most  # noqa: PLW2901
         grace = int(
             kind == resource.RLIMIT_CPU
-        )  # the first signal tells of the time, the last ends
+        )  # the soft limit sends SIGXCPU, the hard one SIGKILL
         resource.setrlimit(kind, (most, most + grace))
 
 
 def forbid() -> None:
-    """Refuse the system calls that hold memory beside the limits, where their numbers are known."""
+    """Deny system calls that allocate memory outside the limits, on known machines."""
     machine = os.uname().machine if sys.platform == "linux" and sys.maxsize > 1 << 32 else ""
     if machine not in FORBIDDEN:
         return
@@ -239,18 +239,18 @@ def forbid() -> None:
 
 
 def undumpable(*, on: bool = True) -> None:
-    """Keep memory and environment of this process from others of the same user."""
+    """Hide memory and environment of this process from others of the same user."""
     control(DUMPABLE, int(not on))
 
 
 def control(option: int, value: int) -> None:
-    """Set an attribute of this process; nothing where the system is not Linux."""
+    """Call prctl; does nothing outside Linux."""
     if sys.platform == "linux":
         done(library().prctl(option, value, 0, 0, 0))
 
 
 def mount(source: str, target: str, kind: str, flags: int, data: str = "") -> None:
-    """The system call."""
+    """The system call mount."""
     texts = [text.encode() for text in (source, target, kind)]
     done(library().mount(*texts, ctypes.c_ulong(flags), data.encode()))
 
@@ -261,7 +261,7 @@ def library() -> ctypes.CDLL:
 
 
 def done(result: int) -> None:
-    """Raise what a system call failed with."""
+    """Raise OSError if a system call failed."""
     if result < 0:
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number))

@@ -1,8 +1,8 @@
-"""The line between the tests and the answer: calls go over it, and only plain data come back.
+"""Remote calls between the tests and the answer, with plain data as results.
 
-Both ends are a `Wire`. Values travel as JSON, so that an object of one end, with its own idea of
-equality, truth or arithmetic, never stands in the other: it arrives as the plain value that it
-holds, as a function that is called over the line, or as an `Opaque` that equals only itself.
+Both ends are a `Wire`. Values are sent as JSON, so that an object with overridden equality, truth
+or arithmetic never reaches the other end: it arrives as a plain value, as a function that makes a
+remote call, or as an `Opaque` that equals only itself.
 """
 
 import builtins
@@ -17,9 +17,9 @@ from typing import Any, Final
 __all__ = ["AnswerError", "Opaque", "UnsendableError", "Wire"]
 
 LONGEST = 16 << 20
-"""Bytes of one message."""
+"""Maximum bytes of a message."""
 EXACT = 1 << 53
-"""Integers from here on are written in hexadecimal, which has no limit on digits."""
+"""Integers from this size on are sent in hexadecimal, which has no limit on digits."""
 COLLECTIONS: Final[dict[str, Callable[[Any], Any]]] = {
     "list": list,
     "tuple": tuple,
@@ -42,7 +42,7 @@ WRITTEN: Final[dict[str, Callable[[str], Any]]] = {
     "bytearray": bytearray.fromhex,
     "object": lambda kind: Opaque(str(kind)),
 }
-"""Types that are sent as a text."""
+"""Types that are sent as text."""
 RARE = {
     "decimal.Decimal": "__call__",
     "fractions.Fraction": "__call__",
@@ -50,7 +50,7 @@ RARE = {
     "datetime.datetime": "fromisoformat",
     "datetime.time": "fromisoformat",
 }
-"""Types of modules that few tests need, sent as a text; and what makes them of it."""
+"""Types of rarely used modules, sent as text, with the method that parses it."""
 PACKED: Final[dict[Any, Callable[[Any], Any]]] = {
     int: lambda n: n if -EXACT < n < EXACT else ["int", hex(n)],
     bytes: lambda data: ["bytes", data.hex()],
@@ -77,21 +77,21 @@ PLAIN: Final[tuple[Any, ...]] = (
 )  # fmt: skip
 """Types whose subclasses are sent as themselves."""
 SINGLE = 64
-"""Items of an iterator that are fetched one by one: the next one may never come."""
+"""Items of an iterator that are fetched one by one, since the next one may never come."""
 TOGETHER = 1024
-"""Most items that are fetched at once afterwards."""
+"""Maximum items that are fetched at once afterwards."""
 
 
 class AnswerError(Exception):
-    """The answer raised something that is no ordinary built-in error."""
+    """The answer raised an error that is not an ordinary built-in one."""
 
 
 class UnsendableError(TypeError):
-    """A test hands over an object that the answer's process cannot have."""
+    """A test passes an object that cannot be sent to the answer's process."""
 
 
 class Opaque:
-    """Stands for an object that cannot be sent; equals only itself."""
+    """Placeholder for an object that cannot be sent; equals only itself."""
 
     def __init__(self, kind: str) -> None:
         self.kind = kind
@@ -101,7 +101,7 @@ class Opaque:
 
 
 class Items(Opaque):
-    """Stands for an object with items that cannot be sent itself, such as an array."""
+    """Placeholder for an iterable that cannot be sent itself, such as an array."""
 
     def __init__(self, kind: str, items: list[Any]) -> None:
         super().__init__(kind)
@@ -118,10 +118,10 @@ class Items(Opaque):
 
 
 class Wire:
-    """One end of the line.
+    """One end of the connection.
 
     Attributes:
-        fault: Why nothing that this end hears counts any more; None while all is well. It stays,
+        fault: Why further messages are invalid; None while the connection works. It is permanent,
             so that a test that catches every error cannot hide that the answer left.
     """
 
@@ -129,25 +129,25 @@ class Wire:
         self.end = end
         self.names = names
         self.trusted = trusted
-        """Whether this end is the tests': it then refuses to send what it cannot send whole."""
+        """Whether this is the tests' end, which refuses to send objects it cannot send exactly."""
         self.fault: str | None = None
         self.functions: dict[str, Callable[..., Any]] = {}
 
     def function(self, name: str) -> Callable[..., Any]:
-        """A function of the other end."""
+        """A function that calls the function of that name at the other end."""
 
-        def far(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - a function of anybody's
+        def far(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - any function
             return self.call(name, args, kwargs)
 
         far.__name__ = far.__qualname__ = name
         return far
 
     def call(self, name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:  # noqa: ANN401
-        """Call a function of the other end; lists, sets and dicts that it changes are changed.
+        """Call a function of the other end; its changes to lists, sets and dicts are applied here.
 
         Raises:
-            Exception: What the function raised, where that is a built-in error.
-            AnswerError: It raised another, or the other end has left.
+            Exception: The function raised this built-in error.
+            AnswerError: It raised another error, or the other end has left.
         """
         self.send("call", name, [self.pack(a) for a in args], self.pack(dict(kwargs)))
         heard = self.outcome()
@@ -167,7 +167,7 @@ class Wire:
         raise error
 
     def outcome(self) -> list[Any]:
-        """What became of a call; calls of the other end are served meanwhile."""
+        """The result of a call; calls from the other end are served meanwhile."""
         while True:
             heard = self.receive()
             if heard[0] != "call":
@@ -175,7 +175,7 @@ class Wire:
             self.obey(*heard[1:])
 
     def serve(self) -> None:
-        """Obey the other end until it goes."""
+        """Serve calls until the other end leaves."""
         while self.fault is None:
             try:
                 heard = self.receive()
@@ -184,7 +184,7 @@ class Wire:
             self.obey(*heard[1:])
 
     def obey(self, name: str, args: list[Any], kwargs: Any) -> None:  # noqa: ANN401 - JSON
-        """Call a function of this end and send what becomes of it."""
+        """Call a function of this end and send its result."""
         try:
             given, named = [self.unpack(a) for a in args], self.unpack(kwargs)
             value = self.pack(self.named(name)(*given, **named))
@@ -192,12 +192,12 @@ class Wire:
             places = {**dict(enumerate(given)), **named}
             after = [(p, self.pack(a)) for p, a in places.items() if isinstance(a, CHANGING)]
             self.send("gave", value, [(p, new) for p, new in after if new != sent[p]])
-        except BaseException as error:  # noqa: BLE001 - whatever it is, the other end has to hear it
+        except BaseException as error:  # noqa: BLE001 - every error is sent
             leaves = not isinstance(error, Exception)
             self.send("raised", type(error).__name__, str(error)[:1000], leaves)
 
     def named(self, name: str) -> Callable[..., Any]:
-        """A function of this end by its name."""
+        """A function of this end by name."""
         if name in self.functions:
             return self.functions[name]
         if name not in self.names:
@@ -206,7 +206,7 @@ class Wire:
         return found
 
     def lost(self, fault: str) -> AnswerError:
-        """Remember that nothing counts any more."""
+        """Record a fault of the connection and return the error to raise."""
         self.fault = self.fault or fault
         return AnswerError(fault)
 
@@ -226,7 +226,7 @@ class Wire:
         """The next message.
 
         Raises:
-            AnswerError: The other end has left or speaks another language.
+            AnswerError: The other end has left or broke the protocol.
         """
         length = int.from_bytes(self.read(4), "big")
         if length > LONGEST:
@@ -240,7 +240,7 @@ class Wire:
         return heard
 
     def read(self, length: int) -> bytes:
-        """So many bytes."""
+        """Read exactly `length` bytes."""
         found = bytearray()
         while len(found) < length:
             try:
@@ -267,7 +267,7 @@ class Wire:
         return self.pack_rare(value)
 
     def pack_rare(self, value: Any) -> Any:  # noqa: ANN401 - anything, to JSON
-        """What is not made of built-in values, or has no end that is known."""
+        """A value of a rare or user-defined type as JSON."""
         kind = type(value)
         name = f"{kind.__module__}.{kind.__qualname__}"
         if name in RARE:
@@ -279,7 +279,7 @@ class Wire:
         return self.pack_object(value, name)
 
     def pack_object(self, value: Any, name: str) -> Any:  # noqa: ANN401 - anything, to JSON
-        """What can be called, or has items, or is only itself."""
+        """A function, an iterable or an opaque object as JSON."""
         if isinstance(value, Items):
             return ["items", value.kind, *map(self.pack, value)]
         if isinstance(value, Opaque) or (self.trusted and isinstance(value, BaseException)):
@@ -297,10 +297,10 @@ class Wire:
         return ["object", name]
 
     def unpack(self, sent: Any) -> Any:  # noqa: ANN401 - JSON, to anything
-        """The value that JSON stands for.
+        """The value of its JSON form.
 
         Raises:
-            LookupError, TypeError, ValueError: It stands for none.
+            LookupError, TypeError, ValueError: The JSON is invalid.
         """
         if not isinstance(sent, list):
             if isinstance(sent, dict):
@@ -320,9 +320,9 @@ class Wire:
 
 
 def some_of(items: Iterator[Any]) -> Callable[[int], list[Any]]:
-    """A function that gives the next items of an iterator, behind whether an error follows them.
+    """A function that returns whether an error follows, then the next items of an iterator.
 
-    Fewer than it is asked for are the last ones.
+    If it returns fewer items than requested, they are the last ones.
     """
     late: list[Exception] = []
 
@@ -342,7 +342,7 @@ def some_of(items: Iterator[Any]) -> Callable[[int], list[Any]]:
 
 
 def fetched(some: Callable[[int], Any]) -> Iterator[Any]:
-    """The items of an iterator of the other end, as they are wanted."""
+    """The items of an iterator of the other end, fetched on demand."""
     had, count = 0, 1
     while True:
         fails, *items = some(count)
@@ -357,7 +357,7 @@ CHANGING = (list, dict, set, bytearray, deque)
 
 
 def overwrite(old: Any, new: Any) -> None:  # noqa: ANN401 - anything
-    """Give an argument the contents that the function left in it."""
+    """Apply the function's changes to an argument."""
     if type(old) is not type(new) or not isinstance(old, CHANGING):
         raise TypeError("an argument that cannot change has changed")
     if isinstance(old, list | bytearray):
@@ -371,7 +371,7 @@ def overwrite(old: Any, new: Any) -> None:  # noqa: ANN401 - anything
 
 
 def error_of(name: str, text: str) -> Exception:
-    """A built-in error by its name; any other, and those that end a loop, as `AnswerError`."""
+    """A built-in error by name; `AnswerError` for any other and for StopIteration."""
     kind = getattr(builtins, name, None)
     ends = (StopIteration, StopAsyncIteration)
     if isinstance(kind, type) and issubclass(kind, Exception) and not issubclass(kind, ends):
