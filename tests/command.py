@@ -1,5 +1,6 @@
 """The command line, called in this process: a process of its own costs seconds of imports."""
 
+import multiprocessing
 import sys
 from contextlib import redirect_stderr, redirect_stdout
 from io import StringIO
@@ -7,8 +8,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+import torch
 
 from sirl.cli.main import main
+
+PROCESSES = multiprocessing.get_context("forkserver")
+"""New processes, forked from one that has imported what takes seconds and has run nothing."""
+PROCESSES.set_forkserver_preload(["tests.command", "sirl.models.loading", "sirl.training.rl"])
 
 
 class Done(NamedTuple):
@@ -44,3 +50,20 @@ def sirl(*words, cwd=None, env=None) -> Done:
             if file and folder == Path(file).resolve().parent:
                 del sys.modules[name]
     return Done(ended.value.code or 0, out.getvalue(), err.getvalue())
+
+
+def ended(work, *given) -> int:
+    """Call a function in a process of its own; its exit status, negative for a signal."""
+    process = PROCESSES.Process(target=settled, args=(work, *given))
+    process.start()
+    process.join()
+    status = process.exitcode
+    process.close()
+    return status
+
+
+def settled(work, *given) -> None:
+    """Call a function with torch set as in the tests."""
+    torch.set_num_threads(1)
+    torch.use_deterministic_algorithms(True)
+    work(*given)

@@ -10,76 +10,45 @@ from pathlib import Path
 
 import pytest
 
+from sirl.runs.disk import DISK
 from sirl.training.checkpoints import fault, newest
-from tests.command import sirl
+from tests.command import ended, sirl
 
 SETTINGS = [
-    "train",
-    "--model",
-    "embedded",
-    "--steps",
-    "4",
-    "--checkpoint-every",
-    "2",
-    "--batch",
-    "2",
-    "--group",
-    "2",
-    "--set",
-    "new_tokens=12",
-    "--set",
-    "held_out=3",
-    "--set",
-    "attacks=direct,few_shot",
-    "--seed",
-    "5",
-]
-KILL = """
-import os, sys
-import sirl.runs.disk, sirl.training.checkpoints as checkpoints
-kind, count = sys.argv[1], int(sys.argv[2])
-sys.argv = ["sirl", *sys.argv[3:]]
-seen = 0
-def die():
-    global seen
-    seen += 1
-    if seen == count:
-        os.kill(os.getpid(), 9)
-if kind == "fsync":
-    fsync = os.fsync
-    def dying(handle):
-        die()
-        fsync(handle)
-    sirl.runs.disk.DISK.fsync = dying
-elif kind == "rename":
-    rename = os.rename
-    from pathlib import Path
-    replace, move = Path.replace, Path.rename
-    def replacing(self, target):
-        die()
-        return replace(self, target)
-    def renaming(self, target):
-        die()
-        return move(self, target)
-    Path.replace, Path.rename = replacing, renaming
-from sirl.cli.main import main
-main()
-"""
+    "train", "--model", "embedded", "--steps", "4", "--checkpoint-every", "2", "--batch", "2",
+    "--group", "2", "--set", "new_tokens=12", "--set", "held_out=3", "--limit", "3", "--set",
+    "attacks=direct,few_shot", "--seed", "5",
+]  # fmt: skip
 
 
 def run(out, *more):
     return sirl(*SETTINGS, "--out", out, *more)
 
 
-def killed(out, kind, count):
-    """How a process ends that dies at its so many-th write or renaming."""
-    return subprocess.run(
-        [sys.executable, "-c", KILL, kind, str(count), *SETTINGS, "--out", str(out)],
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )
+def die_at(kind: str, count: int, words: list[str]) -> None:
+    """Run a command in this process, which dies at its so many-th write or renaming."""
+    seen = 0
+
+    def dying(act):
+        def counted(*given):
+            nonlocal seen
+            seen += 1
+            if seen == count:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return act(*given)
+
+        return counted
+
+    if kind == "fsync":
+        DISK.fsync = dying(os.fsync)
+    else:
+        Path.replace, Path.rename = dying(Path.replace), dying(Path.rename)
+    sirl(*words)
+
+
+def killed(out, kind, count, *more):
+    """The status of a process that dies at its so many-th write or renaming."""
+    return ended(die_at, kind, count, [*SETTINGS, "--out", str(out), *more])
 
 
 @pytest.fixture(scope="module")
@@ -112,34 +81,35 @@ def figures(run_folder: Path) -> dict:
 
 
 @pytest.mark.parametrize(
-    ("kind", "count"),
+    "deaths",
     [
-        ("fsync", 3),
-        pytest.param("fsync", 9, marks=pytest.mark.slow),
-        pytest.param("rename", 5, marks=pytest.mark.slow),
-        ("rename", 7),
-        ("fsync", 30),
-        pytest.param("fsync", 38, marks=pytest.mark.slow),
+        (("fsync", 3), ("rename", 7), ("fsync", 30)),
+        pytest.param((("fsync", 9),), marks=pytest.mark.slow),
+        pytest.param((("rename", 5),), marks=pytest.mark.slow),
+        pytest.param((("fsync", 37),), marks=pytest.mark.slow),
     ],
 )
-def test_killed_at_a_write_and_resumed(unbroken, tmp_path, kind, count):
-    broken = killed(tmp_path / "r", kind, count)
-    assert broken.returncode == -signal.SIGKILL, broken.stderr
+def test_killed_at_a_write_and_resumed(unbroken, tmp_path, deaths):
+    for n, (kind, count) in enumerate(deaths):
+        assert killed(tmp_path / "r", kind, count, *["--resume"][:n]) == -signal.SIGKILL
     resumed = run(tmp_path / "r", "--resume")
     assert resumed.returncode == 0, resumed.stderr
     same(unbroken, tmp_path / "r")
 
 
-def test_a_damaged_newest_checkpoint_gives_way_to_the_one_before(unbroken, tmp_path):
+def test_torn_logs_are_mended_and_a_damaged_newest_checkpoint_gives_way(unbroken, tmp_path):
     copy = tmp_path / "r"
     shutil.copytree(unbroken, copy)
+    for name in ("metrics.jsonl", "records.jsonl"):
+        log = copy / name
+        log.write_bytes(log.read_bytes()[:-7])
     victim = copy / "checkpoints" / "step-000004" / "model.safetensors"
     victim.write_bytes(victim.read_bytes()[:-100])
     assert fault(victim.parent) == "model.safetensors is not what was written"
     found, passed_over = newest(copy / "checkpoints")
     assert (found.step, len(passed_over)) == (2, 1)
     resumed = run(copy, "--resume")
-    assert resumed.returncode == 0
+    assert resumed.returncode == 0, resumed.stderr
     assert "step-000004 is skipped: model.safetensors is not what was written" in resumed.stderr
     same(unbroken, copy)
 
@@ -147,6 +117,7 @@ def test_a_damaged_newest_checkpoint_gives_way_to_the_one_before(unbroken, tmp_p
 FULL = """
 set -e
 mount -t tmpfs -o size={size}m none "$1/disk"
+if [ -e "$1/r" ]; then mv "$1/r" "$1/disk/r"; fi
 shift_to="$1"; shift
 set +e
 "$@" --out "$shift_to/disk/r" 2> "$shift_to/said"; echo $? > "$shift_to/status"
@@ -156,38 +127,27 @@ cp -r "$shift_to/disk/r" "$shift_to/r"
 """A run fills a small disk; what it leaves there is taken to a larger one."""
 
 
-@pytest.mark.parametrize("size", [12, 36])
-def test_a_full_disk_ends_in_a_sentence_and_loses_nothing(unbroken, tmp_path, size):
+def test_a_full_disk_ends_in_a_sentence_and_loses_nothing(unbroken, tmp_path):
     if subprocess.run(["unshare", "-rm", "true"], capture_output=True, check=False).returncode:
         pytest.skip("mounting a small disk needs user namespaces")
     (tmp_path / "disk").mkdir()
     command = [sys.executable, "-m", "sirl", *SETTINGS]
-    done = subprocess.run(
-        ["unshare", "-rm", "sh", "-c", FULL.format(size=size), "sh", str(tmp_path), *command],
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )
-    assert done.returncode == 0, done.stderr
-    said = (tmp_path / "said").read_text()
-    assert (tmp_path / "status").read_text() == "2\n", said
-    assert "no space left" in said
-    assert "Traceback" not in said
+    for size, more in ((12, ()), (36, ("--resume",))):
+        script = FULL.format(size=size)
+        done = subprocess.run(
+            ["unshare", "-rm", "sh", "-c", script, "sh", str(tmp_path), *command, *more],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        said = (tmp_path / "said").read_text()
+        assert (tmp_path / "status").read_text() == "2\n", said
+        assert "no space left" in said
+        assert "Traceback" not in said
     resumed = run(tmp_path / "r", "--resume")
     assert resumed.returncode == 0, resumed.stderr
     same(unbroken, tmp_path / "r")
-
-
-def test_torn_logs_are_mended(unbroken, tmp_path):
-    copy = tmp_path / "r"
-    shutil.copytree(unbroken, copy)
-    for name in ("metrics.jsonl", "records.jsonl"):
-        log = copy / name
-        log.write_bytes(log.read_bytes()[:-7])
-    shutil.rmtree(copy / "checkpoints" / "step-000004")
-    assert run(copy, "--resume").returncode == 0
-    same(unbroken, copy)
 
 
 def test_checkpoints_load_with_plain_transformers(unbroken):
