@@ -34,6 +34,7 @@ INNER = 5
 MARGIN = 0.03
 """Minimum gain in kappa over the default hyperparameters; about one standard error of kappa."""
 DRAWS = 2000
+"""Bootstrap draws for the interval of kappa."""
 FEWEST = 10
 """Minimum number of answers for a family to be held out."""
 
