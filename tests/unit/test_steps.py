@@ -7,7 +7,7 @@ import pytest
 
 from sirl.attacks.static import Template
 from sirl.cli.plan import checkpoints
-from sirl.cli.steps import again, last_step, show_steps
+from sirl.cli.steps import again, hardened_model, show_steps
 from sirl.config import PlanConfig, TrainConfig
 from sirl.errors import TrainingError
 from sirl.evaluation.suite import Suite
@@ -292,9 +292,19 @@ def test_the_hint_measures_what_the_table_measured():
     )
     world = TrainConfig(model="embedded", out="runs/m")
     assert "--behaviours" not in again(world, summary)
-    assert last_step(summary) == (
+    assert hardened_model(summary) == [
         "hardened model: the last step, 3: runs/my run/checkpoints/step-000003"
-    )
+    ]
+
+
+def test_the_step_that_the_sentinel_recommends_is_named_with_its_reason():
+    found = {"sentence": "step 2 is recommended: it is best", "reason": "step 3 is the last: enough"}
+    summary = {"checkpoint": "c", "last_step": 3, "chosen_step": 2, "sentinel": found}
+    assert hardened_model(summary) == [
+        found["reason"],
+        found["sentence"],
+        "hardened model: the recommended step, 2 of 3: c",
+    ]
 
 
 @pytest.mark.parametrize(
