@@ -194,8 +194,8 @@ def test_a_damaged_line_is_named_where_too_few_prompts_are_left(tmp_path):
     status, _, said = sirl("train", "--model", "embedded", *words)
     assert status == 2
     last = said.splitlines()[-1]
-    assert last.startswith("sirl: a batch of 16 exceeds the 1 usable prompts: 1 were set aside, ")
-    assert f"the first as {prompts}:2: the line is not JSON" in last
+    assert last.startswith("sirl: a batch of 16 exceeds the 1 usable prompts: 1 were rejected, ")
+    assert f"the first is {prompts}:2: the line is not JSON" in last
 
 
 def test_a_run_that_ended_in_an_error_says_which(finished, tmp_path):

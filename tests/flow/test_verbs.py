@@ -222,7 +222,7 @@ def test_damaged_checkpoints_get_a_sentence(tmp_path):
     adapter = json.dumps({"base_model_name_or_path": str(EMBEDDED_PATH)})
     damaged = {
         "torn": ("config.json", '{"model_type"', "config.json cannot be read as JSON"),
-        "no object": ("config.json", "[]", "config.json holds no JSON object"),
+        "no object": ("config.json", "[]", "config.json is not a JSON object"),
         "no base": ("adapter_config.json", "{}", "does not name its base_model_name_or_path"),
         "no weights": ("adapter_config.json", adapter, "has no adapter_model.safetensors"),
     }

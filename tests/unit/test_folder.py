@@ -13,8 +13,7 @@ def test_a_run_folder_given_as_a_model_names_its_checkpoints_in_the_order_of_ste
         with pytest.raises(ModelError) as error:
             check_folder(str(given))
         assert str(error.value) == (
-            f"--model {given} is not a model: it has no config.json; it is the folder of a run, "
-            "give "
+            f"--model {given} is not a model: it has no config.json; it is a run folder, give "
             f"one of its checkpoints: {tmp_path}/run/checkpoints/step-999999, "
             f"{tmp_path}/run/checkpoints/step-1000000"
         )
