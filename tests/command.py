@@ -4,6 +4,7 @@ import multiprocessing
 import sys
 from contextlib import redirect_stderr, redirect_stdout
 from io import StringIO
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import NamedTuple
 
@@ -52,10 +53,15 @@ def sirl(*words, cwd=None, env=None) -> Done:
     return Done(ended.value.code or 0, out.getvalue(), err.getvalue())
 
 
-def ended(work, *given) -> int:
-    """Call a function in a process of its own; its exit status, negative for a signal."""
+def started(work, *given) -> BaseProcess:
+    """A new process that calls a function of a module."""
     process = PROCESSES.Process(target=settled, args=(work, *given))
     process.start()
+    return process
+
+
+def ended(process) -> int:
+    """The exit status of a process, negative for a signal."""
     process.join()
     status = process.exitcode
     process.close()

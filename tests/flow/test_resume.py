@@ -12,7 +12,7 @@ import pytest
 
 from sirl.runs.disk import DISK
 from sirl.training.checkpoints import fault, newest
-from tests.command import ended, sirl
+from tests.command import ended, sirl, started
 
 SETTINGS = [
     "train", "--model", "embedded", "--steps", "4", "--checkpoint-every", "2", "--batch", "2",
@@ -48,7 +48,7 @@ def die_at(kind: str, count: int, words: list[str]) -> None:
 
 def killed(out, kind, count, *more):
     """The status of a process that dies at its so many-th write or renaming."""
-    return ended(die_at, kind, count, [*SETTINGS, "--out", str(out), *more])
+    return ended(started(die_at, kind, count, [*SETTINGS, "--out", str(out), *more]))
 
 
 @pytest.fixture(scope="module")

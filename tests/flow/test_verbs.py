@@ -29,6 +29,21 @@ def test_help_is_light_and_names_every_verb():
         assert verb in done.stdout
 
 
+def test_no_torch_is_loaded_to_draw_a_page_or_to_attack_with_text():
+    script = (
+        "import sys\n"
+        "import sirl.workflows.report\n"
+        "from sirl.registry.attacks import attacks_named\n"
+        "from sirl.registry.suites import unseen_attacks\n"
+        "assert len(attacks_named('standard')) > 9 and 'gcg' in unseen_attacks('embedded')\n"
+        "print(sorted({'torch', 'transformers', 'scipy.stats'} & set(sys.modules)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "[]\n"
+
+
 def test_evaluate_and_probe_the_embedded_model(tmp_path):
     done = sirl(
         "evaluate", "--model", "embedded", "--limit", 8, "--attacks", "direct,story", "--out",
@@ -68,10 +83,13 @@ def test_a_lora_run_leaves_an_adapter_that_evaluates(tmp_path):
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     folder = json.loads(done.stdout)["checkpoint"]
+    (tmp_path / "asked.txt").write_text("a request\nanother request\n")
     again = sirl(
-        "evaluate", "--model", folder, "--limit", 2, "--attacks", "direct", "--out", tmp_path / "e"
-    )
+        "evaluate", "--model", folder, "--behaviours", tmp_path / "asked.txt", "--attacks",
+        "direct", "--out", tmp_path / "e", "--json",
+    )  # fmt: skip
     assert again.returncode == 0, again.stderr
+    assert json.loads(again.stdout)["models"]["target"]["dsr"]["mean"]["n"] == 2
 
 
 def test_two_runs_in_one_folder_and_an_existing_one(tmp_path):
@@ -189,13 +207,12 @@ def test_a_wrong_command_loses_nothing_of_the_run_it_would_overwrite(tmp_path):
 def test_a_resumed_run_of_more_steps_measures_the_new_model(tmp_path):
     words = [
         "train", "--model", "embedded", "--batch", 4, "--group", 4, "--learning-rate", 2e-4,
-        "--set", "held_out=4", "--set", "attacks=direct", "--set", "new_tokens=12", "--set",
-        "eval_every=0",
-        "--out", tmp_path / "t",
+        "--set", "held_out=4", "--limit", 4, "--set", "attacks=direct", "--set", "new_tokens=12",
+        "--set", "eval_every=0", "--out", tmp_path / "t",
     ]  # fmt: skip
     assert sirl(*words, "--steps", 1).returncode == 0
     first = (tmp_path / "t" / "records.jsonl").read_text()
-    grown = sirl(*words, "--steps", 4, "--resume")
+    grown = sirl(*words, "--steps", 3, "--resume")
     assert grown.returncode == 0, grown.stderr
     second = (tmp_path / "t" / "records.jsonl").read_text()
     base, hardened = ([line for line in text.splitlines() if f'"model": "{m}"' in line]
@@ -204,7 +221,7 @@ def test_a_resumed_run_of_more_steps_measures_the_new_model(tmp_path):
     assert not all(line in first for line in hardened)
     fewer = sirl(*words, "--steps", 2, "--resume")
     assert fewer.returncode == 2
-    assert "has run 4 steps, more than 2" in fewer.stderr
+    assert "has run 3 steps, more than 2" in fewer.stderr
 
 
 def test_a_probe_needs_unsafe_requests(tmp_path):
@@ -299,6 +316,8 @@ def test_ctrl_c_finishes_the_step_saves_and_exits_130(tmp_path):
         "2",
         "--group",
         "2",
+        "--new-tokens",
+        "8",
         "--set",
         "held_out=0",
         "--set",
@@ -324,7 +343,7 @@ def test_ctrl_c_finishes_the_step_saves_and_exits_130(tmp_path):
 
 def test_training_with_generate_ends_where_training_with_the_native_sampler_does(tmp_path):
     settings = ("--model", "embedded", "--steps", 2, "--batch", 2, "--group", 2, "--new-tokens", 12)
-    rest = ("--set", "held_out=3", "--set", "attacks=direct", "--set", "eval_every=0", "--json")
+    rest = ("--set", "held_out=0", "--set", "eval_every=0")
     rewards = []
     for sampler in ("native", "huggingface"):
         out = tmp_path / sampler

@@ -11,7 +11,7 @@ from sirl.judges.jury import Jury
 from sirl.judges.llm import RubricJudge
 from sirl.judges.rubrics import RUBRICS
 from sirl.judges.rules import RefusalRules
-from sirl.registry.attacks import attacks_named, known_attacks, members
+from sirl.registry.attacks import attack_names, attacks_named, known_attacks, members
 from sirl.roles import Search
 from sirl.types import Attempt, Verdict
 from sirl.world.oracle import WorldHarm, WorldOracle
@@ -79,6 +79,14 @@ def test_the_tiers_nest_and_the_full_one_holds_what_was_promised():
     assert len(full) >= 35
     assert len({known[name].family for name in full}) >= 8
     assert not any(isinstance(known[name], Search) for name in quick)
+
+
+def test_the_names_that_are_known_without_torch_are_those_of_the_attacks():
+    assert attack_names() == tuple(known_attacks())
+    gradient = {name for name, attack in known_attacks().items() if attack.family == "gradient"}
+    assert set(catalogue.GRADIENT) == gradient
+    (gcg,) = attacks_named("gcg")
+    assert (gcg.name, gcg.family) == ("gcg", "gradient")
 
 
 def test_an_unknown_attack_names_the_near_one_and_surgeries_are_known():

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sirl.analysis.auroc import auroc_interval
+from sirl.analysis.auroc import auroc, auroc_interval
 from sirl.analysis.entropy_gap import summarise_entropy
 from sirl.cli.hints import hints
 from sirl.config import EvaluateConfig
@@ -94,6 +94,17 @@ def test_an_auroc_lies_in_its_interval_which_mirrors_and_narrows(value, m, n):
     assert auroc_interval(1 - value, m, n) == pytest.approx((1 - high, 1 - low), abs=1e-6)
     wider = auroc_interval(value, 4 * m, 4 * n)
     assert wider[1] - wider[0] < high - low
+
+
+FEW_VALUES = st.lists(st.sampled_from([0.0, 0.5, 1.0, 2.0]), max_size=9)
+"""So few that there are ties."""
+
+
+@given(FEW_VALUES, FEW_VALUES)
+def test_an_auroc_is_the_share_of_pairs_in_order_ties_half(positive, negative):
+    pairs = [(a > b) + (a == b) / 2 for a in positive for b in negative]
+    expected = sum(pairs) / len(pairs) if pairs else math.nan
+    assert auroc(positive, negative) == pytest.approx(expected, nan_ok=True)
 
 
 def test_no_auroc_has_an_interval_without_answers():

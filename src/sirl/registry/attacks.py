@@ -11,7 +11,7 @@ from sirl.errors import ConfigError, unknown_name
 from sirl.registry.tampering import SURGERIES
 from sirl.roles import Attack, Disguise, Search
 
-__all__ = ["TIERS", "attacks_named", "members", "own_attacks", "world_disguises"]
+__all__ = ["TIERS", "attack_names", "attacks_named", "members", "own_attacks", "world_disguises"]
 
 TIERS = ("quick", "standard", "full", "world")
 """`world` has the disguises of the embedded model, seen in its alignment or not."""
@@ -28,14 +28,16 @@ QUICK: tuple[str, ...] = (
 )
 """One or two attacks of each cheap family."""
 STANDARD_SEARCHES: tuple[str, ...] = ("samples", "decoding_sweep", "crescendo", "best_of_n")
-"""Searches of a few dozen queries that need only the target."""
+"""Searches of a few dozen queries that need nothing but the target."""
+GRADIENT = ("gcg", "gcg_anti_refusal", "gcg_low_entropy")
+"""Attacks that import torch, which takes seconds: loaded only where one of them is asked for."""
 PLUGINS = "sirl.attacks"
 """Entry point group of other packages; each entry point is an attack object."""
 
 
 @cache
-def known_attacks() -> dict[str, Attack]:
-    """Every attack by name, in the fixed order of tables."""
+def known_attacks(*, gradient: bool = True) -> dict[str, Attack]:
+    """Every attack by name, in the fixed order of tables; on request all but the gradient ones."""
     from sirl.attacks import (
         attacker,
         carriers,
@@ -59,10 +61,10 @@ def known_attacks() -> dict[str, Attack]:
         translation.ATTACKS,
         attacker.ATTACKS,
     ]
-    if importlib.util.find_spec("torch"):
-        from sirl.attacks import gradient
+    if gradient and importlib.util.find_spec("torch"):
+        from sirl.attacks.gradient import ATTACKS
 
-        families.append(gradient.ATTACKS)
+        families.append(ATTACKS)
     attacks = {attack.name: attack for family in families for attack in family}
     for plugin in entry_points(group=PLUGINS):
         add(attacks, plugged(plugin), plugin.value)
@@ -90,7 +92,7 @@ def add(attacks: dict[str, Attack], attack: Attack, source: str) -> None:
     Raises:
         ConfigError: The name is taken.
     """
-    if attack.name in (*attacks, *TIERS, *SURGERIES):
+    if attack.name in (*attacks, *GRADIENT, *TIERS, *SURGERIES):
         raise ConfigError(f"the attack {attack.name!r} of {source} has a name that is taken")
     attacks[attack.name] = attack
 
@@ -105,7 +107,14 @@ def members(tier: str) -> tuple[str, ...]:
         "full": lambda _: True,
         "world": lambda a: a.name in ("direct", *SEEN, *UNSEEN),
     }
-    return tuple(name for name, attack in known_attacks().items() if inside[tier](attack))
+    known = known_attacks(gradient=tier == "full")
+    return tuple(name for name, attack in known.items() if inside[tier](attack))
+
+
+def attack_names() -> tuple[str, ...]:
+    """The names of all attacks; imports no torch."""
+    gradient = GRADIENT if importlib.util.find_spec("torch") else ()
+    return (*known_attacks(gradient=False), *gradient)
 
 
 def attacks_named(names: str) -> tuple[Attack, ...]:
@@ -116,7 +125,7 @@ def attacks_named(names: str) -> tuple[Attack, ...]:
     Raises:
         ConfigError: A name is unknown, or there is none.
     """
-    known = known_attacks()
+    known = attack_names()
     chosen: list[str] = []
     for name in (n.strip() for n in names.split(",") if n.strip()):
         if name not in known and name not in (*TIERS, *SURGERIES):
@@ -124,7 +133,8 @@ def attacks_named(names: str) -> tuple[Attack, ...]:
         chosen += members(name) if name in TIERS else [name]
     if not chosen:
         raise ConfigError("--attacks names no attack: give names, quick, standard or full")
-    return tuple(known[name] for name in dict.fromkeys(chosen) if name in known)
+    attacks = known_attacks(gradient=not set(GRADIENT).isdisjoint(chosen))
+    return tuple(attacks[name] for name in dict.fromkeys(chosen) if name in attacks)
 
 
 def own_attacks(config: EvaluateConfig) -> tuple[Attack, ...]:
@@ -136,21 +146,22 @@ def own_attacks(config: EvaluateConfig) -> tuple[Attack, ...]:
     from sirl.attacks.replay import read_transcripts
     from sirl.attacks.static import read_templates
 
-    own: dict[str, Attack] = dict(known_attacks())
+    known = known_attacks(gradient=False)
+    own: dict[str, Attack] = dict(known)
     if config.templates:
         for template in read_templates(Path(config.templates)):
             add(own, template, config.templates)
     if config.transcripts:
         source = config.transcripts
         add(own, read_transcripts(Path(source), strict=config.strict), source)
-    return tuple(attack for name, attack in own.items() if name not in known_attacks())
+    return tuple(attack for name, attack in own.items() if name not in known)
 
 
 def world_disguises() -> tuple[tuple[Disguise, ...], tuple[Disguise, ...]]:
     """The disguises seen in the embedded model's alignment, and the unseen ones."""
     from sirl.world.language import SEEN, UNSEEN
 
-    known = known_attacks()
+    known = known_attacks(gradient=False)
 
     def disguises(names: Iterable[str]) -> tuple[Disguise, ...]:
         return tuple(a for n in names if isinstance(a := known[n], Disguise))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 from sirl.config import EvaluateConfig, ProbeConfig, TrainConfig
 from sirl.errors import ConfigError
 from sirl.prompts import PromptSet, Rejected, read_prompts, read_targets
-from sirl.registry.attacks import attacks_named, own_attacks
+from sirl.registry.attacks import attack_names, attacks_named, own_attacks
 from sirl.registry.benchmarks import benchmarks_of
 from sirl.registry.effects import check_effects
 from sirl.registry.judges import attacker_of, judges_of
@@ -217,10 +217,9 @@ def unseen_attacks(model: str) -> frozenset[str]:
     """Attacks that do not occur in the embedded model's alignment data; empty for other models."""
     if not is_world(model):
         return frozenset()
-    from sirl.registry.attacks import members
     from sirl.world.language import SEEN
 
-    return frozenset(members("full")) - {"direct", *SEEN}
+    return frozenset(attack_names()) - {"direct", *SEEN}
 
 
 def harmless_prompts(
