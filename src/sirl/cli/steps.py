@@ -8,7 +8,7 @@ from typing import Any
 from rich.table import Table
 
 from sirl.cli.console import page
-from sirl.config import TrainConfig
+from sirl.config import TrainingSettings
 from sirl.registry.targets import is_world
 from sirl.reports.steps import step_table
 
@@ -38,7 +38,7 @@ def last_step(summary: Mapping[str, Any]) -> str:
     return f"hardened model: the last step, {summary['last_step']}: {summary['checkpoint']}"
 
 
-def again(config: TrainConfig, summary: Mapping[str, Any]) -> str:
+def again(config: TrainingSettings, summary: Mapping[str, Any]) -> str:
     """The `sirl evaluate` command that repeats the evaluation of the hardened model."""
     words = ["sirl", "evaluate", "--model", summary["checkpoint"]]
     if config.behaviours or not is_world(config.model):

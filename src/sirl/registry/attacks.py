@@ -6,7 +6,7 @@ from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 
-from sirl.config import EvaluateConfig
+from sirl.config import EvaluationSettings
 from sirl.errors import ConfigError, unknown_name
 from sirl.registry.tampering import SURGERIES
 from sirl.roles import Attack, Disguise, Search
@@ -127,7 +127,7 @@ def attacks_named(names: str) -> tuple[Attack, ...]:
     return tuple(known[name] for name in dict.fromkeys(chosen) if name in known)
 
 
-def own_attacks(config: EvaluateConfig) -> tuple[Attack, ...]:
+def own_attacks(config: EvaluationSettings) -> tuple[Attack, ...]:
     """Frames and conversations from the user's files.
 
     Raises:

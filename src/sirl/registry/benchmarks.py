@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
-from sirl.config import EvaluateConfig
+from sirl.config import EvaluationSettings
 from sirl.errors import ConfigError, unknown_name
 from sirl.prompts import Rejected
 from sirl.roles import Benchmark
@@ -27,7 +27,7 @@ RUN = ("humaneval", "mbpp")
 
 
 def benchmarks_of(
-    config: EvaluateConfig,
+    config: EvaluationSettings,
 ) -> tuple[tuple[Benchmark, ...], tuple[Rejected, ...]]:
     """The benchmarks that a configuration names, and the rows of their files that are no task.
 
@@ -52,12 +52,12 @@ def benchmarks_of(
     return tuple(asked), tuple(row for b in found.values() for row in b.tasks.rejected)
 
 
-def benchmark_files(config: EvaluateConfig) -> list[str]:
+def benchmark_files(config: EvaluationSettings) -> list[str]:
     """The files that the benchmarks are read from."""
     return [file for _, file in named(config)]
 
 
-def code_protection(config: EvaluateConfig) -> "Protection | None":
+def code_protection(config: EvaluationSettings) -> "Protection | None":
     """What protects this machine from code that the model writes; None where none is run.
 
     Raises:
@@ -68,7 +68,7 @@ def code_protection(config: EvaluateConfig) -> "Protection | None":
     return protection() if any(kind in RUN for kind, _ in named(config)) else None
 
 
-def named(config: EvaluateConfig) -> list[tuple[str, str]]:
+def named(config: EvaluationSettings) -> list[tuple[str, str]]:
     """Kind and file of each benchmark."""
     pairs = []
     for entry in (e.strip() for e in (config.benchmarks or "").split(",") if e.strip()):
@@ -81,7 +81,7 @@ def named(config: EvaluateConfig) -> list[tuple[str, str]]:
     return pairs
 
 
-def read(kind: str, file: Path, config: EvaluateConfig) -> "FromFile":
+def read(kind: str, file: Path, config: EvaluationSettings) -> "FromFile":
     """The benchmark of a file."""
     if kind in RUN and not config.run_code:
         raise ConfigError(

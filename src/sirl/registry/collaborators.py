@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any
 
-from sirl.config import TrainConfig
+from sirl.config import TrainingSettings
 from sirl.errors import ConfigError, unknown_name
 from sirl.registry.targets import FUNCTION, in_present_folder
 from sirl.roles import ExampleSource, Observer, Reward
@@ -23,7 +23,7 @@ OBSERVERS: Mapping[str, Callable[[], Observer]] = {}
 SOURCES: "Mapping[str, Callable[[ChatModel], ExampleSource]]" = {}
 
 
-def require_collaborators(config: TrainConfig) -> None:
+def require_collaborators(config: TrainingSettings) -> None:
     """See that the reward and the sources are there, before anything is loaded or written.
 
     Raises:
@@ -46,7 +46,7 @@ def reward_named(name: str) -> Reward:
     return found
 
 
-def observers(config: TrainConfig) -> dict[str, Observer]:
+def observers(config: TrainingSettings) -> dict[str, Observer]:
     """The observers that a configuration adds, by name.
 
     Raises:
@@ -58,7 +58,7 @@ def observers(config: TrainConfig) -> dict[str, Observer]:
     }
 
 
-def example_sources(config: TrainConfig, chat: "ChatModel") -> tuple[ExampleSource, ...]:
+def example_sources(config: TrainingSettings, chat: "ChatModel") -> tuple[ExampleSource, ...]:
     """The sources of examples that a configuration adds.
 
     Raises:

@@ -6,7 +6,7 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sirl.config import EvaluateConfig
+from sirl.config import EvaluationSettings
 from sirl.errors import ConfigError, InputError, unknown_name
 from sirl.registry.keys import Asker
 from sirl.registry.targets import (
@@ -59,7 +59,7 @@ def auto_judges(model: str, *, own_requests: bool) -> tuple[Judge, ...]:
     return (RefusalRules(),)
 
 
-def judges_of(config: EvaluateConfig) -> tuple[Judge, ...]:
+def judges_of(config: EvaluationSettings) -> tuple[Judge, ...]:
     """The judges of a configuration, joined by commas; the first gives the headline.
 
     `auto` stands for the usual ones, but for those that are named beside it.
@@ -98,7 +98,7 @@ def with_refusals(judges: Sequence[Judge], refusals: str | None) -> tuple[Judge,
     return tuple(OwnSentences(j, path) if j.question == "refusal" else j for j in judges)
 
 
-def judge_named(name: str, config: EvaluateConfig) -> Judge:
+def judge_named(name: str, config: EvaluationSettings) -> Judge:
     """A judge by name: alone, `NAME:FOLDER`, `RUBRIC:MODEL`, or a jury joined by `+`.
 
     Raises:
@@ -181,14 +181,14 @@ def auto_attacker(model: str) -> "TextModel | None":
     return ScriptedAttacker()
 
 
-def attacker_of(config: EvaluateConfig) -> "TextModel | None":
+def attacker_of(config: EvaluationSettings) -> "TextModel | None":
     """The model that writes attempts; None for none."""
     if config.attacker == "auto":
         return auto_attacker(config.model)
     return None if config.attacker == "none" else speaker(config.attacker, config, "attacker")
 
 
-def preference_judge(model: str, config: EvaluateConfig) -> "PreferenceJudge":
+def preference_judge(model: str, config: EvaluationSettings) -> "PreferenceJudge":
     """A model that says which of two answers helps more."""
     from sirl.judges.preference import PreferenceJudge
 
@@ -204,7 +204,7 @@ def models_behind(judges: Sequence[Judge]) -> list[object]:
     return found
 
 
-def speaker(model: str, config: EvaluateConfig, role: Asker) -> "TextModel":
+def speaker(model: str, config: EvaluationSettings, role: Asker) -> "TextModel":
     """A model that is asked for text: an endpoint, a Python function, or one in this process.
 
     A judge takes the likeliest token, an attacker draws.

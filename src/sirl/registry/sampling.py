@@ -6,7 +6,7 @@ from collections.abc import Callable
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
-from sirl.config import Settings, TrainConfig
+from sirl.config import Settings, TrainingSettings
 from sirl.errors import ConfigError, MissingExtraError
 from sirl.roles import Engine
 from sirl.types import Sampling
@@ -51,7 +51,7 @@ def check_series(installed: str) -> None:
         )
 
 
-def sampler(config: TrainConfig, chat: "ChatModel") -> Engine:
+def sampler(config: TrainingSettings, chat: "ChatModel") -> Engine:
     """What samples the completions that training learns from."""
     sampling = Sampling(config.temperature)
     if config.sampler == "vllm":
@@ -84,7 +84,7 @@ def local_engine(config: Settings, chat: "ChatModel", sampling: Sampling) -> Eng
     return NativeEngine(chat, config.seed, config.new_tokens, sampling, config.sampling_batch_size)
 
 
-def beside(config: TrainConfig, chat: "ChatModel", sampling: Sampling) -> Engine:
+def beside(config: TrainingSettings, chat: "ChatModel", sampling: Sampling) -> Engine:
     """A vLLM engine in the trainer's process."""
     from vllm import LLM, SamplingParams
     from vllm.lora.request import LoRARequest
@@ -93,7 +93,7 @@ def beside(config: TrainConfig, chat: "ChatModel", sampling: Sampling) -> Engine
 
 
 def joined(
-    config: TrainConfig,
+    config: TrainingSettings,
     chat: "ChatModel",
     sampling: Sampling,
     parts: tuple[Callable[..., Any], Callable[..., Any], Callable[..., Any]],

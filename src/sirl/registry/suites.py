@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from sirl.config import EvaluateConfig, ProbeConfig, TrainConfig
+from sirl.config import EvaluationSettings, ProbeConfig, TrainingSettings
 from sirl.errors import ConfigError
 from sirl.prompts import PromptSet, Rejected, read_prompts, read_targets
 from sirl.registry.attacks import attacks_named, own_attacks
@@ -54,7 +54,7 @@ class EvaluationSetup:
     """What was read, in sentences."""
 
 
-def evaluation_setup(config: EvaluateConfig) -> EvaluationSetup:
+def evaluation_setup(config: EvaluationSettings) -> EvaluationSetup:
     """The questions of `sirl evaluate` and `sirl probe`.
 
     Raises:
@@ -105,7 +105,7 @@ def said_of(sets: Sequence[PromptSet]) -> tuple[str, ...]:
     return tuple(sentence for s in sets for sentence in (s.read, *s.notes))
 
 
-def read_sets(config: EvaluateConfig | TrainConfig) -> list[PromptSet | None]:
+def read_sets(config: EvaluationSettings | TrainingSettings) -> list[PromptSet | None]:
     """The user's files of unsafe, ordinary and look-alike prompts, without rows labelled else."""
     files: tuple[tuple[str | None, Literal["safe", "unsafe"]], ...] = (
         (config.behaviours, "unsafe"),
@@ -119,7 +119,7 @@ def read_sets(config: EvaluateConfig | TrainConfig) -> list[PromptSet | None]:
 
 
 def check_asked(
-    config: EvaluateConfig,
+    config: EvaluationSettings,
     unsafe: Sequence[Prompt],
     harmless: Sequence[Prompt],
     benchmarks: Sequence[Benchmark],
@@ -134,7 +134,7 @@ def check_asked(
         )
 
 
-def read_recorded(config: EvaluateConfig) -> "Sheet | None":
+def read_recorded(config: EvaluationSettings) -> "Sheet | None":
     """The sheet of recorded attacks, where one was given."""
     if not config.sheet:
         return None
@@ -143,7 +143,7 @@ def read_recorded(config: EvaluateConfig) -> "Sheet | None":
     return read_sheet(Path(config.sheet), strict=config.strict)
 
 
-def chosen_attacks(config: EvaluateConfig, sheet: "Sheet | None") -> tuple[Attack, ...]:
+def chosen_attacks(config: EvaluationSettings, sheet: "Sheet | None") -> tuple[Attack, ...]:
     """The attacks named, those of the user's files, and those that were recorded.
 
     Raises:
@@ -156,7 +156,7 @@ def chosen_attacks(config: EvaluateConfig, sheet: "Sheet | None") -> tuple[Attac
     return chosen
 
 
-def calibration(config: EvaluateConfig, judge: Judge) -> "Calibration | None":
+def calibration(config: EvaluationSettings, judge: Judge) -> "Calibration | None":
     """What `sirl judge calibrate` measured of the first judge, where a configuration names it.
 
     Raises:
@@ -180,7 +180,7 @@ def calibration(config: EvaluateConfig, judge: Judge) -> "Calibration | None":
     return found
 
 
-def trained_on(config: EvaluateConfig) -> tuple[tuple[Prompt, ...], tuple[str, ...]]:
+def trained_on(config: EvaluationSettings) -> tuple[tuple[Prompt, ...], tuple[str, ...]]:
     """The training prompts that a configuration names, and what was read of their file."""
     if not config.trained_on:
         return (), ()
@@ -190,7 +190,7 @@ def trained_on(config: EvaluateConfig) -> tuple[tuple[Prompt, ...], tuple[str, .
 
 
 def world_prompts(
-    config: EvaluateConfig,
+    config: EvaluationSettings,
 ) -> tuple[tuple[Prompt, ...], tuple[Prompt, ...], tuple[Prompt, ...]]:
     """The embedded world's unsafe, ordinary and look-alike requests that training never meets."""
     from sirl.world.language import unsafe_requests

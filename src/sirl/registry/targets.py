@@ -7,7 +7,7 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sirl.config import EvaluateConfig, Settings
+from sirl.config import EvaluationSettings, Settings
 from sirl.errors import ConfigError, InputError
 from sirl.models.folder import adapter_base, document, is_adapter
 from sirl.registry.keys import Asker, key_variable
@@ -76,7 +76,7 @@ def is_world(model: str) -> bool:
     return (folder / "config.json").is_file() and "sirl_world" in document(folder / "config.json")
 
 
-def subject(config: EvaluateConfig) -> Subject:
+def subject(config: EvaluationSettings) -> Subject:
     """The model that a configuration names, as the evaluation sees it.
 
     Raises:
@@ -98,7 +98,9 @@ def subject(config: EvaluateConfig) -> Subject:
     return endpoint_subject(config)
 
 
-def with_tasks(config: EvaluateConfig, make: "Callable[[EvaluateConfig], Target]") -> "Target":
+def with_tasks(
+    config: EvaluationSettings, make: "Callable[[EvaluationSettings], Target]"
+) -> "Target":
     """A target that answers the tasks of `--benchmarks` at the length that is set for them."""
     if not config.benchmarks:
         return make(config)
@@ -167,7 +169,7 @@ def reader(chat: "ChatModel", new_tokens: int) -> "Callable[[Prompt], Reading]":
 
 
 def endpoint(
-    model: str, config: EvaluateConfig, new_tokens: int, role: Asker = "target"
+    model: str, config: EvaluationSettings, new_tokens: int, role: Asker = "target"
 ) -> "EndpointEngine":
     """An endpoint as `URL#MODEL` names it.
 
@@ -223,19 +225,19 @@ def dialects(subject: Subject, speakers: Iterable[object]) -> dict[str, dict[str
     return {identity: learned for identity, learned in dialects().items() if identity in asked}
 
 
-def endpoint_subject(config: EvaluateConfig) -> Subject:
+def endpoint_subject(config: EvaluationSettings) -> Subject:
     """A model behind an endpoint: weights, tokens and entropies are out of sight."""
     offers: set[Need] = {"decoding", "opener"} if config.supports_opener else {"decoding"}
     identity = endpoint(config.model, config, config.new_tokens).identity
 
-    def make(config: EvaluateConfig) -> "Target":
+    def make(config: EvaluationSettings) -> "Target":
         engine = endpoint(config.model, config, config.new_tokens)
         return opaque(lambda sampling: replace(engine, sampling=sampling), offers, identity, config)
 
     return Subject(with_tasks(config, make), {"endpoint": identity})
 
 
-def function_subject(config: EvaluateConfig) -> Subject:
+def function_subject(config: EvaluationSettings) -> Subject:
     """A Python function, looked for in the present folder too."""
     from sirl.rollouts.function import FunctionEngine, load_function
 
@@ -252,7 +254,10 @@ def in_present_folder() -> None:
 
 
 def opaque(
-    engine: Callable[[Sampling], Engine], offers: set[Need], identity: str, config: EvaluateConfig
+    engine: Callable[[Sampling], Engine],
+    offers: set[Need],
+    identity: str,
+    config: EvaluationSettings,
 ) -> "Target":
     """A target whose tokenizer and weights are its own affair."""
     from sirl.evaluation.target import Target, digest, no_pieces, read_as_text
