@@ -59,10 +59,10 @@ class RunSettings(Group):
 class SamplingSettings(Group):
     """How completions are sampled."""
 
-    sampler: Literal["native", "huggingface", "vllm"] = Field(
+    sampler: str = Field(
         "native",
-        description="sampling engine: native, huggingface (generate(), for any model), or vllm "
-        "(experimental, training only)",
+        description="sampling engine: native, huggingface (generate(), for any model), vllm "
+        "(experimental, training only), a plug-in name, or python:MODULE:FUNCTION",
     )
     new_tokens: int = Field(64, ge=1, description="maximum new tokens per answer")
     sampling_batch_size: int = Field(256, ge=1, description="completions sampled together")
@@ -270,7 +270,8 @@ class CapabilitySettings(Group):
     benchmarks: str | None = Field(
         None,
         description="capability tasks as KIND:FILE, comma-separated; kinds: numeric, choice, "
-        "humaneval, mbpp, ifeval (JSONL), lmeval (YAML)",
+        "humaneval, mbpp, ifeval (JSONL), lmeval (YAML); or plug-in names, or "
+        "python:MODULE:FUNCTION, which returns a sirl.roles.Benchmark",
     )
     capability_tokens: int = Field(
         512, ge=1, description="maximum new tokens per answer to a task of --benchmarks"

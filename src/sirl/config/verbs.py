@@ -3,8 +3,6 @@
 pydantic takes fields from the last base class first: the order of flags reads from bottom to top.
 """
 
-from typing import Literal
-
 from pydantic import Field
 
 from sirl.config.groups import (
@@ -80,9 +78,6 @@ class EvaluationSettings(
         ...,
         description="checkpoint folder, hub id, 'embedded', https://HOST/v1#NAME (OpenAI-style "
         "endpoint), or python:MODULE:FUNCTION",
-    )
-    sampler: Literal["native", "huggingface"] = Field(
-        "native", description="sampling engine for a local model"
     )
     best_of: int = Field(
         1, ge=1, description="sample N answers, return the one with the lowest entropy"

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from sirl.config import Settings, TrainingSettings
 from sirl.errors import ConfigError, MissingExtraError
+from sirl.registry.plugins import checked, made, member
 from sirl.roles import Engine
 from sirl.types import Sampling
 
@@ -24,14 +25,21 @@ RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 """What vLLM takes as the highest rank of an adapter."""
 
 
+OWN = ("native", "huggingface", "vllm")
+"""Engines of this package; vLLM serves training alone."""
+
+
 def require_sampler(config: Settings) -> None:
     """See that what samples is installed, before anything is touched.
 
     Raises:
         MissingExtraError: vLLM is wanted and is not there.
-        ConfigError: It is another vLLM than the one that this was written for.
+        ConfigError: There is no such engine, or it is another vLLM than the one that this was
+            written for.
     """
-    if config.sampler != "vllm":
+    known = OWN if isinstance(config, TrainingSettings) else OWN[:2]
+    if config.sampler != "vllm" or config.sampler not in known:
+        member("engine", config.sampler, dict.fromkeys(known))
         return
     if importlib.util.find_spec("vllm") is None:
         raise MissingExtraError("sampler=vllm", "vllm")
@@ -72,7 +80,22 @@ def with_tried_sampler(config: Settings, chat: "ChatModel") -> "ChatModel":
 
 
 def local_engine(config: Settings, chat: "ChatModel", sampling: Sampling) -> Engine:
-    """An engine that samples from a model in this process; vLLM serves training alone."""
+    """An engine that samples from a model in this process; vLLM serves training alone.
+
+    Raises:
+        ConfigError: An engine from outside does not keep its contract.
+    """
+    if config.sampler not in OWN:
+        given = {
+            "chat": chat,
+            "seed": config.seed,
+            "new_tokens": config.new_tokens,
+            "sampling": sampling,
+            "batch_size": config.sampling_batch_size,
+        }
+        engine = made("engine", config.sampler, member("engine", config.sampler, {}), given)
+        found: Engine = checked("engine", config.sampler, engine, Engine)
+        return found
     if config.sampler == "huggingface" or chat.manner.generates:
         from sirl.rollouts.huggingface import HuggingFaceEngine
 

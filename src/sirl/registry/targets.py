@@ -11,6 +11,7 @@ from sirl.config import EvaluationSettings, Settings
 from sirl.errors import ConfigError, InputError
 from sirl.models.folder import adapter_base, document, is_adapter
 from sirl.registry.keys import Asker, key_variable
+from sirl.registry.plugins import FUNCTION, in_present_folder
 from sirl.registry.sampling import local_engine, with_tried_sampler
 from sirl.registry.voices import voice_of
 from sirl.roles import Engine
@@ -37,7 +38,6 @@ __all__ = [
 ]
 
 EMBEDDED = "embedded"
-FUNCTION = "python:"
 PROMPTS_REMEMBERED = 16384
 TAIL = 24
 """Tokens at the end of a prompt in which a template may open the thoughts."""
@@ -245,12 +245,6 @@ def function_subject(config: EvaluationSettings) -> Subject:
     in_present_folder()
     engine = FunctionEngine(load_function(path), config.seed)
     return Subject(opaque(lambda _: engine, set(), path, config), {"function": path})
-
-
-def in_present_folder() -> None:
-    """Let modules of the present folder be imported."""
-    if (here := str(Path.cwd())) not in sys.path:
-        sys.path.insert(0, here)
 
 
 def opaque(
