@@ -13,6 +13,7 @@ from sirl.registry.attacks import attacks_named, own_attacks
 from sirl.registry.benchmarks import benchmarks_of
 from sirl.registry.effects import check_effects
 from sirl.registry.judges import attacker_of, judges_of
+from sirl.registry.sampling import require_sampler
 from sirl.registry.tampering import SURGERIES, surgeries_named
 from sirl.registry.targets import is_world
 from sirl.roles import Attack, Benchmark, Judge, identity_of
@@ -63,6 +64,7 @@ def evaluation_setup(config: EvaluationSettings) -> EvaluationSetup:
     from sirl.evaluation.suite import Suite
 
     check_effects(config)
+    require_sampler(config)
     sets = read_sets(config)
     unsafe, ordinary, lookalikes = (spread(s.prompts, config.limit) if s else () for s in sets)
     sheet = read_recorded(config)

@@ -40,7 +40,6 @@ def evaluate(
     started = time.perf_counter()
     if not registry.is_remote(config.model):
         registry.require_models(f"sirl {verb}")
-    registry.require_sampler(config)
     setup = registry.evaluation_setup(config)
     run = open_run(Path(config.out), config.model_dump(), existing)
     console.warn([*nothing_to_resume(run, existing), *setup.notes])
