@@ -60,6 +60,28 @@ def test_anchors_change_what_is_learned_and_an_observer_can_end_training(mine):
     assert (mine / "runs/ended/checkpoints/step-000002/model.safetensors").is_file()
 
 
+def test_an_engine_and_a_benchmark_are_one_file_of_the_users(mine):
+    text = (DOCS / "extending.md").read_text()
+    words = re.search(r"```\n(sirl evaluate.*?)```", text, re.S)[1].replace("\\\n", " ").split()
+    small = "--limit 2 --new-tokens 8 --capability-tokens 8"
+    done = sirl(*words[1:], *small.split(), cwd=mine)
+    assert done.returncode == 0, done.stderr
+    figures = json.loads((mine / "runs/measured/summary.json").read_text())["models"]["target"]
+    assert figures["capability"]["letters"]["n"] == 2
+    noted = (mine / "sampled.txt").read_text().splitlines()
+    assert noted
+    assert {line.partition(" ")[2] for line in noted} <= {"completions at step 0"}
+
+
+def test_training_samples_from_an_engine_of_the_users(mine):
+    words = [w for w in command() if w not in ("--sources", "python:mine:Anchors")]
+    done = sirl(*words, "--sampler", "python:mine:Noted", cwd=mine)
+    assert done.returncode == 0, done.stderr
+    assert (mine / "sampled.txt").read_text().splitlines() == [
+        f"6 completions at step {step}" for step in range(3)
+    ]
+
+
 @pytest.mark.parametrize(
     ("flag", "value", "sentence"),
     [

@@ -4,11 +4,13 @@ from sirl.cli.main import main
 from sirl.config import (
     DemoConfig,
     EvaluateConfig,
+    JudgeConfig,
     PlanConfig,
     ProbeConfig,
     TrainConfig,
     resolve,
 )
+from sirl.config.groups import Group
 from sirl.errors import ConfigError
 from sirl.renamed import SETTINGS
 
@@ -75,6 +77,24 @@ def test_a_former_flag_suggests_the_present_one(monkeypatch, capsys, former, pre
     assert capsys.readouterr().err == (
         f"sirl: no such option: {former}, which is now called {present}; see sirl train --help\n"
     )
+
+
+VERBS = [TrainConfig, PlanConfig, DemoConfig, EvaluateConfig, ProbeConfig, JudgeConfig]
+
+
+def test_no_verb_inherits_the_settings_of_another():
+    assert [(a, b) for a in VERBS for b in VERBS if a is not b and issubclass(a, b)] == []
+
+
+def test_each_setting_belongs_to_one_group():
+    names = [name for group in Group.__subclasses__() for name in group.model_fields]
+    again = {name for name in names if names.count(name) > 1}
+    assert again == {"timeout"}  # of the processes that train, and of a request to an endpoint
+    assert {"model", "steps", "ordinary", "judge", "gpus"} <= set(names)
+
+
+def test_a_file_of_training_settings_is_one_for_a_plan():
+    assert set(TrainConfig.model_fields) < set(PlanConfig.model_fields)
 
 
 @pytest.mark.parametrize("name", SETTINGS)

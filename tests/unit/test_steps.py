@@ -298,7 +298,10 @@ def test_the_hint_measures_what_the_table_measured():
 
 
 def test_the_step_that_the_sentinel_recommends_is_named_with_its_reason():
-    found = {"sentence": "step 2 is recommended: it is best", "reason": "step 3 is the last: enough"}
+    found = {
+        "sentence": "step 2 is recommended: it is best",
+        "reason": "step 3 is the last: enough",
+    }
     summary = {"checkpoint": "c", "last_step": 3, "chosen_step": 2, "sentinel": found}
     assert hardened_model(summary) == [
         found["reason"],

@@ -5,13 +5,13 @@ from shlex import quote
 from typing import Any
 
 from sirl import registry
-from sirl.config import EvaluateConfig
+from sirl.config import EvaluationSettings
 from sirl.models.folder import is_hardened
 
 __all__ = ["hints"]
 
 
-def hints(config: EvaluateConfig, figures: Mapping[str, Any]) -> list[str]:
+def hints(config: EvaluationSettings, figures: Mapping[str, Any]) -> list[str]:
     """The next command; empty if a judge is in doubt or training would not help.
 
     Suggests training if the model's refusals have lower entropy than its compliance and sirl has

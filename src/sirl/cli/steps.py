@@ -8,7 +8,7 @@ from typing import Any
 from rich.table import Table
 
 from sirl.cli.console import page
-from sirl.config import TrainConfig
+from sirl.config import TrainingSettings
 from sirl.registry.targets import is_world
 from sirl.reports.steps import step_table
 from sirl.workflows.report import hardened_step
@@ -41,7 +41,7 @@ def hardened_model(summary: Mapping[str, Any]) -> list[str]:
     return [*said, f"hardened model: {hardened_step(summary)}"]
 
 
-def again(config: TrainConfig, summary: Mapping[str, Any]) -> str:
+def again(config: TrainingSettings, summary: Mapping[str, Any]) -> str:
     """The `sirl evaluate` command that repeats the evaluation of the hardened model."""
     words = ["sirl", "evaluate", "--model", summary["checkpoint"]]
     if config.behaviours or not is_world(config.model):

@@ -6,7 +6,7 @@ from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 
-from sirl.config import EvaluateConfig
+from sirl.config import EvaluationSettings
 from sirl.errors import ConfigError, unknown_name
 from sirl.registry.tampering import SURGERIES
 from sirl.roles import Attack, Disguise, Search
@@ -137,7 +137,7 @@ def attacks_named(names: str) -> tuple[Attack, ...]:
     return tuple(attacks[name] for name in dict.fromkeys(chosen) if name in attacks)
 
 
-def own_attacks(config: EvaluateConfig) -> tuple[Attack, ...]:
+def own_attacks(config: EvaluationSettings) -> tuple[Attack, ...]:
     """Attacks from the user's files: prompt templates and conversations.
 
     Raises:

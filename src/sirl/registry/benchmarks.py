@@ -1,12 +1,14 @@
-"""Benchmarks by kind and file."""
+"""Benchmarks by kind and file, and from plug-ins."""
 
 from collections.abc import Sequence
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
-from sirl.config import EvaluateConfig
+from sirl.config import EvaluationSettings
 from sirl.errors import ConfigError, unknown_name
 from sirl.prompts import Rejected
+from sirl.registry.plugins import FUNCTION, checked, made, member
 from sirl.roles import Benchmark
 
 if TYPE_CHECKING:
@@ -27,7 +29,7 @@ RUN = ("humaneval", "mbpp")
 
 
 def benchmarks_of(
-    config: EvaluateConfig,
+    config: EvaluationSettings,
 ) -> tuple[tuple[Benchmark, ...], tuple[Rejected, ...]]:
     """The benchmarks of a configuration, and the invalid rows of their files.
 
@@ -37,9 +39,14 @@ def benchmarks_of(
     """
     from sirl.benchmarks.subset import Subset
 
-    found: dict[str, FromFile] = {}
+    found: dict[str, Benchmark] = {}
+    rejected: list[Rejected] = []
     for kind, file in named(config):
-        benchmark = read(kind, Path(file), config)
+        if file:
+            benchmark: Benchmark = (from_file := read(kind, Path(file), config))
+            rejected += from_file.tasks.rejected
+        else:
+            benchmark = from_outside(kind)
         if benchmark.name in found:
             raise ConfigError(
                 f"--benchmarks names {benchmark.name!r} twice: a benchmark is named after its "
@@ -49,15 +56,30 @@ def benchmarks_of(
     asked: Sequence[Benchmark] = list(found.values())
     if config.limit:
         asked = [Subset(b, config.limit) for b in asked]
-    return tuple(asked), tuple(row for b in found.values() for row in b.tasks.rejected)
+    return tuple(asked), tuple(rejected)
 
 
-def benchmark_files(config: EvaluateConfig) -> list[str]:
+def from_outside(name: str) -> Benchmark:
+    """The benchmark that a plug-in or a function of the user's makes.
+
+    Raises:
+        ConfigError: There is none of that name, or it does not keep its contract.
+    """
+    make = member("benchmark", name, {})
+    found: Benchmark = checked("benchmark", name, made("benchmark", name, make, {}), Benchmark)
+    if not isinstance(found.name, str) or not found.name.strip():
+        raise ConfigError(f"the benchmark {name} has no name: give it one, which tables show")
+    if not found.prompts():
+        raise ConfigError(f"the benchmark {name} has no tasks: let prompts() return some")
+    return found
+
+
+def benchmark_files(config: EvaluationSettings) -> list[str]:
     """The files that the benchmarks are read from."""
-    return [file for _, file in named(config)]
+    return [file for _, file in named(config) if file]
 
 
-def code_protection(config: EvaluateConfig) -> "Protection | None":
+def code_protection(config: EvaluationSettings) -> "Protection | None":
     """The sandbox for code that the model writes; None if no code is run.
 
     Raises:
@@ -68,20 +90,24 @@ def code_protection(config: EvaluateConfig) -> "Protection | None":
     return protection() if any(kind in RUN for kind, _ in named(config)) else None
 
 
-def named(config: EvaluateConfig) -> list[tuple[str, str]]:
-    """Kind and file of each benchmark."""
+def named(config: EvaluationSettings) -> list[tuple[str, str]]:
+    """Kind and file of each benchmark; for one from outside its name, and no file."""
     pairs = []
+    plugins = {p.name for p in entry_points(group="sirl.benchmarks")}
     for entry in (e.strip() for e in (config.benchmarks or "").split(",") if e.strip()):
         kind, colon, file = entry.partition(":")
+        if entry.startswith(FUNCTION) or entry in plugins:
+            pairs.append((entry, ""))
+            continue
         if kind not in KINDS:
-            raise unknown_name("kind of benchmark", kind, KINDS)
+            raise unknown_name("kind of benchmark", kind, [*KINDS, *plugins])
         if not colon or not file:
             raise ConfigError(f"--benchmarks {entry} names no file: write {kind}:FILE")
         pairs.append((kind, file))
     return pairs
 
 
-def read(kind: str, file: Path, config: EvaluateConfig) -> "FromFile":
+def read(kind: str, file: Path, config: EvaluationSettings) -> "FromFile":
     """The benchmark of a file."""
     if kind in RUN and not config.run_code:
         raise ConfigError(

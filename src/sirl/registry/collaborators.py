@@ -6,12 +6,10 @@ once, before training, and returns the object.
 """
 
 from collections.abc import Callable, Mapping
-from importlib.metadata import entry_points
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from sirl.config import TrainConfig
-from sirl.errors import ConfigError, unknown_name
-from sirl.registry.targets import FUNCTION, in_present_folder
+from sirl.config import TrainingSettings
+from sirl.registry.plugins import checked, member, names_in
 from sirl.roles import ExampleSource, Observer, Reward
 
 if TYPE_CHECKING:
@@ -23,7 +21,7 @@ OBSERVERS: Mapping[str, Callable[[], Observer]] = {}
 SOURCES: "Mapping[str, Callable[[ChatModel], ExampleSource]]" = {}
 
 
-def require_collaborators(config: TrainConfig) -> None:
+def require_collaborators(config: TrainingSettings) -> None:
     """Check that the reward and the sources exist, before anything is loaded or written.
 
     Raises:
@@ -46,7 +44,7 @@ def reward_named(name: str) -> Reward:
     return found
 
 
-def observers(config: TrainConfig) -> dict[str, Observer]:
+def observers(config: TrainingSettings) -> dict[str, Observer]:
     """The observers that a configuration adds, by name.
 
     Raises:
@@ -58,7 +56,7 @@ def observers(config: TrainConfig) -> dict[str, Observer]:
     }
 
 
-def example_sources(config: TrainConfig, chat: "ChatModel") -> tuple[ExampleSource, ...]:
+def example_sources(config: TrainingSettings, chat: "ChatModel") -> tuple[ExampleSource, ...]:
     """The sources of examples that a configuration adds.
 
     Raises:
@@ -68,35 +66,3 @@ def example_sources(config: TrainConfig, chat: "ChatModel") -> tuple[ExampleSour
         checked("source", name, member("source", name, SOURCES)(chat), ExampleSource)
         for name in names_in(config.sources)
     )
-
-
-def names_in(text: str | None) -> list[str]:
-    """Names joined by commas."""
-    return [name.strip() for name in (text or "").split(",") if name.strip()]
-
-
-def member(kind: str, name: str, known: Mapping[str, Any]) -> Any:  # noqa: ANN401 - of any family
-    """A reward, observer or source by name: ours, an installed package's, or a user's function.
-
-    Raises:
-        ConfigError: The name is unknown.
-    """
-    from sirl.rollouts.function import load_function
-
-    if name.startswith(FUNCTION):
-        in_present_folder()
-        return load_function(name.removeprefix(FUNCTION))
-    plugins = {p.name: p for p in entry_points(group=f"sirl.{kind}s")}
-    if name not in known and name not in plugins:
-        raise unknown_name(kind, name, [*known, *plugins])
-    return known[name] if name in known else plugins[name].load()
-
-
-def checked(kind: str, name: str, made: Any, role: Any) -> Any:  # noqa: ANN401 - of any family
-    """The object, if it has the methods of its role; else ConfigError."""
-    if not isinstance(made, role):
-        raise ConfigError(
-            f"the {kind} {name} is a {type(made).__name__} and lacks methods of "
-            f"sirl.roles.{role.__name__}: inherit from it"
-        )
-    return made

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator
 
-from sirl.config import EvaluateConfig, ProbeConfig, Settings, TrainConfig
+from sirl.config import EvaluationSettings, ProbeConfig, Settings, TrainingSettings
 from sirl.errors import ConfigError
 
 __all__ = ["check_effects"]
@@ -22,16 +22,16 @@ def check_effects(settings: Settings) -> None:
 
 def without_effect(settings: Settings) -> Iterator[tuple[str, str]]:
     """Names of settings without effect, each with the setting that it needs."""
-    if isinstance(settings, EvaluateConfig):
+    if isinstance(settings, EvaluationSettings):
         yield from idle_in_evaluation(settings)
-    elif isinstance(settings, TrainConfig):
+    elif isinstance(settings, TrainingSettings):
         if not settings.lora:
             yield "lora_rank", "--lora"
         if not settings.held_out and settings.behaviours is None:
             yield "attacks", "an evaluation, which --held-out or --behaviours provide"
 
 
-def idle_in_evaluation(settings: EvaluateConfig) -> Iterator[tuple[str, str]]:
+def idle_in_evaluation(settings: EvaluationSettings) -> Iterator[tuple[str, str]]:
     """Names of settings without effect in an evaluation."""
     roles = {"key_from_env": "model", "judge_key_from_env": "judge"}
     roles["attacker_key_from_env"] = "attacker"

@@ -6,7 +6,7 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sirl.config import EvaluateConfig
+from sirl.config import EvaluationSettings
 from sirl.errors import ConfigError, InputError, unknown_name
 from sirl.registry.keys import Asker
 from sirl.registry.targets import (
@@ -59,7 +59,7 @@ def auto_judges(model: str, *, own_requests: bool) -> tuple[Judge, ...]:
     return (RefusalRules(),)
 
 
-def judges_of(config: EvaluateConfig) -> tuple[Judge, ...]:
+def judges_of(config: EvaluationSettings) -> tuple[Judge, ...]:
     """The judges of a configuration; the first one gives the headline.
 
     `auto` means the default judges that are not also named. If no judge labels refusals, the
@@ -97,7 +97,7 @@ def with_refusals(judges: Sequence[Judge], refusals: str | None) -> tuple[Judge,
     return tuple(OwnSentences(j, path) if j.question == "refusal" else j for j in judges)
 
 
-def judge_named(name: str, config: EvaluateConfig) -> Judge:
+def judge_named(name: str, config: EvaluationSettings) -> Judge:
     """A judge by name: `NAME`, `NAME:FOLDER`, `RUBRIC:MODEL`, or a jury joined by `+`.
 
     Raises:
@@ -180,14 +180,14 @@ def auto_attacker(model: str) -> "TextModel | None":
     return ScriptedAttacker()
 
 
-def attacker_of(config: EvaluateConfig) -> "TextModel | None":
+def attacker_of(config: EvaluationSettings) -> "TextModel | None":
     """The attacker model of a configuration, or None."""
     if config.attacker == "auto":
         return auto_attacker(config.model)
     return None if config.attacker == "none" else text_model(config.attacker, config, "attacker")
 
 
-def preference_judge(model: str, config: EvaluateConfig) -> "PreferenceJudge":
+def preference_judge(model: str, config: EvaluationSettings) -> "PreferenceJudge":
     """A judge that decides which of two answers is more helpful."""
     from sirl.judges.preference import PreferenceJudge
 
@@ -203,7 +203,7 @@ def models_behind(judges: Sequence[Judge]) -> list[object]:
     return found
 
 
-def text_model(model: str, config: EvaluateConfig, role: Asker) -> "TextModel":
+def text_model(model: str, config: EvaluationSettings, role: Asker) -> "TextModel":
     """The model behind a judge or attacker: an endpoint, a Python function, or a local model.
 
     Judges decode greedily, attackers sample.

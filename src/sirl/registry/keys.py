@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Literal
 from urllib.parse import urlsplit
 
-from sirl.config import EvaluateConfig
+from sirl.config import EvaluationSettings
 from sirl.errors import ConfigError
 
 __all__ = ["Asker", "key_variable"]
@@ -23,7 +23,7 @@ SETTINGS: Mapping[Asker, str] = {
 ADDRESS = re.compile(r"https?://[^\s,+#]+")
 
 
-def key_variable(role: Asker, config: EvaluateConfig) -> str:
+def key_variable(role: Asker, config: EvaluationSettings) -> str:
     """The environment variable with the key of a role's endpoint; empty if no key is sent.
 
     A role without a named variable uses the target's variable if both endpoints are at the same
@@ -64,7 +64,7 @@ def two_hosts(variable: str, places: Mapping[str, Asker], way_out: str) -> Confi
     return ConfigError(f"the key in {variable} would go to two hosts ({listed}): {way_out}")
 
 
-def hosts_of(config: EvaluateConfig) -> dict[Asker, set[str]]:
+def hosts_of(config: EvaluationSettings) -> dict[Asker, set[str]]:
     """The hosts of a configuration's endpoints, by role."""
     texts: dict[Asker, str] = {
         "target": config.model,

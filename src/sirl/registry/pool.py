@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from sirl.config import TrainConfig
+from sirl.config import TrainingSettings
 from sirl.registry.attacks import world_disguises
 from sirl.registry.suites import spread
 from sirl.registry.targets import is_world
@@ -17,7 +17,7 @@ WORLD_FAMILIES = 3
 """Families of look-alikes in the embedded world's pool; the others are never trained on."""
 
 
-def training_pool(config: TrainConfig, learned: Sequence[Prompt]) -> tuple[Prompt, ...]:
+def training_pool(config: TrainingSettings, learned: Sequence[Prompt]) -> tuple[Prompt, ...]:
     """The prompts to train on: for the instinct, with as many harmless ones beside them."""
     if config.method != "instinct":
         return tuple(learned)
@@ -50,7 +50,7 @@ def shipped_harmless() -> tuple[Prompt, ...]:
 KINDS = ("ordinary", "boundary")
 
 
-def training_disguises(config: TrainConfig) -> tuple[Disguise, ...]:
+def training_disguises(config: TrainingSettings) -> tuple[Disguise, ...]:
     """The disguises of training: none of them is asked by the suites of a model's own prompts."""
     from sirl.training.frames import FRAMES
 

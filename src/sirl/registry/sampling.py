@@ -6,8 +6,9 @@ from collections.abc import Callable
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
-from sirl.config import Settings, TrainConfig
+from sirl.config import Settings, TrainingSettings
 from sirl.errors import ConfigError, MissingExtraError
+from sirl.registry.plugins import checked, made, member
 from sirl.roles import Engine
 from sirl.types import Sampling
 
@@ -24,14 +25,21 @@ RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 """Values that vLLM accepts for `max_lora_rank`."""
 
 
+OWN = ("native", "huggingface", "vllm")
+"""Engines of this package; vLLM serves training alone."""
+
+
 def require_sampler(config: Settings) -> None:
     """Check that the sampler is installed, before any other work.
 
     Raises:
-        MissingExtraError: sampler=vllm, and vLLM is not installed.
-        ConfigError: vLLM has an unsupported version, or torchrun started several processes.
+        MissingExtraError: vLLM is wanted and is not there.
+        ConfigError: There is no such engine, or it is another vLLM than the one that this was
+            written for.
     """
-    if config.sampler != "vllm":
+    known = OWN if isinstance(config, TrainingSettings) else OWN[:2]
+    if config.sampler != "vllm" or config.sampler not in known:
+        member("engine", config.sampler, dict.fromkeys(known))
         return
     if importlib.util.find_spec("vllm") is None:
         raise MissingExtraError("sampler=vllm", "vllm")
@@ -51,7 +59,7 @@ def check_series(installed: str) -> None:
         )
 
 
-def sampler(config: TrainConfig, chat: "ChatModel") -> Engine:
+def sampler(config: TrainingSettings, chat: "ChatModel") -> Engine:
     """The engine that samples training completions."""
     sampling = Sampling(config.temperature)
     if config.sampler == "vllm":
@@ -72,7 +80,22 @@ def with_tried_sampler(config: Settings, chat: "ChatModel") -> "ChatModel":
 
 
 def local_engine(config: Settings, chat: "ChatModel", sampling: Sampling) -> Engine:
-    """An engine that samples from a local model; vLLM is used for training only."""
+    """An engine that samples from a model in this process; vLLM serves training alone.
+
+    Raises:
+        ConfigError: An engine from outside does not keep its contract.
+    """
+    if config.sampler not in OWN:
+        given = {
+            "chat": chat,
+            "seed": config.seed,
+            "new_tokens": config.new_tokens,
+            "sampling": sampling,
+            "batch_size": config.sampling_batch_size,
+        }
+        engine = made("engine", config.sampler, member("engine", config.sampler, {}), given)
+        found: Engine = checked("engine", config.sampler, engine, Engine)
+        return found
     if config.sampler == "huggingface" or chat.manner.generates:
         from sirl.rollouts.huggingface import HuggingFaceEngine
 
@@ -84,7 +107,7 @@ def local_engine(config: Settings, chat: "ChatModel", sampling: Sampling) -> Eng
     return NativeEngine(chat, config.seed, config.new_tokens, sampling, config.sampling_batch_size)
 
 
-def vllm_engine(config: TrainConfig, chat: "ChatModel", sampling: Sampling) -> Engine:
+def vllm_engine(config: TrainingSettings, chat: "ChatModel", sampling: Sampling) -> Engine:
     """A vLLM engine in the trainer's process."""
     from vllm import LLM, SamplingParams
     from vllm.lora.request import LoRARequest
@@ -93,7 +116,7 @@ def vllm_engine(config: TrainConfig, chat: "ChatModel", sampling: Sampling) -> E
 
 
 def joined(
-    config: TrainConfig,
+    config: TrainingSettings,
     chat: "ChatModel",
     sampling: Sampling,
     parts: tuple[Callable[..., Any], Callable[..., Any], Callable[..., Any]],

@@ -6,13 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from sirl.config import EvaluateConfig, ProbeConfig, TrainConfig
+from sirl.config import EvaluationSettings, ProbeConfig, TrainingSettings
 from sirl.errors import ConfigError
 from sirl.prompts import PromptSet, Rejected, read_prompts, read_targets
 from sirl.registry.attacks import attack_names, attacks_named, own_attacks
 from sirl.registry.benchmarks import benchmarks_of
 from sirl.registry.effects import check_effects
 from sirl.registry.judges import attacker_of, judges_of
+from sirl.registry.sampling import require_sampler
 from sirl.registry.tampering import SURGERIES, surgeries_named
 from sirl.registry.targets import is_world
 from sirl.roles import Attack, Benchmark, Judge, identity_of
@@ -54,7 +55,7 @@ class EvaluationSetup:
     """Sentences about the files read."""
 
 
-def evaluation_setup(config: EvaluateConfig) -> EvaluationSetup:
+def evaluation_setup(config: EvaluationSettings) -> EvaluationSetup:
     """The questions of `sirl evaluate` and `sirl probe`.
 
     Raises:
@@ -63,6 +64,7 @@ def evaluation_setup(config: EvaluateConfig) -> EvaluationSetup:
     from sirl.evaluation.suite import Suite
 
     check_effects(config)
+    require_sampler(config)
     sets = read_sets(config)
     unsafe, ordinary, lookalikes = (spread(s.prompts, config.limit) if s else () for s in sets)
     sheet = read_recorded(config)
@@ -105,7 +107,7 @@ def said_of(sets: Sequence[PromptSet]) -> tuple[str, ...]:
     return tuple(sentence for s in sets for sentence in (s.read, *s.notes))
 
 
-def read_sets(config: EvaluateConfig | TrainConfig) -> list[PromptSet | None]:
+def read_sets(config: EvaluationSettings | TrainingSettings) -> list[PromptSet | None]:
     """The user's unsafe, ordinary and look-alike prompts, without rows of the opposite label."""
     files: tuple[tuple[str | None, Literal["safe", "unsafe"]], ...] = (
         (config.behaviours, "unsafe"),
@@ -119,7 +121,7 @@ def read_sets(config: EvaluateConfig | TrainConfig) -> list[PromptSet | None]:
 
 
 def check_asked(
-    config: EvaluateConfig,
+    config: EvaluationSettings,
     unsafe: Sequence[Prompt],
     harmless: Sequence[Prompt],
     benchmarks: Sequence[Benchmark],
@@ -134,7 +136,7 @@ def check_asked(
         )
 
 
-def read_recorded(config: EvaluateConfig) -> "Sheet | None":
+def read_recorded(config: EvaluationSettings) -> "Sheet | None":
     """The sheet of recorded attacks, if given."""
     if not config.sheet:
         return None
@@ -143,7 +145,7 @@ def read_recorded(config: EvaluateConfig) -> "Sheet | None":
     return read_sheet(Path(config.sheet), strict=config.strict)
 
 
-def chosen_attacks(config: EvaluateConfig, sheet: "Sheet | None") -> tuple[Attack, ...]:
+def chosen_attacks(config: EvaluationSettings, sheet: "Sheet | None") -> tuple[Attack, ...]:
     """The named attacks, those of the user's files, and the recorded ones.
 
     Raises:
@@ -156,7 +158,7 @@ def chosen_attacks(config: EvaluateConfig, sheet: "Sheet | None") -> tuple[Attac
     return chosen
 
 
-def calibration(config: EvaluateConfig, judge: Judge) -> "Calibration | None":
+def calibration(config: EvaluationSettings, judge: Judge) -> "Calibration | None":
     """The calibration of the first judge, if a file is given.
 
     Raises:
@@ -180,7 +182,7 @@ def calibration(config: EvaluateConfig, judge: Judge) -> "Calibration | None":
     return found
 
 
-def trained_on(config: EvaluateConfig) -> tuple[tuple[Prompt, ...], tuple[str, ...]]:
+def trained_on(config: EvaluationSettings) -> tuple[tuple[Prompt, ...], tuple[str, ...]]:
     """The prompts of `trained_on`, and a sentence about the file."""
     if not config.trained_on:
         return (), ()
@@ -190,7 +192,7 @@ def trained_on(config: EvaluateConfig) -> tuple[tuple[Prompt, ...], tuple[str, .
 
 
 def world_prompts(
-    config: EvaluateConfig,
+    config: EvaluationSettings,
 ) -> tuple[tuple[Prompt, ...], tuple[Prompt, ...], tuple[Prompt, ...]]:
     """The embedded world's unsafe, ordinary and look-alike requests for testing."""
     from sirl.world.language import unsafe_requests

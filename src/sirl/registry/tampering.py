@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
-from sirl.config import EvaluateConfig
+from sirl.config import EvaluationSettings
 from sirl.errors import ModelError
 from sirl.registry.targets import in_process, is_remote, is_world
 from sirl.types import Prompt, Sampling
@@ -26,7 +26,7 @@ Operation = Callable[["Target"], "ChatModel"]
 
 
 def surgeries_named(
-    config: EvaluateConfig, behaviours: Sequence[Prompt], openers: Mapping[str, str]
+    config: EvaluationSettings, behaviours: Sequence[Prompt], openers: Mapping[str, str]
 ) -> "tuple[Surgery, ...]":
     """The surgeries among the named attacks; for a remote model they are skipped with a reason."""
     from sirl.evaluation.suite import Surgery
@@ -46,14 +46,16 @@ def out_of_reach(target: "Target") -> "Target":
     raise ModelError(f"needs the weights, which {target.name} does not expose")
 
 
-def operated(config: EvaluateConfig, name: str, operation: Operation, target: "Target") -> "Target":
+def operated(
+    config: EvaluationSettings, name: str, operation: Operation, target: "Target"
+) -> "Target":
     """The target after a surgery: same name, other identity."""
     changed = f"{target.identity} {name}"
     return in_process(target.name, operation(target), config, weights=changed)
 
 
 def operations_on(
-    config: EvaluateConfig, behaviours: Sequence[Prompt], openers: Mapping[str, str]
+    config: EvaluationSettings, behaviours: Sequence[Prompt], openers: Mapping[str, str]
 ) -> dict[str, Operation]:
     """Surgeries by name, each a function from the target to a changed model."""
     from sirl.attacks.weights import fine_tuned, quantised, without_refusal_direction
@@ -76,7 +78,7 @@ def operations_on(
 
 
 def material(
-    config: EvaluateConfig, behaviours: Sequence[Prompt], openers: Mapping[str, str]
+    config: EvaluationSettings, behaviours: Sequence[Prompt], openers: Mapping[str, str]
 ) -> tuple[Sequence[Prompt], Sequence[tuple[Prompt, str]], Sequence[Prompt]]:
     """Harmful prompts, (prompt, compliant answer) examples, and ordinary prompts for surgeries.
 

@@ -7,10 +7,11 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sirl.config import EvaluateConfig, Settings
+from sirl.config import EvaluationSettings, Settings
 from sirl.errors import ConfigError, InputError
 from sirl.models.folder import adapter_base, document, is_adapter
 from sirl.registry.keys import Asker, key_variable
+from sirl.registry.plugins import FUNCTION, in_present_folder
 from sirl.registry.sampling import local_engine, with_tried_sampler
 from sirl.registry.voices import voice_of
 from sirl.roles import Engine
@@ -37,7 +38,6 @@ __all__ = [
 ]
 
 EMBEDDED = "embedded"
-FUNCTION = "python:"
 PROMPTS_REMEMBERED = 16384
 TAIL = 24
 """Tokens at the end of a prompt where a template may open the thoughts."""
@@ -76,7 +76,7 @@ def is_world(model: str) -> bool:
     return (folder / "config.json").is_file() and "sirl_world" in document(folder / "config.json")
 
 
-def subject(config: EvaluateConfig) -> Subject:
+def subject(config: EvaluationSettings) -> Subject:
     """The target of a configuration.
 
     Raises:
@@ -98,7 +98,9 @@ def subject(config: EvaluateConfig) -> Subject:
     return endpoint_subject(config)
 
 
-def with_tasks(config: EvaluateConfig, make: "Callable[[EvaluateConfig], Target]") -> "Target":
+def with_tasks(
+    config: EvaluationSettings, make: "Callable[[EvaluationSettings], Target]"
+) -> "Target":
     """A target whose benchmark answers have the maximum length `capability_tokens`."""
     if not config.benchmarks:
         return make(config)
@@ -167,7 +169,7 @@ def reader(chat: "ChatModel", new_tokens: int) -> "Callable[[Prompt], Reading]":
 
 
 def endpoint(
-    model: str, config: EvaluateConfig, new_tokens: int, role: Asker = "target"
+    model: str, config: EvaluationSettings, new_tokens: int, role: Asker = "target"
 ) -> "EndpointEngine":
     """The endpoint `URL#MODEL`.
 
@@ -223,19 +225,19 @@ def dialects(subject: Subject, models: Iterable[object]) -> dict[str, dict[str, 
     return {identity: learned for identity, learned in dialects().items() if identity in asked}
 
 
-def endpoint_subject(config: EvaluateConfig) -> Subject:
+def endpoint_subject(config: EvaluationSettings) -> Subject:
     """An endpoint as the target; its weights, tokens and entropies are not available."""
     offers: set[Need] = {"decoding", "opener"} if config.supports_opener else {"decoding"}
     identity = endpoint(config.model, config, config.new_tokens).identity
 
-    def make(config: EvaluateConfig) -> "Target":
+    def make(config: EvaluationSettings) -> "Target":
         engine = endpoint(config.model, config, config.new_tokens)
         return opaque(lambda sampling: replace(engine, sampling=sampling), offers, identity, config)
 
     return Subject(with_tasks(config, make), {"endpoint": identity})
 
 
-def function_subject(config: EvaluateConfig) -> Subject:
+def function_subject(config: EvaluationSettings) -> Subject:
     """A Python function as the target; also searched in the current folder."""
     from sirl.rollouts.function import FunctionEngine, load_function
 
@@ -245,14 +247,11 @@ def function_subject(config: EvaluateConfig) -> Subject:
     return Subject(opaque(lambda _: engine, set(), path, config), {"function": path})
 
 
-def in_present_folder() -> None:
-    """Make modules of the current folder importable."""
-    if (here := str(Path.cwd())) not in sys.path:
-        sys.path.insert(0, here)
-
-
 def opaque(
-    engine: Callable[[Sampling], Engine], offers: set[Need], identity: str, config: EvaluateConfig
+    engine: Callable[[Sampling], Engine],
+    offers: set[Need],
+    identity: str,
+    config: EvaluationSettings,
 ) -> "Target":
     """A target without access to tokenizer and weights."""
     from sirl.evaluation.target import Target, digest, no_pieces, read_as_text

@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sirl.config import TrainConfig
+from sirl.config import TrainingSettings
 from sirl.errors import MissingExtraError, unknown_name
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ TRACKERS = ("tensorboard", "trackio", "wandb")
 PROJECT = "sirl"
 
 
-def trackers(config: TrainConfig) -> "dict[str, Start]":
+def trackers(config: TrainingSettings) -> "dict[str, Start]":
     """A function that starts each requested tracker; none is started or imported yet.
 
     Raises:
@@ -42,7 +42,7 @@ def trackers(config: TrainConfig) -> "dict[str, Start]":
     return {name: partial(start, name, config) for name in names}
 
 
-def start(name: str, config: TrainConfig) -> "Tracker":
+def start(name: str, config: TrainingSettings) -> "Tracker":
     """Start a tracker; it may raise anything."""
     folder = Path(config.out)
     match name:

@@ -7,7 +7,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sirl.config import TrainConfig
+from sirl.config import TrainingSettings
 from sirl.errors import ConfigError, ModelError
 from sirl.models.folder import is_adapter
 from sirl.registry.sampling import with_tried_sampler
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["learner", "policy", "ranks"]
 
 
-def policy(config: TrainConfig, checkpoint: "Checkpoint | None") -> "ChatModel":
+def policy(config: TrainingSettings, checkpoint: "Checkpoint | None") -> "ChatModel":
     """The model to train, from the start or from a checkpoint.
 
     Trained weights are float32: at a learning rate of 1e-6 a bfloat16 weight would
@@ -50,7 +50,7 @@ def policy(config: TrainConfig, checkpoint: "Checkpoint | None") -> "ChatModel":
     return loaded
 
 
-def ranks(config: TrainConfig) -> "Ranks":
+def ranks(config: TrainingSettings) -> "Ranks":
     """The processes of this run: one, or those started by `torchrun`.
 
     Raises:
@@ -93,7 +93,7 @@ def ranks(config: TrainConfig) -> "Ranks":
 
 
 def learner(
-    config: TrainConfig,
+    config: TrainingSettings,
     chat: "ChatModel",
     start: "ChatModel | None",
     ranks: "Ranks | None" = None,
@@ -135,7 +135,7 @@ def learner(
     )
 
 
-def parallel(config: TrainConfig, chat: "ChatModel", ranks: "Ranks") -> "Parallelism":
+def parallel(config: TrainingSettings, chat: "ChatModel", ranks: "Ranks") -> "Parallelism":
     """The parallelism that keeps the weights of all processes in sync."""
     from sirl.models.forward import Scorer
     from sirl.training.parallel import DataParallel, FullySharded, SingleProcess

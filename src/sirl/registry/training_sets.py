@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sirl.config import TrainConfig
+from sirl.config import TrainingSettings
 from sirl.errors import ConfigError, InputError
 from sirl.prompts import PromptSet, Rejected, read_prompts
 from sirl.registry.attacks import attacks_named, world_disguises
@@ -91,7 +91,7 @@ class Asked:
         return {flag: s for flag, s in zip(FLAGS, files, strict=True) if s}
 
 
-def training_setup(config: TrainConfig) -> TrainingSetup:
+def training_setup(config: TrainingSettings) -> TrainingSetup:
     """Training prompts and questions, with no prompt in both.
 
     Raises:
@@ -118,7 +118,7 @@ def training_setup(config: TrainConfig) -> TrainingSetup:
     )
 
 
-def own_prompts(config: TrainConfig) -> PromptSet | None:
+def own_prompts(config: TrainingSettings) -> PromptSet | None:
     """The user's training prompts; None for the embedded world's own."""
     if config.prompts is None:
         if not is_world(config.model):
@@ -131,7 +131,7 @@ def own_prompts(config: TrainConfig) -> PromptSet | None:
     return read_prompts(Path(config.prompts), strict=config.strict)
 
 
-def user_split(config: TrainConfig, own: PromptSet, behaviours: PromptSet | None) -> Split:
+def user_split(config: TrainingSettings, own: PromptSet, behaviours: PromptSet | None) -> Split:
     """The user's prompts: no more than a quarter is kept from training, for the table first."""
     if behaviours:
         kept = kept_back(0, len(own.prompts), 0)
@@ -157,7 +157,7 @@ def user_split(config: TrainConfig, own: PromptSet, behaviours: PromptSet | None
     return Split(learned, table, on_the_way or spread(table, CHECKED), kept, asked, tuple(notes))
 
 
-def world_split(config: TrainConfig, files: Asked) -> Split:
+def world_split(config: TrainingSettings, files: Asked) -> Split:
     """The embedded world's own requests: plain ones, or disguised ones on request."""
     from sirl.world.language import unsafe_requests
 
@@ -184,7 +184,7 @@ def world_split(config: TrainConfig, files: Asked) -> Split:
 
 
 def file_split(
-    config: TrainConfig, learned: Sequence[Prompt], behaviours: PromptSet, kept: str
+    config: TrainingSettings, learned: Sequence[Prompt], behaviours: PromptSet, kept: str
 ) -> Split:
     """All prompts are learned from; the user's file is asked, a part of it on the way."""
     table = spread(behaviours.prompts, config.limit)
@@ -285,7 +285,7 @@ def on_the_way_note(more: int, shared: int) -> str:
 
 
 def asked_parts(
-    config: TrainConfig, files: Asked, split: Split, counts: Mapping[str, int]
+    config: TrainingSettings, files: Asked, split: Split, counts: Mapping[str, int]
 ) -> list[str]:
     """What the table asks, in words; nothing where there is none."""
     ours = "of the embedded world" if is_world(config.model) else "of our own wording"
@@ -300,7 +300,7 @@ def asked_parts(
     return parts
 
 
-def training_judges(config: TrainConfig) -> tuple[Judge, ...]:
+def training_judges(config: TrainingSettings) -> tuple[Judge, ...]:
     """Who judges the table and the mini-evaluations."""
     own = config.prompts is not None or config.behaviours is not None
     return with_refusals(auto_judges(config.model, own_requests=own), config.refusals)
@@ -310,7 +310,7 @@ Harmless = tuple[tuple[Prompt, ...], tuple[Prompt, ...]]
 """Ordinary prompts and look-alikes."""
 
 
-def suites(config: TrainConfig, split: Split, files: Asked) -> tuple["Suite", "Suite"]:
+def suites(config: TrainingSettings, split: Split, files: Asked) -> tuple["Suite", "Suite"]:
     """What is asked before and after, and what a mini-evaluation asks."""
     most = min(TABLE_HARMLESS, config.limit or TABLE_HARMLESS)
     ours = harmless_prompts(config.model, most)
@@ -331,7 +331,9 @@ def suites(config: TrainConfig, split: Split, files: Asked) -> tuple["Suite", "S
     )
 
 
-def table_suite(config: TrainConfig, behaviours: Sequence[Prompt], harmless: Harmless) -> "Suite":
+def table_suite(
+    config: TrainingSettings, behaviours: Sequence[Prompt], harmless: Harmless
+) -> "Suite":
     """What is asked before and after training; harmless prompts alone where none is unsafe."""
     from sirl.evaluation.suite import Suite
 
@@ -352,7 +354,7 @@ def table_suite(config: TrainConfig, behaviours: Sequence[Prompt], harmless: Har
 
 
 def mini_eval_suite(
-    config: TrainConfig, behaviours: Sequence[Prompt], harmless: Harmless
+    config: TrainingSettings, behaviours: Sequence[Prompt], harmless: Harmless
 ) -> "Suite":
     """What a mini-evaluation asks: a little of everything."""
     from sirl.benchmarks.subset import Subset

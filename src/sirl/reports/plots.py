@@ -25,8 +25,8 @@ __all__ = [
     "WIDE",
     "attack_bars",
     "budget_curves",
-    "mini_eval_curves",
     "entropy_histograms",
+    "mini_eval_curves",
     "training_curves",
 ]
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from sirl.config import TrainConfig
+from sirl.config import TrainingSettings
 from sirl.evaluation.asked import Query
 from sirl.evaluation.suite import Suite, askable
 from sirl.registry import TrainingSetup
@@ -21,7 +21,7 @@ __all__ = ["announced", "asked_counts", "asked_prompts", "asked_sentence", "size
 
 
 def announced(
-    config: TrainConfig,
+    config: TrainingSettings,
     setup: TrainingSetup,
     target: "Target",
     provenance: Provenance,
@@ -90,7 +90,7 @@ def asked_sentence(parts: Sequence[str], new_tokens: int) -> str:
 
 
 def size_sentence(
-    config: TrainConfig,
+    config: TrainingSettings,
     suite: Suite,
     asked: Sequence[Query],
     on_the_way: Sequence[Query],

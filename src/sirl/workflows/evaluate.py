@@ -10,7 +10,7 @@ from sirl.analysis.calibration import Calibration, corrected
 from sirl.analysis.contamination import contamination
 from sirl.analysis.measured import measured
 from sirl.analysis.summary import summarise
-from sirl.config import EvaluateConfig
+from sirl.config import EvaluationSettings
 from sirl.errors import InputError, SirlError
 from sirl.evaluation.second_judges import recorded
 from sirl.evaluation.suite import Suite, askable
@@ -29,7 +29,7 @@ __all__ = ["evaluate"]
 
 
 def evaluate(
-    config: EvaluateConfig, verb: str, existing: Existing, console: Console
+    config: EvaluationSettings, verb: str, existing: Existing, console: Console
 ) -> dict[str, Any]:
     """Evaluate one model into a run folder and return the summary.
 
@@ -92,7 +92,7 @@ def answers_singly(model: str) -> bool:
 
 def noted(
     provenance: Provenance,
-    config: EvaluateConfig,
+    config: EvaluationSettings,
     setup: registry.EvaluationSetup,
     subject: registry.Subject,
     console: Console,
@@ -121,7 +121,7 @@ def noted(
 
 
 def ask(  # noqa: PLR0913 - one caller, and each is a part of the run
-    config: EvaluateConfig,
+    config: EvaluationSettings,
     setup: registry.EvaluationSetup,
     subject: registry.Subject,
     provenance: Provenance,
@@ -163,7 +163,7 @@ def flattered(calibration: Calibration) -> list[str]:
 
 
 def doubts(
-    config: EvaluateConfig,
+    config: EvaluationSettings,
     figures: Mapping[str, Any],
     records: Sequence[Record],
     dialects: Mapping[str, Mapping[str, Sequence[str]]],

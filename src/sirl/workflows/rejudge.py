@@ -12,7 +12,7 @@ from sirl.analysis.defence import first_break
 from sirl.analysis.measured import measured
 from sirl.analysis.summary import summarise
 from sirl.comparison.evaluated_model import counted, figures_of, judge_identities, read_evaluated
-from sirl.config import EvaluateConfig
+from sirl.config import EvaluationSettings
 from sirl.errors import ConfigError, SirlError
 from sirl.evaluation.arena import ATTACKED
 from sirl.evaluation.records import (
@@ -37,7 +37,7 @@ __all__ = ["rejudge"]
 
 
 def rejudge(
-    source: Path, config: EvaluateConfig, existing: Existing, console: Console
+    source: Path, config: EvaluationSettings, existing: Existing, console: Console
 ) -> dict[str, Any]:
     """Judge the answers of a run again, in a new run folder; return the summary.
 
@@ -82,7 +82,7 @@ def rejudge(
     return summary
 
 
-def judge_of(config: EvaluateConfig) -> Judge:
+def judge_of(config: EvaluationSettings) -> Judge:
     """The named judge, after a test request to its model.
 
     Raises:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from sirl import registry
-from sirl.config import TrainConfig
+from sirl.config import TrainingSettings
 from sirl.roles import Console, Observer, Work
 from sirl.runs import Run
 from sirl.runs.provenance import Provenance
@@ -21,7 +21,7 @@ __all__ = ["Session", "among"]
 class Session:
     """A training run in progress: what its parts share."""
 
-    config: TrainConfig
+    config: TrainingSettings
     setup: registry.TrainingSetup
     run: Run
     provenance: Provenance

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from sirl import registry
 from sirl.analysis.measured import measured
-from sirl.config import TrainConfig
+from sirl.config import TrainingSettings
 from sirl.errors import ConfigError, InputError, SirlError
 from sirl.prompts import Rejected
 from sirl.roles import Console
@@ -31,7 +31,9 @@ if TYPE_CHECKING:
 __all__ = ["train"]
 
 
-def train(config: TrainConfig, verb: str, existing: Existing, console: Console) -> dict[str, Any]:
+def train(
+    config: TrainingSettings, verb: str, existing: Existing, console: Console
+) -> dict[str, Any]:
     """Evaluate, train and evaluate again in a run folder; its summary.
 
     Raises:
@@ -81,7 +83,7 @@ def train(config: TrainConfig, verb: str, existing: Existing, console: Console) 
     return summary
 
 
-def opened(config: TrainConfig, existing: Existing, ranks: "Ranks") -> Run:
+def opened(config: TrainingSettings, existing: Existing, ranks: "Ranks") -> Run:
     """The run folder, written to by one process; what torchrun starts again is resumed."""
     folder = Path(config.out)
     if int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) and begun_by(folder) in (
@@ -96,7 +98,7 @@ def opened(config: TrainConfig, existing: Existing, ranks: "Ranks") -> Run:
     return SharedRun.opened(folder, ranks, lambda: open_run(folder, config.model_dump(), existing))
 
 
-def dated_alike(config: TrainConfig, run: Run, ranks: "Ranks") -> TrainConfig:
+def dated_alike(config: TrainingSettings, run: Run, ranks: "Ranks") -> TrainingSettings:
     """The settings with the run's date, the same in all processes."""
     own = registry.dated(config, run.read("run.json") if run.resumed else {}).template_date or ""
     return config.model_copy(update={"template_date": ranks.broadcast(own.encode()).decode()})

@@ -1,0 +1,31 @@
+"""Settings of each verb: a YAML file, `key=value` overrides and flags; unknown keys are errors.
+
+This package does not import torch.
+"""
+
+from sirl.config.resolving import parse_value, resolve
+from sirl.config.verbs import (
+    DemoConfig,
+    EvaluateConfig,
+    EvaluationSettings,
+    JudgeConfig,
+    PlanConfig,
+    ProbeConfig,
+    Settings,
+    TrainConfig,
+    TrainingSettings,
+)
+
+__all__ = [
+    "DemoConfig",
+    "EvaluateConfig",
+    "EvaluationSettings",
+    "JudgeConfig",
+    "PlanConfig",
+    "ProbeConfig",
+    "Settings",
+    "TrainConfig",
+    "TrainingSettings",
+    "parse_value",
+    "resolve",
+]

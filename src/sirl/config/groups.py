@@ -1,0 +1,293 @@
+"""Settings by concern; a verb lists the groups that it uses.
+
+`--help` shows the descriptions, so each one names the quantity and its unit.
+"""
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+__all__ = [
+    "AttackSettings",
+    "BudgetSettings",
+    "CapabilitySettings",
+    "EndpointSettings",
+    "HardwareSettings",
+    "JudgingSettings",
+    "ModelSettings",
+    "ObjectiveSettings",
+    "OptimizationSettings",
+    "ProcessSettings",
+    "PromptSettings",
+    "RolloutSettings",
+    "RunSettings",
+    "SamplingSettings",
+    "StepSettings",
+    "TrainingPromptSettings",
+]
+
+
+class Group(BaseModel):
+    """Settings of one concern; unknown keys are errors."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ModelSettings(Group):
+    """The model and how it is loaded."""
+
+    model: str = Field(..., description="checkpoint folder, hub id, or 'embedded'")
+    dtype: Literal["float32", "bfloat16"] = Field("float32", description="compute precision")
+    template_arguments: dict[str, Any] | None = Field(
+        None, description="chat-template variables as YAML, e.g. '{enable_thinking: false}'"
+    )
+    template_date: str | None = Field(
+        None,
+        description="date that the chat template writes, e.g. 2026-01-31 [default: the time at "
+        "which the run started]",
+    )
+
+
+class RunSettings(Group):
+    """The run folder, and what holds for the whole run."""
+
+    out: str = Field(..., description="run folder to write")
+    seed: int = Field(0, description="random seed")
+    strict: bool = Field(False, description="stop at the first invalid row of an input file")
+
+
+class SamplingSettings(Group):
+    """How completions are sampled."""
+
+    sampler: str = Field(
+        "native",
+        description="sampling engine: native, huggingface (generate(), for any model), vllm "
+        "(experimental, training only), a plug-in name, or python:MODULE:FUNCTION",
+    )
+    new_tokens: int = Field(64, ge=1, description="maximum new tokens per answer")
+    sampling_batch_size: int = Field(256, ge=1, description="completions sampled together")
+
+
+class PromptSettings(Group):
+    """Prompts of the evaluation beside the harmful requests."""
+
+    ordinary: str | None = Field(
+        None, description="everyday harmless prompts, to measure over-refusal"
+    )
+    lookalikes: str | None = Field(
+        None, description="harmless prompts that sound harmful, to measure over-refusal"
+    )
+    limit: int | None = Field(
+        None, ge=1, description="evaluate with at most N prompts of each file, evenly spaced"
+    )
+    refusals: str | None = Field(
+        None,
+        description="text file with the model's own refusal sentences, one per line, for judges "
+        "of refusals",
+    )
+
+
+class TrainingPromptSettings(Group):
+    """Prompts to train on, and how many of them are held out."""
+
+    prompts: str | None = Field(
+        None,
+        description="unlabelled training prompts; required for every model but 'embedded'",
+    )
+    pool: Literal["shipped", "none"] = Field(
+        "shipped",
+        description="harmless prompts that --method instinct adds to --prompts: shipped (ordinary "
+        "and boundary prompts that come with sirl) or none",
+    )
+    held_out: int = Field(
+        24,
+        ge=0,
+        description="training prompts held out for the evaluation when --behaviours is not "
+        "given; 0 holds out none and skips the evaluation",
+    )
+    disguised: bool = Field(
+        False,
+        description="embedded model only: train on disguised prompts, which shows how training "
+        "can fail",
+    )
+
+
+class RolloutSettings(Group):
+    """Completions of a training step."""
+
+    group: int = Field(8, ge=2, description="completions sampled per prompt")
+    batch: int = Field(16, ge=1, description="prompts per step")
+    temperature: float = Field(
+        1.0, gt=0, description="sampling temperature; rewards always use temperature 1"
+    )
+
+
+class ObjectiveSettings(Group):
+    """What training maximises."""
+
+    method: Literal["instinct", "entropy"] = Field(
+        "entropy",
+        description="entropy: reward sure answers (SIRL); instinct: reward answers in the mode of "
+        "entropy that the model prefers for the bare prompt",
+    )
+    reward: str = Field(
+        "negative_entropy",
+        description="reward: negative_entropy (SIRL), a control (reversed, random, perplexity, "
+        "self_certainty), or python:MODULE:FUNCTION, which takes a completion",
+    )
+    kl: float = Field(0.01, ge=0, description="KL penalty coefficient (beta)")
+    kl_estimator: Literal["k1", "k2", "k3"] = Field("k3", description="estimator of the KL penalty")
+    clip: float = Field(0.2, gt=0, lt=1, description="PPO clip range")
+    sources: str | None = Field(
+        None,
+        description="additional sources of training examples, comma-separated: plug-in names, or "
+        "python:MODULE:FUNCTION, which takes the model and returns a sirl.roles.ExampleSource",
+    )
+
+
+class OptimizationSettings(Group):
+    """How the weights are updated."""
+
+    steps: int = Field(30, ge=1, description="training steps")
+    learning_rate: float = Field(1e-4, gt=0, description="peak learning rate (AdamW)")
+    schedule: Literal["constant", "cosine"] = Field(
+        "constant", description="learning-rate schedule"
+    )
+    weight_decay: float = Field(0.0, ge=0, description="weight decay (AdamW)")
+    mini_batches: int = Field(
+        1, ge=1, description="optimizer steps per batch of sampled completions"
+    )
+    token_budget: int = Field(
+        16384, ge=1, description="tokens per micro-batch; a shared prompt counts once"
+    )
+    max_gradient_norm: float = Field(1.0, gt=0, description="clip the gradient norm to this value")
+    lora: bool = Field(False, description="train a LoRA adapter instead of all weights")
+    lora_rank: int = Field(16, ge=1, description="LoRA rank (r)")
+
+
+class ProcessSettings(Group):
+    """How several processes train one model."""
+
+    shard: bool = Field(False, description="shard weights across processes (FSDP2)")
+    timeout: float = Field(
+        600.0, gt=0, description="seconds a process waits for the others before it fails"
+    )
+
+
+class StepSettings(Group):
+    """What happens between training steps."""
+
+    checkpoint_every: int = Field(
+        10, ge=1, description="steps between checkpoints; each mini-evaluation also saves one"
+    )
+    eval_every: int = Field(
+        10, ge=0, description="steps between mini-evaluations; 0 turns them off"
+    )
+    observers: str | None = Field(
+        None,
+        description="additional training observers, comma-separated: plug-in names, or "
+        "python:MODULE:FUNCTION, which returns a sirl.roles.Observer",
+    )
+    track: str | None = Field(
+        None,
+        description="trackers to log to, comma-separated: tensorboard, trackio, wandb",
+    )
+
+
+class HardwareSettings(Group):
+    """Hardware and prompt length that a plan is made for."""
+
+    gpus: int = Field(0, ge=0, description="number of GPUs; 0 plans for the CPU")
+    gpu: str | None = Field(None, description="GPU model, e.g. H100; sets its speed and memory")
+    gpu_memory: float | None = Field(None, gt=0, description="memory per GPU in GiB")
+    prompt_tokens: int = Field(128, ge=1, description="tokens per prompt, chat template included")
+
+
+class EndpointSettings(Group):
+    """How models at endpoints are asked."""
+
+    requests_per_minute: int | None = Field(None, ge=1, description="rate limit of an endpoint")
+    concurrency: int = Field(8, ge=1, description="concurrent requests to an endpoint")
+    tries: int = Field(5, ge=1, description="maximum attempts per endpoint request")
+    timeout: float = Field(60.0, gt=0, description="timeout in seconds of one endpoint request")
+    key_from_env: str | None = Field(
+        None,
+        description="environment variable that holds the endpoint's API key; none sends no key "
+        "[default: OPENAI_API_KEY]",
+    )
+    judge_key_from_env: str | None = Field(None, description="the same for the judge's endpoint")
+
+
+class AttackSettings(Group):
+    """Attacks beside those that `--attacks` names, and what they need."""
+
+    attacker: str = Field(
+        "auto", description="model that writes attacks, named as in --model; none turns it off"
+    )
+    attacker_key_from_env: str | None = Field(
+        None, description="the same for the attacker's endpoint"
+    )
+    supports_opener: bool = Field(
+        False, description="endpoint can continue a prefilled assistant turn"
+    )
+    sheet: str | None = Field(
+        None, description="recorded attack prompts to replay (CSV, JSONL, JailbreakBench artifact)"
+    )
+    templates: str | None = Field(
+        None, description="attack templates that contain {request} (text, JSONL)"
+    )
+    transcripts: str | None = Field(None, description="user turns of multi-turn attacks (JSONL)")
+    targets: str | None = Field(
+        None,
+        description="target prefixes of compliant answers, for prefill and search attacks "
+        "(JSONL: behavior_id, target)",
+    )
+
+
+class BudgetSettings(Group):
+    """What a search may spend on one behaviour."""
+
+    max_queries: int | None = Field(
+        None, ge=1, description="search budget per behaviour: target calls"
+    )
+    max_tokens: int | None = Field(
+        None, ge=1, description="search budget per behaviour: sampled tokens"
+    )
+    max_seconds: float | None = Field(
+        None, gt=0, description="search budget per behaviour: seconds"
+    )
+
+
+class JudgingSettings(Group):
+    """The judges, and what their rates and the requests are checked against."""
+
+    judge: str = Field(
+        "auto",
+        description="judges, comma-separated; the first gives the headline: rules, "
+        "classifier:FOLDER, strongreject:MODEL or another rubric; a+b+c is a jury",
+    )
+    calibration: str | None = Field(
+        None, description="file from `sirl judge calibrate`, used to correct rates"
+    )
+    trained_on: str | None = Field(
+        None, description="training prompts, to check --behaviours for contamination"
+    )
+
+
+class CapabilitySettings(Group):
+    """Benchmarks of capability."""
+
+    benchmarks: str | None = Field(
+        None,
+        description="capability tasks as KIND:FILE, comma-separated; kinds: numeric, choice, "
+        "humaneval, mbpp, ifeval (JSONL), lmeval (YAML); or plug-in names, or "
+        "python:MODULE:FUNCTION, which returns a sirl.roles.Benchmark",
+    )
+    capability_tokens: int = Field(
+        512, ge=1, description="maximum new tokens per answer to a task of --benchmarks"
+    )
+    run_code: bool = Field(
+        False,
+        description="allow running code: the model's for humaneval and mbpp (in a sandbox), and "
+        "that of a task file for lmeval (without one)",
+    )

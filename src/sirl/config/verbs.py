@@ -1,0 +1,128 @@
+"""The settings of each verb, composed of groups.
+
+pydantic takes fields from the last base class first: the order of flags reads from bottom to top.
+"""
+
+from pydantic import Field
+
+from sirl.config.groups import (
+    AttackSettings,
+    BudgetSettings,
+    CapabilitySettings,
+    EndpointSettings,
+    HardwareSettings,
+    JudgingSettings,
+    ModelSettings,
+    ObjectiveSettings,
+    OptimizationSettings,
+    ProcessSettings,
+    PromptSettings,
+    RolloutSettings,
+    RunSettings,
+    SamplingSettings,
+    StepSettings,
+    TrainingPromptSettings,
+)
+
+__all__ = [
+    "DemoConfig",
+    "EvaluateConfig",
+    "EvaluationSettings",
+    "JudgeConfig",
+    "PlanConfig",
+    "ProbeConfig",
+    "Settings",
+    "TrainConfig",
+    "TrainingSettings",
+]
+
+
+class Settings(RunSettings, SamplingSettings, ModelSettings):
+    """What every verb that runs a model uses."""
+
+
+class TrainingSettings(
+    StepSettings,
+    ProcessSettings,
+    OptimizationSettings,
+    ObjectiveSettings,
+    RolloutSettings,
+    PromptSettings,
+    TrainingPromptSettings,
+    Settings,
+):
+    """What a training run uses."""
+
+    attacks: str = Field(
+        "quick",
+        description="attacks of the evaluation before and after: comma-separated names, or quick, "
+        "standard, full",
+    )
+    behaviours: str | None = Field(
+        None, description="harmful requests for the evaluation before and after"
+    )
+
+
+class EvaluationSettings(
+    EndpointSettings,
+    CapabilitySettings,
+    JudgingSettings,
+    BudgetSettings,
+    AttackSettings,
+    PromptSettings,
+    Settings,
+):
+    """What an evaluation uses."""
+
+    model: str = Field(
+        ...,
+        description="checkpoint folder, hub id, 'embedded', https://HOST/v1#NAME (OpenAI-style "
+        "endpoint), or python:MODULE:FUNCTION",
+    )
+    best_of: int = Field(
+        1, ge=1, description="sample N answers, return the one with the lowest entropy"
+    )
+    behaviours: str | None = Field(
+        None, description="harmful requests; required for every model but 'embedded'"
+    )
+    attacks: str = Field(
+        "quick",
+        description="attacks: comma-separated names, or quick, standard, full; none runs only "
+        "the attacks of your own files",
+    )
+
+
+class TrainConfig(TrainingSettings):
+    """Harden a model."""
+
+
+class PlanConfig(HardwareSettings, TrainingSettings):
+    """Estimate what training takes; it accepts every setting of `sirl train`."""
+
+    out: str = Field("runs/plan", description="run folder that training would write")
+
+
+class DemoConfig(TrainingSettings):
+    """The whole method on the embedded model."""
+
+    model: str = Field("embedded", description="checkpoint folder, hub id, or 'embedded'")
+    out: str = Field("runs/demo", description="run folder to write")
+    attacks: str = Field("world", description="attacks of the evaluation before and after")
+    held_out: int = Field(40, ge=1, description="held-out harmful requests in the evaluation")
+    new_tokens: int = Field(48, ge=1, description="maximum new tokens per answer")
+
+
+class EvaluateConfig(EvaluationSettings):
+    """Evaluate a model."""
+
+
+class ProbeConfig(EvaluationSettings):
+    """Measure only the entropy gap."""
+
+    attacks: str = Field(
+        "direct", description="attacks: comma-separated names, or quick, standard, full"
+    )
+
+
+class JudgeConfig(EndpointSettings):
+    """Ask a judge at an endpoint."""

@@ -1,0 +1,175 @@
+"""Engines and benchmarks from outside: a file of the user's, or an installed package."""
+
+import sys
+
+import pytest
+
+from sirl.benchmarks.contract import check_benchmark
+from sirl.config import EvaluateConfig, TrainConfig
+from sirl.errors import ConfigError
+from sirl.registry.benchmarks import benchmark_files, benchmarks_of
+from sirl.registry.sampling import local_engine, require_sampler
+from sirl.rollouts.contract import check_engine
+from sirl.rollouts.native import NativeEngine
+from sirl.types import Prompt, Sampling
+
+pytestmark = pytest.mark.usefixtures("package")
+MODULE = """
+from sirl.rollouts.native import NativeEngine as Engine
+from sirl.types import Prompt
+
+class Letters:
+    name = "letters"
+    def prompts(self):
+        return [Prompt.user("tea", "How many letters are in tea?")]
+    def correct(self, prompt, answer):
+        return "3" in answer
+
+class Empty(Letters):
+    def prompts(self):
+        return []
+
+class Nameless(Letters):
+    name = " "
+
+def of_a_file(path):
+    return Letters()
+
+def nothing(*given):
+    return None
+"""
+
+
+@pytest.fixture(scope="module")
+def package(tmp_path_factory):
+    """An installed package with an engine and a benchmark."""
+    folder = tmp_path_factory.mktemp("site")
+    (folder / "outside_of_sirl.py").write_text(MODULE)
+    about = folder / "outside_of_sirl-1.0.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: outside_of_sirl\nVersion: 1.0\n")
+    (about / "entry_points.txt").write_text(
+        "[sirl.engines]\nouter = outside_of_sirl:Engine\n"
+        "[sirl.benchmarks]\nletters = outside_of_sirl:Letters\n"
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(folder)
+        yield folder
+    sys.modules.pop("outside_of_sirl", None)
+
+
+def evaluation(**settings):
+    return EvaluateConfig(model="embedded", out="r", **settings)
+
+
+@pytest.mark.parametrize("name", ["outer", "python:outside_of_sirl:Engine"])
+def test_an_engine_of_another_package_samples_as_its_class_does(embedded, name):
+    config = evaluation(sampler=name, new_tokens=8, seed=3, sampling_batch_size=2)
+    require_sampler(config)
+    found = local_engine(config, embedded, Sampling(0.5))
+    assert found == NativeEngine(embedded, 3, 8, Sampling(0.5), 2)
+
+
+@pytest.mark.parametrize(
+    ("sampler", "sentence"),
+    [
+        ("python:outside_of_sirl:nothing",
+         "the engine python:outside_of_sirl:nothing is a NoneType and lacks methods of "
+         "sirl.roles.Engine: inherit from it"),
+        ("python:outside_of_sirl:of_a_file",
+         "the engine python:outside_of_sirl:of_a_file is called with (chat, seed, new_tokens, "
+         "sampling, batch_size) and does not take them: too many positional arguments (TypeError)"),
+    ],
+)  # fmt: skip
+def test_an_engine_that_keeps_no_contract_is_named(embedded, sampler, sentence):
+    with pytest.raises(ConfigError) as caught:
+        local_engine(evaluation(sampler=sampler), embedded, Sampling())
+    assert str(caught.value) == sentence
+
+
+def test_a_sampler_that_there_is_not_is_named_before_anything_is_loaded():
+    with pytest.raises(ConfigError, match=r"there is no engine 'outr'. Did you mean 'outer'\?"):
+        require_sampler(evaluation(sampler="outr"))
+    with pytest.raises(ConfigError, match="there is no engine 'vllm'"):  # it serves training alone
+        require_sampler(evaluation(sampler="vllm"))
+    require_sampler(TrainConfig(model="embedded", out="r", sampler="outer"))
+
+
+@pytest.mark.parametrize("name", ["letters", "python:outside_of_sirl:Letters"])
+def test_a_benchmark_of_another_package_is_asked_beside_those_of_files(package, name):
+    sums = package / "sums.jsonl"
+    sums.write_text('{"question": "1 + 1?", "answer": "#### 2"}\n')
+    config = evaluation(benchmarks=f"{name},numeric:{sums}")
+    (letters, numeric), rejected = benchmarks_of(config)
+    assert (letters.name, numeric.name, rejected) == ("letters", "sums", ())
+    assert letters.correct(letters.prompts()[0], "It has 3.")
+    assert benchmark_files(config) == [str(sums)]
+
+
+@pytest.mark.parametrize(
+    ("benchmark", "sentence"),
+    [
+        ("python:outside_of_sirl:Empty",
+         "the benchmark python:outside_of_sirl:Empty has no tasks: let prompts() return some"),
+        ("python:outside_of_sirl:Nameless",
+         "the benchmark python:outside_of_sirl:Nameless has no name: give it one, which tables "
+         "show"),
+        ("python:outside_of_sirl:nothing",
+         "the benchmark python:outside_of_sirl:nothing is a NoneType and lacks methods of "
+         "sirl.roles.Benchmark: inherit from it"),
+        ("python:outside_of_sirl:of_a_file",
+         "the benchmark python:outside_of_sirl:of_a_file is called with () and does not take "
+         "them: missing a required argument: 'path' (TypeError)"),
+        ("leters", "there is no kind of benchmark 'leters'. Did you mean 'letters'?"),
+    ],
+)  # fmt: skip
+def test_a_benchmark_that_keeps_no_contract_is_named(benchmark, sentence):
+    with pytest.raises(ConfigError) as caught:
+        benchmarks_of(evaluation(benchmarks=benchmark))
+    assert str(caught.value) == sentence
+
+
+class Lengths:
+    name = "lengths"
+
+    def prompts(self):
+        return [Prompt.user("a", "Write three words."), Prompt.user("b", "Write two words.")]
+
+    def correct(self, prompt, answer):
+        return len(answer.split()) == {"a": 3, "b": 2}[prompt.id]
+
+
+def test_the_contract_of_benchmarks_says_what_is_not_kept():
+    check_benchmark(Lengths())
+
+    class Twice(Lengths):
+        def prompts(self):
+            return [*super().prompts(), *super().prompts()]
+
+    with pytest.raises(AssertionError, match="lengths has several tasks with one id"):
+        check_benchmark(Twice())
+
+    class Numbers(Lengths):
+        def correct(self, prompt, answer):
+            return len(answer) + len(prompt.id)
+
+    with pytest.raises(AssertionError, match="lengths marks '' with 1"):
+        check_benchmark(Numbers())
+
+
+def test_the_contract_of_engines_says_what_is_not_kept(embedded):
+    check_engine(NativeEngine(embedded, 0, 6))
+
+    class Backwards(NativeEngine):
+        def sample(self, prompts, *, group=1, step=0):
+            return super().sample(prompts, group=group, step=step)[::-1]
+
+    with pytest.raises(AssertionError, match="completions are not grouped by prompt, in order"):
+        check_engine(Backwards(embedded, 0, 6))
+
+    class Drifting(NativeEngine):
+        def sample(self, prompts, *, group=1, step=0):
+            return super().sample(prompts, group=group, step=step + len(prompts))
+
+    with pytest.raises(AssertionError, match="completions depend on the batch"):
+        check_engine(Drifting(embedded, 0, 6))
