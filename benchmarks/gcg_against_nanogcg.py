@@ -159,7 +159,7 @@ def with_sirl(job: dict[str, Any], request: str, opener: str) -> dict[str, Any]:
     chat = load(job["model"], device="cpu")
 
     class Access:
-        """Grants everything."""
+        """Grants everything that a gradient attack asks for."""
 
         seed = job["seed"]
         target_model = chat
@@ -169,6 +169,12 @@ def with_sirl(job: dict[str, Any], request: str, opener: str) -> dict[str, Any]:
 
         def spend(self, queries: int) -> bool:  # noqa: ARG002
             return True
+
+        def likelihoods(self, conversations: Any, answer: str) -> list[float]:
+            raise NotImplementedError
+
+        def ask_attacker(self, conversations: Any) -> list[str]:
+            raise NotImplementedError
 
     attack = Gcg(
         "gcg",
@@ -181,7 +187,7 @@ def with_sirl(job: dict[str, Any], request: str, opener: str) -> dict[str, Any]:
     )
     read = count_rows(chat.model)
     began = time.perf_counter()
-    ((attempt,),) = attack.tries(Prompt.user("b", request), Access())  # type: ignore[arg-type]
+    ((attempt,),) = attack.tries(Prompt.user("b", request), Access())
     seconds = time.perf_counter() - began
     content = attempt.messages[-1].content
     return found(job, chat, content, opener, min(attempt.trace), seconds, sum(read))
