@@ -2,18 +2,22 @@
 
 import json
 import os
+import runpy
 import signal
+import socket
 import subprocess
 import sys
 import time
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
+from sirl.cli.main import main
 from sirl.training.checkpoints import fault
-from tests.command import sirl
+from tests.command import ended, sirl, started
 
 SETTINGS = "train --model embedded --steps 4 --checkpoint-every 2 --batch 5 --group 3 --seed 5"
 SETTINGS += " --set new_tokens=16 --set held_out=0 --set eval_every=0"
@@ -44,6 +48,35 @@ def torchrun(processes, *words, restarts=0, program=("-m", "sirl")):
     )
 
 
+def one_rank(said, program, words, variables):
+    """A process as torchrun starts it; it writes what it says into a file of its rank."""
+    os.environ.update(variables)
+    sys.argv = ["sirl", *words]
+    with (
+        (said / variables["RANK"]).open("w") as file,
+        redirect_stdout(file),
+        redirect_stderr(file),
+    ):
+        main() if program is None else runpy.run_path(str(program), run_name="__main__")
+
+
+def ranks(size, said, *words, program=None):
+    """So many ranks without torchrun, which takes 15 seconds for its imports."""
+    said.mkdir()
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    common = {"WORLD_SIZE": str(size), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    return [
+        started(one_rank, said, program, words, {**common, "RANK": str(n), "LOCAL_RANK": str(n)})
+        for n in range(size)
+    ]
+
+
+def all_said(said: Path) -> str:
+    return "".join(file.read_text() for file in sorted(said.iterdir()))
+
+
 def words(out, *more):
     return [*SETTINGS.split(), "--out", str(out), *more]
 
@@ -60,9 +93,10 @@ def one(tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def sharded(tmp_path_factory) -> Path:
     """The run of two processes, each with half of the weights."""
-    out = tmp_path_factory.mktemp("runs") / "sharded"
-    done = torchrun(2, *words(out, "--set", "shard=true"))
-    assert done.returncode == 0, done.stderr
+    folder = tmp_path_factory.mktemp("runs")
+    out, said = folder / "sharded", folder / "said"
+    processes = ranks(2, said, *words(out, "--set", "shard=true"))
+    assert [ended(p) for p in processes] == [0, 0], all_said(said)
     return out
 
 
@@ -125,9 +159,10 @@ def test_a_run_of_one_process_is_gone_on_with_in_shards(one, tmp_path):
 def test_a_process_killed_mid_step_ends_the_job_and_one_goes_on_from_its_shards(one, tmp_path):
     (tmp_path / "dying.py").write_text(DYING)
     sharded = words(tmp_path / "r", "--set", "shard=true")
-    done = torchrun(2, *sharded, program=[str(tmp_path / "dying.py")])
-    assert done.returncode == 1
-    assert "another process of this run has ended or cannot be reached" in done.stderr
+    processes = ranks(2, tmp_path / "said", *sharded, program=tmp_path / "dying.py")
+    assert [ended(p) for p in processes] == [1, -signal.SIGKILL]
+    said = (tmp_path / "said" / "0").read_text()
+    assert "another process of this run has ended or cannot be reached" in said
     (kept,) = (tmp_path / "r" / "checkpoints").glob("step-*")
     assert kept.name == "step-000002"
     assert not fault(kept)
@@ -149,38 +184,45 @@ def test_an_elastic_restart_goes_on_by_itself(one, tmp_path):
 def test_wrong_input_is_said_once_and_ends_all(tmp_path):
     (tmp_path / "r").mkdir()
     (tmp_path / "r" / "thesis.txt").write_text("mine")
-    done = torchrun(2, *words(tmp_path / "r", "--overwrite"))
-    assert done.returncode == 1
-    assert done.stderr.count("is not a run folder: give another --out") == 1
+    processes = ranks(2, tmp_path / "said", *words(tmp_path / "r", "--overwrite"))
+    assert [ended(p) for p in processes] == [2, 2]
+    assert all_said(tmp_path / "said").count("is not a run folder: give another --out") == 1
     assert (tmp_path / "r" / "thesis.txt").read_text() == "mine"
     lonely = sirl(*words(tmp_path / "s", "--set", "shard=true"))
     assert lonely.returncode == 2
     assert "shard needs several processes: start them with torchrun" in lonely.stderr
 
 
-def stopped_by_sigterm(command, out):
-    """What a run says that is sent SIGTERM once it has taken a step, and how it ends."""
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=QUIET) as process:
-        log = out / "metrics.jsonl"
-        while not (log.exists() and log.read_text()) and process.poll() is None:
-            time.sleep(0.01)
-        process.send_signal(signal.SIGTERM)
-        _, said = process.communicate(timeout=120)
+def step_taken(out, process_ends):
+    """Wait until a run has taken a step."""
+    log = out / "metrics.jsonl"
+    while not (log.exists() and log.read_text()) and not process_ends():
+        time.sleep(0.01)
+
+
+def stopped_and_saved(out, said):
     about = json.loads((out / "run.json").read_text())
     assert about["exit"]["how"] == "stopped", said
     assert "saved; continue with --resume" in said
     rows = [row["step"] for row in metrics(out)]
     newest = max((out / "checkpoints").glob("step-*"))
     assert newest.name == f"step-{rows[-1]:06d}"
-    return process.returncode
 
 
 def test_sigterm_finishes_the_step_saves_and_exits_well(tmp_path):
-    command = [sys.executable, "-m", "sirl", *words(tmp_path / "r", "--steps", "200")]
-    assert stopped_by_sigterm(command, tmp_path / "r") == 0
+    (process,) = ranks(1, tmp_path / "said", *words(tmp_path / "r", "--steps", "200"))
+    step_taken(tmp_path / "r", lambda: not process.is_alive())
+    process.terminate()
+    assert ended(process) == 0
+    stopped_and_saved(tmp_path / "r", all_said(tmp_path / "said"))
 
 
 def test_sigterm_to_torchrun_finishes_the_step_of_all_processes_and_saves(tmp_path):
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-    launch += ["--nproc-per-node", "2", "-m", "sirl"]
-    assert stopped_by_sigterm([*launch, *words(tmp_path / "r", "--steps", "200")], tmp_path / "r")
+    launch += ["--nproc-per-node", "2", "-m", "sirl", *words(tmp_path / "r", "--steps", "200")]
+    with subprocess.Popen(launch, stderr=subprocess.PIPE, text=True, env=QUIET) as process:
+        step_taken(tmp_path / "r", lambda: process.poll() is not None)
+        process.send_signal(signal.SIGTERM)
+        _, said = process.communicate(timeout=120)
+    assert process.returncode
+    stopped_and_saved(tmp_path / "r", said)

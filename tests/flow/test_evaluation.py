@@ -3,16 +3,13 @@
 import json
 import re
 import shutil
-import signal
-import subprocess
-import sys
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from tests.command import sirl
+from tests.command import ended, sirl, started
 from tests.conftest import shared
 
 ANSWERING = """
@@ -36,11 +33,20 @@ def evaluated(tmp_path_factory):
     out = tmp_path_factory.mktemp("runs") / "base"
     words = [
         "evaluate", "--model", "embedded", "--attacks", SEARCHES, "--limit", 4,
-        "--set", "max_queries=200", "--set", "new_tokens=32", "--json",
+        "--set", "max_queries=140", "--set", "new_tokens=24", "--json",
     ]  # fmt: skip
     done = sirl(*words, "--out", out)
     assert done.returncode == 0, done.stderr
     return out, words, json.loads(done.stdout)
+
+
+@pytest.fixture(scope="module")
+def other(evaluated, tmp_path_factory):
+    """The run of another seed."""
+    out = tmp_path_factory.mktemp("runs") / "other"
+    done = sirl(*evaluated[1], "--seed", 1, "--out", out)
+    assert done.returncode == 0, done.stderr
+    return out
 
 
 def test_an_evaluation_killed_at_any_answer_ends_as_an_unbroken_one(evaluated, tmp_path):
@@ -49,14 +55,14 @@ def test_an_evaluation_killed_at_any_answer_ends_as_an_unbroken_one(evaluated, t
     out = tmp_path / "cut"
     for share in (0.3, 0.7, 0.95):
         again = ["--resume"] if out.exists() else []
-        command = [sys.executable, "-m", "sirl", *map(str, words), "--out", str(out), *again]
-        with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as run:
-            log = out / "records.jsonl"
-            while run.poll() is None:
-                if log.exists() and log.read_bytes().count(b"\n") >= share * total:
-                    run.send_signal(signal.SIGKILL)
-                    break
-                time.sleep(0.002)
+        run = started(sirl, *words, "--out", out, *again)
+        log = out / "records.jsonl"
+        while run.is_alive():
+            if log.exists() and log.read_bytes().count(b"\n") >= share * total:
+                run.kill()
+                break
+            time.sleep(0.002)
+        ended(run)
     done = sirl(*words, "--out", out, "--resume")
     assert done.returncode == 0, done.stderr
 
@@ -75,7 +81,7 @@ def test_searches_tell_what_they_spent(evaluated):
     assert set(dsr["budgets"]) == {"samples", "best_of_n", "random_search", "pair"}
     for curve in dsr["budgets"].values():
         assert curve["n"] == 4
-        assert 0 < curve["queries"] <= curve["longest"] <= 200
+        assert 0 < curve["queries"] <= curve["longest"] <= 140
         shares = [share for _, share in curve["broken"]]
         assert shares == sorted(shares)
     assert set(dsr["by_family"]) == {"static", "fiction", "decoding", "search", "attacker"}
@@ -100,15 +106,14 @@ def test_a_run_is_judged_again_without_the_model(evaluated, tmp_path):
     assert "the judge differs" in refused.stderr
 
 
-def test_a_model_is_compared_with_another_seed_of_itself_and_held_to_a_gate(evaluated, tmp_path):
-    whole, words, _ = evaluated
-    sirl(*words, "--seed", 1, "--out", tmp_path / "other")
-    done = sirl("compare", whole, tmp_path / "other", "--json")
+def test_a_model_is_compared_with_another_seed_of_itself_and_held_to_a_gate(evaluated, other):
+    whole, _, _ = evaluated
+    done = sirl("compare", whole, other, "--json")
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     assert set(found["dsr"]) >= {"mean", "worst", "any", "by_attack"}
     assert all(row["p_holm"] >= row["p"] for row in found["dsr"]["by_attack"].values())
-    sirl_gate = ("gate", tmp_path / "other", "--base", whole)
+    sirl_gate = ("gate", other, "--base", whole)
     lenient = sirl(*sirl_gate, "--min-dsr", 0.0, "--max-overrefusal-rise", 1.0)
     assert (lenient.returncode, lenient.stdout.count("met:")) == (0, 3)
     strict = sirl(*sirl_gate, "--min-dsr", 0.99)
@@ -199,14 +204,10 @@ def proposing(messages):
 """
 
 
-def test_a_python_function_prefers_one_model_to_another_in_both_orders(evaluated, tmp_path):
-    whole, words, _ = evaluated
+def test_a_python_function_prefers_one_model_to_another_in_both_orders(evaluated, other, tmp_path):
+    whole, _, _ = evaluated
     (tmp_path / "liking.py").write_text(LIKING)
-    done = sirl(*words, "--seed", 1, "--set", "max_queries=1", "--out", tmp_path / "other")
-    assert done.returncode == 0, done.stderr
-    asked = (
-        "judge", "prefer", whole, tmp_path / "other", "--out", "preferred.json", "--overwrite",
-    )  # fmt: skip
+    asked = ("judge", "prefer", whole, other, "--out", "preferred.json", "--overwrite")
     done = sirl(*asked, "--judge", "python:liking:overlap", "--json", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)

@@ -67,7 +67,7 @@ def test_the_size_of_the_table_and_of_mini_evaluations_is_said_before_they_begin
     assert size_sentence(config, suite, asked, asked[:3], ["the 4 requests of b.txt"]) == [
         "the table asks 4 answers before and again after training, and searches (samples) up to "
         f"{most} more each time: the 4 requests of b.txt",
-        "4 mini-evaluations ask 3 answers each; --set eval_every=0 leaves them out",
+        "4 mini-evaluations sample 3 answers each; --set eval_every=0 turns them off",
     ]
     plain = replace(suite, attacks=suite.attacks[:1])
     (said,) = size_sentence(

@@ -102,7 +102,7 @@ def test_figures_of_other_questions_are_left_out_in_a_sentence(run):
     mini(run, suite("bend"), warn=said.extend).on_start(10, {})
     (sentence,) = said
     assert sentence.startswith("2 mini-evaluations of ")
-    assert "asked other requests" in sentence
+    assert "used other requests" in sentence
     assert run.rows(MINI_EVALS) == []
 
 
@@ -239,7 +239,7 @@ def test_the_table_has_defence_price_intervals_and_what_to_deploy():
                 "not saved"]),
     ]  # fmt: skip
     assert "No step is chosen" in table.note
-    assert table.note.endswith("Of the defence, n counts attacks on 12 requests")
+    assert table.note.endswith("For the defence, n counts attacks on 12 requests")
     assert step_table([]).rows == []
 
 

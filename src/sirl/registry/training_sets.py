@@ -40,45 +40,45 @@ CHECKED = 12
 CHECKED_HARMLESS = 24
 """Ordinary and look-alike prompts in a mini-evaluation, each."""
 TABLE_HARMLESS = 200
-"""Most ordinary and look-alike prompts of the table, each, where the user gives none."""
+"""Maximum ordinary and look-alike prompts of the evaluation, each, if the user gives none."""
 FLAGS = ("--behaviours", "--ordinary", "--lookalikes")
 
 
 @dataclass(frozen=True)
 class TrainingSetup:
-    """What a training run learns from, and what it asks."""
+    """Training prompts and evaluation questions of a training run."""
 
     prompts: tuple[Prompt, ...]
     suite: "Suite"
-    """What is asked before and after."""
+    """The evaluation before and after training."""
     mini_eval: "Suite"
-    """What a mini-evaluation asks."""
+    """The mini-evaluation."""
     sets: tuple[PromptSet, ...]
     rejected: tuple[Rejected, ...]
     held_out: str
-    """How many prompts of how many are kept from training for the table."""
+    """Number of prompts held out for the evaluation, in words."""
     parts: Callable[[Mapping[str, int]], list[str]]
-    """What the table asks, in words, by how many prompts of each kind it can ask the model."""
+    """The prompts of the evaluation in words, given the number of readable ones by kind."""
     notes: tuple[str, ...]
-    """What was read and kept back, in sentences."""
+    """Sentences about files read and prompts held out."""
 
 
 @dataclass(frozen=True)
 class Split:
-    """Unsafe requests by what they are for."""
+    """Unsafe requests by use."""
 
     learned: tuple[Prompt, ...]
     table: tuple[Prompt, ...]
-    on_the_way: tuple[Prompt, ...]
+    mini_eval: tuple[Prompt, ...]
     held_out: str
     asked: Callable[[int], str]
-    """What the table's unsafe requests are, so many of which can be asked."""
+    """Description of the evaluation's unsafe requests, given how many are readable."""
     notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Asked:
-    """The user's files of what is asked."""
+    """The user's files of evaluation prompts."""
 
     behaviours: PromptSet | None
     ordinary: PromptSet | None
@@ -86,7 +86,7 @@ class Asked:
 
     @property
     def given(self) -> dict[str, PromptSet]:
-        """Those that there are, by flag."""
+        """The given files, by flag."""
         files = (self.behaviours, self.ordinary, self.lookalikes)
         return {flag: s for flag, s in zip(FLAGS, files, strict=True) if s}
 
@@ -95,21 +95,21 @@ def training_setup(config: TrainingSettings) -> TrainingSetup:
     """Training prompts and questions, with no prompt in both.
 
     Raises:
-        ConfigError: A model other than the embedded one was given no prompts, or prompts of one's
-            own are to be disguised.
-        InputError: A file holds nothing usable, or all that there is to learn from is asked.
+        ConfigError: A model other than the embedded one has no prompts, or `disguised` was set
+            with the user's prompts.
+        InputError: A file has no valid row, or every training prompt is also evaluated.
     """
     check_effects(config)
     files = Asked(*read_sets(config))
     own = own_prompts(config)
     split = user_split(config, own, files.behaviours) if own else world_split(config, files)
-    learned, removed = apart(training_pool(config, split.learned), files.given)
-    table, on_the_way = suites(config, split, files)
+    learned, removed = not_evaluated(training_pool(config, split.learned), files.given)
+    table, mini_eval = suites(config, split, files)
     sets = (*((own,) if own else ()), *files.given.values())
     return TrainingSetup(
         prompts=learned,
         suite=table,
-        mini_eval=on_the_way,
+        mini_eval=mini_eval,
         sets=sets,
         rejected=tuple(row for s in sets for row in s.rejected),
         held_out=split.held_out,
@@ -119,46 +119,46 @@ def training_setup(config: TrainingSettings) -> TrainingSetup:
 
 
 def own_prompts(config: TrainingSettings) -> PromptSet | None:
-    """The user's training prompts; None for the embedded world's own."""
+    """The user's training prompts; None for the embedded world's."""
     if config.prompts is None:
         if not is_world(config.model):
-            raise ConfigError(f"--prompts is needed: {config.model} has no prompts of its own")
+            raise ConfigError(f"--prompts is required: {config.model} has no built-in prompts")
         return None
     if config.disguised:
         raise ConfigError(
-            "disguised is for the embedded model's own prompts: leave it or --prompts out"
+            "disguised is for the embedded model's prompts: leave it or --prompts out"
         )
     return read_prompts(Path(config.prompts), strict=config.strict)
 
 
 def user_split(config: TrainingSettings, own: PromptSet, behaviours: PromptSet | None) -> Split:
-    """The user's prompts: no more than a quarter is kept from training, for the table first."""
+    """Split the user's prompts; at most a quarter is held out, for the evaluation first."""
     if behaviours:
         kept = kept_back(0, len(own.prompts), 0)
         return file_split(config, own.prompts, behaviours, kept)
     most = len(own.prompts) // 4
     held = min(config.held_out, most)
     table = spread(own.prompts, held) if held else ()
-    others = without(own.prompts, table)
+    rest = without(own.prompts, table)
     more = min(CHECKED, most - held) if config.eval_every else 0
     if table and more < CHECKED:
         more = 0
-    on_the_way = spread(others, more) if more else ()
-    learned = without(others, on_the_way)
+    mini_eval = spread(rest, more) if more else ()
+    learned = without(rest, mini_eval)
     kept = kept_back(held, len(own.prompts), config.held_out)
     notes = [*held_out_notes(kept, held, config.held_out)]
     if config.eval_every:
-        notes.append(on_the_way_note(more, min(CHECKED, held)))
-    notes += near_note(learned, (*table, *on_the_way))
+        notes.append(mini_eval_note(more, min(CHECKED, held)))
+    notes += near_note(learned, (*table, *mini_eval))
 
     def asked(n: int) -> str:
-        return f"{n} of the {len(own.prompts)} prompts of {own.source}, kept from training"
+        return f"{n} of the {len(own.prompts)} prompts of {own.source}, held out from training"
 
-    return Split(learned, table, on_the_way or spread(table, CHECKED), kept, asked, tuple(notes))
+    return Split(learned, table, mini_eval or spread(table, CHECKED), kept, asked, tuple(notes))
 
 
 def world_split(config: TrainingSettings, files: Asked) -> Split:
-    """The embedded world's own requests: plain ones, or disguised ones on request."""
+    """Split the embedded world's requests, which are disguised if `disguised` is set."""
     from sirl.world.language import unsafe_requests
 
     learned = tuple(unsafe_requests("train"))
@@ -186,25 +186,25 @@ def world_split(config: TrainingSettings, files: Asked) -> Split:
 def file_split(
     config: TrainingSettings, learned: Sequence[Prompt], behaviours: PromptSet, kept: str
 ) -> Split:
-    """All prompts are learned from; the user's file is asked, a part of it on the way."""
+    """Train on all prompts; evaluate the user's file, a part of it in mini-evaluations."""
     table = spread(behaviours.prompts, config.limit)
     asked = partial(of_file, behaviours, "requests")
     return Split(tuple(learned), table, others(behaviours.prompts, table, CHECKED), kept, asked)
 
 
 def of_file(file: PromptSet, what: str, n: int) -> str:
-    """So many of the prompts of a file, in words."""
+    """'the 5 prompts of FILE' or '3 of the 5 prompts of FILE'."""
     count = len(file.prompts)
     return f"{'the' if n == count else f'{n} of the'} {count} {what} of {file.source}"
 
 
-def apart(
+def not_evaluated(
     learned: tuple[Prompt, ...], files: dict[str, PromptSet]
 ) -> tuple[tuple[Prompt, ...], list[str]]:
-    """Training prompts without those that a file asks, and a sentence for each file that did.
+    """Training prompts without those in an evaluation file, and a sentence for each such file.
 
     Raises:
-        InputError: None is left.
+        InputError: No training prompt is left.
     """
     from sirl.analysis.contamination import overlaps
 
@@ -227,7 +227,7 @@ def apart(
 
 
 def near_note(learned: Sequence[Prompt], asked: Sequence[Prompt]) -> list[str]:
-    """How many of the prompts learned from are nearly those that are asked."""
+    """A warning about training prompts that nearly equal an evaluated one."""
     from sirl.analysis.contamination import overlaps
 
     near = {o.prompt_id for o in overlaps(learned, asked)}
@@ -246,13 +246,13 @@ def without(prompts: Sequence[Prompt], others: Sequence[Prompt]) -> tuple[Prompt
 
 
 def others(prompts: Sequence[Prompt], asked: Sequence[Prompt], count: int) -> tuple[Prompt, ...]:
-    """So many of the prompts, of those that the table does not ask where there are enough."""
+    """`count` of the prompts, none of them in `asked` if there are enough others."""
     rest = without(prompts, asked)
     return spread(rest if len(rest) >= count else prompts, count)
 
 
 def kept_back(held: int, given: int, wanted: int) -> str:
-    """How many prompts are kept from training, of how many, and how many were asked for.
+    """Number of held-out prompts, of all prompts, and the number wanted if more.
 
     >>> kept_back(130, 520, 600)
     '130 of 520 (asked for 600)'
@@ -261,34 +261,32 @@ def kept_back(held: int, given: int, wanted: int) -> str:
 
 
 def held_out_notes(kept: str, held: int, wanted: int) -> tuple[str, ...]:
-    """What becomes of the table before and after, where one was asked for."""
+    """Sentences about the held-out prompts; empty if none are wanted."""
     if not wanted:
         return ()
     if not held:
         return (f"held_out: {kept}: too few prompts for an evaluation; it is skipped",)
     fewer = "; at most a quarter is held out" if held < wanted else ""
-    return (
-        f"held_out: {kept} prompts, kept from training, for the evaluation before and after{fewer}",
-    )
+    return (f"held_out: {kept} prompts are held out for the evaluation before and after{fewer}",)
 
 
-def on_the_way_note(more: int, shared: int) -> str:
-    """Which unsafe requests mini-evaluations ask."""
+def mini_eval_note(more: int, shared: int) -> str:
+    """The unsafe requests of mini-evaluations, in a sentence."""
     if more:
-        return f"mini-evaluations: {more} more prompts, kept from training"
+        return f"mini-evaluations: {more} more prompts are held out"
     if shared:
         return (
-            f"mini-evaluations ask {shared} of the evaluation's requests: there are too few "
+            f"mini-evaluations use {shared} of the evaluation's requests: there are too few "
             "prompts to hold out more"
         )
-    return "mini-evaluations ask no unsafe requests: there are too few prompts to hold any out"
+    return "mini-evaluations use no unsafe requests: there are too few prompts to hold any out"
 
 
 def asked_parts(
     config: TrainingSettings, files: Asked, split: Split, counts: Mapping[str, int]
 ) -> list[str]:
-    """What the table asks, in words; nothing where there is none."""
-    ours = "of the embedded world" if is_world(config.model) else "of our own wording"
+    """The prompts of the evaluation, in words; empty if there is none."""
+    ours = "of the embedded world" if is_world(config.model) else "built into sirl"
     parts = [split.asked(n)] if (n := counts.get("attack")) else []
     for kind, name, file in (
         ("ordinary", "ordinary", files.ordinary),
@@ -301,7 +299,7 @@ def asked_parts(
 
 
 def training_judges(config: TrainingSettings) -> tuple[Judge, ...]:
-    """Who judges the table and the mini-evaluations."""
+    """The judges of the evaluation and the mini-evaluations."""
     own = config.prompts is not None or config.behaviours is not None
     return with_refusals(auto_judges(config.model, own_requests=own), config.refusals)
 
@@ -311,7 +309,7 @@ Harmless = tuple[tuple[Prompt, ...], tuple[Prompt, ...]]
 
 
 def suites(config: TrainingSettings, split: Split, files: Asked) -> tuple["Suite", "Suite"]:
-    """What is asked before and after, and what a mini-evaluation asks."""
+    """The evaluation before and after training, and the mini-evaluation."""
     most = min(TABLE_HARMLESS, config.limit or TABLE_HARMLESS)
     ours = harmless_prompts(config.model, most)
     more = harmless_prompts(config.model, None)
@@ -319,7 +317,7 @@ def suites(config: TrainingSettings, split: Split, files: Asked) -> tuple["Suite
     table = tuple(
         spread(s.prompts, config.limit) if s else mine for s, mine in zip(given, ours, strict=True)
     )
-    on_the_way = tuple(
+    mini_eval = tuple(
         others(s.prompts if s else rest, asked, CHECKED_HARMLESS)
         for s, asked, rest in zip(given, table, more, strict=True)
     )
@@ -327,14 +325,14 @@ def suites(config: TrainingSettings, split: Split, files: Asked) -> tuple["Suite
         table = tuple(asked if s else () for s, asked in zip(given, table, strict=True))
     return (
         table_suite(config, split.table, (table[0], table[1])),
-        mini_eval_suite(config, split.on_the_way, (on_the_way[0], on_the_way[1])),
+        mini_eval_suite(config, split.mini_eval, (mini_eval[0], mini_eval[1])),
     )
 
 
 def table_suite(
     config: TrainingSettings, behaviours: Sequence[Prompt], harmless: Harmless
 ) -> "Suite":
-    """What is asked before and after training; harmless prompts alone where none is unsafe."""
+    """The evaluation before and after training; without behaviours, harmless prompts only."""
     from sirl.evaluation.suite import Suite
 
     judges = training_judges(config)
@@ -356,7 +354,7 @@ def table_suite(
 def mini_eval_suite(
     config: TrainingSettings, behaviours: Sequence[Prompt], harmless: Harmless
 ) -> "Suite":
-    """What a mini-evaluation asks: a little of everything."""
+    """The mini-evaluation: some prompts of each kind."""
     from sirl.benchmarks.subset import Subset
     from sirl.evaluation.suite import Suite
 

@@ -1,4 +1,4 @@
-"""How much is asked, counted once it is known what the model can be asked."""
+"""Counts and announces the answers that a training run evaluates."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -27,25 +27,25 @@ def announced(
     provenance: Provenance,
     console: Console,
 ) -> tuple[list[Query], list[str]]:
-    """The table's questions that a model to train can be asked, and what they are in words.
+    """The evaluation queries that the model can read, and the prompts behind them in words.
 
-    What cannot be asked is set aside, and how much is asked is said.
+    Writes unreadable prompts to `rejected.jsonl` and prints the number of answers.
     """
     asked, unasked = askable(setup.suite, target)
-    on_the_way, _ = askable(setup.mini_eval, target)
-    _, unasked_then = askable(beside(setup.mini_eval, setup.suite), target)
-    rejected = [*setup.rejected, *unasked, *unasked_then]
+    mini_eval_asked, _ = askable(setup.mini_eval, target)
+    _, mini_eval_unasked = askable(only_in_mini_eval(setup.mini_eval, setup.suite), target)
+    rejected = [*setup.rejected, *unasked, *mini_eval_unasked]
     console.warn(set_aside(provenance.run, rejected, strict=config.strict))
     prompts = asked_prompts(setup.suite, asked, target)
-    also = asked_prompts(setup.mini_eval, on_the_way, target)
+    also = asked_prompts(setup.mini_eval, mini_eval_asked, target)
     provenance.used([*setup.prompts, *prompts.values(), *also.values()], rejected)
     parts = setup.parts(asked_counts(prompts))
-    console.warn(size_sentence(config, setup.suite, asked, on_the_way, parts))
+    console.warn(size_sentence(config, setup.suite, asked, mini_eval_asked, parts))
     return asked, parts
 
 
-def beside(mini_eval: Suite, table: Suite) -> Suite:
-    """What mini-evaluations ask and the table does not."""
+def only_in_mini_eval(mini_eval: Suite, table: Suite) -> Suite:
+    """The prompts of mini-evaluations that the evaluation before and after does not have."""
 
     def rest(mine: Sequence[Prompt], others: Sequence[Prompt]) -> tuple[Prompt, ...]:
         known = {(p.source, p.id) for p in others}
@@ -63,7 +63,7 @@ def beside(mini_eval: Suite, table: Suite) -> Suite:
 def asked_prompts(
     suite: Suite, asked: Sequence[Query], target: "Target"
 ) -> dict[tuple[str, str, str], Prompt]:
-    """The prompts that are asked, by kind, source and id; a behaviour once, whatever the attack."""
+    """The prompts used, by kind, source and id; a behaviour appears once for all attacks."""
     found: dict[tuple[str, str, str], Prompt] = {
         (q.kind, q.attempt.behaviour.source, q.attempt.behaviour.id): q.attempt.behaviour
         for q in asked
@@ -75,12 +75,12 @@ def asked_prompts(
 
 
 def asked_counts(prompts: Iterable[tuple[str, str, str]]) -> Counter[str]:
-    """How many prompts of each kind are asked."""
+    """Number of prompts of each kind."""
     return Counter(kind for kind, _, _ in prompts)
 
 
 def asked_sentence(parts: Sequence[str], new_tokens: int) -> str:
-    """What the table asks; empty where there is none."""
+    """Which prompts the evaluation before and after uses; empty if there is no evaluation."""
     if not parts:
         return ""
     return (
@@ -93,32 +93,32 @@ def size_sentence(
     config: TrainingSettings,
     suite: Suite,
     asked: Sequence[Query],
-    on_the_way: Sequence[Query],
+    mini_eval_asked: Sequence[Query],
     parts: Sequence[str],
 ) -> list[str]:
-    """How many answers the table and the mini-evaluations take, before the first is asked."""
+    """Number of answers that the evaluation and the mini-evaluations will sample."""
     said = []
     if asked or any(isinstance(attack, Search) for attack in suite.attacks):
-        asks = f"the table asks {len(asked):,} answers before and again after training"
+        asks = f"the evaluation samples {len(asked):,} answers before and again after training"
         said.append(f"{asks}{searches(suite)}: {', '.join(parts)}")
-    if config.eval_every and on_the_way:
+    if config.eval_every and mini_eval_asked:
         last = config.steps % config.eval_every > 0
         times = 1 + config.steps // config.eval_every + last
         said.append(
-            f"{times} mini-evaluations ask {len(on_the_way):,} answers each; --set eval_every=0 "
-            "leaves them out"
+            f"{times} mini-evaluations sample {len(mini_eval_asked):,} answers each; "
+            "--set eval_every=0 turns them off"
         )
     if said and len(asked) > MANY:
-        said[0] += "; --limit N asks fewer of each file"
+        said[0] += "; --limit N uses fewer prompts of each file"
     return said
 
 
 MANY = 1000
-"""Answers of a table from which on it is said how to ask fewer."""
+"""Above this number of answers, the sentence names the setting that lowers it."""
 
 
 def searches(suite: Suite) -> str:
-    """What searches add at most."""
+    """Maximum number of answers that searches add, in words."""
     budgets = {a.name: a.budget.queries for a in suite.attacks if isinstance(a, Search)}
     if not budgets:
         return ""
