@@ -30,7 +30,8 @@ PARTS = {
 """Kind of record -> name of its prompts in messages."""
 JUDGED = ("attack", "weights", "ordinary", "lookalike")
 TRAINING = (
-    "method", "pool", "steps", "group", "batch", "learning_rate", "schedule", "weight_decay", "kl", "kl_estimator",
+    "method", "pool", "steps", "group", "batch", "learning_rate", "schedule", "weight_decay", "kl",
+    "kl_estimator",
     "clip", "reward", "temperature", "mini_batches", "lora", "lora_rank", "disguised",
 )  # fmt: skip
 UNUSED: Mapping[str, tuple[str, ...]] = {
