@@ -22,6 +22,7 @@ from sirl.reports.steps import step_table
 from sirl.reports.tables import Table, tables
 from sirl.reports.text import LONGEST_PIECE, visible, visible_lines
 from sirl.runs.disk import write_atomically
+from sirl.types import HARMLESS
 
 __all__ = ["PageData", "ShownAnswer", "headline", "render", "unbroken", "write_page"]
 
@@ -192,7 +193,7 @@ def strip(example: ShownAnswer, top: float, *, show_text: bool) -> list[tuple[in
     `top` is the entropy (nats) at the full end of the scale.
     """
     shown = []
-    harmless = example.kind in ("ordinary", "lookalike") or example.label in SHOWN
+    harmless = example.kind in HARMLESS or example.label in SHOWN
     hidden = not (show_text or harmless)
     for piece, entropy in list(zip(example.pieces, example.entropies, strict=False))[:PIECES]:
         heat = min(max(entropy, 0.0), top) / top if math.isfinite(entropy) else 0.0
