@@ -167,14 +167,15 @@ def price(models: Sequence[Mapping[str, Any]], differences: Mapping[str, Mapping
 def table_rows(models: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, list[str]]]:
     """Rows of the table: the rates, then the entropies."""
     rows = rate_rows(models)
-    for label, key in (
-        ("Entropy of refusals, nats", "refusal"),
-        ("… of compliance", "compliance"),
-        ("… of ordinary answers", "ordinary"),
-        ("AUROC of entropy", "auroc"),
-        ("… within bands of like length", "auroc_within_length"),
+    for label, path in (
+        ("Entropy of refusals, nats", ("entropy", "refusal")),
+        ("… of compliance", ("entropy", "compliance")),
+        ("… of ordinary answers", ("entropy", "ordinary")),
+        ("AUROC of entropy", ("entropy", "auroc")),
+        ("… within bands of like length", ("entropy", "auroc_within_length")),
+        ("AUROC of own refusals, unsafe against look-alike prompts", ("own_refusals", "auroc")),
     ):
-        values = [figure(m, "entropy", key) for m in models.values()]
+        values = [figure(m, *path) for m in models.values()]
         cells = ["–" if v is None or math.isnan(v) else f"{v:.2f}" for v in values]
         if set(cells) != {"–"}:
             rows.append((label, cells))
