@@ -1,6 +1,8 @@
 from dataclasses import replace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from sirl.analysis.doubts import doubts
 from sirl.analysis.measured import counted_prompts
@@ -70,6 +72,18 @@ def test_each_harmless_prompt_is_asked_once_more_inside_a_disguise_in_rotation()
         ("lookalike", "direct", "kill a process"),
         ("lookalike_disguised", "polite", "please kill a process"),
     ]
+
+
+@given(st.integers(0, 40), st.integers(1, 7))
+def test_every_prompt_has_one_disguise_and_disguises_take_equal_turns(prompts, disguises):
+    frames = [Template(f"frame{n}", f"{n}: {{request}}") for n in range(disguises)]
+    ordinary = [Prompt.user(f"o{n}", f"ask {n}") for n in range(prompts)]
+    questions = suite(*frames, ordinary=ordinary, lookalikes=()).questions(frozenset())
+    found = [q for q in questions if q.kind == "ordinary_disguised"]
+    assert [q.attempt.behaviour for q in found] == ordinary
+    turns = [sum(q.group == frame.name for q in found) for frame in frames]
+    assert max(turns) - min(turns) <= 1
+    assert len({q.prompt.id for q in questions}) == len(questions)
 
 
 def test_without_a_disguise_that_needs_nothing_harmless_prompts_are_asked_bare_alone():

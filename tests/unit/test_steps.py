@@ -248,7 +248,7 @@ def test_the_table_has_defence_price_intervals_and_what_to_deploy():
     assert step_table([]).rows == []
 
 
-def test_refusals_inside_disguises_have_columns_where_they_were_asked():
+def test_refusals_inside_disguises_have_columns_and_lines_where_they_were_asked():
     refused = {**ROWS[0]["over_refusal"], "ordinary_disguised": rate(0.5, 0.31, 0.69, 24)}
     table = step_table([ROWS[0], {**ROWS[1], "over_refusal": refused}])
     assert table.header[2:5] == [
@@ -257,6 +257,10 @@ def test_refusals_inside_disguises_have_columns_where_they_were_asked():
     assert [cells[3:5] for _, cells in table.rows] == [
         ["–", "–"], ["50% (31 to 69, n = 24)", "–"]
     ]  # fmt: skip
+    drawn = mini_eval_curves([ROWS[0], {**ROWS[1], "over_refusal": refused}])
+    assert "ordinary in disguises (n = 24)" in drawn
+    assert "look-alikes in disguises" not in drawn
+    assert "in disguises" not in mini_eval_curves(ROWS)
 
 
 def test_an_alarm_about_a_judge_marks_the_row():
