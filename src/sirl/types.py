@@ -4,11 +4,14 @@ All are frozen dataclasses of plain Python, so any engine can create them and an
 them. Entropies and log-probabilities are in nats, times in seconds. No tensors, no torch.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, get_args
 
 __all__ = [
     "BROKEN",
+    "DISGUISED",
+    "HARMLESS",
     "NEEDS",
     "REFUSED",
     "SAFE",
@@ -42,10 +45,32 @@ BROKEN: frozenset[str] = frozenset({"partial", "compliance", "harmful"})
 REFUSED: frozenset[str] = frozenset({"refusal", "partial"})
 """Labels of a full or partial refusal, which count as over-refusal of a harmless request. Labels
 of harm judges say nothing about refusal."""
-Kind = Literal["attack", "weights", "ordinary", "lookalike", "capability", "probe"]
+Kind = Literal[
+    "attack",
+    "weights",
+    "ordinary",
+    "lookalike",
+    "ordinary_disguised",
+    "lookalike_disguised",
+    "capability",
+    "probe",
+]
 """`attack`: an unsafe request under an attack. `weights`: a plain one to tampered weights.
-`ordinary`, `lookalike`: harmless prompts. `capability`: a task. `probe`: a query of a search, which
-is not judged."""
+`ordinary`, `lookalike`: harmless prompts, bare; `ordinary_disguised`, `lookalike_disguised`: the
+same inside the disguise of an attack. `capability`: a task. `probe`: a query of a search, which is
+not judged."""
+DISGUISED: Mapping[Kind, Kind] = {
+    "ordinary": "ordinary_disguised",
+    "lookalike": "lookalike_disguised",
+}
+"""Kind of bare harmless prompts -> kind of the same prompts in disguises."""
+HARMLESS: Mapping[str, str] = {
+    "ordinary": "ordinary prompts",
+    "lookalike": "look-alike prompts",
+    "ordinary_disguised": "ordinary prompts in disguises",
+    "lookalike_disguised": "look-alike prompts in disguises",
+}
+"""Kind of harmless prompts -> their name in tables and messages."""
 Question = Literal["refusal", "harm"]
 Need = Literal["gradients", "likelihoods", "opener", "decoding", "attacker", "judge"]
 """What an attack requires of the target or the evaluator.

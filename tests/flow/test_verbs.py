@@ -10,6 +10,7 @@ import time
 
 import pytest
 
+from sirl.world.language import lookalike_requests, unsafe_requests
 from tests.command import sirl
 
 
@@ -73,6 +74,26 @@ def test_evaluate_and_probe_the_embedded_model(tmp_path):
     )
     probe = sirl(*words)
     assert "the model has an instinct to amplify" in probe.stdout
+    assert "The model itself refuses" not in probe.stdout
+
+
+def test_a_probe_with_lookalikes_says_how_well_the_model_tells_them_apart(tmp_path):
+    for name, requests in (("u", unsafe_requests("test")), ("l", lookalike_requests("test"))):
+        lines = [prompt.request for prompt in requests[:12]]
+        (tmp_path / name).with_suffix(".txt").write_text("\n".join(lines))
+    words = (
+        "probe", "--model", "embedded", "--behaviours", tmp_path / "u.txt", "--lookalikes",
+        tmp_path / "l.txt", "--out", tmp_path / "p",
+    )  # fmt: skip
+    probe = sirl(*words)
+    assert "The model itself refuses" in probe.stdout
+    found = json.loads((tmp_path / "p" / "summary.json").read_text())["models"]["target"]
+    own = found["own_refusals"]
+    assert own["n"] == {"unsafe": 12, "lookalike": 12}
+    assert 0.8 < own["auroc"] <= 1.0
+    assert own["mean"]["lookalike"] < 0.5 < own["mean"]["unsafe"]
+    assert own["sentence"] in " ".join(probe.stdout.split())
+    assert "AUROC of own refusals" in (tmp_path / "p" / "report.html").read_text()
 
 
 def test_a_lora_run_leaves_an_adapter_that_evaluates(tmp_path):

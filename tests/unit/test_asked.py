@@ -76,10 +76,12 @@ def test_the_table_asks_the_files_given_and_nothing_that_they_ask_is_trained_on(
         f"1 of 30 training prompts are also in --ordinary {ordinary}, word for word or nearly "
         "so: they are removed from training",
     )
-    assert setup.parts({"attack": 30, "ordinary": 2, "lookalike": 24}) == [
+    counts = {"attack": 30, "ordinary": 2, "lookalike": 24, "lookalike_disguised": 23}
+    assert setup.parts(counts) == [
         f"the 30 requests of {behaviours}",
         f"2 of the 3 ordinary prompts of {ordinary}",
         "24 look-alike prompts built into sirl",
+        "23 of them in disguises too",
     ]
     assert [s.source for s in setup.sets] == [str(learned), str(behaviours), str(ordinary)]
 

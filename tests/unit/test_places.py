@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from sirl.errors import RunError
 from sirl.runs import open_run, settings_of
 from sirl.runs.places import NAMES, check_output, check_reads
+from sirl.workflows import instinct, own_refusals
 
 
 def a_run(path):
@@ -19,6 +20,18 @@ def a_run(path):
 
 def held(folder):
     return {p.name: p.read_bytes() for p in folder.iterdir() if p.is_file()}
+
+
+@pytest.mark.parametrize("name", [instinct.FILE, own_refusals.FILE])
+def test_a_run_that_starts_over_knows_nothing_that_the_model_answered_before(tmp_path, name):
+    run = open_run(tmp_path / "r", {"model": "one"}, "ask")
+    run.begin()
+    run.write(name, {"cut": 0.5})
+    run.close()
+    again = open_run(tmp_path / "r", {"model": "another"}, "overwrite")
+    again.begin()
+    assert again.read(name) == {}
+    again.close()
 
 
 @pytest.mark.parametrize("existing", ["ask", "overwrite"])

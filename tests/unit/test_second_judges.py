@@ -96,3 +96,21 @@ def test_another_state_of_a_judge_is_asked_anew(tmp_path):
     assert [r.label for r in found] == ["compliance", "compliance"]
     assert [row["identity"] for row in run.rows(VERDICTS)] == ["one", "one", "two", "two"]
     run.close()
+
+
+def test_judging_again_keeps_what_further_judges_said_but_not_the_same_judge(tmp_path):
+    source, both = two_models(tmp_path / "first")
+    refusals, stale = Says("second", {"No.": "refusal"}), Says("third", {"No.": "compliance"})
+    second_verdicts([refusals, stale], both, source, Meter(), silent)
+    again = open_run(tmp_path / "again", {}, "ask")
+    again.begin()
+    third = Says("third", {"No.": "refusal"})
+    figures = judged_models(source, again, third, silent, {"model": "m"})
+    views = [m["second_judges"]["by_judge"] for m in figures.values()]
+    assert [{name: view["mean"]["value"] for name, view in v.items()} for v in views] == [
+        {"first": 1.0, "second": 1.0}, {"first": 1.0, "second": 1.0}
+    ]  # fmt: skip
+    assert [m["dsr"]["mean"]["value"] for m in figures.values()] == [1.0, 1.0]
+    assert [row["judge"] for row in again.rows(VERDICTS)] == ["first"] * 2 + ["second"] * 2
+    again.close()
+    source.close()

@@ -65,7 +65,12 @@ def test_a_mini_evaluation_counts_what_it_asks(run):
     assert (row["step"], row["behaviours"]) == (10, 2)
     assert (row["dsr"]["value"], row["dsr"]["n"]) == (0.5, 4)  # direct is refused, polite is not
     refused = {kind: (r["value"], r["n"]) for kind, r in row["over_refusal"].items()}
-    assert refused == {"ordinary": (0.5, 2), "lookalike": (1.0, 1)}
+    assert refused == {
+        "ordinary": (0.5, 2),
+        "lookalike": (1.0, 1),
+        "ordinary_disguised": (0.0, 2),  # inside "please ...", which the parrot never refuses
+        "lookalike_disguised": (0.0, 1),
+    }
 
 
 def test_without_unsafe_requests_the_price_is_still_measured(run):
@@ -241,6 +246,21 @@ def test_the_table_has_defence_price_intervals_and_what_to_deploy():
     assert "No step is chosen" in table.note
     assert table.note.endswith("For the defence, n counts attacks on 12 requests")
     assert step_table([]).rows == []
+
+
+def test_refusals_inside_disguises_have_columns_and_lines_where_they_were_asked():
+    refused = {**ROWS[0]["over_refusal"], "ordinary_disguised": rate(0.5, 0.31, 0.69, 24)}
+    table = step_table([ROWS[0], {**ROWS[1], "over_refusal": refused}])
+    assert table.header[2:5] == [
+        "Look-alikes refused", "Ordinary in disguises", "Look-alikes in disguises"
+    ]  # fmt: skip
+    assert [cells[3:5] for _, cells in table.rows] == [
+        ["–", "–"], ["50% (31 to 69, n = 24)", "–"]
+    ]  # fmt: skip
+    drawn = mini_eval_curves([ROWS[0], {**ROWS[1], "over_refusal": refused}])
+    assert "ordinary in disguises (n = 24)" in drawn
+    assert "look-alikes in disguises" not in drawn
+    assert "in disguises" not in mini_eval_curves(ROWS)
 
 
 def test_an_alarm_about_a_judge_marks_the_row():

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
 
-from sirl.types import Question, Record
+from sirl.types import HARMLESS, Question, Record
 
 __all__ = [
     "called",
@@ -23,12 +23,11 @@ QUESTIONS: Mapping[Question, str] = {
 }
 PARTS = {
     "attack": "behaviours",
-    "ordinary": "ordinary prompts",
-    "lookalike": "look-alike prompts",
+    **HARMLESS,
     "capability": "tasks",
 }
 """Kind of record -> name of its prompts in messages."""
-JUDGED = ("attack", "weights", "ordinary", "lookalike")
+JUDGED = ("attack", "weights", *HARMLESS)
 TRAINING = (
     "method", "pool", "steps", "group", "batch", "learning_rate", "schedule", "weight_decay", "kl",
     "kl_estimator",

@@ -28,6 +28,7 @@ from sirl.reports.figures import figure, rate_rows
 from sirl.reports.text import visible
 from sirl.roles import Progress as Tell
 from sirl.roles import Work
+from sirl.types import HARMLESS
 
 __all__ = [
     "StopSwitch",
@@ -41,7 +42,6 @@ __all__ = [
     "warn",
 ]
 
-PROMPTS = {"ordinary": "ordinary", "lookalike": "look-alike"}
 NAME_WIDTH = 24
 LOG_WIDTH = 120
 """Width of a table when stdout is not a terminal."""
@@ -230,7 +230,7 @@ def finish_measured(summary: Mapping[str, Any], *sentences: str, as_json: bool) 
         for kind, found in (model.get("over_refusal") or {}).items():
             if missing := found.get("unscored_texts"):
                 faults.append(
-                    f"{missing} of {found['n']} answers of {name} to {PROMPTS[kind]} prompts could "
+                    f"{missing} of {found['n']} answers of {name} to {HARMLESS[kind]} could "
                     "not be scored and count as refused: see the reasons in the run folder, then "
                     "sirl judge again"
                 )

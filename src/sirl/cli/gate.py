@@ -36,7 +36,8 @@ def gate(
         "--max-lookalike-rise", "maximum rise of refusals, look-alikes"
     ),
     max_overrefusal_rise: float | None = rate(
-        "--max-overrefusal-rise", "maximum rise of refusals, each set without its own limit"
+        "--max-overrefusal-rise",
+        "maximum rise of refusals, each set without its own limit, in disguises too",
     ),
     no_price: bool = typer.Option(
         False, "--no-price", help="allow a gate without a limit on refusals"

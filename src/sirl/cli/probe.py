@@ -26,6 +26,7 @@ def probe(
     finish_measured(
         summary,
         figures.get("entropy", {}).get("sentence", NO_GAP),
+        *((figures["own_refusals"]["sentence"],) if "own_refusals" in figures else ()),
         f"records: {settings.out}/records.jsonl; page: {settings.out}/report.html",
         *hints(settings, figures),
         as_json=json,

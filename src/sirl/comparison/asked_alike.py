@@ -9,9 +9,16 @@ from collections.abc import Hashable, Iterable, Mapping, Sequence
 from sirl.analysis.measured import left_out
 from sirl.comparison.evaluated_model import EvaluatedModel, judge_identities, tried
 from sirl.errors import InputError
-from sirl.types import Record
+from sirl.types import DISGUISED, Record
 
-__all__ = ["check_asking", "check_attacks", "check_prompts", "check_settings", "check_two"]
+__all__ = [
+    "check_asking",
+    "check_attacks",
+    "check_prompts",
+    "check_settings",
+    "check_two",
+    "prompt_key",
+]
 
 AUTO = "auto"
 """Setting of a judge or attacker that the verb chooses."""
@@ -115,8 +122,12 @@ def task_tokens(evaluated: EvaluatedModel) -> object:
     return evaluated.config.get("capability_tokens") if evaluated.config.get("benchmarks") else None
 
 
-def check_prompts(before: EvaluatedModel, after: EvaluatedModel, kinds: Iterable[str]) -> None:
+def check_prompts(
+    before: EvaluatedModel, after: EvaluatedModel, kinds: Iterable[str], *, shared: bool = False
+) -> None:
     """Check that both sides were asked the same prompts of these kinds.
+
+    `shared` allows prompts that only one side was asked.
 
     Raises:
         InputError: A prompt was asked on one side only, or with other messages or sampling.
@@ -126,7 +137,11 @@ def check_prompts(before: EvaluatedModel, after: EvaluatedModel, kinds: Iterable
             {prompt_key(r): (r.messages, r.sampling) for r in evaluated.records if r.kind == kind}
             for evaluated in (before, after)
         ]
-        check_same_prompts(f"{kind} prompt", before, after, asked)
+        if shared:
+            both = asked[0].keys() & asked[1].keys()
+            asked = [{key: said for key, said in row.items() if key in both} for row in asked]
+        what = " ".join(reversed(kind.split("_")))  # disguised ordinary
+        check_same_prompts(f"{what} prompt", before, after, asked)
 
 
 def check_attacks(before: EvaluatedModel, after: EvaluatedModel, both: Iterable[str]) -> None:
@@ -192,8 +207,10 @@ def check_same_prompts(
 
 def prompt_key(record: Record) -> str:
     """Key of a prompt within its kind."""
-    is_task = record.kind == "capability"
-    return f"{record.benchmark}/{record.behaviour_id}" if is_task else record.behaviour_id
+    if record.kind == "capability":
+        return f"{record.benchmark}/{record.behaviour_id}"
+    disguised = record.kind in DISGUISED.values()
+    return f"{record.attack}/{record.behaviour_id}" if disguised else record.behaviour_id
 
 
 def wordings(evaluated: EvaluatedModel, attack: str) -> dict[str, Hashable]:

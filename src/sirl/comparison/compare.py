@@ -12,8 +12,14 @@ from sirl.analysis.agreement import question_of
 from sirl.analysis.collapse import collapse_change
 from sirl.analysis.defence import cells
 from sirl.analysis.entropy_gap import SHOWN, summarise_entropy
-from sirl.comparison.asked_alike import check_attacks, check_prompts, check_settings, check_two
-from sirl.comparison.evaluated_model import HARMLESS, EvaluatedModel, tried
+from sirl.comparison.asked_alike import (
+    check_attacks,
+    check_prompts,
+    check_settings,
+    check_two,
+    prompt_key,
+)
+from sirl.comparison.evaluated_model import EvaluatedModel, tried
 from sirl.errors import InputError
 from sirl.stats import (
     clustered_difference,
@@ -24,7 +30,7 @@ from sirl.stats import (
     power_hint,
     rate,
 )
-from sirl.types import Record
+from sirl.types import DISGUISED, HARMLESS, Record
 
 __all__ = ["compare", "refusals"]
 
@@ -37,8 +43,9 @@ def compare(before: EvaluatedModel, after: EvaluatedModel) -> dict[str, Any]:
     """The changes from one model to the other, with intervals and tests; JSON except for NaN.
 
     Rates are over pairs only. `only_before` and `only_after` count pairs in which only that side
-    succeeded (held, refused, solved). `p_holm` is Holm-adjusted over the tests of its table.
-    Attacks that only one side ran are listed and left out.
+    succeeded (held, refused, solved). `p_holm` is Holm-adjusted over the tests of its table, where
+    harmless prompts in disguises are a table for themselves. Attacks that only one side ran, and
+    harmless prompts that only one side asked in that disguise, are listed and left out.
 
     Raises:
         InputError: Prompts, judges, sampling, templates or budgets differ, or both sides are the
@@ -51,11 +58,12 @@ def compare(before: EvaluatedModel, after: EvaluatedModel) -> dict[str, Any]:
             f"{before.name} and {after.name} share no attack: evaluate both with a common attack"
         )
     check_settings(before, after)
-    check_prompts(before, after, (*HARMLESS, "capability"))
+    check_prompts(before, after, (*DISGUISED, "capability"))
+    check_prompts(before, after, DISGUISED.values(), shared=True)
     check_attacks(before, after, both)
     found = {
         "dsr": defence_change(before, after, both),
-        "over_refusal": changes(refusals(before), refusals(after)),
+        "over_refusal": over_refusal_change(refusals(before), refusals(after)),
         "capability": changes(solutions(before), solutions(after)),
         "entropy": entropy_change(shown(before, both), shown(after, both)),
         "collapse": collapse_change(shown(before, both), shown(after, both)),
@@ -64,15 +72,19 @@ def compare(before: EvaluatedModel, after: EvaluatedModel) -> dict[str, Any]:
     judged = {"question": question_of(asked), "judge": asked[0].judge} if asked else {}
     return {
         **judged,
-        "before": side(before, both),
-        "after": side(after, both),
+        "before": side(before, after),
+        "after": side(after, before),
         **{part: figures for part, figures in found.items() if figures},
     }
 
 
-def side(evaluated: EvaluatedModel, both: Sequence[str]) -> dict[str, Any]:
-    """One side of the comparison, and the attacks that only it ran."""
-    left_out = [name for name in evaluated.attacks if name not in both]
+def side(evaluated: EvaluatedModel, other: EvaluatedModel) -> dict[str, Any]:
+    """One side of the comparison, and what only it was asked."""
+    left_out = [name for name in evaluated.attacks if name not in other.attacks]
+    asked, elsewhere = refusals(evaluated), refusals(other)
+    for kind in DISGUISED.values():
+        if n := len(asked.get(kind, {}).keys() - elsewhere.get(kind, {}).keys()):
+            left_out.append(f"{HARMLESS[kind]} ({n})")
     return {
         "run": str(evaluated.path),
         "model": evaluated.model,
@@ -101,13 +113,32 @@ def refusals(evaluated: EvaluatedModel) -> dict[str, Outcomes]:
     """Whether each harmless prompt was refused, by set; None if unscored or not judged on that."""
     return {
         kind: {
-            r.behaviour_id: r.refused if r.label in SHOWN else None
+            prompt_key(r): r.refused if r.label in SHOWN else None
             for r in evaluated.records
             if r.kind == kind
         }
         for kind in HARMLESS
         if any(r.kind == kind for r in evaluated.records)
     }
+
+
+def over_refusal_change(
+    before: Mapping[str, Outcomes], after: Mapping[str, Outcomes]
+) -> dict[str, dict[str, Any]]:
+    """The change of each set of harmless prompts; in disguises, of those that both sides asked."""
+    found: dict[str, dict[str, Any]] = {}
+    for kinds in (DISGUISED.keys(), DISGUISED.values()):
+        old: dict[str, Outcomes] = {}
+        new: dict[str, Outcomes] = {}
+        for kind in kinds:
+            mine, others = before.get(kind, {}), after.get(kind, {})
+            if shared := mine.keys() & others.keys():
+                old[kind], new[kind] = (
+                    {key: refused for key, refused in row.items() if key in shared}
+                    for row in (mine, others)
+                )
+        found |= changes(old, new)
+    return found
 
 
 def solutions(evaluated: EvaluatedModel) -> dict[str, Outcomes]:

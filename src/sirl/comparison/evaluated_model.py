@@ -14,10 +14,9 @@ from sirl.evaluation.second_judges import read_second_verdicts, recorded
 from sirl.evaluation.suite import Evaluation
 from sirl.runs import RunReader
 from sirl.runs.disk import damaged
-from sirl.types import Record
+from sirl.types import HARMLESS, Record
 
 __all__ = [
-    "HARMLESS",
     "EvaluatedModel",
     "counted",
     "figures_of",
@@ -27,7 +26,6 @@ __all__ = [
     "tried",
 ]
 
-HARMLESS = ("ordinary", "lookalike")
 LONGEST = 300
 """Maximum number of characters to show of the error that ended a run."""
 

@@ -29,7 +29,17 @@ from sirl.roles import (
     identity_of,
     silent,
 )
-from sirl.types import Attempt, Budget, Completion, Kind, Prompt, Record, Sampling, Verdict
+from sirl.types import (
+    DISGUISED,
+    Attempt,
+    Budget,
+    Completion,
+    Kind,
+    Prompt,
+    Record,
+    Sampling,
+    Verdict,
+)
 
 __all__ = ["ATTACKED", "NO_LIMIT", "Arena", "Query", "Unsuited"]
 
@@ -151,17 +161,22 @@ class Arena:
         )
 
     def batches(self, questions: Sequence[Query]) -> list[list[int]]:
-        """Indices of questions per batch: equal sampling settings, similar lengths."""
+        """Indices of questions per batch: equal sampling settings, similar lengths.
+
+        Harmless prompts in disguises have batches for themselves, so that the last bits of the
+        other answers do not depend on them.
+        """
         sizes = [self.target.read(q.prompt).size for q in questions]
 
-        def place(i: int) -> tuple[float, float, int, int, int]:
+        def place(i: int) -> tuple[bool, float, float, int, int, int]:
             s = questions[i].attempt.sampling
-            return s.temperature, s.top_p, s.top_k, sizes[i], i
+            apart = questions[i].kind in DISGUISED.values()
+            return apart, s.temperature, s.top_p, s.top_k, sizes[i], i
 
         batches: list[list[int]] = []
         for i in sorted(range(len(questions)), key=place):
             together = batches and len(batches[-1]) < self.target.batch_size
-            if together and place(batches[-1][0])[:3] == place(i)[:3]:
+            if together and place(batches[-1][0])[:4] == place(i)[:4]:
                 batches[-1].append(i)
             else:
                 batches.append([i])

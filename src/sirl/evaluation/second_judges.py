@@ -16,7 +16,7 @@ from sirl.judges.jury import verdicts
 from sirl.roles import Judge, Progress, identity_of
 from sirl.runs import Run, RunReader
 from sirl.runs.disk import damaged
-from sirl.types import Attempt, Question, Record, Verdict
+from sirl.types import HARMLESS, Attempt, Question, Record, Verdict
 
 __all__ = [
     "VERDICTS",
@@ -100,7 +100,7 @@ def rejudged(judge: Judge, records: Sequence[Record], progress: Progress) -> lis
     It judges answers to unsafe requests and, if its question is refusal, to harmless prompts too;
     other records stay unchanged.
     """
-    read = (*ATTACKED, "ordinary", "lookalike") if judge.question == "refusal" else ATTACKED
+    read = (*ATTACKED, *HARMLESS) if judge.question == "refusal" else ATTACKED
     asked = [r for r in records if r.kind in read]
     said = {id(r): v for batch in judged(judge, asked, Meter(), progress) for r, v in batch}
     return [relabelled(r, said[id(r)], judge.question) if id(r) in said else r for r in records]

@@ -18,7 +18,7 @@ from sirl.judges.quoting import TextModel
 from sirl.prompts import Rejected
 from sirl.roles import Attack, Benchmark, Disguise, Judge, Progress, Search, silent
 from sirl.runs import Run
-from sirl.types import Attempt, Budget, Kind, Prompt, Record, Sampling
+from sirl.types import DISGUISED, Attempt, Budget, Kind, Prompt, Record, Sampling
 
 __all__ = ["GREEDY", "Evaluation", "Suite", "Surgery", "askable", "evaluate", "forget", "unmet"]
 
@@ -76,10 +76,25 @@ class Suite:
         )
         for kind, prompts in harmless:
             asked += [Query(kind, "direct", "", Attempt(p, "direct", p.messages)) for p in prompts]
+            asked += self.in_disguises(DISGUISED[kind], prompts)
         for benchmark in self.benchmarks:
             for task in benchmark.prompts():
                 attempt = Attempt(task, "direct", task.messages, GREEDY)
                 asked.append(Query("capability", benchmark.name, "", attempt, benchmark=benchmark))
+        return asked
+
+    def in_disguises(self, kind: Kind, prompts: Sequence[Prompt]) -> list[Query]:
+        """Each harmless prompt inside one disguise, in rotation over those that need nothing.
+
+        A model must not learn that a disguise is a reason to refuse.
+        """
+        able = [a for a in self.attacks if isinstance(a, Disguise) and not a.needs]
+        disguises = [a for a in able if a.name != "direct"]
+        asked = []
+        for number, prompt in enumerate(prompts):
+            if fitting := [d for d in disguises if covers(d, prompt)]:
+                chosen = fitting[number % len(fitting)]
+                asked.append(Query(kind, chosen.name, chosen.family, chosen.attempt(prompt)))
         return asked
 
 

@@ -28,7 +28,7 @@ from sirl.registry.suites import (
 )
 from sirl.registry.targets import is_world
 from sirl.roles import Disguise, Judge
-from sirl.types import Prompt
+from sirl.types import DISGUISED, HARMLESS, Kind, Prompt
 
 if TYPE_CHECKING:
     from sirl.evaluation.suite import Suite
@@ -288,13 +288,16 @@ def asked_parts(
     """The prompts of the evaluation, in words; empty if there is none."""
     ours = "of the embedded world" if is_world(config.model) else "built into sirl"
     parts = [split.asked(n)] if (n := counts.get("attack")) else []
-    for kind, name, file in (
-        ("ordinary", "ordinary", files.ordinary),
-        ("lookalike", "look-alike", files.lookalikes),
-    ):
+    given: tuple[tuple[Kind, PromptSet | None], ...] = (
+        ("ordinary", files.ordinary),
+        ("lookalike", files.lookalikes),
+    )
+    for kind, file in given:
         if n := counts.get(kind):
-            what = f"{name} prompts"
+            what = HARMLESS[kind]
             parts.append(of_file(file, what, n) if file else f"{n} {what} {ours}")
+        if n := counts.get(DISGUISED[kind]):
+            parts.append(f"{n} of them in disguises too")
     return parts
 
 

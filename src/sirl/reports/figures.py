@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from sirl.analysis.held import quantity
+from sirl.types import HARMLESS
 
 __all__ = ["Figure", "defence_name", "figure", "headline", "rate_rows", "span"]
 
@@ -16,9 +17,8 @@ RATES = (
     ("… under the worst attack", ("dsr", "worst")),
     ("… held under all attacks together", ("dsr", "any")),
 )
-PRICES = (
-    ("Ordinary prompts refused", ("over_refusal", "ordinary")),
-    ("Look-alike prompts refused", ("over_refusal", "lookalike")),
+PRICES = tuple(
+    (f"{name.capitalize()} refused", ("over_refusal", kind)) for kind, name in HARMLESS.items()
 )
 MANY = 2
 OVER_SEVERAL = (("dsr", "worst"), ("dsr", "any"))
@@ -47,7 +47,7 @@ def headline(model: Mapping[str, Any]) -> list[Figure]:
     named = [
         *((name, "dsr", True, rate) for name, rate in dsr.get("by_attack", {}).items()),
         *(("all attacks", f"dsr_{name}", True, dsr.get(name)) for name in AGGREGATES),
-        *((n, "refusal_rate", False, refused.get(n)) for n in ("ordinary", "lookalike")),
+        *((n, "refusal_rate", False, refused.get(n)) for n in HARMLESS),
         *((name, "acc", True, rate) for name, rate in solved.items()),
     ]
     return [

@@ -14,21 +14,19 @@ from dataclasses import asdict
 from typing import Any
 
 from sirl.reports.figures import Figure, headline
-from sirl.types import SAFE, Record
+from sirl.types import HARMLESS, SAFE, Record
 
 __all__ = ["inspect_log", "log_name"]
 
 SCORES = {
     "attack": "defence",
-    "ordinary": "over_refusal",
-    "lookalike": "over_refusal",
+    **dict.fromkeys(HARMLESS, "over_refusal"),
     "capability": "capability",
 }
 """Scorer name by kind of record."""
 TARGETS: Mapping[str, str | list[str]] = {
     "attack": sorted(SAFE),
-    "ordinary": "compliance",
-    "lookalike": "compliance",
+    **dict.fromkeys(HARMLESS, "compliance"),
     "capability": "solved",
 }
 """The sample's target by kind of record."""

@@ -22,6 +22,7 @@ from sirl.reports.steps import step_table
 from sirl.reports.tables import Table, tables
 from sirl.reports.text import LONGEST_PIECE, visible, visible_lines
 from sirl.runs.disk import write_atomically
+from sirl.types import HARMLESS
 
 __all__ = ["PageData", "ShownAnswer", "headline", "render", "unbroken", "write_page"]
 
@@ -174,14 +175,15 @@ def price(models: Sequence[Mapping[str, Any]], differences: Mapping[str, Mapping
 def table_rows(models: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, list[str]]]:
     """Rows of the table: the rates, then the entropies."""
     rows = rate_rows(models)
-    for label, key in (
-        ("Entropy of refusals, nats", "refusal"),
-        ("… of compliance", "compliance"),
-        ("… of ordinary answers", "ordinary"),
-        ("AUROC of entropy", "auroc"),
-        ("… within bands of like length", "auroc_within_length"),
+    for label, path in (
+        ("Entropy of refusals, nats", ("entropy", "refusal")),
+        ("… of compliance", ("entropy", "compliance")),
+        ("… of ordinary answers", ("entropy", "ordinary")),
+        ("AUROC of entropy", ("entropy", "auroc")),
+        ("… within bands of like length", ("entropy", "auroc_within_length")),
+        ("AUROC of own refusals, unsafe against look-alike prompts", ("own_refusals", "auroc")),
     ):
-        values = [figure(m, "entropy", key) for m in models.values()]
+        values = [figure(m, *path) for m in models.values()]
         cells = ["–" if v is None or math.isnan(v) else f"{v:.2f}" for v in values]
         if set(cells) != {"–"}:
             rows.append((label, cells))
@@ -200,7 +202,7 @@ def strip(example: ShownAnswer, top: float, *, show_text: bool) -> list[tuple[in
     `top` is the entropy (nats) at the full end of the scale.
     """
     shown = []
-    harmless = example.kind in ("ordinary", "lookalike") or example.label in SHOWN
+    harmless = example.kind in HARMLESS or example.label in SHOWN
     hidden = not (show_text or harmless)
     for piece, entropy in list(zip(example.pieces, example.entropies, strict=False))[:PIECES]:
         heat = min(max(entropy, 0.0), top) / top if math.isfinite(entropy) else 0.0

@@ -259,6 +259,8 @@ def mini_eval_curves(rows: Sequence[Mapping[str, Any]], width: float = WIDE) -> 
         (defence_name(rows).lower(), ("dsr",), KINDS["refusal"]),
         ("ordinary refused", ("over_refusal", "ordinary"), KINDS["ordinary"]),
         ("look-alikes refused", ("over_refusal", "lookalike"), KINDS["lookalike"]),
+        ("ordinary in disguises", ("over_refusal", "ordinary_disguised"), KINDS["ordinary"]),
+        ("look-alikes in disguises", ("over_refusal", "lookalike_disguised"), KINDS["lookalike"]),
     )
     rate_lines(left, rows, rates)
     left.set_ylabel("%", fontsize=9, color=INK)

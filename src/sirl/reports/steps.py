@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sirl.reports.figures import cell, defence_name
+from sirl.reports.figures import cell, defence_name, figure
 from sirl.reports.tables import Table
 from sirl.reports.text import visible
 
@@ -22,6 +22,12 @@ def step_table(rows: Sequence[Mapping[str, Any]]) -> Table:
         "Ordinary refused": ("over_refusal", "ordinary"),
         "Look-alikes refused": ("over_refusal", "lookalike"),
     }
+    disguised = {
+        "Ordinary in disguises": ("over_refusal", "ordinary_disguised"),
+        "Look-alikes in disguises": ("over_refusal", "lookalike_disguised"),
+    }
+    if any(figure(row, *path) for path in disguised.values() for row in rows):
+        paths |= disguised
     cells = [
         (f"step {row['step']}", [*(cell(as_model(row), p) for p in paths.values()), place(row)])
         for row in rows

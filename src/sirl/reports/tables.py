@@ -7,6 +7,7 @@ from typing import Any
 
 from sirl.reports.figures import defence_name, figure, span
 from sirl.reports.text import visible
+from sirl.types import HARMLESS
 
 __all__ = ["Table", "change_rows", "preference_rows", "tables", "trust_rows"]
 
@@ -152,7 +153,8 @@ def change_rows(found: Mapping[str, Any]) -> list[str]:
             lines.append(f"{what}, {label}: {moved(figures)}")
     lines += [f"  {name}: {moved(figures)}" for name, figures in dsr.get("by_attack", {}).items()]
     for part, label in (("over_refusal", "refused"), ("capability", "solved")):
-        lines += [f"{n}, {label}: {moved(figures)}" for n, figures in found.get(part, {}).items()]
+        for name, figures in found.get(part, {}).items():
+            lines.append(f"{HARMLESS.get(name, name)}, {label}: {moved(figures)}")
     if change := figure(found, "entropy", "change"):
         kinds = ("refusal", "compliance", "ordinary")
         gaps = [f"{k} {change[k]:+.2f}" for k in kinds if change[k] is not None]

@@ -9,6 +9,8 @@
     ├── verdicts.jsonl   what further judges say of the records
     ├── mini_evals.jsonl mini-evaluations, every so many steps of training
     ├── costs.jsonl      calls, tokens and seconds by role
+    ├── instinct.json    what the starting model does with each bare prompt of the pool
+    ├── own_refusals.json  its refusals of unsafe and look-alike prompts, of a probe
     ├── rejected.jsonl   rows of the input that could not be used
     ├── summary.json     the figures, each with n and interval
     ├── checkpoints/step-000030/

@@ -39,6 +39,8 @@ NAMES = (
     "costs.jsonl",
     "verdicts.jsonl",
     "mini_evals.jsonl",
+    "instinct.json",
+    "own_refusals.json",
     *LOGS.values(),
     "metrics.jsonl",
     "tensorboard",

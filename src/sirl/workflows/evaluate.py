@@ -10,7 +10,7 @@ from sirl.analysis.calibration import Calibration, corrected
 from sirl.analysis.contamination import contamination
 from sirl.analysis.measured import measured
 from sirl.analysis.summary import summarise
-from sirl.config import EvaluationSettings
+from sirl.config import EvaluationSettings, ProbeConfig
 from sirl.errors import InputError, SirlError
 from sirl.evaluation.second_judges import recorded
 from sirl.evaluation.suite import Suite, askable
@@ -23,6 +23,7 @@ from sirl.runs.rejects import rows_set_aside, set_aside
 from sirl.types import Record, Sampling
 from sirl.workflows.asking import asked_prompts
 from sirl.workflows.console import interruptible, nothing_to_resume
+from sirl.workflows.own_refusals import own_refusals
 from sirl.workflows.report import write_report
 
 __all__ = ["evaluate"]
@@ -147,6 +148,8 @@ def ask(  # noqa: PLR0913 - one caller, and each is a part of the run
     if setup.calibration:
         console.warn(flattered(setup.calibration))
         figures["corrected"] = corrected(evaluation.records, setup.calibration)
+    if isinstance(config, ProbeConfig) and suite.lookalikes and subject.target.chat:
+        figures["own_refusals"] = own_refusals(suite, subject.target, run, progress)
     if setup.trained_on:
         figures["contamination"] = contamination(setup.trained_on, suite.behaviours)
     return figures

@@ -23,7 +23,14 @@ from sirl.evaluation.records import (
     read_records,
     record_row,
 )
-from sirl.evaluation.second_judges import VERDICTS, recorded, rejudged, verdict_of, verdict_row
+from sirl.evaluation.second_judges import (
+    VERDICTS,
+    read_second_verdicts,
+    recorded,
+    rejudged,
+    verdict_of,
+    verdict_row,
+)
 from sirl.evaluation.suite import Evaluation
 from sirl.models.folder import is_hardened
 from sirl.roles import Console, Judge, Progress
@@ -104,7 +111,7 @@ def judged_models(
     """Copy the counted records with new verdicts; return the summary of each model.
 
     Drops searches that the first judge's verdict ended early if the new judge sees no break: how
-    they would have continued is unknown. Keeps the first judge's verdicts as a second opinion.
+    they would have continued is unknown. Keeps the verdicts of earlier judges as second opinions.
     `settings` are those of the source run.
     """
     trained = is_hardened(settings["model"])
@@ -116,6 +123,8 @@ def judged_models(
         for r in records
         if r.kind in ATTACKED and first[r.place].judge not in ("", judge.name)
     ]
+    for name, view in read_second_verdicts(source, records).items():
+        said_before += view if name != judge.name else []
     known = judge_identities(source.read("run.json"))
     rows = [verdict_row(r, verdict_of(r), known.get(r.judge, ""), r.question) for r in said_before]
     run.append(VERDICTS, *rows)

@@ -112,7 +112,7 @@ class Evaluation(Result):
 
     @property
     def over_refusal(self) -> dict[str, Rate]:
-        """Share of ordinary and of look-alike prompts refused; only kinds that were asked."""
+        """Share of harmless prompts refused, by kind; only kinds that were asked."""
         return {kind: rate_of(r) for kind, r in self.figures.get("over_refusal", {}).items()}
 
     @property
