@@ -210,7 +210,7 @@ def fitting(
         raise InputError(f"no prompt is usable: {rejected[0].reason}; lower new_tokens")
     if len(kept) < batch:
         aside = [*setup.rejected, *rejected]
-        lost = f"{len(aside)} were set aside, the first as {at_fault(aside[0])}; " if aside else ""
+        lost = f"{len(aside)} were rejected, the first is {at_fault(aside[0])}; " if aside else ""
         raise ConfigError(
             f"a batch of {batch} exceeds the {len(kept)} usable prompts: {lost}lower it"
         )
