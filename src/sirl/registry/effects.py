@@ -27,6 +27,8 @@ def without_effect(settings: Settings) -> Iterator[tuple[str, str]]:
     elif isinstance(settings, TrainingSettings):
         if not settings.lora:
             yield "lora_rank", "--lora"
+        if settings.method != "instinct":
+            yield "depth", "--method instinct"
         if not settings.held_out and settings.behaviours is None:
             yield "attacks", "an evaluation, which --held-out or --behaviours provide"
 

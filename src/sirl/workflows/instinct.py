@@ -1,6 +1,6 @@
 """Reads the starting model's instinct for each prompt of the pool, before the first step."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -9,27 +9,49 @@ from sirl.instinct import Instinct, find_instinct
 from sirl.roles import Engine, Progress
 from sirl.runs import Run
 from sirl.stats import mean
-from sirl.types import Prompt
+from sirl.training.openings import OwnAnswers
+from sirl.types import Completion, Prompt
 
-__all__ = ["instinct_notes", "read_instinct", "summarise_instinct"]
+__all__ = [
+    "answers_of",
+    "instinct_notes",
+    "read_instinct",
+    "read_own_answers",
+    "summarise_instinct",
+]
 
-FILE = "instinct.json"
+FILE, ANSWERS = "instinct.json", "own_answers.json"
 FEW_BORDER = 0.02
 """Share of the pool from which prompts near the border hold it."""
 
 
-def read_instinct(
-    run: Run, engine: Engine, prompts: Sequence[Prompt], group: int, rows: int, progress: Progress
-) -> Instinct:
-    """The instinct of a run: from its folder, or sampled from the starting model and saved.
+def answers_of(
+    engine: Engine, prompts: Sequence[Prompt], group: int, rows: int, progress: Progress
+) -> list[Completion]:
+    """Answers of the starting model.
 
     Args:
-        run: The run folder, which keeps the instinct for a resumed run.
         engine: Samples from the starting model.
-        prompts: The pool, bare.
+        prompts: What is asked.
         group: Answers per prompt.
         rows: Answers sampled between two reports of progress.
         progress: Told of prompts that are read.
+    """
+    completions = []
+    size = max(1, rows // group)
+    for n in range(0, len(prompts), size):
+        progress("reading the model's instinct", n, len(prompts))
+        completions += engine.sample(prompts[n : n + size], group=group)
+    progress("reading the model's instinct", len(prompts), len(prompts))
+    return completions
+
+
+def read_instinct(run: Run, bare: Callable[[], Sequence[Completion]]) -> Instinct:
+    """The instinct of a run: from its folder, or found in the starting model's answers and saved.
+
+    Args:
+        run: The run folder, which keeps the instinct for a resumed run.
+        bare: Samples the starting model's answers to the bare prompts of the pool.
 
     Raises:
         TrainingError: The entropies have no valley.
@@ -37,15 +59,18 @@ def read_instinct(
     """
     if saved := run.read(FILE):
         return Instinct(**{**saved, "modes": tuple(saved["modes"])})
-    completions = []
-    size = max(1, rows // group)
-    for n in range(0, len(prompts), size):
-        progress("reading the model's instinct", n, len(prompts))
-        completions += engine.sample(prompts[n : n + size], group=group)
-    progress("reading the model's instinct", len(prompts), len(prompts))
-    found = find_instinct(completions)
+    found = find_instinct(bare())
     check(found)
     run.write(FILE, asdict(found))
+    return found
+
+
+def read_own_answers(run: Run, find: Callable[[], OwnAnswers]) -> OwnAnswers:
+    """The starting model's own answers of a run: from its folder, or found and saved."""
+    if saved := run.read(ANSWERS):
+        return OwnAnswers.revived(saved)
+    found = find()
+    run.write(ANSWERS, asdict(found))
     return found
 
 

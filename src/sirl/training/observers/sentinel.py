@@ -2,10 +2,11 @@
 
 It asks prompts of the pool that are not trained on, in disguises that training does not use. The
 gain is the share of prompts that the starting model refuses which are still refused in a disguise;
-the price is the share of prompts that it answers which are now refused. Both count answers in the
-low mode of entropy (`sirl.instinct`), so no judge is asked.
+the price is the share of prompts that it answers which are now refused. Both count rewards of the
+instinct, so no judge is asked.
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -54,13 +55,14 @@ class Sentinel(Observer):
 
     def __init__(
         self,
-        ask: Callable[[], Sequence[Completion]],
+        ask: Callable[[], Sequence[tuple[Completion, float]]],
         instinct: Instinct,
         every: int,
         steps: int,
     ) -> None:
         self.ask = ask
-        """Answers of the present policy to the watched prompts."""
+        """Answers of the present policy to the watched prompts, with their rewards: 1 for the mode
+        that the starting model chooses, 0 for the other, NaN for none."""
         self.instinct = instinct
         self.every = every
         """Steps between looks."""
@@ -108,12 +110,12 @@ class Sentinel(Observer):
 
     def look(self, taken: int) -> Look:
         """Ask the watched prompts."""
-        low: dict[str, list[bool]] = {"refuse": [], "comply": []}
-        for completion in self.ask():
+        kept: dict[str, list[bool]] = {"refuse": [], "comply": []}
+        for completion, reward in self.ask():
             mode = self.instinct.of(completion.prompt_id)
-            if mode and completion.entropies:
-                low[mode].append(completion.mean_entropy < self.instinct.cut)
-        found = Look(taken, share(low["refuse"]), share(low["comply"]))
+            if mode and not math.isnan(reward):
+                kept[mode].append(reward == 1)
+        found = Look(taken, share(kept["refuse"]), share([not k for k in kept["comply"]]))
         self.looks.append(found)
         return found
 

@@ -1,0 +1,106 @@
+"""What a step with begun answers teaches: the instinct's reward, beginning anew, and lending.
+
+The rest of a half-given answer is short and sure, so low entropy alone does not show a refusal
+behind an opening: the completion must also begin as an answer of the starting model to the bare
+prompt would. At first no completion does, and a group without a reward teaches nothing. Its last
+completion is then replaced by a refusal that the starting model gave to the bare prompt.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+
+from sirl.policy import group_advantages
+from sirl.roles import Reward
+from sirl.training.openings import OwnAnswers, is_begun
+from sirl.training.rl import Graded
+from sirl.types import Completion, Example, Prompt
+
+__all__ = ["Lending"]
+
+HEAD, LIKELY = 4, -7.0
+"""A completion begins anew if its first tokens have at least this log-probability (nats) after the
+bare prompt under the starting model."""
+MOST = 1.5
+"""Advantage at most; a single rewarded completion of 8 would get 2.5."""
+
+
+@dataclass(frozen=True)
+class Lending:
+    """Grades a step in which some answers are begun; satisfies `sirl.training.rl.Grader`."""
+
+    reward: Reward
+    """1 for the mode that the starting model chooses for the bare prompt, 0 for the other."""
+    answers: OwnAnswers
+    likelihoods: Callable[[Sequence[Completion]], Sequence[float]]
+    """Log-probability of each completion under the starting model, in nats."""
+
+    def grade(self, prompts: Sequence[Prompt], completions: Sequence[Completion]) -> Graded:
+        """The rewards, advantages and training examples of a step."""
+        group = len(completions) // len(prompts)
+        rewards = torch.tensor(self.rewards(prompts, completions), dtype=torch.float64)
+        taught, chosen = rewards.clone(), list(completions)
+        for n, prompt in enumerate(prompts):
+            last = (n + 1) * group - 1
+            if self.can_lend(prompt) and not rewards[n * group : last + 1].any():
+                taught[last], chosen[last] = 1.0, self.lent(completions[last])
+        advantages = group_advantages(taught, group).clamp(max=MOST)
+        examples = [
+            Example(
+                completion,
+                advantage,
+                # The starting model never turns round behind an opening: no KL penalty there.
+                kl_weight=0.0 if is_begun(prompts[n // group]) else None,
+                on_policy=completion is completions[n],
+            )
+            for n, (completion, advantage) in enumerate(
+                zip(chosen, advantages.tolist(), strict=True)
+            )
+        ]
+        return Graded(rewards, advantages, examples)
+
+    def rewards(self, prompts: Sequence[Prompt], completions: Sequence[Completion]) -> list[float]:
+        """The reward of each completion; behind help, a refusal earns one if it begins anew."""
+        return [
+            0.0 if anew is False and self.refuses(c.prompt_id) else self.reward(c)
+            for c, anew in zip(completions, self.anew(prompts, completions), strict=True)
+        ]
+
+    def anew(
+        self, prompts: Sequence[Prompt], completions: Sequence[Completion]
+    ) -> list[bool | None]:
+        """Whether each completion begins anew; None where its answer is not begun."""
+        group = len(completions) // len(prompts)
+        begun = [
+            n for n, c in enumerate(completions) if is_begun(prompts[n // group]) and c.token_ids
+        ]
+        heads = [
+            replace(
+                completions[n],
+                prompt_ids=self.answers.asked[completions[n].prompt_id],
+                token_ids=completions[n].token_ids[:HEAD],
+            )
+            for n in begun
+        ]
+        found: list[bool | None] = [None] * len(completions)
+        for n, likelihood in zip(begun, self.likelihoods(heads) if heads else [], strict=True):
+            found[n] = likelihood > LIKELY
+        return found
+
+    def refuses(self, prompt_id: str) -> bool:
+        """Whether the starting model refuses the bare prompt, so that a refusal can be lent."""
+        return prompt_id in self.answers.refusals
+
+    def can_lend(self, prompt: Prompt) -> bool:
+        """Whether the prompt is one that the model refuses, and its answer is begun."""
+        return is_begun(prompt) and self.refuses(prompt.id)
+
+    def lent(self, completion: Completion) -> Completion:
+        """One of the starting model's refusals of the bare prompt in place of a completion.
+
+        The length of the rendered prompt, and so of the opening, chooses which.
+        """
+        own = self.answers.refusals[completion.prompt_id]
+        chosen = own[len(completion.prompt_ids) % len(own)]
+        return Completion(completion.prompt_id, completion.prompt_ids, chosen, "", (), (), "stop")
