@@ -6,7 +6,7 @@ prompt would. At first no completion does, and a group without a reward teaches 
 completion is then replaced by a refusal that the starting model gave to the bare prompt.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -19,9 +19,9 @@ from sirl.types import Completion, Example, Prompt
 
 __all__ = ["Lending"]
 
-HEAD, LIKELY = 4, -7.0
-"""A completion begins anew if its first tokens have at least this log-probability (nats) after the
-bare prompt under the starting model."""
+HEAD, LATEST, LIKELY = 4, 8, -7.0
+"""A completion begins anew if so many tokens in a row, of which the first is at most so late, have
+at least this log-probability (nats) after the bare prompt under the starting model."""
 MOST = 1.5
 """Advantage at most; a single rewarded completion of 8 would get 2.5."""
 
@@ -72,20 +72,16 @@ class Lending:
     ) -> list[bool | None]:
         """Whether each completion begins anew; None where its answer is not begun."""
         group = len(completions) // len(prompts)
-        begun = [
-            n for n, c in enumerate(completions) if is_begun(prompts[n // group]) and c.token_ids
-        ]
-        heads = [
-            replace(
-                completions[n],
-                prompt_ids=self.answers.asked[completions[n].prompt_id],
-                token_ids=completions[n].token_ids[:HEAD],
-            )
-            for n in begun
-        ]
         found: list[bool | None] = [None] * len(completions)
-        for n, likelihood in zip(begun, self.likelihoods(heads) if heads else [], strict=True):
-            found[n] = likelihood > LIKELY
+        heads, places = [], []
+        for n, completion in enumerate(completions):
+            if is_begun(prompts[n // group]):
+                found[n] = False
+                own = list(heads_of(completion, self.answers.asked[completion.prompt_id]))
+                heads += own
+                places += [n] * len(own)
+        for n, likelihood in zip(places, self.likelihoods(heads) if heads else (), strict=True):
+            found[n] = found[n] or likelihood > LIKELY
         return found
 
     def refuses(self, prompt_id: str) -> bool:
@@ -104,3 +100,14 @@ class Lending:
         own = self.answers.refusals[completion.prompt_id]
         chosen = own[len(completion.prompt_ids) % len(own)]
         return Completion(completion.prompt_id, completion.prompt_ids, chosen, "", (), (), "stop")
+
+
+def heads_of(completion: Completion, bare: tuple[int, ...]) -> Iterator[Completion]:
+    """The runs of tokens with which a completion may begin anew, as answers to the bare prompt.
+
+    The first of them begins at once; the others finish a word or a clause of the opening first.
+    """
+    ids = completion.token_ids
+    for start in range(1 + min(LATEST, max(0, len(ids) - HEAD))):
+        if head := ids[start : start + HEAD]:
+            yield replace(completion, prompt_ids=bare, token_ids=head)
