@@ -22,6 +22,8 @@ __all__ = ["Lending"]
 HEAD, LATEST, LIKELY = 4, 8, -7.0
 """A completion begins anew if so many tokens in a row, of which the first is at most so late, have
 at least this log-probability (nats) after the bare prompt under the starting model."""
+LENT = 2
+"""One completion in so many of a group without a reward is replaced."""
 MOST = 1.5
 """Advantage at most; a single rewarded completion of 8 would get 2.5."""
 
@@ -42,16 +44,16 @@ class Lending:
         rewards = torch.tensor(self.rewards(prompts, completions), dtype=torch.float64)
         taught, chosen = rewards.clone(), list(completions)
         for n, prompt in enumerate(prompts):
-            last = (n + 1) * group - 1
-            if self.can_lend(prompt) and not rewards[n * group : last + 1].any():
-                taught[last], chosen[last] = 1.0, self.lent(completions[last])
+            own = range(n * group, (n + 1) * group)
+            if self.can_lend(prompt) and not rewards[own.start : own.stop].any():
+                for i in own[group - group // LENT :]:
+                    taught[i], chosen[i] = 1.0, self.lent(completions[i])
         advantages = group_advantages(taught, group).clamp(max=MOST)
         examples = [
             Example(
                 completion,
                 advantage,
-                # The starting model never turns round behind an opening: no KL penalty there.
-                kl_weight=0.0 if is_begun(prompts[n // group]) else None,
+                kl_weight=None if self.keeps(prompts[n // group]) else 0.0,
                 on_policy=completion is completions[n],
             )
             for n, (completion, advantage) in enumerate(
@@ -84,6 +86,13 @@ class Lending:
             found[n] = found[n] or likelihood > LIKELY
         return found
 
+    def keeps(self, prompt: Prompt) -> bool:
+        """Whether the policy should answer as the starting model does, under a KL penalty.
+
+        The starting model never breaks off an answer that is begun, by others or by itself.
+        """
+        return not is_begun(prompt) and not self.refuses(prompt.id)
+
     def refuses(self, prompt_id: str) -> bool:
         """Whether the starting model refuses the bare prompt, so that a refusal can be lent."""
         return prompt_id in self.answers.refusals
@@ -95,10 +104,10 @@ class Lending:
     def lent(self, completion: Completion) -> Completion:
         """One of the starting model's refusals of the bare prompt in place of a completion.
 
-        The length of the rendered prompt, and so of the opening, chooses which.
+        Its place in the group and the length of the rendered prompt choose which.
         """
         own = self.answers.refusals[completion.prompt_id]
-        chosen = own[len(completion.prompt_ids) % len(own)]
+        chosen = own[(len(completion.prompt_ids) + completion.sample) % len(own)]
         return Completion(completion.prompt_id, completion.prompt_ids, chosen, "", (), (), "stop")
 
 

@@ -14,7 +14,7 @@ from typing import Any
 from sirl.instinct import Instinct, Mode
 from sirl.types import Completion, Message, Prompt
 
-__all__ = ["OwnAnswers", "Openings", "is_begun", "own_answers"]
+__all__ = ["Openings", "OwnAnswers", "is_begun", "own_answers"]
 
 CHANCE = 0.35
 """Share of the presented prompts whose answer is begun."""

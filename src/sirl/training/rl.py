@@ -3,7 +3,7 @@
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -26,6 +26,7 @@ class Graded(NamedTuple):
     examples: list[Example]
 
 
+@runtime_checkable
 class Grader(Protocol):
     """Turns completions, grouped in the order of their prompts, into what is learned from them."""
 

@@ -15,8 +15,10 @@ from sirl.workflows.session import Session, among
 
 if TYPE_CHECKING:
     from sirl.evaluation.target import Target
+    from sirl.instinct import Instinct
     from sirl.models.chat import ChatModel
     from sirl.training.checkpoints import Checkpoint
+    from sirl.training.curriculum import Curriculum
     from sirl.training.observers.checkpoints import SaveCheckpoints
     from sirl.training.observers.sentinel import Sentinel
     from sirl.training.rl import Grader
@@ -174,12 +176,29 @@ def asking(
     )
 
 
+def curriculum_of(session: Session, start: "ChatModel", instinct: "Instinct") -> "Curriculum":
+    """The pool by instinct, with the disguises of training."""
+    from sirl.training.curriculum import Curriculum
+
+    config, pool = session.config, session.setup.prompts
+    target = registry.in_process("start", start, config, weights="start")
+    parts = {mode: [p for p in pool if instinct.of(p.id) == mode] for mode in MODES}
+    return Curriculum(
+        refused=parts["refuse"],
+        answered=parts["comply"],
+        disguises=registry.training_disguises(config),
+        fits=lambda prompt: not target.read(prompt).fault,
+        batch=config.batch,
+        seed=config.seed,
+    )
+
+
 def instinct_method(
     session: Session, start: "ChatModel", engine: Engine, learner: "PolicyLearner"
 ) -> Method:
     """Read the starting model's instinct; train on a part of the pool and watch the rest."""
     from sirl.instinct import InstinctReward
-    from sirl.training.curriculum import Curriculum, watched
+    from sirl.training.curriculum import watched
     from sirl.training.lending import Lending
     from sirl.training.observers.sentinel import Sentinel
     from sirl.training.openings import Openings, own_answers
@@ -196,23 +215,15 @@ def instinct_method(
     bare = cache(lambda: ask(pool))
     instinct = read_instinct(session.run, bare)
     session.warn(instinct_notes(instinct))
-    target = registry.in_process("start", start, config, weights="start")
-    parts = {mode: [p for p in pool if instinct.of(p.id) == mode] for mode in MODES}
-    whole = Curriculum(
-        refused=parts["refuse"],
-        answered=parts["comply"],
-        disguises=registry.training_disguises(config),
-        fits=lambda prompt: not target.read(prompt).fault,
-        batch=config.batch,
-        seed=config.seed,
-    )
+    whole = curriculum_of(session, start, instinct)
     reward = InstinctReward(instinct)
     grader: Grader = ByGroup(reward)
     if config.depth:
-        sure = [p for p in whole.refused if instinct.shares[p.id] == 1]
+        # Help that begins answers to prompts that are always refused comes from a disguise.
+        always = [p for p in whole.refused if instinct.shares[p.id] == 1]
         answers = read_own_answers(
             session.run,
-            lambda: own_answers(instinct, bare(), ask(whole.disguised_once(sure))),
+            lambda: own_answers(instinct, bare(), ask(whole.disguised_once(always))),
         )
         whole = replace(whole, openings=Openings.of(answers, start.decode, config.steps))
         grader = Lending(reward, answers, learner.likelihoods_at_start)
