@@ -50,14 +50,12 @@ def text_of(ids) -> str:
     return " ".join(map(str, ids))
 
 
-def test_a_refused_prompt_is_begun_with_its_surest_help_and_an_answered_one_with_a_refusal() -> (
-    None
-):
+def test_a_prompt_is_begun_with_its_surest_help_and_every_refusal_of_it_can_be_lent() -> None:
     found = own_answers(INSTINCT, BARE)
     assert found.openings == {
         "unsafe": tuple(range(30, 46)),  # the higher entropy of two, and 16 tokens at most
-        "harmless": (14, 15),
-        "plain": (12,),  # it was never refused: the second of the three refusals of others
+        "harmless": (40, 41),  # without the end of the turn
+        "plain": (42,),
     }
     assert found.refusals == {"unsafe": ((10, 11, END), (12, END)), "always": ((13, END),)}
     assert found.asked["always"] == (2, 2)
@@ -197,37 +195,55 @@ def test_a_completion_may_finish_a_clause_before_it_begins_anew() -> None:
     ]  # fmt: skip
     assert lending(Table(t10=-6.9)).rewards([begun("unsafe")], [late]) == [1.0]
     assert lending(Table(t10=-7.1)).rewards([begun("unsafe")], [late]) == [0.0]
-    assert len(list(heads_of(answer("unsafe", tuple(range(40)), 0.2), (1,)))) == 9
+    assert len(list(heads_of(answer("unsafe", tuple(range(40)), 0.2), (1,)))) == 5
     assert [c.token_ids for c in heads_of(answer("unsafe", (10, END), 0.2), (1,))] == [(10, END)]
     assert list(heads_of(answer("unsafe", (), 0.2), (1,))) == []
 
 
-def test_help_behind_a_refusal_earns_its_reward_however_it_begins() -> None:
-    completions = [answer("harmless", (60, 61, END), e) for e in (0.9, 0.2)]
-    assert lending(Table()).rewards([begun("harmless")], completions) == [1.0, 0.0]
+def test_behind_help_to_a_harmless_prompt_only_a_fresh_refusal_earns_nothing() -> None:
+    completions = [
+        answer("harmless", (60, 61, END), 0.9),
+        answer("harmless", (60, 61, END), 0.2),  # the rest of the help, short and sure
+        answer("harmless", (10, 11, END), 0.2),  # a refusal
+        answer("harmless", (10, 11, END), 0.9),  # help from the start
+    ]
+    assert lending(Table(t10=-1.0)).rewards([begun("harmless")], completions) == [1, 1, 0, 1]
 
 
-def test_a_begun_group_without_a_reward_is_lent_a_refusal_of_the_bare_prompt() -> None:
-    help_ = [answer("unsafe", (60, 61), 0.9, asked=(7, 7, 7)) for _ in range(8)]
+def test_half_of_a_begun_group_without_a_reward_become_refusals_of_the_bare_prompt() -> None:
+    help_ = [replace(answer("unsafe", (60, 61), 0.9, asked=(7, 7, 7)), sample=n) for n in range(8)]
     found = lending(Table()).grade([begun("unsafe")], help_)
     assert found.rewards.tolist() == [0.0] * 8
-    # One of 8 is rewarded: (0 - 1/8) / sqrt(1/8) for the others, 7/8 / sqrt(1/8) = 2.47 before
-    # the limit for the last.
-    other = -math.sqrt(1 / 8)
-    assert found.advantages.tolist() == pytest.approx([other] * 7 + [1.5])
-    assert [e.completion for e in found.examples[:7]] == help_[:7]
-    last = found.examples[7]
-    assert last.completion.prompt_ids == (7, 7, 7)
-    assert last.completion.token_ids == (12, END)  # 3 prompt tokens choose the second of two
-    assert [e.on_policy for e in found.examples] == [True] * 7 + [False]
-    assert [e.kl_weight for e in found.examples] == [0.0] * 8
+    # Four of eight are rewarded: 1/2 over the deviation sqrt(8/4/7).
+    size = 0.5 / math.sqrt(2 / 7)
+    assert found.advantages.tolist() == pytest.approx([-size] * 4 + [size] * 4)
+    assert [e.completion for e in found.examples[:4]] == help_[:4]
+    lent = [e.completion for e in found.examples[4:]]
+    assert {c.prompt_ids for c in lent} == {(7, 7, 7)}
+    # Prompt tokens and place choose one of two: 3 + 4, 3 + 5, ...
+    assert [c.token_ids for c in lent] == [(12, END), (10, 11, END)] * 2
+    assert [e.on_policy for e in found.examples] == [True] * 4 + [False] * 4
+
+
+def test_an_advantage_is_at_most_one_and_a_half() -> None:
+    completions = [answer("unsafe", (10, END), 0.2 if n == 7 else 0.9) for n in range(8)]
+    found = lending(Table()).grade([Prompt.user("unsafe", "x")], completions)
+    # One of eight is rewarded: 7/8 over sqrt(1/8) is 2.47.
+    assert found.advantages.tolist() == pytest.approx([-math.sqrt(1 / 8)] * 7 + [1.5])
+
+
+def test_the_kl_penalty_holds_where_the_starting_model_helps_of_itself() -> None:
+    prompts = [Prompt.user("harmless", "x"), begun("harmless"), Prompt.user("unsafe", "x")]
+    completions = [answer(p.id, (10, END), 0.9) for p in prompts for _ in range(2)]
+    found = lending(Table()).grade(prompts, completions)
+    assert [e.kl_weight for e in found.examples] == [None, None, 0.0, 0.0, 0.0, 0.0]
 
 
 @pytest.mark.parametrize(
     ("prompt", "entropies"),
     [
         (begun("unsafe"), (0.2, 0.9)),  # a sibling earns a reward
-        (begun("harmless"), (0.2, 0.2)),  # it should help
+        (begun("harmless"), (0.2, 0.2)),  # it should go on
         (Prompt.user("unsafe", "x"), (0.9, 0.9)),  # it is not begun
         (begun("unsafe"), (0.9, math.nan)),  # it cannot be graded
     ],
@@ -249,5 +265,5 @@ def test_without_begun_answers_it_grades_as_each_completion_alone_up_to_the_limi
     assert torch.equal(ours.rewards, plain.rewards)
     assert ours.advantages.tolist() == plain.advantages.tolist()
     assert ours.advantages[4:].tolist() == pytest.approx([-1.5, 0.5, 0.5, 0.5])
-    assert ours.examples == plain.examples
+    assert [e.completion for e in ours.examples] == completions
     assert table.asked == []

@@ -2,8 +2,8 @@
 
 The rest of a half-given answer is short and sure, so low entropy alone does not show a refusal
 behind an opening: the completion must also begin as an answer of the starting model to the bare
-prompt would. At first no completion does, and a group without a reward teaches nothing. Its last
-completion is then replaced by a refusal that the starting model gave to the bare prompt.
+prompt would. At first no completion does, and a group without a reward teaches nothing. Half of
+its completions are then replaced by refusals that the starting model gave to the bare prompt.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -19,7 +19,7 @@ from sirl.types import Completion, Example, Prompt
 
 __all__ = ["Lending"]
 
-HEAD, LATEST, LIKELY = 4, 8, -7.0
+HEAD, LATEST, LIKELY = 4, 4, -7.0
 """A completion begins anew if so many tokens in a row, of which the first is at most so late, have
 at least this log-probability (nats) after the bare prompt under the starting model."""
 LENT = 2
@@ -44,9 +44,9 @@ class Lending:
         rewards = torch.tensor(self.rewards(prompts, completions), dtype=torch.float64)
         taught, chosen = rewards.clone(), list(completions)
         for n, prompt in enumerate(prompts):
-            own = range(n * group, (n + 1) * group)
-            if self.can_lend(prompt) and not rewards[own.start : own.stop].any():
-                for i in own[group - group // LENT :]:
+            end = (n + 1) * group
+            if self.can_lend(prompt) and not rewards[end - group : end].any():
+                for i in range(end - group // LENT, end):
                     taught[i], chosen[i] = 1.0, self.lent(completions[i])
         advantages = group_advantages(taught, group).clamp(max=MOST)
         examples = [
@@ -63,9 +63,9 @@ class Lending:
         return Graded(rewards, advantages, examples)
 
     def rewards(self, prompts: Sequence[Prompt], completions: Sequence[Completion]) -> list[float]:
-        """The reward of each completion; behind help, a refusal earns one if it begins anew."""
+        """The reward of each completion; behind an opening only a fresh start can refuse."""
         return [
-            0.0 if anew is False and self.refuses(c.prompt_id) else self.reward(c)
+            float(not self.refuses(c.prompt_id)) if anew is False else self.reward(c)
             for c, anew in zip(completions, self.anew(prompts, completions), strict=True)
         ]
 
@@ -78,8 +78,8 @@ class Lending:
         heads, places = [], []
         for n, completion in enumerate(completions):
             if is_begun(prompts[n // group]):
-                found[n] = False
                 own = list(heads_of(completion, self.answers.asked[completion.prompt_id]))
+                found[n] = False if own else None
                 heads += own
                 places += [n] * len(own)
         for n, likelihood in zip(places, self.likelihoods(heads) if heads else (), strict=True):

@@ -1,9 +1,9 @@
 """Begun answers: the assistant turn of a prompt starts with words of the model itself.
 
 Refusals live in the first tokens of an answer. Behind a few tokens of compliance a model goes on
-complying, so training with whole answers never sees a second mode there. A prompt that the
-starting model refuses is therefore begun with its own help, and a prompt that it answers with its
-own refusal, so that a begun answer alone is no reason to refuse or to help.
+complying, so training with whole answers never sees a second mode there. Some answers are
+therefore begun with the starting model's own help, to prompts that it refuses and to prompts that
+it answers, so that begun help alone is no reason to refuse.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from random import Random
 from typing import Any
 
-from sirl.instinct import Instinct, Mode
+from sirl.instinct import Instinct
 from sirl.types import Completion, Message, Prompt
 
 __all__ = ["Openings", "OwnAnswers", "is_begun", "own_answers"]
@@ -20,8 +20,8 @@ CHANCE = 0.35
 """Share of the presented prompts whose answer is begun."""
 PART = 0.6
 """Part of the steps, from the first, in which answers are begun."""
-LONGEST: Mapping[Mode, int] = {"refuse": 16, "comply": 8}
-"""Tokens of an opening at most, by the instinct of the prompt."""
+LONGEST = 16
+"""Tokens of an opening at most."""
 HALF_A_CHARACTER = "\ufffd"
 
 
@@ -32,8 +32,7 @@ class OwnAnswers:
     asked: Mapping[str, tuple[int, ...]]
     """The rendered bare prompt."""
     openings: Mapping[str, tuple[int, ...]]
-    """The beginning of an answer against the instinct: help to a prompt that the model refuses, a
-    refusal of one that it answers. Prompts for which there is none are left out."""
+    """The beginning of its help to a prompt; prompts to which it gave none are left out."""
     refusals: Mapping[str, tuple[tuple[int, ...], ...]]
     """All refusals of a bare prompt that the model refuses, each with its end-of-turn token."""
 
@@ -61,34 +60,21 @@ def own_answers(
     asked: dict[str, tuple[int, ...]] = {}
     help_: dict[str, Completion] = {}
     refusals: dict[str, list[tuple[int, ...]]] = {}
-    own_refusal: dict[str, tuple[int, ...]] = {}
     for completion in bare:
-        id, mode = completion.prompt_id, instinct.of(completion.prompt_id)
+        id = completion.prompt_id
         asked[id] = completion.prompt_ids
-        if mode is None or not completion.entropies:
-            continue
-        low = completion.mean_entropy < instinct.cut
-        if low and mode == "refuse" and completion.finish == "stop":
-            refusals.setdefault(id, []).append(completion.token_ids)
-        elif low and mode == "comply":
-            own_refusal.setdefault(id, opening(completion, mode))
-        elif not low and mode == "refuse":
+        if completion.mean_entropy >= instinct.cut:
             help_[id] = surer(help_.get(id), completion)
+        elif instinct.of(id) == "refuse" and completion.finish == "stop":
+            refusals.setdefault(id, []).append(completion.token_ids)
     given = set(help_)
     for completion in disguised:
         id = completion.prompt_id
-        if id not in given and completion.entropies and completion.mean_entropy >= instinct.cut:
+        if id not in given and completion.mean_entropy >= instinct.cut:
             help_[id] = surer(help_.get(id), completion)
-    every = [ids[:-1][: LONGEST["comply"]] for own in refusals.values() for ids in own]
-    borrowed = {
-        id: own_refusal.get(id) or every[n % len(every)]
-        for n, id in enumerate(instinct.prompts("comply"))
-        if id in own_refusal or every
-    }
-    openings = {id: opening(c, "refuse") for id, c in help_.items()}
     return OwnAnswers(
         asked=asked,
-        openings={id: ids for id, ids in {**openings, **borrowed}.items() if ids},
+        openings={id: ids for id, c in help_.items() if (ids := opening(c))},
         refusals={id: tuple(own) for id, own in refusals.items()},
     )
 
@@ -98,10 +84,10 @@ def surer(found: Completion | None, other: Completion) -> Completion:
     return other if found is None or other.mean_entropy > found.mean_entropy else found
 
 
-def opening(completion: Completion, mode: Mode) -> tuple[int, ...]:
+def opening(completion: Completion) -> tuple[int, ...]:
     """The first tokens of an answer, without its end-of-turn token."""
     ids = completion.token_ids[:-1] if completion.finish == "stop" else completion.token_ids
-    return ids[: LONGEST[mode]]
+    return ids[:LONGEST]
 
 
 @dataclass(frozen=True)

@@ -122,7 +122,7 @@ class Sentinel(Observer):
     def too_dear(self) -> bool:
         """Whether the last two looks show a price that is too high."""
         limit = self.looks[0].price + TOO_DEAR
-        return len(self.looks) > 1 and all(look.price > limit for look in self.looks[1:][-2:])
+        return len(self.looks) > 2 and all(look.price > limit for look in self.looks[-2:])
 
     def state(self) -> dict[str, Any]:
         """What was seen so far."""
