@@ -25,8 +25,14 @@ def current_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
 
     >>> current_settings({"rows": 8, "seed": 1})
     {'sampling_batch_size': 8, 'seed': 1}
+
+    Training had one method before it had names for two.
+
+    >>> current_settings({"reward": "random"})
+    {'method': 'entropy', 'reward': 'random'}
     """
-    return {SETTINGS.get(name, name): value for name, value in settings.items()}
+    method = {"method": "entropy"} if "reward" in settings and "method" not in settings else {}
+    return method | {SETTINGS.get(name, name): value for name, value in settings.items()}
 
 
 def current_summary(summary: Mapping[str, Any]) -> dict[str, Any]:

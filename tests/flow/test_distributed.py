@@ -19,7 +19,8 @@ from sirl.cli.main import main
 from sirl.training.checkpoints import fault
 from tests.command import ended, sirl, started
 
-SETTINGS = "train --model embedded --steps 4 --checkpoint-every 2 --batch 5 --group 3 --seed 5"
+SETTINGS = "train --method entropy --model embedded --steps 4 --checkpoint-every 2 --batch 5"
+SETTINGS += " --group 3 --seed 5"
 SETTINGS += " --set new_tokens=16 --set held_out=0 --set eval_every=0"
 QUIET = {**os.environ, "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive"}
 DYING = """

@@ -100,7 +100,9 @@ def test_a_collaborator_that_is_none_is_named_before_anything_is_written(
             r"        from sirl.rollouts.*?sample\(prompts\)\n", "        pass\n", text, flags=re.S
         )
         (mine / "mine.py").write_text(text)
-    done = sirl("train", "--model", "embedded", "--out", "r", flag, value, cwd=mine)
+    done = sirl(
+        "train", "--method", "entropy", "--model", "embedded", "--out", "r", flag, value, cwd=mine
+    )
     assert done.returncode == 2
     assert sentence in done.stderr
     assert not (mine / "r").exists()

@@ -191,7 +191,7 @@ def test_a_damaged_line_is_named_where_too_few_prompts_are_left(tmp_path):
     prompts = tmp_path / "p.jsonl"
     prompts.write_text('{"prompt": "How do I bend a moon?"}\n{"prompt": \n')
     words = ("--prompts", prompts, "--out", tmp_path / "t", "--set", "held_out=0")
-    status, _, said = sirl("train", "--model", "embedded", *words)
+    status, _, said = sirl("train", "--method", "entropy", "--model", "embedded", *words)
     assert status == 2
     last = said.splitlines()[-1]
     assert last.startswith("sirl: a batch of 16 exceeds the 1 usable prompts: 1 were rejected, ")

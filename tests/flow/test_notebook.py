@@ -25,7 +25,14 @@ def before():
 @pytest.fixture(scope="module")
 def trained():
     return sirl.train(
-        "embedded", steps=2, batch=2, group=3, held_out=0, eval_every=0, new_tokens=16
+        "embedded",
+        method="entropy",
+        steps=2,
+        batch=2,
+        group=3,
+        held_out=0,
+        eval_every=0,
+        new_tokens=16,
     )
 
 

@@ -15,7 +15,7 @@ from tests.conftest import shared
 def hardened(tmp_path_factory):
     out = tmp_path_factory.mktemp("runs") / "tiny"
     words = [
-        "train", "--model", shared("models/tiny-english"), "--prompts",
+        "train", "--method", "entropy", "--model", shared("models/tiny-english"), "--prompts",
         shared("data/advbench_goals.csv"), "--lora", "--steps", 2, "--batch", 3, "--group", 3,
         "--learning-rate", 1e-3, "--checkpoint-every", 1, "--set", "held_out=6", "--set",
         "attacks=direct", "--set", "new_tokens=16", "--out", out, "--json",

@@ -15,7 +15,8 @@ from sirl.training.checkpoints import fault, newest
 from tests.command import ended, sirl, started
 
 SETTINGS = [
-    "train", "--model", "embedded", "--steps", "4", "--checkpoint-every", "2", "--batch", "2",
+    "train", "--method", "entropy",
+    "--model", "embedded", "--steps", "4", "--checkpoint-every", "2", "--batch", "2",
     "--group", "2", "--set", "new_tokens=12", "--set", "held_out=3", "--limit", "3", "--set",
     "attacks=direct,few_shot", "--seed", "5",
 ]  # fmt: skip

@@ -77,7 +77,8 @@ def test_evaluate_and_probe_the_embedded_model(tmp_path):
 
 def test_a_lora_run_leaves_an_adapter_that_evaluates(tmp_path):
     done = sirl(
-        "train", "--model", "embedded", "--lora", "--steps", 1, "--batch", 2, "--group", 2,
+        "train", "--method", "entropy",
+        "--model", "embedded", "--lora", "--steps", 1, "--batch", 2, "--group", 2,
         "--set", "held_out=0", "--set", "new_tokens=8", "--set", "eval_every=0", "--out",
         tmp_path / "t", "--json",
     )  # fmt: skip
@@ -122,7 +123,8 @@ def test_a_50_mb_line_is_set_aside_by_number(tmp_path):
 
 def test_bfloat16_trains_and_its_checkpoint_evaluates(tmp_path):
     done = sirl(
-        "train", "--model", "embedded", "--steps", 2, "--batch", 2, "--group", 4, "--new-tokens",
+        "train", "--method", "entropy",
+        "--model", "embedded", "--steps", 2, "--batch", 2, "--group", 4, "--new-tokens",
         12, "--set", "dtype=bfloat16", "--set", "held_out=0", "--set", "eval_every=0", "--out",
         tmp_path / "t", "--json",
     )  # fmt: skip
@@ -164,7 +166,7 @@ def wrong_inputs(folder):
 )
 def test_wrong_input_gets_a_sentence_status_2_and_no_traceback(tmp_path, case):
     words, sentence = wrong_inputs(tmp_path)[case]
-    given = words if "--model" in words else ("--model", "embedded", *words)
+    given = words if "--model" in words else ("--method", "entropy", "--model", "embedded", *words)
     done = sirl("train", *given, "--out", tmp_path / "r")
     assert done.returncode == 2, done.stderr
     assert sentence in " ".join(done.stderr.split())
@@ -206,7 +208,8 @@ def test_a_wrong_command_loses_nothing_of_the_run_it_would_overwrite(tmp_path):
 
 def test_a_resumed_run_of_more_steps_measures_the_new_model(tmp_path):
     words = [
-        "train", "--model", "embedded", "--batch", 4, "--group", 4, "--learning-rate", 2e-4,
+        "train", "--method", "entropy",
+        "--model", "embedded", "--batch", 4, "--group", 4, "--learning-rate", 2e-4,
         "--set", "held_out=4", "--limit", 4, "--set", "attacks=direct", "--set", "new_tokens=12",
         "--set", "eval_every=0", "--out", tmp_path / "t",
     ]  # fmt: skip
@@ -308,6 +311,8 @@ def test_a_prompt_longer_than_the_context_is_set_aside_by_name(tmp_path):
 def test_ctrl_c_finishes_the_step_saves_and_exits_130(tmp_path):
     words = [
         "train",
+        "--method",
+        "entropy",
         "--model",
         "embedded",
         "--steps",
@@ -342,7 +347,20 @@ def test_ctrl_c_finishes_the_step_saves_and_exits_130(tmp_path):
 
 
 def test_training_with_generate_ends_where_training_with_the_native_sampler_does(tmp_path):
-    settings = ("--model", "embedded", "--steps", 2, "--batch", 2, "--group", 2, "--new-tokens", 12)
+    settings = (
+        "--method",
+        "entropy",
+        "--model",
+        "embedded",
+        "--steps",
+        2,
+        "--batch",
+        2,
+        "--group",
+        2,
+        "--new-tokens",
+        12,
+    )
     rest = ("--set", "held_out=0", "--set", "eval_every=0")
     rewards = []
     for sampler in ("native", "huggingface"):
@@ -356,7 +374,17 @@ def test_training_with_generate_ends_where_training_with_the_native_sampler_does
 
 
 def test_a_missing_vllm_is_one_sentence_and_no_folder(tmp_path):
-    done = sirl("train", "--model", "embedded", "--set", "sampler=vllm", "--out", tmp_path / "r")
+    done = sirl(
+        "train",
+        "--method",
+        "entropy",
+        "--model",
+        "embedded",
+        "--set",
+        "sampler=vllm",
+        "--out",
+        tmp_path / "r",
+    )
     assert done.returncode == 2
     sentence = "sampler=vllm needs the extra 'vllm': pip install 'sirl[vllm]'"
     assert " ".join(done.stderr.split()).endswith(sentence)

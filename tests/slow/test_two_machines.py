@@ -17,7 +17,9 @@ from safetensors.torch import load_file
 
 pytestmark = pytest.mark.slow
 
-SETTINGS = "train --model embedded --checkpoint-every 2 --batch 5 --group 3 --seed 5"
+SETTINGS = (
+    "train --method entropy --model embedded --checkpoint-every 2 --batch 5 --group 3 --seed 5"
+)
 SETTINGS += " --set new_tokens=16 --set held_out=0 --set eval_every=0 --set timeout=15"
 ADDRESSES = ("10.77.0.1", "10.77.0.2")
 

@@ -65,8 +65,8 @@ def test_the_size_of_the_table_and_of_mini_evaluations_is_said_before_they_begin
     (searched,) = [a for a in suite.attacks if a.name == "samples"]
     most = 4 * searched.budget.queries
     assert size_sentence(config, suite, asked, asked[:3], ["the 4 requests of b.txt"]) == [
-        "the table asks 4 answers before and again after training, and searches (samples) up to "
-        f"{most} more each time: the 4 requests of b.txt",
+        "the evaluation samples 4 answers before and again after training, and searches (samples) "
+        f"up to {most} more each time: the 4 requests of b.txt",
         "4 mini-evaluations sample 3 answers each; --set eval_every=0 turns them off",
     ]
     plain = replace(suite, attacks=suite.attacks[:1])
@@ -74,8 +74,8 @@ def test_the_size_of_the_table_and_of_mini_evaluations_is_said_before_they_begin
         config.model_copy(update={"eval_every": 0}), plain, asked * 500, (), ["the requests"]
     )
     assert said == (
-        "the table asks 2,000 answers before and again after training: the requests; --limit N "
-        "asks fewer of each file"
+        "the evaluation samples 2,000 answers before and again after training: the requests; "
+        "--limit N uses fewer prompts of each file"
     )
 
 

@@ -1,7 +1,7 @@
 """Which prompts a step asks, and how they are presented."""
 
 from sirl.attacks.static import Template
-from sirl.training.curriculum import Curriculum
+from sirl.training.curriculum import Curriculum, watched
 from sirl.training.frames import FRAMES
 from sirl.types import Prompt
 
@@ -58,3 +58,20 @@ def test_frames_of_training_hold_the_request_and_are_no_attack_of_an_evaluation(
     assert all("{request}" in frame.text for frame in FRAMES)
     assert not {f.text for f in FRAMES} & {a.text for a in ATTACKS}
     assert len({f.text for f in FRAMES}) == len(FRAMES)
+
+
+def test_watched_prompts_and_their_disguises_are_not_trained_on() -> None:
+    frames = tuple(Template(f"f{n}", f"{n}: {{request}}") for n in range(8))
+    whole = Curriculum(
+        prompts("unsafe", 12), prompts("harmless", 20), frames, lambda _: True, batch=8, seed=0
+    )
+    trained, watch = watched(whole)
+    ids = [p.id for p in watch]
+    assert ids == [f"unsafe-{n}" for n in (0, 4, 8)] + [f"harmless-{n}" for n in range(0, 20, 4)]
+    assert not set(ids) & {p.id for p in (*trained.refused, *trained.answered)}
+    assert [d.name for d in trained.disguises] == ["f1", "f2", "f3", "f5", "f6", "f7"]
+    assert [p.request for p in watch[:3]] == [
+        "0: unsafe number 0", "4: unsafe number 4", "0: unsafe number 8"
+    ]  # fmt: skip
+    bare = [p for p in watch[3:] if p.request.startswith("harmless")]
+    assert [p.id for p in bare] == ["harmless-0", "harmless-8", "harmless-16"]

@@ -63,14 +63,15 @@ def test_a_prompt_is_begun_with_its_surest_help_and_every_refusal_of_it_can_be_l
 
 def test_a_prompt_that_is_always_refused_is_begun_with_help_given_in_a_disguise() -> None:
     disguised = [
-        answer("always", (16, END), 0.2),
-        answer("always", (50, 51, END), 0.7),
-        answer("always", (52, 53), 0.9),
-        answer("unsafe", (54, 55), 2.0),  # help to the bare prompt goes first
+        answer("always", (16, END), 0.2, asked=(3,)),  # a refusal in a disguise is not lent
+        answer("always", (50, 51, END), 0.7, asked=(3,)),
+        answer("always", (52, 53), 0.9, asked=(3,)),
+        answer("unsafe", (54, 55), 2.0, asked=(3,)),  # help to the bare prompt goes first
     ]
-    found = own_answers(INSTINCT, BARE, disguised)
+    found = own_answers(INSTINCT, [*BARE, *disguised])
     assert found.openings["always"] == (52, 53)
     assert found.openings["unsafe"] == tuple(range(30, 46))
+    assert found.refusals["always"] == ((13, END),)
 
 
 def test_own_answers_survive_a_run_folder() -> None:

@@ -19,6 +19,12 @@ BASE = {"model": "embedded", "out": "r"}
         (TrainConfig, {"held_out": 0, "attacks": "full"},
          "attacks needs an evaluation, which --held-out or --behaviours provide: give that, or "
          "leave attacks out"),
+        (TrainConfig, {"reward": "random"},
+         "reward needs --method entropy: give that, or leave reward out"),
+        (TrainConfig, {"disguised": True},
+         "disguised needs --method entropy: give that, or leave disguised out"),
+        (TrainConfig, {"method": "entropy", "pool": "none"},
+         "pool needs --method instinct: give that, or leave pool out"),
         (EvaluateConfig, {"concurrency": 2},
          "concurrency needs an endpoint as --model, --judge or --attacker: give that, or leave "
          "concurrency out"),
@@ -50,7 +56,9 @@ def test_what_would_change_nothing_is_refused(verb, given, sentence):
     [
         (TrainConfig, {"lora_rank": 4, "lora": True}),
         (TrainConfig, {"lora_rank": 16}),
-        (TrainConfig, {"depth": True, "method": "instinct"}),
+        (TrainConfig, {"depth": True}),
+        (TrainConfig, {"method": "entropy", "reward": "random"}),
+        (TrainConfig, {"pool": "none"}),
         (EvaluateConfig, {"judge": "strongreject:https://h/v1#m", "tries": 2, "dtype": "bfloat16"}),
         (EvaluateConfig, {"model": "http://h/v1#m", "key_from_env": "K", "timeout": 3}),
         (

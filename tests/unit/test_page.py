@@ -233,3 +233,20 @@ def test_mini_evaluations_have_one_heading_before_training():
         < html.index("r/<wbr>a/<wbr>b")
         < html.index("Training")
     )
+
+
+def test_the_headline_compares_the_first_model_with_the_last_of_three():
+    def model(defended, refused):
+        rates = {
+            "mean": {"value": defended, "n": 40, "low": 0.0, "high": 1.0},
+            "by_attack": {"a": 1},
+        }
+        lookalike = {"value": refused, "n": 40, "low": 0.0, "high": 1.0}
+        return {"dsr": rates, "over_refusal": {"lookalike": lookalike}}
+
+    said = headline(
+        {"base": model(0.5, 0.2), "other": model(0.9, 0.8), "hardened": model(0.8, 0.1)}
+    )
+    assert said.startswith("Defence success from 50% to 80% over 1 attack")
+    assert "from 20% to 10%" in said
+    assert "90%" not in said

@@ -1,48 +1,129 @@
-"""The sentinel of training: gain and price without labels, and when they end training."""
+"""The sentinel: gain and price without labels, the recommended step, and the end of training."""
 
 import math
 
-import pytest
-
 from sirl.instinct import Instinct
 from sirl.roles import Control
-from sirl.training.observers.sentinel import Look, Sentinel
+from sirl.training.observers.sentinel import Look, Sentinel, chosen
 from sirl.types import Completion
 
 INSTINCT = Instinct(
-    cut=0.5, shares={"unsafe": 1.0, "harmless": 0.0, "split": 0.5}, modes=(0.2, 1.0), dip=0.0
+    cut=0.5,
+    shares={"u0": 1.0, "u1": 0.9, "h0": 0.0, "h1": 0.2, "split": 0.5},
+    modes=(0.2, 1.0),
+    dip=0.0,
 )
+STEADY = {"group/flat": 0.5, "kl/reference": 0.01}
 
 
-def rewarded(prompt: str, *rewards: float) -> list[tuple[Completion, float]]:
-    answer = Completion(prompt, (1,), (2,), "", (-1.0,), (0.3,), "stop")
-    return [(answer, reward) for reward in rewards]
-
-
-def sentinel(*looks: list[tuple[Completion, float]]) -> Sentinel:
-    """One that sees these answers, look by look."""
-    following = iter(looks)
-    return Sentinel(lambda: next(following), INSTINCT, every=10, steps=40)
-
-
-def test_gain_and_price_count_rewards_by_the_instinct_of_the_prompt() -> None:
-    seen = [
-        *rewarded("unsafe", 1, 1, 1, 0, math.nan),
-        *rewarded("harmless", 1, 0),
-        *rewarded("split", math.nan),
+def answers(low: dict[str, bool]) -> list[Completion]:
+    """One answer to each prompt, in the low or in the high mode."""
+    return [
+        Completion(p, (1,), (2,), "x", (-0.1,), (0.2 if is_low else 1.0,), "stop")
+        for p, is_low in low.items()
     ]
-    assert sentinel(seen).look(0) == Look(0, gain=0.75, price=0.5)
 
 
-@pytest.mark.parametrize(("prices", "end"), [((2, 2), 20), ((2, 0), 0), ((0, 2), 0)])
-def test_a_price_that_is_too_high_twice_in_a_row_ends_training(prices, end) -> None:
-    """Prices are refused answers of 20 to harmless prompts."""
-    looks = [rewarded("harmless", *[0] * n, *[1] * (20 - n)) for n in (0, *prices)]
-    watching = sentinel(*looks)
-    watching.on_start(0, {})
-    ended = 0
-    for taken in (10, 20):
+def sentinel(*looks: tuple[int, int], every: int = 2, steps: int = 10) -> Sentinel:
+    """A sentinel that sees so many of two unsafe and of two harmless prompts in the low mode."""
+    seen = iter(looks)
+
+    def ask() -> list[Completion]:
+        unsafe, harmless = next(seen)
+        low = {f"u{n}": n < unsafe for n in range(2)} | {f"h{n}": n < harmless for n in range(2)}
+        return answers({**low, "split": True})
+
+    return Sentinel(ask, INSTINCT, every, steps)
+
+
+def walk(watch: Sentinel, steps: int, metrics: dict[str, float] = STEADY) -> Control:
+    """Take steps until training is done."""
+    watch.on_start(0, {})
+    control = Control()
+    for step in range(1, steps + 1):
         control = Control()
-        watching.on_step(taken, {"group/flat": 0.5, "kl/reference": 0.0}, control)
-        ended = ended or (taken if control.done else 0)
-    assert ended == end
+        watch.on_step(step, dict(metrics), control)
+        if control.done:
+            break
+    return control
+
+
+def test_gain_counts_refused_prompts_and_price_counts_answered_ones() -> None:
+    watch = sentinel((1, 0), (2, 1))
+    watch.on_start(0, {})
+    metrics = dict(STEADY)
+    watch.on_step(2, metrics, control := Control())
+    assert watch.looks == [Look(0, 0.5, 0.0), Look(2, 1.0, 0.5)]
+    assert (metrics["sentinel/gain"], metrics["sentinel/price"]) == (1.0, 0.5)
+    assert control.save
+
+
+def test_between_looks_nothing_is_asked() -> None:
+    watch = sentinel((1, 0))
+    watch.on_start(0, {})
+    watch.on_step(1, dict(STEADY), control := Control())
+    assert not control.save
+    assert len(watch.looks) == 1
+
+
+def test_a_price_that_two_looks_show_ends_training() -> None:
+    watch = sentinel((1, 0), (2, 1), (2, 1))
+    control = walk(watch, 10)
+    assert watch.looks[-1].step == 4
+    assert control.done == (
+        "step 4 is the last: harmless prompts are refused 50 points more often than before"
+    )
+
+
+def test_a_price_that_one_look_shows_does_not() -> None:
+    watch = sentinel((1, 0), (2, 1), (2, 0), (2, 0))
+    assert not walk(watch, 6).done
+
+
+def test_groups_that_agree_three_steps_in_a_row_end_training_with_a_last_look() -> None:
+    watch = sentinel((1, 0), (2, 0), (2, 0))
+    control = walk(watch, 10, {**STEADY, "group/flat": 0.95})
+    assert watch.looks[-1].step == 3
+    assert control.save
+    assert "nothing left to learn" in control.done
+
+
+def test_a_policy_far_from_the_start_ends_training() -> None:
+    watch = sentinel((1, 0), (2, 0), (2, 0))
+    control = walk(watch, 10, {**STEADY, "kl/reference": 0.2})
+    assert "the KL to the starting model was above 0.1 nats per token" in control.done
+
+
+def test_a_resumed_run_goes_on_with_what_was_seen() -> None:
+    before = sentinel((1, 0), (2, 0))
+    before.on_start(0, {})
+    before.on_step(2, dict(STEADY), Control())
+    after = sentinel()
+    after.on_start(2, before.state())
+    assert after.looks == before.looks
+    assert after.state() == before.state()
+
+
+def test_the_earliest_step_with_the_greatest_gain_at_a_fair_price_is_chosen() -> None:
+    looks = [Look(0, 0.6, 0.03), Look(10, 0.9, 0.04), Look(20, 0.95, 0.05), Look(30, 0.95, 0.05)]
+    assert chosen(looks).step == 20
+    assert chosen([*looks, Look(40, 1.0, 0.3)]).step == 20
+
+
+def test_without_a_fair_price_the_difference_decides() -> None:
+    looks = [Look(0, 0.6, 0.0), Look(10, 0.9, 0.1), Look(20, 1.0, 0.5)]
+    assert chosen(looks).step == 10
+
+
+def test_a_step_without_a_checkpoint_is_not_recommended() -> None:
+    watch = sentinel((1, 0), (2, 0), (2, 0))
+    walk(watch, 4)
+    assert watch.summary(lambda _: True)["step"] == 2
+    assert watch.summary(lambda step: step != 2)["step"] == 4
+    assert "refuses 0% of what it would answer (0%)" in watch.summary(lambda _: True)["sentence"]
+
+
+def test_a_reward_that_is_given_decides_and_nan_does_not_count() -> None:
+    answers_to = answers({"u0": True, "u1": True, "h0": True, "h1": True})
+    watch = Sentinel(lambda: answers_to, INSTINCT, 2, 10, lambda _: [1.0, 0.0, math.nan, 1.0])
+    assert watch.look(0) == Look(0, 0.5, 0.0)

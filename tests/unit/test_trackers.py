@@ -93,7 +93,8 @@ def test_an_unknown_tracker_and_a_missing_one_are_told_before_anything_starts(
     assert trackers(TrainConfig(model="embedded", out="r")) == {}
     monkeypatch.setitem(sys.modules, "trackio", None)
     done = sirl(
-        "train", "--model", "embedded", "--track", "trackio", "--out", tmp_path / "r"
+        "train", "--method", "entropy",
+        "--model", "embedded", "--track", "trackio", "--out", tmp_path / "r"
     )  # fmt: skip
     assert done.returncode == 2
     assert done.stderr == "sirl: track=trackio needs the extra 'track': pip install 'sirl[track]'\n"
@@ -115,7 +116,8 @@ def test_a_tracker_that_breaks_while_training_costs_the_run_nothing(tmp_path):
         "    if step > 1: raise OSError('gone')\n"
         "def finish(): raise AssertionError('it was left out')\n"
     )
-    words = ["train", "--model", "embedded", "--steps", "3", "--batch", "2", "--group", "2",
+    words = ["train", "--method", "entropy",
+             "--model", "embedded", "--steps", "3", "--batch", "2", "--group", "2",
              "--set", "held_out=0", "--set", "new_tokens=8", "--set", "eval_every=0",
              "--set", "track=trackio",
              "--out", "r", "--json"]  # fmt: skip

@@ -30,9 +30,15 @@ PARTS = {
 """Kind of record -> name of its prompts in messages."""
 JUDGED = ("attack", "weights", "ordinary", "lookalike")
 TRAINING = (
-    "steps", "group", "batch", "learning_rate", "schedule", "weight_decay", "kl", "kl_estimator",
+    "method", "pool", "steps", "group", "batch", "learning_rate", "schedule", "weight_decay", "kl",
+    "kl_estimator",
     "clip", "reward", "temperature", "mini_batches", "lora", "lora_rank", "disguised",
 )  # fmt: skip
+UNUSED: Mapping[str, tuple[str, ...]] = {
+    "instinct": ("reward", "disguised"),
+    "entropy": ("pool",),
+}
+"""Settings that a method does not use."""
 DIGITS = 12
 """Digits of a hash to show."""
 Document: TypeAlias = Mapping[str, Any]
@@ -113,7 +119,8 @@ def measured(
     if config.get("best_of", 1) != 1:
         found["best_of"] = config["best_of"]
     if "steps" in config:
-        found["training"] = {key: config[key] for key in TRAINING if key in config}
+        unused = UNUSED.get(config.get("method", ""), ())
+        found["training"] = {k: config[k] for k in TRAINING if k in config and k not in unused}
     return found
 
 

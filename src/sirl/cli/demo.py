@@ -17,9 +17,9 @@ def demo(
     """Harden a small embedded model on a CPU, in a minute or two."""
     answer = existing(resume=resume, overwrite=overwrite)
     from sirl.cli.steps import hardened_model, show_steps
-    from sirl.workflows.train import train as run_training
+    from sirl.workflows.demo import demo as run_demo
 
-    summary = run_training(settings, "demo", answer, Terminal())
+    summary = run_demo(settings, answer, Terminal())
     show_steps(summary, as_json=json)
     finish(
         summary,

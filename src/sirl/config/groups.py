@@ -126,9 +126,9 @@ class ObjectiveSettings(Group):
     """What training maximises."""
 
     method: Literal["instinct", "entropy"] = Field(
-        "entropy",
-        description="entropy: reward sure answers (SIRL); instinct: reward answers in the mode of "
-        "entropy that the model prefers for the bare prompt",
+        "instinct",
+        description="instinct: reward answers in the mode of entropy that the model prefers for "
+        "the bare prompt; entropy: reward low entropy (the SIRL paper), which raises over-refusal",
     )
     depth: bool = Field(
         False,
@@ -153,7 +153,11 @@ class ObjectiveSettings(Group):
 class OptimizationSettings(Group):
     """How the weights are updated."""
 
-    steps: int = Field(30, ge=1, description="training steps")
+    steps: int = Field(
+        40,
+        ge=1,
+        description="training steps; with --method instinct the maximum",
+    )
     learning_rate: float = Field(1e-4, gt=0, description="peak learning rate (AdamW)")
     schedule: Literal["constant", "cosine"] = Field(
         "constant", description="learning-rate schedule"

@@ -27,8 +27,12 @@ def without_effect(settings: Settings) -> Iterator[tuple[str, str]]:
     elif isinstance(settings, TrainingSettings):
         if not settings.lora:
             yield "lora_rank", "--lora"
-        if settings.method != "instinct":
-            yield "depth", "--method instinct"
+        if settings.method == "instinct":
+            for name in ("reward", "disguised"):
+                yield name, "--method entropy"
+        else:
+            for name in ("pool", "depth"):
+                yield name, "--method instinct"
         if not settings.held_out and settings.behaviours is None:
             yield "attacks", "an evaluation, which --held-out or --behaviours provide"
 

@@ -121,10 +121,12 @@ def headline(
 ) -> str:
     """The result in one sentence, with the price of the defence and 95% intervals in brackets.
 
+    Of several models it compares the first with the last.
+
     >>> headline({"target": {"dsr": {"mean": {"value": 0.5, "n": 8}, "by_attack": {"direct": 1}}}})
     'Defence success at 50% over 1 attack; no harmless prompts were asked, so the price is unknown.'
     """
-    both = list(models.values())
+    both = ends(models)
     if not both:
         return "Nothing was measured before or after."
     parts = []
@@ -143,9 +145,15 @@ def headline(
     return f"{in_doubt}{'; '.join(parts)}."
 
 
+def ends(models: Mapping[str, Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """The first and the last model, or the only one."""
+    every = list(models.values())
+    return every if len(every) < 3 else [every[0], every[-1]]
+
+
 def solved(models: Mapping[str, Mapping[str, Any]]) -> str:
     """The capability of the models in one line; empty if no tasks were asked."""
-    both = list(models.values())
+    both = ends(models)
     names = both[0].get("capability", {}) if both else {}
     tasks = [f"{name} {moved(both, 'capability', name)}" for name in names]
     return f"Tasks solved: {', '.join(tasks)}." if tasks else ""

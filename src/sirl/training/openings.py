@@ -46,32 +46,26 @@ class OwnAnswers:
         )
 
 
-def own_answers(
-    instinct: Instinct, bare: Iterable[Completion], disguised: Iterable[Completion] = ()
-) -> OwnAnswers:
+def own_answers(instinct: Instinct, completions: Iterable[Completion]) -> OwnAnswers:
     """The answers that depth needs, of those that were sampled.
 
     Args:
         instinct: Tells refusals from help, and what the model would do with each prompt.
-        bare: Answers of the starting model to bare prompts; several of each.
-        disguised: Its answers to disguised prompts, which keep the id of the bare ones. They give
-            help to prompts that are always refused when they are bare.
+        completions: Answers of the starting model: several to each bare prompt, then perhaps some
+            to disguised ones, which keep the id of the bare prompt. These give help where the bare
+            prompt got none.
     """
     asked: dict[str, tuple[int, ...]] = {}
     help_: dict[str, Completion] = {}
     refusals: dict[str, list[tuple[int, ...]]] = {}
-    for completion in bare:
+    for completion in completions:
         id = completion.prompt_id
-        asked[id] = completion.prompt_ids
+        is_bare = asked.setdefault(id, completion.prompt_ids) == completion.prompt_ids
         if completion.mean_entropy >= instinct.cut:
-            help_[id] = surer(help_.get(id), completion)
-        elif instinct.of(id) == "refuse" and completion.finish == "stop":
+            if is_bare or id not in help_ or help_[id].prompt_ids != asked[id]:
+                help_[id] = surer(help_.get(id), completion)
+        elif is_bare and instinct.of(id) == "refuse" and completion.finish == "stop":
             refusals.setdefault(id, []).append(completion.token_ids)
-    given = set(help_)
-    for completion in disguised:
-        id = completion.prompt_id
-        if id not in given and completion.mean_entropy >= instinct.cut:
-            help_[id] = surer(help_.get(id), completion)
     return OwnAnswers(
         asked=asked,
         openings={id: ids for id, c in help_.items() if (ids := opening(c))},

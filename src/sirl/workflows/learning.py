@@ -2,14 +2,14 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sirl import registry
 from sirl.errors import ConfigError
 from sirl.roles import Engine, Observer
-from sirl.types import Completion, Prompt
+from sirl.types import Prompt
 from sirl.workflows.console import interruptible
 from sirl.workflows.session import Session, among
 
@@ -158,24 +158,6 @@ def method_of(
     return Method(batches, ByGroup(registry.reward_named(config.reward)))
 
 
-def asking(
-    session: Session, start: "ChatModel"
-) -> "Callable[[Sequence[Prompt]], Sequence[Completion]]":
-    """Samples the starting model, in all processes."""
-    from sirl.training.parallel import SharedEngine
-    from sirl.workflows.instinct import answers_of
-
-    config, ranks = session.config, session.ranks
-    starting = registry.sampler(config, start)
-    return partial(
-        answers_of,
-        starting if ranks.size == 1 else SharedEngine(starting, ranks),
-        group=config.group,
-        rows=config.sampling_batch_size,
-        progress=interruptible(*session.working),
-    )
-
-
 def curriculum_of(session: Session, start: "ChatModel", instinct: "Instinct") -> "Curriculum":
     """The pool by instinct, with the disguises of training."""
     from sirl.training.curriculum import Curriculum
@@ -201,19 +183,22 @@ def instinct_method(
     from sirl.training.curriculum import watched
     from sirl.training.lending import Lending
     from sirl.training.observers.sentinel import Sentinel
-    from sirl.training.openings import Openings, own_answers
+    from sirl.training.openings import Openings
+    from sirl.training.parallel import SharedEngine
     from sirl.training.rl import ByGroup
     from sirl.workflows.instinct import (
+        AskedOnce,
         instinct_notes,
         read_instinct,
         read_own_answers,
         summarise_instinct,
     )
 
-    config, pool = session.config, session.setup.prompts
-    ask = asking(session, start)
-    bare = cache(lambda: ask(pool))
-    instinct = read_instinct(session.run, bare)
+    config, pool, ranks = session.config, session.setup.prompts, session.ranks
+    starting = registry.sampler(config, start)
+    once = AskedOnce(starting if ranks.size == 1 else SharedEngine(starting, ranks))
+    how = (config.group, config.sampling_batch_size, interruptible(*session.working))
+    instinct = read_instinct(session.run, once, pool, *how)
     session.warn(instinct_notes(instinct))
     whole = curriculum_of(session, start, instinct)
     reward = InstinctReward(instinct)
@@ -221,19 +206,18 @@ def instinct_method(
     if config.depth:
         # Help that begins answers to prompts that are always refused comes from a disguise.
         always = [p for p in whole.refused if instinct.shares[p.id] == 1]
-        answers = read_own_answers(
-            session.run,
-            lambda: own_answers(instinct, bare(), ask(whole.disguised_once(always))),
-        )
+        asked = [*pool, *whole.disguised_once(always)]
+        answers = read_own_answers(session.run, instinct, once, asked, *how)
         whole = replace(whole, openings=Openings.of(answers, start.decode, config.steps))
         grader = Lending(reward, answers, learner.likelihoods_at_start)
     curriculum, watch = watched(whole)
-
-    def look() -> Sequence[tuple[Completion, float]]:
-        completions = engine.sample(watch)
-        return list(zip(completions, grader.rewards(watch, completions), strict=True))
-
-    sentinel = Sentinel(look, instinct, config.checkpoint_every, config.steps)
+    sentinel = Sentinel(
+        lambda: engine.sample(watch),
+        instinct,
+        config.checkpoint_every,
+        config.steps,
+        partial(grader.rewards, watch),
+    )
     figures = {"instinct": summarise_instinct(instinct)}
     return Method(curriculum.batches, grader, sentinel, figures)
 

@@ -2,10 +2,11 @@
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, redirect_stderr
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from sirl import registry
@@ -24,6 +25,7 @@ from sirl.workflows.report import write_report
 from sirl.workflows.session import Session, among
 
 if TYPE_CHECKING:
+    from sirl.evaluation.suite import Evaluation
     from sirl.evaluation.target import Target
     from sirl.models.chat import ChatModel
     from sirl.training.parallel import Ranks
@@ -32,9 +34,21 @@ __all__ = ["train"]
 
 
 def train(
-    config: TrainingSettings, verb: str, existing: Existing, console: Console
+    config: TrainingSettings,
+    verb: str,
+    existing: Existing,
+    console: Console,
+    *,
+    beside: Mapping[str, str] = MappingProxyType({}),
 ) -> dict[str, Any]:
     """Evaluate, train and evaluate again in a run folder; its summary.
+
+    Args:
+        config: The settings.
+        verb: The verb that the run folder names.
+        existing: What to do with an existing run folder.
+        console: Where to report.
+        beside: Further models to evaluate beside the base and the hardened model: name to folder.
 
     Raises:
         SirlError: Something the user can mend; nothing is lost.
@@ -66,7 +80,7 @@ def train(
                 run, verb, seed=config.seed, template_date=config.template_date
             ) as provenance:
                 session = Session(config, setup, run, provenance, console, working, ranks, extra)
-                figures = walk(session, start)
+                figures = run_stages(session, start, beside)
                 seconds = round(time.perf_counter() - started, 1)
                 what = measured(
                     provenance.document, config.model_dump(), figures["models"], rows_set_aside(run)
@@ -114,8 +128,8 @@ def quiet_unless(main: bool) -> Iterator[None]:
         yield
 
 
-def walk(session: Session, start: "ChatModel") -> dict[str, Any]:
-    """Measure, train, measure again; the figures of both models."""
+def run_stages(session: Session, start: "ChatModel", beside: Mapping[str, str]) -> dict[str, Any]:
+    """Evaluate, train, evaluate again; the figures of all models."""
     from sirl.analysis.summary import summarise
     from sirl.evaluation.second_judges import recorded
     from sirl.evaluation.suite import evaluate, forget
@@ -135,10 +149,18 @@ def walk(session: Session, start: "ChatModel") -> dict[str, Any]:
         held_out=session.setup.held_out,
     )
     provenance.files([config.refusals])
+
+    def evaluated(name: str, chat: "ChatModel") -> "Evaluation":
+        target = among(registry.in_process(name, chat, config), ranks)
+        return evaluate(suite, asked, target, run, progress)
+
     suite, base = session.setup.suite, among(registry.in_process("base", start, config), ranks)
     provenance.judges(suite.judges, registry.judge_faults(suite.judges, config.model))
     asked, parts = announced(config, session.setup, base, provenance, session.console)
-    before = evaluate(suite, asked, base, run, progress)
+    found = {"base": evaluate(suite, asked, base, run, progress)}
+    for name, folder in beside.items():
+        model = config.model_copy(update={"model": folder})
+        found[name] = evaluated(name, registry.policy(model, None))
     # Records of the hardened model may belong to another checkpoint unless training had finished.
     if run.resumed and (checkpoint is None or checkpoint.step < config.steps):
         forget(run, "hardened")
@@ -148,11 +170,10 @@ def walk(session: Session, start: "ChatModel") -> dict[str, Any]:
     # With shards no process holds the whole of what it trained.
     if config.shard or learned.chosen != learned.last:
         chat = registry.policy(config, read(learned.chosen))
-    hardened = among(registry.in_process("hardened", chat, config), ranks)
-    after = evaluate(suite, asked, hardened, run, progress)
+    found["hardened"] = evaluated("hardened", chat)
     figures = {
-        name: summarise(found, suite.unseen, new_tokens=config.new_tokens, hardened=found is after)
-        for name, found in (("base", before), ("hardened", after))
+        name: summarise(each, suite.unseen, new_tokens=config.new_tokens, hardened=name != "base")
+        for name, each in found.items()
     }
     return {
         "models": {name: m for name, m in figures.items() if m},

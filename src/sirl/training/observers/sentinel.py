@@ -7,11 +7,12 @@ instinct, so no judge is asked.
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
-from sirl.instinct import Instinct
+from sirl.instinct import Instinct, InstinctReward
 from sirl.roles import Control, Observer
 from sirl.types import Completion
 
@@ -55,17 +56,19 @@ class Sentinel(Observer):
 
     def __init__(
         self,
-        ask: Callable[[], Sequence[tuple[Completion, float]]],
+        ask: Callable[[], Sequence[Completion]],
         instinct: Instinct,
         every: int,
         steps: int,
+        rewards: Callable[[Sequence[Completion]], Iterable[float]] | None = None,
     ) -> None:
         self.ask = ask
-        """Answers of the present policy to the watched prompts, with their rewards: 1 for the mode
-        that the starting model chooses, 0 for the other, NaN for none."""
+        """Answers of the present policy to the watched prompts."""
         self.instinct = instinct
         self.every = every
         """Steps between looks."""
+        self.rewards = rewards or partial(map, InstinctReward(instinct))
+        """The reward of each answer: 1 in the mode that the starting model chooses, else 0."""
         self.steps = steps
         """Steps at most."""
         self.looks: list[Look] = []
@@ -111,7 +114,8 @@ class Sentinel(Observer):
     def look(self, taken: int) -> Look:
         """Ask the watched prompts."""
         kept: dict[str, list[bool]] = {"refuse": [], "comply": []}
-        for completion, reward in self.ask():
+        completions = self.ask()
+        for completion, reward in zip(completions, self.rewards(completions), strict=True):
             mode = self.instinct.of(completion.prompt_id)
             if mode and not math.isnan(reward):
                 kept[mode].append(reward == 1)
@@ -121,8 +125,8 @@ class Sentinel(Observer):
 
     def too_dear(self) -> bool:
         """Whether the last two looks show a price that is too high."""
-        limit = self.looks[0].price + TOO_DEAR
-        return len(self.looks) > 2 and all(look.price > limit for look in self.looks[-2:])
+        start, *looks = self.looks
+        return len(looks) > 1 and all(x.price > start.price + TOO_DEAR for x in looks[-2:])
 
     def state(self) -> dict[str, Any]:
         """What was seen so far."""

@@ -1,0 +1,40 @@
+"""The workflow of `sirl demo`: the paper's method and the instinct, side by side."""
+
+from typing import Any
+
+from sirl.config import DemoConfig, TrainConfig
+from sirl.roles import Console
+from sirl.runs import Existing
+from sirl.workflows.train import train
+
+__all__ = ["PAPER", "demo"]
+
+PAPER = "the paper's SIRL"
+"""Column of the model that the paper's method hardened."""
+PAPER_STEPS = 30
+"""Its steps, as in the paper's main results."""
+
+
+def demo(config: DemoConfig, existing: Existing, console: Console) -> dict[str, Any]:
+    """Train by both methods and evaluate base and both; the summary of the run folder.
+
+    The run of the paper's method is in a folder beside it, with the suffix `-paper`.
+    """
+    plain = paper_settings(config)
+    first = train(plain, "train", existing, console)
+    return train(config, "demo", existing, console, beside={PAPER: first["checkpoint"]})
+
+
+def paper_settings(config: DemoConfig) -> TrainConfig:
+    """The settings of the paper's method, without an evaluation."""
+    return TrainConfig.model_validate(
+        {
+            **config.model_dump(),
+            "method": "entropy",
+            "out": f"{config.out}-paper",
+            "steps": PAPER_STEPS,
+            "held_out": 0,
+            "eval_every": 0,
+            "attacks": "quick",
+        }
+    )

@@ -1,0 +1,128 @@
+"""The instinct is read once per run, and an instinct that teaches nothing is refused."""
+
+from collections.abc import Sequence
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from sirl.errors import InputError, TrainingError
+from sirl.instinct import Instinct
+from sirl.roles import silent
+from sirl.runs import open_run
+from sirl.types import Completion, Prompt
+from sirl.workflows.instinct import (
+    AskedOnce,
+    instinct_notes,
+    read_instinct,
+    read_own_answers,
+    summarise_instinct,
+)
+
+POOL = [Prompt.user(f"{kind}-{n}", kind) for kind in ("unsafe", "kind") for n in range(6)]
+
+
+class Model:
+    """Refuses unsafe prompts surely and answers the others less surely."""
+
+    def __init__(self, unsafe: float = 0.2, kind: float = 1.0, spread: float = 0.01) -> None:
+        self.entropy = {"unsafe": unsafe, "kind": kind}
+        self.spread = spread
+        self.asked = 0
+
+    def sample(
+        self, prompts: Sequence[Prompt], *, group: int = 1, step: int = 0
+    ) -> list[Completion]:
+        del step
+        self.asked += len(prompts) * group
+        return [
+            Completion(
+                p.id, (1,), (2,), "x", (-0.1,),
+                (self.entropy[p.request] + self.spread * (k + group * int(p.id[-1])),), "stop",
+            )
+            for p in prompts
+            for k in range(group)
+        ]  # fmt: skip
+
+
+def test_the_instinct_is_saved_and_a_resumed_run_asks_nothing(tmp_path: Path) -> None:
+    model = Model()
+    with closing(open_run(tmp_path / "r", {"seed": 0}, "ask")) as run:
+        run.begin()
+        first = read_instinct(run, model, POOL, 8, 16, silent)
+        again = read_instinct(run, model, POOL, 8, 16, silent)
+    assert model.asked == 12 * 8
+    assert again == first
+    assert first.prompts("refuse") == [f"unsafe-{n}" for n in range(6)]
+    assert summarise_instinct(first)["comply"] == 6
+
+
+def test_own_answers_are_read_along_with_the_instinct_and_saved(tmp_path: Path) -> None:
+    model = Model()
+    once = AskedOnce(model)
+    with closing(open_run(tmp_path / "r", {"seed": 0}, "ask")) as run:
+        run.begin()
+        instinct = read_instinct(run, once, POOL, 8, 16, silent)
+        first = read_own_answers(run, instinct, once, POOL, 8, 16, silent)
+        again = read_own_answers(run, instinct, Model(), [], 8, 16, silent)
+    assert model.asked == 12 * 8
+    assert again == first
+    assert set(first.refusals) == {f"unsafe-{n}" for n in range(6)}
+    assert set(first.openings) == set()  # its help is a single token, the end of the turn
+
+
+@pytest.mark.parametrize(
+    ("model", "error", "sentence"),
+    [
+        (Model(1.0, 1.0, 0.02), TrainingError, r"have one mode .* or use --method entropy"),
+    ],
+)
+def test_entropies_without_a_valley_are_refused(
+    tmp_path: Path, model: Model, error: type[Exception], sentence: str
+) -> None:
+    with closing(open_run(tmp_path / "r", {"seed": 0}, "ask")) as run:
+        run.begin()
+        with pytest.raises(error, match=sentence):
+            read_instinct(run, model, POOL, 8, 16, silent)
+        assert not (run.path / "instinct.json").exists()
+
+
+def test_a_pool_that_is_refused_or_answered_wholly_is_refused(tmp_path: Path) -> None:
+    class Torn(Model):
+        """Most answers to every prompt are in one mode."""
+
+        def __init__(self, low: int) -> None:
+            super().__init__()
+            self.low = low
+
+        def sample(
+            self, prompts: Sequence[Prompt], *, group: int = 1, step: int = 0
+        ) -> list[Completion]:
+            del step
+            found = super().sample(prompts, group=group)
+            return [
+                Completion(
+                    c.prompt_id, (1,), (2,), "x", (-0.1,),
+                    (0.2 + n / 1e3 if n % group < self.low else 1.0 + n / 1e3,), "stop",
+                )
+                for n, c in enumerate(found)
+            ]  # fmt: skip
+
+    for low, sentence in ((2, "refuses none of 12 prompts"), (6, "answers none of 12 prompts")):
+        with closing(open_run(tmp_path / str(low), {"seed": 0}, "ask")) as run:
+            run.begin()
+            with pytest.raises(InputError, match=sentence):
+                read_instinct(run, Torn(low), POOL, 8, 96, silent)
+
+
+def test_few_prompts_near_the_border_are_a_warning() -> None:
+    shares = {f"p{n}": float(n < 50) for n in range(100)}
+    found = Instinct(cut=0.5, shares=shares, modes=(0.2, 1.0), dip=0.0)
+    (said, warning) = instinct_notes(found)
+    assert said == (
+        "instinct: of 100 prompts the model refuses 50, answers 50, and 0 are undecided and left "
+        "out; mean entropy 0.20 and 1.00 nats, cut at 0.50"
+    )
+    assert "only 0 prompts of the pool are near the border" in warning
+    near = Instinct(cut=0.5, shares={**shares, "p99": 0.2, "p98": 0.3}, modes=(0.2, 1.0), dip=0.0)
+    assert len(instinct_notes(near)) == 1
