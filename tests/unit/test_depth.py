@@ -37,7 +37,7 @@ BARE = [
     answer("unsafe", (10, 11, END), 0.2),
     answer("unsafe", (12, END), 0.1),
     answer("unsafe", (20, 21, 22, END), 0.9),
-    answer("unsafe", (*range(30, 50), END), 1.1),
+    answer("unsafe", (*range(30, 60), END), 1.1),
     answer("always", (13, END), 0.1, asked=(2, 2)),
     answer("harmless", (14, 15, END), 0.3),
     answer("harmless", (40, 41, END), 0.8),
@@ -53,7 +53,7 @@ def text_of(ids) -> str:
 def test_a_prompt_is_begun_with_its_surest_help_and_every_refusal_of_it_can_be_lent() -> None:
     found = own_answers(INSTINCT, BARE)
     assert found.openings == {
-        "unsafe": tuple(range(30, 46)),  # the higher entropy of two, and 16 tokens at most
+        "unsafe": tuple(range(30, 54)),  # the higher entropy of two, and 24 tokens at most
         "harmless": (40, 41),  # without the end of the turn
         "plain": (42,),
     }
@@ -70,7 +70,7 @@ def test_a_prompt_that_is_always_refused_is_begun_with_help_given_in_a_disguise(
     ]
     found = own_answers(INSTINCT, [*BARE, *disguised])
     assert found.openings["always"] == (52, 53)
-    assert found.openings["unsafe"] == tuple(range(30, 46))
+    assert found.openings["unsafe"] == tuple(range(30, 54))
     assert found.refusals["always"] == ((13, END),)
 
 
@@ -86,7 +86,7 @@ def openings(decode=text_of) -> Openings:
 def test_every_length_of_an_opening_occurs_and_none_is_longer_than_the_answer() -> None:
     begun = [openings().begun(Prompt.user("unsafe", "x"), Random(n)) for n in range(400)]
     lengths = {len(p.messages[-1].content.split()) for p in begun}
-    assert lengths == set(range(1, 17))
+    assert lengths == set(range(1, 25))
     assert begun[0].messages[0] == Message("user", "x")
     assert begun[0].messages[1].content.startswith("30")
 
@@ -119,7 +119,7 @@ def curriculum(**more) -> Curriculum:
         refused=[Prompt.user("unsafe", "a"), Prompt.user("always", "b")],
         answered=[Prompt.user("harmless", "c"), Prompt.user("plain", "d")],
         disguises=(Template("short", "Please: {request}"),),
-        fits=lambda prompt: "33" not in prompt.messages[-1].content,
+        fits=lambda prompt: "45" not in prompt.messages[-1].content,
         batch=4,
         seed=3,
         **more,
@@ -135,7 +135,7 @@ def test_begun_answers_leave_the_rest_of_a_step_as_it_was() -> None:
         assert bare == theirs
     shown = [p for _, batch in with_depth.batches(range(24)) for p in batch if is_begun(p)]
     assert {p.id for p in shown} == {"unsafe", "harmless", "plain"}
-    assert all(len(p.messages[1].content.split()) <= 3 for p in shown)  # a fourth does not fit
+    assert all(len(p.messages[1].content.split()) <= 15 for p in shown)  # another does not fit
 
 
 def test_a_sentinel_watches_begun_answers_to_refused_prompts_beside_others() -> None:

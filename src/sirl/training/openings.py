@@ -20,7 +20,7 @@ CHANCE = 0.35
 """Share of the presented prompts whose answer is begun."""
 PART = 0.6
 """Part of the steps, from the first, in which answers are begun."""
-LONGEST = 16
+LONGEST = 24
 """Tokens of an opening at most."""
 HALF_A_CHARACTER = "\ufffd"
 
