@@ -61,6 +61,7 @@ class Sentinel(Observer):
         every: int,
         steps: int,
         rewards: Callable[[Sequence[Completion]], Iterable[float]] | None = None,
+        unjudged: int = 0,
     ) -> None:
         self.ask = ask
         """Answers of the present policy to the watched prompts."""
@@ -71,6 +72,9 @@ class Sentinel(Observer):
         """The reward of each answer: 1 in the mode that the starting model chooses, else 0."""
         self.steps = steps
         """Steps at most."""
+        self.unjudged = unjudged
+        """Steps, from the first, that neither end training nor are recommended, since the price
+        rises in them and falls later."""
         self.looks: list[Look] = []
         self.flat = self.far = 0
         """Steps in a row with flat groups, and far from the start."""
@@ -87,8 +91,9 @@ class Sentinel(Observer):
 
     def on_step(self, taken: int, metrics: dict[str, float], control: Control) -> None:
         """Look if it is time; add what is seen to the metrics; end training if there is reason."""
-        self.flat = self.flat + 1 if metrics["group/flat"] >= FLAT else 0
-        self.far = self.far + 1 if metrics["kl/reference"] > KL else 0
+        judged = taken > self.unjudged
+        self.flat = self.flat + 1 if judged and metrics["group/flat"] >= FLAT else 0
+        self.far = self.far + 1 if judged and metrics["kl/reference"] > KL else 0
         if self.flat >= PATIENCE:
             self.reason = (
                 f"step {taken} is the last: in {PATIENCE} steps in a row at least "
@@ -125,8 +130,12 @@ class Sentinel(Observer):
 
     def too_dear(self) -> bool:
         """Whether the last two looks show a price that is too high."""
-        start, *looks = self.looks
+        start, looks = self.looks[0], self.judged(self.looks)
         return len(looks) > 1 and all(x.price > start.price + TOO_DEAR for x in looks[-2:])
+
+    def judged(self, looks: Sequence[Look]) -> list[Look]:
+        """The looks at steps that may be recommended or end training."""
+        return [look for look in looks if look.step > self.unjudged]
 
     def state(self) -> dict[str, Any]:
         """What was seen so far."""
@@ -138,7 +147,8 @@ class Sentinel(Observer):
 
         `saved` says whether there is a checkpoint of a step.
         """
-        best = chosen([self.looks[0], *(x for x in self.looks[1:] if saved(x.step))])
+        there = [x for x in self.looks[1:] if saved(x.step)]
+        best = chosen([self.looks[0], *(self.judged(there) or there)])
         return {
             "step": best.step,
             "gain": best.gain,
