@@ -29,8 +29,8 @@ from sirl.models.loading import load
 from sirl.policy import group_advantages
 from sirl.rewards import negative_entropy
 from sirl.rollouts.native import NativeEngine
+from sirl.training.grading import examples_of
 from sirl.training.reference import FrozenCopy
-from sirl.training.rl import examples_of
 from sirl.training.update import Objective, PolicyLearner, Sums, learning_rates
 from sirl.types import Completion, Prompt
 from sirl.world.language import unsafe_requests

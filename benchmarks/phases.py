@@ -25,7 +25,7 @@ from sirl.models.chat import ChatModel
 from sirl.policy import group_advantages
 from sirl.rewards import negative_entropy
 from sirl.rollouts.native import NativeEngine, prefill
-from sirl.training.rl import examples_of
+from sirl.training.grading import examples_of
 from sirl.types import Completion, Prompt
 
 PHASES = ("prefill", "decode", "reference", "update")

@@ -29,7 +29,7 @@ from sirl.models.folder import EMBEDDED_PATH
 from sirl.planning.memory import Step, peak
 from sirl.planning.shape import read_shape
 from sirl.rollouts.native import NativeEngine
-from sirl.training.rl import examples_of
+from sirl.training.grading import examples_of
 from sirl.types import Prompt
 
 PROMPT_WORDS = 60

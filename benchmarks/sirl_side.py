@@ -18,7 +18,8 @@ from sirl.models.chat import ChatModel
 from sirl.rewards import negative_entropy
 from sirl.roles import Control, Observer
 from sirl.rollouts.native import NativeEngine
-from sirl.training.rl import ByGroup, train
+from sirl.training.grading import ByGroup
+from sirl.training.rl import train
 from sirl.training.update import PolicyLearner
 from sirl.types import Prompt
 

@@ -14,8 +14,8 @@ from sirl.policy import group_advantages
 from sirl.rewards import negative_entropy
 from sirl.rollouts.local import Row, SampleBuffer
 from sirl.rollouts.native import NativeEngine
+from sirl.training.grading import examples_of
 from sirl.training.reference import FrozenCopy
-from sirl.training.rl import examples_of
 from sirl.training.update import Objective, PolicyLearner, learning_rates
 from sirl.types import Prompt, Sampling
 

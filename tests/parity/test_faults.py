@@ -13,9 +13,9 @@ from sirl.models.forward import Scorer
 from sirl.policy import group_advantages
 from sirl.rewards import negative_entropy
 from sirl.rollouts.native import NativeEngine
+from sirl.training.grading import examples_of
 from sirl.training.parallel import Ranks, SingleProcess, shard_rows
 from sirl.training.reference import FrozenCopy
-from sirl.training.rl import examples_of
 from sirl.training.update import Objective, PolicyLearner, learning_rates
 from sirl.types import Prompt
 
@@ -105,7 +105,7 @@ from sirl.config import TrainConfig
 from sirl.models.loading import load
 from sirl.rollouts.native import NativeEngine
 from sirl.training.parallel import shard_rows
-from sirl.training.rl import examples_of
+from sirl.training.grading import examples_of
 from sirl.types import Prompt
 
 config = TrainConfig(model="embedded", out="x", shard=sys.argv[1] == "shards", timeout=60)

@@ -14,11 +14,11 @@ from sirl.rollouts.native import NativeEngine
 from sirl.runs import open_run
 from sirl.training import update as update_module
 from sirl.training.batches import prompt_batches
+from sirl.training.grading import examples_of
 from sirl.training.observers.checkpoints import SaveCheckpoints
 from sirl.training.observers.log import MetricsLog
 from sirl.training.observers.stop import StopWhenBroken
 from sirl.training.reference import AdaptersOff, FrozenCopy
-from sirl.training.rl import examples_of
 from sirl.training.update import Objective, PolicyLearner, learning_rates
 from sirl.types import Prompt
 

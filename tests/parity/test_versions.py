@@ -15,8 +15,8 @@ from sirl.rewards import negative_entropy
 from sirl.rollouts.huggingface import HuggingFaceEngine
 from sirl.rollouts.native import NativeEngine
 from sirl.training.checkpoints import Checkpoint, newest, restore_optimizer, save
+from sirl.training.grading import examples_of
 from sirl.training.reference import AdaptersOff
-from sirl.training.rl import examples_of
 from sirl.training.update import Objective, PolicyLearner, learning_rates
 from sirl.types import Prompt
 

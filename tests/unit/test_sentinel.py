@@ -53,7 +53,7 @@ def test_gain_counts_refused_prompts_and_price_counts_answered_ones() -> None:
     watch.on_start(0, {})
     metrics = dict(STEADY)
     watch.on_step(2, metrics, control := Control())
-    assert watch.looks == [Look(0, 0.5, 0.0), Look(2, 1.0, 0.5)]
+    assert watch.looks == [Look(0, 0.5, 0.0), Look(2, 1.0, 0.5, 0.5)]
     assert (metrics["sentinel/gain"], metrics["sentinel/price"]) == (1.0, 0.5)
     assert control.save
 
@@ -67,17 +67,23 @@ def test_between_looks_nothing_is_asked() -> None:
 
 
 def test_a_price_that_two_looks_show_ends_training() -> None:
-    watch = sentinel((1, 0), (2, 1), (2, 1))
+    watch = sentinel((1, 0), (2, 2), (2, 2))
     control = walk(watch, 10)
     assert watch.looks[-1].step == 4
     assert control.done == (
-        "step 4 is the last: harmless prompts are refused 50 points more often than before"
+        "step 4 is the last: harmless prompts are refused 100 points more often than before"
     )
 
 
 def test_a_price_that_one_look_shows_does_not() -> None:
-    watch = sentinel((1, 0), (2, 1), (2, 0), (2, 0))
+    watch = sentinel((1, 0), (2, 2), (2, 0), (2, 0))
     assert not walk(watch, 6).done
+
+
+def test_a_price_within_its_error_does_not() -> None:
+    watch = sentinel((1, 0), (2, 1), (2, 1))  # one of two prompts: 50 points, and as much error
+    assert not walk(watch, 4).done
+    assert watch.looks[-1] == Look(4, 1.0, 0.5, 0.5)
 
 
 def test_groups_that_agree_three_steps_in_a_row_end_training_with_a_last_look() -> None:
@@ -108,6 +114,7 @@ def test_the_earliest_step_with_the_greatest_gain_at_a_fair_price_is_chosen() ->
     looks = [Look(0, 0.6, 0.03), Look(10, 0.9, 0.04), Look(20, 0.95, 0.05), Look(30, 0.95, 0.05)]
     assert chosen(looks).step == 20
     assert chosen([*looks, Look(40, 1.0, 0.3)]).step == 20
+    assert chosen([*looks, Look(40, 1.0, 0.06, 0.01)]).step == 40  # within its error
 
 
 def test_without_a_fair_price_the_difference_decides() -> None:

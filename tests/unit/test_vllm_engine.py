@@ -13,8 +13,8 @@ from sirl.models.loading import load
 from sirl.registry.sampling import check_series, joined, lora_rank, require_sampler
 from sirl.roles import Engine
 from sirl.rollouts.vllm import AdapterByFolder, Delivery, VllmEngine, WeightsByFolder, weights_tag
+from sirl.training.grading import examples_of
 from sirl.training.reference import AdaptersOff
-from sirl.training.rl import examples_of
 from sirl.training.update import Objective, PolicyLearner, learning_rates
 from sirl.types import Prompt, Sampling
 from tests.unit.fake_vllm import (

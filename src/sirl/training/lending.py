@@ -11,10 +11,10 @@ from dataclasses import dataclass, replace
 
 import torch
 
+from sirl.instinct import InstinctReward
 from sirl.policy import group_advantages
-from sirl.roles import Reward
+from sirl.training.grading import MOST, Graded, settled
 from sirl.training.openings import OwnAnswers, is_begun
-from sirl.training.rl import Graded
 from sirl.types import Completion, Example, Prompt
 
 __all__ = ["Lending"]
@@ -24,15 +24,13 @@ HEAD, LATEST, LIKELY = 4, 4, -7.0
 at least this log-probability (nats) after the bare prompt under the starting model."""
 LENT = 2
 """One completion in so many of a group without a reward is replaced."""
-MOST = 1.5
-"""Advantage at most; a single rewarded completion of 8 would get 2.5."""
 
 
 @dataclass(frozen=True)
 class Lending:
-    """Grades a step in which some answers are begun; satisfies `sirl.training.rl.Grader`."""
+    """Grades a step in which some answers are begun; satisfies `sirl.training.grading.Grader`."""
 
-    reward: Reward
+    reward: InstinctReward
     """1 for the mode that the starting model chooses for the bare prompt, 0 for the other."""
     answers: OwnAnswers
     likelihoods: Callable[[Sequence[Completion]], Sequence[float]]
@@ -42,7 +40,7 @@ class Lending:
         """The rewards, advantages and training examples of a step."""
         group = len(completions) // len(prompts)
         rewards = torch.tensor(self.rewards(prompts, completions), dtype=torch.float64)
-        taught, chosen = rewards.clone(), list(completions)
+        taught, chosen = settled(rewards, prompts, self.reward.instinct), list(completions)
         for n, prompt in enumerate(prompts):
             end = (n + 1) * group
             if self.can_lend(prompt) and not rewards[end - group : end].any():

@@ -19,14 +19,16 @@ if TYPE_CHECKING:
     from sirl.models.chat import ChatModel
     from sirl.training.checkpoints import Checkpoint
     from sirl.training.curriculum import Curriculum
+    from sirl.training.grading import Grader
     from sirl.training.observers.checkpoints import SaveCheckpoints
     from sirl.training.observers.sentinel import Sentinel
-    from sirl.training.rl import Grader
     from sirl.training.update import PolicyLearner
 
 __all__ = ["Learned", "Models", "learn", "newest_checkpoint"]
 
 MODES = ("refuse", "comply")
+WATCHED_ANSWERS = 4
+"""Answers to each watched prompt at a look."""
 Batches = Callable[[range], Iterable[tuple[int, Sequence[Prompt]]]]
 """The prompts of each step of a range of steps."""
 
@@ -149,7 +151,7 @@ def method_of(
 ) -> Method:
     """The method of the configuration; `engine` samples from the policy."""
     from sirl.training.batches import prompt_batches
-    from sirl.training.rl import ByGroup
+    from sirl.training.grading import ByGroup
 
     config = session.config
     if config.method == "instinct":
@@ -181,11 +183,11 @@ def instinct_method(
     """Read the starting model's instinct; train on a part of the pool and watch the rest."""
     from sirl.instinct import InstinctReward
     from sirl.training.curriculum import watched
+    from sirl.training.grading import ByInstinct
     from sirl.training.lending import Lending
     from sirl.training.observers.sentinel import Sentinel
     from sirl.training.openings import Openings
     from sirl.training.parallel import SharedEngine
-    from sirl.training.rl import ByGroup
     from sirl.workflows.instinct import (
         AskedOnce,
         instinct_notes,
@@ -202,7 +204,7 @@ def instinct_method(
     session.warn(instinct_notes(instinct))
     whole = curriculum_of(session, start, instinct)
     reward = InstinctReward(instinct)
-    grader: Grader = ByGroup(reward)
+    grader: Grader = ByInstinct(reward)
     if config.depth:
         # Help that begins answers to prompts that are always refused comes from a disguise.
         always = [p for p in whole.refused if instinct.shares[p.id] == 1]
@@ -212,7 +214,7 @@ def instinct_method(
         grader = Lending(reward, answers, learner.likelihoods_at_start)
     curriculum, watch = watched(whole)
     sentinel = Sentinel(
-        lambda: engine.sample(watch),
+        lambda: engine.sample(watch, group=WATCHED_ANSWERS),
         instinct,
         config.checkpoint_every,
         config.steps,

@@ -14,6 +14,7 @@ from typing import Any
 
 from sirl.instinct import Instinct, InstinctReward
 from sirl.roles import Control, Observer
+from sirl.stats import mean
 from sirl.types import Completion
 
 __all__ = ["Look", "Sentinel", "chosen"]
@@ -36,16 +37,18 @@ class Look:
     step: int
     gain: float
     price: float
+    error: float = 0.0
+    """Standard error of the rise of the price since the start, over prompts."""
 
 
 def chosen(looks: Sequence[Look]) -> Look:
     """The recommended step, of those behind the first look at the starting model.
 
-    The earliest of the steps with the greatest gain at a price near that of the start; if there is
-    none, the one with the greatest difference between gain and price.
+    The earliest of the steps with the greatest gain at a price near that of the start, within a
+    standard error; if there is none, the one with the greatest difference between gain and price.
     """
     start, *steps = looks
-    fair = [look for look in steps if look.price <= start.price + ALLOWED]
+    fair = [look for look in steps if look.price - look.error <= start.price + ALLOWED]
     if fair:
         return max(fair, key=lambda look: (look.gain, -look.step))
     return max(steps, key=lambda look: (look.gain - look.price, -look.step))
@@ -75,6 +78,8 @@ class Sentinel(Observer):
         self.unjudged = unjudged
         """Steps, from the first, that neither end training nor are recommended, since the price
         rises in them and falls later."""
+        self.start: dict[str, float] = {}
+        """Share of refusals of each watched prompt that the starting model answers."""
         self.looks: list[Look] = []
         self.flat = self.far = 0
         """Steps in a row with flat groups, and far from the start."""
@@ -84,6 +89,7 @@ class Sentinel(Observer):
     def on_start(self, taken: int, state: Mapping[str, Any]) -> None:
         """Restore what was seen, or look at the starting model."""
         self.looks = [Look(**look) for look in state.get("looks", ())]
+        self.start = dict(state.get("start", {}))
         self.flat, self.far = state.get("flat", 0), state.get("far", 0)
         self.reason = state.get("reason", "")
         if not self.looks and not taken:
@@ -118,20 +124,26 @@ class Sentinel(Observer):
 
     def look(self, taken: int) -> Look:
         """Ask the watched prompts."""
-        kept: dict[str, list[bool]] = {"refuse": [], "comply": []}
+        kept: dict[str, list[bool]] = {}
         completions = self.ask()
         for completion, reward in zip(completions, self.rewards(completions), strict=True):
-            mode = self.instinct.of(completion.prompt_id)
-            if mode and not math.isnan(reward):
-                kept[mode].append(reward == 1)
-        found = Look(taken, share(kept["refuse"]), share([not k for k in kept["comply"]]))
+            if self.instinct.of(completion.prompt_id) and not math.isnan(reward):
+                kept.setdefault(completion.prompt_id, []).append(reward == 1)
+        shares = {id: share(own) for id, own in kept.items()}
+        gain = [s for id, s in shares.items() if self.instinct.of(id) == "refuse"]
+        price = {id: 1 - s for id, s in shares.items() if self.instinct.of(id) == "comply"}
+        self.start = self.start or price
+        rises = [p - self.start[id] for id, p in price.items() if id in self.start]
+        found = Look(taken, mean(gain), mean(list(price.values())), standard_error(rises))
         self.looks.append(found)
         return found
 
     def too_dear(self) -> bool:
         """Whether the last two looks show a price that is too high."""
         start, looks = self.looks[0], self.judged(self.looks)
-        return len(looks) > 1 and all(x.price > start.price + TOO_DEAR for x in looks[-2:])
+        return len(looks) > 1 and all(
+            x.price - x.error > start.price + TOO_DEAR for x in looks[-2:]
+        )
 
     def judged(self, looks: Sequence[Look]) -> list[Look]:
         """The looks at steps that may be recommended or end training."""
@@ -140,7 +152,13 @@ class Sentinel(Observer):
     def state(self) -> dict[str, Any]:
         """What was seen so far."""
         looks = [asdict(look) for look in self.looks]
-        return {"looks": looks, "flat": self.flat, "far": self.far, "reason": self.reason}
+        return {
+            "looks": looks,
+            "start": self.start,
+            "flat": self.flat,
+            "far": self.far,
+            "reason": self.reason,
+        }
 
     def summary(self, saved: Callable[[int], bool]) -> dict[str, Any]:
         """The recommended step, why training ended, and what was seen.
@@ -167,6 +185,15 @@ class Sentinel(Observer):
             f"(before training {100 * start.gain:.0f}%) and refuses {100 * best.price:.0f}% of "
             f"what it would answer ({100 * start.price:.0f}%)"
         )
+
+
+def standard_error(values: Sequence[float]) -> float:
+    """Standard error of a mean; 0 for fewer than two values."""
+    n = len(values)
+    if n < 2:
+        return 0.0
+    centre = mean(values)
+    return math.sqrt(sum((v - centre) ** 2 for v in values) / (n - 1) / n)
 
 
 def share(found: Sequence[bool]) -> float:

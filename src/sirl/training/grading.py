@@ -1,0 +1,96 @@
+"""What a step teaches: rewards, advantages and training examples of its completions."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+
+from sirl.instinct import Instinct, InstinctReward
+from sirl.policy import group_advantages
+from sirl.roles import Reward
+from sirl.types import Completion, Example, Prompt
+
+__all__ = ["MOST", "ByGroup", "ByInstinct", "Graded", "Grader", "examples_of", "settled"]
+
+MOST = 1.5
+"""Largest advantage of the instinct method; a single rewarded completion of 8 would get 2.5, and
+after gradient clipping the other groups would hardly count."""
+
+
+class Graded(NamedTuple):
+    """What a step teaches; one element per sampled completion, in order."""
+
+    rewards: Tensor
+    """Rewards of the sampled completions, in float64."""
+    advantages: Tensor
+    examples: list[Example]
+
+
+@runtime_checkable
+class Grader(Protocol):
+    """Turns completions, grouped in the order of their prompts, into what is learned from them."""
+
+    def rewards(self, prompts: Sequence[Prompt], completions: Sequence[Completion]) -> list[float]:
+        """The reward of each completion."""
+        ...
+
+    def grade(self, prompts: Sequence[Prompt], completions: Sequence[Completion]) -> Graded:
+        """The rewards, advantages and training examples of a step."""
+        ...
+
+
+@dataclass(frozen=True)
+class ByGroup:
+    """Rewards each completion alone and standardises within its group; satisfies `Grader`."""
+
+    reward: Reward
+
+    def rewards(self, prompts: Sequence[Prompt], completions: Sequence[Completion]) -> list[float]:  # noqa: ARG002 - the role's signature
+        """The reward of each completion."""
+        return [self.reward(c) for c in completions]
+
+    def grade(self, prompts: Sequence[Prompt], completions: Sequence[Completion]) -> Graded:
+        """The rewards, advantages and training examples of a step."""
+        rewards = torch.tensor(self.rewards(prompts, completions), dtype=torch.float64)
+        advantages = group_advantages(rewards, len(completions) // len(prompts))
+        return Graded(rewards, advantages, examples_of(completions, advantages))
+
+
+@dataclass(frozen=True)
+class ByInstinct:
+    """Rewards the mode that the starting model prefers; satisfies `Grader`."""
+
+    reward: InstinctReward
+
+    def rewards(self, prompts: Sequence[Prompt], completions: Sequence[Completion]) -> list[float]:  # noqa: ARG002 - the role's signature
+        """The reward of each completion."""
+        return [self.reward(c) for c in completions]
+
+    def grade(self, prompts: Sequence[Prompt], completions: Sequence[Completion]) -> Graded:
+        """The rewards, advantages and training examples of a step."""
+        rewards = torch.tensor(self.rewards(prompts, completions), dtype=torch.float64)
+        group = len(completions) // len(prompts)
+        taught = settled(rewards, prompts, self.reward.instinct)
+        advantages = group_advantages(taught, group).clamp(max=MOST)
+        return Graded(rewards, advantages, examples_of(completions, advantages))
+
+
+def settled(rewards: Tensor, prompts: Sequence[Prompt], instinct: Instinct) -> Tensor:
+    """The rewards, made equal in groups that refuse a prompt no more often than at the start.
+
+    The starting model refuses some prompts that it mostly answers. Pushing these refusals out
+    would lower the price below that of the start and, near the border, take refusals of unsafe
+    prompts with them.
+    """
+    by_prompt = rewards.clone().view(len(prompts), -1)
+    for row, prompt in zip(by_prompt, prompts, strict=True):
+        if instinct.as_at_start(prompt.id, row.tolist()):
+            row.fill_(1.0)
+    return by_prompt.flatten()
+
+
+def examples_of(completions: Sequence[Completion], advantages: Tensor) -> list[Example]:
+    """Examples from sampled completions and one advantage each."""
+    return [Example(c, a) for c, a in zip(completions, advantages.tolist(), strict=True)]
