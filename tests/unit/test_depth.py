@@ -233,7 +233,7 @@ def test_an_advantage_is_at_most_one_and_a_half() -> None:
     assert found.advantages.tolist() == pytest.approx([-math.sqrt(1 / 8)] * 7 + [1.5])
 
 
-def test_the_kl_penalty_holds_where_the_starting_model_helps_of_itself() -> None:
+def test_the_kl_penalty_holds_for_answers_that_are_helpful_and_not_begun() -> None:
     prompts = [Prompt.user("harmless", "x"), begun("harmless"), Prompt.user("unsafe", "x")]
     completions = [answer(p.id, (10, END), 0.9) for p in prompts for _ in range(2)]
     found = lending(Table()).grade(prompts, completions)

@@ -43,7 +43,8 @@ class Lending:
         taught, chosen = settled(rewards, prompts, self.reward.instinct), list(completions)
         for n, prompt in enumerate(prompts):
             end = (n + 1) * group
-            if self.can_lend(prompt) and not rewards[end - group : end].any():
+            begun = is_begun(prompt) and self.refuses(prompt.id)
+            if begun and not rewards[end - group : end].any():
                 for i in range(end - group // LENT, end):
                     taught[i], chosen[i] = 1.0, self.lent(completions[i])
         advantages = group_advantages(taught, group).clamp(max=MOST)
@@ -94,10 +95,6 @@ class Lending:
     def refuses(self, prompt_id: str) -> bool:
         """Whether the starting model refuses the bare prompt, so that a refusal can be lent."""
         return prompt_id in self.answers.refusals
-
-    def can_lend(self, prompt: Prompt) -> bool:
-        """Whether the prompt is one that the model refuses, and its answer is begun."""
-        return is_begun(prompt) and self.refuses(prompt.id)
 
     def lent(self, completion: Completion) -> Completion:
         """One of the starting model's refusals of the bare prompt in place of a completion.
