@@ -18,7 +18,7 @@ from sirl.models.chat import ChatModel
 from sirl.rewards import negative_entropy
 from sirl.roles import Control, Observer
 from sirl.rollouts.native import NativeEngine
-from sirl.training.rl import train
+from sirl.training.rl import ByGroup, train
 from sirl.training.update import PolicyLearner
 from sirl.types import Prompt
 
@@ -92,7 +92,7 @@ def steps_of(job: Found) -> Found:
         chat, config.seed, config.new_tokens, batch_size=config.sampling_batch_size
     )
     clock = Clock()
-    train(batches(job), engine, negative_entropy, learner, [clock], group=config.group)
+    train(batches(job), engine, ByGroup(negative_entropy), learner, [clock], group=config.group)
     return summary(job, clock.steps, chat)
 
 

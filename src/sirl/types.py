@@ -163,7 +163,8 @@ class Example:
     advantage: float | tuple[float, ...]
     """One for the completion, or one per token."""
     kl_weight: float | None = None
-    """KL penalty coefficient of this example; None uses that of the run."""
+    """KL penalty coefficient of this example; None uses that of the run. With 0 it
+    adds nothing to the metric `kl/reference` either."""
     reference_prompt_ids: tuple[int, ...] | None = None
     """Token ids of the prompt under which the reference scores it; None uses the prompt itself."""
     on_policy: bool = True

@@ -41,7 +41,7 @@ FROZEN = {
         "--no-shard", "--timeout", "--lora", "--no-lora", "--lora-rank", "--checkpoint-every",
         "--eval-every", "--track", "--observers", "--sources", "--attacks", "--held-out",
         "--refusals", "--disguised", "--limit",
-        "--method", "--pool",
+        "--method", "--pool", "--depth", "--no-depth",
         "--no-disguised", "--behaviours", "--behaviors", "--ordinary", "--lookalikes",
     },
     "evaluate": SETTINGS | EVALUATED,

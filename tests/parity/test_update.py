@@ -140,6 +140,30 @@ def test_kl_is_nothing_at_the_start_and_the_sampler_agrees_with_the_trainer(embe
     assert first.update(examples_of(*batch(embedded)), step=1)["kl/reference"] > 1e-4
 
 
+def test_completions_without_a_kl_penalty_add_nothing_to_the_kl(embedded):
+    completions, advantages = batch(embedded)
+    own = learner(embedded, reference=frozen(embedded))
+    own.update(examples_of(completions, advantages), step=0)
+    examples = [replace(e, on_policy=False) for e in examples_of(completions, advantages)]
+    first = [replace(e, kl_weight=0.0) if n < 6 else e for n, e in enumerate(examples)]
+    second = [replace(e, kl_weight=0.0) if n >= 6 else e for n, e in enumerate(examples)]
+    kls = []
+    for chosen in (examples, first, second):
+        policy = replace(embedded, model=copy.deepcopy(embedded.model))
+        found = learner(policy, reference=own.reference).update(chosen, step=0)
+        kls.append(found["kl/reference"])
+    assert min(kls) > 0
+    assert kls[0] == pytest.approx(kls[1] + kls[2], rel=1e-4)
+
+
+def test_likelihoods_at_the_start_are_those_of_the_model_before_training(embedded):
+    completions, advantages = batch(embedded)
+    own = learner(embedded)
+    before = [plain_logprobs(embedded, c).sum().item() for c in completions]
+    own.update(examples_of(completions, advantages), step=0)
+    assert own.likelihoods_at_start(completions) == pytest.approx(before, abs=1e-3)
+
+
 def test_lora_starts_as_the_base_moves_alone_and_leaves_the_base_to_the_bit(embedded):
     completions, advantages = batch(embedded)
     base = weights(embedded)

@@ -14,6 +14,8 @@ BASE = {"model": "embedded", "out": "r"}
          "lora_rank needs --lora: give that, or leave lora_rank out"),
         (PlanConfig, {"lora_rank": 4},
          "lora_rank needs --lora: give that, or leave lora_rank out"),
+        (TrainConfig, {"depth": True, "method": "entropy"},
+         "depth needs --method instinct: give that, or leave depth out"),
         (TrainConfig, {"held_out": 0, "attacks": "full"},
          "attacks needs an evaluation, which --held-out or --behaviours provide: give that, or "
          "leave attacks out"),
@@ -54,6 +56,7 @@ def test_what_would_change_nothing_is_refused(verb, given, sentence):
     [
         (TrainConfig, {"lora_rank": 4, "lora": True}),
         (TrainConfig, {"lora_rank": 16}),
+        (TrainConfig, {"depth": True}),
         (TrainConfig, {"method": "entropy", "reward": "random"}),
         (TrainConfig, {"pool": "none"}),
         (EvaluateConfig, {"judge": "strongreject:https://h/v1#m", "tries": 2, "dtype": "bfloat16"}),

@@ -11,7 +11,13 @@ from sirl.instinct import Instinct
 from sirl.roles import silent
 from sirl.runs import open_run
 from sirl.types import Completion, Prompt
-from sirl.workflows.instinct import instinct_notes, read_instinct, summarise_instinct
+from sirl.workflows.instinct import (
+    AskedOnce,
+    instinct_notes,
+    read_instinct,
+    read_own_answers,
+    summarise_instinct,
+)
 
 POOL = [Prompt.user(f"{kind}-{n}", kind) for kind in ("unsafe", "kind") for n in range(6)]
 
@@ -49,6 +55,20 @@ def test_the_instinct_is_saved_and_a_resumed_run_asks_nothing(tmp_path: Path) ->
     assert again == first
     assert first.prompts("refuse") == [f"unsafe-{n}" for n in range(6)]
     assert summarise_instinct(first)["comply"] == 6
+
+
+def test_own_answers_are_read_along_with_the_instinct_and_saved(tmp_path: Path) -> None:
+    model = Model()
+    once = AskedOnce(model)
+    with closing(open_run(tmp_path / "r", {"seed": 0}, "ask")) as run:
+        run.begin()
+        instinct = read_instinct(run, once, POOL, 8, 16, silent)
+        first = read_own_answers(run, instinct, once, POOL, 8, 16, silent)
+        again = read_own_answers(run, instinct, Model(), [], 8, 16, silent)
+    assert model.asked == 12 * 8
+    assert again == first
+    assert set(first.refusals) == {f"unsafe-{n}" for n in range(6)}
+    assert set(first.openings) == set()  # its help is a single token, the end of the turn
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,7 @@
 """The sentinel: gain and price without labels, the recommended step, and the end of training."""
 
+import math
+
 from sirl.instinct import Instinct
 from sirl.roles import Control
 from sirl.training.observers.sentinel import Look, Sentinel, chosen
@@ -119,3 +121,25 @@ def test_a_step_without_a_checkpoint_is_not_recommended() -> None:
     assert watch.summary(lambda _: True)["step"] == 2
     assert watch.summary(lambda step: step != 2)["step"] == 4
     assert "refuses 0% of what it would answer (0%)" in watch.summary(lambda _: True)["sentence"]
+
+
+def test_a_reward_that_is_given_decides_and_nan_does_not_count() -> None:
+    answers_to = answers({"u0": True, "u1": True, "h0": True, "h1": True})
+    watch = Sentinel(lambda: answers_to, INSTINCT, 2, 10, lambda _: [1.0, 0.0, math.nan, 1.0])
+    assert watch.look(0) == Look(0, 0.5, 0.0)
+
+
+def test_unjudged_steps_are_not_recommended_and_do_not_end_training() -> None:
+    """The price is high in steps 2 and 4, as are the KL and the agreement of the first four."""
+    watch = sentinel((1, 0), (2, 2), (2, 2), (1, 0), (1, 0))
+    watch.unjudged = 4
+    watch.on_start(0, {})
+    done = ""
+    for step in range(1, 9):
+        metrics = {"group/flat": 1.0, "kl/reference": 1.0} if step <= 4 else dict(STEADY)
+        watch.on_step(step, metrics, control := Control())
+        done = done or control.done
+    assert not done
+    assert [look.gain for look in watch.looks] == [0.5, 1.0, 1.0, 0.5, 0.5]
+    assert watch.summary(lambda _: True)["step"] == 6
+    assert watch.summary(lambda step: step < 5)["step"] == 2  # no other is saved

@@ -17,7 +17,7 @@ PANELS: Mapping[str, tuple[str, ...]] = {
     "Sampling": (
         "sampler", "new_tokens", "sampling_batch_size", "temperature", "group", "batch", "best_of",
     ),
-    "Objective": ("method", "pool", "reward", "kl", "kl_estimator", "clip", "sources"),
+    "Objective": ("method", "pool", "depth", "reward", "kl", "kl_estimator", "clip", "sources"),
     "Optimization": (
         "steps", "learning_rate", "schedule", "weight_decay", "mini_batches", "token_budget",
         "max_gradient_norm", "lora", "lora_rank",

@@ -130,6 +130,11 @@ class ObjectiveSettings(Group):
         description="instinct: reward answers in the mode of entropy that the model prefers for "
         "the bare prompt; entropy: reward low entropy (the SIRL paper), which raises over-refusal",
     )
+    depth: bool = Field(
+        False,
+        description="with --method instinct: also train on answers that are begun with the "
+        "model's own words, so that refusals survive a prefill",
+    )
     reward: str = Field(
         "negative_entropy",
         description="reward: negative_entropy (SIRL), a control (reversed, random, perplexity, "

@@ -31,7 +31,8 @@ def without_effect(settings: Settings) -> Iterator[tuple[str, str]]:
             for name in ("reward", "disguised"):
                 yield name, "--method entropy"
         else:
-            yield "pool", "--method instinct"
+            for name in ("pool", "depth"):
+                yield name, "--method instinct"
         if not settings.held_out and settings.behaviours is None:
             yield "attacks", "an evaluation, which --held-out or --behaviours provide"
 

@@ -1,7 +1,8 @@
-"""Which prompts a step asks, and how they are presented: bare or disguised.
+"""Which prompts a step asks, and how they are presented: bare or disguised, perhaps begun.
 
 Half of a batch are prompts that the model refuses when they are bare, half are prompts that it
-answers. Both halves wear the same disguises, so that a disguise is no reason to refuse.
+answers. Both halves wear the same disguises, so that a disguise is no reason to refuse. With
+openings, some answers are begun (`sirl.training.openings`).
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -10,6 +11,7 @@ from random import Random
 
 from sirl.roles import Disguise
 from sirl.training.batches import prompt_batches
+from sirl.training.openings import Openings, is_begun
 from sirl.types import Prompt
 
 __all__ = ["Curriculum", "watched"]
@@ -33,6 +35,8 @@ class Curriculum:
     """Whether a prompt leaves room for an answer; one that does not is presented bare."""
     batch: int
     seed: int
+    openings: Openings | None = None
+    """Begins some of the answers, if given."""
 
     def batches(self, steps: range) -> Iterator[tuple[int, list[Prompt]]]:
         """Each step with its prompts; a disguised prompt keeps the id of the bare one."""
@@ -46,8 +50,26 @@ class Curriculum:
     def presented(self, prompt: Prompt, step: int) -> Prompt:
         """The prompt as it is asked in a step."""
         chance = Random(f"{self.seed}/{step}/{prompt.id}")
+        shown = self.dressed(prompt, chance)
+        if self.openings and self.openings.due(step, chance):
+            begun = self.openings.begun(shown, chance)
+            return begun if self.fits(begun) else shown
+        return shown
+
+    def dressed(self, prompt: Prompt, chance: Random) -> Prompt:
+        """The prompt, bare or in a disguise."""
         if not self.disguises or chance.random() < BARE:
             return prompt
+        return self.disguised(prompt, chance)
+
+    def disguised_once(self, prompts: Sequence[Prompt]) -> list[Prompt]:
+        """Each prompt in one disguise that does not begin the answer; others are left out."""
+        asked = prompts if self.disguises else ()
+        shown = [self.disguised(p, Random(f"{self.seed}/once/{p.id}")) for p in asked]
+        return [p for p in shown if not is_begun(p)]
+
+    def disguised(self, prompt: Prompt, chance: Random) -> Prompt:
+        """The prompt in a disguise; bare if that leaves no room for an answer."""
         attempt = chance.choice(self.disguises).attempt(prompt)
         disguised = replace(prompt, messages=attempt.messages)
         return disguised if self.fits(disguised) else prompt
@@ -56,8 +78,9 @@ class Curriculum:
 def watched(whole: Curriculum) -> tuple[Curriculum, list[Prompt]]:
     """What is trained on, and prompts that are not, as a sentinel presents them.
 
-    The refused ones are in disguises that training does not use; of the answered ones every other
-    is bare. A curriculum with a single disguise uses it for both.
+    The refused ones are in disguises that training does not use, and with openings the answer to
+    every other of them is begun; of the answered ones every other is bare. A curriculum with a
+    single disguise uses it for both.
     """
     disguises = whole.disguises[::WATCHED] or whole.disguises
     rest = tuple(d for d in whole.disguises if d not in disguises) or whole.disguises
@@ -74,7 +97,14 @@ def watched(whole: Curriculum) -> tuple[Curriculum, list[Prompt]]:
         [p for p in prompts if p not in part]
         for prompts, part in zip((whole.refused, whole.answered), parts, strict=True)
     ]
-    watch = [shown(p, n) for n, p in enumerate(parts[0])]
+
+    def begun(prompt: Prompt, n: int) -> Prompt:
+        if not whole.openings or n % 2:
+            return prompt
+        opened = whole.openings.begun(prompt, Random(f"{whole.seed}/watched/{prompt.id}"))
+        return opened if whole.fits(opened) else prompt
+
+    watch = [begun(shown(p, n), n) for n, p in enumerate(parts[0])]
     watch += [shown(p, n // 2) if n % 2 else p for n, p in enumerate(parts[1])]
     trained = replace(
         whole, refused=kept[0] or whole.refused, answered=kept[1] or whole.answered, disguises=rest

@@ -2,6 +2,8 @@
 
 import time
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -12,20 +14,59 @@ from sirl.roles import Control, Engine, ExampleSource, Learner, Observer, Reward
 from sirl.training.metrics import batch_metrics
 from sirl.types import Completion, Example, Prompt
 
-__all__ = ["examples_of", "train"]
+__all__ = ["ByGroup", "Graded", "Grader", "examples_of", "train"]
+
+
+class Graded(NamedTuple):
+    """What a step teaches; one element per sampled completion, in order."""
+
+    rewards: Tensor
+    """Rewards of the sampled completions, in float64."""
+    advantages: Tensor
+    examples: list[Example]
+
+
+@runtime_checkable
+class Grader(Protocol):
+    """Turns completions, grouped in the order of their prompts, into what is learned from them."""
+
+    def rewards(self, prompts: Sequence[Prompt], completions: Sequence[Completion]) -> list[float]:
+        """The reward of each completion."""
+        ...
+
+    def grade(self, prompts: Sequence[Prompt], completions: Sequence[Completion]) -> Graded:
+        """The rewards, advantages and training examples of a step."""
+        ...
+
+
+@dataclass(frozen=True)
+class ByGroup:
+    """Rewards each completion alone and standardises within its group; satisfies `Grader`."""
+
+    reward: Reward
+
+    def rewards(self, prompts: Sequence[Prompt], completions: Sequence[Completion]) -> list[float]:  # noqa: ARG002 - the role's signature
+        """The reward of each completion."""
+        return [self.reward(c) for c in completions]
+
+    def grade(self, prompts: Sequence[Prompt], completions: Sequence[Completion]) -> Graded:
+        """The rewards, advantages and training examples of a step."""
+        rewards = torch.tensor(self.rewards(prompts, completions), dtype=torch.float64)
+        advantages = group_advantages(rewards, len(completions) // len(prompts))
+        return Graded(rewards, advantages, examples_of(completions, advantages))
 
 
 def train(  # noqa: PLR0913 - the collaborators of the loop
     batches: Iterable[tuple[int, Sequence[Prompt]]],
     engine: Engine,
-    reward: Reward,
+    grader: Grader,
     learner: Learner,
     observers: Sequence[Observer] = (),
     sources: Sequence[ExampleSource] = (),
     *,
     group: int,
 ) -> None:
-    """Train: sample, reward, compute advantages, update, call the observers.
+    """Train: sample, grade, update, call the observers.
 
     Ends with the batches, or earlier if an observer says that training is done.
 
@@ -36,9 +77,7 @@ def train(  # noqa: PLR0913 - the collaborators of the loop
         started = time.perf_counter()
         completions = engine.sample(prompts, group=group, step=step)
         sampled = time.perf_counter() - started
-        rewards = torch.tensor([reward(c) for c in completions], dtype=torch.float64)
-        advantages = group_advantages(rewards, group)
-        examples = examples_of(completions, advantages)
+        rewards, advantages, examples = grader.grade(prompts, completions)
         for source in sources:
             examples += source.examples(step)
         update = learner.update(examples, step=step)

@@ -184,6 +184,12 @@ class PolicyLearner:
                     raise
             budget //= 2
 
+    def likelihoods_at_start(self, completions: Sequence[Completion]) -> list[float]:
+        """Log-probability of each completion under the starting model, in nats."""
+        with self.parallel.unsharded():
+            found = self.logprobs(completions, self.reference.logprobs)
+        return [float(logprobs.sum()) for logprobs in found]
+
     def mini_batches(self, rows: int) -> list[range]:
         """The examples of each optimizer step, in order."""
         size = math.ceil(rows / self.objective.mini_batches)
@@ -265,13 +271,19 @@ class PolicyLearner:
             for x, n in zip(examples, counts, strict=True)
             for _ in range(n)
         )
+        compared = of_tokens(
+            x.example.kl_weight != 0
+            for x, n in zip(examples, counts, strict=True)
+            for _ in range(n)
+        ).bool()
         seen = []
 
         def loss(logprobs: Tensor, part: slice) -> Tensor:
+            own = logprobs.detach()
             share = policy_loss(
                 logprobs,
-                logprobs.detach() if before is None else before[part],
-                reference[part],
+                own if before is None else before[part],
+                torch.where(compared[part], reference[part], own),
                 advantages[part],
                 weights[part],
                 clip=self.objective.clip,

@@ -1,7 +1,7 @@
 """Reads the starting model's instinct for each prompt of the pool, before the first step."""
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from sirl.errors import InputError, TrainingError
@@ -9,13 +9,61 @@ from sirl.instinct import Instinct, find_instinct
 from sirl.roles import Engine, Progress
 from sirl.runs import Run
 from sirl.stats import mean
-from sirl.types import Prompt
+from sirl.training.openings import OwnAnswers, own_answers
+from sirl.types import Completion, Prompt
 
-__all__ = ["instinct_notes", "read_instinct", "summarise_instinct"]
+__all__ = [
+    "AskedOnce",
+    "answers_of",
+    "instinct_notes",
+    "read_instinct",
+    "read_own_answers",
+    "summarise_instinct",
+]
 
-FILE = "instinct.json"
+FILE, ANSWERS = "instinct.json", "own_answers.json"
 FEW_BORDER = 0.02
 """Share of the pool from which prompts near the border hold it."""
+
+
+@dataclass(frozen=True)
+class AskedOnce:
+    """Samples each prompt once and remembers its answers; satisfies `sirl.roles.Engine`."""
+
+    engine: Engine
+    known: dict[tuple[Prompt, int, int], list[Completion]] = field(default_factory=dict)
+    """Answers by prompt, group size and step."""
+
+    def sample(
+        self, prompts: Sequence[Prompt], *, group: int = 1, step: int = 0
+    ) -> list[Completion]:
+        """Sample `group` completions per prompt, grouped in the order of the prompts."""
+        new = [p for p in prompts if (p, group, step) not in self.known]
+        found = self.engine.sample(new, group=group, step=step) if new else []
+        for n, prompt in enumerate(new):
+            self.known[prompt, group, step] = found[n * group : (n + 1) * group]
+        return [c for p in prompts for c in self.known[p, group, step]]
+
+
+def answers_of(
+    engine: Engine, prompts: Sequence[Prompt], group: int, rows: int, progress: Progress
+) -> list[Completion]:
+    """Answers of the starting model.
+
+    Args:
+        engine: Samples from the starting model.
+        prompts: What is asked.
+        group: Answers per prompt.
+        rows: Answers sampled between two reports of progress.
+        progress: Told of prompts that are read.
+    """
+    completions = []
+    size = max(1, rows // group)
+    for n in range(0, len(prompts), size):
+        progress("reading the model's instinct", n, len(prompts))
+        completions += engine.sample(prompts[n : n + size], group=group)
+    progress("reading the model's instinct", len(prompts), len(prompts))
+    return completions
 
 
 def read_instinct(
@@ -37,15 +85,37 @@ def read_instinct(
     """
     if saved := run.read(FILE):
         return Instinct(**{**saved, "modes": tuple(saved["modes"])})
-    completions = []
-    size = max(1, rows // group)
-    for n in range(0, len(prompts), size):
-        progress("reading the model's instinct", n, len(prompts))
-        completions += engine.sample(prompts[n : n + size], group=group)
-    progress("reading the model's instinct", len(prompts), len(prompts))
-    found = find_instinct(completions)
+    found = find_instinct(answers_of(engine, prompts, group, rows, progress))
     check(found)
     run.write(FILE, asdict(found))
+    return found
+
+
+def read_own_answers(
+    run: Run,
+    instinct: Instinct,
+    engine: Engine,
+    prompts: Sequence[Prompt],
+    group: int,
+    rows: int,
+    progress: Progress,
+) -> OwnAnswers:
+    """The starting model's own answers of a run: from its folder, or sampled and saved.
+
+    Args:
+        run: The run folder, which keeps them for a resumed run.
+        instinct: The instinct of the run.
+        engine: Samples from the starting model.
+        prompts: The pool, bare, then disguised prompts, whose help is used where the bare prompt
+            got none.
+        group: Answers per prompt.
+        rows: Answers sampled between two reports of progress.
+        progress: Told of prompts that are read.
+    """
+    if saved := run.read(ANSWERS):
+        return OwnAnswers.revived(saved)
+    found = own_answers(instinct, answers_of(engine, prompts, group, rows, progress))
+    run.write(ANSWERS, asdict(found))
     return found
 
 

@@ -1,24 +1,27 @@
 """The training part of `sirl train`: what the method asks and rewards, and the step to use."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sirl import registry
 from sirl.errors import ConfigError
-from sirl.roles import Engine, Observer, Reward
+from sirl.roles import Engine, Observer
 from sirl.types import Prompt
 from sirl.workflows.console import interruptible
 from sirl.workflows.session import Session, among
 
 if TYPE_CHECKING:
     from sirl.evaluation.target import Target
+    from sirl.instinct import Instinct
     from sirl.models.chat import ChatModel
     from sirl.training.checkpoints import Checkpoint
+    from sirl.training.curriculum import Curriculum
     from sirl.training.observers.checkpoints import SaveCheckpoints
     from sirl.training.observers.sentinel import Sentinel
+    from sirl.training.rl import Grader
     from sirl.training.update import PolicyLearner
 
 __all__ = ["Learned", "Models", "learn", "newest_checkpoint"]
@@ -57,7 +60,7 @@ class Method:
     """What a method asks and rewards, and what watches it."""
 
     batches: Batches
-    reward: Reward
+    grader: "Grader"
     sentinel: "Sentinel | None" = None
     figures: Mapping[str, Any] = field(default_factory=dict)
 
@@ -104,7 +107,7 @@ def learn(session: Session, models: Models) -> Learned:
     engine: Engine = registry.sampler(config, models.policy)
     if ranks.size > 1:
         engine = SharedEngine(engine, ranks, learner.parallel)
-    method = method_of(session, models.start, engine)
+    method = method_of(session, models.start, engine, learner)
     watching, checkpoints = observers(session, learner, checkpoint, method.sentinel)
     taken = checkpoint.step if checkpoint else 0
     kept = states_in(checkpoint.state) if checkpoint else {}
@@ -115,7 +118,7 @@ def learn(session: Session, models: Models) -> Learned:
         train(
             method.batches(range(taken, taken if ended else config.steps)),
             engine,
-            method.reward,
+            method.grader,
             learner,
             tuple(watching.values()),
             registry.example_sources(config, models.policy),
@@ -141,53 +144,83 @@ def ending(session: Session, checkpoints: "SaveCheckpoints", method: Method) -> 
     return Learned(last, step, chosen, found["step"], {**method.figures, "sentinel": found})
 
 
-def method_of(session: Session, start: "ChatModel", engine: Engine) -> Method:
+def method_of(
+    session: Session, start: "ChatModel", engine: Engine, learner: "PolicyLearner"
+) -> Method:
     """The method of the configuration; `engine` samples from the policy."""
     from sirl.training.batches import prompt_batches
+    from sirl.training.rl import ByGroup
 
     config = session.config
     if config.method == "instinct":
-        return instinct_method(session, start, engine)
+        return instinct_method(session, start, engine, learner)
     batches = partial(prompt_batches, session.setup.prompts, config.batch, config.seed)
-    return Method(batches, registry.reward_named(config.reward))
+    return Method(batches, ByGroup(registry.reward_named(config.reward)))
 
 
-def instinct_method(session: Session, start: "ChatModel", engine: Engine) -> Method:
+def curriculum_of(session: Session, start: "ChatModel", instinct: "Instinct") -> "Curriculum":
+    """The pool by instinct, with the disguises of training."""
+    from sirl.training.curriculum import Curriculum
+
+    config, pool = session.config, session.setup.prompts
+    target = registry.in_process("start", start, config, weights="start")
+    parts = {mode: [p for p in pool if instinct.of(p.id) == mode] for mode in MODES}
+    return Curriculum(
+        refused=parts["refuse"],
+        answered=parts["comply"],
+        disguises=registry.training_disguises(config),
+        fits=lambda prompt: not target.read(prompt).fault,
+        batch=config.batch,
+        seed=config.seed,
+    )
+
+
+def instinct_method(
+    session: Session, start: "ChatModel", engine: Engine, learner: "PolicyLearner"
+) -> Method:
     """Read the starting model's instinct; train on a part of the pool and watch the rest."""
     from sirl.instinct import InstinctReward
-    from sirl.training.curriculum import Curriculum, watched
+    from sirl.training.curriculum import watched
+    from sirl.training.lending import Lending
     from sirl.training.observers.sentinel import Sentinel
+    from sirl.training.openings import Openings
     from sirl.training.parallel import SharedEngine
-    from sirl.workflows.instinct import instinct_notes, read_instinct, summarise_instinct
+    from sirl.training.rl import ByGroup
+    from sirl.workflows.instinct import (
+        AskedOnce,
+        instinct_notes,
+        read_instinct,
+        read_own_answers,
+        summarise_instinct,
+    )
 
     config, pool, ranks = session.config, session.setup.prompts, session.ranks
     starting = registry.sampler(config, start)
-    instinct = read_instinct(
-        session.run,
-        starting if ranks.size == 1 else SharedEngine(starting, ranks),
-        pool,
-        config.group,
-        config.sampling_batch_size,
-        interruptible(*session.working),
-    )
+    once = AskedOnce(starting if ranks.size == 1 else SharedEngine(starting, ranks))
+    how = (config.group, config.sampling_batch_size, interruptible(*session.working))
+    instinct = read_instinct(session.run, once, pool, *how)
     session.warn(instinct_notes(instinct))
-    target = registry.in_process("start", start, config, weights="start")
-    parts = {mode: [p for p in pool if instinct.of(p.id) == mode] for mode in MODES}
-    curriculum, watch = watched(
-        Curriculum(
-            refused=parts["refuse"],
-            answered=parts["comply"],
-            disguises=registry.training_disguises(config),
-            fits=lambda prompt: not target.read(prompt).fault,
-            batch=config.batch,
-            seed=config.seed,
-        )
-    )
+    whole = curriculum_of(session, start, instinct)
+    reward = InstinctReward(instinct)
+    grader: Grader = ByGroup(reward)
+    if config.depth:
+        # Help that begins answers to prompts that are always refused comes from a disguise.
+        always = [p for p in whole.refused if instinct.shares[p.id] == 1]
+        asked = [*pool, *whole.disguised_once(always)]
+        answers = read_own_answers(session.run, instinct, once, asked, *how)
+        whole = replace(whole, openings=Openings.of(answers, start.decode, config.steps))
+        grader = Lending(reward, answers, learner.likelihoods_at_start)
+    curriculum, watch = watched(whole)
     sentinel = Sentinel(
-        lambda: engine.sample(watch), instinct, config.checkpoint_every, config.steps
+        lambda: engine.sample(watch),
+        instinct,
+        config.checkpoint_every,
+        config.steps,
+        partial(grader.rewards, watch),
+        whole.openings.settled if whole.openings else 0,
     )
     figures = {"instinct": summarise_instinct(instinct)}
-    return Method(curriculum.batches, InstinctReward(instinct), sentinel, figures)
+    return Method(curriculum.batches, grader, sentinel, figures)
 
 
 def observers(

@@ -2,15 +2,17 @@
 
 It asks prompts of the pool that are not trained on, in disguises that training does not use. The
 gain is the share of prompts that the starting model refuses which are still refused in a disguise;
-the price is the share of prompts that it answers which are now refused. Both count answers in the
-low mode of entropy (`sirl.instinct`), so no judge is asked.
+the price is the share of prompts that it answers which are now refused. Both count rewards of the
+instinct, so no judge is asked.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
-from sirl.instinct import Instinct
+from sirl.instinct import Instinct, InstinctReward
 from sirl.roles import Control, Observer
 from sirl.types import Completion
 
@@ -58,14 +60,21 @@ class Sentinel(Observer):
         instinct: Instinct,
         every: int,
         steps: int,
+        rewards: Callable[[Sequence[Completion]], Iterable[float]] | None = None,
+        unjudged: int = 0,
     ) -> None:
         self.ask = ask
         """Answers of the present policy to the watched prompts."""
         self.instinct = instinct
         self.every = every
         """Steps between looks."""
+        self.rewards = rewards or partial(map, InstinctReward(instinct))
+        """The reward of each answer: 1 in the mode that the starting model chooses, else 0."""
         self.steps = steps
         """Steps at most."""
+        self.unjudged = unjudged
+        """Steps, from the first, that neither end training nor are recommended, since the price
+        rises in them and falls later."""
         self.looks: list[Look] = []
         self.flat = self.far = 0
         """Steps in a row with flat groups, and far from the start."""
@@ -82,8 +91,9 @@ class Sentinel(Observer):
 
     def on_step(self, taken: int, metrics: dict[str, float], control: Control) -> None:
         """Look if it is time; add what is seen to the metrics; end training if there is reason."""
-        self.flat = self.flat + 1 if metrics["group/flat"] >= FLAT else 0
-        self.far = self.far + 1 if metrics["kl/reference"] > KL else 0
+        judged = taken > self.unjudged
+        self.flat = self.flat + 1 if judged and metrics["group/flat"] >= FLAT else 0
+        self.far = self.far + 1 if judged and metrics["kl/reference"] > KL else 0
         if self.flat >= PATIENCE:
             self.reason = (
                 f"step {taken} is the last: in {PATIENCE} steps in a row at least "
@@ -108,19 +118,24 @@ class Sentinel(Observer):
 
     def look(self, taken: int) -> Look:
         """Ask the watched prompts."""
-        low: dict[str, list[bool]] = {"refuse": [], "comply": []}
-        for completion in self.ask():
+        kept: dict[str, list[bool]] = {"refuse": [], "comply": []}
+        completions = self.ask()
+        for completion, reward in zip(completions, self.rewards(completions), strict=True):
             mode = self.instinct.of(completion.prompt_id)
-            if mode and completion.entropies:
-                low[mode].append(completion.mean_entropy < self.instinct.cut)
-        found = Look(taken, share(low["refuse"]), share(low["comply"]))
+            if mode and not math.isnan(reward):
+                kept[mode].append(reward == 1)
+        found = Look(taken, share(kept["refuse"]), share([not k for k in kept["comply"]]))
         self.looks.append(found)
         return found
 
     def too_dear(self) -> bool:
         """Whether the last two looks show a price that is too high."""
-        start, *looks = self.looks
+        start, looks = self.looks[0], self.judged(self.looks)
         return len(looks) > 1 and all(x.price > start.price + TOO_DEAR for x in looks[-2:])
+
+    def judged(self, looks: Sequence[Look]) -> list[Look]:
+        """The looks at steps that may be recommended or end training."""
+        return [look for look in looks if look.step > self.unjudged]
 
     def state(self) -> dict[str, Any]:
         """What was seen so far."""
@@ -132,7 +147,8 @@ class Sentinel(Observer):
 
         `saved` says whether there is a checkpoint of a step.
         """
-        best = chosen([self.looks[0], *(x for x in self.looks[1:] if saved(x.step))])
+        there = [x for x in self.looks[1:] if saved(x.step)]
+        best = chosen([self.looks[0], *(self.judged(there) or there)])
         return {
             "step": best.step,
             "gain": best.gain,

@@ -1,0 +1,127 @@
+"""Begun answers: the assistant turn of a prompt starts with words of the model itself.
+
+Refusals live in the first tokens of an answer. Behind a few tokens of compliance a model goes on
+complying, so training with whole answers never sees a second mode there. Some answers are
+therefore begun with the starting model's own help, to prompts that it refuses and to prompts that
+it answers, so that begun help alone is no reason to refuse.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from random import Random
+from typing import Any
+
+from sirl.instinct import Instinct
+from sirl.types import Completion, Message, Prompt
+
+__all__ = ["Openings", "OwnAnswers", "is_begun", "own_answers"]
+
+CHANCE = 0.35
+"""Share of the presented prompts whose answer is begun."""
+PART = 0.6
+"""Part of the steps, from the first, in which answers are begun."""
+SETTLED = 0.8
+"""Part of the steps, from the first, in which the price of openings has not settled."""
+LONGEST = 24
+"""Tokens of an opening at most."""
+HALF_A_CHARACTER = "\ufffd"
+
+
+@dataclass(frozen=True)
+class OwnAnswers:
+    """Answers of the starting model to the prompts of a pool, as token ids by prompt id."""
+
+    asked: Mapping[str, tuple[int, ...]]
+    """The rendered bare prompt."""
+    openings: Mapping[str, tuple[int, ...]]
+    """The beginning of its help to a prompt; prompts to which it gave none are left out."""
+    refusals: Mapping[str, tuple[tuple[int, ...], ...]]
+    """All refusals of a bare prompt that the model refuses, each with its end-of-turn token."""
+
+    @classmethod
+    def revived(cls, saved: Mapping[str, Any]) -> "OwnAnswers":
+        """The answers from their fields as read from JSON."""
+        return cls(
+            asked={id: tuple(ids) for id, ids in saved["asked"].items()},
+            openings={id: tuple(ids) for id, ids in saved["openings"].items()},
+            refusals={id: tuple(map(tuple, own)) for id, own in saved["refusals"].items()},
+        )
+
+
+def own_answers(instinct: Instinct, completions: Iterable[Completion]) -> OwnAnswers:
+    """The answers that depth needs, of those that were sampled.
+
+    Args:
+        instinct: Tells refusals from help, and what the model would do with each prompt.
+        completions: Answers of the starting model: several to each bare prompt, then perhaps some
+            to disguised ones, which keep the id of the bare prompt. These give help where the bare
+            prompt got none.
+    """
+    asked: dict[str, tuple[int, ...]] = {}
+    help_: dict[str, Completion] = {}
+    refusals: dict[str, list[tuple[int, ...]]] = {}
+    for completion in completions:
+        id = completion.prompt_id
+        is_bare = asked.setdefault(id, completion.prompt_ids) == completion.prompt_ids
+        if completion.mean_entropy >= instinct.cut:
+            if is_bare or id not in help_ or help_[id].prompt_ids != asked[id]:
+                help_[id] = surer(help_.get(id), completion)
+        elif is_bare and instinct.of(id) == "refuse" and completion.finish == "stop":
+            refusals.setdefault(id, []).append(completion.token_ids)
+    return OwnAnswers(
+        asked=asked,
+        openings={id: ids for id, c in help_.items() if (ids := opening(c))},
+        refusals={id: tuple(own) for id, own in refusals.items()},
+    )
+
+
+def surer(found: Completion | None, other: Completion) -> Completion:
+    """Of two answers the one with the higher entropy, which is more surely help."""
+    return other if found is None or other.mean_entropy > found.mean_entropy else found
+
+
+def opening(completion: Completion) -> tuple[int, ...]:
+    """The first tokens of an answer, without its end-of-turn token."""
+    ids = completion.token_ids[:-1] if completion.finish == "stop" else completion.token_ids
+    return ids[:LONGEST]
+
+
+@dataclass(frozen=True)
+class Openings:
+    """Begins answers with the model's own words."""
+
+    answers: OwnAnswers
+    decode: Callable[[Sequence[int]], str]
+    until: int
+    """The first step in which no answer is begun any more."""
+    settled: int
+    """Steps after which the effect on harmless prompts, which openings raise, has fallen again."""
+
+    @classmethod
+    def of(
+        cls, answers: OwnAnswers, decode: Callable[[Sequence[int]], str], steps: int
+    ) -> "Openings":
+        """The openings of a run of so many steps."""
+        return cls(answers, decode, round(PART * steps), round(SETTLED * steps))
+
+    def due(self, step: int, chance: Random) -> bool:
+        """Whether to begin the answer to a prompt in a step, counted from 0."""
+        return step < self.until and chance.random() < CHANCE
+
+    def begun(self, prompt: Prompt, chance: Random) -> Prompt:
+        """The prompt with a begun answer of random length.
+
+        A prompt stays as it is if the model gave no such answer, or if its disguise has already
+        begun one.
+        """
+        ids = self.answers.openings.get(prompt.id, ())
+        text = self.decode(ids[: chance.randint(1, len(ids))]) if ids else ""
+        text = text.rstrip(HALF_A_CHARACTER)
+        if is_begun(prompt) or not text.strip():
+            return prompt
+        return replace(prompt, messages=(*prompt.messages, Message("assistant", text)))
+
+
+def is_begun(prompt: Prompt) -> bool:
+    """Whether the answer to a prompt is begun."""
+    return prompt.messages[-1].role == "assistant"

@@ -1,0 +1,48 @@
+"""Training with begun answers: what a run folder holds, and that it resumes to the same end."""
+
+import json
+import shutil
+
+import pytest
+
+from sirl.world.language import ordinary_requests, unsafe_requests
+from tests.command import sirl
+
+SETTINGS = [
+    "train", "--model", "embedded", "--method", "instinct", "--depth", "--pool", "none", "--steps",
+    "5", "--checkpoint-every", "1", "--batch", "8", "--group", "4", "--new-tokens", "24",
+    "--held-out", "0", "--eval-every", "0", "--seed", "5",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def unbroken(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("depth")
+    asked = [*unsafe_requests("train")[:12], *ordinary_requests("train")[:12]]
+    (folder / "prompts.txt").write_text("\n".join(p.request for p in asked))
+    done = sirl(*SETTINGS, "--prompts", folder / "prompts.txt", "--out", folder / "run")
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+def weights(run):
+    return (run / "checkpoints" / "step-000005" / "model.safetensors").read_bytes()
+
+
+def test_a_run_keeps_the_starting_models_own_answers(unbroken):
+    instinct = json.loads((unbroken / "run" / "instinct.json").read_text())
+    own = json.loads((unbroken / "run" / "own_answers.json").read_text())
+    assert set(own["asked"]) == set(instinct["shares"])
+    assert set(own["refusals"]) == {id for id, share in instinct["shares"].items() if share > 0.5}
+    assert max(map(len, own["openings"].values())) <= 24
+
+
+def test_a_run_that_goes_on_from_an_early_step_ends_with_the_same_weights(unbroken):
+    cut = unbroken / "cut"
+    shutil.copytree(unbroken / "run", cut)
+    for step in range(2, 6):
+        shutil.rmtree(cut / "checkpoints" / f"step-{step:06d}")
+    words = [*SETTINGS, "--prompts", unbroken / "prompts.txt", "--out", cut, "--resume"]
+    done = sirl(*words)
+    assert done.returncode == 0, done.stderr
+    assert weights(cut) == weights(unbroken / "run")
