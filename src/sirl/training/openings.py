@@ -20,6 +20,8 @@ CHANCE = 0.35
 """Share of the presented prompts whose answer is begun."""
 PART = 0.6
 """Part of the steps, from the first, in which answers are begun."""
+SETTLED = 0.8
+"""Part of the steps, from the first, in which the price of openings has not settled."""
 LONGEST = 24
 """Tokens of an opening at most."""
 HALF_A_CHARACTER = "\ufffd"
@@ -92,13 +94,15 @@ class Openings:
     decode: Callable[[Sequence[int]], str]
     until: int
     """The first step in which no answer is begun any more."""
+    settled: int
+    """Steps after which the effect on harmless prompts, which openings raise, has fallen again."""
 
     @classmethod
     def of(
         cls, answers: OwnAnswers, decode: Callable[[Sequence[int]], str], steps: int
     ) -> "Openings":
         """The openings of a run of so many steps."""
-        return cls(answers, decode, round(PART * steps))
+        return cls(answers, decode, round(PART * steps), round(SETTLED * steps))
 
     def due(self, step: int, chance: Random) -> bool:
         """Whether to begin the answer to a prompt in a step, counted from 0."""

@@ -219,7 +219,7 @@ def instinct_method(
         config.checkpoint_every,
         config.steps,
         partial(grader.rewards, watch),
-        whole.openings.until if whole.openings else 0,
+        whole.openings.settled if whole.openings else 0,
     )
     figures = {"instinct": summarise_instinct(instinct)}
     return Method(curriculum.batches, grader, sentinel, figures)
