@@ -27,6 +27,7 @@ SMALL = {
                "--rounds", "1", "--steps", "1"],
     "head_memory": ["--scale", "0.01", "--width", "64", "--rounds", "1"],
     "plan_against_peak": ["2M"],
+    "prefill_depth": ["embedded", "--requests", "2"],
 }  # fmt: skip
 STEP = {"batch": 1, "group": 2, "new_tokens": 4}
 """A step of `growth`, whose flags do not set all of it."""
