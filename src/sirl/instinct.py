@@ -51,16 +51,6 @@ class Instinct:
         share = self.shares[prompt_id]
         return None if share == 0.5 else "refuse" if share > 0.5 else "comply"
 
-    def as_at_start(self, prompt_id: str, rewards: Sequence[float]) -> bool:
-        """Whether a prompt that the model answers is refused no more often than at the start.
-
-        `rewards` are those of a group of answers; false for prompts that the model refuses.
-        """
-        if self.of(prompt_id) != "comply":
-            return False
-        refused = sum(reward == 0 for reward in rewards)
-        return refused <= self.shares[prompt_id] * len(rewards)
-
     def prompts(self, mode: Mode | None) -> list[str]:
         """Ids of the prompts with this instinct; None for the undecided ones."""
         return [id for id in self.shares if self.of(id) == mode]

@@ -11,7 +11,7 @@ import torch
 from sirl.attacks.static import Template
 from sirl.instinct import Instinct, InstinctReward
 from sirl.training.curriculum import Curriculum, watched
-from sirl.training.grading import ByInstinct
+from sirl.training.grading import ByGroup
 from sirl.training.lending import Lending, heads_of
 from sirl.training.openings import Openings, OwnAnswers, is_begun, own_answers
 from sirl.types import Attempt, Completion, Message, Prompt
@@ -259,12 +259,12 @@ def test_nothing_is_lent_where_it_would_not_teach_a_refusal_behind_help(prompt, 
 def test_without_begun_answers_it_grades_as_each_completion_alone_up_to_the_limit() -> None:
     prompts = [Prompt.user("unsafe", "x"), Prompt.user("harmless", "y")]
     completions = [answer("unsafe", (10, END), e) for e in (0.2, 0.2, 0.9, 0.9)]
-    completions += [answer("harmless", (10, END), e) for e in (0.2, 0.2, 0.2, 0.9)]
+    completions += [answer("harmless", (10, END), e) for e in (0.2, 0.9, 0.9, 0.9)]
     table = Table()
     ours = lending(table).grade(prompts, completions)
-    plain = ByInstinct(InstinctReward(INSTINCT)).grade(prompts, completions)
+    plain = ByGroup(InstinctReward(INSTINCT)).grade(prompts, completions)
     assert torch.equal(ours.rewards, plain.rewards)
     assert ours.advantages.tolist() == plain.advantages.tolist()
-    assert ours.advantages[4:].tolist() == pytest.approx([-0.5, -0.5, -0.5, 1.5])
+    assert ours.advantages[4:].tolist() == pytest.approx([-1.5, 0.5, 0.5, 0.5])
     assert [e.completion for e in ours.examples] == completions
     assert table.asked == []

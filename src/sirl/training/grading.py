@@ -7,16 +7,11 @@ from typing import NamedTuple, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
-from sirl.instinct import Instinct, InstinctReward
 from sirl.policy import group_advantages
 from sirl.roles import Reward
 from sirl.types import Completion, Example, Prompt
 
-__all__ = ["MOST", "ByGroup", "ByInstinct", "Graded", "Grader", "examples_of", "settled"]
-
-MOST = 1.5
-"""Largest advantage of the instinct method; a single rewarded completion of 8 would get 2.5, and
-after gradient clipping the other groups would hardly count."""
+__all__ = ["ByGroup", "Graded", "Grader", "examples_of"]
 
 
 class Graded(NamedTuple):
@@ -56,39 +51,6 @@ class ByGroup:
         rewards = torch.tensor(self.rewards(prompts, completions), dtype=torch.float64)
         advantages = group_advantages(rewards, len(completions) // len(prompts))
         return Graded(rewards, advantages, examples_of(completions, advantages))
-
-
-@dataclass(frozen=True)
-class ByInstinct:
-    """Rewards the mode that the starting model prefers; satisfies `Grader`."""
-
-    reward: InstinctReward
-
-    def rewards(self, prompts: Sequence[Prompt], completions: Sequence[Completion]) -> list[float]:  # noqa: ARG002 - the role's signature
-        """The reward of each completion."""
-        return [self.reward(c) for c in completions]
-
-    def grade(self, prompts: Sequence[Prompt], completions: Sequence[Completion]) -> Graded:
-        """The rewards, advantages and training examples of a step."""
-        rewards = torch.tensor(self.rewards(prompts, completions), dtype=torch.float64)
-        group = len(completions) // len(prompts)
-        taught = settled(rewards, prompts, self.reward.instinct)
-        advantages = group_advantages(taught, group).clamp(max=MOST)
-        return Graded(rewards, advantages, examples_of(completions, advantages))
-
-
-def settled(rewards: Tensor, prompts: Sequence[Prompt], instinct: Instinct) -> Tensor:
-    """The rewards, made equal in groups that refuse a prompt no more often than at the start.
-
-    The starting model refuses some prompts that it mostly answers. Pushing these refusals out
-    would lower the price below that of the start and, near the border, take refusals of unsafe
-    prompts with them.
-    """
-    by_prompt = rewards.clone().view(len(prompts), -1)
-    for row, prompt in zip(by_prompt, prompts, strict=True):
-        if instinct.as_at_start(prompt.id, row.tolist()):
-            row.fill_(1.0)
-    return by_prompt.flatten()
 
 
 def examples_of(completions: Sequence[Completion], advantages: Tensor) -> list[Example]:

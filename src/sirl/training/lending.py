@@ -11,9 +11,9 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from sirl.instinct import InstinctReward
 from sirl.policy import group_advantages
-from sirl.training.grading import MOST, Graded, settled
+from sirl.roles import Reward
+from sirl.training.grading import Graded
 from sirl.training.openings import OwnAnswers, is_begun
 from sirl.types import Completion, Example, Prompt
 
@@ -22,6 +22,8 @@ __all__ = ["Lending"]
 HEAD, LATEST, LIKELY = 4, 4, -7.0
 """A completion begins anew if so many tokens in a row, of which the first is at most so late, have
 at least this log-probability (nats) after the bare prompt under the starting model."""
+MOST = 1.5
+"""Advantage at most; a single rewarded completion of 8 would get 2.5."""
 LENT = 2
 """One completion in so many of a group without a reward is replaced."""
 
@@ -30,7 +32,7 @@ LENT = 2
 class Lending:
     """Grades a step in which some answers are begun; satisfies `sirl.training.grading.Grader`."""
 
-    reward: InstinctReward
+    reward: Reward
     """1 for the mode that the starting model chooses for the bare prompt, 0 for the other."""
     answers: OwnAnswers
     likelihoods: Callable[[Sequence[Completion]], Sequence[float]]
@@ -40,7 +42,7 @@ class Lending:
         """The rewards, advantages and training examples of a step."""
         group = len(completions) // len(prompts)
         rewards = torch.tensor(self.rewards(prompts, completions), dtype=torch.float64)
-        taught, chosen = settled(rewards, prompts, self.reward.instinct), list(completions)
+        taught, chosen = rewards.clone(), list(completions)
         for n, prompt in enumerate(prompts):
             end = (n + 1) * group
             begun = is_begun(prompt) and self.refuses(prompt.id)

@@ -183,7 +183,7 @@ def instinct_method(
     """Read the starting model's instinct; train on a part of the pool and watch the rest."""
     from sirl.instinct import InstinctReward
     from sirl.training.curriculum import watched
-    from sirl.training.grading import ByInstinct
+    from sirl.training.grading import ByGroup
     from sirl.training.lending import Lending
     from sirl.training.observers.sentinel import Sentinel
     from sirl.training.openings import Openings
@@ -204,7 +204,7 @@ def instinct_method(
     session.warn(instinct_notes(instinct))
     whole = curriculum_of(session, start, instinct)
     reward = InstinctReward(instinct)
-    grader: Grader = ByInstinct(reward)
+    grader: Grader = ByGroup(reward)
     if config.depth:
         # Help that begins answers to prompts that are always refused comes from a disguise.
         always = [p for p in whole.refused if instinct.shares[p.id] == 1]
