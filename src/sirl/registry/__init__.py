@@ -89,7 +89,15 @@ __all__ = [
     "world_disguises",
 ]
 
-MODEL_PACKAGES = ("jaxtyping", "peft", "safetensors", "tokenizers", "torch", "transformers")
+MODEL_PACKAGES = (
+    "diptest",
+    "jaxtyping",
+    "peft",
+    "safetensors",
+    "tokenizers",
+    "torch",
+    "transformers",
+)
 """Packages of the extra `train`."""
 
 

@@ -17,7 +17,7 @@ __all__ = ["BESIDE", "CORE", "EXTRAS", "caches", "environment"]
 CORE = ("jinja2", "matplotlib", "numpy", "py3langid", "pydantic", "yaml", "rich", "scipy", "typer")
 """Packages that every verb needs, by import name."""
 EXTRAS = {
-    "train": ("jaxtyping", "peft", "safetensors", "tokenizers", "torch", "transformers"),
+    "train": ("diptest", "jaxtyping", "peft", "safetensors", "tokenizers", "torch", "transformers"),
     "serve": ("httpx",),
     "eval": ("safetensors", "sklearn"),
     "track": ("tensorboard", "trackio", "wandb"),

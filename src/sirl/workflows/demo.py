@@ -16,13 +16,13 @@ PAPER_STEPS = 30
 
 
 def demo(config: DemoConfig, existing: Existing, console: Console) -> dict[str, Any]:
-    """Train by both methods and evaluate base and both; the summary of the run folder.
+    """Train by both methods and evaluate base and both; the summary, with the seconds of both.
 
     The run of the paper's method is in a folder beside it, with the suffix `-paper`.
     """
-    plain = paper_settings(config)
-    first = train(plain, "train", existing, console)
-    return train(config, "demo", existing, console, beside={PAPER: first["checkpoint"]})
+    first = train(paper_settings(config), "train", existing, console)
+    found = train(config, "demo", existing, console, beside={PAPER: first["checkpoint"]})
+    return {**found, "seconds": round(first["seconds"] + found["seconds"], 1)}
 
 
 def paper_settings(config: DemoConfig) -> TrainConfig:
