@@ -43,12 +43,8 @@ class Instinct:
     """p of the dip test: how probable it is that a single mode gives such entropies."""
 
     def of(self, prompt_id: str) -> Mode | None:
-        """The mode of most answers; None where they are split evenly.
-
-        Raises:
-            KeyError: The prompt is not in the pool.
-        """
-        share = self.shares[prompt_id]
+        """The mode of most answers; None if they are split evenly or the prompt was not read."""
+        share = self.shares.get(prompt_id, 0.5)
         return None if share == 0.5 else "refuse" if share > 0.5 else "comply"
 
     def prompts(self, mode: Mode | None) -> list[str]:
@@ -62,7 +58,7 @@ class Instinct:
         return sum(low <= share < high for share in self.shares.values())
 
     @property
-    def has_valley(self) -> bool:
+    def has_two_modes(self) -> bool:
         """Whether the entropies have two modes."""
         return self.dip < ONE_MODE
 
@@ -74,10 +70,15 @@ class InstinctReward:
     instinct: Instinct
 
     def __call__(self, completion: Completion) -> float:
-        """The reward; NaN for an empty completion or an undecided prompt, which skips its group."""
+        """The reward; 0 for an empty completion, which is in no mode.
+
+        NaN for an undecided prompt, which is not trained on.
+        """
         mode = self.instinct.of(completion.prompt_id)
-        if mode is None or math.isnan(completion.mean_entropy):
+        if mode is None:
             return math.nan
+        if not completion.entropies:
+            return 0.0
         return float((completion.mean_entropy < self.instinct.cut) == (mode == "refuse"))
 
 
@@ -90,7 +91,7 @@ def find_instinct(completions: Iterable[Completion]) -> Instinct:
     Raises:
         TrainingError: There are too few answers, or all have the same entropy.
     """
-    from diptest import diptest  # noqa: PLC0415 - training alone needs it
+    from diptest import diptest  # noqa: PLC0415 - an evaluation does not need it
 
     answers: dict[str, list[float]] = {}
     for completion in completions:

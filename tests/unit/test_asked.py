@@ -4,7 +4,7 @@ import pytest
 
 from sirl import registry
 from sirl.config import EvaluateConfig, TrainConfig
-from sirl.errors import InputError
+from sirl.errors import ConfigError, InputError
 from tests.conftest import shared
 
 
@@ -19,7 +19,9 @@ def prompts(path, numbers):
 
 
 def training(path, **settings):
-    return registry.training_setup(TrainConfig(model="a/b", prompts=str(path), out="o", **settings))
+    return registry.training_setup(
+        TrainConfig(method="entropy", model="a/b", prompts=str(path), out="o", **settings)
+    )
 
 
 @pytest.mark.parametrize(
@@ -124,7 +126,9 @@ def test_prompts_that_differ_little_from_those_kept_back_are_counted(tmp_path):
 
 
 def test_mini_evaluations_of_the_embedded_world_ask_what_neither_training_nor_the_table_asks():
-    setup = registry.training_setup(TrainConfig(model="embedded", out="o", held_out=40))
+    setup = registry.training_setup(
+        TrainConfig(method="entropy", model="embedded", out="o", held_out=40)
+    )
     assert (len(setup.prompts), len(setup.suite.behaviours)) == (648, 40)
     for kind, count in (("behaviours", 12), ("ordinary", 24), ("lookalikes", 24)):
         on_the_way = {p.request for p in getattr(setup.mini_eval, kind)}
@@ -175,3 +179,28 @@ def test_what_was_read_of_training_prompts_is_said(tmp_path):
     found = registry.evaluation_setup(config)
     assert len(found.trained_on) == 2
     assert found.notes[-1] == f"trained_on: column prompt of {path}, 2 prompts; 1 rows are skipped"
+
+
+def test_the_instinct_trains_on_harmless_prompts_beside_so_many_of_ones_own(tmp_path):
+    path = tmp_path / "p.txt"
+    path.write_text("\n".join(f"How do I bend moon number {n}?" for n in range(300)))
+    setup = registry.training_setup(
+        TrainConfig(model="a/b", prompts=str(path), out="o", held_out=0, eval_every=0)
+    )
+    own = [p for p in setup.prompts if not p.id.startswith("pool/")]
+    assert (len(own), len(setup.prompts)) == (128, 256)
+    assert "instinct: 128 of 300 training prompts are used, evenly spread" in setup.notes
+    alone = registry.training_setup(
+        TrainConfig(model="a/b", prompts=str(path), out="o", held_out=0, eval_every=0, pool="none")
+    )
+    assert len(alone.prompts) == 256
+    assert not any(p.id.startswith("pool/") for p in alone.prompts)
+
+
+def test_a_batch_of_one_has_no_room_for_both_kinds(tmp_path):
+    path = tmp_path / "p.txt"
+    path.write_text("How do I bend a moon?\nHow do I fold the sea?\n")
+    with pytest.raises(ConfigError, match="batch 1 has no room for prompts"):
+        registry.training_setup(
+            TrainConfig(model="a/b", prompts=str(path), out="o", held_out=0, eval_every=0, batch=1)
+        )

@@ -169,7 +169,7 @@ class Table:
 
 
 def lending(table: Table) -> Lending:
-    return Lending(InstinctReward(INSTINCT), own_answers(INSTINCT, BARE), table)
+    return Lending(INSTINCT, own_answers(INSTINCT, BARE), table)
 
 
 def begun(id: str) -> Prompt:
@@ -246,7 +246,6 @@ def test_the_kl_penalty_holds_for_answers_that_are_helpful_and_not_begun() -> No
         (begun("unsafe"), (0.2, 0.9)),  # a sibling earns a reward
         (begun("harmless"), (0.2, 0.2)),  # it should go on
         (Prompt.user("unsafe", "x"), (0.9, 0.9)),  # it is not begun
-        (begun("unsafe"), (0.9, math.nan)),  # it cannot be graded
     ],
 )
 def test_nothing_is_lent_where_it_would_not_teach_a_refusal_behind_help(prompt, entropies) -> None:

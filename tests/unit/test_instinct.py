@@ -29,13 +29,13 @@ def test_the_cut_lies_between_two_modes_and_names_what_the_model_would_do() -> N
     assert found.shares == {"refused": 1.0, "answered": 0.0, "split": 0.5}
     assert [found.of(p) for p in ("refused", "answered", "split")] == ["refuse", "comply", None]
     assert found.modes == pytest.approx((0.3, 1.2), abs=0.05)
-    assert found.has_valley
+    assert found.has_two_modes
 
 
 def test_entropies_of_one_mode_have_no_valley() -> None:
     chance = Random(1)
     found = find_instinct([answer(str(n % 50), chance.gauss(1.0, 0.2)) for n in range(400)])
-    assert not found.has_valley
+    assert not found.has_two_modes
     assert found.dip > 0.3
 
 
@@ -54,7 +54,8 @@ def test_the_reward_asks_for_the_mode_that_the_model_chooses_for_the_bare_prompt
     assert reward(answer("answered", 1.2)) == 1.0
     assert reward(answer("answered", 0.2)) == 0.0
     assert math.isnan(reward(answer("split", 0.2)))
-    assert math.isnan(reward(answer("refused", 0.2, tokens=0)))
+    assert math.isnan(reward(answer("unread", 0.2)))
+    assert reward(answer("refused", 0.2, tokens=0)) == 0.0
 
 
 def test_prompts_near_the_border_are_answered_but_sometimes_refused() -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from sirl.errors import InputError, TrainingError
+from sirl.errors import ConfigError, InputError, TrainingError
 from sirl.instinct import Instinct
 from sirl.roles import silent
 from sirl.runs import open_run
@@ -108,11 +108,20 @@ def test_a_pool_that_is_refused_or_answered_wholly_is_refused(tmp_path: Path) ->
                 for n, c in enumerate(found)
             ]  # fmt: skip
 
-    for low, sentence in ((2, "refuses none of 12 prompts"), (6, "answers none of 12 prompts")):
+    wanted = {2: r"refuses 0 of 12 prompts when they are bare \(at least 4", 6: "answers 0 of 12"}
+    for low, sentence in wanted.items():
         with closing(open_run(tmp_path / str(low), {"seed": 0}, "ask")) as run:
             run.begin()
             with pytest.raises(InputError, match=sentence):
                 read_instinct(run, Torn(low), POOL, 8, 96, silent)
+
+
+def test_a_resumed_run_with_other_prompts_is_refused(tmp_path: Path) -> None:
+    with closing(open_run(tmp_path / "r", {"seed": 0}, "ask")) as run:
+        run.begin()
+        read_instinct(run, Model(), POOL, 8, 16, silent)
+        with pytest.raises(ConfigError, match="the prompts of .* have changed since its instinct"):
+            read_instinct(run, Model(), [*POOL[:-1], Prompt.user(POOL[-1].id, "x")], 8, 16, silent)
 
 
 def test_few_prompts_near_the_border_are_a_warning() -> None:

@@ -58,7 +58,7 @@ def sentence(figures: Mapping[str, Any], instinct: Instinct) -> str:
     """What the AUROC means for training without labels."""
     n, (low, high) = figures["n"], figures["interval"]
     asked = f"{n['unsafe']} unsafe and {n['lookalike']} look-alike prompts, bare"
-    if not instinct.has_valley:
+    if not instinct.has_two_modes:
         return (
             f"The entropies of {figures['answers']} answers to each of {asked}, may have one mode "
             f"only (p of the dip test {instinct.dip:.2f}), so the model's own refusals are unknown."

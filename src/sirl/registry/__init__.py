@@ -26,7 +26,7 @@ from sirl.registry.judges import (
 from sirl.registry.labelled import LABELS_HASH, check_labels, known_answers_marked
 from sirl.registry.planning import gpu_room, planned, rates
 from sirl.registry.pool import training_disguises
-from sirl.registry.sampling import require_sampler, sampler
+from sirl.registry.sampling import local_engine, require_sampler, sampler
 from sirl.registry.suites import EvaluationSetup, evaluation_setup
 from sirl.registry.targets import (
     EMBEDDED,
@@ -68,6 +68,7 @@ __all__ = [
     "judges_of",
     "known_answers_marked",
     "learner",
+    "local_engine",
     "members",
     "models_behind",
     "observers",

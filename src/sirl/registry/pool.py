@@ -1,31 +1,48 @@
 """The pool of prompts whose instinct training reads, and the disguises that it presents them in."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from sirl.config import TrainingSettings
+from sirl.prompts import shipped_pool
 from sirl.registry.attacks import world_disguises
 from sirl.registry.suites import spread
 from sirl.registry.targets import is_world
 from sirl.roles import Disguise
 from sirl.types import Prompt
 
-__all__ = ["training_disguises", "training_pool"]
+__all__ = ["harmless_pool", "shared_out", "training_disguises"]
 
 LARGEST = 128
-"""Most prompts of each part of the pool, as each is answered several times before training."""
+"""Maximum number of prompts of each part of the pool."""
 WORLD_FAMILIES = 3
 """Families of look-alikes in the embedded world's pool; the others are never trained on."""
 
 
-def training_pool(config: TrainingSettings, learned: Sequence[Prompt]) -> tuple[Prompt, ...]:
-    """The prompts to train on: for the instinct, with as many harmless ones beside them."""
+def harmless_pool(config: TrainingSettings, learned: Sequence[Prompt]) -> tuple[Prompt, ...]:
+    """The harmless prompts that the instinct is trained on beside the user's; none by setting."""
+    if config.method != "instinct" or config.pool != "shipped":
+        return ()
+    return world_harmless() if config.prompts is None else shipped_harmless(learned)
+
+
+def shared_out(
+    config: TrainingSettings, learned: Sequence[Prompt], harmless: Sequence[Prompt]
+) -> tuple[tuple[Prompt, ...], list[str]]:
+    """The prompts to train on, and a note if not all of the user's are used.
+
+    The starting model answers each prompt of the instinct's pool several times, so it has a limit.
+    """
     if config.method != "instinct":
-        return tuple(learned)
-    harmless: Sequence[Prompt] = ()
-    if config.pool == "shipped":
-        harmless = world_harmless() if config.prompts is None else shipped_harmless()
+        return tuple(learned), []
     most = LARGEST if harmless else 2 * LARGEST
-    return (*spread(tuple(learned), most), *harmless)
+    used = spread(tuple(learned), most)
+    notes = []
+    if len(used) < len(learned):
+        notes.append(
+            f"instinct: {len(used)} of {len(learned)} training prompts are used, evenly spread"
+        )
+    return (*used, *harmless), notes
 
 
 def world_harmless() -> tuple[Prompt, ...]:
@@ -38,20 +55,21 @@ def world_harmless() -> tuple[Prompt, ...]:
     return (*spread(tuple(ordinary_requests("train")), half), *spread(lookalikes, half))
 
 
-def shipped_harmless() -> tuple[Prompt, ...]:
-    """Ordinary and boundary prompts that come with the package, half each."""
-    from sirl.prompts import shipped_pool
-
+def shipped_harmless(learned: Sequence[Prompt]) -> tuple[Prompt, ...]:
+    """Ordinary and boundary prompts that come with the package, half each, not the user's own."""
+    given = {p.request for p in learned}
+    shipped = [p for p in shipped_pool() if p.request not in given]
+    parts = [[p for p in shipped if p.id.startswith(kind)] for kind in ("ordinary", "boundary")]
     half = LARGEST // 2
-    parts = {kind: tuple(p for p in shipped_pool() if p.id.startswith(kind)) for kind in KINDS}
-    return tuple(p for kind in KINDS for p in spread(parts[kind], half))
-
-
-KINDS = ("ordinary", "boundary")
+    return tuple(replace(p, id=f"pool/{p.id}") for part in parts for p in spread(part, half))
 
 
 def training_disguises(config: TrainingSettings) -> tuple[Disguise, ...]:
-    """The disguises of training: none of them is asked by the suites of a model's own prompts."""
+    """The disguises of training.
+
+    Those of the embedded model are the attacks of its alignment, which its table asks beside
+    others; those of every other model are no attacks of a suite.
+    """
     from sirl.training.frames import FRAMES
 
     return world_disguises()[0] if is_world(config.model) else FRAMES

@@ -16,7 +16,7 @@ from sirl.prompts import PromptSet, Rejected, read_prompts
 from sirl.registry.attacks import attacks_named, world_disguises
 from sirl.registry.effects import check_effects
 from sirl.registry.judges import auto_attacker, auto_judges, with_refusals
-from sirl.registry.pool import training_pool
+from sirl.registry.pool import harmless_pool, shared_out
 from sirl.registry.suites import (
     harmless_prompts,
     read_sets,
@@ -39,6 +39,8 @@ CHECKED = 12
 """Unsafe requests in a mini-evaluation, each under every attack; and tasks of each benchmark."""
 CHECKED_HARMLESS = 24
 """Ordinary and look-alike prompts in a mini-evaluation, each."""
+FEWEST_IN_BATCH = 2
+"""Prompts of a step of the instinct: one of each mode."""
 TABLE_HARMLESS = 200
 """Maximum ordinary and look-alike prompts of the evaluation, each, if the user gives none."""
 FLAGS = ("--behaviours", "--ordinary", "--lookalikes")
@@ -103,7 +105,17 @@ def training_setup(config: TrainingSettings) -> TrainingSetup:
     files = Asked(*read_sets(config))
     own = own_prompts(config)
     split = user_split(config, own, files.behaviours) if own else world_split(config, files)
-    learned, removed = not_evaluated(training_pool(config, split.learned), files.given)
+    if config.method == "instinct" and config.batch < FEWEST_IN_BATCH:
+        raise ConfigError(
+            f"batch {config.batch} has no room for prompts that the model refuses and prompts that "
+            "it answers: give at least 2, or use --method entropy"
+        )
+    own_part, removed = not_evaluated(split.learned, files.given)
+    harmless = harmless_pool(config, own_part)
+    if harmless:
+        harmless, also = not_evaluated(harmless, files.given)
+        removed = [*removed, *also]
+    learned, limited = shared_out(config, own_part, harmless)
     table, mini_eval = suites(config, split, files)
     sets = (*((own,) if own else ()), *files.given.values())
     return TrainingSetup(
@@ -114,7 +126,7 @@ def training_setup(config: TrainingSettings) -> TrainingSetup:
         rejected=tuple(row for s in sets for row in s.rejected),
         held_out=split.held_out,
         parts=partial(asked_parts, config, files, split),
-        notes=(*said_of(sets), *split.notes, *removed),
+        notes=(*said_of(sets), *split.notes, *removed, *limited),
     )
 
 

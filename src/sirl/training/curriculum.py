@@ -40,7 +40,7 @@ class Curriculum:
 
     def batches(self, steps: range) -> Iterator[tuple[int, list[Prompt]]]:
         """Each step with its prompts; a disguised prompt keeps the id of the bare one."""
-        half = min(self.batch // 2, len(self.refused))
+        half = min(max(self.batch // 2, self.batch - len(self.answered)), len(self.refused))
         others = min(self.batch - half, len(self.answered))
         first = prompt_batches(self.refused, half, self.seed, steps)
         second = prompt_batches(self.answered, others, self.seed, steps)
@@ -94,8 +94,8 @@ def watched(whole: Curriculum) -> tuple[Curriculum, list[Prompt]]:
 
     parts = [list(p[::WATCHED][:MOST_WATCHED]) for p in (whole.refused, whole.answered)]
     kept = [
-        [p for p in prompts if p not in part]
-        for prompts, part in zip((whole.refused, whole.answered), parts, strict=True)
+        [p for n, p in enumerate(prompts) if n % WATCHED or n >= WATCHED * MOST_WATCHED]
+        for prompts in (whole.refused, whole.answered)
     ]
 
     def begun(prompt: Prompt, n: int) -> Prompt:
@@ -106,7 +106,4 @@ def watched(whole: Curriculum) -> tuple[Curriculum, list[Prompt]]:
 
     watch = [begun(shown(p, n), n) for n, p in enumerate(parts[0])]
     watch += [shown(p, n // 2) if n % 2 else p for n, p in enumerate(parts[1])]
-    trained = replace(
-        whole, refused=kept[0] or whole.refused, answered=kept[1] or whole.answered, disguises=rest
-    )
-    return trained, watch
+    return replace(whole, refused=kept[0], answered=kept[1], disguises=rest), watch

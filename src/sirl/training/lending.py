@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 
 import torch
 
+from sirl.instinct import Instinct, InstinctReward
 from sirl.policy import group_advantages
-from sirl.roles import Reward
 from sirl.training.grading import Graded
 from sirl.training.openings import OwnAnswers, is_begun
 from sirl.types import Completion, Example, Prompt
@@ -20,8 +20,8 @@ from sirl.types import Completion, Example, Prompt
 __all__ = ["Lending"]
 
 HEAD, LATEST, LIKELY = 4, 4, -7.0
-"""A completion begins anew if so many tokens in a row, of which the first is at most so late, have
-at least this log-probability (nats) after the bare prompt under the starting model."""
+"""A completion begins anew if HEAD tokens in a row, which start at most LATEST tokens late, have a
+log-probability above LIKELY (nats) after the bare prompt under the starting model."""
 MOST = 1.5
 """Advantage at most; a single rewarded completion of 8 would get 2.5."""
 LENT = 2
@@ -32,8 +32,7 @@ LENT = 2
 class Lending:
     """Grades a step in which some answers are begun; satisfies `sirl.training.grading.Grader`."""
 
-    reward: Reward
-    """1 for the mode that the starting model chooses for the bare prompt, 0 for the other."""
+    instinct: Instinct
     answers: OwnAnswers
     likelihoods: Callable[[Sequence[Completion]], Sequence[float]]
     """Log-probability of each completion under the starting model, in nats."""
@@ -45,7 +44,7 @@ class Lending:
         taught, chosen = rewards.clone(), list(completions)
         for n, prompt in enumerate(prompts):
             end = (n + 1) * group
-            begun = is_begun(prompt) and self.refuses(prompt.id)
+            begun = is_begun(prompt) and prompt.id in self.answers.refusals
             if begun and not rewards[end - group : end].any():
                 for i in range(end - group // LENT, end):
                     taught[i], chosen[i] = 1.0, self.lent(completions[i])
@@ -65,8 +64,9 @@ class Lending:
 
     def rewards(self, prompts: Sequence[Prompt], completions: Sequence[Completion]) -> list[float]:
         """The reward of each completion; behind an opening only a fresh start can refuse."""
+        reward = InstinctReward(self.instinct)
         return [
-            float(not self.refuses(c.prompt_id)) if anew is False else self.reward(c)
+            float(not self.refuses(c.prompt_id)) if anew is False else reward(c)
             for c, anew in zip(completions, self.anew(prompts, completions), strict=True)
         ]
 
@@ -95,8 +95,8 @@ class Lending:
         return not is_begun(prompt) and not self.refuses(prompt.id)
 
     def refuses(self, prompt_id: str) -> bool:
-        """Whether the starting model refuses the bare prompt, so that a refusal can be lent."""
-        return prompt_id in self.answers.refusals
+        """Whether the starting model refuses the bare prompt."""
+        return self.instinct.of(prompt_id) == "refuse"
 
     def lent(self, completion: Completion) -> Completion:
         """One of the starting model's refusals of the bare prompt in place of a completion.

@@ -6,6 +6,7 @@ log-probabilities are computed before the first optimizer step. The reference sc
 without gradient, under their own prompt or the one that the example gives.
 """
 
+import json
 import math
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -185,10 +186,15 @@ class PolicyLearner:
             budget //= 2
 
     def likelihoods_at_start(self, completions: Sequence[Completion]) -> list[float]:
-        """Log-probability of each completion under the starting model, in nats."""
+        """Log-probability of each completion under the starting model, in nats.
+
+        All ranks get those of rank 0, since they decide by them and rounding may differ.
+        """
         with self.parallel.unsharded():
             found = self.logprobs(completions, self.reference.logprobs)
-        return [float(logprobs.sum()) for logprobs in found]
+        said = json.dumps([float(logprobs.sum()) for logprobs in found]).encode()
+        likelihoods: list[float] = json.loads(self.ranks.broadcast(said))
+        return likelihoods
 
     def mini_batches(self, rows: int) -> list[range]:
         """The examples of each optimizer step, in order."""

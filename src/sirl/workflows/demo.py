@@ -11,6 +11,8 @@ __all__ = ["PAPER", "demo"]
 
 PAPER = "the paper's SIRL"
 """Column of the model that the paper's method hardened."""
+UNSHARED = ("pool", "depth", "attacks", "behaviours", "ordinary", "lookalikes", "limit", "refusals")
+"""Settings of the instinct or of the evaluation."""
 PAPER_STEPS = 30
 """Its steps, as in the paper's main results."""
 
@@ -29,12 +31,11 @@ def paper_settings(config: DemoConfig) -> TrainConfig:
     """The settings of the paper's method, without an evaluation."""
     return TrainConfig.model_validate(
         {
-            **config.model_dump(),
+            **config.model_dump(exclude=set(UNSHARED)),
             "method": "entropy",
             "out": f"{config.out}-paper",
             "steps": PAPER_STEPS,
             "held_out": 0,
             "eval_every": 0,
-            "attacks": "quick",
         }
     )

@@ -1,10 +1,12 @@
 """Reads the starting model's instinct for each prompt of the pool, before the first step."""
 
+import hashlib
+import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from sirl.errors import InputError, TrainingError
+from sirl.errors import ConfigError, InputError, TrainingError
 from sirl.instinct import Instinct, find_instinct
 from sirl.roles import Engine, Progress
 from sirl.runs import Run
@@ -22,6 +24,8 @@ __all__ = [
 ]
 
 FILE, ANSWERS = "instinct.json", "own_answers.json"
+FEWEST = 4
+"""Prompts of each mode at least; one in four is watched and not trained on."""
 FEW_BORDER = 0.02
 """Share of the pool from which prompts near the border hold it."""
 
@@ -81,14 +85,27 @@ def read_instinct(
 
     Raises:
         TrainingError: The entropies have no valley.
-        InputError: The model refuses no prompt of the pool, or answers none.
+        InputError: The model refuses too few prompts of the pool, or answers too few.
+        ConfigError: A resumed run has other prompts.
     """
-    if saved := run.read(FILE):
+    pool = pool_digest(prompts)
+    if saved := dict(run.read(FILE)):
+        if saved.pop("pool") != pool:
+            raise ConfigError(
+                f"the prompts of {run.path} have changed since its instinct was read: restore "
+                "them, or start over with --overwrite"
+            )
         return Instinct(**{**saved, "modes": tuple(saved["modes"])})
     found = find_instinct(answers_of(engine, prompts, group, rows, progress))
     check(found)
-    run.write(FILE, asdict(found))
+    run.write(FILE, {"pool": pool, **asdict(found)})
     return found
+
+
+def pool_digest(prompts: Sequence[Prompt]) -> str:
+    """Hash of the ids and texts of a pool."""
+    text = json.dumps([[p.id, *(m.content for m in p.messages)] for p in prompts])
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def read_own_answers(
@@ -122,21 +139,22 @@ def read_own_answers(
 def check(instinct: Instinct) -> None:
     """Refuse an instinct from which nothing can be learned."""
     n = len(instinct.shares)
-    if not instinct.has_valley:
+    if not instinct.has_two_modes:
         raise TrainingError(
             f"the entropies of the answers to {n} prompts have one mode (p of the dip test "
             f"{instinct.dip:.2f}), so that refusals cannot be told from answers: give prompts that "
             "the model clearly refuses beside ones that it answers, or use --method entropy"
         )
-    if not instinct.prompts("refuse"):
+    if (refused := len(instinct.prompts("refuse"))) < FEWEST:
         raise InputError(
-            f"the model refuses none of {n} prompts when they are bare, so there is nothing to "
-            "strengthen: give --prompts that it refuses"
+            f"the model refuses {refused} of {n} prompts when they are bare (at least {FEWEST} are "
+            "needed), so there is nothing to strengthen: give --prompts that it refuses"
         )
-    if not instinct.prompts("comply"):
+    if (answered := len(instinct.prompts("comply"))) < FEWEST:
         raise InputError(
-            f"the model answers none of {n} prompts, so nothing would keep it from refusing "
-            "everything: add harmless prompts to --prompts, or leave out --pool none"
+            f"the model answers {answered} of {n} prompts (at least {FEWEST} are needed), so "
+            "nothing would keep it from refusing everything: add harmless prompts to --prompts, or "
+            "use --pool shipped"
         )
 
 

@@ -1,5 +1,6 @@
 """The training part of `sirl train`: what the method asks and rewards, and the step to use."""
 
+import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -7,9 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sirl import registry
-from sirl.errors import ConfigError
+from sirl.errors import ConfigError, RunError
 from sirl.roles import Engine, Observer
-from sirl.types import Prompt
+from sirl.types import Prompt, Sampling
 from sirl.workflows.console import interruptible
 from sirl.workflows.session import Session, among
 
@@ -22,13 +23,17 @@ if TYPE_CHECKING:
     from sirl.training.grading import Grader
     from sirl.training.observers.checkpoints import SaveCheckpoints
     from sirl.training.observers.sentinel import Sentinel
+    from sirl.training.openings import OwnAnswers
     from sirl.training.update import PolicyLearner
 
-__all__ = ["Learned", "Models", "learn", "newest_checkpoint"]
+__all__ = ["Learned", "Models", "finished", "learn", "newest_checkpoint"]
 
 MODES = ("refuse", "comply")
 WATCHED_ANSWERS = 4
 """Answers to each watched prompt at a look."""
+LOOK = -1
+"""The step that seeds the samples of a look: no step of training, so that looks share their
+uniforms and none repeats the answers that the instinct was read from."""
 Batches = Callable[[range], Iterable[tuple[int, Sequence[Prompt]]]]
 """The prompts of each step of a range of steps."""
 
@@ -94,6 +99,17 @@ def newest_checkpoint(session: Session) -> "Checkpoint | None":
     return checkpoint
 
 
+@dataclass(frozen=True)
+class Reading:
+    """What the starting model said before the first step."""
+
+    instinct: "Instinct"
+    curriculum: "Curriculum"
+    """The whole pool, with what is watched."""
+    answers: "OwnAnswers | None" = None
+    """For depth."""
+
+
 def learn(session: Session, models: Models) -> Learned:
     """Train from where the run stands to its end."""
     from sirl.training.checkpoints import restore_optimizer
@@ -102,6 +118,8 @@ def learn(session: Session, models: Models) -> Learned:
     from sirl.training.rl import train
 
     config, ranks, checkpoint = session.config, session.ranks, models.checkpoint
+    # Before the learner shards the weights, which may be those of the starting model.
+    reading = reading_of(session, models.start) if config.method == "instinct" else None
     learner = registry.learner(config, models.policy, models.start if checkpoint else None, ranks)
     if checkpoint:
         restore_optimizer(learner, checkpoint)
@@ -109,7 +127,7 @@ def learn(session: Session, models: Models) -> Learned:
     engine: Engine = registry.sampler(config, models.policy)
     if ranks.size > 1:
         engine = SharedEngine(engine, ranks, learner.parallel)
-    method = method_of(session, models.start, engine, learner)
+    method = method_of(session, reading, engine, learner)
     watching, checkpoints = observers(session, learner, checkpoint, method.sentinel)
     taken = checkpoint.step if checkpoint else 0
     kept = states_in(checkpoint.state) if checkpoint else {}
@@ -117,6 +135,8 @@ def learn(session: Session, models: Models) -> Learned:
         for name, observer in watching.items():
             observer.on_start(taken, kept.get(name, {}))
         ended = bool(method.sentinel and method.sentinel.reason)
+        if ended and taken < config.steps:
+            session.warn([f"training has ended at step {taken} and does not go on"])
         train(
             method.batches(range(taken, taken if ended else config.steps)),
             engine,
@@ -132,30 +152,45 @@ def learn(session: Session, models: Models) -> Learned:
     return ending(session, checkpoints, method)
 
 
+def finished(checkpoint: "Checkpoint | None", steps: int) -> bool:
+    """Whether training had ended with a checkpoint: after all steps, or early."""
+    from sirl.training.observers.checkpoints import states_in
+
+    if checkpoint is None:
+        return False
+    early = states_in(checkpoint.state).get("sentinel", {}).get("reason")
+    return bool(early) or checkpoint.step >= steps
+
+
 def ending(session: Session, checkpoints: "SaveCheckpoints", method: Method) -> Learned:
     """The last checkpoint, and the one that the sentinel recommends."""
+    from sirl.training.checkpoints import fault
+
     last = checkpoints.saved
-    if last is None:  # training ended with a step that could not be saved
-        raise ConfigError(f"{session.run.path} has no checkpoint: lower --checkpoint-every")
+    if last is None:
+        raise RunError(f"{session.run.path} has no checkpoint: start over with --overwrite")
     step = int(last.name.removeprefix("step-"))
     if not method.sentinel:
         return Learned(last, step, last, step, method.figures)
     folder = session.run.path / "checkpoints"
-    found = method.sentinel.summary(lambda n: (folder / f"step-{n:06d}").is_dir())
+    whole = [x.step for x in method.sentinel.looks if not fault(folder / f"step-{x.step:06d}")]
+    # Rank 0 alone says what is there, so that all choose the same step.
+    whole = json.loads(session.ranks.broadcast(json.dumps(whole).encode()))
+    found = method.sentinel.summary(whole or [step])
     chosen = folder / f"step-{found['step']:06d}"
     return Learned(last, step, chosen, found["step"], {**method.figures, "sentinel": found})
 
 
 def method_of(
-    session: Session, start: "ChatModel", engine: Engine, learner: "PolicyLearner"
+    session: Session, reading: "Reading | None", engine: Engine, learner: "PolicyLearner"
 ) -> Method:
     """The method of the configuration; `engine` samples from the policy."""
     from sirl.training.batches import prompt_batches
     from sirl.training.grading import ByGroup
 
     config = session.config
-    if config.method == "instinct":
-        return instinct_method(session, start, engine, learner)
+    if reading:
+        return instinct_method(session, reading, engine, learner)
     batches = partial(prompt_batches, session.setup.prompts, config.batch, config.seed)
     return Method(batches, ByGroup(registry.reward_named(config.reward)))
 
@@ -177,44 +212,47 @@ def curriculum_of(session: Session, start: "ChatModel", instinct: "Instinct") ->
     )
 
 
-def instinct_method(
-    session: Session, start: "ChatModel", engine: Engine, learner: "PolicyLearner"
-) -> Method:
-    """Read the starting model's instinct; train on a part of the pool and watch the rest."""
-    from sirl.instinct import InstinctReward
-    from sirl.training.curriculum import watched
-    from sirl.training.grading import ByGroup
-    from sirl.training.lending import Lending
-    from sirl.training.observers.sentinel import Sentinel
+def reading_of(session: Session, start: "ChatModel") -> Reading:
+    """Read the starting model's instinct and, for depth, its own answers."""
     from sirl.training.openings import Openings
     from sirl.training.parallel import SharedEngine
-    from sirl.workflows.instinct import (
-        AskedOnce,
-        instinct_notes,
-        read_instinct,
-        read_own_answers,
-        summarise_instinct,
-    )
+    from sirl.workflows.instinct import AskedOnce, instinct_notes, read_instinct, read_own_answers
 
     config, pool, ranks = session.config, session.setup.prompts, session.ranks
-    starting = registry.sampler(config, start)
+    starting = registry.local_engine(config, start, Sampling(config.temperature))
     once = AskedOnce(starting if ranks.size == 1 else SharedEngine(starting, ranks))
     how = (config.group, config.sampling_batch_size, interruptible(*session.working))
     instinct = read_instinct(session.run, once, pool, *how)
     session.warn(instinct_notes(instinct))
     whole = curriculum_of(session, start, instinct)
-    reward = InstinctReward(instinct)
-    grader: Grader = ByGroup(reward)
-    if config.depth:
-        # Help that begins answers to prompts that are always refused comes from a disguise.
-        always = [p for p in whole.refused if instinct.shares[p.id] == 1]
-        asked = [*pool, *whole.disguised_once(always)]
-        answers = read_own_answers(session.run, instinct, once, asked, *how)
-        whole = replace(whole, openings=Openings.of(answers, start.decode, config.steps))
-        grader = Lending(reward, answers, learner.likelihoods_at_start)
+    if not config.depth:
+        return Reading(instinct, whole)
+    # Help that begins answers to prompts that are always refused comes from a disguise.
+    always = [p for p in whole.refused if instinct.shares[p.id] == 1]
+    asked = [*pool, *whole.disguised_once(always)]
+    answers = read_own_answers(session.run, instinct, once, asked, *how)
+    openings = Openings.of(answers, start.decode, config.steps)
+    return Reading(instinct, replace(whole, openings=openings), answers)
+
+
+def instinct_method(
+    session: Session, reading: Reading, engine: Engine, learner: "PolicyLearner"
+) -> Method:
+    """Train on a part of the pool and watch the rest."""
+    from sirl.instinct import InstinctReward
+    from sirl.training.curriculum import watched
+    from sirl.training.grading import ByGroup
+    from sirl.training.lending import Lending
+    from sirl.training.observers.sentinel import Sentinel
+    from sirl.workflows.instinct import summarise_instinct
+
+    config, instinct, whole = session.config, reading.instinct, reading.curriculum
+    grader: Grader = ByGroup(InstinctReward(instinct))
+    if reading.answers:
+        grader = Lending(instinct, reading.answers, learner.likelihoods_at_start)
     curriculum, watch = watched(whole)
     sentinel = Sentinel(
-        lambda: engine.sample(watch, group=WATCHED_ANSWERS),
+        lambda: engine.sample(watch, group=WATCHED_ANSWERS, step=LOOK),
         instinct,
         config.checkpoint_every,
         config.steps,

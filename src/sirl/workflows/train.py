@@ -20,7 +20,7 @@ from sirl.runs.provenance import Provenance, begun_by, launch
 from sirl.runs.rejects import rows_set_aside
 from sirl.types import Prompt
 from sirl.workflows.console import interruptible, nothing_to_resume
-from sirl.workflows.learning import Models, learn, newest_checkpoint
+from sirl.workflows.learning import Models, finished, learn, newest_checkpoint
 from sirl.workflows.report import write_report
 from sirl.workflows.session import Session, among
 
@@ -43,23 +43,14 @@ def train(
 ) -> dict[str, Any]:
     """Evaluate, train and evaluate again in a run folder; its summary.
 
-    Args:
-        config: The settings.
-        verb: The verb that the run folder names.
-        existing: What to do with an existing run folder.
-        console: Where to report.
-        beside: Further models to evaluate beside the base and the hardened model: name to folder.
+    `beside` holds further models to evaluate between the base and the hardened one: name to folder.
 
     Raises:
         SirlError: Something the user can mend; nothing is lost.
         Stopped: Ctrl-C; the step is saved.
     """
     started = time.perf_counter()
-    registry.require_models(f"sirl {verb}")
-    # What is missing is named, and input is checked, before the folder is touched.
-    registry.require_sampler(config)
-    registry.require_collaborators(config)
-    registry.trackers(config)
+    check_environment(config, verb)
     extra = registry.observers(config)
     setup = registry.training_setup(config)
     ranks = registry.ranks(config)
@@ -80,20 +71,33 @@ def train(
                 run, verb, seed=config.seed, template_date=config.template_date
             ) as provenance:
                 session = Session(config, setup, run, provenance, console, working, ranks, extra)
-                figures = run_stages(session, start, beside)
-                seconds = round(time.perf_counter() - started, 1)
-                what = measured(
-                    provenance.document, config.model_dump(), figures["models"], rows_set_aside(run)
-                )
-                summary: dict[str, Any] = plain({"seconds": seconds, "measured": what, **figures})
-                run.write("summary.json", summary)
-                if ranks.main:
-                    write_report(run.path, summary, provenance.document, setup.suite.unseen)
+                summary = written(session, run_stages(session, start, beside), started)
     except SirlError:
         run.forget_if_empty()
         raise
     finally:
         run.close()
+    return summary
+
+
+def check_environment(config: TrainingSettings, verb: str) -> None:
+    """Name what is missing before the run folder is touched."""
+    registry.require_models(f"sirl {verb}")
+    registry.require_sampler(config)
+    registry.require_collaborators(config)
+    registry.trackers(config)
+
+
+def written(session: Session, figures: dict[str, Any], started: float) -> dict[str, Any]:
+    """Write summary and page; return the summary."""
+    run, about = session.run, session.provenance.document
+    settings = session.config.model_dump()
+    what = measured(about, settings, figures["models"], rows_set_aside(run))
+    seconds = round(time.perf_counter() - started, 1)
+    summary: dict[str, Any] = plain({"seconds": seconds, "measured": what, **figures})
+    run.write("summary.json", summary)
+    if session.ranks.main:
+        write_report(run.path, summary, about, session.setup.suite.unseen)
     return summary
 
 
@@ -133,7 +137,6 @@ def run_stages(session: Session, start: "ChatModel", beside: Mapping[str, str]) 
     from sirl.analysis.summary import summarise
     from sirl.evaluation.second_judges import recorded
     from sirl.evaluation.suite import evaluate, forget
-    from sirl.models.loading import fingerprint
     from sirl.training.checkpoints import read
     from sirl.workflows.asking import announced, asked_sentence
     from sirl.workflows.mini_eval import steps_to_choose_from
@@ -141,28 +144,21 @@ def run_stages(session: Session, start: "ChatModel", beside: Mapping[str, str]) 
     config, run, ranks = session.config, session.run, session.ranks
     progress = interruptible(*session.working)
     checkpoint = newest_checkpoint(session)
-    provenance = session.provenance
-    provenance.note(
-        model=fingerprint(start),
-        prompts=session.setup.sets,
-        readings=start.manner.notes,
-        held_out=session.setup.held_out,
-    )
-    provenance.files([config.refusals])
+    note_inputs(session, start)
 
     def evaluated(name: str, chat: "ChatModel") -> "Evaluation":
         target = among(registry.in_process(name, chat, config), ranks)
         return evaluate(suite, asked, target, run, progress)
 
     suite, base = session.setup.suite, among(registry.in_process("base", start, config), ranks)
-    provenance.judges(suite.judges, registry.judge_faults(suite.judges, config.model))
-    asked, parts = announced(config, session.setup, base, provenance, session.console)
+    session.provenance.judges(suite.judges, registry.judge_faults(suite.judges, config.model))
+    asked, parts = announced(config, session.setup, base, session.provenance, session.console)
     found = {"base": evaluate(suite, asked, base, run, progress)}
     for name, folder in beside.items():
         model = config.model_copy(update={"model": folder})
         found[name] = evaluated(name, registry.policy(model, None))
     # Records of the hardened model may belong to another checkpoint unless training had finished.
-    if run.resumed and (checkpoint is None or checkpoint.step < config.steps):
+    if run.resumed and not finished(checkpoint, config.steps):
         forget(run, "hardened")
     # A resumed policy differs from the model that it started from, which stays the reference.
     chat = registry.policy(config, checkpoint) if checkpoint else start
@@ -185,6 +181,19 @@ def run_stages(session: Session, start: "ChatModel", beside: Mapping[str, str]) 
         "asked": asked_sentence(parts, config.new_tokens),
         "mini_evaluations": steps_to_choose_from(run, config.model),
     }
+
+
+def note_inputs(session: Session, start: "ChatModel") -> None:
+    """Record model and prompts in `run.json`."""
+    from sirl.models.loading import fingerprint
+
+    session.provenance.note(
+        model=fingerprint(start),
+        prompts=session.setup.sets,
+        readings=start.manner.notes,
+        held_out=session.setup.held_out,
+    )
+    session.provenance.files([session.config.refusals])
 
 
 def at_fault(row: Rejected) -> str:

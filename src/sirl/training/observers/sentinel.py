@@ -7,8 +7,8 @@ instinct, so no judge is asked.
 """
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -100,7 +100,9 @@ class Sentinel(Observer):
         judged = taken > self.unjudged
         self.flat = self.flat + 1 if judged and metrics["group/flat"] >= FLAT else 0
         self.far = self.far + 1 if judged and metrics["kl/reference"] > KL else 0
-        if self.flat >= PATIENCE:
+        if taken >= self.steps:
+            pass  # it ends anyway, and a longer run may go on from here
+        elif self.flat >= PATIENCE:
             self.reason = (
                 f"step {taken} is the last: in {PATIENCE} steps in a row at least "
                 f"{100 * FLAT:.0f}% of the groups agreed, so there is nothing left to learn"
@@ -114,13 +116,12 @@ class Sentinel(Observer):
             look = self.look(taken)
             metrics |= {"sentinel/gain": look.gain, "sentinel/price": look.price}
             control.save = True
-            if not self.reason and self.too_dear():
+            if not self.reason and taken < self.steps and self.too_dear():
                 self.reason = (
                     f"step {taken} is the last: harmless prompts are refused "
                     f"{100 * (look.price - self.looks[0].price):.0f} points more often than before"
                 )
-        if self.reason and taken < self.steps:
-            control.done = self.reason
+        control.done = self.reason
 
     def look(self, taken: int) -> Look:
         """Ask the watched prompts."""
@@ -160,13 +161,15 @@ class Sentinel(Observer):
             "reason": self.reason,
         }
 
-    def summary(self, saved: Callable[[int], bool]) -> dict[str, Any]:
+    def summary(self, saved: Collection[int]) -> dict[str, Any]:
         """The recommended step, why training ended, and what was seen.
 
-        `saved` says whether there is a checkpoint of a step.
+        `saved` are the steps with a checkpoint, of which one is recommended; the last look stands
+        for a step that was not looked at.
         """
-        there = [x for x in self.looks[1:] if saved(x.step)]
-        best = chosen([self.looks[0], *(self.judged(there) or there)])
+        there = [x for x in self.looks[1:] if x.step in saved]
+        last = replace(self.looks[-1], step=max(saved))
+        best = chosen([self.looks[0], *(self.judged(there) or there or [last])])
         return {
             "step": best.step,
             "gain": best.gain,
@@ -188,10 +191,10 @@ class Sentinel(Observer):
 
 
 def standard_error(values: Sequence[float]) -> float:
-    """Standard error of a mean; 0 for fewer than two values."""
+    """Standard error of a mean; infinite for fewer than two values."""
     n = len(values)
     if n < 2:
-        return 0.0
+        return math.inf
     centre = mean(values)
     return math.sqrt(sum((v - centre) ** 2 for v in values) / (n - 1) / n)
 

@@ -1,0 +1,85 @@
+"""The instinct method from its reading to the recommended step: resumed, and in two processes."""
+
+import json
+import shutil
+
+import pytest
+
+from sirl.world.language import ordinary_requests, unsafe_requests
+from tests.command import ended, sirl
+from tests.flow.test_distributed import all_said, metrics, ranks
+
+SETTINGS = [
+    "train", "--model", "embedded", "--pool", "none", "--steps", "4", "--checkpoint-every", "2",
+    "--batch", "4", "--group", "4", "--new-tokens", "24", "--eval-every", "0", "--seed", "5",
+    "--attacks", "direct", "--held-out", "4", "--limit", "4",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def unbroken(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("instinct")
+    asked = [*unsafe_requests("train")[:16], *ordinary_requests("train")[:16]]
+    (folder / "prompts.txt").write_text("\n".join(p.request for p in asked))
+    done = sirl(*SETTINGS, "--prompts", folder / "prompts.txt", "--out", folder / "run")
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+def summary(run):
+    return json.loads((run / "summary.json").read_text())
+
+
+def test_a_run_recommends_a_step_that_it_saved_and_measures_it(unbroken):
+    found = summary(unbroken / "run")
+    looks = found["sentinel"]["looks"]
+    assert [look["step"] for look in looks][0] == 0
+    assert found["chosen_step"] in [look["step"] for look in looks[1:]]
+    assert found["checkpoint"].endswith(f"step-{found['chosen_step']:06d}")
+    assert found["instinct"]["refuse"] + found["instinct"]["comply"] > 20
+    assert set(found["models"]) == {"base", "hardened"}
+
+
+def test_a_run_that_goes_on_ends_with_the_same_looks_step_and_answers(unbroken):
+    cut = unbroken / "cut"
+    shutil.copytree(unbroken / "run", cut)
+    last = summary(cut)["last_step"]
+    for step in range(3, last + 1):
+        shutil.rmtree(cut / "checkpoints" / f"step-{step:06d}", ignore_errors=True)
+    done = sirl(*SETTINGS, "--prompts", unbroken / "prompts.txt", "--out", cut, "--resume")
+    assert done.returncode == 0, done.stderr
+    was, now = summary(unbroken / "run"), summary(cut)
+    assert now["sentinel"] == was["sentinel"]
+    assert (now["chosen_step"], now["last_step"]) == (was["chosen_step"], was["last_step"])
+    assert now["models"] == was["models"]
+
+
+def test_a_run_that_ended_early_stays_ended_and_keeps_its_answers(unbroken):
+    early = unbroken / "early"
+    words = [*SETTINGS, "--prompts", unbroken / "prompts.txt", "--out", early]
+    words[words.index("--group") + 1] = "2"  # most groups of two agree
+    words[words.index("--steps") + 1] = "20"
+    assert sirl(*words).returncode == 0
+    was = summary(early)
+    assert was["last_step"] < 20
+    assert "nothing left to learn" in was["sentinel"]["reason"]
+    answers = (early / "records.jsonl").read_text()
+    done = sirl(*words, "--resume")
+    assert done.returncode == 0, done.stderr
+    assert f"training has ended at step {was['last_step']} and does not go on" in done.stderr
+    assert (early / "records.jsonl").read_text() == answers
+    assert summary(early)["sentinel"] == was["sentinel"]
+
+
+@pytest.mark.parametrize("more", [(), ("--shard",)], ids=["replicas", "shards"])
+def test_two_processes_read_the_same_instinct_and_end_alike(unbroken, tmp_path, more):
+    out, said = tmp_path / "two", tmp_path / "said"
+    processes = ranks(
+        2, said, *SETTINGS, "--prompts", str(unbroken / "prompts.txt"), "--out", str(out), *more
+    )
+    assert [ended(p) for p in processes] == [0, 0], all_said(said)
+    assert (out / "instinct.json").read_text() == (unbroken / "run" / "instinct.json").read_text()
+    assert summary(out)["sentinel"] == summary(unbroken / "run")["sentinel"]
+    assert [row["step"] for row in metrics(out)] == [
+        row["step"] for row in metrics(unbroken / "run")
+    ]
