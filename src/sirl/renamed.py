@@ -26,7 +26,7 @@ def current_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
     >>> current_settings({"rows": 8, "seed": 1})
     {'sampling_batch_size': 8, 'seed': 1}
 
-    Training had one method before it had names for two.
+    Runs without a method are of the only one there was.
 
     >>> current_settings({"reward": "random"})
     {'method': 'entropy', 'reward': 'random'}
