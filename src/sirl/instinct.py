@@ -8,7 +8,7 @@ disguised unsafe requests and lowers refusals of harmless ones, without a label.
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -108,12 +108,7 @@ def find_instinct(completions: Iterable[Completion]) -> Instinct:
     low = [e for e in entropies if e < cut]
     return Instinct(
         cut=cut,
-        shares={id: share_below(own, cut) for id, own in answers.items()},
+        shares={id: mean([float(e < cut) for e in own]) for id, own in answers.items()},
         modes=(mean(low), mean(entropies[len(low) :])),
         dip=float(diptest(np.array(entropies))[1]),
     )
-
-
-def share_below(entropies: Sequence[float], cut: float) -> float:
-    """Share of the entropies below the cut."""
-    return sum(e < cut for e in entropies) / len(entropies)

@@ -36,7 +36,7 @@ def shared_out(
     if config.method != "instinct":
         return tuple(learned), []
     most = LARGEST if harmless else 2 * LARGEST
-    used = spread(tuple(learned), most)
+    used = spread(learned, most)
     notes = []
     if len(used) < len(learned):
         notes.append(
@@ -50,9 +50,9 @@ def world_harmless() -> tuple[Prompt, ...]:
     from sirl.world.language import LOOKALIKE, deed_of, deeds, lookalike_requests, ordinary_requests
 
     known = set(deeds(LOOKALIKE[:WORLD_FAMILIES], "train"))
-    lookalikes = tuple(p for p in lookalike_requests("train") if deed_of(p) in known)
+    lookalikes = [p for p in lookalike_requests("train") if deed_of(p) in known]
     half = LARGEST // 2
-    return (*spread(tuple(ordinary_requests("train")), half), *spread(lookalikes, half))
+    return (*spread(ordinary_requests("train"), half), *spread(lookalikes, half))
 
 
 def shipped_harmless(learned: Sequence[Prompt]) -> tuple[Prompt, ...]:

@@ -69,9 +69,12 @@ class Curriculum:
         return [p for p in shown if not is_begun(p)]
 
     def disguised(self, prompt: Prompt, chance: Random) -> Prompt:
-        """The prompt in a disguise; bare if that leaves no room for an answer."""
-        attempt = chance.choice(self.disguises).attempt(prompt)
-        disguised = replace(prompt, messages=attempt.messages)
+        """The prompt in a random disguise."""
+        return self.inside(chance.choice(self.disguises), prompt)
+
+    def inside(self, disguise: Disguise, prompt: Prompt) -> Prompt:
+        """The prompt in this disguise; bare if that leaves no room for an answer."""
+        disguised = replace(prompt, messages=disguise.attempt(prompt).messages)
         return disguised if self.fits(disguised) else prompt
 
 
@@ -86,11 +89,7 @@ def watched(whole: Curriculum) -> tuple[Curriculum, list[Prompt]]:
     rest = tuple(d for d in whole.disguises if d not in disguises) or whole.disguises
 
     def shown(prompt: Prompt, n: int) -> Prompt:
-        if not disguises:
-            return prompt
-        messages = disguises[n % len(disguises)].attempt(prompt).messages
-        disguised = replace(prompt, messages=messages)
-        return disguised if whole.fits(disguised) else prompt
+        return whole.inside(disguises[n % len(disguises)], prompt) if disguises else prompt
 
     parts = [list(p[::WATCHED][:MOST_WATCHED]) for p in (whole.refused, whole.answered)]
     kept = [

@@ -12,7 +12,7 @@ from sirl.errors import ConfigError, RunError
 from sirl.roles import Engine, Observer
 from sirl.types import Prompt, Sampling
 from sirl.workflows.console import interruptible
-from sirl.workflows.session import Session, among
+from sirl.workflows.session import Session, among, shared
 
 if TYPE_CHECKING:
     from sirl.evaluation.target import Target
@@ -114,7 +114,6 @@ def learn(session: Session, models: Models) -> Learned:
     """Train from where the run stands to its end."""
     from sirl.training.checkpoints import restore_optimizer
     from sirl.training.observers.checkpoints import states_in
-    from sirl.training.parallel import SharedEngine
     from sirl.training.rl import train
 
     config, ranks, checkpoint = session.config, session.ranks, models.checkpoint
@@ -124,9 +123,7 @@ def learn(session: Session, models: Models) -> Learned:
     if checkpoint:
         restore_optimizer(learner, checkpoint)
         learner.token_budget = checkpoint.state.get("token_budget", learner.token_budget)
-    engine: Engine = registry.sampler(config, models.policy)
-    if ranks.size > 1:
-        engine = SharedEngine(engine, ranks, learner.parallel)
+    engine = shared(registry.sampler(config, models.policy), ranks, learner.parallel)
     method = method_of(session, reading, engine, learner)
     watching, checkpoints = observers(session, learner, checkpoint, method.sentinel)
     taken = checkpoint.step if checkpoint else 0
@@ -215,12 +212,11 @@ def curriculum_of(session: Session, start: "ChatModel", instinct: "Instinct") ->
 def reading_of(session: Session, start: "ChatModel") -> Reading:
     """Read the starting model's instinct and, for depth, its own answers."""
     from sirl.training.openings import Openings
-    from sirl.training.parallel import SharedEngine
     from sirl.workflows.instinct import AskedOnce, instinct_notes, read_instinct, read_own_answers
 
-    config, pool, ranks = session.config, session.setup.prompts, session.ranks
+    config, pool = session.config, session.setup.prompts
     starting = registry.local_engine(config, start, Sampling(config.temperature))
-    once = AskedOnce(starting if ranks.size == 1 else SharedEngine(starting, ranks))
+    once = AskedOnce(shared(starting, session.ranks))
     how = (config.group, config.sampling_batch_size, interruptible(*session.working))
     instinct = read_instinct(session.run, once, pool, *how)
     session.warn(instinct_notes(instinct))

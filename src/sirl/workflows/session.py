@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from sirl import registry
 from sirl.config import TrainingSettings
-from sirl.roles import Console, Observer, Work
+from sirl.roles import Console, Engine, Observer, Work
 from sirl.runs import Run
 from sirl.runs.provenance import Provenance
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from sirl.evaluation.target import Target
     from sirl.training.parallel import Parallelism, Ranks
 
-__all__ = ["Session", "among"]
+__all__ = ["Session", "among", "shared"]
 
 
 @dataclass(frozen=True)
@@ -39,8 +39,13 @@ class Session:
 
 def among(target: "Target", ranks: "Ranks", parallel: "Parallelism | None" = None) -> "Target":
     """A target whose answers are sampled by all processes."""
+    return replace(target, engine=lambda s: shared(target.engine(s), ranks, parallel))
+
+
+def shared(engine: Engine, ranks: "Ranks", parallel: "Parallelism | None" = None) -> Engine:
+    """An engine that samples in all processes; a single process has its own."""
     if ranks.size == 1:
-        return target
+        return engine
     from sirl.training.parallel import SharedEngine
 
-    return replace(target, engine=lambda s: SharedEngine(target.engine(s), ranks, parallel))
+    return SharedEngine(engine, ranks, parallel)

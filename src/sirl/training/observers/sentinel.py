@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
+from statistics import stdev
 from typing import Any
 
 from sirl.instinct import Instinct, InstinctReward
@@ -125,12 +126,12 @@ class Sentinel(Observer):
 
     def look(self, taken: int) -> Look:
         """Ask the watched prompts."""
-        kept: dict[str, list[bool]] = {}
+        kept: dict[str, list[float]] = {}
         completions = self.ask()
         for completion, reward in zip(completions, self.rewards(completions), strict=True):
             if self.instinct.of(completion.prompt_id) and not math.isnan(reward):
-                kept.setdefault(completion.prompt_id, []).append(reward == 1)
-        shares = {id: share(own) for id, own in kept.items()}
+                kept.setdefault(completion.prompt_id, []).append(float(reward == 1))
+        shares = {id: mean(own) for id, own in kept.items()}
         gain = [s for id, s in shares.items() if self.instinct.of(id) == "refuse"]
         price = {id: 1 - s for id, s in shares.items() if self.instinct.of(id) == "comply"}
         self.start = self.start or price
@@ -192,13 +193,4 @@ class Sentinel(Observer):
 
 def standard_error(values: Sequence[float]) -> float:
     """Standard error of a mean; infinite for fewer than two values."""
-    n = len(values)
-    if n < 2:
-        return math.inf
-    centre = mean(values)
-    return math.sqrt(sum((v - centre) ** 2 for v in values) / (n - 1) / n)
-
-
-def share(found: Sequence[bool]) -> float:
-    """Share of true values; 0 for none."""
-    return sum(found) / len(found) if found else 0.0
+    return stdev(values) / math.sqrt(len(values)) if len(values) > 1 else math.inf
