@@ -6,6 +6,7 @@ update; everything else is replicated, so collectives always match. Rank 0 write
 
 import json
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, dataclass
@@ -98,6 +99,17 @@ class Ranks:
         """Barrier."""
         if self.size > 1:
             dist.barrier()
+
+    def close(self) -> None:
+        """End the process group, at the end of a run.
+
+        Its threads may outlive it, since DTensor's caches refer to it. They drop the tensors of the
+        last collective once they get the interpreter's lock, which is why this waits: a thread that
+        gets it only while the interpreter exits aborts the process (pytorch/pytorch#179291).
+        """
+        if self.size > 1:
+            dist.destroy_process_group()
+            time.sleep(0.2)
 
     @property
     def device(self) -> torch.device:

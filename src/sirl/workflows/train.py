@@ -77,6 +77,7 @@ def train(
         raise
     finally:
         run.close()
+    ranks.close()
     return summary
 
 
