@@ -15,7 +15,7 @@ from dataclasses import asdict
 from functools import partial
 
 import torch
-from sirl_side import batches, config_of, policy_of
+from sirl_side import config_of, policy_of, prompts_of
 from step_time import arguments, job_of
 from turns import Found, answer, in_turn, is_asked, median, serve, table, titled, write
 from work import Phase, bandwidth, matmul_rate, now, phases_of, shape_of
@@ -58,7 +58,8 @@ def measured(job: Found) -> Found:
         chat, config.seed, config.new_tokens, batch_size=config.sampling_batch_size
     )
     shape, found = shape_of(chat), []
-    for step, prompts in batches(job):
+    for step in range(job["warmup"] + job["steps"]):
+        prompts = prompts_of(job, step)
         first = prefilled(chat, prompts, config.group)
         began = now(chat.device)
         completions = engine.sample(prompts, group=config.group, step=step)

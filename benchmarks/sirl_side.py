@@ -5,8 +5,9 @@ end-of-turn tokens, so that the work of two sides can be compared.
 """
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -20,6 +21,7 @@ from sirl.roles import Control, Observer
 from sirl.rollouts.native import NativeEngine
 from sirl.training.grading import ByGroup
 from sirl.training.rl import train
+from sirl.training.rollouts import Rollouts
 from sirl.training.update import PolicyLearner
 from sirl.types import Prompt
 
@@ -47,12 +49,11 @@ def policy_of(job: Found, config: TrainConfig) -> ChatModel:
     return replace(chat, end_ids=frozenset(job["end_ids"])) if "end_ids" in job else chat
 
 
-def batches(job: Found) -> Iterator[tuple[int, list[Prompt]]]:
-    """The prompts of each step, the same on both sides."""
+def prompts_of(job: Found, step: int) -> list[Prompt]:
+    """The prompts of a step, the same on both sides."""
     size = job["batch"]
-    for step in range(job["warmup"] + job["steps"]):
-        texts = job["prompts"][step * size : (step + 1) * size]
-        yield step, [Prompt.user(f"{step}-{i}", text) for i, text in enumerate(texts)]
+    texts = job["prompts"][step * size : (step + 1) * size]
+    return [Prompt.user(f"{step}-{i}", text) for i, text in enumerate(texts)]
 
 
 class Clock(Observer):
@@ -93,7 +94,9 @@ def steps_of(job: Found) -> Found:
         chat, config.seed, config.new_tokens, batch_size=config.sampling_batch_size
     )
     clock = Clock()
-    train(batches(job), engine, ByGroup(negative_entropy), learner, [clock], group=config.group)
+    prompts = partial(prompts_of, job)
+    rollouts = Rollouts(prompts, engine, ByGroup(negative_entropy), config.group)
+    train(range(config.steps), rollouts, learner, [clock])
     return summary(job, clock.steps, chat)
 
 
@@ -101,7 +104,8 @@ def summary(job: Found, steps: Sequence[dict[str, float]], chat: ChatModel) -> F
     """The figures that the driver compares."""
     kept = steps[job["warmup"] :]
     rows = job["batch"] * job["group"]
-    first = [message for _, prompts in batches(job) for message in prompts]
+    last = job["warmup"] + job["steps"]
+    first = [prompt for step in range(last) for prompt in prompts_of(job, step)]
     found: dict[str, Any] = {
         "seconds": [s["seconds"] for s in kept],
         "processor": [s["processor"] for s in kept],

@@ -87,6 +87,22 @@ class ExampleSource(Protocol):
         ...
 
 
+class Batch(NamedTuple):
+    """What a step learns from."""
+
+    examples: Sequence[Example]
+    metrics: dict[str, float]
+
+
+@runtime_checkable
+class BatchSource(Protocol):
+    """The examples of each step, with metrics; the same on every rank."""
+
+    def batch(self, step: int) -> Batch:
+        """The batch of a step, counted from 0."""
+        ...
+
+
 @runtime_checkable
 class Learner(Protocol):
     """Updates the policy."""

@@ -13,7 +13,7 @@ from sirl.roles import Control
 from sirl.rollouts.native import NativeEngine
 from sirl.runs import open_run
 from sirl.training import update as update_module
-from sirl.training.batches import prompt_batches
+from sirl.training.batches import prompts_of
 from sirl.training.grading import examples_of
 from sirl.training.observers.checkpoints import SaveCheckpoints
 from sirl.training.observers.log import MetricsLog
@@ -264,12 +264,12 @@ def test_the_last_good_checkpoint_is_one_that_a_finite_step_came_from(embedded, 
 
 def test_every_pass_over_the_prompts_uses_each_once_and_is_a_function_of_seed_and_step():
     prompts = [Prompt.user(str(i), "?") for i in range(10)]
-    steps = dict(prompt_batches(prompts, 3, 7, range(6)))
+    steps = [prompts_of(prompts, 3, 7, step) for step in range(6)]
     for first in (0, 3):
         ids = [p.id for s in range(first, first + 3) for p in steps[s]]
         assert len(set(ids)) == 9
-    assert dict(prompt_batches(prompts, 3, 7, range(4, 6))) == {4: steps[4], 5: steps[5]}
-    assert dict(prompt_batches(prompts, 3, 8, range(6))) != steps
+    assert [prompts_of(prompts, 3, 7, step) for step in (4, 5)] == steps[4:]
+    assert [prompts_of(prompts, 3, 8, step) for step in range(6)] != steps
 
 
 def test_the_cosine_falls_from_the_peak_towards_nothing():

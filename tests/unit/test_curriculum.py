@@ -25,22 +25,23 @@ def curriculum(refused: int = 12, answered: int = 20, most: int = 10**6) -> Curr
 
 
 def test_half_of_each_batch_is_refused_and_half_is_answered() -> None:
-    for step, batch in curriculum().batches(range(5)):
+    for step in range(5):
+        batch = curriculum().prompts(step)
         assert [p.id.split("-")[0] for p in batch] == ["unsafe"] * 4 + ["harmless"] * 4, step
 
 
 def test_few_refused_prompts_leave_more_room_for_the_others() -> None:
-    _, batch = next(curriculum(refused=2).batches(range(1)))
+    batch = curriculum(refused=2).prompts(0)
     assert [p.id.split("-")[0] for p in batch] == ["unsafe"] * 2 + ["harmless"] * 6
 
 
 def test_a_step_presents_its_prompts_in_the_same_way_after_a_resume() -> None:
-    whole = list(curriculum().batches(range(6)))
-    assert list(curriculum().batches(range(4, 6))) == whole[4:]
+    whole = list(map(curriculum().prompts, range(6)))
+    assert list(map(curriculum().prompts, range(4, 6))) == whole[4:]
 
 
 def test_about_seven_in_ten_prompts_of_both_kinds_are_disguised() -> None:
-    shown = [p for _, batch in curriculum().batches(range(100)) for p in batch]
+    shown = [p for step in range(100) for p in curriculum().prompts(step)]
     for kind in ("unsafe", "harmless"):
         own = [p for p in shown if p.id.startswith(kind)]
         share = sum(p.request.startswith("Please: ") for p in own) / len(own)
@@ -48,7 +49,7 @@ def test_about_seven_in_ten_prompts_of_both_kinds_are_disguised() -> None:
 
 
 def test_a_disguise_that_leaves_no_room_for_an_answer_is_left_off() -> None:
-    shown = [p for _, batch in curriculum(most=18).batches(range(30)) for p in batch]
+    shown = [p for step in range(30) for p in curriculum(most=18).prompts(step)]
     assert all(p.request.split(" number ")[0] == p.id.split("-")[0] for p in shown)
 
 

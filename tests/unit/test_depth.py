@@ -128,12 +128,10 @@ def curriculum(**more) -> Curriculum:
 
 def test_begun_answers_leave_the_rest_of_a_step_as_it_was() -> None:
     with_depth, without = curriculum(openings=openings()), curriculum()
-    for (_, ours), (_, theirs) in zip(
-        with_depth.batches(range(40)), without.batches(range(40)), strict=True
-    ):
-        bare = [replace(p, messages=p.messages[:1]) for p in ours]
-        assert bare == theirs
-    shown = [p for _, batch in with_depth.batches(range(24)) for p in batch if is_begun(p)]
+    for step in range(40):
+        bare = [replace(p, messages=p.messages[:1]) for p in with_depth.prompts(step)]
+        assert bare == without.prompts(step)
+    shown = [p for step in range(24) for p in with_depth.prompts(step) if is_begun(p)]
     assert {p.id for p in shown} == {"unsafe", "harmless", "plain"}
     assert all(len(p.messages[1].content.split()) <= 15 for p in shown)  # another does not fit
 

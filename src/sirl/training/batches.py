@@ -1,23 +1,20 @@
 """The prompts of each step."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from random import Random
 
 from sirl.types import Prompt
 
-__all__ = ["prompt_batches"]
+__all__ = ["prompts_of"]
 
 
-def prompt_batches(
-    prompts: Sequence[Prompt], size: int, seed: int, steps: range
-) -> Iterator[tuple[int, Sequence[Prompt]]]:
-    """The prompts of each step; depends only on (seed, step).
+def prompts_of(prompts: Sequence[Prompt], size: int, seed: int, step: int) -> Sequence[Prompt]:
+    """The prompts of a step; depends only on (seed, step).
 
     Each epoch is reshuffled and drops its incomplete last batch. Needs at least `size` prompts.
     """
     per_pass = len(prompts) // size
-    for step in steps:
-        order = list(range(len(prompts)))
-        Random(f"{seed}/{step // per_pass}").shuffle(order)
-        start = (step % per_pass) * size
-        yield step, [prompts[i] for i in order[start : start + size]]
+    order = list(range(len(prompts)))
+    Random(f"{seed}/{step // per_pass}").shuffle(order)
+    start = (step % per_pass) * size
+    return [prompts[i] for i in order[start : start + size]]

@@ -5,12 +5,12 @@ answers. Both halves wear the same disguises, so that a disguise is no reason to
 openings, some answers are begun (`sirl.training.openings`).
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from random import Random
 
 from sirl.roles import Disguise
-from sirl.training.batches import prompt_batches
+from sirl.training.batches import prompts_of
 from sirl.training.openings import Openings, is_begun
 from sirl.types import Prompt
 
@@ -38,14 +38,13 @@ class Curriculum:
     openings: Openings | None = None
     """Begins some of the answers, if given."""
 
-    def batches(self, steps: range) -> Iterator[tuple[int, list[Prompt]]]:
-        """Each step with its prompts; a disguised prompt keeps the id of the bare one."""
+    def prompts(self, step: int) -> list[Prompt]:
+        """The prompts of a step; a disguised prompt keeps the id of the bare one."""
         half = min(max(self.batch // 2, self.batch - len(self.answered)), len(self.refused))
         others = min(self.batch - half, len(self.answered))
-        first = prompt_batches(self.refused, half, self.seed, steps)
-        second = prompt_batches(self.answered, others, self.seed, steps)
-        for (step, refused), (_, answered) in zip(first, second, strict=True):
-            yield step, [self.presented(p, step) for p in (*refused, *answered)]
+        refused = prompts_of(self.refused, half, self.seed, step)
+        answered = prompts_of(self.answered, others, self.seed, step)
+        return [self.presented(p, step) for p in (*refused, *answered)]
 
     def presented(self, prompt: Prompt, step: int) -> Prompt:
         """The prompt as it is asked in a step."""

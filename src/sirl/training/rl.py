@@ -1,44 +1,31 @@
 """The training loop. Its collaborators are passed in; extend it with a new collaborator."""
 
-import time
 from collections.abc import Iterable, Sequence
 
 from sirl.errors import Stopped
-from sirl.roles import Control, Engine, ExampleSource, Learner, Observer
-from sirl.training.grading import Grader
-from sirl.training.metrics import batch_metrics
-from sirl.types import Prompt
+from sirl.roles import BatchSource, Control, ExampleSource, Learner, Observer
 
 __all__ = ["train"]
 
 
-def train(  # noqa: PLR0913 - the collaborators of the loop
-    batches: Iterable[tuple[int, Sequence[Prompt]]],
-    engine: Engine,
-    grader: Grader,
+def train(
+    steps: Iterable[int],
+    batches: BatchSource,
     learner: Learner,
     observers: Sequence[Observer] = (),
     sources: Sequence[ExampleSource] = (),
-    *,
-    group: int,
 ) -> None:
-    """Train: sample, grade, update, call the observers.
+    """Train: get the batch of a step, update, call the observers.
 
-    Ends with the batches, or earlier if an observer says that training is done.
+    Ends with the steps, or earlier if an observer says that training is done.
 
     Raises:
         Stopped: An observer requested it.
     """
-    for step, prompts in batches:
-        started = time.perf_counter()
-        completions = engine.sample(prompts, group=group, step=step)
-        sampled = time.perf_counter() - started
-        rewards, advantages, examples = grader.grade(prompts, completions)
-        for source in sources:
-            examples += source.examples(step)
-        update = learner.update(examples, step=step)
-        metrics = batch_metrics(completions, rewards, advantages, group)
-        metrics |= {**update, "seconds/sample": sampled}
+    for step in steps:
+        examples, metrics = batches.batch(step)
+        more = [example for source in sources for example in source.examples(step)]
+        metrics = metrics | learner.update([*examples, *more], step=step)
         control = Control()
         for observer in observers:
             observer.on_step(step + 1, metrics, control)

@@ -1,7 +1,7 @@
 """The training part of `sirl train`: what the method asks and rewards, and the step to use."""
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from sirl import registry
 from sirl.errors import ConfigError, RunError
-from sirl.roles import Engine, Observer
-from sirl.types import Prompt, Sampling
+from sirl.roles import BatchSource, Engine, Observer
+from sirl.types import Sampling
 from sirl.workflows.console import interruptible
 from sirl.workflows.session import Session, among, shared
 
@@ -34,8 +34,6 @@ WATCHED_ANSWERS = 4
 LOOK = -1
 """The step that seeds the samples of a look: no step of training, so that looks share their
 uniforms and none repeats the answers that the instinct was read from."""
-Batches = Callable[[range], Iterable[tuple[int, Sequence[Prompt]]]]
-"""The prompts of each step of a range of steps."""
 
 
 @dataclass(frozen=True)
@@ -64,10 +62,9 @@ class Learned:
 
 @dataclass(frozen=True)
 class Method:
-    """What a method asks and rewards, and what watches it."""
+    """What a method learns from, and what watches it."""
 
-    batches: Batches
-    grader: "Grader"
+    batches: BatchSource
     sentinel: "Sentinel | None" = None
     figures: Mapping[str, Any] = field(default_factory=dict)
 
@@ -135,13 +132,11 @@ def learn(session: Session, models: Models) -> Learned:
         if ended and taken < config.steps:
             session.warn([f"training has ended at step {taken} and does not go on"])
         train(
-            method.batches(range(taken, taken if ended else config.steps)),
-            engine,
-            method.grader,
+            range(taken, taken if ended else config.steps),
+            method.batches,
             learner,
             tuple(watching.values()),
             registry.example_sources(config, models.policy),
-            group=config.group,
         )
     finally:
         for observer in watching.values():
@@ -182,14 +177,16 @@ def method_of(
     session: Session, reading: "Reading | None", engine: Engine, learner: "PolicyLearner"
 ) -> Method:
     """The method of the configuration; `engine` samples from the policy."""
-    from sirl.training.batches import prompt_batches
+    from sirl.training.batches import prompts_of
     from sirl.training.grading import ByGroup
+    from sirl.training.rollouts import Rollouts
 
     config = session.config
     if reading:
         return instinct_method(session, reading, engine, learner)
-    batches = partial(prompt_batches, session.setup.prompts, config.batch, config.seed)
-    return Method(batches, ByGroup(registry.reward_named(config.reward)))
+    prompts = partial(prompts_of, session.setup.prompts, config.batch, config.seed)
+    grader = ByGroup(registry.reward_named(config.reward))
+    return Method(Rollouts(prompts, engine, grader, config.group))
 
 
 def curriculum_of(session: Session, start: "ChatModel", instinct: "Instinct") -> "Curriculum":
@@ -240,6 +237,7 @@ def instinct_method(
     from sirl.training.grading import ByGroup
     from sirl.training.lending import Lending
     from sirl.training.observers.sentinel import Sentinel
+    from sirl.training.rollouts import Rollouts
     from sirl.workflows.instinct import summarise_instinct
 
     config, instinct, whole = session.config, reading.instinct, reading.curriculum
@@ -256,7 +254,7 @@ def instinct_method(
         whole.openings.settled if whole.openings else 0,
     )
     figures = {"instinct": summarise_instinct(instinct)}
-    return Method(curriculum.batches, grader, sentinel, figures)
+    return Method(Rollouts(curriculum.prompts, engine, grader, config.group), sentinel, figures)
 
 
 def observers(
