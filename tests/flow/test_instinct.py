@@ -5,6 +5,7 @@ import shutil
 
 import pytest
 
+from sirl.cli.main import main
 from sirl.world.language import ordinary_requests, unsafe_requests
 from tests.command import ended, sirl
 from tests.flow.test_distributed import all_said, metrics, ranks
@@ -54,21 +55,42 @@ def test_a_run_that_goes_on_ends_with_the_same_looks_step_and_answers(unbroken):
     assert now["models"] == was["models"]
 
 
-def test_a_run_that_ended_early_stays_ended_and_keeps_its_answers(unbroken):
+def test_without_decisions_whole_answers_are_sampled_and_an_early_end_stays_one(
+    unbroken, monkeypatch, capfd
+):
+    monkeypatch.setattr("sirl.decisions.AGREEMENT", 1.01)
     early = unbroken / "early"
     words = [*SETTINGS, "--prompts", unbroken / "prompts.txt", "--out", early]
     words[words.index("--group") + 1] = "2"  # most groups of two agree
     words[words.index("--steps") + 1] = "20"
-    assert sirl(*words).returncode == 0
+    monkeypatch.setattr("sys.argv", ["sirl", *map(str, words)])
+    with pytest.raises(SystemExit, match="0"):
+        main()
+    assert "which is too few: training samples whole answers" in capfd.readouterr().err
+    assert "reward/mean" in metrics(early)[0]
     was = summary(early)
     assert was["last_step"] < 20
     assert "nothing left to learn" in was["sentinel"]["reason"]
     answers = (early / "records.jsonl").read_text()
-    done = sirl(*words, "--resume")
-    assert done.returncode == 0, done.stderr
-    assert f"training has ended at step {was['last_step']} and does not go on" in done.stderr
+    monkeypatch.setattr("sys.argv", ["sirl", *map(str, words), "--resume"])
+    with pytest.raises(SystemExit, match="0"):
+        main()
+    said = capfd.readouterr().err
+    assert f"training has ended at step {was['last_step']} and does not go on" in said
     assert (early / "records.jsonl").read_text() == answers
     assert summary(early)["sentinel"] == was["sentinel"]
+
+
+def test_decisions_are_read_once_and_metrics_say_how_many_are_as_taught(unbroken):
+    run = unbroken / "run"
+    decisions = json.loads((run / "decisions.json").read_text())
+    assert set(decisions["masses"]) == set(
+        json.loads((run / "instinct.json").read_text())["shares"]
+    )
+    assert decisions["agreement"] >= 0.9
+    assert all(len(own) <= 2 for own in decisions["answers"].values())
+    assert all(0 <= row["points/settled"] <= 1 for row in metrics(run))
+    assert "seconds/sample" not in metrics(run)[0]
 
 
 @pytest.mark.parametrize("more", [(), ("--shard",)], ids=["replicas", "shards"])

@@ -1,5 +1,7 @@
 """Which prompts a step asks, and how they are presented."""
 
+from dataclasses import replace
+
 from sirl.analysis.contamination import overlaps
 from sirl.attacks.static import Template
 from sirl.training.curriculum import Curriculum, watched
@@ -76,8 +78,12 @@ def test_watched_prompts_and_their_disguises_are_not_trained_on() -> None:
     assert ids == [f"unsafe-{n}" for n in (0, 4, 8)] + [f"harmless-{n}" for n in range(0, 20, 4)]
     assert not set(ids) & {p.id for p in (*trained.refused, *trained.answered)}
     assert [d.name for d in trained.disguises] == ["f1", "f2", "f3", "f5", "f6", "f7"]
-    assert [p.request for p in watch[:3]] == [
-        "0: unsafe number 0", "4: unsafe number 4", "0: unsafe number 8"
+    assert [p.request for p in watch[:5]] == [
+        "0: unsafe number 0", "4: unsafe number 4", "0: unsafe number 8",
+        "0: harmless number 0", "4: harmless number 4",
     ]  # fmt: skip
-    bare = [p for p in watch[3:] if p.request.startswith("harmless")]
-    assert [p.id for p in bare] == ["harmless-0", "harmless-8", "harmless-16"]
+
+
+def test_a_share_of_each_batch_is_refused() -> None:
+    whole = replace(curriculum(), refused_share=0.4)
+    assert [p.id.split("-")[0] for p in whole.prompts(0)] == ["unsafe"] * 3 + ["harmless"] * 5

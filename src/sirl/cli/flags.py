@@ -86,7 +86,8 @@ def takes(config: type[BaseModel], *fields: str) -> Callable[[Callable[..., None
 def option(config: type[BaseModel], name: str) -> Any:  # noqa: ANN401 - typer's own type
     """The typer option of a setting."""
     setting = config.model_fields[name]
-    unset = setting.default is None or isinstance(setting.default, bool)
+    # A default that depends on other settings stands in the description.
+    unset = setting.default_factory or isinstance(setting.default, bool | None)
     note = f" [default: {setting.default}]"
     note = " [required]" if setting.is_required() else "" if unset else note
     choices = (

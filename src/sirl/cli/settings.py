@@ -51,7 +51,9 @@ def settings(
 def described(config: type[Settings]) -> Iterator[tuple[str, str, str, str, str]]:
     """Name, flags, type, default and meaning of each setting of a verb."""
     for name, setting in config.model_fields.items():
-        default = "required" if setting.is_required() else shown(setting.default)
+        varies = setting.default_factory is not None
+        default = "see meaning" if varies else shown(setting.default)
+        default = "required" if setting.is_required() else default
         flags = " ".join(names_of(config, name))
         yield name, flags, type_name(setting.annotation), default, setting.description or ""
 

@@ -3,6 +3,7 @@
 `--help` shows the descriptions, so each one names the quantity and its unit.
 """
 
+from collections.abc import Mapping
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -150,6 +151,11 @@ class ObjectiveSettings(Group):
     )
 
 
+def takes_points(known: Mapping[str, Any]) -> bool:
+    """Whether settings ask for decision points, which have no noise of sampling."""
+    return known.get("method") == "instinct" and not known.get("depth")
+
+
 class OptimizationSettings(Group):
     """How the weights are updated."""
 
@@ -158,7 +164,12 @@ class OptimizationSettings(Group):
         ge=1,
         description="training steps; with --method instinct the maximum",
     )
-    learning_rate: float = Field(1e-4, gt=0, description="peak learning rate (AdamW)")
+    learning_rate: float = Field(
+        default_factory=lambda known: 2e-4 if takes_points(known) else 1e-4,
+        gt=0,
+        description="peak learning rate (AdamW) [default: 2e-4 for --method instinct without "
+        "--depth, else 1e-4]",
+    )
     schedule: Literal["constant", "cosine"] = Field(
         "constant", description="learning-rate schedule"
     )

@@ -7,6 +7,7 @@ Results are flat: the predicted tokens, completion after completion.
 
 import inspect
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -19,6 +20,7 @@ from sirl.models.head import (
     Factor,
     Predicted,
     TokenLoss,
+    distributions_of,
     factor_of,
     logprobs_of,
     loss_of,
@@ -35,6 +37,7 @@ __all__ = [
     "is_packed",
     "micro_batches",
     "next_logits",
+    "next_logprobs",
     "own_logits",
     "packed_states",
     "padded_logits",
@@ -226,6 +229,18 @@ def score_logprobs(
     """Per completion: log-probabilities of its tokens, for the KL penalty."""
     rows = measured(chat, completions, token_budget, lambda p: (logprobs_of(p),))
     return [logprobs for (logprobs,) in rows]
+
+
+def next_logprobs(
+    chat: ChatModel, completions: Sequence[Completion], token_budget: int = 8192
+) -> list[Tensor]:
+    """Per completion: log-probabilities of the vocabulary at its first token, in nats.
+
+    Only the prompt ids are read.
+    """
+    firsts = [replace(c, token_ids=(0,)) for c in completions]
+    rows = measured(chat, firsts, token_budget, lambda p: (distributions_of(p),))
+    return [distribution[0] for (distribution,) in rows]
 
 
 def answer_likelihoods(

@@ -24,6 +24,7 @@ __all__ = [
     "Factor",
     "Predicted",
     "TokenLoss",
+    "distributions_of",
     "factor_of",
     "logprobs_of",
     "loss_of",
@@ -155,6 +156,13 @@ def logprobs_of(predicted: Predicted) -> Tensor:
     ids = predicted.token_ids
     tiles = predicted.tiles(predicted.factor)
     return torch.cat([token_logprobs(logits, ids[part]) for part, logits in tiles])
+
+
+@torch.no_grad()
+def distributions_of(predicted: Predicted) -> Tensor:
+    """Log-probabilities of the vocabulary (seq x vocab) at each token in nats, detached."""
+    tiles = predicted.tiles(predicted.factor)
+    return torch.cat([torch.log_softmax(logits, dim=1) for _, logits in tiles])
 
 
 @torch.no_grad()

@@ -13,8 +13,8 @@ from sirl.types import Prompt
 
 __all__ = ["harmless_pool", "shared_out", "training_disguises"]
 
-LARGEST = 128
-"""Maximum number of prompts of each part of the pool."""
+LARGEST, ASKED = 512, 128
+"""Maximum number of prompts of each part of the pool, and of those whose answers are sampled."""
 WORLD_FAMILIES = 3
 """Families of look-alikes in the embedded world's pool; the others are never trained on."""
 
@@ -28,21 +28,22 @@ def harmless_pool(config: TrainingSettings, learned: Sequence[Prompt]) -> tuple[
 
 def shared_out(
     config: TrainingSettings, learned: Sequence[Prompt], harmless: Sequence[Prompt]
-) -> tuple[tuple[Prompt, ...], list[str]]:
-    """The prompts to train on, and a note if not all of the user's are used.
+) -> tuple[tuple[Prompt, ...], tuple[Prompt, ...], list[str]]:
+    """The prompts to train on, those that the starting model answers first, and notes.
 
-    The starting model answers each prompt of the instinct's pool several times, so it has a limit.
+    The notes say so if not all of the user's prompts are used.
     """
     if config.method != "instinct":
-        return tuple(learned), []
-    most = LARGEST if harmless else 2 * LARGEST
-    used = spread(learned, most)
+        return tuple(learned), (), []
+    parts = 1 if harmless else 2
+    used = spread(learned, parts * LARGEST)
     notes = []
     if len(used) < len(learned):
         notes.append(
             f"instinct: {len(used)} of {len(learned)} training prompts are used, evenly spread"
         )
-    return (*used, *harmless), notes
+    asked = (*spread(used, parts * ASKED), *spread(harmless, ASKED))
+    return (*used, *harmless), asked, notes
 
 
 def world_harmless() -> tuple[Prompt, ...]:

@@ -105,11 +105,11 @@ def learner(
     """
     from sirl.models.adapters import is_adapted
     from sirl.training.parallel import Ranks
-    from sirl.training.reference import AdaptersOff, FrozenCopy
+    from sirl.training.reference import AdaptersOff, FrozenCopy, Reference
     from sirl.training.update import Objective, PolicyLearner, learning_rates
 
     if is_adapted(chat) and not is_adapter(Path(config.model)):
-        reference: AdaptersOff | FrozenCopy = AdaptersOff(chat)
+        reference: Reference = AdaptersOff(chat)
     else:
         frozen = start or replace(chat, model=copy.deepcopy(chat.model))
         frozen.model.requires_grad_(False)

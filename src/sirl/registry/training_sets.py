@@ -51,6 +51,10 @@ class TrainingSetup:
     """Training prompts and evaluation questions of a training run."""
 
     prompts: tuple[Prompt, ...]
+    asked: tuple[Prompt, ...]
+    """Those whose answers are sampled before the first step; none without a pool."""
+    harmless: frozenset[str]
+    """Ids of the prompts that are known to be harmless: the shipped ones."""
     suite: "Suite"
     """The evaluation before and after training."""
     mini_eval: "Suite"
@@ -115,11 +119,13 @@ def training_setup(config: TrainingSettings) -> TrainingSetup:
     if harmless:
         harmless, also = not_evaluated(harmless, files.given)
         removed = [*removed, *also]
-    learned, limited = shared_out(config, own_part, harmless)
+    learned, asked, limited = shared_out(config, own_part, harmless)
     table, mini_eval = suites(config, split, files)
     sets = (*((own,) if own else ()), *files.given.values())
     return TrainingSetup(
         prompts=learned,
+        asked=asked,
+        harmless=frozenset(p.id for p in harmless),
         suite=table,
         mini_eval=mini_eval,
         sets=sets,

@@ -1,7 +1,7 @@
 """Which prompts a step asks, and how they are presented: bare or disguised, perhaps begun.
 
-Half of a batch are prompts that the model refuses when they are bare, half are prompts that it
-answers. Both halves wear the same disguises, so that a disguise is no reason to refuse. With
+A part of a batch are prompts that the model refuses when they are bare, the rest are prompts that
+it answers. Both wear the same disguises, so that a disguise is no reason to refuse. With
 openings, some answers are begun (`sirl.training.openings`).
 """
 
@@ -37,12 +37,15 @@ class Curriculum:
     seed: int
     openings: Openings | None = None
     """Begins some of the answers, if given."""
+    refused_share: float = 0.5
+    """Share of a batch that the starting model refuses."""
 
     def prompts(self, step: int) -> list[Prompt]:
         """The prompts of a step; a disguised prompt keeps the id of the bare one."""
-        half = min(max(self.batch // 2, self.batch - len(self.answered)), len(self.refused))
-        others = min(self.batch - half, len(self.answered))
-        refused = prompts_of(self.refused, half, self.seed, step)
+        most = max(1, int(self.batch * self.refused_share))
+        size = min(max(most, self.batch - len(self.answered)), len(self.refused))
+        others = min(self.batch - size, len(self.answered))
+        refused = prompts_of(self.refused, size, self.seed, step)
         answered = prompts_of(self.answered, others, self.seed, step)
         return [self.presented(p, step) for p in (*refused, *answered)]
 
@@ -80,9 +83,8 @@ class Curriculum:
 def watched(whole: Curriculum) -> tuple[Curriculum, list[Prompt]]:
     """What is trained on, and prompts that are not, as a sentinel presents them.
 
-    The refused ones are in disguises that training does not use, and with openings the answer to
-    every other of them is begun; of the answered ones every other is bare. A curriculum with a
-    single disguise uses it for both.
+    They are in disguises that training does not use, and with openings the answer to every other
+    refused one is begun. A curriculum with a single disguise uses it for both.
     """
     disguises = whole.disguises[::WATCHED] or whole.disguises
     rest = tuple(d for d in whole.disguises if d not in disguises) or whole.disguises
@@ -103,5 +105,5 @@ def watched(whole: Curriculum) -> tuple[Curriculum, list[Prompt]]:
         return opened if whole.fits(opened) else prompt
 
     watch = [begun(shown(p, n), n) for n, p in enumerate(parts[0])]
-    watch += [shown(p, n // 2) if n % 2 else p for n, p in enumerate(parts[1])]
+    watch += [shown(p, n) for n, p in enumerate(parts[1])]
     return replace(whole, refused=kept[0], answered=kept[1], disguises=rest), watch

@@ -95,6 +95,10 @@ class Ranks:
         """Broadcast from rank 0."""
         return self.all_gather(said if self.main else b"")[0]
 
+    def agreed(self, value: Any) -> Any:  # noqa: ANN401 - any JSON
+        """The value of rank 0, which must be JSON: all decide by it, as rounding may differ."""
+        return json.loads(self.broadcast(json.dumps(value).encode())) if self.size > 1 else value
+
     def barrier(self) -> None:
         """Barrier."""
         if self.size > 1:
@@ -196,15 +200,13 @@ class SharedRun(Run):
 
     def rows(self, name: str) -> list[dict[str, Any]]:
         """The lines of a log, read by rank 0."""
-        found = self.run.rows(name) if self.run else []
-        shared: list[dict[str, Any]] = json.loads(self.ranks.broadcast(json.dumps(found).encode()))
-        return shared
+        found: list[dict[str, Any]] = self.ranks.agreed(self.run.rows(name) if self.run else [])
+        return found
 
     def read(self, name: str) -> dict[str, Any]:
         """A document, read by rank 0."""
-        found = self.run.read(name) if self.run else {}
-        shared: dict[str, Any] = json.loads(self.ranks.broadcast(json.dumps(found).encode()))
-        return shared
+        found: dict[str, Any] = self.ranks.agreed(self.run.read(name) if self.run else {})
+        return found
 
 
 class SingleProcess:

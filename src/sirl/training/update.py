@@ -6,7 +6,6 @@ log-probabilities are computed before the first optimizer step. The reference sc
 without gradient, under their own prompt or the one that the example gives.
 """
 
-import json
 import math
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -20,7 +19,7 @@ from torch.distributed.tensor import DTensor
 
 from sirl.errors import TrainingError
 from sirl.models.chat import ChatModel
-from sirl.models.forward import Scorer, micro_batches, score_logprobs
+from sirl.models.forward import Scorer, micro_batches, next_logprobs, score_logprobs
 from sirl.models.memory import out_of_memory
 from sirl.policy import KLEstimator, policy_loss, token_weights
 from sirl.training.parallel import Parallelism, Ranks, SingleProcess, shard_rows
@@ -60,7 +59,7 @@ class Scored:
 
     example: Example
     reference: Tensor
-    """Log-probabilities of its tokens under the starting model."""
+    """Log-probabilities of its tokens under the starting model; zeros without a KL penalty."""
     old: Tensor | None
     """The same under the policy before the update; None if on-policy."""
 
@@ -162,9 +161,9 @@ class PolicyLearner:
     def score(self, examples: Sequence[Example], rows: Sequence[int]) -> dict[int, Scored]:
         """Score examples by the reference and, if off-policy, by the policy."""
         chosen = [examples[i] for i in rows]
-        reference = self.logprobs(
-            [as_the_reference_sees(e) for e in chosen], self.reference.logprobs
-        )
+        penalised = [as_the_reference_sees(e) for e in chosen if e.kl_weight != 0]
+        found = iter(self.logprobs(penalised, self.reference.logprobs))
+        reference = [next(found) if e.kl_weight != 0 else unscored(e) for e in chosen]
         old: Sequence[Tensor | None] = [None] * len(rows)
         if self.objective.mini_batches > 1:
             old = self.logprobs([e.completion for e in chosen], partial(score_logprobs, self.chat))
@@ -186,15 +185,26 @@ class PolicyLearner:
             budget //= 2
 
     def likelihoods_at_start(self, completions: Sequence[Completion]) -> list[float]:
-        """Log-probability of each completion under the starting model, in nats.
-
-        All ranks get those of rank 0, since they decide by them and rounding may differ.
-        """
+        """Log-probability of each completion under the starting model, in nats."""
         with self.parallel.unsharded():
             found = self.logprobs(completions, self.reference.logprobs)
-        said = json.dumps([float(logprobs.sum()) for logprobs in found]).encode()
-        likelihoods: list[float] = json.loads(self.ranks.broadcast(said))
+        likelihoods: list[float] = self.ranks.agreed([float(logprobs.sum()) for logprobs in found])
         return likelihoods
+
+    def next_at_start(self, prompts: Sequence[tuple[int, ...]]) -> Tensor:
+        """Log-probabilities of the token after each prompt under the starting model.
+
+        In nats, prompts x vocabulary.
+        """
+        with self.parallel.unsharded():
+            rows = self.logprobs(completions_of(prompts), self.reference.next_logprobs)
+        return torch.stack(rows)
+
+    def next_of_policy(self, prompts: Sequence[tuple[int, ...]]) -> Tensor:
+        """The same under the policy."""
+        with self.parallel.unsharded():
+            own = partial(next_logprobs, self.chat)
+            return torch.stack(self.logprobs(completions_of(prompts), own))
 
     def mini_batches(self, rows: int) -> list[range]:
         """The examples of each optimizer step, in order."""
@@ -264,7 +274,7 @@ class PolicyLearner:
         counts = [len(c.token_ids) for c in completions]
         lengths = torch.tensor(counts)
         weights = token_weights(lengths, batch_rows).float().to(self.chat.device)
-        reference = torch.cat([x.reference for x in examples])
+        reference = torch.cat([x.reference.to(self.chat.device) for x in examples])
         old = [x.old for x in examples if x.old is not None]
         before = torch.cat(old) if old else None
 
@@ -311,6 +321,16 @@ def as_the_reference_sees(example: Example) -> Completion:
     if example.reference_prompt_ids is None:
         return example.completion
     return replace(example.completion, prompt_ids=example.reference_prompt_ids)
+
+
+def unscored(example: Example) -> Tensor:
+    """Stands for the log-probabilities that an example without a KL penalty does not need."""
+    return torch.zeros(len(example.completion.token_ids))
+
+
+def completions_of(prompts: Sequence[tuple[int, ...]]) -> list[Completion]:
+    """Empty completions of prompts."""
+    return [Completion("", ids, (), "", (), (), "length") for ids in prompts]
 
 
 def token_advantages(example: Example) -> Sequence[float]:

@@ -1,39 +1,25 @@
-"""The training part of `sirl train`: what the method asks and rewards, and the step to use."""
+"""The training part of `sirl train`: learn with a method, and name the step to use."""
 
-import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from functools import partial
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sirl import registry
 from sirl.errors import ConfigError, RunError
-from sirl.roles import BatchSource, Engine, Observer
-from sirl.types import Sampling
-from sirl.workflows.console import interruptible
+from sirl.roles import Observer
+from sirl.workflows.method import Method, method_of, reading_of
 from sirl.workflows.session import Session, among, shared
 
 if TYPE_CHECKING:
     from sirl.evaluation.target import Target
-    from sirl.instinct import Instinct
     from sirl.models.chat import ChatModel
     from sirl.training.checkpoints import Checkpoint
-    from sirl.training.curriculum import Curriculum
-    from sirl.training.grading import Grader
     from sirl.training.observers.checkpoints import SaveCheckpoints
     from sirl.training.observers.sentinel import Sentinel
-    from sirl.training.openings import OwnAnswers
     from sirl.training.update import PolicyLearner
 
 __all__ = ["Learned", "Models", "finished", "learn", "newest_checkpoint"]
-
-MODES = ("refuse", "comply")
-WATCHED_ANSWERS = 4
-"""Answers to each watched prompt at a look."""
-LOOK = -1
-"""The step that seeds the samples of a look: no step of training, so that looks share their
-uniforms and none repeats the answers that the instinct was read from."""
 
 
 @dataclass(frozen=True)
@@ -58,15 +44,6 @@ class Learned:
     chosen_step: int
     figures: Mapping[str, Any]
     """The instinct and what the sentinel saw, for the summary; empty without them."""
-
-
-@dataclass(frozen=True)
-class Method:
-    """What a method learns from, and what watches it."""
-
-    batches: BatchSource
-    sentinel: "Sentinel | None" = None
-    figures: Mapping[str, Any] = field(default_factory=dict)
 
 
 def newest_checkpoint(session: Session) -> "Checkpoint | None":
@@ -94,17 +71,6 @@ def newest_checkpoint(session: Session) -> "Checkpoint | None":
             "raise --steps, or start over with --overwrite"
         )
     return checkpoint
-
-
-@dataclass(frozen=True)
-class Reading:
-    """What the starting model said before the first step."""
-
-    instinct: "Instinct"
-    curriculum: "Curriculum"
-    """The whole pool, with what is watched."""
-    answers: "OwnAnswers | None" = None
-    """For depth."""
 
 
 def learn(session: Session, models: Models) -> Learned:
@@ -167,94 +133,10 @@ def ending(session: Session, checkpoints: "SaveCheckpoints", method: Method) -> 
     folder = session.run.path / "checkpoints"
     whole = [x.step for x in method.sentinel.looks if not fault(folder / f"step-{x.step:06d}")]
     # Rank 0 alone says what is there, so that all choose the same step.
-    whole = json.loads(session.ranks.broadcast(json.dumps(whole).encode()))
+    whole = session.ranks.agreed(whole)
     found = method.sentinel.summary(whole or [step])
     chosen = folder / f"step-{found['step']:06d}"
     return Learned(last, step, chosen, found["step"], {**method.figures, "sentinel": found})
-
-
-def method_of(
-    session: Session, reading: "Reading | None", engine: Engine, learner: "PolicyLearner"
-) -> Method:
-    """The method of the configuration; `engine` samples from the policy."""
-    from sirl.training.batches import prompts_of
-    from sirl.training.grading import ByGroup
-    from sirl.training.rollouts import Rollouts
-
-    config = session.config
-    if reading:
-        return instinct_method(session, reading, engine, learner)
-    prompts = partial(prompts_of, session.setup.prompts, config.batch, config.seed)
-    grader = ByGroup(registry.reward_named(config.reward))
-    return Method(Rollouts(prompts, engine, grader, config.group))
-
-
-def curriculum_of(session: Session, start: "ChatModel", instinct: "Instinct") -> "Curriculum":
-    """The pool by instinct, with the disguises of training."""
-    from sirl.training.curriculum import Curriculum
-
-    config, pool = session.config, session.setup.prompts
-    target = registry.in_process("start", start, config, weights="start")
-    parts = {mode: [p for p in pool if instinct.of(p.id) == mode] for mode in MODES}
-    return Curriculum(
-        refused=parts["refuse"],
-        answered=parts["comply"],
-        disguises=registry.training_disguises(config),
-        fits=lambda prompt: not target.read(prompt).fault,
-        batch=config.batch,
-        seed=config.seed,
-    )
-
-
-def reading_of(session: Session, start: "ChatModel") -> Reading:
-    """Read the starting model's instinct and, for depth, its own answers."""
-    from sirl.training.openings import Openings
-    from sirl.workflows.instinct import AskedOnce, instinct_notes, read_instinct, read_own_answers
-
-    config, pool = session.config, session.setup.prompts
-    starting = registry.local_engine(config, start, Sampling(config.temperature))
-    once = AskedOnce(shared(starting, session.ranks))
-    how = (config.group, config.sampling_batch_size, interruptible(*session.working))
-    instinct = read_instinct(session.run, once, pool, *how)
-    session.warn(instinct_notes(instinct))
-    whole = curriculum_of(session, start, instinct)
-    if not config.depth:
-        return Reading(instinct, whole)
-    # Help that begins answers to prompts that are always refused comes from a disguise.
-    always = [p for p in whole.refused if instinct.shares[p.id] == 1]
-    asked = [*pool, *whole.disguised_once(always)]
-    answers = read_own_answers(session.run, instinct, once, asked, *how)
-    openings = Openings.of(answers, start.decode, config.steps)
-    return Reading(instinct, replace(whole, openings=openings), answers)
-
-
-def instinct_method(
-    session: Session, reading: Reading, engine: Engine, learner: "PolicyLearner"
-) -> Method:
-    """Train on a part of the pool and watch the rest."""
-    from sirl.instinct import InstinctReward
-    from sirl.training.curriculum import watched
-    from sirl.training.grading import ByGroup
-    from sirl.training.lending import Lending
-    from sirl.training.observers.sentinel import Sentinel
-    from sirl.training.rollouts import Rollouts
-    from sirl.workflows.instinct import summarise_instinct
-
-    config, instinct, whole = session.config, reading.instinct, reading.curriculum
-    grader: Grader = ByGroup(InstinctReward(instinct))
-    if reading.answers:
-        grader = Lending(instinct, reading.answers, learner.likelihoods_at_start)
-    curriculum, watch = watched(whole)
-    sentinel = Sentinel(
-        lambda: engine.sample(watch, group=WATCHED_ANSWERS, step=LOOK),
-        instinct,
-        config.checkpoint_every,
-        config.steps,
-        partial(grader.rewards, watch),
-        whole.openings.settled if whole.openings else 0,
-    )
-    figures = {"instinct": summarise_instinct(instinct)}
-    return Method(Rollouts(curriculum.prompts, engine, grader, config.group), sentinel, figures)
 
 
 def observers(

@@ -18,7 +18,6 @@ from sirl.roles import Console
 from sirl.runs import Existing, Run, open_run, plain
 from sirl.runs.provenance import Provenance, begun_by, launch
 from sirl.runs.rejects import rows_set_aside
-from sirl.types import Prompt
 from sirl.workflows.console import interruptible, nothing_to_resume
 from sirl.workflows.learning import Models, finished, learn, newest_checkpoint
 from sirl.workflows.report import write_report
@@ -62,11 +61,8 @@ def train(
             config = dated_alike(config, run, ranks)
             start = registry.policy(config, None)
             console.warn(start.manner.notes)
-            prompts, rejected = fitting(
-                setup, registry.in_process("base", start, config), config.batch
-            )
+            setup = fitting(setup, registry.in_process("base", start, config), config.batch)
             run.begin()
-            setup = replace(setup, prompts=prompts, rejected=(*setup.rejected, *rejected))
             with Provenance(
                 run, verb, seed=config.seed, template_date=config.template_date
             ) as provenance:
@@ -202,10 +198,8 @@ def at_fault(row: Rejected) -> str:
     return f"{row.file}{f':{row.line}' if row.line else ''}: {row.reason}"
 
 
-def fitting(
-    setup: registry.TrainingSetup, target: "Target", batch: int
-) -> tuple[tuple[Prompt, ...], list[Rejected]]:
-    """The training prompts that leave room for an answer, and the others by name.
+def fitting(setup: registry.TrainingSetup, target: "Target", batch: int) -> registry.TrainingSetup:
+    """The setup with the training prompts that leave room for an answer; others are rejected.
 
     Raises:
         InputError: None does.
@@ -224,4 +218,5 @@ def fitting(
         raise ConfigError(
             f"a batch of {batch} exceeds the {len(kept)} usable prompts: {lost}lower it"
         )
-    return kept, rejected
+    asked = tuple(p for p in setup.asked if p.id not in faults)
+    return replace(setup, prompts=kept, asked=asked, rejected=(*setup.rejected, *rejected))

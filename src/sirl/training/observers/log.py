@@ -9,6 +9,8 @@ from sirl.runs import Run, missing_steps, rows_by_step
 __all__ = ["MetricsLog", "ProgressBar"]
 
 METRICS = "metrics.jsonl"
+SHOWN = {"reward/mean": "reward", "points/settled": "decisions as taught"}
+"""Metrics that the progress shows, in words; a step has one of them."""
 
 
 class MetricsLog(Observer):
@@ -40,7 +42,7 @@ class MetricsLog(Observer):
 
 
 class ProgressBar(Observer):
-    """Shows steps and reward on the console."""
+    """Shows steps and what they gain on the console."""
 
     def __init__(self, progress: Progress, steps: int) -> None:
         self.progress = progress
@@ -54,7 +56,8 @@ class ProgressBar(Observer):
     def on_step(self, taken: int, metrics: dict[str, float], control: Control) -> None:
         """Show the step."""
         del control
-        self.progress(f"training, reward {metrics['reward/mean']:.3f}", taken, self.steps)
+        shown = next(key for key in SHOWN if key in metrics)
+        self.progress(f"training, {SHOWN[shown]} {metrics[shown]:.3f}", taken, self.steps)
 
 
 def counted_from_one(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

@@ -99,7 +99,8 @@ class Sentinel(Observer):
     def on_step(self, taken: int, metrics: dict[str, float], control: Control) -> None:
         """Look if it is time; add what is seen to the metrics; end training if there is reason."""
         judged = taken > self.unjudged
-        self.flat = self.flat + 1 if judged and metrics["group/flat"] >= FLAT else 0
+        flat = metrics.get("group/flat", 0.0)  # decision points have no groups
+        self.flat = self.flat + 1 if judged and flat >= FLAT else 0
         self.far = self.far + 1 if judged and metrics["kl/reference"] > KL else 0
         if taken >= self.steps:
             pass  # it ends anyway, and a longer run may go on from here

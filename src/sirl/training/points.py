@@ -1,0 +1,151 @@
+"""Decision points: teaches the choice between refusing and answering, without sampling.
+
+The choice is made at the first token of an answer. The target there is the starting model's own
+decision about the bare prompt, sharpened, however the prompt is presented: its refusal openers
+share the mass that is taught, and other tokens keep the probabilities that the starting model
+gives them after the prompt as presented. The loss is the reverse KL from the policy to this
+target. Its gradient is exact, an expectation over the vocabulary, so no token is sampled.
+
+What follows the first token is guarded by own answers of the starting model to the bare prompts,
+learned with the log-likelihood under the same presentations.
+"""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from random import Random
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from sirl.decisions import Decisions
+from sirl.roles import Batch
+from sirl.training.curriculum import Curriculum
+from sirl.training.openings import is_begun
+from sirl.types import Completion, Example, Prompt
+
+__all__ = ["DecisionPoints", "Term", "terms"]
+
+Ids = tuple[int, ...]
+COVERED, MOST = 0.99, 32
+"""The largest terms of an expectation are kept: this share of their sum, and at most so many."""
+SETTLED = 0.02
+"""Distance to the target at which a decision is taught."""
+FLOOR = 1e-9
+
+
+class Term(NamedTuple):
+    """A token with its weight in a gradient of log-likelihoods."""
+
+    token: int
+    weight: float
+
+
+@dataclass(frozen=True)
+class DecisionPoints:
+    """Examples of decisions and of own answers; satisfies `sirl.roles.BatchSource`."""
+
+    decisions: Decisions
+    answers: Mapping[str, Sequence[Ids]]
+    """Prompt id to own answers in the mode of its decision, as token ids."""
+    curriculum: Curriculum
+    """Its batch is the number of points of a step."""
+    guards: int
+    """Own answers of a step."""
+    render: Callable[[Prompt], Ids]
+    """Token ids of a presented prompt."""
+    at_start: Callable[[Sequence[Ids]], Tensor]
+    """Log-probabilities of the next token under the starting model, prompts x vocabulary."""
+    of_policy: Callable[[Sequence[Ids]], Tensor]
+    """The same under the policy."""
+    agreed: Callable[[Any], Any]
+    """The value of rank 0, as rounding may differ."""
+
+    def batch(self, step: int) -> Batch:
+        """The batch of a step, counted from 0."""
+        started = time.perf_counter()
+        prompts = self.curriculum.prompts(step)
+        asked = [self.render(p) for p in prompts]
+        policy = self.of_policy(asked)
+        taught = torch.tensor([self.decisions.taught(p.id) for p in prompts]).to(policy)
+        target = self.target(prompts, self.at_start(asked), taught)
+        found = self.agreed(terms(policy, target))
+        points = [
+            (one_token(prompt.id, ids, token), weight / len(prompts))
+            for prompt, ids, own in zip(prompts, asked, found, strict=True)
+            for token, weight in own
+        ]
+        answers = self.own_answers(step)
+        weighted = [*points, *((answer, 1 / len(answers)) for answer in answers)]
+        metrics = self.agreed(self.metrics(policy, taught))
+        return Batch(
+            # The loss is a mean over the examples, and these weights are for a sum.
+            [Example(c, w * len(weighted), kl_weight=0.0, on_policy=False) for c, w in weighted],
+            metrics | {"seconds/points": time.perf_counter() - started},
+        )
+
+    def target(self, prompts: Sequence[Prompt], start: Tensor, taught: Tensor) -> Tensor:
+        """Log-probabilities of the target, prompts x vocabulary."""
+        openers = torch.tensor(self.decisions.openers, device=taught.device)
+        refusing = torch.tensor([self.decisions.masses[p.id] for p in prompts]).to(start)
+        refusing = refusing.clamp(min=FLOOR)
+        refusing = refusing / refusing.sum(dim=1, keepdim=True) * taught.unsqueeze(1)
+        rest = 1 - start[:, openers].exp().sum(dim=1)
+        target = start + ((1 - taught) / rest.clamp(min=FLOOR)).log().unsqueeze(1)
+        target[:, openers] = refusing.log()
+        return target
+
+    def own_answers(self, step: int) -> list[Completion]:
+        """Own answers to prompts of both decisions, under the presentations of the step."""
+        chance = Random(f"{self.curriculum.seed}/guards/{step}")
+        kinds = [
+            [p for p in part if p.id in self.answers]
+            for part in (self.curriculum.refused, self.curriculum.answered)
+        ]
+        found = list[Completion]()
+        for n in range(self.guards):
+            if not (kind := kinds[n % 2]):
+                continue
+            prompt = chance.choice(kind)
+            shown = self.curriculum.presented(prompt, step)
+            ids = self.render(prompt if is_begun(shown) else shown)
+            answer = chance.choice(self.answers[prompt.id])
+            found.append(Completion(prompt.id, ids, answer, "", (), (), "stop"))
+        return found
+
+    def metrics(self, policy: Tensor, taught: Tensor) -> dict[str, float]:
+        """Mean refusal masses of the policy, and the share of decisions that are taught."""
+        openers = torch.tensor(self.decisions.openers, device=policy.device)
+        mass = policy[:, openers].exp().sum(dim=1)
+        refused = taught > 0.5
+        return {
+            "points/mass_refused": float(mass[refused].mean()),
+            "points/mass_answered": float(mass[~refused].mean()),
+            "points/settled": float(((mass - taught).abs() < SETTLED).double().mean()),
+        }
+
+
+def terms(policy: Tensor, target: Tensor) -> list[list[Term]]:
+    """The largest terms of minus the gradient of KL(policy, target), for each row.
+
+    Both are log-probabilities (rows x vocabulary) in nats. The gradient of the divergence is the
+    expectation, over tokens v of the policy, of (log policy(v) - log target(v) - KL) times the
+    gradient of log policy(v).
+    """
+    gap = target.clamp(min=-50) - policy
+    share = policy.exp()
+    weights = share * (gap - (share * gap).sum(dim=1, keepdim=True))
+    sizes, tokens = weights.abs().topk(min(MOST, weights.shape[1]), dim=1)
+    before = sizes.cumsum(dim=1) - sizes
+    kept = before < COVERED * weights.abs().sum(dim=1, keepdim=True)
+    chosen = weights.gather(1, tokens)
+    return [
+        [Term(t, w) for t, w, k in zip(*row, strict=True) if k]
+        for row in zip(tokens.tolist(), chosen.tolist(), kept.tolist(), strict=True)
+    ]
+
+
+def one_token(prompt_id: str, ids: Ids, token: int) -> Completion:
+    """A completion of one token."""
+    return Completion(prompt_id, ids, (token,), "", (), (), "length")

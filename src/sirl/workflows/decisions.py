@@ -1,0 +1,119 @@
+"""Reads what the starting model decides at the first token of an answer, before the first step."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from sirl.decisions import Decisions, find_decisions, find_openers
+from sirl.instinct import Instinct
+from sirl.models.chat import ChatModel
+from sirl.models.forward import next_logprobs
+from sirl.roles import Progress
+from sirl.runs import Run
+from sirl.training.parallel import Ranks
+from sirl.types import Completion, Prompt
+
+__all__ = ["Choices", "decision_notes", "read_choices"]
+
+FILE = "decisions.json"
+KEPT = 2
+"""Own answers kept of each prompt."""
+TOGETHER = 64
+"""Prompts between two reports of progress."""
+
+
+@dataclass(frozen=True)
+class Choices:
+    """Decisions of the starting model, and its answers that show them."""
+
+    decisions: Decisions
+    answers: dict[str, tuple[tuple[int, ...], ...]]
+    """Prompt id to answers in the mode of its decision, as token ids."""
+
+
+def read_choices(
+    run: Run,
+    instinct: Instinct,
+    sampled: Callable[[], Sequence[Completion]],
+    prompts: Sequence[Prompt],
+    start: ChatModel,
+    ranks: Ranks,
+    progress: Progress,
+) -> Choices:
+    """The choices of a run: from its folder, or read from the starting model and saved.
+
+    Args:
+        run: The run folder, which keeps them for a resumed run.
+        instinct: The instinct of the run.
+        sampled: Gives the answers that the instinct was read from.
+        prompts: The pool, bare.
+        start: The starting model.
+        ranks: All processes use what rank 0 reads.
+        progress: Told of prompts that are read.
+    """
+    if saved := dict(run.read(FILE)):
+        return revived(saved)
+    completions = sampled()
+    openers = find_openers(completions, instinct.cut)
+    masses = ranks.agreed(read_masses(start, prompts, openers, progress))
+    decisions = find_decisions(openers, {id: tuple(own) for id, own in masses.items()}, instinct)
+    choices = Choices(decisions, kept_answers(completions, decisions, instinct.cut))
+    run.write(FILE, {**asdict(decisions), "answers": choices.answers})
+    return choices
+
+
+def revived(saved: dict[str, Any]) -> Choices:
+    """The choices from their fields as read from JSON."""
+    answers = {id: tuple(map(tuple, own)) for id, own in saved.pop("answers").items()}
+    masses = {id: tuple(own) for id, own in saved.pop("masses").items()}
+    openers = tuple(saved.pop("openers"))
+    return Choices(Decisions(openers=openers, masses=masses, **saved), answers)
+
+
+def read_masses(
+    start: ChatModel, prompts: Sequence[Prompt], openers: Sequence[int], progress: Progress
+) -> dict[str, list[float]]:
+    """The probability of each opener after each bare prompt."""
+    found: dict[str, list[float]] = {}
+    for n in range(0, len(prompts), TOGETHER):
+        progress("reading the model's decisions", n, len(prompts))
+        part = prompts[n : n + TOGETHER]
+        asked = [Completion(p.id, start.render(p.messages), (), "", (), (), "stop") for p in part]
+        for prompt, logprobs in zip(part, next_logprobs(start, asked), strict=True):
+            found[prompt.id] = logprobs[list(openers)].exp().tolist()
+    progress("reading the model's decisions", len(prompts), len(prompts))
+    return found
+
+
+def kept_answers(
+    completions: Sequence[Completion], decisions: Decisions, cut: float
+) -> dict[str, tuple[tuple[int, ...], ...]]:
+    """Answers of each prompt in the mode of its decision; a refusal must be whole."""
+    found: dict[str, tuple[tuple[int, ...], ...]] = {}
+    for completion in completions:
+        id, refuses = completion.prompt_id, completion.mean_entropy < cut
+        whole = completion.finish == "stop" or not refuses
+        own = found.get(id, ())
+        agrees = refuses == (decisions.of(id) == "refuse")
+        if completion.token_ids and whole and agrees and len(own) < KEPT:
+            found[id] = (*own, completion.token_ids)
+    return found
+
+
+def decision_notes(
+    decisions: Decisions, pieces: Callable[[Sequence[int]], Sequence[str]]
+) -> list[str]:
+    """What was found, in a sentence."""
+    words = ", ".join(repr(piece) for piece in pieces(decisions.openers)) or "none"
+    if not decisions.is_shown:
+        return [
+            f"decisions: the first tokens of answers (refusals begin with: {words}) agree with "
+            f"{100 * decisions.agreement:.0f}% of the decisions that whole answers show, which is "
+            "too few: training samples whole answers, which takes longer"
+        ]
+    refused = sum(decisions.of(id) == "refuse" for id in decisions.masses)
+    return [
+        f"decisions: refusals begin with {words}; by their probability the model refuses {refused} "
+        f"of {len(decisions.masses)} prompts, in agreement with {100 * decisions.agreement:.0f}% "
+        "of the decisions that whole answers show"
+    ]

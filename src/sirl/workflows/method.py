@@ -1,0 +1,211 @@
+"""What a training run learns from: the method of its settings, made from the starting model."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from sirl import registry
+from sirl.roles import BatchSource, Engine
+from sirl.types import Completion, Prompt, Sampling
+from sirl.workflows.console import interruptible
+from sirl.workflows.session import Session, shared
+
+if TYPE_CHECKING:
+    from sirl.decisions import Decisions
+    from sirl.instinct import Instinct, Mode
+    from sirl.models.chat import ChatModel
+    from sirl.training.curriculum import Curriculum
+    from sirl.training.grading import Grader
+    from sirl.training.observers.sentinel import Sentinel
+    from sirl.training.openings import OwnAnswers
+    from sirl.training.update import PolicyLearner
+    from sirl.workflows.decisions import Choices
+
+__all__ = ["Method", "Reading", "method_of", "reading_of"]
+
+MODES = ("refuse", "comply")
+WATCHED_ANSWERS = 4
+"""Answers to each watched prompt at a look."""
+POINTS = 4
+"""Decision points of a step for each prompt of a batch, since a point costs less than a group."""
+REFUSED = 0.4
+"""Share of decision points where the model refuses: with half, disguises become a reason to."""
+LOOK = -1
+"""The step that seeds the samples of a look: no step of training, so that looks share their
+uniforms and none repeats the answers that the instinct was read from."""
+
+
+@dataclass(frozen=True)
+class Method:
+    """What a method learns from, and what watches it."""
+
+    batches: BatchSource
+    sentinel: "Sentinel | None" = None
+    figures: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What the starting model said before the first step."""
+
+    instinct: "Instinct"
+    curriculum: "Curriculum"
+    """The whole pool, with what is watched."""
+    answers: "OwnAnswers | None" = None
+    """For depth."""
+    choices: "Choices | None" = None
+    """For decision points."""
+
+
+def method_of(
+    session: Session, reading: "Reading | None", engine: Engine, learner: "PolicyLearner"
+) -> Method:
+    """The method of the configuration; `engine` samples from the policy."""
+    from sirl.training.batches import prompts_of
+    from sirl.training.grading import ByGroup
+    from sirl.training.rollouts import Rollouts
+
+    config = session.config
+    if reading:
+        return instinct_method(session, reading, engine, learner)
+    prompts = partial(prompts_of, session.setup.prompts, config.batch, config.seed)
+    grader = ByGroup(registry.reward_named(config.reward))
+    return Method(Rollouts(prompts, engine, grader, config.group))
+
+
+def curriculum_of(
+    session: Session,
+    start: "ChatModel",
+    pool: Sequence[Prompt],
+    mode_of: "Callable[[str], Mode | None]",
+    batch: int,
+) -> "Curriculum":
+    """A pool by the mode of each prompt id, with the disguises of training; half is refused."""
+    from sirl.training.curriculum import Curriculum
+
+    config = session.config
+    target = registry.in_process("start", start, config, weights="start")
+    parts = {mode: [p for p in pool if mode_of(p.id) == mode] for mode in MODES}
+    return Curriculum(
+        refused=parts["refuse"],
+        answered=parts["comply"],
+        disguises=registry.training_disguises(config),
+        fits=lambda prompt: not target.read(prompt).fault,
+        batch=batch,
+        seed=config.seed,
+    )
+
+
+def reading_of(session: Session, start: "ChatModel") -> Reading:
+    """Read the starting model's instinct and, for depth, its own answers."""
+    from sirl.training.openings import Openings
+    from sirl.workflows.instinct import AskedOnce, instinct_notes, read_instinct, read_own_answers
+
+    config, pool = session.config, session.setup.asked
+    starting = registry.local_engine(config, start, Sampling(config.temperature))
+    once = AskedOnce(shared(starting, session.ranks))
+    how = (config.group, config.sampling_batch_size, interruptible(*session.working))
+    instinct = read_instinct(session.run, once, pool, *how)
+    session.warn(instinct_notes(instinct))
+    if not config.depth and (choices := choices_of(session, start, instinct, once)):
+        whole = curriculum_of(
+            session,
+            start,
+            choosable(session, choices.decisions),
+            choices.decisions.of,
+            POINTS * config.batch,
+        )
+        return Reading(instinct, replace(whole, refused_share=REFUSED), choices=choices)
+    whole = curriculum_of(session, start, pool, instinct.of, config.batch)
+    if not config.depth:
+        return Reading(instinct, whole)
+    # Help that begins answers to prompts that are always refused comes from a disguise.
+    always = [p for p in whole.refused if instinct.shares[p.id] == 1]
+    asked = [*pool, *whole.disguised_once(always)]
+    answers = read_own_answers(session.run, instinct, once, asked, *how)
+    openings = Openings.of(answers, start.decode, config.steps)
+    return Reading(instinct, replace(whole, openings=openings), answers)
+
+
+def choosable(session: Session, decisions: "Decisions") -> list[Prompt]:
+    """The prompts of decision points, those that are also watched first.
+
+    Harmless prompts that the starting model refuses are left out: training would make that sure.
+    """
+    setup = session.setup
+    refused = {id for id in setup.harmless & set(decisions.masses) if decisions.of(id) == "refuse"}
+    if refused:
+        session.warn(
+            [
+                f"decisions: {len(refused)} of {len(setup.harmless)} harmless prompts of the pool "
+                "are refused by the model and left out, so that it is not taught to refuse them"
+            ]
+        )
+    first = {p.id for p in setup.asked}
+    ordered = [*setup.asked, *(p for p in setup.prompts if p.id not in first)]
+    return [p for p in ordered if p.id not in refused]
+
+
+def choices_of(
+    session: Session, start: "ChatModel", instinct: "Instinct", engine: Engine
+) -> "Choices | None":
+    """What the starting model decides at the first token of an answer; None if it shows nothing."""
+    from sirl.workflows.decisions import decision_notes, read_choices
+    from sirl.workflows.instinct import answers_of
+
+    config, setup = session.config, session.setup
+    progress = interruptible(*session.working)
+
+    def answers() -> list[Completion]:
+        how = (config.group, config.sampling_batch_size, progress)
+        return answers_of(engine, setup.asked, *how)
+
+    choices = read_choices(
+        session.run, instinct, answers, setup.prompts, start, session.ranks, progress
+    )
+    session.warn(decision_notes(choices.decisions, start.pieces))
+    return choices if choices.decisions.is_shown else None
+
+
+def instinct_method(
+    session: Session, reading: Reading, engine: Engine, learner: "PolicyLearner"
+) -> Method:
+    """Train on a part of the pool and watch the rest."""
+    from sirl.instinct import InstinctReward
+    from sirl.training.curriculum import watched
+    from sirl.training.grading import ByGroup
+    from sirl.training.lending import Lending
+    from sirl.training.observers.sentinel import Sentinel
+    from sirl.training.points import DecisionPoints
+    from sirl.training.rollouts import Rollouts
+    from sirl.workflows.instinct import summarise_instinct
+
+    config, instinct, whole = session.config, reading.instinct, reading.curriculum
+    grader: Grader = ByGroup(InstinctReward(instinct))
+    if reading.answers:
+        grader = Lending(instinct, reading.answers, learner.likelihoods_at_start)
+    curriculum, watch = watched(whole)
+    watch = [p for p in watch if instinct.of(p.id)]
+    sentinel = Sentinel(
+        lambda: engine.sample(watch, group=WATCHED_ANSWERS, step=LOOK),
+        instinct,
+        config.checkpoint_every,
+        config.steps,
+        partial(grader.rewards, watch),
+        whole.openings.settled if whole.openings else 0,
+    )
+    figures = {"instinct": summarise_instinct(instinct)}
+    batches: BatchSource = Rollouts(curriculum.prompts, engine, grader, config.group)
+    if reading.choices:
+        batches = DecisionPoints(
+            reading.choices.decisions,
+            reading.choices.answers,
+            curriculum,
+            config.batch,
+            lambda prompt: learner.chat.render(prompt.messages),
+            learner.next_at_start,
+            learner.next_of_policy,
+            learner.ranks.agreed,
+        )
+    return Method(batches, sentinel, figures)

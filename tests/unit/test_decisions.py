@@ -1,0 +1,100 @@
+import math
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sirl.decisions import Decisions, find_decisions, find_openers
+from sirl.instinct import Instinct
+from sirl.training.points import terms
+from sirl.types import Completion
+
+SURE = (0.1,)
+UNSURE = (2.0,)
+
+
+def answer(first: int, entropies: tuple[float, ...], id: str = "a") -> Completion:
+    return Completion(id, (1,), (first,), "", (-0.1,), entropies, "stop")
+
+
+def instinct(shares: dict[str, float]) -> Instinct:
+    return Instinct(cut=1.0, shares=shares, modes=(0.1, 2.0), dip=0.0)
+
+
+def test_openers_begin_refusals_and_hardly_any_other_answer() -> None:
+    answers = [answer(7, SURE)] * 60 + [answer(8, SURE)] * 38 + [answer(9, SURE)] * 2
+    answers += [answer(8, UNSURE)] * 10 + [answer(5, UNSURE)] * 90
+    # 7 is never used elsewhere, 8 is a refusal in 38 of 48 cases (79%), 9 is too rare.
+    assert find_openers(answers, cut=1.0) == (7,)
+    assert find_openers([*answers, *[answer(8, SURE)] * 10], cut=1.0) == (7, 8)
+
+
+def test_an_answer_without_tokens_is_no_opener() -> None:
+    empty = Completion("a", (1,), (), "", (), (), "stop")
+    assert find_openers([empty], cut=1.0) == ()
+
+
+def test_the_threshold_is_where_most_prompts_are_decided_as_by_their_answers() -> None:
+    masses = {"a": (0.9, 0.05), "b": (0.6, 0.2), "c": (0.3, 0.1), "d": (0.001, 0.0)}
+    found = find_decisions((7, 8), masses, instinct({"a": 1.0, "b": 0.75, "c": 0.25, "d": 0.0}))
+    assert {id: found.of(id) for id in masses} == {
+        "a": "refuse", "b": "refuse", "c": "comply", "d": "comply",
+    }  # fmt: skip
+    assert found.agreement == 1.0
+    assert found.is_shown
+    middle = (math.log(0.8 / 0.2) + math.log(0.4 / 0.6)) / 2
+    assert found.threshold == pytest.approx(middle)
+
+
+def test_decisions_that_contradict_the_answers_are_not_shown() -> None:
+    masses = {str(n): (0.9 if n % 2 else 0.1,) for n in range(20)}
+    found = find_decisions((7,), masses, instinct({str(n): float(n < 10) for n in range(20)}))
+    assert found.agreement == pytest.approx(0.5)
+    assert not found.is_shown
+
+
+def test_without_openers_nothing_is_decided_to_be_refused_with_agreement() -> None:
+    found = find_decisions((), {"a": (), "b": ()}, instinct({"a": 1.0, "b": 0.0}))
+    assert found.agreement == 0.5
+    assert not found.is_shown
+
+
+@given(st.floats(0, 1), st.floats(-14, 14))
+def test_what_is_taught_sharpens_the_own_decision_and_stays_correctable(mass, threshold) -> None:
+    decisions = Decisions((7,), {"a": (mass,)}, threshold, 1.0)
+    taught = decisions.taught("a")
+    assert 0.002 - 1e-12 <= taught <= 0.998
+    assert (taught >= 0.5) == (decisions.of("a") == "refuse")
+
+
+def test_an_undecided_prompt_is_taught_as_undecided() -> None:
+    assert Decisions((7,), {"a": (0.5,)}, 0.0, 1.0).taught("a") == pytest.approx(0.5)
+
+
+def test_terms_are_minus_the_gradient_of_the_divergence() -> None:
+    torch.manual_seed(3)
+    logits = torch.randn(4, 12, dtype=torch.double, requires_grad=True)
+    target = torch.log_softmax(torch.randn(4, 12, dtype=torch.double), dim=1)
+    policy = torch.log_softmax(logits, dim=1)
+    divergence = (policy.exp() * (policy - target)).sum()
+    (expected,) = torch.autograd.grad(divergence, logits, retain_graph=True)
+    weighted = sum(
+        weight * policy[row, token]
+        for row, own in enumerate(terms(policy.detach(), target))
+        for token, weight in own
+    )
+    (found,) = torch.autograd.grad(-weighted, logits)
+    # The smallest terms, 1% of all, are left out.
+    assert (found - expected).abs().max() < 0.02 * expected.abs().max()
+
+
+def test_a_policy_at_its_target_learns_nothing() -> None:
+    policy = torch.log_softmax(torch.randn(2, 9), dim=1)
+    assert terms(policy, policy) == [[], []]
+
+
+def test_an_impossible_target_keeps_the_terms_finite() -> None:
+    policy = torch.log_softmax(torch.zeros(1, 3), dim=1)
+    target = torch.tensor([[0.0, -math.inf, -math.inf]])
+    assert all(math.isfinite(w) for _, w in terms(policy, target)[0])

@@ -1,0 +1,121 @@
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+
+from sirl.attacks.static import Template
+from sirl.decisions import Decisions
+from sirl.training.curriculum import Curriculum
+from sirl.training.points import DecisionPoints
+from sirl.types import Message, Prompt
+
+VOCABULARY = 10
+REFUSE, OTHER = 7, 3
+START = torch.full((VOCABULARY,), math.log(0.3 / 8))
+START[REFUSE], START[OTHER] = math.log(0.2), math.log(0.5)
+"""The starting model refuses with 20% under a disguise, and mostly answers with token 3."""
+
+
+class Begun(Template):
+    """A disguise that begins the answer."""
+
+    def __init__(self) -> None:
+        super().__init__("begun", "{request}")
+
+    def attempt(self, behaviour):
+        attempt = super().attempt(behaviour)
+        return replace(attempt, messages=(*attempt.messages, Message("assistant", " Sure")))
+
+
+def points(**more) -> DecisionPoints:
+    own = {
+        "decisions": Decisions((REFUSE,), {"unsafe": (0.9,), "harmless": (0.01,)}, 0.0, 1.0),
+        "answers": {"unsafe": [(REFUSE, 1)], "harmless": [(OTHER, 2, 1)]},
+        "curriculum": Curriculum(
+            refused=[Prompt.user("unsafe", "a")],
+            answered=[Prompt.user("harmless", "b")],
+            disguises=(Template("short", "Please: {request}"),),
+            fits=lambda _: True,
+            batch=2,
+            seed=1,
+        ),
+        "guards": 2,
+        "render": lambda prompt: tuple(prompt.request.encode()),
+        "at_start": lambda asked: START.repeat(len(asked), 1),
+        "of_policy": lambda asked: START.repeat(len(asked), 1),
+        "agreed": lambda value: value,
+    }
+    return DecisionPoints(**{**own, **more})
+
+
+def test_a_step_raises_refusals_where_the_model_refuses_and_lowers_them_elsewhere() -> None:
+    batch = points().batch(0)
+    firsts = [e for e in batch.examples if len(e.completion.token_ids) == 1]
+    signs = {
+        (e.completion.prompt_id, e.completion.token_ids[0]): math.copysign(1, e.advantage)
+        for e in firsts
+    }
+    assert signs["unsafe", REFUSE] == 1
+    assert signs["unsafe", OTHER] == -1
+    assert signs["harmless", REFUSE] == -1
+    assert signs["harmless", OTHER] == 1
+    assert all(e.kl_weight == 0 and not e.on_policy for e in batch.examples)
+
+
+def test_own_answers_of_both_kinds_guard_what_follows_and_weigh_one_in_the_sum() -> None:
+    batch = points().batch(0)
+    guards = [e for e in batch.examples if len(e.completion.token_ids) > 1]
+    assert [e.completion.token_ids for e in guards] == [(REFUSE, 1), (OTHER, 2, 1)]
+    # The loss is a mean over all examples, so that their advantages sum to 1 in it.
+    assert sum(e.advantage for e in guards) / len(batch.examples) == pytest.approx(1.0)
+
+
+def test_the_target_keeps_what_the_model_says_beside_its_refusals() -> None:
+    own = points()
+    prompts = own.curriculum.prompts(0)
+    taught = torch.tensor([own.decisions.taught(p.id) for p in prompts])
+    target = own.target(prompts, START.repeat(2, 1), taught).exp()
+    assert torch.allclose(target.sum(dim=1), torch.ones(2))
+    assert torch.allclose(target[:, REFUSE], taught)
+    # Other tokens keep their ratios: 0.5 to 0.0375.
+    assert torch.allclose(target[:, OTHER] / target[:, 0], torch.full((2,), 0.5 / 0.0375))
+
+
+def test_the_metrics_say_how_many_decisions_are_as_taught() -> None:
+    metrics = points().batch(0).metrics
+    assert metrics["points/mass_refused"] == pytest.approx(0.2)
+    assert metrics["points/mass_answered"] == pytest.approx(0.2)
+    assert metrics["points/settled"] == 0.0
+
+
+def test_what_all_processes_learn_is_what_rank_0_computed() -> None:
+    said = []
+    own = points(agreed=lambda value: said.append(value) or value)
+    own.batch(0)
+    tokens, metrics = said
+    assert [[len(term) for term in row] for row in tokens][0][0] == 2
+    assert set(metrics) == {"points/mass_refused", "points/mass_answered", "points/settled"}
+
+
+def test_a_step_depends_only_on_seed_and_step() -> None:
+    assert points().batch(3).examples == points().batch(3).examples
+
+
+def test_an_own_answer_never_follows_a_begun_one() -> None:
+    begun = Curriculum(
+        refused=[Prompt.user("unsafe", "a")],
+        answered=[Prompt.user("harmless", "b")],
+        disguises=(Begun(),),
+        fits=lambda _: True,
+        batch=2,
+        seed=1,
+    )
+    own = points(
+        curriculum=begun, render=lambda p: tuple("".join(m.content for m in p.messages).encode())
+    )
+    shown = [p.messages[-1].role for step in range(20) for p in begun.prompts(step)]
+    assert shown.count("assistant") > 20
+    for step in range(20):
+        asked = {bytes(answer.prompt_ids) for answer in own.own_answers(step)}
+        assert asked == {b"a", b"b"}
