@@ -1,13 +1,14 @@
 """The prompts of a guard: those that it is fitted on, and those that set its threshold."""
 
 import hashlib
+import importlib.util
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
 from sirl.config import GuardCalibrateConfig, GuardEvaluateConfig
-from sirl.errors import ConfigError, InputError
+from sirl.errors import ConfigError, InputError, MissingExtraError
 from sirl.prompts import PromptSet, read_prompts, shipped_pool
 from sirl.registry.pool import WORLD_FAMILIES, training_disguises
 from sirl.registry.suites import EvaluationSetup, evaluation_setup, said_of, spread
@@ -17,7 +18,7 @@ from sirl.types import Prompt
 
 __all__ = ["GuardSetup", "digest_of", "guard_setup", "guarded_setup"]
 
-LARGEST = 128
+LARGEST = 256
 """Maximum number of unlabelled prompts that a guard is fitted on."""
 HARMLESS = LARGEST // 2
 """Maximum number of ordinary prompts beside them, and of look-alikes."""
@@ -53,7 +54,10 @@ def guard_setup(config: GuardCalibrateConfig) -> GuardSetup:
     Raises:
         ConfigError: A model other than the embedded one has no prompts.
         InputError: All harmless prompts of a file are also ones to fit on.
+        MissingExtraError: scikit-learn is not installed.
     """
+    if importlib.util.find_spec("sklearn") is None:  # before minutes of sampling
+        raise MissingExtraError("sirl guard calibrate", "eval")
     own = read_prompts(Path(config.prompts), strict=config.strict) if config.prompts else None
     given = [
         read_prompts(Path(f), strict=config.strict, wanted="safe") if f else None

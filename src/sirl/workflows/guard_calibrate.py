@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 from sirl import registry
 from sirl.config import GuardCalibrateConfig, Settings
-from sirl.errors import SirlError
+from sirl.errors import InputError, SirlError, TrainingError
 from sirl.guard.calibration import Binding, Calibration, rank_of
 from sirl.guard.monitor import Watch
 from sirl.instinct import find_instinct
 from sirl.roles import Console, Disguise, Engine, Progress
 from sirl.runs import Existing, Run, open_run, plain
 from sirl.runs.provenance import Provenance
+from sirl.runs.rejects import set_aside
 from sirl.types import Prompt, Sampling
-from sirl.workflows.console import interruptible
-from sirl.workflows.instinct import check, instinct_notes, summarise_instinct
+from sirl.workflows.instinct import instinct_notes, summarise_instinct
 
 if TYPE_CHECKING:
     from sirl.guard.scoring import Asked, Fitted
@@ -30,7 +30,7 @@ GUARD = "guard.json"
 WATCH = Watch()
 ANSWERS = 4
 """Answers to each bare prompt, from which its kind is read."""
-DISGUISES, IN_DISGUISE = 3, 2
+DISGUISES, IN_DISGUISE = 3, 1
 """Disguises of each prompt of the pool, and answers in each."""
 
 
@@ -62,13 +62,14 @@ def calibrate_guard(
     run = open_run(Path(config.out), config.model_dump(), existing, resumable=False)
     console.warn(setup.notes)
     try:
-        with console.working(at_once=True) as working:
-            progress = interruptible(*working)
+        with console.bar() as progress:
             config = registry.dated(config, {})
             chat = registry.chat_model(config)
             console.warn(chat.manner.notes)
             engine = registry.local_engine(config, chat, Sampling())
             run.begin()
+            rejected = [row for s in setup.sets for row in s.rejected]
+            console.warn(set_aside(run, rejected, strict=config.strict))
             with Provenance(
                 run, "guard calibrate", seed=config.seed, template_date=config.template_date
             ) as provenance:
@@ -135,9 +136,8 @@ def learned(work: Work) -> "tuple[Instinct, Fitted]":
 
     pool, disguises = readable(work, work.setup.pool), work.setup.disguises
     bare = sampled(work, "answers to bare prompts", pool, ANSWERS)
-    instinct = find_instinct([a.completion for a in bare])
-    check(instinct)
-    work.console.warn(instinct_notes(instinct))
+    instinct = read_modes(bare)
+    work.console.warn(instinct_notes(instinct)[:1])
     decided = [p for p in pool if instinct.of(p.id)]
     hidden = [
         disguised(prompt, disguises[(n * DISGUISES + k) % len(disguises)])
@@ -151,6 +151,24 @@ def learned(work: Work) -> "tuple[Instinct, Fitted]":
     if not fitted.openers:
         work.console.warn(["the model's refusals begin with no common token: no refusal mass"])
     return instinct, fitted
+
+
+def read_modes(bare: "Sequence[Asked]") -> "Instinct":
+    """What the model does with bare prompts.
+
+    Raises:
+        InputError: Their answers do not show refusals and compliance.
+    """
+    try:
+        instinct = find_instinct([a.completion for a in bare])
+    except TrainingError:
+        instinct = None
+    if instinct is None or not instinct.has_two_modes:
+        raise InputError(
+            f"the entropies of {len(bare)} bare answers do not show two modes, refusals and "
+            "compliance: give --prompts that the model clearly refuses"
+        )
+    return instinct
 
 
 def disguised(prompt: Prompt, disguise: Disguise) -> Prompt:

@@ -11,15 +11,16 @@ from sirl.analysis.detection import Class, WatchedAnswer, detection
 from sirl.config import GuardEvaluateConfig
 from sirl.errors import ConfigError, InputError, SirlError
 from sirl.evaluation.asked import ATTACKED, Query
-from sirl.evaluation.suite import Suite
+from sirl.evaluation.suite import Suite, askable
 from sirl.judges.jury import verdicts
+from sirl.prompts import Rejected
 from sirl.reports.guard import guard_table
 from sirl.roles import Console, Progress
 from sirl.runs import Existing, Run, RunReader, open_run, plain
 from sirl.runs.disk import write_atomically
 from sirl.runs.provenance import Provenance
+from sirl.runs.rejects import set_aside
 from sirl.types import BROKEN, REFUSED, Attempt, Completion, Message, Prompt, Sampling, Verdict
-from sirl.workflows.console import interruptible
 from sirl.workflows.guard_calibrate import GUARD, binding_of
 
 if TYPE_CHECKING:
@@ -79,21 +80,26 @@ def evaluate_guard(
     run = open_run(Path(config.out), config.model_dump(), existing, resumable=False)
     console.warn(setup.notes)
     try:
-        with console.working(at_once=True) as working:
+        with console.bar() as progress:
             config = registry.dated(config, {})
             subject = registry.subject(config)
             other = binding_of(subject.about, config, guard.fitted.watch)
             guard.calibration.binding.refuse_other(other, config.guard)
+            registry.greet(registry.models_behind(setup.suite.judges))
             run.begin()
             with Provenance(
                 run, "guard evaluate", seed=config.seed, template_date=config.template_date
             ) as provenance:
                 provenance.note(model=subject.about, prompts=setup.sets, readings=subject.notes)
+                provenance.files([str(Path(config.guard) / GUARD), config.refusals])
                 faults = registry.judge_faults(setup.suite.judges, config.model)
                 provenance.judges(setup.suite.judges, faults)
                 console.warn(faults)
-                work = Work(config, setup.suite, subject.target, guard, interruptible(*working))
-                summary = measured(work, run) | {"judge_faults": faults}
+                work = Work(config, setup.suite, subject.target, guard, progress)
+                queries, unasked = readable(work)
+                rejected = [*setup.rejected, *unasked]
+                console.warn(set_aside(run, rejected, strict=config.strict))
+                summary = measured(work, queries, run) | {"judge_faults": faults}
                 summary["seconds"] = round(time.perf_counter() - started, 1)
                 run.write("summary.json", summary)
                 table = "\n".join(guard_table(summary)) + "\n"
@@ -122,9 +128,27 @@ def read_guard(folder: str) -> "Guard":
     return Guard.revived(RunReader(Path(folder)).read(GUARD), str(where))
 
 
-def measured(work: Work, run: Run) -> dict[str, Any]:
+def readable(work: Work) -> tuple[list[Query], list[Rejected]]:
+    """The suite's questions that leave room for an answer and a check behind it; the others."""
+    every, unasked = askable(work.suite, work.target)
+    kept, long = ([q for q in every if has_room(work, q) == fits] for fits in (True, False))
+    reason = "leaves no room for a check of the guard in the context"
+    unasked += [Rejected(q.attempt.behaviour.source, 0, f"{q.prompt.id} {reason}", 1) for q in long]
+    return kept, unasked
+
+
+def has_room(work: Work, query: Query) -> bool:
+    """Whether a check behind the longest answer fits the context."""
+    from sirl.guard.checks import fresh_header
+
+    chat, found = work.target.chat, work.target.read(query.prompt)
+    room = chat.context - work.config.new_tokens - len(fresh_header(chat))
+    return not found.fault and found.size <= room
+
+
+def measured(work: Work, queries: Sequence[Query], run: Run) -> dict[str, Any]:
     """Ask, judge and score; write the scores of every answer."""
-    watched, answers = watch(work, list(asked(work)))
+    watched, answers = watch(work, list(asked(work, queries)))
     run.keep(SCORES, [asdict(a) for a in watched])
     calibration = work.guard.calibration
     able = min(calibration.sizes.values()) >= 1 / RARE - 1
@@ -143,12 +167,9 @@ def measured(work: Work, run: Run) -> dict[str, Any]:
     return summary
 
 
-def asked(work: Work) -> Iterator[Judged]:
-    """All answers with their verdicts: the suite's questions, then prefills of own compliance."""
-    first = [
-        q for q in work.suite.questions(work.target.offers) if not work.target.read(q.prompt).fault
-    ]
-    found = list(answered(work, "asking", first))
+def asked(work: Work, queries: Sequence[Query]) -> Iterator[Judged]:
+    """All answers with their verdicts: to the queries, then to prefills of own compliance."""
+    found = list(answered(work, "asking", queries))
     yield from found
     yield from answered(work, "prefills of own compliance", prefills(work, found))
 
@@ -203,7 +224,7 @@ def prefills(work: Work, answers: Sequence[Judged]) -> list[Query]:
                 name = f"own_prefill_{depth}"
                 turns = (*behaviour.messages, Message("assistant", text))
                 query = Query("attack", name, OWN, Attempt(behaviour, name, turns))
-                if not work.target.read(query.prompt).fault:
+                if has_room(work, query):
                     queries.append(query)
     return queries
 
