@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from sirl.instinct import Instinct
     from sirl.models.chat import ChatModel
 
-__all__ = ["GUARD", "binding_of", "calibrate_guard", "sampled"]
+__all__ = ["GUARD", "binding_of", "calibrate_guard"]
 
 GUARD = "guard.json"
 WATCH = Watch()
