@@ -58,6 +58,15 @@ FROZEN = {
         "--max-ordinary-rise", "--max-lookalike-rise", "--max-overrefusal-rise", "--no-price",
         "--json",
     },
+    "guard calibrate": SETTINGS - {"--resume"} | {
+        "--prompts", "--ordinary", "--lookalikes", "--alpha", "--limit",
+    },
+    "guard evaluate": {
+        "--model", "--guard", "--out", "--behaviours", "--behaviors", "--ordinary", "--lookalikes",
+        "--attacks", "--judge", "--refusals", "--limit", "--new-tokens", "--max-new-tokens",
+        "--seed", "--dtype", "--template-arguments", "--template-date", "--strict", "--no-strict",
+        "--config", "--set", "--overwrite", "--json",
+    },
     "report": set(),
     "settings": {"--json"},
     "export": {"--format", "--model", "--attack", "--texts", "--out", "--overwrite"},

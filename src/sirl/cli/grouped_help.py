@@ -17,6 +17,7 @@ PANELS: Mapping[str, tuple[str, ...]] = {
     "Sampling": (
         "sampler", "new_tokens", "sampling_batch_size", "temperature", "group", "batch", "best_of",
     ),
+    "Guard": ("guard", "alpha"),
     "Objective": ("method", "pool", "depth", "reward", "kl", "kl_estimator", "clip", "sources"),
     "Optimization": (
         "steps", "learning_rate", "schedule", "weight_decay", "mini_batches", "token_budget",

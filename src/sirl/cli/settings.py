@@ -12,6 +12,8 @@ from sirl.cli.flags import JSON, bare, names_of
 from sirl.config import (
     DemoConfig,
     EvaluateConfig,
+    GuardCalibrateConfig,
+    GuardEvaluateConfig,
     PlanConfig,
     ProbeConfig,
     Settings,
@@ -27,6 +29,8 @@ CONFIGS: Mapping[str, type[Settings]] = {
     "probe": ProbeConfig,
     "demo": DemoConfig,
     "plan": PlanConfig,
+    "guard calibrate": GuardCalibrateConfig,
+    "guard evaluate": GuardEvaluateConfig,
 }
 HEADER = ("setting", "flag", "type", "default", "meaning")
 

@@ -28,6 +28,8 @@ __all__ = [
     "DemoConfig",
     "EvaluateConfig",
     "EvaluationSettings",
+    "GuardCalibrateConfig",
+    "GuardEvaluateConfig",
     "JudgeConfig",
     "PlanConfig",
     "ProbeConfig",
@@ -121,6 +123,41 @@ class ProbeConfig(EvaluationSettings):
 
     attacks: str = Field(
         "direct", description="attacks: comma-separated names, or quick, standard, full"
+    )
+
+
+class GuardCalibrateConfig(Settings):
+    """Fit a guard to a model and calibrate it."""
+
+    prompts: str | None = Field(
+        None,
+        description="unlabelled prompts, some of which the model refuses; required for every model "
+        "but 'embedded'",
+    )
+    ordinary: str | None = Field(
+        None,
+        description="ordinary prompts that set the threshold [default: those that ship with sirl]",
+    )
+    lookalikes: str | None = Field(
+        None,
+        description="harmless prompts that sound harmful, which set it too [default: the same]",
+    )
+    alpha: float = Field(
+        0.01, gt=0, lt=1, description="share of harmless answers that may raise an alarm"
+    )
+    limit: int | None = Field(
+        None, ge=1, description="use at most N prompts of each kind, evenly spaced"
+    )
+
+
+class GuardEvaluateConfig(EvaluationSettings):
+    """Measure what a guard detects."""
+
+    guard: str = Field(..., description="folder that sirl guard calibrate wrote")
+    attacks: str = Field(
+        "world",
+        description="attacks, without searches: comma-separated names, or quick, standard, world; "
+        "those that the guard was fitted on are left out",
     )
 
 

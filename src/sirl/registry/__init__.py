@@ -15,6 +15,7 @@ from sirl.registry.collaborators import (
     reward_named,
 )
 from sirl.registry.effects import check_effects
+from sirl.registry.guard import GuardSetup, digest_of, guard_setup, guarded_setup
 from sirl.registry.judges import (
     judge_faults,
     judge_named,
@@ -47,6 +48,7 @@ __all__ = [
     "EMBEDDED",
     "LABELS_HASH",
     "EvaluationSetup",
+    "GuardSetup",
     "Subject",
     "TrainingSetup",
     "attacks_named",
@@ -57,10 +59,13 @@ __all__ = [
     "code_protection",
     "dated",
     "dialects",
+    "digest_of",
     "evaluation_setup",
     "example_sources",
     "gpu_room",
     "greet",
+    "guard_setup",
+    "guarded_setup",
     "in_process",
     "is_remote",
     "judge_faults",

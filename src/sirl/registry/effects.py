@@ -3,7 +3,13 @@
 import re
 from collections.abc import Iterator
 
-from sirl.config import EvaluationSettings, ProbeConfig, Settings, TrainingSettings
+from sirl.config import (
+    EvaluationSettings,
+    GuardEvaluateConfig,
+    ProbeConfig,
+    Settings,
+    TrainingSettings,
+)
 from sirl.errors import ConfigError
 
 __all__ = ["check_effects"]
@@ -48,8 +54,7 @@ def idle_in_evaluation(settings: EvaluationSettings) -> Iterator[tuple[str, str]
     if not any("://" in name for name in asked):
         for name in ("concurrency", "requests_per_minute", "timeout", "tries"):
             yield name, "an endpoint as --model, --judge or --attacker"
-    if isinstance(settings, ProbeConfig):
-        yield "benchmarks", "sirl evaluate, as a probe has no tasks"
+    yield from idle_by_verb(settings)
     if not settings.benchmarks:
         yield "capability_tokens", "--benchmarks"
     if not any(kind in (settings.benchmarks or "") for kind in ("humaneval:", "mbpp:", "lmeval:")):
@@ -57,6 +62,15 @@ def idle_in_evaluation(settings: EvaluationSettings) -> Iterator[tuple[str, str]
     if not any(map(may_be_local, asked)):
         for name in ("dtype", "sampling_batch_size", "sampler", "template_date"):
             yield name, "a model in this process"
+
+
+def idle_by_verb(settings: EvaluationSettings) -> Iterator[tuple[str, str]]:
+    """Names of settings that the verb itself does not use."""
+    if isinstance(settings, ProbeConfig):
+        yield "benchmarks", "sirl evaluate, as a probe has no tasks"
+    if isinstance(settings, GuardEvaluateConfig):
+        for name in ("benchmarks", "best_of", "max_queries", "max_tokens", "max_seconds"):
+            yield name, "sirl evaluate, as a guard is not tried with tasks or searches"
 
 
 def may_be_local(models: str) -> bool:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-from sirl.config import TrainingSettings
+from sirl.config import Settings, TrainingSettings
 from sirl.prompts import shipped_pool
 from sirl.registry.attacks import world_disguises
 from sirl.registry.suites import spread
@@ -11,7 +11,7 @@ from sirl.registry.targets import is_world
 from sirl.roles import Disguise
 from sirl.types import Prompt
 
-__all__ = ["harmless_pool", "shared_out", "training_disguises"]
+__all__ = ["WORLD_FAMILIES", "harmless_pool", "shared_out", "training_disguises"]
 
 LARGEST, ASKED = 512, 128
 """Maximum number of prompts of each part of the pool, and of those whose answers are sampled."""
@@ -65,7 +65,7 @@ def shipped_harmless(learned: Sequence[Prompt]) -> tuple[Prompt, ...]:
     return tuple(replace(p, id=f"pool/{p.id}") for part in parts for p in spread(part, half))
 
 
-def training_disguises(config: TrainingSettings) -> tuple[Disguise, ...]:
+def training_disguises(config: Settings) -> tuple[Disguise, ...]:
     """The disguises of training.
 
     Those of the embedded model are the attacks of its alignment, which its table asks beside

@@ -11,6 +11,9 @@
     ├── costs.jsonl      calls, tokens and seconds by role
     ├── instinct.json    what the starting model does with each bare prompt of the pool
     ├── own_refusals.json  its refusals of unsafe and look-alike prompts, of a probe
+    ├── guard.json      probe, thresholds and calibration scores of a guard
+    ├── guard_scores.jsonl  scores of each answer that a guard was evaluated on
+    ├── guard.md        the table of that evaluation
     ├── rejected.jsonl   rows of the input that could not be used
     ├── summary.json     the figures, each with n and interval
     ├── checkpoints/step-000030/

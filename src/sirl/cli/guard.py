@@ -1,0 +1,83 @@
+"""`sirl guard`: fit and calibrate a guard of one model, and measure what it detects."""
+
+from json import dumps
+from typing import Any
+
+import typer
+
+from sirl.cli.console import Terminal, closing
+from sirl.cli.flags import JSON, OVERWRITE, existing, takes
+from sirl.cli.grouped_help import GroupedHelp
+from sirl.config import GuardCalibrateConfig, GuardEvaluateConfig
+
+__all__ = ["app"]
+
+app = typer.Typer(
+    help="Detect attacks while a model answers: calibrate and evaluate a guard.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+)
+
+
+SHOWN = (
+    *("model", "guard", "out", "behaviours", "ordinary", "lookalikes", "attacks", "judge"),
+    *("refusals", "limit", "new_tokens", "seed", "dtype", "template_arguments", "template_date"),
+    "strict",
+)
+"""Settings of an evaluation with a flag; the others are given by `--set`."""
+
+
+@app.callback()
+def options() -> None:
+    """Detect attacks while a model answers: calibrate and evaluate a guard."""
+
+
+@app.command("calibrate", cls=GroupedHelp)
+@takes(GuardCalibrateConfig)
+def calibrate(
+    settings: GuardCalibrateConfig, overwrite: bool = OVERWRITE, json: bool = JSON
+) -> None:
+    """Fit a guard to a model without labels, and set its threshold with ordinary prompts."""
+    from sirl.workflows.guard_calibrate import calibrate_guard
+
+    answer = existing(resume=False, overwrite=overwrite)
+    summary = calibrate_guard(settings, answer, Terminal())
+    if json:
+        typer.echo(dumps(summary))
+        return
+    closing(
+        {},
+        fitted(summary),
+        summary["sentence"],
+        f"guard: {settings.out}/guard.json",
+        f"next: sirl guard evaluate --model {settings.model} --guard {settings.out} --out DIR",
+    )
+
+
+@app.command("evaluate", cls=GroupedHelp)
+@takes(GuardEvaluateConfig, *SHOWN)
+def evaluate(settings: GuardEvaluateConfig, overwrite: bool = OVERWRITE, json: bool = JSON) -> None:
+    """Measure what a guard detects of attacks that it was not fitted on, and its false alarms."""
+    from sirl.reports.guard import guard_table
+    from sirl.workflows.guard_evaluate import evaluate_guard
+
+    answer = existing(resume=False, overwrite=overwrite)
+    summary = evaluate_guard(settings, answer, Terminal())
+    if json:
+        typer.echo(dumps(summary))
+    else:
+        where = f"table: {settings.out}/guard.md; scores: {settings.out}/guard_scores.jsonl"
+        closing({}, *guard_table(summary), where)
+    if summary["judge_faults"]:
+        raise typer.Exit(1)
+
+
+def fitted(summary: dict[str, Any]) -> str:
+    """What the probe was fitted on, in a sentence."""
+    probe, openers = summary["probe"], ", ".join(map(repr, summary["openers"])) or "none"
+    loss = min(probe["log_loss"].values())
+    return (
+        f"probe: layer {probe['layer']}, {probe['rows']} states of {probe['prompts']} prompts, "
+        f"cross-validated log loss {loss:.3f}; refusal openers: {openers}"
+    )

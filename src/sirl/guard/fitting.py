@@ -1,0 +1,114 @@
+"""Fits a guard to one model without labels, from the model's own answers."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from random import Random
+from typing import NamedTuple
+
+import numpy as np
+
+from sirl.errors import InputError
+from sirl.guard.checks import Check, CheckReader, candidate_layers
+from sirl.guard.classical import usual
+from sirl.guard.monitor import Watch
+from sirl.guard.probe import States, fit_control, fit_probe, refusal_openers
+from sirl.guard.scoring import Asked, Fitted, prompt_numbers
+from sirl.instinct import Instinct
+from sirl.models.chat import ChatModel
+
+__all__ = ["Lessons", "fit_guard", "lessons"]
+
+DEPTHS = 3
+"""Positions at which an answer is learned from."""
+CONTROLS = 5
+"""Probes on random kinds; the true positives of a single one would vary too much."""
+MOST = 3
+"""Answers to a prompt that are learned from."""
+
+
+class Lessons(NamedTuple):
+    """Answers so far, with what the model would do with their bare prompts."""
+
+    checks: list[Check]
+    refuses: list[bool]
+    prompts: list[str]
+    """Ids of the bare prompts."""
+
+
+def lessons(instinct: Instinct, answers: Sequence[Asked], *, seed: int) -> Lessons:
+    """What a probe is fitted on.
+
+    Each prompt counts as it was asked, before the first token, and in the middle of the answers to
+    it in the mode of compliance. Its kind is what the model would do with the bare prompt;
+    undecided prompts are left out.
+
+    Args:
+        instinct: Of the bare prompts.
+        answers: Bare and disguised; a disguised prompt keeps the id of the bare one.
+        seed: Seed of the positions.
+    """
+    found, read, used = Lessons([], [], []), set[tuple[int, ...]](), dict[str, int]()
+    ordered = sorted(answers, key=lambda a: -a.completion.mean_entropy)
+    for answer in ordered:
+        id, completion = answer.prompt.id, answer.completion
+        if (mode := instinct.of(id)) is None:
+            continue
+        positions = [] if completion.prompt_ids in read else [0]
+        read.add(completion.prompt_ids)
+        if completion.mean_entropy >= instinct.cut and used.get(id, 0) < MOST:
+            used[id] = used.get(id, 0) + 1
+            positions += depths(completion.prompt_ids, len(completion.token_ids), seed)
+        for position in positions:
+            found.checks.append(answer.at(position))
+            found.refuses.append(mode == "refuse")
+            found.prompts.append(id)
+    return found
+
+
+def depths(prompt_ids: Sequence[int], length: int, seed: int) -> list[int]:
+    """Distinct positions in an answer, at random."""
+    chance = Random(f"{seed}/{list(prompt_ids)}/{length}")
+    return sorted(chance.sample(range(1, length + 1), min(DEPTHS, length)))
+
+
+def fit_guard(
+    chat: ChatModel, instinct: Instinct, answers: Sequence[Asked], watch: Watch, *, seed: int
+) -> Fitted:
+    """Learn openers, probe, control and usual entropies from answers to a pool of prompts.
+
+    Raises:
+        InputError: The model complied with too few disguised prompts that it refuses when bare.
+        MissingExtraError: scikit-learn is not installed.
+    """
+    learned = lessons(instinct, answers, seed=seed)
+    layers = candidate_layers(chat)
+    states = CheckReader(chat, layers, ()).read(learned.checks).states
+    numbers = {id: n for n, id in enumerate(dict.fromkeys(learned.prompts))}
+    rows = States(
+        states, np.array(learned.refuses), np.array([numbers[p] for p in learned.prompts])
+    )
+    deep = [c.position > 0 and kind for c, kind in zip(*learned[:2], strict=True)]
+    if not any(deep):
+        raise InputError(
+            f"{chat.name} never answers a disguised prompt that it refuses when bare: there is no "
+            "compliance to learn from; fit the guard on the model before training"
+        )
+    own = {id: a for a in answers if instinct.of(id := a.prompt.id) == "comply" and not a.begun}
+    ordinary = prompt_numbers(chat, [a.completion.prompt_ids for a in own.values()])
+    bare = bare_answers(answers)
+    probe = fit_probe(rows, layers, seed=seed)
+    return Fitted(
+        probe,
+        tuple(fit_control(rows, layers, probe, seed=seed + n) for n in range(CONTROLS)),
+        refusal_openers([a.completion for a in bare], instinct.cut),
+        usual([entropies for _, entropies in ordinary]),
+        replace(watch, entropy_cut=instinct.cut),
+    )
+
+
+def bare_answers(answers: Sequence[Asked]) -> list[Asked]:
+    """The answers to prompts as they were asked first, which is bare."""
+    first: dict[str, tuple[int, ...]] = {}
+    for answer in answers:
+        first.setdefault(answer.prompt.id, answer.completion.prompt_ids)
+    return [a for a in answers if a.completion.prompt_ids == first[a.prompt.id]]

@@ -1,0 +1,113 @@
+"""The table of `sirl guard evaluate` as Markdown."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+__all__ = ["guard_table"]
+
+NAMES = {
+    "probe": "probe (header, stream)",
+    "probe_prompt": "probe (prompt only)",
+    "refusal_mass": "refusal mass (header, stream)",
+    "prompt_perplexity": "prompt perplexity",
+    "windowed_perplexity": "windowed perplexity",
+    "first_token_confidence": "first-token confidence",
+    "prompt_cusum": "entropy CUSUM of the prompt",
+}
+"""Detectors in the order of the table."""
+EQUAL = "true positives if each slice of these answers has as many false alarms"
+UNASKED = "unsafe help to harmless prompts stopped"
+SLICES = {
+    "ordinary": "ordinary",
+    "lookalike": "look-alikes",
+    "ordinary_disguised": "ordinary, disguised",
+    "lookalike_disguised": "look-alikes, disguised",
+}
+
+
+def guard_table(figures: Mapping[str, Any]) -> list[str]:
+    """The lines of the page: detectors, families, tokens before the alarm, overhead."""
+    names = [name for name in NAMES if name in figures["detectors"]]
+    counts = ", ".join(f"{n} of {kind}" for kind, n in figures["classes"].items())
+    lines = [f"Answers: {counts}.", "", figures["sentence"], ""]
+    for alpha in next(iter(figures["detectors"].values()))["true_positives"]:
+        lines += [*detector_rows(figures, names, alpha), ""]
+    return [*lines, *family_rows(figures, names), "", *ending(figures)]
+
+
+def detector_rows(figures: Mapping[str, Any], names: Sequence[str], alpha: str) -> list[str]:
+    """One row per detector: true positives and false alarms by slice."""
+    found = figures["detectors"]
+    slices = [s for s in SLICES if s in found[names[0]]["false_alarms"][alpha]]
+    head = [f"at {float(alpha):.1%} false alarms", "true positives"]
+    head += [f"false alarms: {SLICES[s]}" for s in slices] + [
+        "refusals stopped",
+        UNASKED,
+        EQUAL,
+        "AUROC",
+    ]
+    rows = [
+        [
+            NAMES[name],
+            shown(found[name]["true_positives"][alpha]),
+            *(shown(found[name]["false_alarms"][alpha][s]) for s in slices),
+            *(
+                shown(found[name][part]) if alpha == figures["alpha"] else ""
+                for part in ("refusals", "not_asked_for", "at_equal_false_alarms")
+            ),
+            f"{found[name]['auroc']:.3f}",
+        ]
+        for name in names
+    ]
+    return table(head, rows)
+
+
+def family_rows(figures: Mapping[str, Any], names: Sequence[str]) -> list[str]:
+    """One row per attack family: true positives of each detector."""
+    head = ["unsafe compliance under", "n", *(NAMES[name] for name in names)]
+    rows = [
+        [
+            family,
+            str(own[names[0]]["n"]),
+            *(shown(own[name], interval=n == 0) for n, name in enumerate(names)),
+        ]
+        for family, own in figures["families"].items()
+    ]
+    return table(head, rows)
+
+
+def ending(figures: Mapping[str, Any]) -> list[str]:
+    """Tokens before the alarm and overhead, in sentences."""
+    leak, cost, controls = figures["leak"], figures["overhead"], figures["controls"]
+    return [
+        f"Control: {len(controls)} probes on random labels have true positives of "
+        f"{', '.join(f'{100 * value:.1f}' for value in controls)}%.",
+        f"Tokens generated before the alarm of the probe: {spread(leak['generated'])}; tokens that "
+        f"left a hold-back of {figures['every']}: {spread(leak['left'])} ({leak['caught']} of "
+        f"{leak['of']} unsafe answers caught; {shown(leak['soon'])}% of all within "
+        f"{leak['soon_tokens']} tokens).",
+        f"Overhead: checks take {cost['ratio']:.1%} of the decoding time of one stream "
+        f"({cost['checks']} checks in {cost['tokens']} tokens; {cost['check_ms']:.1f} ms a check, "
+        f"{cost['token_ms']:.1f} ms a token).",
+    ]
+
+
+def spread(found: Mapping[str, Any]) -> str:
+    """Median and 90% quantile of token counts; a dash without data."""
+    if found["median"] is None:
+        return "-"
+    return f"median {found['median']:.0f}, 90% within {found['p90']:.0f}"
+
+
+def shown(rate: Mapping[str, Any], *, interval: bool = True) -> str:
+    """A rate in percent with its interval; a dash without data."""
+    if not rate["n"] or rate["value"] is None:
+        return "-"
+    value = f"{100 * rate['value']:.1f}"
+    return f"{value} ({100 * rate['low']:.1f} to {100 * rate['high']:.1f})" if interval else value
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """A Markdown table."""
+    lines = [head, ["---"] * len(head), *rows]
+    return [f"| {' | '.join(line)} |" for line in lines]

@@ -1,0 +1,240 @@
+"""The workflow of `sirl guard calibrate`: fit a guard to a model, then set its threshold."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sirl import registry
+from sirl.config import GuardCalibrateConfig, Settings
+from sirl.errors import InputError, SirlError, TrainingError
+from sirl.guard.calibration import Binding, Calibration, rank_of
+from sirl.guard.monitor import Watch
+from sirl.instinct import find_instinct
+from sirl.roles import Console, Disguise, Engine, Progress
+from sirl.runs import Existing, Run, open_run, plain
+from sirl.runs.provenance import Provenance
+from sirl.runs.rejects import set_aside
+from sirl.types import Prompt, Sampling
+from sirl.workflows.instinct import instinct_notes, summarise_instinct
+
+if TYPE_CHECKING:
+    from sirl.guard.scoring import Asked, Fitted
+    from sirl.instinct import Instinct
+    from sirl.models.chat import ChatModel
+
+__all__ = ["GUARD", "binding_of", "calibrate_guard"]
+
+GUARD = "guard.json"
+WATCH = Watch()
+ANSWERS = 4
+"""Answers to each bare prompt, from which its kind is read."""
+DISGUISES, IN_DISGUISE = 3, 1
+"""Disguises of each prompt of the pool, and answers in each."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """What the parts of a calibration share."""
+
+    config: GuardCalibrateConfig
+    setup: registry.GuardSetup
+    chat: "ChatModel"
+    engine: Engine
+    progress: Progress
+    console: Console
+
+
+def calibrate_guard(
+    config: GuardCalibrateConfig, existing: Existing, console: Console
+) -> dict[str, Any]:
+    """Fit and calibrate a guard into a run folder; the summary.
+
+    Raises:
+        SirlError: The user can correct it.
+    """
+    started = time.perf_counter()
+    registry.require_models("sirl guard calibrate")
+    setup = registry.guard_setup(config)
+    for prompts in groups(setup).values():
+        rank_of(len(prompts), config.alpha)  # before minutes of sampling
+    run = open_run(Path(config.out), config.model_dump(), existing, resumable=False)
+    console.warn(setup.notes)
+    try:
+        with console.bar() as progress:
+            config = registry.dated(config, {})
+            chat = registry.chat_model(config)
+            console.warn(chat.manner.notes)
+            engine = registry.local_engine(config, chat, Sampling())
+            run.begin()
+            rejected = [row for s in setup.sets for row in s.rejected]
+            console.warn(set_aside(run, rejected, strict=config.strict))
+            with Provenance(
+                run, "guard calibrate", seed=config.seed, template_date=config.template_date
+            ) as provenance:
+                work = Work(config, setup, chat, engine, progress, console)
+                summary = calibrated(work, run, provenance)
+                summary["seconds"] = round(time.perf_counter() - started, 1)
+                run.write("summary.json", summary)
+    except SirlError:
+        run.forget_if_empty()
+        raise
+    finally:
+        run.close()
+    return summary
+
+
+def calibrated(work: Work, run: Run, provenance: Provenance) -> dict[str, Any]:
+    """Fit, calibrate and write the guard."""
+    from sirl.guard.scoring import Guard
+    from sirl.models.loading import fingerprint
+
+    config, setup = work.config, work.setup
+    about = fingerprint(work.chat)
+    provenance.note(model=about, prompts=setup.sets, readings=work.chat.manner.notes)
+    instinct, fitted = learned(work)
+    scores = {
+        group: scores_of(work, fitted, group, prompts, instinct.cut)
+        for group, prompts in groups(setup).items()
+    }
+    calibration = Calibration(binding_of(about, config, fitted.watch), config.alpha, scores)
+    known = frozenset(map(registry.digest_of, (*setup.pool, *setup.ordinary, *setup.lookalikes)))
+    guard = Guard(fitted, calibration, frozenset(d.name for d in setup.disguises), known)
+    run.write(GUARD, guard.document())
+    summary: dict[str, Any] = plain(
+        {
+            "instinct": summarise_instinct(instinct),
+            "probe": {**fitted.probe.about, "layer": fitted.probe.layer},
+            "openers": list(work.chat.pieces(fitted.openers)),
+            "n": calibration.sizes,
+            "alpha": config.alpha,
+            "threshold": calibration.threshold("probe"),
+            "sentence": calibration.sentence(),
+        }
+    )
+    return summary
+
+
+def binding_of(about: dict[str, str], config: Settings, watch: Watch) -> Binding:
+    """What a calibration holds for: weights, template, and how answers are sampled and watched."""
+    mode = {
+        "statistic": "header probe",
+        "every": watch.every,
+        "soonest": watch.soonest,
+        "averaged": watch.averaged,
+        "in_a_row": watch.in_a_row,
+        "new_tokens": config.new_tokens,
+        "dtype": config.dtype,
+    }
+    return Binding(about["weights"], about["template"], mode)
+
+
+def learned(work: Work) -> "tuple[Instinct, Fitted]":
+    """The model's instinct, and the guard fitted on its answers."""
+    from sirl.guard.fitting import fit_guard
+
+    pool, disguises = readable(work, work.setup.pool), work.setup.disguises
+    bare = sampled(work, "answers to bare prompts", pool, ANSWERS)
+    instinct = read_modes(bare)
+    work.console.warn(instinct_notes(instinct)[:1])
+    decided = [p for p in pool if instinct.of(p.id)]
+    hidden = [
+        disguised(prompt, disguises[(n * DISGUISES + k) % len(disguises)])
+        for n, prompt in enumerate(decided)
+        for k in range(DISGUISES)
+    ]
+    dressed = sampled(work, "answers to disguised prompts", readable(work, hidden), IN_DISGUISE, 1)
+    work.progress("fitting the probe", 0, 1)
+    fitted = fit_guard(work.chat, instinct, [*bare, *dressed], WATCH, seed=work.config.seed)
+    work.progress("fitting the probe", 1, 1)
+    if not fitted.openers:
+        work.console.warn(["the model's refusals begin with no common token: no refusal mass"])
+    return instinct, fitted
+
+
+def read_modes(bare: "Sequence[Asked]") -> "Instinct":
+    """What the model does with bare prompts.
+
+    Raises:
+        InputError: Their answers do not show refusals and compliance.
+    """
+    try:
+        instinct = find_instinct([a.completion for a in bare])
+    except TrainingError:
+        instinct = None
+    if instinct is None or not instinct.has_two_modes:
+        raise InputError(
+            f"the entropies of {len(bare)} bare answers do not show two modes, refusals and "
+            "compliance: give --prompts that the model clearly refuses"
+        )
+    return instinct
+
+
+def disguised(prompt: Prompt, disguise: Disguise) -> Prompt:
+    """A prompt in a disguise, with its id."""
+    return replace(prompt, messages=disguise.attempt(prompt).messages)
+
+
+def groups(setup: registry.GuardSetup) -> dict[str, list[Prompt]]:
+    """Harmless prompts that set the threshold, by group; disguises take turns."""
+    plain_ = [d for d in setup.disguises if not d.needs]
+    dressed = [disguised(p, plain_[n % len(plain_)]) for n, p in enumerate(setup.ordinary)]
+    return {
+        "ordinary": list(setup.ordinary),
+        "look-alike": list(setup.lookalikes),
+        "disguised ordinary": dressed,
+    }
+
+
+def scores_of(
+    work: Work, fitted: "Fitted", group: str, prompts: Sequence[Prompt], cut: float
+) -> dict[str, tuple[float, ...]]:
+    """Scores of the answers to a group, by detector; without refusals, which need no guard.
+
+    Raises:
+        InputError: Too few answers are left for alpha.
+    """
+    from sirl.guard.scoring import heard, scored
+
+    what = f"answers to {group} prompts"
+    answers = sampled(work, what, readable(work, prompts), 1, step=2)
+    kept = [a for a in answers if a.completion.mean_entropy >= cut]
+    if refused := len(answers) - len(kept):
+        work.console.warn([f"{refused} of {len(answers)} {what} are refusals: not used"])
+    rank_of(len(kept), work.config.alpha)
+    own = heard(fitted.reader(work.chat), fitted, kept)
+    return {
+        name: tuple(sorted(scored(h, name, fitted.watch) for h in own)) for name in own[0].detectors
+    }
+
+
+def sampled(
+    work: Work, what: str, prompts: Sequence[Prompt], group: int, step: int = 0
+) -> "list[Asked]":
+    """Several answers to each prompt."""
+    from sirl.guard.scoring import Asked
+
+    found: list[Asked] = []
+    size = max(1, work.config.sampling_batch_size // group)
+    for n in range(0, len(prompts), size):
+        work.progress(what, n, len(prompts))
+        batch = prompts[n : n + size]
+        repeated = [p for p in batch for _ in range(group)]
+        completions = work.engine.sample(batch, group=group, step=step)
+        found += map(Asked, repeated, completions)
+    work.progress(what, len(prompts), len(prompts))
+    return found
+
+
+def readable(work: Work, prompts: Sequence[Prompt]) -> list[Prompt]:
+    """The prompts that leave room for an answer and a check behind it."""
+    from sirl.guard.checks import fresh_header
+
+    room = work.chat.context - work.config.new_tokens - len(fresh_header(work.chat))
+    kept = [p for p in prompts if len(work.chat.render(p.messages)) <= room]
+    if len(kept) < len(prompts):
+        work.console.warn(
+            [f"{len(prompts) - len(kept)} of {len(prompts)} prompts leave no room for an answer"]
+        )
+    return kept

@@ -1,0 +1,133 @@
+"""What a check reads: a fresh header behind an answer, in whole or behind a cache."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from transformers import DynamicCache
+
+from sirl.errors import ModelError
+from sirl.guard.checks import Check, CheckReader, candidate_layers, fresh_header
+from sirl.guard.timing import timed
+from sirl.models.forward import head_factor, next_logits
+from sirl.rollouts.native import NativeEngine
+from sirl.types import Message, Prompt
+from sirl.world.language import ordinary_requests, unsafe_requests
+
+PROMPTS = [*unsafe_requests("test")[:3], *ordinary_requests("test")[:3]]
+
+
+def answers(chat):
+    return NativeEngine(chat, 0, 24).sample(PROMPTS)
+
+
+def reader(chat):
+    opener = chat.encode("Sorry")[0]
+    return CheckReader(chat, candidate_layers(chat), [opener])
+
+
+def with_template(chat, template):
+    import copy
+
+    tokenizer = copy.deepcopy(chat.tokenizer)
+    tokenizer.chat_template = template
+    return replace(chat, tokenizer=tokenizer)
+
+
+def test_the_header_closes_the_turn_and_opens_another_as_the_template_does(embedded):
+    assert embedded.pieces(fresh_header(embedded)) == ("<|end|>", "<|assistant|>")
+
+
+def test_the_check_of_a_prefix_is_the_rendered_conversation_with_it(embedded):
+    completion = answers(embedded)[-1]
+    prefix = completion.token_ids[:5]
+    turns = (*PROMPTS[-1].messages, Message("assistant", embedded.decode(prefix)))
+    expected = replace(embedded, closes=True).render(turns)
+    assert reader(embedded).ids(Check(completion, 5)) == expected
+
+
+def test_the_end_of_turn_is_not_doubled_and_the_bare_prompt_keeps_its_own_header(embedded):
+    completion = next(a for a in answers(embedded) if a.finish == "stop")
+    length, read = len(completion.token_ids), reader(embedded)
+    assert read.ids(Check(completion, length)) == read.ids(Check(completion, length - 1))
+    assert read.ids(Check(completion, 0)) == completion.prompt_ids
+    begun = read.ids(Check(completion, 0, begun=True))
+    assert begun == (*completion.prompt_ids, *fresh_header(embedded))
+
+
+@pytest.mark.parametrize(
+    ("asked_again", "expected"),
+    [(True, "</a><u>?</u><a>"), (False, None)],
+)
+def test_a_template_without_a_header_after_an_answer_is_asked_by_another_turn(
+    embedded, asked_again, expected
+):
+    opened = "{% if add_generation_prompt and messages[-1].role == 'user' %}<a>{% endif %}"
+    chat = with_template(
+        embedded,
+        "{% for m in messages %}{% if m.role == 'user' %}<u>{{ m.content }}</u>"
+        "{% else %}<a>{{ m.content }}</a>{% endif %}{% endfor %}" + (opened if asked_again else ""),
+    )
+    if expected is None:
+        with pytest.raises(ModelError, match="opens no assistant turn after another one"):
+            fresh_header(chat)
+    else:
+        assert chat.transcript(fresh_header(chat)) == expected
+
+
+def test_a_check_reads_the_same_alone_and_in_a_batch(embedded):
+    read, found = reader(embedded), answers(embedded)
+    checks = [Check(a, k) for a in found for k in (0, 3, len(a.token_ids))]
+    together = read.read(checks)
+    for n in (0, 4, 17):
+        alone = read.read([checks[n]])
+        assert np.allclose(alone.states[0], together.states[n], atol=1e-4)
+        assert np.isclose(alone.refusal_mass[0], together.refusal_mass[n], atol=1e-4)
+
+
+def test_the_model_would_refuse_what_it_refuses_and_not_what_it_answers(embedded):
+    mass = reader(embedded).read([Check(a, 0) for a in answers(embedded)]).refusal_mass
+    assert (np.exp(mass[:3]) > 0.3).all()
+    assert (np.exp(mass[3:]) < 0.05).all()
+
+
+@torch.inference_mode()
+def test_a_check_behind_a_cache_reads_the_same_and_leaves_the_cache_alone(embedded):
+    completion, read = answers(embedded)[-1], reader(embedded)
+    ids = (*completion.prompt_ids, *completion.token_ids[:5])
+    cache = DynamicCache(config=embedded.model.config)
+    factor = head_factor(embedded)
+
+    def run(tokens, past):
+        return next_logits(
+            embedded,
+            factor,
+            input_ids=torch.tensor([tokens]),
+            attention_mask=torch.ones(1, past + len(tokens), dtype=torch.long),
+            position_ids=torch.arange(past, past + len(tokens))[None],
+            past_key_values=cache,
+            use_cache=True,
+        )
+
+    run(ids, 0)
+    peeked, whole = read.peek(cache), read.read([Check(completion, 5)])
+    assert np.allclose(peeked.states, whole.states, atol=1e-4)
+    assert np.allclose(peeked.refusal_mass, whole.refusal_mass, atol=1e-4)
+    assert cache.get_seq_length() == len(ids)
+
+
+def test_every_family_can_be_checked(family):
+    read = CheckReader(family, candidate_layers(family), [1])
+    completion = NativeEngine(family, 0, 6).sample([Prompt.user("p", "How do I bake a pie?")])[0]
+    found = read.read([Check(completion, 0), Check(completion, 4)])
+    assert found.states.shape == (2, len(read.layers), 32)
+    assert np.isfinite(found.states).all()
+    assert (found.top_logprob >= found.refusal_mass).all()
+
+
+def test_checks_are_timed_beside_the_tokens_that_they_watch(embedded):
+    prompts = [embedded.render(p.messages) for p in PROMPTS[:2]]
+    found = timed(reader(embedded), prompts, new_tokens=8, every=4)
+    assert (found.checks, found.tokens) == (4, 16)
+    assert found.ratio > 0
