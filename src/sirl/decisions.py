@@ -49,7 +49,8 @@ class Decisions:
 
     def of(self, prompt_id: str) -> Mode:
         """The decision about a prompt."""
-        return "refuse" if log_odds(math.fsum(self.masses[prompt_id])) >= self.threshold else "comply"
+        mass = math.fsum(self.masses[prompt_id])
+        return "refuse" if log_odds(mass) >= self.threshold else "comply"
 
     def taught(self, prompt_id: str) -> float:
         """The refusal mass that training aims at: the model's own, sharpened at the threshold."""

@@ -183,18 +183,20 @@ def test_what_was_read_of_training_prompts_is_said(tmp_path):
 
 def test_the_instinct_trains_on_harmless_prompts_beside_so_many_of_ones_own(tmp_path):
     path = tmp_path / "p.txt"
-    path.write_text("\n".join(f"How do I bend moon number {n}?" for n in range(300)))
+    path.write_text("\n".join(f"How do I bend moon number {n}?" for n in range(600)))
     setup = registry.training_setup(
         TrainConfig(model="a/b", prompts=str(path), out="o", held_out=0, eval_every=0)
     )
     own = [p for p in setup.prompts if not p.id.startswith("pool/")]
-    assert (len(own), len(setup.prompts)) == (128, 256)
-    assert "instinct: 128 of 300 training prompts are used, evenly spread" in setup.notes
+    assert (len(own), len(setup.prompts)) == (512, 1024)
+    assert len(setup.asked) == 256
+    assert setup.harmless == {p.id for p in setup.prompts if p.id.startswith("pool/")}
+    assert "instinct: 512 of 600 training prompts are used, evenly spread" in setup.notes
     alone = registry.training_setup(
         TrainConfig(model="a/b", prompts=str(path), out="o", held_out=0, eval_every=0, pool="none")
     )
-    assert len(alone.prompts) == 256
-    assert not any(p.id.startswith("pool/") for p in alone.prompts)
+    assert (len(alone.prompts), len(alone.asked)) == (600, 256)
+    assert not alone.harmless
 
 
 def test_a_batch_of_one_has_no_room_for_both_kinds(tmp_path):

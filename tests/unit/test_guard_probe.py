@@ -6,7 +6,7 @@ import pytest
 from sirl.errors import InputError
 from sirl.guard.classical import Usual, classical_scores, usual
 from sirl.guard.fitting import lessons
-from sirl.guard.probe import LinearProbe, States, fit_control, fit_probe, refusal_openers
+from sirl.guard.probe import LinearProbe, States, fit_control, fit_probe
 from sirl.guard.scoring import Asked
 from sirl.instinct import Instinct
 from sirl.types import Completion, Message, Prompt
@@ -24,15 +24,6 @@ def states(random, informative=1):
     rows = random.normal(size=(120, 2, 4))
     rows[:, informative, 0] += np.where(refuses, 3.0, -3.0)
     return States(rows.astype(np.float32), refuses, prompts)
-
-
-def test_openers_begin_refusals_often_and_little_else():
-    low = [answer("a", 7, entropy=0.1)] * 8 + [answer("a", 8, entropy=0.1)] * 8
-    rare = [answer("a", 9, entropy=0.1)]  # 1 of 21 refusals: less than 5%
-    shared = [answer("a", 6, entropy=0.1)] * 4 + [answer("a", 6, entropy=2.0)] * 2  # 4 of 6 uses
-    high = [answer("a", 8, entropy=2.0)] * 2 + [answer("a", 5, entropy=2.0)] * 9  # 8 of 10 uses
-    assert refusal_openers([*low, *rare, *shared, *high], cut=0.5) == (7, 8)
-    assert refusal_openers(high, cut=0.5) == ()
 
 
 def test_the_layer_that_shows_the_kind_is_chosen_and_scores_positive_for_refusal():

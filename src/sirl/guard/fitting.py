@@ -7,11 +7,12 @@ from typing import NamedTuple
 
 import numpy as np
 
+from sirl.decisions import find_openers
 from sirl.errors import InputError
 from sirl.guard.checks import Check, CheckReader, candidate_layers
 from sirl.guard.classical import usual
 from sirl.guard.monitor import Watch
-from sirl.guard.probe import States, fit_control, fit_probe, refusal_openers
+from sirl.guard.probe import States, fit_control, fit_probe
 from sirl.guard.scoring import Asked, Fitted, prompt_numbers
 from sirl.instinct import Instinct
 from sirl.models.chat import ChatModel
@@ -100,7 +101,7 @@ def fit_guard(
     return Fitted(
         probe,
         tuple(fit_control(rows, layers, probe, seed=seed + n) for n in range(CONTROLS)),
-        refusal_openers([a.completion for a in bare], instinct.cut),
+        find_openers([a.completion for a in bare], instinct.cut),
         usual([entropies for _, entropies in ordinary]),
         replace(watch, entropy_cut=instinct.cut),
     )

@@ -12,17 +12,12 @@ from typing import Any
 import numpy as np
 
 from sirl.errors import InputError, MissingExtraError
-from sirl.types import Completion
 
-__all__ = ["LinearProbe", "States", "fit_control", "fit_probe", "refusal_openers"]
+__all__ = ["LinearProbe", "States", "fit_control", "fit_probe"]
 
 FOLDS = 5
 INVERSE_RIDGES = (0.001, 0.01, 0.1)
 """Inverse strengths of the ridge that cross-validation chooses from."""
-OFTEN = 0.05
-"""Share of the first tokens of refusals from which a token opens refusals."""
-MOSTLY = 0.8
-"""Share of a token's uses as first token that are in refusals, from which it opens them."""
 
 
 @dataclass(frozen=True)
@@ -160,27 +155,3 @@ def fit_control(
     drawn = rows.refuses[first][np.random.default_rng(seed).permutation(len(known))]
     states = rows.states[:, list(layers).index(probe.layer)]
     return LinearProbe(probe.layer, *fitted(states, drawn[place], probe.about["inverse_ridge"]))
-
-
-def refusal_openers(answers: Sequence[Completion], cut: float) -> tuple[int, ...]:
-    """Tokens that begin the model's own refusals: its answers of low entropy.
-
-    Args:
-        answers: Answers to bare prompts.
-        cut: Mean entropy in nats below which an answer is a refusal.
-
-    Returns:
-        Each is the first token of at least 5% of the refusals, and at least 80% of its uses as
-        first token are in refusals. Empty if no token is.
-    """
-    firsts = [(a.token_ids[0], a.mean_entropy < cut) for a in answers if a.token_ids]
-    low = [token for token, refuses in firsts if refuses]
-    every = [token for token, _ in firsts]
-    return tuple(
-        sorted(
-            token
-            for token in {*low}
-            if low.count(token) >= OFTEN * len(low)
-            and low.count(token) >= MOSTLY * every.count(token)
-        )
-    )
