@@ -13,6 +13,7 @@ from sirl.config import (
 from sirl.config.groups import Group
 from sirl.errors import ConfigError
 from sirl.renamed import SETTINGS
+from sirl.workflows.demo import paper_settings
 
 FORMER = [("--rows", "--sampling-batch-size"), ("--checkup-every", "--eval-every")]
 
@@ -206,3 +207,11 @@ def test_a_file_that_is_not_yaml_is_named_by_line(tmp_path):
             settings(file=file)
     with pytest.raises(ConfigError, match=r"cannot be read: No such file .*; check the path"):
         settings(file=tmp_path / "none.yaml")
+
+
+def test_the_papers_method_keeps_its_own_learning_rate_beside_the_instinct() -> None:
+    config = DemoConfig(out="x")
+    paper = paper_settings(config)
+    assert (paper.method, paper.steps, paper.learning_rate) == ("entropy", 30, 1e-4)
+    assert config.learning_rate == 2e-4
+    assert TrainConfig(model="embedded", out="x", depth=True).learning_rate == 1e-4

@@ -11,7 +11,10 @@ __all__ = ["PAPER", "demo"]
 
 PAPER = "the paper's SIRL"
 """Column of the model that the paper's method hardened."""
-UNSHARED = ("pool", "depth", "attacks", "behaviours", "ordinary", "lookalikes", "limit", "refusals")
+UNSHARED = (
+    "pool", "depth", "learning_rate", "attacks", "behaviours", "ordinary", "lookalikes", "limit",
+    "refusals",
+)  # fmt: skip
 """Settings of the instinct or of the evaluation."""
 PAPER_STEPS = 30
 """Its steps, as in the paper's main results."""
