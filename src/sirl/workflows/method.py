@@ -196,7 +196,7 @@ def instinct_method(
         whole.openings.settled if whole.openings else 0,
     )
     figures = {"instinct": summarise_instinct(instinct)}
-    batches: BatchSource = Rollouts(curriculum.prompts, engine, grader, config.group)
+    batches: BatchSource
     if reading.choices:
         batches = DecisionPoints(
             reading.choices.decisions,
@@ -208,4 +208,6 @@ def instinct_method(
             learner.next_of_policy,
             learner.ranks.agreed,
         )
+    else:
+        batches = Rollouts(curriculum.prompts, engine, grader, config.group)
     return Method(batches, sentinel, figures)
