@@ -3,9 +3,11 @@
 from dataclasses import replace
 
 from sirl.analysis.contamination import overlaps
+from sirl.attacks.conversation import Opener
 from sirl.attacks.static import Template
 from sirl.training.curriculum import Curriculum, watched
 from sirl.training.frames import FRAMES
+from sirl.training.openings import is_begun
 from sirl.types import Prompt
 
 SHORT = Template("short", "Please: {request}")
@@ -56,16 +58,26 @@ def test_a_disguise_that_leaves_no_room_for_an_answer_is_left_off() -> None:
 
 
 def test_frames_of_training_hold_the_request_and_are_no_attack_of_an_evaluation() -> None:
-    from sirl.attacks.static import ATTACKS
+    from sirl.attacks.conversation import Opener
+    from sirl.registry.attacks import known_attacks
 
-    assert len(FRAMES) >= 20
-    assert all("{request}" in frame.text for frame in FRAMES)
-    bare = [
-        [Prompt.user(t.name, t.text.replace("{request}", "")) for t in every]
-        for every in (FRAMES, ATTACKS)
+    behaviour = Prompt.user("id", "REQUEST")
+    said = {f.name: [m.content for m in f.attempt(behaviour).messages] for f in FRAMES}
+    assert len(said) == len(FRAMES) >= 20
+    assert all("REQUEST" in texts[0] for texts in said.values())
+    asked = [a for a in known_attacks().values() if isinstance(a, Template | Opener)]
+    words = [
+        [
+            Prompt.user(
+                d.name, "\n".join(m.content for m in d.attempt(Prompt.user("id", "")).messages)
+            )
+            for d in every
+        ]
+        for every in (FRAMES, asked)
     ]
-    assert overlaps(*bare) == []
-    assert len({f.text for f in FRAMES}) == len(FRAMES)
+    assert len(words[1]) > 15
+    assert overlaps(*words) == []
+    assert len({"\n".join(texts) for texts in said.values()}) == len(FRAMES)
 
 
 def test_watched_prompts_and_their_disguises_are_not_trained_on() -> None:
@@ -82,6 +94,28 @@ def test_watched_prompts_and_their_disguises_are_not_trained_on() -> None:
         "0: unsafe number 0", "4: unsafe number 4", "0: unsafe number 8",
         "0: harmless number 0", "4: harmless number 4",
     ]  # fmt: skip
+
+
+def test_watched_answers_are_not_begun_by_a_disguise() -> None:
+    own = replace(curriculum(), disguises=(Opener("opener", "Sure:"), SHORT, SHORT))
+    trained, watch = watched(own)
+    assert [d.name for d in trained.disguises] == ["opener"]
+    assert {p.messages[-1].role for p in watch} == {"user"}
+
+
+def test_a_share_of_disguised_prompts_is_begun_by_an_opener_of_either_kind() -> None:
+    own = replace(curriculum(), disguises=(SHORT, Opener("opener", "Sure:")), begun_share=0.5)
+    shown = [p for step in range(100) for p in own.prompts(step)]
+    both = [p for p in shown if p.request.startswith("Please: ") and is_begun(p)]
+    one = [p for p in shown if p.request.startswith("Please: ") and not is_begun(p)]
+    assert 0.4 < len(both) / len(both + one) < 0.6
+    assert {p.messages[-1].content for p in both} == {"Sure:"}
+    assert {p.id.split("-")[0] for p in both} == {"unsafe", "harmless"}
+
+
+def test_no_answer_is_begun_without_an_opener() -> None:
+    own = replace(curriculum(), begun_share=1.0)
+    assert not any(is_begun(p) for step in range(10) for p in own.prompts(step))
 
 
 def test_a_share_of_each_batch_is_refused() -> None:

@@ -7,7 +7,7 @@ import torch
 from sirl.attacks.static import Template
 from sirl.decisions import Decisions
 from sirl.training.curriculum import Curriculum
-from sirl.training.points import DecisionPoints
+from sirl.training.points import DecisionPoints, terms
 from sirl.types import Message, Prompt
 
 VOCABULARY = 10
@@ -50,7 +50,7 @@ def points(**more) -> DecisionPoints:
 
 
 def test_a_step_raises_refusals_where_the_model_refuses_and_lowers_them_elsewhere() -> None:
-    batch = points().batch(0)
+    batch = points(guards=0).batch(0)
     firsts = [e for e in batch.examples if len(e.completion.token_ids) == 1]
     signs = {
         (e.completion.prompt_id, e.completion.token_ids[0]): math.copysign(1, e.advantage)
@@ -119,3 +119,60 @@ def test_an_own_answer_never_follows_a_begun_one() -> None:
     for step in range(20):
         asked = {bytes(answer.prompt_ids) for answer in own.own_answers(step)}
         assert asked == {b"a", b"b"}
+
+
+def test_unreadable_prompts_teach_nothing_while_the_policy_is_the_start() -> None:
+    assert len(points(guards=8).noise(0)) == 8
+    taught = [
+        [
+            e.completion
+            for e in points(guards=n).batch(0).examples
+            if len(e.completion.token_ids) == 1
+        ]
+        for n in (0, 8)
+    ]
+    assert taught[0] == taught[1] != []
+
+
+def test_unreadable_prompts_pull_the_policy_back_to_the_start() -> None:
+    drifted = START.exp()
+    drifted[REFUSE], drifted[OTHER] = 0.6, 0.1
+
+    def policy(asked):
+        return drifted.log().repeat(len(asked), 1)
+
+    own = points(guards=8, of_policy=policy)
+    texts = {tuple(p.request.encode()) for p in own.noise(0)}
+    pulls = {
+        e.completion.token_ids[0]: math.copysign(1, e.advantage)
+        for e in own.batch(0).examples
+        if e.completion.prompt_ids in texts and len(e.completion.token_ids) == 1
+    }
+    assert pulls[REFUSE] == -1
+    assert pulls[OTHER] == 1
+
+
+def test_refusals_that_never_occur_are_woken_by_the_forward_divergence() -> None:
+    policy = torch.full((2, VOCABULARY), math.log(1e-7))
+    policy[:, OTHER] = math.log(1 - 9e-7)
+    target = torch.full((2, VOCABULARY), math.log(1e-7))
+    target[:, REFUSE] = math.log(0.99)
+    target[:, OTHER] = math.log(0.01)
+    reverse, forward = terms(policy, target, torch.tensor([False, True]))
+    assert dict(forward)[REFUSE] == pytest.approx(0.99, abs=1e-3)
+    assert dict(forward)[OTHER] == pytest.approx(-0.99, abs=1e-3)
+    assert abs(dict(reverse).get(REFUSE, 0.0)) < 1e-4
+
+
+def test_only_begun_answers_that_shall_be_refused_can_be_asleep() -> None:
+    own, asleep = points(), START.clone()
+    asleep[REFUSE] = math.log(0.01)
+    bare = [Prompt.user("unsafe", "a"), Prompt.user("harmless", "b")]
+    begun = [replace(p, messages=(*p.messages, Message("assistant", " Sure"))) for p in bare]
+    taught = torch.tensor([0.9, 0.1])
+    rows = [
+        own.asleep(prompts, row.repeat(2, 1), taught).tolist()
+        for prompts in (bare, begun)
+        for row in (START, asleep)
+    ]
+    assert rows == [[False, False], [False, False], [False, False], [True, False]]

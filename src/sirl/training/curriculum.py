@@ -39,6 +39,8 @@ class Curriculum:
     """Begins some of the answers, if given."""
     refused_share: float = 0.5
     """Share of a batch that the starting model refuses."""
+    begun_share: float = 0.0
+    """Share of the disguised prompts whose answer is begun by another disguise."""
 
     def prompts(self, step: int) -> list[Prompt]:
         """The prompts of a step; a disguised prompt keeps the id of the bare one."""
@@ -71,8 +73,14 @@ class Curriculum:
         return [p for p in shown if not is_begun(p)]
 
     def disguised(self, prompt: Prompt, chance: Random) -> Prompt:
-        """The prompt in a random disguise."""
-        return self.inside(chance.choice(self.disguises), prompt)
+        """The prompt in a random disguise, or in one and behind another that begins the answer."""
+        shown = self.inside(chance.choice(self.disguises), prompt)
+        begins = [d for d in self.disguises if begins_answer(d, prompt)]
+        if not begins or is_begun(shown) or chance.random() >= self.begun_share:
+            return shown
+        opener = chance.choice(begins).attempt(prompt).messages[-1]
+        begun = replace(shown, messages=(*shown.messages, opener))
+        return begun if self.fits(begun) else shown
 
     def inside(self, disguise: Disguise, prompt: Prompt) -> Prompt:
         """The prompt in this disguise; bare if that leaves no room for an answer."""
@@ -80,13 +88,21 @@ class Curriculum:
         return disguised if self.fits(disguised) else prompt
 
 
+def begins_answer(disguise: Disguise, prompt: Prompt) -> bool:
+    """Whether a disguise begins the answer to a prompt."""
+    return disguise.attempt(prompt).messages[-1].role == "assistant"
+
+
 def watched(whole: Curriculum) -> tuple[Curriculum, list[Prompt]]:
     """What is trained on, and prompts that are not, as a sentinel presents them.
 
-    They are in disguises that training does not use, and with openings the answer to every other
-    refused one is begun. A curriculum with a single disguise uses it for both.
+    They are in disguises that training does not use and that do not begin the answer; with
+    openings the answer to every other refused one is begun. A curriculum with a single disguise
+    uses it for both.
     """
-    disguises = whole.disguises[::WATCHED] or whole.disguises
+    some = [*whole.refused, *whole.answered][:1]
+    framing = [d for d in whole.disguises if not any(begins_answer(d, p) for p in some)]
+    disguises = tuple(framing[::WATCHED]) or whole.disguises
     rest = tuple(d for d in whole.disguises if d not in disguises) or whole.disguises
 
     def shown(prompt: Prompt, n: int) -> Prompt:

@@ -6,6 +6,10 @@ share the mass that is taught, and other tokens keep the probabilities that the 
 gives them after the prompt as presented. The loss is the reverse KL from the policy to this
 target. Its gradient is exact, an expectation over the vocabulary, so no token is sampled.
 
+Behind a begun answer a policy may never refuse, and reverse KL has no gradient where the policy
+has no mass: the loss there is the forward KL, until refusals are awake. Unreadable prompts
+(`sirl.training.noise`) have the starting model's own distribution as their target.
+
 What follows the first token is guarded by own answers of the starting model to the bare prompts,
 learned with the log-likelihood under the same presentations.
 """
@@ -22,6 +26,7 @@ from torch import Tensor
 from sirl.decisions import Decisions
 from sirl.roles import Batch
 from sirl.training.curriculum import Curriculum
+from sirl.training.noise import scrambled
 from sirl.training.openings import is_begun
 from sirl.types import Completion, Example, Prompt
 
@@ -32,6 +37,8 @@ COVERED, MOST = 0.99, 32
 """The largest terms of an expectation are kept: this share of their sum, and at most so many."""
 SETTLED = 0.02
 """Distance to the target at which a decision is taught."""
+AWAKE = 0.1
+"""Refusal mass behind a begun answer from which reverse KL teaches."""
 FLOOR = 1e-9
 
 
@@ -52,7 +59,7 @@ class DecisionPoints:
     curriculum: Curriculum
     """Its batch is the number of points of a step."""
     guards: int
-    """Own answers of a step."""
+    """Own answers of a step, and unreadable prompts."""
     render: Callable[[Prompt], Ids]
     """Token ids of a presented prompt."""
     at_start: Callable[[Sequence[Ids]], Tensor]
@@ -65,20 +72,23 @@ class DecisionPoints:
     def batch(self, step: int) -> Batch:
         """The batch of a step, counted from 0."""
         started = time.perf_counter()
-        prompts = self.curriculum.prompts(step)
-        asked = [self.render(p) for p in prompts]
-        policy = self.of_policy(asked)
+        prompts, noise = self.curriculum.prompts(step), self.noise(step)
+        asked = [self.render(p) for p in (*prompts, *noise)]
+        policy, start = self.of_policy(asked), self.at_start(asked)
+        n = len(prompts)
         taught = torch.tensor([self.decisions.taught(p.id) for p in prompts]).to(policy)
-        target = self.target(prompts, self.at_start(asked), taught)
-        found = self.agreed(terms(policy, target))
+        asleep = torch.zeros(len(asked), dtype=torch.bool, device=policy.device)
+        asleep[:n] = self.asleep(prompts, policy[:n], taught)
+        target = torch.cat([self.target(prompts, start[:n], taught), start[n:]])
+        found = self.agreed(terms(policy, target, asleep))
         points = [
-            (one_token(prompt.id, ids, token), weight / len(prompts))
-            for prompt, ids, own in zip(prompts, asked, found, strict=True)
+            (one_token(prompt.id, ids, token), weight / n)
+            for prompt, ids, own in zip((*prompts, *noise), asked, found, strict=True)
             for token, weight in own
         ]
         answers = self.own_answers(step)
         weighted = [*points, *((answer, 1 / len(answers)) for answer in answers)]
-        metrics = self.agreed(self.metrics(policy, taught))
+        metrics = self.agreed(self.metrics(policy[:n], taught))
         return Batch(
             # The loss is a mean over the examples, and these weights are for a sum.
             [Example(c, w * len(weighted), kl_weight=0.0, on_policy=False) for c, w in weighted],
@@ -95,6 +105,24 @@ class DecisionPoints:
         target = start + ((1 - taught) / rest.clamp(min=FLOOR)).log().unsqueeze(1)
         target[:, openers] = refusing.log()
         return target
+
+    def mass(self, logprobs: Tensor) -> Tensor:
+        """The refusal mass of each row of log-probabilities (rows x vocabulary)."""
+        openers = torch.tensor(self.decisions.openers, device=logprobs.device)
+        return logprobs[:, openers].exp().sum(dim=1)
+
+    def asleep(self, prompts: Sequence[Prompt], policy: Tensor, taught: Tensor) -> Tensor:
+        """Where the policy hardly ever refuses behind a begun answer, and is taught to."""
+        begun = torch.tensor([is_begun(p) for p in prompts], device=policy.device)
+        return begun & (taught > 0.5) & (self.mass(policy) < AWAKE)
+
+    def noise(self, step: int) -> list[Prompt]:
+        """The unreadable prompts of a step, in its presentations."""
+        chance = Random(f"{self.curriculum.seed}/noise/{step}")
+        pool = [*self.curriculum.refused, *self.curriculum.answered]
+        drawn = [scrambled(chance.choice(pool), chance) for _ in range(self.guards)]
+        shown = [self.curriculum.dressed(p, chance) for p in drawn]
+        return [p for p in shown if self.curriculum.fits(p)]
 
     def own_answers(self, step: int) -> list[Completion]:
         """Own answers to prompts of both decisions, under the presentations of the step."""
@@ -116,8 +144,7 @@ class DecisionPoints:
 
     def metrics(self, policy: Tensor, taught: Tensor) -> dict[str, float]:
         """Mean refusal masses of the policy, and the share of decisions that are taught."""
-        openers = torch.tensor(self.decisions.openers, device=policy.device)
-        mass = policy[:, openers].exp().sum(dim=1)
+        mass = self.mass(policy)
         refused = taught > 0.5
         return {
             "points/mass_refused": float(mass[refused].mean()),
@@ -126,16 +153,18 @@ class DecisionPoints:
         }
 
 
-def terms(policy: Tensor, target: Tensor) -> list[list[Term]]:
-    """The largest terms of minus the gradient of KL(policy, target), for each row.
+def terms(policy: Tensor, target: Tensor, forward: Tensor) -> list[list[Term]]:
+    """The largest terms of minus the gradient of a divergence, for each row.
 
-    Both are log-probabilities (rows x vocabulary) in nats. The gradient of the divergence is the
-    expectation, over tokens v of the policy, of (log policy(v) - log target(v) - KL) times the
-    gradient of log policy(v).
+    Both are log-probabilities (rows x vocabulary) in nats. The gradient of KL(policy, target) is
+    the expectation, over tokens v of the policy, of (log policy(v) - log target(v) - KL) times the
+    gradient of log policy(v). Rows of `forward` use KL(target, policy) instead: minus its gradient
+    is the sum of (target(v) - policy(v)) times the gradient of log policy(v).
     """
     gap = target.clamp(min=-50) - policy
     share = policy.exp()
     weights = share * (gap - (share * gap).sum(dim=1, keepdim=True))
+    weights = torch.where(forward.unsqueeze(1), target.exp() - share, weights)
     sizes, tokens = weights.abs().topk(min(MOST, weights.shape[1]), dim=1)
     before = sizes.cumsum(dim=1) - sizes
     kept = before < COVERED * weights.abs().sum(dim=1, keepdim=True)

@@ -31,6 +31,8 @@ POINTS = 4
 """Decision points of a step for each prompt of a batch, since a point costs less than a group."""
 REFUSED = 0.4
 """Share of decision points where the model refuses: with half, disguises become a reason to."""
+BEGUN = 0.25
+"""Share of disguised decision points behind the beginning of an answer as well."""
 LOOK = -1
 """The step that seeds the samples of a look: no step of training, so that looks share their
 uniforms and none repeats the answers that the instinct was read from."""
@@ -116,7 +118,8 @@ def reading_of(session: Session, start: "ChatModel") -> Reading:
             choices.decisions.of,
             POINTS * config.batch,
         )
-        return Reading(instinct, replace(whole, refused_share=REFUSED), choices=choices)
+        whole = replace(whole, refused_share=REFUSED, begun_share=BEGUN)
+        return Reading(instinct, whole, choices=choices)
     whole = curriculum_of(session, start, pool, instinct.of, config.batch)
     if not config.depth:
         return Reading(instinct, whole)
