@@ -15,96 +15,31 @@ import logging
 import math
 import queue
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import Future
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 
 from sirl.errors import ModelError
-from sirl.guard.checks import Check, CheckReader
-from sirl.guard.probe import LinearProbe
-from sirl.guard.slots import Batch, Drawn, Layers, Stream, behind, prefix
+from sirl.guard.slots import Batch, Drawn, Stream
+from sirl.guard.stream_checks import Checks, Join, Scorer, Told, Wanted
 from sirl.models.chat import ChatModel
 from sirl.models.forward import head_factor
-from sirl.rollouts.local import left_padded
-from sirl.types import Completion
 
-__all__ = ["Batcher", "Scorer"]
+__all__ = ["Batcher"]
 
 LOG = logging.getLogger("sirl.guard")
-Told = Drawn | Exception | None
-"""What a stream hears: a token, a failure, or None at its end."""
-
-
-@dataclass(frozen=True)
-class Scorer:
-    """Scores checks with a probe."""
-
-    reader: CheckReader
-    probe: LinearProbe
-
-    def scores(self, rows: Sequence[tuple[tuple[int, ...], Layers]]) -> list[float]:
-        """Scores of several checks in one forward pass.
-
-        Args:
-            rows: The tokens of each check, and the cache of its first tokens.
-        """
-        chat = self.reader.chat
-        pasts = [min(layers[0][0].shape[2], len(ids) - 1) for ids, layers in rows]
-        ids = [own[past:] for (own, _), past in zip(rows, pasts, strict=True)]
-        input_ids, is_token = left_padded(chat, ids)
-        wide = max(pasts)
-        cached = torch.zeros(len(rows), wide, dtype=torch.long, device=is_token.device)
-        for row, past in enumerate(pasts):
-            cached[row, wide - past :] = 1
-        mask = torch.cat([cached, is_token], dim=1)
-        states, _, _ = self.reader.forward(
-            input_ids=input_ids,
-            attention_mask=mask,
-            position_ids=(mask.cumsum(dim=1) - 1).clamp(min=0)[:, wide:],
-            past_key_values=behind(stacked([layers for _, layers in rows], pasts, wide)),
-            use_cache=True,
-        )
-        found: list[float] = self.probe.score(states[:, 0]).tolist()
-        return found
 
 
 def settle(answer: "Future[Any]", work: Callable[[], Any]) -> None:
-    """Run work for its result."""
+    """Run work for its result, if it is still wanted."""
+    if not answer.set_running_or_notify_cancel():
+        return
     try:
         answer.set_result(work())
     except Exception as error:
         answer.set_exception(error)
-
-
-def stacked(parts: Sequence[Layers], pasts: Sequence[int], wide: int) -> Layers:
-    """Caches of several streams as one, padded on the left."""
-    cut = [prefix(layers, 0, past) for layers, past in zip(parts, pasts, strict=True)]
-    return [
-        tuple(
-            torch.cat([torch.nn.functional.pad(t, (0, 0, wide - t.shape[2], 0)) for t in side])
-            for side in zip(*pairs, strict=True)
-        )  # type: ignore[misc]
-        for pairs in zip(*cut, strict=True)
-    ]
-
-
-class Join(NamedTuple):
-    """A stream begins."""
-
-    stream: Stream
-    tell: Callable[[Told], None]
-    begun: bool
-
-
-class Wanted(NamedTuple):
-    """A check that was asked for."""
-
-    stream: Stream
-    position: int
-    answer: "Future[float]"
 
 
 class Batcher:
@@ -122,9 +57,9 @@ class Batcher:
         self.most = most
         self.batch = Batch(chat, head_factor(chat))
         self._inbox: queue.SimpleQueue[Any] = queue.SimpleQueue()
-        self._waiting: list[Join] = []
+        self._waiting: dict[Stream, Join] = {}
         self._known: dict[Stream, Join] = {}
-        self._checks: list[Wanted] = []
+        self._checks = Checks(scorer)
         self._thread = threading.Thread(target=self._run, name="sirl-batcher", daemon=True)
 
     def start(self) -> None:
@@ -165,7 +100,7 @@ class Batcher:
         while self._heard():
             try:
                 self._admit()
-                self._run_checks()
+                self._checks.run(self.batch, self._known, self._waiting)
                 self._step()
             except Exception as error:  # a fault of the model ends the streams, not the server
                 LOG.exception("decoding failed")
@@ -174,17 +109,16 @@ class Batcher:
 
     def _heard(self) -> bool:
         """Read the inbox; wait for it if there is nothing to do. False: stop."""
-        idle = not (self.batch.streams or self._waiting or self._checks)
+        idle = not (self.batch.streams or self._waiting or self._checks.wanted)
         while idle or not self._inbox.empty():
             idle = False
             match self._inbox.get():
                 case None:
                     return False
                 case Join() as joined:
-                    self._waiting.append(joined)
-                    self._known[joined.stream] = joined
+                    self._waiting[joined.stream] = self._known[joined.stream] = joined
                 case Wanted() as wanted:
-                    self._checks.append(wanted)
+                    self._checks.wanted.append(wanted)
                 case Stream() as stream:
                     self._forget(stream)
                 case (work, answer):
@@ -193,46 +127,18 @@ class Batcher:
 
     def _forget(self, stream: Stream) -> None:
         self._known.pop(stream, None)
-        self._waiting = [j for j in self._waiting if j.stream is not stream]
+        self._waiting.pop(stream, None)
         stream.parked = None
         if stream in self.batch.streams:
             self.batch.leave([stream], keep=False)
 
     def _admit(self) -> None:
         """Let waiting streams join while there is room."""
-        room = self.most - len(self.batch.streams)
-        if new := self._waiting[: max(0, room)]:
-            self._waiting = self._waiting[len(new) :]
-            self.batch.join([j.stream for j in new])
-
-    def _run_checks(self) -> None:
-        """Run the checks whose streams have been prefilled, as one batch."""
-        ready = [w for w in self._checks if w.stream not in {j.stream for j in self._waiting}]
-        self._checks = [w for w in self._checks if w not in ready]
-        alive = [w for w in ready if w.stream in self._known]
-        for gone in (w for w in ready if w not in alive):
-            gone.answer.cancel()
-        if not alive:
-            return
-        try:
-            if self.scorer is None:
-                raise ModelError("nothing is watched")
-            scores = self.scorer.scores([self._row(w, self.scorer.reader) for w in alive])
-        except Exception as error:
-            for wanted in alive:
-                wanted.answer.set_exception(error)
-            return
-        for wanted, score in zip(alive, scores, strict=True):
-            wanted.answer.set_result(score)
-
-    def _row(self, wanted: Wanted, reader: CheckReader) -> tuple[tuple[int, ...], Layers]:
-        """The tokens of a check, and what is cached of them."""
-        stream, position, _ = wanted
-        own = tuple(stream.token_ids[:position])
-        so_far = Completion("", stream.prompt_ids, own, "", (), (), "length")
-        ids = reader.ids(Check(so_far, position, self._known[stream].begun))
-        cached = min(stream.cached, len(stream.prompt_ids) + position)
-        return ids, self.batch.part(stream, cached)
+        room = max(0, self.most - len(self.batch.streams))
+        if new := [*self._waiting][:room]:
+            for stream in new:
+                del self._waiting[stream]
+            self.batch.join(new)
 
     def _step(self) -> None:
         """Draw a token for every stream and run it; streams that end leave."""
@@ -257,9 +163,8 @@ class Batcher:
 
     def _fail(self, error: Exception) -> None:
         """End all streams and checks with an error."""
-        for wanted in self._checks:
-            wanted.answer.set_exception(error)
+        self._checks.fail(error)
         for joined in self._known.values():
             joined.tell(error)
-        self._known, self._waiting, self._checks = {}, [], []
+        self._known, self._waiting = {}, {}
         self.batch = Batch(self.chat, self.batch.factor)

@@ -7,11 +7,12 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from sirl.errors import SirlError
-from sirl.guard.batching import Batcher, Scorer, Told
+from sirl.guard.batching import Batcher
 from sirl.guard.checks import Check
 from sirl.guard.monitor import NO_SCORE, GuardedStream, HoldBack, Monitor, Watch, check_positions
 from sirl.guard.server.source import Ask, AskError, Piece, SourceError
 from sirl.guard.slots import Drawn, Stream
+from sirl.guard.stream_checks import Scorer, Told
 from sirl.models.chat import ChatModel
 from sirl.models.forward import score
 from sirl.types import Completion, Message

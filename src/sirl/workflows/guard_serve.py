@@ -15,12 +15,12 @@ from sirl.workflows.guard_calibrate import binding_of
 from sirl.workflows.guard_evaluate import read_guard
 
 if TYPE_CHECKING:
-    from sirl.guard.batching import Scorer
     from sirl.guard.local_source import LocalSource
     from sirl.guard.scoring import Guard
     from sirl.guard.server.keys import Keys
     from sirl.guard.server.policy import Limits, Policy
     from sirl.guard.server.service import Service
+    from sirl.guard.stream_checks import Scorer
     from sirl.models.chat import ChatModel
 
 __all__ = ["keys_of", "opened_service", "serve_guard"]
@@ -185,7 +185,7 @@ def batches(chat: "ChatModel") -> bool:
 
 def scorer_of(chat: "ChatModel", guard: "Guard") -> "Scorer":
     """Scores checks as the guard does."""
-    from sirl.guard.batching import Scorer
+    from sirl.guard.stream_checks import Scorer
 
     return Scorer(guard.fitted.reader(chat), guard.fitted.probe)
 

@@ -1,12 +1,12 @@
-"""The documents of answers, as OpenAI's API writes them, and the field `sirl_guard` beside them."""
+"""The documents of answers, as OpenAI's API writes them."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from sirl.guard.server.guard_field import GuardField
 from sirl.guard.server.orders import Order
 from sirl.guard.server.policy import Policy
 from sirl.guard.server.watching import Part, Seen, WatchedAnswer
-from sirl.runs.disk import plain
 
 __all__ = ["Writer"]
 
@@ -16,7 +16,7 @@ class Writer:
 
     def __init__(self, order: Order, policy: Policy) -> None:
         self.order = order
-        self.policy = policy
+        self.guard = GuardField(policy, order.details)
         self.chat = order.kind == "chat"
 
     def chunk(
@@ -48,14 +48,16 @@ class Writer:
             choice["logprobs"] = self.logprobs(part.seen)
         guard = None
         if shown:
-            guard = self.guard([{"index": index, "tokens": [self.token(s) for s in part.settled]}])
+            guard = self.guard.of(
+                [{"index": index, "tokens": [self.guard.token(s) for s in part.settled]}]
+            )
         return self.chunk([choice], guard)
 
     def last(self, index: int, watched: WatchedAnswer) -> dict[str, Any]:
         """The terminal chunk of an answer."""
         choice = self.choice(index, {})
         choice["finish_reason"] = watched.finish
-        return self.chunk([choice], self.guard([self.finding(index, watched)]))
+        return self.chunk([choice], self.guard.of([self.guard.finding(index, watched)]))
 
     def choice(self, index: int, delta: dict[str, Any], text: str = "") -> dict[str, Any]:
         """A choice of a chunk."""
@@ -78,16 +80,16 @@ class Writer:
         choices, guards = [], []
         for index, (watched, own) in enumerate(zip(answers, parts, strict=True)):
             choices.append(self.answered(index, watched, own))
-            guards.append(self.finding(index, watched))
+            guards.append(self.guard.finding(index, watched))
             if self.order.details:
-                tokens = {s.number: self.token(s) for part in own for s in part.settled}
+                tokens = {s.number: self.guard.token(s) for part in own for s in part.settled}
                 guards[-1]["tokens"] = list(tokens.values())
         kind = "chat.completion" if self.chat else "text_completion"
         return {
             **self.head(kind),
             "choices": choices,
             "usage": self.usage(answers),
-            "sirl_guard": self.guard(guards),
+            "sirl_guard": self.guard.of(guards),
         }
 
     def answered(self, index: int, watched: WatchedAnswer, parts: Sequence[Part]) -> dict[str, Any]:
@@ -104,44 +106,6 @@ class Writer:
             **own,
             "logprobs": self.logprobs(seen) if self.order.logprobs else None,
             "finish_reason": watched.finish,
-        }
-
-    def guard(self, choices: list[dict[str, Any]]) -> dict[str, Any]:
-        """The field `sirl_guard`."""
-        own: dict[str, Any] = {"mode": self.policy.mode if self.policy.rule else "none"}
-        if self.order.details and self.policy.rule:
-            own["threshold"] = self.policy.rule.threshold
-        found: dict[str, Any] = plain({**own, "choices": choices})
-        return found
-
-    def finding(self, index: int, watched: WatchedAnswer) -> dict[str, Any]:
-        """The guard's result for an answer."""
-        found = watched.finding
-        document: dict[str, Any] = {
-            "index": index,
-            "watched": self.policy.rule is not None and found.fault is None,
-            "flagged": found.flagged,
-            "action": found.action,
-            "position": found.position,
-            "retract_from": found.retract_from,
-            "refusal_from": found.refusal_from,
-        }
-        if self.order.details:
-            document |= {"score": found.score, "prompt_score": watched.prompt_score}
-        return document
-
-    def token(self, seen: Seen) -> dict[str, Any]:
-        """What the guard made of a token."""
-        piece = seen.piece
-        return {
-            "number": seen.number,
-            "token": None if seen.dropped else piece.token or piece.text,
-            "text": None if seen.dropped else piece.text,
-            "entropy": piece.entropy,
-            "logprob": piece.logprob,
-            "checked": seen.checked,
-            "score": seen.score,
-            "sent": {"shadow": seen.shadow, "live": seen.live, "hold": seen.hold},
         }
 
     def logprobs(self, seen: Iterable[Seen]) -> dict[str, Any]:
