@@ -13,11 +13,12 @@ from starlette.types import Receive, Scope, Send
 
 from sirl.guard.server.faults import ApiError, error_of
 from sirl.guard.server.orders import Order
+from sirl.guard.server.outbox import Part
 from sirl.guard.server.replies import Writer
 from sirl.guard.server.service import Service
 from sirl.guard.server.source import Answer
 from sirl.guard.server.throttle import account
-from sirl.guard.server.watching import Part, WatchedAnswer
+from sirl.guard.server.watching import WatchedAnswer
 
 __all__ = ["ClientGoneError", "EventStream", "opened", "stream", "while_connected", "whole"]
 

@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 from typing import Any
 
+from sirl.guard.server.outbox import Seen
 from sirl.guard.server.policy import Policy
-from sirl.guard.server.watching import Seen, WatchedAnswer
+from sirl.guard.server.watching import WatchedAnswer
 from sirl.runs.disk import plain
 
 __all__ = ["GuardField"]

@@ -5,8 +5,9 @@ from typing import Any
 
 from sirl.guard.server.guard_field import GuardField
 from sirl.guard.server.orders import Order
+from sirl.guard.server.outbox import Part, Seen
 from sirl.guard.server.policy import Policy
-from sirl.guard.server.watching import Part, Seen, WatchedAnswer
+from sirl.guard.server.watching import WatchedAnswer
 
 __all__ = ["Writer"]
 

@@ -1,6 +1,6 @@
 """Stop sequences, found across the pieces of an answer."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 
 from sirl.guard.server.source import Piece
 
@@ -18,7 +18,7 @@ class Stops:
         self.stops = tuple(stops)
         self.found = False
 
-    async def cut(self, pieces: AsyncIterator[Piece]) -> AsyncIterator[Piece]:
+    async def cut(self, pieces: AsyncIterator[Piece]) -> AsyncGenerator[Piece]:
         """The pieces before the first stop sequence; `found` says whether there was one."""
         waiting: list[Piece] = []
         async for piece in pieces:

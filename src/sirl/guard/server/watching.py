@@ -5,16 +5,18 @@ when or in which chunks they arrive.
 """
 
 import logging
-from collections.abc import AsyncIterator
-from dataclasses import dataclass, replace
-from typing import Literal, NamedTuple
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Literal
 
 from sirl.guard.monitor import NO_SCORE, Decision, HoldBack, Monitor
+from sirl.guard.server.outbox import Outbox, Part, Seen
 from sirl.guard.server.policy import Policy
-from sirl.guard.server.source import Answer, Piece, SourceError
+from sirl.guard.server.source import Answer, SourceError
 from sirl.guard.server.stopping import Stops
 
-__all__ = ["CheckFailedError", "Finding", "Part", "Seen", "WatchedAnswer"]
+__all__ = ["CheckFailedError", "Finding", "WatchedAnswer"]
 
 LOG = logging.getLogger("sirl.guard")
 Finish = Literal["stop", "length", "content_filter"]
@@ -25,42 +27,6 @@ class CheckFailedError(SourceError):
 
     def __init__(self, position: int) -> None:
         super().__init__(f"the check of the guard at token {position} failed; nothing more is sent")
-
-
-@dataclass
-class Seen:
-    """A token of the answer, and what the guard made of it."""
-
-    number: int
-    """From 1."""
-    piece: Piece
-    checked: float | None = None
-    """The score of the check behind this token; None if there was none."""
-    score: float = NO_SCORE
-    """The monitor's score after it."""
-    shadow: int = 0
-    """Characters sent after it in shadow mode."""
-    live: int = 0
-    """The same in live mode."""
-    hold: int = 0
-    """The same in hold mode."""
-    dropped: bool = False
-    """Whether an alarm dropped it before it was sent."""
-
-
-class Part(NamedTuple):
-    """What leaves at once."""
-
-    text: str
-    seen: tuple[Seen, ...] = ()
-    """Tokens that leave with it."""
-    settled: tuple[Seen, ...] = ()
-    """Tokens with everything the guard made of them. In hold mode none that is held; those that an
-    alarm drops come without their text."""
-    refusal: bool = False
-    """Whether the text is the guard's refusal rather than the model's."""
-    last: bool = False
-    """Whether it ends the answer."""
 
 
 @dataclass
@@ -95,10 +61,7 @@ class WatchedAnswer:
         self.policy = policy
         self.finding = Finding()
         self.finish: Finish = "stop"
-        self.tokens = 0
-        """Tokens generated."""
-        self.sent = 0
-        """Characters sent."""
+        self.outbox = Outbox()
         self.prompt_score: float | None = None
         """The score of the check before the first token."""
         self._stops = Stops(stops)
@@ -106,16 +69,16 @@ class WatchedAnswer:
         self._hold = HoldBack(policy.rule.watch.every if policy.rule else 0)
         self.passed = 0
         """Tokens that a passed check has judged."""
-        self._ends = [0]
-        """Characters of the first k tokens."""
-        self._texts: list[str] = []
-        self._unsent: list[Seen] = []
-        self._unsettled: list[Seen] = []
+
+    @property
+    def tokens(self) -> int:
+        """Tokens generated."""
+        return self.outbox.tokens
 
     @property
     def text(self) -> str:
         """What the model has written, whether it was sent or not."""
-        return "".join(self._texts)
+        return "".join(self.outbox.texts)
 
     @property
     def watching(self) -> bool:
@@ -132,7 +95,7 @@ class WatchedAnswer:
         """Whether an alarm has ended the answer."""
         return self.finding.action in ("stop", "refuse")
 
-    async def parts(self) -> AsyncIterator[Part]:
+    async def parts(self) -> AsyncGenerator[Part]:
         """What leaves, in order; afterwards `finding` and `finish` are valid.
 
         Raises:
@@ -142,35 +105,26 @@ class WatchedAnswer:
         if self._monitor:
             await self._settle(self._monitor.begin(), None)
         if not self.cut:
-            async for piece in self._stops.cut(self.answer.pieces()):
-                last = self._arrived(piece)
-                if not self.holding:
-                    yield self._leaving()
-                if self._monitor and self.watching:
-                    entropy = 0.0 if piece.entropy is None else piece.entropy
-                    await self._settle(self._monitor.token(entropy), last)
-                yield self._after(last)
-                if self.cut:
-                    break
-            else:
-                yield await self._ended(last)
+            async with aclosing(self._stops.cut(self.answer.pieces())) as pieces:
+                async for piece in pieces:
+                    last = self.outbox.arrived(piece)
+                    self._hold.push(piece.text)
+                    if not self.holding:
+                        yield self.outbox.leaving()
+                    if self._monitor and self.watching:
+                        entropy = 0.0 if piece.entropy is None else piece.entropy
+                        await self._settle(self._monitor.token(entropy), last)
+                    yield self._after(last)
+                    if self.cut:
+                        break
+                else:
+                    yield await self._ended(last)
         if not self.cut:
             self.finish = "stop" if self._stops.found else self.answer.finish
             return
         self.finish = "content_filter"
         if self.finding.action == "refuse":
             yield self._refusal()
-
-    def _arrived(self, piece: Piece) -> Seen:
-        """The next token."""
-        self.tokens += 1
-        seen = Seen(self.tokens, piece)
-        self._ends.append(self._ends[-1] + len(piece.text))
-        self._hold.push(piece.text)
-        self._texts.append(piece.text)
-        self._unsent.append(seen)
-        self._unsettled.append(seen)
-        return seen
 
     async def _settle(self, decision: Decision, seen: Seen | None) -> None:
         """Run the check that is due and note its result."""
@@ -204,7 +158,7 @@ class WatchedAnswer:
         self.finding.position = decision.position
         self._hold.drop()
         if self.cut and self.policy.mode == "live":
-            self.finding.retract_from = self._ends[self.passed]
+            self.finding.retract_from = self.outbox.ends[self.passed]
 
     def _after(self, seen: Seen) -> Part:
         """What leaves once a token is settled."""
@@ -212,13 +166,13 @@ class WatchedAnswer:
             self._hold.release()
         alarm = self.finding.position
         seen.score = self.finding.score
-        seen.shadow = self._ends[-1]
-        seen.live = self._ends[-1 if alarm is None else alarm]
-        seen.hold = self._ends[self._hold.left] if self._monitor else self._ends[-1]
+        seen.shadow = self.outbox.ends[-1]
+        seen.live = self.outbox.ends[-1 if alarm is None else alarm]
+        seen.hold = self.outbox.ends[self._hold.left] if self._monitor else self.outbox.ends[-1]
         if self.cut:
-            return self._dropping()
+            return self.outbox.dropping()
         free = self._hold.left if self.holding else self.tokens
-        return self._leaving(free)
+        return self.outbox.leaving(free)
 
     async def _ended(self, last: Seen | None) -> Part:
         """The end of the answer, which is checked; the rest of it."""
@@ -227,37 +181,11 @@ class WatchedAnswer:
             await self._settle(self._monitor.end(), last)
         if last is None:
             return Part("")
-        if last not in self._unsettled:  # what is new replaces what was reported of it
-            self._unsettled.append(last)
+        self.outbox.reported_again(last)
         return self._after(last)
-
-    def _leaving(self, free: int | None = None) -> Part:
-        """Unsent tokens up to number `free`; all of them, unsettled, without it."""
-        upto = self.tokens if free is None else free
-        seen = [s for s in self._unsent if s.number <= upto]
-        self._unsent = self._unsent[len(seen) :]
-        settled: list[Seen] = []
-        if free is not None:
-            settled = [s for s in self._unsettled if s.number <= free]
-            self._unsettled = self._unsettled[len(settled) :]
-        text = "".join(s.piece.text for s in seen)
-        self.sent += len(text)
-        return Part(text, tuple(seen), tuple(settled))
-
-    def _dropping(self) -> Part:
-        """What an alarm drops: unsent tokens are reported without their text."""
-        hidden = {s.number for s in self._unsent}
-        settled = [
-            replace(s, piece=s.piece._replace(text="", token="", top=()), dropped=True)
-            if s.number in hidden
-            else s
-            for s in self._unsettled
-        ]
-        self._unsent, self._unsettled = [], []
-        return Part("", (), tuple(settled))
 
     def _refusal(self) -> Part:
         """The guard's refusal, apart from what stays of the answer."""
-        stays = self.finding.retract_from if self.policy.mode == "live" else self.sent
-        self.finding.refusal_from = self.sent
+        stays = self.finding.retract_from if self.policy.mode == "live" else self.outbox.sent
+        self.finding.refusal_from = self.outbox.sent
         return Part(("\n\n" if stays else "") + self.policy.refusal, refusal=True)
