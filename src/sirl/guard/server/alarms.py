@@ -40,8 +40,12 @@ class Alarms:
         with disk_errors(self.path):
             folder.mkdir(parents=True, exist_ok=True)
             self._file = opened(self.path, "ab", private=True)
-            DISK.lock(self._file.fileno(), self.path)
-            cut_torn_line(self.path)
+            try:
+                DISK.lock(self._file.fileno(), self.path)
+                cut_torn_line(self.path)
+            except BaseException:
+                self._file.close()
+                raise
 
     def note(
         self, id: str, caller: str, messages: Sequence[Message], text: str, found: Finding,

@@ -145,8 +145,9 @@ async def merged(answers: Sequence[WatchedAnswer]) -> AsyncGenerator[tuple[int, 
 
     async def run(index: int) -> None:
         try:
-            async for part in answers[index].parts():
-                await arrived.put((index, part))
+            async with aclosing(answers[index].parts()) as parts:
+                async for part in parts:
+                    await arrived.put((index, part))
             await arrived.put((index, Part("", last=True)))
         except Exception as error:
             await arrived.put(error)

@@ -73,7 +73,10 @@ async def invalid(_: Request, error: Exception) -> JSONResponse:
     """The first fault of a body, in a sentence; nothing of the body is repeated but field names."""
     if not isinstance(error, RequestValidationError):
         raise error
-    first = error.errors()[0]
+    faults = error.errors()
+    # Of the branches of a union, the one that went deepest is what was meant.
+    alike = [f for f in faults if f["loc"][:2] == faults[0]["loc"][:2]]
+    first = max(alike, key=lambda fault: len(fault["loc"]))
     param, code = place(first["loc"]), None
     match first["type"]:
         case "json_invalid":
@@ -82,8 +85,6 @@ async def invalid(_: Request, error: Exception) -> JSONResponse:
             said, code = f"{param} is not supported: leave it out", "unsupported_parameter"
         case "missing":
             said = f"{param or 'the body'} is needed"
-        case "string_unicode":
-            said = f"{param} holds half a surrogate pair, which is no text"
         case _:
             said = f"{param or 'the body'}: {sentence(first)}"
     return responded(ApiError(400, said, param=param, code=code))

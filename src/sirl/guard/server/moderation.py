@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from sirl.guard.server.faults import ApiError
-from sirl.guard.server.orders import check_text, conversation, refused
+from sirl.guard.server.orders import conversation, refused
 from sirl.guard.server.policy import Rule
 from sirl.guard.server.requests import GuardrailRequest, ModerationRequest, Said
 from sirl.guard.server.service import Service
@@ -48,8 +48,6 @@ async def moderate(service: Service, request: ModerationRequest) -> dict[str, An
     texts = [item for item in given if isinstance(item, str)]
     if len(texts) > limits.inputs:
         raise refused(f"{len(texts)} inputs are more than {limits.inputs}", "input")
-    for text in texts:
-        check_text(text, "input")
     asked = [conversation(said, limits, "input")] if said else by_themselves(texts)
     found = await scores(service, asked)
     return {
@@ -84,8 +82,6 @@ async def guardrail(service: Service, request: GuardrailRequest) -> dict[str, An
     rule, limits = rule_of(service), service.limits
     if len(request.texts) > limits.inputs:
         raise refused(f"{len(request.texts)} texts are more than {limits.inputs}", "texts")
-    for text in request.texts:
-        check_text(text, "texts")
     found = await scores(service, conversations(request, limits.messages))
     if any(score > rule.threshold for score in found):
         return {"action": "BLOCKED", "blocked_reason": BLOCKED}
@@ -97,12 +93,7 @@ def conversations(request: GuardrailRequest, most: int) -> list[tuple[Message, .
 
     A response without messages is scored behind an empty prompt.
     """
-    turns = tuple(
-        Message(turn["role"], turn["content"])
-        for turn in request.structured_messages or []
-        if turn.get("role") in ("system", "user", "assistant")
-        and isinstance(turn.get("content"), str)
-    )[-most:]
+    turns = request.turns[-most:]
     if request.input_type == "request":
         return [turns] if turns else by_themselves(request.texts)
     while turns and turns[-1].role == "assistant":

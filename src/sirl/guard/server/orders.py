@@ -67,7 +67,6 @@ def text_order(request: TextRequest, limits: Limits) -> Order:
         ApiError: It exceeds a bound.
     """
     prompt = request.prompt if isinstance(request.prompt, str) else request.prompt[0]
-    check_text(prompt, "prompt")
     messages, logprobs = (Message("user", prompt),), request.logprobs is not None
     return ordered("text", request, limits, messages, logprobs, request.logprobs or 0, None)
 
@@ -145,19 +144,11 @@ def conversation(said: Sequence[Said], limits: Limits, param: str) -> tuple[Mess
     """The messages of a request.
 
     Raises:
-        ApiError: There are too many, or one holds what no text holds.
+        ApiError: There are too many.
     """
     if len(said) > limits.messages:
         raise refused(f"{len(said)} messages are more than {limits.messages}", param)
-    for n, message in enumerate(said):
-        check_text(message.text, f"{param}.{n}.content")
     return tuple(Message(m.role, m.text) for m in said)
-
-
-def check_text(text: str, param: str) -> None:
-    """Reject a text with a NUL character."""
-    if "\0" in text:
-        raise refused(f"{param} holds a NUL character: leave it out", param)
 
 
 def refused(message: str, param: str, code: str | None = None) -> ApiError:

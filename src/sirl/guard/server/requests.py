@@ -2,7 +2,10 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic_core import PydanticCustomError
+
+from sirl.types import Message
 
 __all__ = [
     "ChatRequest",
@@ -38,6 +41,22 @@ INERT: dict[str, tuple[Any, ...]] = {
 """Parameters that are not supported -> values that ask for nothing, which are accepted."""
 
 
+def checked_text(text: str) -> str:
+    """A text without what no text holds.
+
+    Raises:
+        PydanticCustomError: It holds a NUL character or half a surrogate pair.
+    """
+    if "\0" in text:
+        raise PydanticCustomError("no_text", "the text holds a NUL character: leave it out")
+    if any("\ud800" <= c <= "\udfff" for c in text):
+        raise PydanticCustomError("no_text", "the text holds half a surrogate pair: leave it out")
+    return text
+
+
+Text = Annotated[str, AfterValidator(checked_text)]
+
+
 class Strict(BaseModel):
     """A part of a request; unknown fields are errors, and no value is converted."""
 
@@ -48,14 +67,14 @@ class TextPart(Strict):
     """A part of a message."""
 
     type: Literal["text"]
-    text: str
+    text: Text
 
 
 class Said(Strict):
     """One message."""
 
     role: Literal["system", "user", "assistant"]
-    content: str | Annotated[list[TextPart], Field(min_length=1)]
+    content: Text | Annotated[list[TextPart], Field(min_length=1)]
 
     @property
     def text(self) -> str:
@@ -82,19 +101,19 @@ class Details(Strict):
 class Sampled(Strict):
     """What requests for answers share."""
 
-    model: str
+    model: Text
     max_tokens: int | None = Field(None, ge=1)
     temperature: float | None = Field(None, ge=0, le=2)
     top_p: float | None = Field(None, gt=0, le=1)
     n: int | None = Field(None, ge=1)
     stream: bool | None = None
     stream_options: StreamOptions | None = None
-    stop: str | list[str] | None = None
+    stop: Text | list[Text] | None = None
     seed: int | None = Field(None, ge=-(2**63), le=2**63 - 1)
     logit_bias: dict[str, Annotated[float, Field(ge=-100, le=100)]] | None = Field(
         None, description="token id -> what is added to its logit"
     )
-    user: str | None = Field(None, max_length=256)
+    user: Text | None = Field(None, max_length=256)
     sirl: Details | None = None
 
     @model_validator(mode="before")
@@ -132,7 +151,7 @@ class ChatRequest(Sampled):
 class TextRequest(Sampled):
     """A request to /v1/completions; the prompt is one user message in the chat template."""
 
-    prompt: str | Annotated[list[str], Field(min_length=1, max_length=1)]
+    prompt: Text | Annotated[list[Text], Field(min_length=1, max_length=1)]
     logprobs: int | None = Field(None, ge=0, le=5)
 
 
@@ -140,12 +159,27 @@ class ModerationRequest(Strict):
     """A request to /v1/moderations."""
 
     input: (
-        str | Annotated[list[str], Field(min_length=1)] | Annotated[list[Said], Field(min_length=1)]
+        Text
+        | Annotated[list[Text], Field(min_length=1)]
+        | Annotated[list[Said], Field(min_length=1)]
     ) = Field(
         description="a prompt, several prompts, or the messages of one conversation, of which a "
         "final assistant message is the answer to score"
     )
-    model: str | None = None
+    model: Text | None = None
+
+
+def has_text(turn: Any) -> bool:  # noqa: ANN401 - what was sent
+    """Whether this is a message whose content is text."""
+    return isinstance(turn, dict) and isinstance(turn.get("content"), str)
+
+
+def checked_turns(turns: list[Any]) -> list[Any]:
+    """Messages whose texts hold what texts hold."""
+    for turn in turns:
+        if has_text(turn):
+            checked_text(turn["content"])
+    return turns
 
 
 class GuardrailRequest(BaseModel):
@@ -153,6 +187,16 @@ class GuardrailRequest(BaseModel):
 
     model_config = ConfigDict(strict=True)
 
-    texts: list[str] = Field(default_factory=list)
+    texts: list[Text] = Field(default_factory=list)
     input_type: Literal["request", "response"] = "request"
-    structured_messages: list[dict[str, Any]] | None = None
+    structured_messages: Annotated[list[Any], AfterValidator(checked_turns)] | None = None
+    """Messages in OpenAI's form; those with other content than text are not looked at."""
+
+    @property
+    def turns(self) -> tuple[Message, ...]:
+        """The messages that hold text."""
+        return tuple(
+            Message(turn["role"], turn["content"])
+            for turn in self.structured_messages or []
+            if has_text(turn) and turn.get("role") in ("system", "user", "assistant")
+        )
