@@ -141,7 +141,4 @@ def test_any_cut_of_the_text_ends_before_the_same_stop_sequence(text, sizes, sto
     found, kept = asyncio.run(run())
     ends = [(text.find(stop) + len(stop), text.find(stop)) for stop in stops if stop in text]
     assert found.found == bool(ends)
-    assert text.startswith("".join(kept))
-    assert not any(stop in "".join(kept) for stop in stops)
-    if not ends:
-        assert "".join(kept) == text
+    assert "".join(kept) == (text[: min(ends)[1]] if ends else text)

@@ -8,7 +8,7 @@ __all__ = ["Stops"]
 
 
 class Stops:
-    """Ends an answer before the first stop sequence.
+    """Ends an answer before the stop sequence that is complete first.
 
     A piece whose text may begin a stop sequence waits until that is decided, so the pieces do not
     depend on how the text is cut.
@@ -24,10 +24,10 @@ class Stops:
         async for piece in pieces:
             waiting.append(piece)
             text = "".join(p.text for p in waiting)
-            places = [place for stop in self.stops if (place := text.find(stop)) >= 0]
-            if places:
+            ends = [(at + len(s), at) for s in self.stops if (at := text.find(s)) >= 0]
+            if ends:
                 self.found = True
-                for kept in shortened(waiting, min(places)):
+                for kept in shortened(waiting, min(ends)[1]):
                     yield kept
                 return
             safe = len(text) - self.unsure(text)
