@@ -25,6 +25,18 @@ __all__ = ["router"]
 ERRORS: Mapping[int | str, dict[str, Any]] = {
     status: {"model": ErrorReply} for status in (400, 401, 404, 405, 413, 415, 429, 500, 502, 503)
 }
+ANSWER: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "The answer, whole or as a stream of server-sent events",
+        "content": {
+            "application/json": {"schema": {"type": "object"}},
+            "text/event-stream": {"schema": {"type": "string"}},
+        },
+    }
+}
+METRICS: dict[int | str, dict[str, Any]] = {
+    200: {"content": {"text/plain": {"schema": {"type": "string"}}}}
+}
 router = APIRouter(responses=dict(ERRORS))
 
 
@@ -49,7 +61,7 @@ def check_model(service: Service, model: str | None) -> None:
         )
 
 
-@router.post("/v1/chat/completions")
+@router.post("/v1/chat/completions", responses=ANSWER)
 async def chat_completions(body: ChatRequest, request: Request) -> Response:
     """Answer a conversation."""
     service = service_of(request)
@@ -57,7 +69,7 @@ async def chat_completions(body: ChatRequest, request: Request) -> Response:
     return await answered(request, chat_order(body, service.limits), bool(body.stream))
 
 
-@router.post("/v1/completions")
+@router.post("/v1/completions", responses=ANSWER)
 async def completions(body: TextRequest, request: Request) -> Response:
     """Answer a prompt, which is rendered as one user message."""
     service = service_of(request)
@@ -134,7 +146,7 @@ async def readyz(request: Request) -> dict[str, Any]:
     return {"status": "ok", "guard": service.policy.rule is not None, "mode": service.policy.mode}
 
 
-@router.get("/metrics")
+@router.get("/metrics", responses=METRICS, response_class=PlainTextResponse)
 async def metrics(request: Request) -> PlainTextResponse:
     """Prometheus metrics."""
     text = service_of(request).metrics.text()
