@@ -5,6 +5,7 @@ when or in which chunks they arrive.
 """
 
 import logging
+import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -67,6 +68,8 @@ class WatchedAnswer:
         self._stops = Stops(stops)
         self._monitor = Monitor(*policy.rule) if policy.rule else None
         self._hold = HoldBack(policy.rule.watch.every if policy.rule else 0)
+        self.check_seconds: list[float] = []
+        """Time that each check took."""
         self.passed = 0
         """Tokens that a passed check has judged."""
 
@@ -130,8 +133,10 @@ class WatchedAnswer:
         """Run the check that is due and note its result."""
         if decision.action != "check" or self._monitor is None:
             return
+        started = time.perf_counter()
         try:
             score = await self.answer.score(decision.position)
+            self.check_seconds.append(time.perf_counter() - started)
             found = self._monitor.checked(score)
         except Exception as error:
             LOG.exception("the check at token %d failed", decision.position)
