@@ -227,6 +227,16 @@ def test_a_request_that_takes_too_long_is_a_503_or_an_error_in_its_stream():
         assert (served.gate.active, source.answers[0].closed) == (0, 1)
 
 
+def test_a_body_that_does_not_arrive_is_a_408():
+    async def never():
+        yield b"{"
+        await asyncio.Event().wait()
+
+    headers = {"content-type": "application/json"}
+    reply = ask(service(limits=Limits(seconds=0.05)), content=never(), headers=headers)
+    assert error_in(reply, 408)["code"] == "timeout"
+
+
 def test_a_draining_server_refuses_requests_and_is_not_ready():
     served = service()
     served.gate.drain()

@@ -65,6 +65,7 @@ class WatchedAnswer:
         self.outbox = Outbox()
         self.prompt_score: float | None = None
         """The score of the check before the first token."""
+        self._closed = False
         self._stops = Stops(stops)
         self._monitor = Monitor(*policy.rule) if policy.rule else None
         self._hold = HoldBack(policy.rule.watch.every if policy.rule else 0)
@@ -98,6 +99,12 @@ class WatchedAnswer:
         """Whether an alarm has ended the answer."""
         return self.finding.action in ("stop", "refuse")
 
+    async def close(self) -> None:
+        """Close the answer, if it is not closed."""
+        if not self._closed:
+            self._closed = True
+            await self.answer.close()
+
     async def parts(self) -> AsyncGenerator[Part]:
         """What leaves, in order; afterwards `finding` and `finish` are valid.
 
@@ -127,7 +134,7 @@ class WatchedAnswer:
             return
         self.finish = "content_filter"
         if self.finding.action == "refuse":
-            yield self._refusal()
+            yield refusal(self.policy, self.finding, self.outbox.sent)
 
     async def _settle(self, decision: Decision, seen: Seen | None) -> None:
         """Run the check that is due and note its result."""
@@ -189,8 +196,9 @@ class WatchedAnswer:
         self.outbox.reported_again(last)
         return self._after(last)
 
-    def _refusal(self) -> Part:
-        """The guard's refusal, apart from what stays of the answer."""
-        stays = self.finding.retract_from if self.policy.mode == "live" else self.outbox.sent
-        self.finding.refusal_from = self.outbox.sent
-        return Part(("\n\n" if stays else "") + self.policy.refusal, refusal=True)
+
+def refusal(policy: Policy, finding: Finding, sent: int) -> Part:
+    """The guard's refusal, apart from what stays of the answer."""
+    stays = finding.retract_from if policy.mode == "live" else sent
+    finding.refusal_from = sent
+    return Part(("\n\n" if stays else "") + policy.refusal, refusal=True)
