@@ -103,13 +103,24 @@ def test_parameters_that_ask_for_nothing_are_accepted(fields):
         (b"\xff\xfe{}", "JSON"),
         (b"[" * 1500, "JSON"),
         (b'{"model": "fake", "messages": [{"role": "user", "content": "\\ud800"}]}', "surrogate"),
-        (b'{"model": "fake", "messages": [], "max_tokens": ' + b"9" * 1500 + b"}", ""),
+        (b'{"model": "fake", "messages": [], "max_tokens": ' + b"9" * 1500 + b"}", "less than"),
+        (b'{"model": "fake", "messages": [], "temperature": NaN}', "temperature"),
+        (b'{"model": "fake", "messages": [], "logit_bias": {"1": Infinity}}', "logit_bias"),
     ],
 )
 def test_a_body_that_is_no_request_is_a_400(content, message):
     headers = {"content-type": "application/json"}
     reply = ask(service(limits=SMALL), content=content, headers=headers)
-    assert message in error_in(reply, 400)["message"]
+    said = error_in(reply, 400)["message"]
+    assert message in said
+    assert len(said) < 200
+
+
+def test_a_temperature_near_zero_is_greedy():
+    source = FakeSource()
+    for temperature in (0, 1e-30, 0.5):
+        ask(service(source), body=chat(temperature=temperature))
+    assert [a.sampling.temperature for a in source.asked] == [0.0, 0.0, 0.5]
 
 
 @pytest.mark.parametrize("kind", ["text/plain", "", "application/x-www-form-urlencoded"])
