@@ -57,7 +57,9 @@ def test_a_bare_install_says_what_it_lacks_and_how_to_add_it():
     assert done.returncode == 0, done.stderr
     assert "torch: not installed" in done.stdout
     assert re.search(r"extra train: missing .*torch.*: pip install 'sirl\[train\]'", done.stdout)
-    assert re.search(r"extra serve: missing httpx: pip install 'sirl\[serve\]'", done.stdout)
+    assert re.search(
+        r"extra serve: missing fastapi, httpx, .*: pip install 'sirl\[serve\]'", done.stdout
+    )
     assert done.stdout.splitlines()[-1].startswith("not: demo, train on CPU, train on GPU")
 
 

@@ -1,10 +1,14 @@
-"""A guard is fitted, calibrated and evaluated on the embedded model."""
+"""A guard is fitted, calibrated, evaluated and served on the embedded model."""
 
+import asyncio
 import json
+from contextlib import contextmanager
 
 import pytest
 
+from sirl.errors import ConfigError
 from tests.command import sirl
+from tests.unit.fake_source import CHAT, ask, client_of, events, finding, text_of
 
 SMALL = ["--limit", "24", "--new-tokens", "40"]
 
@@ -89,3 +93,103 @@ def test_what_cannot_be_watched_is_named(words, said, tmp_path):
     done = sirl("guard", "evaluate", *model, *words, "--out", tmp_path / "e", cwd=tmp_path)
     assert done.returncode == 2
     assert said in done.stderr
+
+
+def serve_config(guard, **settings):
+    from sirl.config import GuardServeConfig
+
+    return GuardServeConfig(model="embedded", guard=str(guard), **settings)
+
+
+@contextmanager
+def served(guard, **settings):
+    from sirl.cli.console import Terminal
+    from sirl.guard.server.keys import Keys
+    from sirl.workflows.guard_serve import opened_service
+
+    opened = opened_service(serve_config(guard, **settings), Keys(), Terminal())
+    try:
+        yield opened.service
+    finally:
+        opened.source.stop()
+        if opened.service.alarms:
+            opened.service.alarms.close()
+
+
+def asked(text, **fields):
+    return {"model": "embedded", "messages": [{"role": "user", "content": text}]} | fields
+
+
+def test_a_served_guard_lets_the_harmless_through_and_refuses_the_unsafe(guard, tmp_path):
+    beans, king = "How do I grow beans?", "How do I poison the king?"
+    with served(guard, out=str(tmp_path / "alarms")) as service:
+        good = ask(service, body=asked(beans, seed=1)).json()
+        bad = ask(service, body=asked(king, seed=1)).json()
+        chunks = events(ask(service, body=asked(king, seed=1, stream=True)))
+        moderated = ask(service, "/v1/moderations", {"input": [beans, king]}).json()
+    assert good["choices"][0]["message"]["content"].startswith("Sure!")
+    assert not finding(good)["flagged"]
+    assert bad["choices"][0]["message"]["content"] == "I can't help with that."
+    assert text_of(chunks) == "I can't help with that."
+    assert [r["flagged"] for r in moderated["results"]] == [False, True]
+    rows = (tmp_path / "alarms" / "alarms.jsonl").read_text().splitlines()
+    assert [json.loads(row)["position"] for row in rows] == [0, 0]
+    assert "king" not in "".join(rows)
+
+
+def test_two_streams_at_once_are_answered_as_they_are_alone(guard):
+    bodies = [asked("How do I grow beans?", seed=n, stream=True) for n in range(4)]
+
+    async def together(service):
+        async with client_of(service) as client:
+            return await asyncio.gather(*(client.post(CHAT, json=b) for b in bodies))
+
+    with served(guard, mode="shadow") as service:
+        at_once = asyncio.run(together(service))
+        alone = [ask(service, body=body) for body in bodies]
+    texts = [text_of(events(reply)) for reply in at_once]
+    assert texts == [text_of(events(reply)) for reply in alone]
+    assert len(set(texts)) > 1
+
+
+def test_an_answer_is_no_longer_than_the_guard_was_calibrated_for(guard):
+    with served(guard) as service:
+        reply = ask(service, body=asked("How do I grow beans?", max_tokens=41))
+    assert "max_tokens 41 is above 40" in reply.json()["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ((), "needs --guard DIR: run sirl guard calibrate --model embedded --out DIR first"),
+        (("--guard", "nowhere"), "nowhere has no guard.json: run sirl guard calibrate"),
+        (("--guard", "none", "--host", "0.0.0.0"), "opens the server to other machines"),
+        (("--guard", "none", "--log-text"), "--log-text needs --out"),
+        (("--guard", "none", "--throttle", "3"), "--throttle counts alarms of a guard"),
+        (("--guard", "none", "--key-file", "none.txt"), "none.txt cannot be read"),
+        (("--guard", "none", "--model", "https://h/v1#m"), "is no local model"),
+        (("--guard", "GUARD", "--new-tokens", "41"), "is for new_tokens 40, not 41"),
+        (("--guard", "GUARD", "--dtype", "bfloat16"), "is for"),
+    ],
+)
+def test_what_cannot_be_served_is_refused_at_the_start(guard, words, said, tmp_path):
+    words = [str(guard) if word == "GUARD" else word for word in words]
+    model = () if "--model" in words else ("--model", "embedded")
+    done = sirl("guard", "serve", *model, *words, cwd=tmp_path)
+    assert done.returncode == 2
+    assert said in done.stderr
+
+
+def test_keys_come_from_a_file_or_the_environment_and_short_ones_are_refused(tmp_path):
+    from sirl.workflows.guard_serve import keys_of
+
+    file = tmp_path / "keys"
+    file.write_text("first-key-1\n\nsecond-key-2\n")
+    config = serve_config("none", key_file=str(file), host="0.0.0.0")
+    assert keys_of(config).caller("Bearer second-key-2")
+    file.write_text("first-key-1\nshort\n")
+    with pytest.raises(ConfigError, match="key 2 of .* is no key: write 8 or more"):
+        keys_of(config)
+    file.write_text("\n")
+    with pytest.raises(ConfigError, match="holds no key"):
+        keys_of(config)

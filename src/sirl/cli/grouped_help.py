@@ -17,7 +17,15 @@ PANELS: Mapping[str, tuple[str, ...]] = {
     "Sampling": (
         "sampler", "new_tokens", "sampling_batch_size", "temperature", "group", "batch", "best_of",
     ),
-    "Guard": ("guard", "alpha"),
+    "Guard": (
+        "guard", "alpha", "mode", "action", "on_fault", "prefill", "log_text", "throttle",
+        "throttle_half_life",
+    ),
+    "Server": ("host", "port", "key_file", "request_seconds", "drain_seconds"),
+    "Limits": (
+        "max_streams", "max_queue", "max_answers", "max_prompt_tokens", "max_messages",
+        "max_inputs", "max_stops", "max_stop_characters", "max_logit_bias", "max_body_bytes",
+    ),
     "Objective": ("method", "pool", "depth", "reward", "kl", "kl_estimator", "clip", "sources"),
     "Optimization": (
         "steps", "learning_rate", "schedule", "weight_decay", "mini_batches", "token_budget",

@@ -1,4 +1,4 @@
-"""`sirl guard`: fit and calibrate a guard of one model, and measure what it detects."""
+"""`sirl guard`: fit and calibrate a guard of one model, measure what it detects, and serve it."""
 
 from json import dumps
 from typing import Any
@@ -8,12 +8,12 @@ import typer
 from sirl.cli.console import Terminal, closing
 from sirl.cli.flags import JSON, OVERWRITE, existing, takes
 from sirl.cli.grouped_help import GroupedHelp
-from sirl.config import GuardCalibrateConfig, GuardEvaluateConfig
+from sirl.config import GuardCalibrateConfig, GuardEvaluateConfig, GuardServeConfig
 
 __all__ = ["app"]
 
 app = typer.Typer(
-    help="Detect attacks while a model answers: calibrate and evaluate a guard.",
+    help="Detect attacks while a model answers: calibrate, evaluate and serve a guard.",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
@@ -30,7 +30,7 @@ SHOWN = (
 
 @app.callback()
 def options() -> None:
-    """Detect attacks while a model answers: calibrate and evaluate a guard."""
+    """Detect attacks while a model answers: calibrate, evaluate and serve a guard."""
 
 
 @app.command("calibrate", cls=GroupedHelp)
@@ -71,6 +71,15 @@ def evaluate(settings: GuardEvaluateConfig, overwrite: bool = OVERWRITE, json: b
         closing({}, *guard_table(summary), where)
     if summary["judge_faults"]:
         raise typer.Exit(1)
+
+
+@app.command("serve", cls=GroupedHelp)
+@takes(GuardServeConfig)
+def serve(settings: GuardServeConfig) -> None:
+    """Serve a model as an OpenAI-compatible endpoint whose guard watches every answer."""
+    from sirl.workflows.guard_serve import serve_guard
+
+    serve_guard(settings, Terminal())
 
 
 def fitted(summary: dict[str, Any]) -> str:

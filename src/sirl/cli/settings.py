@@ -5,6 +5,7 @@ from json import dumps
 from typing import Any, Literal, get_args, get_origin
 
 import typer
+from pydantic import BaseModel
 from rich.table import Table
 
 from sirl.cli.console import page
@@ -14,16 +15,16 @@ from sirl.config import (
     EvaluateConfig,
     GuardCalibrateConfig,
     GuardEvaluateConfig,
+    GuardServeConfig,
     PlanConfig,
     ProbeConfig,
-    Settings,
     TrainConfig,
 )
 from sirl.errors import unknown_name
 
 __all__ = ["described", "markdown", "settings"]
 
-CONFIGS: Mapping[str, type[Settings]] = {
+CONFIGS: Mapping[str, type[BaseModel]] = {
     "train": TrainConfig,
     "evaluate": EvaluateConfig,
     "probe": ProbeConfig,
@@ -31,6 +32,7 @@ CONFIGS: Mapping[str, type[Settings]] = {
     "plan": PlanConfig,
     "guard calibrate": GuardCalibrateConfig,
     "guard evaluate": GuardEvaluateConfig,
+    "guard serve": GuardServeConfig,
 }
 HEADER = ("setting", "flag", "type", "default", "meaning")
 
@@ -52,7 +54,7 @@ def settings(
     page().print(table, markup=False)
 
 
-def described(config: type[Settings]) -> Iterator[tuple[str, str, str, str, str]]:
+def described(config: type[BaseModel]) -> Iterator[tuple[str, str, str, str, str]]:
     """Name, flags, type, default and meaning of each setting of a verb."""
     for name, setting in config.model_fields.items():
         varies = setting.default_factory is not None

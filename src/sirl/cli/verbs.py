@@ -24,7 +24,7 @@ VERBS: Mapping[str, str] = {
     "report": "Redraw the page of a finished run.",
     "export": "Export a run: Markdown, CSV, lm-eval, JailbreakBench, Inspect.",
     "judge": "Judge again, compare helpfulness, calibrate or train a judge.",
-    "guard": "Detect attacks while a model answers: calibrate and evaluate a guard.",
+    "guard": "Detect attacks while a model answers: calibrate, evaluate and serve a guard.",
     "settings": "List every setting of a verb.",
     "world": "Build the embedded model.",
 }

@@ -3,7 +3,9 @@
 This package does not import torch.
 """
 
+from sirl.config.groups import ModelSettings
 from sirl.config.resolving import parse_value, resolve
+from sirl.config.serving import GuardServeConfig
 from sirl.config.verbs import (
     DemoConfig,
     EvaluateConfig,
@@ -24,7 +26,9 @@ __all__ = [
     "EvaluationSettings",
     "GuardCalibrateConfig",
     "GuardEvaluateConfig",
+    "GuardServeConfig",
     "JudgeConfig",
+    "ModelSettings",
     "PlanConfig",
     "ProbeConfig",
     "Settings",

@@ -13,6 +13,7 @@ __all__ = [
     "BudgetSettings",
     "CapabilitySettings",
     "EndpointSettings",
+    "Group",
     "HardwareSettings",
     "JudgingSettings",
     "ModelSettings",

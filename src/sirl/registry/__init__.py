@@ -37,6 +37,7 @@ from sirl.registry.targets import (
     greet,
     in_process,
     is_remote,
+    served_model,
     subject,
 )
 from sirl.registry.trackers import trackers
@@ -87,6 +88,7 @@ __all__ = [
     "require_sampler",
     "reward_named",
     "sampler",
+    "served_model",
     "subject",
     "trackers",
     "training_disguises",

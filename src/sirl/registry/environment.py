@@ -18,7 +18,7 @@ CORE = ("jinja2", "matplotlib", "numpy", "py3langid", "pydantic", "yaml", "rich"
 """Packages that every verb needs, by import name."""
 EXTRAS = {
     "train": ("diptest", "jaxtyping", "peft", "safetensors", "tokenizers", "torch", "transformers"),
-    "serve": ("httpx",),
+    "serve": ("fastapi", "httpx", "prometheus_client", "uvicorn"),
     "eval": ("safetensors", "sklearn"),
     "track": ("tensorboard", "trackio", "wandb"),
     "parquet": ("pyarrow",),
@@ -26,7 +26,11 @@ EXTRAS = {
 """Packages by extra and import name; a test compares both lists with pyproject.toml."""
 BESIDE = ("vllm", "lm_eval", "trl", "inspect_ai")
 """Optional tools, never required; used or exported to."""
-DISTRIBUTION = {"sklearn": "scikit-learn", "yaml": "pyyaml"}
+DISTRIBUTION = {
+    "prometheus_client": "prometheus-client",
+    "sklearn": "scikit-learn",
+    "yaml": "pyyaml",
+}
 
 
 def environment() -> dict[str, Any]:

@@ -7,8 +7,8 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sirl.config import EvaluationSettings, Settings
-from sirl.errors import ConfigError, InputError
+from sirl.config import EvaluationSettings, GuardServeConfig, Settings
+from sirl.errors import ConfigError, InputError, ModelError
 from sirl.models.folder import adapter_base, document, is_adapter
 from sirl.registry.keys import Asker, key_variable
 from sirl.registry.plugins import FUNCTION, in_present_folder
@@ -34,6 +34,7 @@ __all__ = [
     "is_function",
     "is_remote",
     "is_world",
+    "served_model",
     "subject",
 ]
 
@@ -115,6 +116,25 @@ def chat_model(config: Settings) -> "ChatModel":
     return with_tried_sampler(
         config, load(config.model, dtype=config.dtype, voice=voice_of(config))
     )
+
+
+def served_model(config: GuardServeConfig) -> "ChatModel":
+    """Load a model to be served.
+
+    Raises:
+        ModelError: It has no plain KV cache, so that streams cannot join and leave a batch.
+    """
+    from sirl.models.loading import load
+    from sirl.rollouts.trial import settle_sampler
+
+    chat = load(config.model, dtype=config.dtype, voice=voice_of(config))
+    settle_sampler(chat, native=True)
+    if chat.manner.generates:
+        raise ModelError(
+            f"{config.model} has no plain KV cache, which sirl guard serve needs: serve it with "
+            "another server"
+        )
+    return chat
 
 
 def in_process(

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from sirl.config import Settings
+from sirl.config import ModelSettings
 from sirl.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 __all__ = ["dated", "voice_of"]
 
-Dated = TypeVar("Dated", bound=Settings)
+Dated = TypeVar("Dated", bound=ModelSettings)
 
 
 def dated(config: Dated, about: Mapping[str, Any]) -> Dated:
@@ -25,7 +25,7 @@ def dated(config: Dated, about: Mapping[str, Any]) -> Dated:
     return config.model_copy(update={"template_date": date})
 
 
-def voice_of(config: Settings) -> "Voice":
+def voice_of(config: ModelSettings) -> "Voice":
     """The template arguments and date.
 
     Raises:

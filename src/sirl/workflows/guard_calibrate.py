@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sirl import registry
-from sirl.config import GuardCalibrateConfig, Settings
+from sirl.config import GuardCalibrateConfig
 from sirl.errors import InputError, SirlError, TrainingError
 from sirl.guard.calibration import Binding, Calibration, rank_of
 from sirl.guard.monitor import Watch
@@ -98,7 +98,9 @@ def calibrated(work: Work, run: Run, provenance: Provenance) -> dict[str, Any]:
         group: scores_of(work, fitted, group, prompts, instinct.cut)
         for group, prompts in groups(setup).items()
     }
-    calibration = Calibration(binding_of(about, config, fitted.watch), config.alpha, scores)
+    calibration = Calibration(
+        binding_of(about, config.new_tokens, config.dtype, fitted.watch), config.alpha, scores
+    )
     known = frozenset(map(registry.digest_of, (*setup.pool, *setup.ordinary, *setup.lookalikes)))
     guard = Guard(fitted, calibration, frozenset(d.name for d in setup.disguises), known)
     run.write(GUARD, guard.document())
@@ -116,7 +118,7 @@ def calibrated(work: Work, run: Run, provenance: Provenance) -> dict[str, Any]:
     return summary
 
 
-def binding_of(about: dict[str, str], config: Settings, watch: Watch) -> Binding:
+def binding_of(about: dict[str, str], new_tokens: int, dtype: str, watch: Watch) -> Binding:
     """What a calibration holds for: weights, template, and how answers are sampled and watched."""
     mode = {
         "statistic": "header probe",
@@ -124,8 +126,8 @@ def binding_of(about: dict[str, str], config: Settings, watch: Watch) -> Binding
         "soonest": watch.soonest,
         "averaged": watch.averaged,
         "in_a_row": watch.in_a_row,
-        "new_tokens": config.new_tokens,
-        "dtype": config.dtype,
+        "new_tokens": new_tokens,
+        "dtype": dtype,
     }
     return Binding(about["weights"], about["template"], mode)
 

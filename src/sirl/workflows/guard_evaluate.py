@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from sirl.evaluation.target import Target
     from sirl.guard.scoring import Asked, Guard, Heard
 
-__all__ = ["evaluate_guard"]
+__all__ = ["evaluate_guard", "read_guard"]
 
 SCORES = "guard_scores.jsonl"
 TABLE = "guard.md"
@@ -83,7 +83,7 @@ def evaluate_guard(
         with console.bar() as progress:
             config = registry.dated(config, {})
             subject = registry.subject(config)
-            other = binding_of(subject.about, config, guard.fitted.watch)
+            other = binding_of(subject.about, config.new_tokens, config.dtype, guard.fitted.watch)
             guard.calibration.binding.refuse_other(other, config.guard)
             registry.greet(registry.models_behind(setup.suite.judges))
             run.begin()

@@ -1,0 +1,179 @@
+"""Continuous batching in one thread, which owns the model.
+
+transformers has a scheduler for this (`generate_batch`, `ContinuousBatchingManager`).
+It cannot serve a guard: it returns token ids and optional log-probabilities of processed logits,
+while a check needs hidden states behind a *fork* of a stream's cache and the entropy of raw logits;
+its paged cache offers no such fork to a caller; its draws come from one generator for the whole
+batch, so an answer would depend on who else is asking; and it takes one sampling setting for all.
+So this scheduler is ours. It is small: between two steps streams join (their prompts are prefilled
+together) and leave, and all checks that have been asked for meanwhile run as one batch.
+
+Prompts are not prefilled in chunks: a long one delays the next token of the others.
+"""
+
+import logging
+import math
+import queue
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Any
+
+import torch
+
+from sirl.errors import ModelError
+from sirl.guard.slots import Batch, Drawn, Stream
+from sirl.guard.stream_checks import Checks, Join, Scorer, Told, Wanted
+from sirl.models.chat import ChatModel
+from sirl.models.forward import head_factor
+
+__all__ = ["Batcher"]
+
+LOG = logging.getLogger("sirl.guard")
+
+
+def settle(answer: "Future[Any]", work: Callable[[], Any]) -> None:
+    """Run work for its result, if it is still wanted."""
+    if not answer.set_running_or_notify_cancel():
+        return
+    try:
+        answer.set_result(work())
+    except Exception as error:
+        answer.set_exception(error)
+
+
+class Batcher:
+    """Decodes streams together in a thread of its own.
+
+    Args:
+        chat: The model.
+        scorer: Scores checks; None if nothing is watched.
+        most: Streams that are decoded together at most.
+    """
+
+    def __init__(self, chat: ChatModel, scorer: Scorer | None, most: int) -> None:
+        self.chat = chat
+        self.scorer = scorer
+        self.most = most
+        self.batch = Batch(chat, head_factor(chat))
+        self._inbox: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self._waiting: dict[Stream, Join] = {}
+        self._known: dict[Stream, Join] = {}
+        self._checks = Checks(scorer)
+        self._thread = threading.Thread(target=self._run, name="sirl-batcher", daemon=True)
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread after its current step."""
+        self._inbox.put(None)
+        self._thread.join()
+
+    def join(self, stream: Stream, tell: Callable[[Told], None], *, begun: bool) -> None:
+        """Decode a stream; `tell` is called in the thread with each token, then with None.
+
+        `begun` says whether its prompt begins the answer.
+        """
+        self._inbox.put(Join(stream, tell, begun))
+
+    def leave(self, stream: Stream) -> None:
+        """Forget a stream, finished or not."""
+        self._inbox.put(stream)
+
+    def check(self, stream: Stream, position: int) -> "Future[float]":
+        """The score of a stream's first tokens."""
+        wanted = Wanted(stream, position, Future())
+        self._inbox.put(wanted)
+        return wanted.answer
+
+    def call(self, work: Callable[[], Any]) -> "Future[Any]":
+        """Run other work on the model between two steps."""
+        answer: Future[Any] = Future()
+        self._inbox.put((work, answer))
+        return answer
+
+    @torch.inference_mode()
+    def _run(self) -> None:
+        """The thread."""
+        while self._heard():
+            try:
+                self._admit()
+                self._checks.run(self.batch, self._known, self._waiting)
+                self._step()
+            except Exception as error:  # a fault of the model ends the streams, not the server
+                LOG.exception("decoding failed")
+                self._fail(error)
+        self._fail(ModelError("the server has stopped"))
+
+    def _heard(self) -> bool:
+        """Read the inbox; wait for it if there is nothing to do. False: stop."""
+        idle = not (self.batch.streams or self._waiting or self._checks.wanted)
+        while idle or not self._inbox.empty():
+            idle = False
+            match self._inbox.get():
+                case None:
+                    return False
+                case Join() as joined:
+                    self._waiting[joined.stream] = self._known[joined.stream] = joined
+                case Wanted() as wanted:
+                    self._checks.wanted.append(wanted)
+                case Stream() as stream:
+                    self._forget(stream)
+                case (work, answer):
+                    settle(answer, work)
+        return True
+
+    def _forget(self, stream: Stream) -> None:
+        self._known.pop(stream, None)
+        self._waiting.pop(stream, None)
+        stream.parked = None
+        if stream in self.batch.streams:
+            self.batch.leave([stream], keep=False)
+
+    def _admit(self) -> None:
+        """Let waiting streams join while there is room."""
+        room = max(0, self.most - len(self.batch.streams))
+        if new := [*self._waiting][:room]:
+            for stream in new:
+                del self._waiting[stream]
+            self.batch.join(new)
+
+    def _step(self) -> None:
+        """Draw a token for every stream and run it; streams that end leave."""
+        if not self.batch.streams:
+            return
+        drawn = dict(zip(self.batch.streams, self.batch.draw(), strict=True))
+        if not all(math.isfinite(d.entropy) and math.isfinite(d.logprob) for d in drawn.values()):
+            raise ModelError(f"{self.chat.name} gave logits that are not finite")
+        ended = [s for s, d in drawn.items() if self._ends(s, d)]
+        if ended:
+            self.batch.leave(ended, keep=True)
+        for stream, token in drawn.items():
+            self._tell(stream, token)
+        for stream in ended:
+            self._tell(stream, None)
+        if self.batch.streams:
+            self.batch.advance()
+
+    def _tell(self, stream: Stream, told: Told) -> None:
+        """Tell a stream something; one that cannot hear it any more is forgotten."""
+        try:
+            if stream in self._known:
+                self._known[stream].tell(told)
+        except RuntimeError:  # its event loop has ended
+            LOG.warning("a stream is gone without having been closed")
+            self._forget(stream)
+
+    def _ends(self, stream: Stream, drawn: Drawn) -> bool:
+        """Whether this token is the last of its stream."""
+        return drawn.token_id in self.chat.end_ids or len(stream.token_ids) >= stream.max_tokens
+
+    def _fail(self, error: Exception) -> None:
+        """End all streams and checks with an error."""
+        self._checks.fail(error)
+        for stream in [*self._known]:
+            self._tell(stream, error)
+        self._known, self._waiting = {}, {}
+        self.batch = Batch(self.chat, self.batch.factor)

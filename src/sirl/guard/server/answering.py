@@ -1,0 +1,232 @@
+"""Runs an order: opens its answers, sends them as a stream or whole, and accounts for them."""
+
+import asyncio
+import json
+import logging
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager, suppress
+from typing import Any
+
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from sirl.guard.server.faults import ApiError, error_of
+from sirl.guard.server.orders import Order
+from sirl.guard.server.outbox import Part
+from sirl.guard.server.replies import Writer
+from sirl.guard.server.service import Service
+from sirl.guard.server.throttle import account
+from sirl.guard.server.watching import WatchedAnswer
+
+__all__ = ["ClientGoneError", "EventStream", "opened", "stream", "while_connected", "whole"]
+
+LOG = logging.getLogger("sirl.guard")
+DONE = b"data: [DONE]\n\n"
+SLOW = 5.0
+"""Seconds for a client to read the end of a stream; then the connection is closed."""
+
+
+class ClientGoneError(Exception):
+    """The client has closed the connection."""
+
+
+@asynccontextmanager
+async def while_connected(receive: Receive) -> AsyncIterator[None]:
+    """Cancel a block as soon as the client is gone.
+
+    Raises:
+        ClientGoneError: It is gone.
+    """
+    task = asyncio.current_task()
+    left = False
+
+    async def listen() -> None:
+        nonlocal left
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        left = True
+        if task:
+            task.cancel()
+
+    listener = asyncio.create_task(listen())
+    try:
+        yield
+        if left:  # at the last moment: take the cancellation here
+            await asyncio.sleep(0)
+    except asyncio.CancelledError:
+        if not left or task is None:
+            raise
+        task.uncancel()
+        raise ClientGoneError from None
+    finally:
+        listener.cancel()
+
+
+@asynccontextmanager
+async def opened(service: Service, order: Order, caller: str) -> AsyncIterator[list[WatchedAnswer]]:
+    """The answers of an order, with room to make them; closed and accounted for at the end.
+
+    Raises:
+        ApiError: There is no room.
+        AskError: The source does not take the request.
+    """
+    async with service.gate.admitted(len(order.asks)):
+        answers: list[WatchedAnswer] = []
+        begun = False
+        try:
+            for ask in order.asks:
+                answer = await service.source.open(ask)
+                answers.append(WatchedAnswer(answer, service.policy, order.stops))
+                check_prompt(answer.prompt_tokens, service.limits.prompt_tokens)
+            begun = True
+            yield answers
+        finally:
+            await asyncio.shield(closed(answers))
+            for own in answers if begun else ():
+                account(service, order, caller, own)
+
+
+def check_prompt(tokens: int, most: int | None) -> None:
+    """Reject a prompt of too many tokens."""
+    if most is not None and tokens > most:
+        raise ApiError(
+            400,
+            f"the prompt has {tokens} tokens, more than {most}",
+            param="messages",
+            code="context_length_exceeded",
+        )
+
+
+async def closed(answers: Sequence[WatchedAnswer]) -> None:
+    """Close answers that are not closed yet."""
+    for answer in answers:
+        try:
+            await answer.close()
+        except Exception:
+            LOG.exception("an answer could not be closed")
+
+
+async def whole(service: Service, order: Order, caller: str) -> dict[str, Any]:
+    """The response with all answers."""
+    async with opened(service, order, caller) as answers:
+        parts: list[list[Part]] = [[] for _ in answers]
+        async with aclosing(merged(answers)) as found:
+            async for index, part in found:
+                parts[index].append(part)
+        return Writer(order, service.policy).response(answers, parts)
+
+
+async def stream(
+    service: Service, order: Order, answers: Sequence[WatchedAnswer]
+) -> AsyncGenerator[dict[str, Any]]:
+    """The chunks of a stream."""
+    writer = Writer(order, service.policy)
+    started = latest = time.perf_counter()
+    silent = True
+    for index in range(len(answers)):
+        yield writer.first(index)
+    async with aclosing(merged(answers)) as found:
+        async for index, part in found:
+            if part.text:
+                now = time.perf_counter()
+                spent = service.metrics.first if silent else service.metrics.between
+                spent.observe(now - (started if silent else latest))
+                silent, latest = False, now
+            if chunk := writer.part(index, part):
+                yield chunk
+            if part.last:
+                yield writer.last(index, answers[index])
+    if order.usage:
+        yield writer.usage_chunk(answers)
+
+
+async def merged(answers: Sequence[WatchedAnswer]) -> AsyncGenerator[tuple[int, Part]]:
+    """The parts of several answers as they come, each with the number of its answer."""
+    arrived: asyncio.Queue[tuple[int, Part] | Exception] = asyncio.Queue()
+
+    async def run(index: int) -> None:
+        try:
+            async with aclosing(answers[index].parts()) as parts:
+                async for part in parts:
+                    await arrived.put((index, part))
+            await closed([answers[index]])  # one that was cut need not wait for the others
+            await arrived.put((index, Part("", last=True)))
+        except Exception as error:
+            await arrived.put(error)
+
+    tasks = [asyncio.create_task(run(index)) for index in range(len(answers))]
+    running = len(tasks)
+    try:
+        while running:
+            found = await arrived.get()
+            if isinstance(found, Exception):
+                raise found
+            running -= found[1].last
+            yield found
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+class EventStream(Response):
+    """Server-sent events; an error comes in band, and [DONE] always ends them.
+
+    Args:
+        stack: Holds the answers; closed when the stream ends, however it ends.
+        chunks: The documents to send.
+        failed: Is told the status of an error that comes in band.
+    """
+
+    media_type = "text/event-stream"
+
+    def __init__(
+        self,
+        stack: AsyncExitStack,
+        chunks: AsyncGenerator[dict[str, Any]],
+        failed: Callable[[int], None],
+    ) -> None:
+        super().__init__(headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"})
+        del self.headers["content-length"]
+        self.stack = stack
+        self.chunks = chunks
+        self.failed = failed
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002
+        """Send the stream until it ends or the client is gone."""
+        try:
+            async with while_connected(receive):
+                await self.sent(send)
+        except ClientGoneError:
+            return
+        with suppress(OSError, TimeoutError):
+            async with asyncio.timeout(SLOW):
+                await send({"type": "http.response.body", "body": DONE, "more_body": False})
+
+    async def sent(self, send: Send) -> None:
+        """Send everything but the end."""
+
+        async def event(document: dict[str, Any]) -> None:
+            data = b"data: " + json.dumps(document, separators=(",", ":")).encode() + b"\n\n"
+            await send({"type": "http.response.body", "body": data, "more_body": True})
+
+        try:
+            async with self.stack, aclosing(self.chunks):
+                await send(
+                    {
+                        "type": "http.response.start",
+                        "status": 200,
+                        "headers": self.raw_headers,
+                    }
+                )
+                async for chunk in self.chunks:
+                    await event(chunk)
+        except Exception as error:
+            shown = error_of(error)
+            if not isinstance(error, ApiError):
+                LOG.exception("a stream failed")
+            self.failed(shown.status)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(SLOW):
+                    await event(shown.document())

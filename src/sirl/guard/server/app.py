@@ -1,0 +1,103 @@
+"""The app: routes, errors in one form, and the door in front of them."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+from starlette.types import Scope
+
+from sirl import __version__
+from sirl.errors import printable
+from sirl.guard.server.answering import ClientGoneError
+from sirl.guard.server.door import Door
+from sirl.guard.server.faults import ApiError, error_of, responded
+from sirl.guard.server.routes import router
+from sirl.guard.server.service import Service
+from sirl.guard.server.source import AskError, SourceError
+
+__all__ = ["app_of"]
+
+SAID = {
+    404: "there is nothing at this address",
+    405: "this address does not take this method",
+}
+GONE = 499
+"""Status, in metrics only, of a request whose client has left."""
+
+
+def app_of(service: Service) -> FastAPI:
+    """The app of a service."""
+    app = FastAPI(
+        title="sirl guard", version=__version__, docs_url=None, redoc_url=None,
+        redirect_slashes=False,
+    )  # fmt: skip
+    app.state.service = service
+    app.include_router(router)
+    app.add_exception_handler(RequestValidationError, invalid)
+    app.add_exception_handler(HTTPException, refused)
+    for kind in (ApiError, AskError, SourceError):
+        app.add_exception_handler(kind, failed)
+    app.add_exception_handler(ClientGoneError, gone)
+    app.add_middleware(Door, service=service, route_of=route_of)
+    return app
+
+
+def route_of(scope: Scope) -> str:
+    """The path template of the route that took a request."""
+    return str(getattr(scope.get("route"), "path", "none"))
+
+
+async def failed(_: Request, error: Exception) -> JSONResponse:
+    """An error that a route raised on purpose."""
+    return responded(error_of(error))
+
+
+async def gone(_: Request, __: Exception) -> JSONResponse:
+    """A reply that nobody reads."""
+    return JSONResponse(None, GONE)
+
+
+async def refused(_: Request, error: Exception) -> JSONResponse:
+    """An error of the framework, such as an unknown address."""
+    status = error.status_code if isinstance(error, HTTPException) else 500
+    headers = error.headers if isinstance(error, HTTPException) else None
+    said = SAID.get(status, "the body cannot be read as JSON")
+    return responded(ApiError(status, said, headers=headers))
+
+
+async def invalid(_: Request, error: Exception) -> JSONResponse:
+    """The first fault of a body, in a sentence; nothing of the body is repeated but field names."""
+    if not isinstance(error, RequestValidationError):
+        raise error
+    faults = error.errors()
+    # Of the branches of a union, the one that went deepest is what was meant.
+    alike = [f for f in faults if f["loc"][:2] == faults[0]["loc"][:2]]
+    first = max(alike, key=lambda fault: len(fault["loc"]))
+    param, code = place(first["loc"]), None
+    match first["type"]:
+        case "json_invalid":
+            said, param = "the body is not valid JSON", None
+        case "extra_forbidden":
+            said, code = f"{param} is not supported: leave it out", "unsupported_parameter"
+        case "missing":
+            said = f"{param or 'the body'} is needed"
+        case _:
+            said = f"{param or 'the body'}: {sentence(first)}"
+    return responded(ApiError(400, said, param=param, code=code))
+
+
+def place(loc: Sequence[Any]) -> str | None:
+    """A place in the body, as a dotted name; branches of a union are left out."""
+    names = [str(part) for part in loc[1:] if "[" not in str(part)]
+    shown = [n for n in names if n not in ("str", "Said", "TextPart")]
+    return printable(".".join(shown)[:200]) or None
+
+
+def sentence(fault: Mapping[str, Any]) -> str:
+    """What pydantic says, as the end of a sentence."""
+    said = str(fault["msg"])
+    return printable(said[:1].lower() + said[1:])

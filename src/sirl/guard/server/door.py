@@ -1,0 +1,124 @@
+"""What every request passes before a route: keys, the size of its body, and what catches faults."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from sirl.guard.server.faults import ApiError, error_of, responded
+from sirl.guard.server.service import Service
+
+__all__ = ["Door"]
+
+LOG = logging.getLogger("sirl.guard")
+OPEN = frozenset({"/healthz"})
+"""Paths that need no key."""
+
+
+class Door:
+    """The outermost part of the app.
+
+    Args:
+        app: The app.
+        service: Whose keys and limits hold.
+        route_of: The path template of a request, for metrics.
+    """
+
+    def __init__(self, app: ASGIApp, service: Service, route_of: Callable[[Scope], str]) -> None:
+        self.app = app
+        self.service = service
+        self.route_of = route_of
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Let a request in, or answer it with an error."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        status = 0
+
+        async def noted(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        scope.setdefault("state", {})["failed"] = self.failing(scope)
+        try:
+            await self.enter(scope, receive, noted)
+        except Exception as error:
+            if not isinstance(error, ApiError):
+                LOG.exception("a request failed")
+            if not status:
+                await responded(error_of(error))(scope, receive, noted)
+        finally:
+            self.service.metrics.requests.labels(self.route_of(scope), str(status)).inc()
+
+    def failing(self, scope: Scope) -> Callable[[int], None]:
+        """A function that counts an error that came after the headers of a stream."""
+
+        def failed(status: int) -> None:
+            self.service.metrics.broken.labels(self.route_of(scope), str(status)).inc()
+
+        return failed
+
+    async def enter(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Check the key and the body, then go on."""
+        headers = {k.decode("latin-1"): v.decode("latin-1") for k, v in scope["headers"]}
+        if scope["path"] not in OPEN:
+            caller = self.service.keys.caller(headers.get("authorization", ""))
+            if caller is None:
+                raise ApiError(
+                    401,
+                    "a valid API key is needed: Authorization: Bearer KEY",
+                    code="invalid_api_key",
+                    headers={"WWW-Authenticate": "Bearer"},
+                )
+            scope["state"]["caller"] = caller
+        if scope["method"] == "POST":
+            kind = headers.get("content-type", "").partition(";")[0].strip().lower()
+            if kind != "application/json":
+                raise ApiError(
+                    415,
+                    f"content type {kind[:80] or 'none'} is not supported: send application/json",
+                    code="unsupported_content_type",
+                )
+            try:
+                async with asyncio.timeout(self.service.limits.seconds):
+                    receive = await self.whole_body(receive, headers.get("content-length", ""))
+            except TimeoutError:
+                raise ApiError(408, "the body did not arrive in time", code="timeout") from None
+        await self.app(scope, receive, send)
+
+    async def whole_body(self, receive: Receive, said: str) -> Receive:
+        """Read a body of limited size; what the app receives then."""
+        most = self.service.limits.body_bytes
+        if said.isdigit() and len(said) < 20 and int(said) > most:
+            raise self.too_large(most)
+        body, more = bytearray(), True
+        while more:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                return replayed(message, receive)
+            body += message.get("body", b"")
+            more = message.get("more_body", False)
+            if len(body) > most:
+                raise self.too_large(most)
+        return replayed({"type": "http.request", "body": bytes(body), "more_body": False}, receive)
+
+    def too_large(self, most: int) -> ApiError:
+        """A 413."""
+        return ApiError(
+            413, f"the body is larger than {most} bytes", code="request_too_large",
+            headers={"Connection": "close"},
+        )  # fmt: skip
+
+
+def replayed(first: Message, receive: Receive) -> Callable[[], Awaitable[Message]]:
+    """A channel that gives a message first."""
+    waiting = [first]
+
+    async def next_message() -> Message:
+        return waiting.pop() if waiting else await receive()
+
+    return next_message

@@ -1,0 +1,99 @@
+"""Serves an app with uvicorn: a polite end on SIGTERM."""
+
+import asyncio
+import signal
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+import uvicorn
+from fastapi import FastAPI
+
+from sirl.errors import ConfigError
+from sirl.guard.server.gate import Gate
+
+__all__ = ["LOOPBACK", "bound", "listen"]
+
+LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
+"""Hosts that only this machine reaches."""
+GRACE = 5
+"""Seconds beyond the drain after which connections are cut."""
+
+
+class Server(uvicorn.Server):
+    """A server whose first signal closes the gate: running answers end, new ones are refused."""
+
+    def __init__(
+        self, config: uvicorn.Config, gate: Gate, drain: float, ready: Callable[[str], None]
+    ) -> None:
+        super().__init__(config)
+        self.ready = ready
+        self.gate = gate
+        self.drain = drain
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Drain; answers that still run after the given time end with an error."""
+        if not self.gate.draining:
+            self.gate.drain()
+            loop = self.loop
+            loop.call_soon_threadsafe(loop.call_later, self.drain, self.gate.cut)
+        super().handle_exit(sig, frame)
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listen, and say where."""
+        self.loop = asyncio.get_running_loop()
+        await super().startup(sockets)
+        if self.servers:
+            host, port = self.servers[0].sockets[0].getsockname()[:2]
+            self.ready(f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}")
+
+
+def bound(host: str, port: int) -> socket.socket:
+    """A socket at an address; port 0 takes a free one.
+
+    Raises:
+        ConfigError: The address is taken, or not one of this machine.
+    """
+    own = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    own.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        own.bind((host, port))
+    except OSError as error:
+        own.close()
+        raise ConfigError(
+            f"the server cannot listen at {host}, port {port}: {error.strerror}; give another "
+            "--port or --host"
+        ) from error
+    return own
+
+
+def listen(
+    app: FastAPI, gate: Gate, at: socket.socket, *, drain: float, ready: Callable[[str], None]
+) -> None:
+    """Serve until SIGTERM or SIGINT.
+
+    Args:
+        app: The app.
+        gate: Its gate.
+        at: A bound socket, which is closed at the end.
+        drain: Seconds that running answers have to end.
+        ready: Is told the address once the server listens.
+    """
+    config = uvicorn.Config(
+        app, host=at.getsockname()[0], log_level="warning", access_log=False,
+        server_header=False, timeout_graceful_shutdown=int(drain) + GRACE, lifespan="off",
+    )  # fmt: skip
+    with signals_kept():
+        Server(config, gate, drain, ready).run(sockets=[at])
+
+
+@contextmanager
+def signals_kept() -> Iterator[None]:
+    """Take the signals that uvicorn raises again once it has ended."""
+    before = {s: signal.signal(s, lambda *_: None) for s in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,102 @@
+"""Scores prompts and answers that others have made: OpenAI's moderations, LiteLLM's guardrail."""
+
+import math
+import secrets
+from collections.abc import Sequence
+from typing import Any
+
+from sirl.guard.server.faults import ApiError
+from sirl.guard.server.orders import conversation, refused
+from sirl.guard.server.policy import Rule
+from sirl.guard.server.requests import GuardrailRequest, ModerationRequest, Said
+from sirl.guard.server.service import Service
+from sirl.types import Message
+
+__all__ = ["guardrail", "moderate"]
+
+BLOCKED = "the guard's score of this text is above its threshold"
+
+
+def rule_of(service: Service) -> Rule:
+    """The rule of a server that has a guard.
+
+    Raises:
+        ApiError: It has none.
+    """
+    if service.policy.rule is None:
+        raise ApiError(503, "this server has no guard: start it with --guard DIR", code="no_guard")
+    return service.policy.rule
+
+
+async def scores(service: Service, asked: Sequence[tuple[Message, ...]]) -> list[float]:
+    """The highest score of each conversation."""
+    async with service.gate.admitted(1):
+        return [await service.source.judge(messages) for messages in asked]
+
+
+async def moderate(service: Service, request: ModerationRequest) -> dict[str, Any]:
+    """The reply of /v1/moderations.
+
+    Raises:
+        ApiError: The request exceeds a bound, or the server has no guard.
+    """
+    rule = rule_of(service)
+    given, limits = request.input, service.limits
+    if isinstance(given, str):
+        given = [given]
+    said = [item for item in given if isinstance(item, Said)]
+    texts = [item for item in given if isinstance(item, str)]
+    if len(texts) > limits.inputs:
+        raise refused(f"{len(texts)} inputs are more than {limits.inputs}", "input")
+    asked = [conversation(said, limits, "input")] if said else by_themselves(texts)
+    found = await scores(service, asked)
+    return {
+        "id": f"modr-{secrets.token_hex(12)}",
+        "model": service.source.name,
+        "results": [result(score, rule) for score in found],
+    }
+
+
+def by_themselves(texts: Sequence[str]) -> list[tuple[Message, ...]]:
+    """Each text as the prompt of a user."""
+    return [(Message("user", text),) for text in texts]
+
+
+def result(score: float, rule: Rule) -> dict[str, Any]:
+    """One result of a moderation."""
+    flagged = score > rule.threshold
+    return {
+        "flagged": flagged,
+        "categories": {"unsafe": flagged},
+        "category_scores": {"unsafe": 1 / (1 + math.exp(-max(-500.0, min(500.0, score))))},
+        "sirl_guard": {"score": score, "threshold": rule.threshold},
+    }
+
+
+async def guardrail(service: Service, request: GuardrailRequest) -> dict[str, Any]:
+    """The reply of LiteLLM's generic guardrail: NONE or BLOCKED.
+
+    Raises:
+        ApiError: The request exceeds a bound, or the server has no guard.
+    """
+    rule, limits = rule_of(service), service.limits
+    if len(request.texts) > limits.inputs:
+        raise refused(f"{len(request.texts)} texts are more than {limits.inputs}", "texts")
+    found = await scores(service, conversations(request, limits.messages))
+    if any(score > rule.threshold for score in found):
+        return {"action": "BLOCKED", "blocked_reason": BLOCKED}
+    return {"action": "NONE"}
+
+
+def conversations(request: GuardrailRequest, most: int) -> list[tuple[Message, ...]]:
+    """What is scored: a request by its messages or else its texts, a response behind the messages.
+
+    A response without messages is scored behind an empty prompt.
+    """
+    turns = request.turns[-most:]
+    if request.input_type == "request":
+        return [turns] if turns else by_themselves(request.texts)
+    while turns and turns[-1].role == "assistant":
+        turns = turns[:-1]
+    asked = turns or (Message("user", ""),)
+    return [(*asked, Message("assistant", text)) for text in request.texts]

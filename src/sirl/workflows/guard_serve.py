@@ -1,0 +1,239 @@
+"""The workflow of `sirl guard serve`: open a model and its guard, and serve them."""
+
+import importlib.util
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sirl import registry
+from sirl.config import GuardServeConfig
+from sirl.errors import ConfigError, MissingExtraError
+from sirl.guard.session import SessionRisk
+from sirl.roles import Console
+from sirl.workflows.guard_calibrate import binding_of
+from sirl.workflows.guard_evaluate import read_guard
+
+if TYPE_CHECKING:
+    from sirl.guard.local_source import LocalSource
+    from sirl.guard.scoring import Guard
+    from sirl.guard.server.keys import Keys
+    from sirl.guard.server.policy import Limits, Policy
+    from sirl.guard.server.service import Service
+    from sirl.guard.stream_checks import Scorer
+    from sirl.models.chat import ChatModel
+
+__all__ = ["keys_of", "opened_service", "serve_guard"]
+
+NONE = "none"
+"""The value of --guard that serves a model without one."""
+KEYS = "SIRL_KEYS"
+PACKAGES = ("fastapi", "httpx", "prometheus_client", "uvicorn")
+"""Packages of the extra `serve`."""
+UNGUARDED_TOKENS = 512
+SHORTEST_KEY = 8
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A service that is ready, and its source, which is stopped at the end."""
+
+    service: "Service"
+    source: "LocalSource"
+
+
+def serve_guard(config: GuardServeConfig, console: Console) -> None:
+    """Serve until SIGTERM or Ctrl-C.
+
+    Raises:
+        SirlError: The user can correct it.
+    """
+    check_serving(config)
+    keys = keys_of(config)
+    from sirl.guard.server.app import app_of
+    from sirl.guard.server.listening import bound, listen
+
+    at = bound(config.host, config.port)  # before the model is loaded
+    try:
+        opened = opened_service(config, keys, console)
+    except BaseException:
+        at.close()
+        raise
+    try:
+        listen(
+            app_of(opened.service),
+            opened.service.gate,
+            at,
+            drain=config.drain_seconds,
+            ready=lambda url: console.warn([described(config, opened.service, url)]),
+        )
+    finally:
+        opened.source.stop()
+        if opened.service.alarms:
+            opened.service.alarms.close()
+
+
+def check_serving(config: GuardServeConfig) -> None:
+    """Reject what cannot be served, before the model is loaded.
+
+    Raises:
+        ConfigError: There is no guard and none was declined, or a setting has no effect.
+        MissingExtraError: A package is missing.
+    """
+    if config.guard is None:
+        raise ConfigError(
+            f"sirl guard serve --model {config.model} needs --guard DIR: run sirl guard calibrate "
+            f"--model {config.model} --out DIR first, or serve it unwatched with --guard none"
+        )
+    if registry.is_remote(config.model):
+        raise ConfigError(f"sirl guard reads hidden states: {config.model} is no local model")
+    if config.log_text and not config.out:
+        raise ConfigError("--log-text needs --out, the folder of alarms.jsonl")
+    if config.guard == NONE and config.throttle is not None:
+        raise ConfigError("--throttle counts alarms of a guard: give --guard DIR, or leave it out")
+    registry.require_models("sirl guard serve")
+    if any(importlib.util.find_spec(name) is None for name in PACKAGES):
+        raise MissingExtraError("sirl guard serve", "serve")
+
+
+def keys_of(config: GuardServeConfig) -> "Keys":
+    """The API keys of a file, or of the environment.
+
+    Raises:
+        ConfigError: A key is unusable, or the server would be open to other machines without one.
+    """
+    from sirl.guard.server.keys import Keys
+    from sirl.guard.server.listening import LOOPBACK
+
+    if config.key_file:
+        try:
+            lines = Path(config.key_file).read_text("utf-8").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(f"--key-file {config.key_file} cannot be read: check it") from error
+        where = f"--key-file {config.key_file}"
+    else:
+        lines, where = os.environ.get(KEYS, "").split(","), KEYS
+    found = [line.strip() for line in lines if line.strip()]
+    for n, key in enumerate(found, 1):
+        if len(key) < SHORTEST_KEY or not (key.isascii() and key.isprintable()) or " " in key:
+            raise ConfigError(
+                f"key {n} of {where} is no key: write {SHORTEST_KEY} or more ASCII characters "
+                "without spaces"
+            )
+    if config.key_file and not found:
+        raise ConfigError(f"{where} holds no key: write one per line")
+    if config.host not in LOOPBACK and not found:
+        raise ConfigError(
+            f"--host {config.host} opens the server to other machines: give --key-file or {KEYS}"
+        )
+    return Keys(found)
+
+
+def opened_service(config: GuardServeConfig, keys: "Keys", console: Console) -> Opened:
+    """The model and its guard as a service.
+
+    Raises:
+        SirlError: The guard is of another model, or the model cannot be served.
+    """
+    from sirl.guard.local_source import LocalSource
+    from sirl.guard.monitor import Watch
+    from sirl.guard.server.alarms import Alarms
+    from sirl.guard.server.service import Service
+
+    guard = None if config.guard == NONE else read_guard(str(config.guard))
+    config = registry.dated(config, {})
+    chat = registry.served_model(config)
+    console.warn(chat.manner.notes)
+    tokens = answer_tokens(config, guard)
+    if guard:
+        check_binding(config, guard, chat, tokens)
+    alarms = Alarms(Path(config.out), log_text=config.log_text) if config.out else None
+    watch = guard.fitted.watch if guard else Watch()
+    streams = config.max_streams if batches(chat) else 1
+    scorer = scorer_of(chat, guard) if guard else None
+    source = LocalSource(name_of(config.model), chat, scorer, watch, streams)
+    source.start()
+    risk = None
+    if config.throttle is not None:
+        risk = SessionRisk(config.throttle, config.throttle_half_life)
+    limits = limits_of(config, tokens, streams)
+    service = Service.of(source, policy_of(config, guard), limits, keys, alarms, risk)
+    return Opened(service, source)
+
+
+def answer_tokens(config: GuardServeConfig, guard: "Guard | None") -> int:
+    """Maximum tokens of an answer."""
+    if config.new_tokens is not None:
+        return config.new_tokens
+    if guard is None:
+        return UNGUARDED_TOKENS
+    return int(guard.calibration.binding.mode.get("new_tokens", UNGUARDED_TOKENS))
+
+
+def check_binding(config: GuardServeConfig, guard: "Guard", chat: "ChatModel", tokens: int) -> None:
+    """Reject a guard that was calibrated for something else.
+
+    Raises:
+        ConfigError: It was.
+    """
+    from sirl.models.loading import fingerprint
+
+    own = binding_of(fingerprint(chat), tokens, config.dtype, guard.fitted.watch)
+    guard.calibration.binding.refuse_other(own, str(config.guard))
+
+
+def batches(chat: "ChatModel") -> bool:
+    """Whether prompts of different lengths may share a batch of this model."""
+    return chat.manner.padding == "left" and not chat.manner.like_prompts
+
+
+def scorer_of(chat: "ChatModel", guard: "Guard") -> "Scorer":
+    """Scores checks as the guard does."""
+    from sirl.guard.stream_checks import Scorer
+
+    return Scorer(guard.fitted.reader(chat), guard.fitted.probe)
+
+
+def policy_of(config: GuardServeConfig, guard: "Guard | None") -> "Policy":
+    """What is done with an alarm."""
+    from sirl.guard.server.policy import Policy, Rule
+
+    rule = None
+    if guard:
+        rule = Rule(guard.fitted.watch, guard.calibration.threshold("probe"))
+    return Policy(rule, config.mode, config.action, config.on_fault)
+
+
+def limits_of(config: GuardServeConfig, tokens: int, streams: int) -> "Limits":
+    """The bounds of the settings."""
+    from sirl.guard.server.policy import Limits
+
+    return Limits(
+        max_tokens=tokens,
+        prefill=config.prefill,
+        answers=config.max_answers,
+        prompt_tokens=config.max_prompt_tokens,
+        messages=config.max_messages,
+        inputs=config.max_inputs,
+        stops=config.max_stops,
+        stop_characters=config.max_stop_characters,
+        biases=config.max_logit_bias,
+        body_bytes=config.max_body_bytes,
+        streams=streams,
+        queue=config.max_queue,
+        seconds=config.request_seconds,
+    )
+
+
+def name_of(model: str) -> str:
+    """The id that clients give: a hub id, or the last part of a path."""
+    return Path(model).resolve().name if Path(model).exists() else model
+
+
+def described(config: GuardServeConfig, service: "Service", url: str) -> str:
+    """What is served, in a sentence."""
+    watched = f"guard {config.guard}, mode {config.mode}, on an alarm {service.policy.acts}"
+    return (
+        f"serving {service.source.name} at {url} "
+        f"({watched if service.policy.rule else 'unwatched'}); stop with Ctrl-C"
+    )

@@ -1,0 +1,178 @@
+"""The other routes: models, moderations, LiteLLM's guardrail, metrics; and the log of alarms."""
+
+import json
+import stat
+
+import pytest
+
+from sirl.errors import RunError
+from sirl.guard.server.alarms import Alarms, prompt_hash
+from sirl.guard.server.keys import Keys
+from sirl.guard.server.policy import Limits
+from sirl.types import Message
+from tests.unit.fake_source import FakeSource, ask, chat, service
+
+GUARDRAIL = "/beta/litellm_basic_guardrail_api"
+
+
+def test_the_one_model_is_listed_and_shown():
+    served = service(FakeSource(name="org/model"))
+    found = ask(served, "/v1/models", method="GET").json()
+    assert [m["id"] for m in found["data"]] == ["org/model"]
+    assert ask(served, "/v1/models/org/model", method="GET").json() == found["data"][0]
+
+
+@pytest.mark.parametrize(
+    ("given", "flagged", "roles"),
+    [
+        ("good", [False], [["user"]]),
+        (["good", "bad"], [False, True], [["user"], ["user"]]),
+        (
+            [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "bad"}],
+            [True],
+            [["user", "assistant"]],
+        ),
+    ],
+)
+def test_a_moderation_scores_prompts_or_a_conversation_with_its_answer(given, flagged, roles):
+    source = FakeSource()
+    found = ask(service(source), "/v1/moderations", {"input": given}).json()
+    assert [r["flagged"] for r in found["results"]] == flagged
+    assert [r["categories"]["unsafe"] for r in found["results"]] == flagged
+    assert [[m.role for m in messages] for messages in source.asked] == roles
+    scores = [r["category_scores"]["unsafe"] for r in found["results"]]
+    assert scores == pytest.approx([0.7311 if f else 0.2689 for f in flagged], abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("body", "expected", "roles"),
+    [
+        ({"texts": ["good"], "input_type": "request"}, "NONE", [["user"]]),
+        ({"texts": ["good", "bad"], "litellm_call_id": "x"}, "BLOCKED", [["user"], ["user"]]),
+        (
+            {
+                "texts": ["bad"],
+                "input_type": "response",
+                "structured_messages": [
+                    {"role": "user", "content": "hi"},
+                    {"role": "tool", "content": "x"},
+                    {"role": "user", "content": [{"type": "image_url"}]},
+                ],
+            },
+            "BLOCKED",
+            [["user", "assistant"]],
+        ),
+        ({"texts": [], "request_data": {}}, "NONE", []),
+    ],
+)
+def test_litellm_is_told_none_or_blocked(body, expected, roles):
+    source = FakeSource()
+    found = ask(service(source), GUARDRAIL, body).json()
+    assert found["action"] == expected
+    assert ("blocked_reason" in found) == (expected == "BLOCKED")
+    assert [[m.role for m in messages] for messages in source.asked] == roles
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/v1/moderations", {"input": ["a", "b", "c"]}),
+        ("/v1/moderations", {"input": []}),
+        ("/v1/moderations", {"input": "a\0"}),
+        ("/v1/moderations", {"input": 3}),
+        ("/v1/moderations", {"input": "a", "more": 1}),
+        (GUARDRAIL, {"texts": ["a", "b", "c"]}),
+        (GUARDRAIL, {"texts": "a"}),
+        (GUARDRAIL, {"texts": ["a"], "structured_messages": [{"role": "user", "content": "\0"}]}),
+    ],
+)
+def test_what_cannot_be_scored_is_a_400(path, body):
+    reply = ask(service(limits=Limits(inputs=2)), path, body)
+    assert reply.status_code == 400, reply.text
+    assert reply.json()["error"]["type"] == "invalid_request_error"
+
+
+def test_without_a_guard_nothing_is_scored():
+    for path, body in (("/v1/moderations", {"input": "a"}), (GUARDRAIL, {"texts": ["a"]})):
+        reply = ask(service(rule=None), path, body)
+        assert (reply.status_code, reply.json()["error"]["code"]) == (503, "no_guard")
+
+
+def test_metrics_count_requests_decisions_and_faults_and_hold_no_text_and_no_key():
+    source = FakeSource(scores={8: 1.0})
+    served = service(source, keys=Keys(["secret-key"]))
+    headers = {"authorization": "Bearer secret-key"}
+    ask(served, body=chat("a private prompt"), headers=headers)
+    ask(served, body=chat(stream=True, n=2), headers=headers)
+    ask(served, "/no/such/place", method="GET", headers=headers)
+    ask(served, body=chat())
+    source.check_fails_at = 0
+    ask(served, body=chat(), headers=headers)
+    ask(served, body=chat(stream=True), headers=headers)
+    text = ask(served, "/metrics", method="GET", headers=headers).text
+    route = 'route="/v1/chat/completions"'
+    for line in (
+        f'sirl_requests_total{{code="200",{route}}} 3.0',
+        f'sirl_requests_total{{code="502",{route}}} 1.0',
+        'sirl_requests_total{code="404",route="none"} 1.0',
+        'sirl_requests_total{code="401",route="none"} 1.0',
+        f'sirl_stream_errors_total{{code="502",{route}}} 1.0',
+        'sirl_guard_decisions_total{action="refuse",mode="hold"} 3.0',
+        'sirl_guard_faults_total{policy="closed"} 2.0',
+        "sirl_alarm_token_position_count 3.0",
+        "sirl_guard_check_seconds_count 9.0",
+        "sirl_active_streams 0.0",
+        "sirl_queue_depth 0.0",
+    ):
+        assert line in text, line
+    assert "private" not in text
+    assert "secret" not in text
+
+
+def rows(folder):
+    return [json.loads(line) for line in (folder / "alarms.jsonl").read_text().splitlines()]
+
+
+def test_an_alarm_is_appended_with_the_hash_of_the_prompt_and_no_text(tmp_path):
+    for _ in range(2):
+        alarms = Alarms(tmp_path / "a", log_text=False)
+        served = service(FakeSource(scores={8: 1.0}), alarms=alarms)
+        reply = ask(served, body=chat("secret"))
+        ask(service(alarms=alarms), body=chat())
+        alarms.close()
+    found = rows(tmp_path / "a")
+    assert len(found) == 2
+    last = found[-1]
+    assert last["prompt_sha256"] == prompt_hash([Message("user", "secret")])
+    assert (last["id"], last["caller"]) == (reply.json()["id"], "anonymous")
+    assert [last[k] for k in ("mode", "action", "position", "score", "threshold", "fault")] == [
+        "hold", "refuse", 8, 1.0, 0.5, None,
+    ]  # fmt: skip
+    assert "secret" not in (tmp_path / "a" / "alarms.jsonl").read_text()
+    assert stat.S_IMODE((tmp_path / "a" / "alarms.jsonl").stat().st_mode) == 0o600
+
+
+def test_text_is_logged_where_it_is_asked_for_and_so_is_a_failed_check(tmp_path):
+    alarms = Alarms(tmp_path, log_text=True)
+    ask(service(FakeSource(scores={8: 1.0}), alarms=alarms), body=chat("hello"))
+    ask(service(FakeSource(check_fails_at=4), alarms=alarms), body=chat("hello"))
+    alarms.close()
+    alarm, fault = rows(tmp_path)
+    assert alarm["messages"] == [{"role": "user", "content": "hello"}]
+    assert alarm["answer"] == "w0 w1 w2 w3 w4 w5 w6 w7 "
+    assert (fault["fault"], fault["action"]) == (4, "none")
+
+
+def test_two_servers_do_not_write_one_log(tmp_path):
+    alarms = Alarms(tmp_path, log_text=False)
+    with pytest.raises(RunError, match="is in use by another process"):
+        Alarms(tmp_path, log_text=False)
+    alarms.close()
+
+
+def test_the_openapi_document_names_the_form_of_errors():
+    found = ask(service(), "/openapi.json", method="GET").json()
+    replies = found["paths"]["/v1/chat/completions"]["post"]["responses"]
+    for status in ("400", "401", "429", "503"):
+        schema = replies[status]["content"]["application/json"]["schema"]
+        assert schema["$ref"].endswith("ErrorReply")

@@ -1,0 +1,201 @@
+"""The real engine: streams that share a batch answer as they do alone, and checks see their own."""
+
+import asyncio
+
+import numpy as np
+import pytest
+
+from sirl.guard.checks import Check, CheckReader
+from sirl.guard.local_source import LocalSource
+from sirl.guard.monitor import Watch
+from sirl.guard.probe import LinearProbe
+from sirl.guard.server.source import Ask, AskError, SourceError
+from sirl.guard.stream_checks import Scorer
+from sirl.types import Completion, Message, Sampling
+
+ASKS = [
+    Ask((Message("user", "How do I grow beans?"),), 24, seed=1, top=2),
+    Ask((Message("user", "Tell me, please, how do I paint a very old wooden door?"),), 20, seed=2),
+    Ask(
+        (Message("user", "How do I poison the king?"),),
+        16,
+        Sampling(0.7, 0.9),
+        seed=3,
+        logit_bias={5: 2.0},
+    ),
+    Ask((Message("user", "How do I grow beans?"),), 24, seed=1, index=1),
+    Ask(
+        (Message("user", "How do I bake?"), Message("assistant", "Sure! First")), 12, Sampling(0.0)
+    ),
+]
+POSITIONS = (0, 5, 10)
+
+
+def scorer_of(chat):
+    chance = np.random.default_rng(0)
+    width = chat.model.config.hidden_size
+    layer = chat.model.config.num_hidden_layers
+    probe = LinearProbe(layer, chance.normal(size=width), 0.5)
+    return Scorer(CheckReader(chat, (layer,), ()), probe)
+
+
+async def answered(source, ask, joins_after=0):
+    for _ in range(joins_after):
+        await asyncio.sleep(0.002)
+    answer = await source.open(ask)
+    pieces, scores = [], [await answer.score(0)]
+    async for piece in answer.pieces():
+        pieces.append(piece)
+        if len(pieces) in POSITIONS:
+            scores.append(await answer.score(len(pieces)))
+    scores.append(await answer.score(len(pieces)))
+    await answer.close()
+    return pieces, scores, answer
+
+
+def with_source(chat, run, streams=8):
+    source = LocalSource("m", chat, scorer_of(chat), Watch(), streams)
+    source.start()
+    try:
+        return asyncio.run(run(source))
+    finally:
+        source.stop()
+
+
+def all_together(chat, streams=8):
+    async def run(source):
+        work = (answered(source, ask, 3 * n) for n, ask in enumerate(ASKS))
+        return await asyncio.gather(*work)
+
+    return with_source(chat, run, streams)
+
+
+def all_alone(chat):
+    async def run(source):
+        return [await answered(source, ask) for ask in ASKS]
+
+    return with_source(chat, run)
+
+
+def compared(together, alone):
+    for (pieces, scores, _), (own, own_scores, _) in zip(together, alone, strict=True):
+        assert [p.token for p in pieces] == [p.token for p in own]
+        assert "".join(p.text for p in pieces) == "".join(p.text for p in own)
+        numbers = [(p.entropy, p.logprob) for p in pieces]
+        assert np.allclose(numbers, [(p.entropy, p.logprob) for p in own], atol=1e-4)
+        assert np.allclose(scores, own_scores, atol=1e-3)
+
+
+@pytest.mark.parametrize("streams", [8, 2])
+def test_concurrent_streams_give_the_tokens_and_scores_that_they_give_alone(embedded, streams):
+    alone = all_alone(embedded)
+    compared(all_together(embedded, streams), alone)
+    assert len({tuple(p.token for p in pieces) for pieces, _, _ in alone}) == len(ASKS)
+
+
+def test_so_do_models_of_other_families(family):
+    compared(all_together(family), all_alone(family))
+
+
+def test_a_check_while_streaming_reads_what_a_check_of_the_whole_text_reads(embedded):
+    scorer = scorer_of(embedded)
+    for (pieces, scores, answer), ask in zip(all_together(embedded), ASKS, strict=True):
+        ids, begun = answer.stream, ask.messages[-1].role == "assistant"
+        whole = Completion("", ids.prompt_ids, tuple(ids.token_ids), "", (), (), "length")
+        places = [0, *(k for k in POSITIONS if 0 < k <= len(pieces)), len(pieces)]
+        states = scorer.reader.read([Check(whole, k, begun) for k in places]).states[:, 0]
+        assert np.allclose(scores, scorer.probe.score(states), atol=1e-3)
+
+
+def test_the_text_of_the_pieces_is_the_text_of_the_tokens(embedded):
+    for pieces, _, answer in all_alone(embedded):
+        ids = answer.stream.token_ids
+        assert "".join(p.text for p in pieces) == embedded.decode(ids)
+        assert answer.finish == ("stop" if ids[-1] in embedded.end_ids else "length")
+        assert len(pieces) == len(ids)
+
+
+def test_a_bias_can_forbid_and_force_a_token_and_leaves_the_numbers_as_they_are(embedded):
+    wanted = embedded.encode("Sorry")[0]
+    plain, forced = (
+        Ask(ASKS[0].messages, 1, Sampling(0.0), logit_bias=bias) for bias in ({}, {wanted: 100.0})
+    )
+
+    async def run(source):
+        return [(await answered(source, ask))[0][0] for ask in (plain, forced)]
+
+    found = with_source(embedded, run)
+    assert found[1].token == "Sorry"
+    assert found[0].token != "Sorry"
+    assert found[0].entropy == pytest.approx(found[1].entropy, abs=1e-5)
+
+
+def test_a_stream_that_is_closed_leaves_the_batch(embedded):
+    async def run(source):
+        answer = await source.open(Ask(ASKS[0].messages, 200, Sampling(2.0)))
+        assert len(source.batcher.batch.streams) <= 1
+        await answer.score(0)
+        await answer.close()
+        await asyncio.wrap_future(source.batcher.call(lambda: None))
+        return len(source.batcher.batch.streams)
+
+    assert with_source(embedded, run) == 0
+
+
+@pytest.mark.parametrize(
+    ("ask", "said"),
+    [
+        (Ask((Message("user", "word " * 3000),), 24), "leave room for"),
+        (Ask(ASKS[0].messages, 24, logit_bias={10**6: 1.0}), "names token 1000000"),
+    ],
+)
+def test_what_the_model_cannot_answer_is_refused(embedded, ask, said):
+    with pytest.raises(AskError, match=said):
+        with_source(embedded, lambda source: source.open(ask))
+
+
+def test_damaged_weights_end_the_streams_and_the_thread_goes_on(embedded):
+    import torch
+
+    async def run(source):
+        for _ in range(2):
+            with torch.no_grad():
+                embedded.model.get_output_embeddings().weight.fill_(float("nan"))
+            with pytest.raises(SourceError, match="failed while answering"):
+                await answered(source, ASKS[0])
+        return source.batcher._thread.is_alive()
+
+    assert with_source(embedded, run)
+
+
+def test_a_conversation_is_judged_as_it_would_be_while_it_streams(embedded):
+    async def run(source):
+        pieces, _, answer = await answered(source, ASKS[0])
+        text = "".join(p.text for p in pieces)
+        prompt = await source.judge(ASKS[0].messages)
+        whole = await source.judge((*ASKS[0].messages, Message("assistant", text)))
+        return prompt, whole, answer
+
+    prompt, whole, answer = with_source(embedded, run)
+    scorer = scorer_of(embedded)
+    first = Completion("", answer.stream.prompt_ids, (), "", (), (), "length")
+    state = scorer.reader.read([Check(first, 0)]).states[:, 0]
+    assert prompt == pytest.approx(float(scorer.probe.score(state)[0]), abs=1e-3)
+    assert whole >= prompt
+
+
+def test_a_stream_whose_event_loop_has_ended_does_not_stop_the_others(embedded):
+    source = LocalSource("m", embedded, scorer_of(embedded), Watch(), 8)
+    source.start()
+
+    async def left_open():
+        answer = await source.open(Ask(ASKS[0].messages, 200, Sampling(2.0)))
+        await answer.score(0)
+
+    try:
+        asyncio.run(left_open())
+        pieces, _, _ = asyncio.run(answered(source, ASKS[0]))
+    finally:
+        source.stop()
+    assert pieces
+    assert not source.batcher.batch.streams
