@@ -17,6 +17,7 @@ from sirl.config import (
     PlanConfig,
     ProbeConfig,
     Settings,
+    SweepConfig,
     TrainConfig,
 )
 from sirl.errors import unknown_name
@@ -26,6 +27,7 @@ __all__ = ["described", "markdown", "settings"]
 CONFIGS: Mapping[str, type[Settings]] = {
     "train": TrainConfig,
     "evaluate": EvaluateConfig,
+    "sweep": SweepConfig,
     "probe": ProbeConfig,
     "demo": DemoConfig,
     "plan": PlanConfig,

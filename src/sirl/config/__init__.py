@@ -14,6 +14,7 @@ from sirl.config.verbs import (
     PlanConfig,
     ProbeConfig,
     Settings,
+    SweepConfig,
     TrainConfig,
     TrainingSettings,
 )
@@ -28,6 +29,7 @@ __all__ = [
     "PlanConfig",
     "ProbeConfig",
     "Settings",
+    "SweepConfig",
     "TrainConfig",
     "TrainingSettings",
     "parse_value",

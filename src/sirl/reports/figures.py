@@ -6,7 +6,15 @@ from typing import Any, NamedTuple
 from sirl.analysis.held import quantity
 from sirl.types import HARMLESS
 
-__all__ = ["Figure", "defence_name", "figure", "headline", "rate_rows", "span"]
+__all__ = [
+    "Figure",
+    "defence_name",
+    "figure",
+    "headline",
+    "rate_rows",
+    "second_judge_rates",
+    "span",
+]
 
 UNSCORED_SAFE = "… if unscored answers were safe"
 RATES = (

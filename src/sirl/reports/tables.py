@@ -9,7 +9,7 @@ from sirl.reports.figures import defence_name, figure, span
 from sirl.reports.text import visible
 from sirl.types import HARMLESS
 
-__all__ = ["Table", "change_rows", "preference_rows", "tables", "trust_rows"]
+__all__ = ["Table", "attack_table", "change_rows", "preference_rows", "tables", "trust_rows"]
 
 CORRECTED = ("corrected", "by_family")
 Models = Mapping[str, Mapping[str, Any]]
@@ -66,6 +66,11 @@ def by_name(models: Models, title: str, path: Sequence[str], note: str) -> Table
     names = dict.fromkeys(n for m in models.values() for n in figure(m, *path) or {})
     rows = [(n, [span(figure(m, *path, n)) for m in models.values()]) for n in names]
     return Table(title, list(models), rows, note)
+
+
+def attack_table(models: Models) -> Table:
+    """Defence success per attack, one column per model."""
+    return by_name(models, "Defence per attack", ("dsr", "by_attack"), "")
 
 
 def budgets(models: Models) -> Table:
