@@ -93,7 +93,8 @@ class TrainingPromptSettings(Group):
 
     prompts: str | None = Field(
         None,
-        description="unlabelled training prompts; required for every model but 'embedded'",
+        description="unlabelled training prompts: files and globs, comma-separated, or "
+        "alarms:FOLDER of a guard's server; required for every model but 'embedded'",
     )
     pool: Literal["shipped", "none"] = Field(
         "shipped",

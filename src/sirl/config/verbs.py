@@ -170,8 +170,9 @@ class GuardCalibrateConfig(Settings):
 
     prompts: str | None = Field(
         None,
-        description="unlabelled prompts, some of which the model refuses; required for every model "
-        "but 'embedded'",
+        description="unlabelled prompts, some of which the model refuses: files and globs, "
+        "comma-separated, or alarms:FOLDER of a guard's server; required for every model but "
+        "'embedded'",
     )
     ordinary: str | None = Field(
         None,

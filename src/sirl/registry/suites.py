@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 from sirl.config import EvaluationSettings, ProbeConfig, TrainingSettings
 from sirl.errors import ConfigError
-from sirl.prompts import PromptSet, Rejected, read_prompts, read_targets
+from sirl.prompts import PromptSet, Rejected, read_pool, read_prompts, read_targets
 from sirl.registry.attacks import attack_names, attacks_named, own_attacks
 from sirl.registry.benchmarks import benchmarks_of
 from sirl.registry.effects import check_effects
@@ -186,9 +186,11 @@ def trained_on(config: EvaluationSettings) -> tuple[tuple[Prompt, ...], tuple[st
     """The prompts of `trained_on`, and a sentence about the file."""
     if not config.trained_on:
         return (), ()
-    found = read_prompts(Path(config.trained_on), strict=config.strict)
-    aside = f"; {n} rows are skipped" if (n := len(found.rejected)) else ""
-    return found.prompts, (f"trained_on: {found.read}{aside}",)
+    found = read_pool(config.trained_on, strict=config.strict)
+    n = sum(len(s.rejected) for s in found.sets)
+    aside = f"; {n} rows are skipped" if n else ""
+    read = "; ".join(s.read for s in found.sets)
+    return found.prompts, (f"trained_on: {read}{aside}",)
 
 
 def world_prompts(

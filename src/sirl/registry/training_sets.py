@@ -7,12 +7,11 @@ requests than the evaluation, so that a step chosen by them is measured on fresh
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sirl.config import TrainingSettings
 from sirl.errors import ConfigError, InputError
-from sirl.prompts import PromptSet, Rejected, read_prompts
+from sirl.prompts import Pool, PromptSet, Rejected, read_pool
 from sirl.registry.attacks import attacks_named, world_disguises
 from sirl.registry.effects import check_effects
 from sirl.registry.judges import auto_attacker, auto_judges, with_refusals
@@ -121,7 +120,7 @@ def training_setup(config: TrainingSettings) -> TrainingSetup:
         removed = [*removed, *also]
     learned, asked, limited = shared_out(config, own_part, harmless)
     table, mini_eval = suites(config, split, files)
-    sets = (*((own,) if own else ()), *files.given.values())
+    sets = (*(own.sets if own else ()), *files.given.values())
     return TrainingSetup(
         prompts=learned,
         asked=asked,
@@ -132,11 +131,11 @@ def training_setup(config: TrainingSettings) -> TrainingSetup:
         rejected=tuple(row for s in sets for row in s.rejected),
         held_out=split.held_out,
         parts=partial(asked_parts, config, files, split),
-        notes=(*said_of(sets), *split.notes, *removed, *limited),
+        notes=(*said_of(sets), *(own.notes if own else ()), *split.notes, *removed, *limited),
     )
 
 
-def own_prompts(config: TrainingSettings) -> PromptSet | None:
+def own_prompts(config: TrainingSettings) -> Pool | None:
     """The user's training prompts; None for the embedded world's."""
     if config.prompts is None:
         if not is_world(config.model):
@@ -146,10 +145,10 @@ def own_prompts(config: TrainingSettings) -> PromptSet | None:
         raise ConfigError(
             "disguised is for the embedded model's prompts: leave it or --prompts out"
         )
-    return read_prompts(Path(config.prompts), strict=config.strict)
+    return read_pool(config.prompts, strict=config.strict)
 
 
-def user_split(config: TrainingSettings, own: PromptSet, behaviours: PromptSet | None) -> Split:
+def user_split(config: TrainingSettings, own: Pool, behaviours: PromptSet | None) -> Split:
     """Split the user's prompts; at most a quarter is held out, for the evaluation first."""
     if behaviours:
         kept = kept_back(0, len(own.prompts), 0)

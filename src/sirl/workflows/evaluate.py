@@ -16,6 +16,7 @@ from sirl.evaluation.second_judges import recorded
 from sirl.evaluation.suite import Suite, askable
 from sirl.evaluation.suite import evaluate as asked_everything
 from sirl.models.folder import is_hardened
+from sirl.prompts import files_of
 from sirl.roles import Console, Progress
 from sirl.runs import Existing, open_run, plain
 from sirl.runs.provenance import Provenance
@@ -106,10 +107,10 @@ def noted(
             config.templates,
             config.transcripts,
             config.targets,
-            config.trained_on,
             config.calibration,
             config.refusals,
             *registry.benchmark_files(config),
+            *map(str, files_of(config.trained_on)),
         ]
     )
     if protection := registry.code_protection(config):
