@@ -268,7 +268,7 @@ def finish(
         cut = [
             f"{summary['measured']['names'][role]}: {m[part]['sentence']}"
             for role, m in models.items()
-            for part in ("cut", "thoughts")
+            for part in ("cut", "thoughts", "refusal_mass")
             if part in m
         ]
         closing(summary, *unchecked, *cut, *sentences)

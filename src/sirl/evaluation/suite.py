@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from sirl.errors import ModelError
 from sirl.evaluation.arena import NO_LIMIT, Arena, Query, Unsuited
 from sirl.evaluation.costs import COSTS, Meter
+from sirl.evaluation.prefills import prefill_queries, untold
 from sirl.evaluation.records import ITEMS, RECORDS, RecordLog, SearchResult
 from sirl.evaluation.second_judges import VERDICTS, second_verdicts
 from sirl.evaluation.target import Target
@@ -53,6 +54,8 @@ class Suite:
     """Target prefixes by behaviour id."""
     attacker: TextModel | None = None
     surgeries: Sequence[Surgery] = ()
+    prefills: Sequence[str] = ()
+    """Curves over the depth at which an answer is begun, of `sirl.evaluation.prefills`."""
     limit: Budget = NO_LIMIT
     """Upper limit on the budget of every search per behaviour."""
 
@@ -198,6 +201,11 @@ def evaluate(
             spent(attack.name)
     skipped |= untried(asked, items, arena)
     records += [log.records[key] for item in items for key in item.records]
+    for name in suite.prefills:
+        begun, why = ask_begun(name, suite, arena, records)
+        records += begun
+        skipped |= {name: why} if why else {}
+        spent(name)
     for surgery in suite.surgeries:
         try:
             records += ask_after(surgery, suite, arena)
@@ -230,6 +238,17 @@ def never_judged(
         for attack in suite.attacks
         if attack.name not in tried and attack.name not in skipped and suite.behaviours
     }
+
+
+def ask_begun(
+    name: str, suite: Suite, arena: Arena, answers: Sequence[Record]
+) -> tuple[list[Record], str]:
+    """The answers of a curve of prefills, or why there are none."""
+    target = arena.target
+    if target.chat is None:
+        return [], "needs the tokens of a local model"
+    asked = prefill_queries(name, suite.behaviours, target, answers, suite.openers)
+    return arena.answers(asked, f"{name} of {target.name}"), "" if asked else untold(name)
 
 
 def ask_after(surgery: Surgery, suite: Suite, arena: Arena) -> list[Record]:

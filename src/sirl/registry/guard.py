@@ -181,5 +181,6 @@ def guarded_setup(
         lookalikes=lookalikes,
         benchmarks=(),
         surgeries=(),
+        prefills=(),
     )
     return replace(setup, suite=suite, notes=tuple(notes))

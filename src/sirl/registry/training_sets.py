@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from sirl.config import TrainingSettings
 from sirl.errors import ConfigError, InputError
 from sirl.prompts import Pool, PromptSet, Rejected, read_pool
-from sirl.registry.attacks import attacks_named, world_disguises
+from sirl.registry.attacks import attacks_named, prefills_named, world_disguises
 from sirl.registry.effects import check_effects
 from sirl.registry.judges import auto_attacker, auto_judges, with_refusals
 from sirl.registry.pool import harmless_pool, shared_out
@@ -362,6 +362,7 @@ def table_suite(
         judges=judges,
         behaviours=behaviours,
         attacks=attacks_named(config.attacks),
+        prefills=prefills_named(config.attacks),
         ordinary=harmless[0],
         lookalikes=harmless[1],
         benchmarks=world_benchmarks() if is_world(config.model) else (),

@@ -39,6 +39,8 @@ PIECES = 400
 """Maximum tokens of an example."""
 STEPS = "Mini-evaluations by step"
 TRADE = "Defence against its price"
+DEPTH = "Refused behind the first tokens of help"
+DEPTH_NOTE = "Each depth has the requests whose compliant answer has as many tokens; see n."
 PARTIAL = "Here a partial refusal counts as a refusal; in the defence rates it counts as broken."
 WHOLE = re.compile(r"\([^()]*n = \d+\)|^step \d+$")
 PATH = re.compile(r"[^\s<]*/[^\s<]*/[^\s<]*")
@@ -247,6 +249,7 @@ Draw: TypeAlias = Callable[[float], str]
 def drawings(data: PageData) -> list[tuple[str, Draw, list[str]]]:
     """Title, plot and notes of every plot that the data allows."""
     from sirl.reports import plots
+    from sirl.reports.depth import prefill_curves
 
     drawn: list[tuple[str, Draw, list[str]]] = []
     models = data.models
@@ -254,6 +257,8 @@ def drawings(data: PageData) -> list[tuple[str, Draw, list[str]]]:
         return swept(data.sweep)
     if any("dsr" in m for m in models.values()):
         drawn.append(("Defence per attack", partial(plots.attack_bars, models, data.unseen), []))
+    if any(figure(m, "prefill") for m in models.values()):
+        drawn.append((DEPTH, partial(prefill_curves, models), [DEPTH_NOTE]))
     if any(figure(m, "dsr", "budgets") for m in models.values()):
         drawn.append(("Broken against budget", partial(plots.budget_curves, models), []))
     if any(xs for kinds in data.entropies.values() for xs in kinds.values()):

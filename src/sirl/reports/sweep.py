@@ -13,6 +13,7 @@ __all__ = ["difference_table", "marks_of", "step_rows", "sweep_lines", "sweep_ta
 NONE = "–"
 Columns: TypeAlias = list[tuple[str, Sequence[str]]]
 """Name and path of each rate."""
+MASS = ("First-token refusal mass", ("refusal_mass", "mean"))
 DEFENCE = (("Worst attack", ("dsr", "worst")), ("Held under all attacks", ("dsr", "any")))
 PRICES = (
     ("Look-alikes refused", ("over_refusal", "lookalike")),
@@ -55,6 +56,7 @@ def sweep_tables(summary: Mapping[str, Any]) -> list[Table]:
     defence: Columns = [
         (defence_name(models.values()), ("dsr", "mean")),
         *((label.partition(",")[0], path) for label, path in second_judge_rates(models)),
+        MASS,
         *DEFENCE,
     ]
     price: Columns = [*PRICES, *((f"Solved: {name}", ("capability", name)) for name in tasks)]

@@ -24,6 +24,7 @@ from sirl.runs.rejects import rows_set_aside, set_aside
 from sirl.types import Record, Sampling
 from sirl.workflows.asking import asked_prompts
 from sirl.workflows.console import interruptible, nothing_to_resume
+from sirl.workflows.first_tokens import refusal_mass
 from sirl.workflows.own_refusals import own_refusals
 from sirl.workflows.report import write_report
 
@@ -144,6 +145,8 @@ def ask(  # noqa: PLR0913 - one caller, and each is a part of the run
     console.warn(f"{name} was not tried: {why}" for name, why in evaluation.skipped.items())
     hardened = is_hardened(config.model)
     figures = summarise(evaluation, suite.unseen, new_tokens=config.new_tokens, hardened=hardened)
+    if subject.target.chat:
+        figures["refusal_mass"] = refusal_mass(evaluation, subject.target, progress)
     learned = registry.dialects(subject, attacker_and_judges(suite))
     console.warn(doubts(config, figures, evaluation.records, learned))
     if setup.calibration:
