@@ -201,11 +201,9 @@ def evaluate(
             spent(attack.name)
     skipped |= untried(asked, items, arena)
     records += [log.records[key] for item in items for key in item.records]
-    for name in suite.prefills:
-        begun, why = ask_begun(name, suite, arena, records)
-        records += begun
-        skipped |= {name: why} if why else {}
-        spent(name)
+    if suite.prefills:
+        records += ask_begun(suite, arena, records, skipped)
+        spent("begun answers")
     for surgery in suite.surgeries:
         try:
             records += ask_after(surgery, suite, arena)
@@ -241,14 +239,18 @@ def never_judged(
 
 
 def ask_begun(
-    name: str, suite: Suite, arena: Arena, answers: Sequence[Record]
-) -> tuple[list[Record], str]:
-    """The answers of a curve of prefills, or why there are none."""
-    target = arena.target
-    if target.chat is None:
-        return [], "needs the tokens of a local model"
-    asked = prefill_queries(name, suite.behaviours, target, answers, suite.openers)
-    return arena.answers(asked, f"{name} of {target.name}"), "" if asked else untold(name)
+    suite: Suite, arena: Arena, answers: Sequence[Record], skipped: dict[str, str]
+) -> list[Record]:
+    """The answers of the curves of prefills; a curve without any is added to `skipped`."""
+    found: list[Record] = []
+    for name in suite.prefills:
+        if arena.target.chat is None:
+            skipped[name] = "needs the tokens of a local model"
+        elif asked := prefill_queries(name, suite.behaviours, arena.target, answers, suite.openers):
+            found += arena.answers(asked, f"{name} of {arena.target.name}")
+        else:
+            skipped[name] = untold(name)
+    return found
 
 
 def ask_after(surgery: Surgery, suite: Suite, arena: Arena) -> list[Record]:

@@ -39,7 +39,7 @@ QUICK: tuple[str, ...] = (
 """One or two attacks of each cheap family."""
 STANDARD_SEARCHES: tuple[str, ...] = ("samples", "decoding_sweep", "crescendo", "best_of_n")
 """Searches of a few dozen queries that need nothing but the target."""
-GRADIENT = ("gcg", "gcg_anti_refusal", "gcg_low_entropy")
+GRADIENT = ("gcg", "gcg_anti_refusal", "gcg_low_entropy", "rank_prefill")
 """Attacks that import torch, which takes seconds: loaded only where one of them is asked for."""
 APART = (*SURGERIES, *PREFILLS)
 """What `--attacks` also names and is no attack: its answers are counted apart."""
@@ -74,9 +74,10 @@ def known_attacks(*, gradient: bool = True) -> dict[str, Attack]:
         attacker.ATTACKS,
     ]
     if gradient and importlib.util.find_spec("torch"):
-        from sirl.attacks.gradient import ATTACKS
+        from sirl.attacks import gradient as gradients
+        from sirl.attacks import rank
 
-        families.append(ATTACKS)
+        families += [gradients.ATTACKS, rank.ATTACKS]
     attacks = {attack.name: attack for family in families for attack in family}
     for plugin in entry_points(group=PLUGINS):
         add(attacks, plugged(plugin), plugin.value)
