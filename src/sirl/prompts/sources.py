@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from glob import glob, has_magic
 from pathlib import Path
+from typing import Literal
 
 from sirl.errors import InputError
 from sirl.prompts.files import load, shown
@@ -45,8 +46,12 @@ class Pool:
         return f"{len(names)} files ({', '.join(names[:LISTED])}{more})"
 
 
-def read_pool(names: str, *, strict: bool = False) -> Pool:
+def read_pool(
+    names: str, *, strict: bool = False, wanted: Literal["safe", "unsafe"] | None = None
+) -> Pool:
     """The prompts of comma-separated files, globs and `alarms:FOLDER`.
+
+    Rows of files with a label opposite to `wanted` are rejected.
 
     Raises:
         InputError: A source cannot be read or holds no usable prompt, a glob matches nothing, or no
@@ -59,7 +64,7 @@ def read_pool(names: str, *, strict: bool = False) -> Pool:
         sets.append(
             read_alarms(path, known, strict=strict)
             if is_log
-            else read_prompts(path, strict=strict, elsewhere=known)
+            else read_prompts(path, strict=strict, wanted=wanted, elsewhere=known)
         )
     prompts = tuple(p for s in sets for p in s.prompts)
     notes = []

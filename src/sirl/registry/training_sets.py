@@ -15,7 +15,7 @@ from sirl.prompts import Pool, PromptSet, Rejected, read_pool
 from sirl.registry.attacks import attacks_named, prefills_named, world_disguises
 from sirl.registry.effects import check_effects
 from sirl.registry.judges import auto_attacker, auto_judges, with_refusals
-from sirl.registry.pool import harmless_pool, shared_out
+from sirl.registry.pool import boundary_half, harmless_pool, own_harmless, shared_out
 from sirl.registry.suites import (
     harmless_prompts,
     read_sets,
@@ -53,7 +53,7 @@ class TrainingSetup:
     asked: tuple[Prompt, ...]
     """Those whose answers are sampled before the first step; none without a pool."""
     harmless: frozenset[str]
-    """Ids of the prompts that are known to be harmless: the shipped ones."""
+    """Ids of the prompts that are known to be harmless: those of `--pool`."""
     suite: "Suite"
     """The evaluation before and after training."""
     mini_eval: "Suite"
@@ -114,13 +114,16 @@ def training_setup(config: TrainingSettings) -> TrainingSetup:
             "it answers: give at least 2, or use --method entropy"
         )
     own_part, removed = not_evaluated(split.learned, files.given)
-    harmless = harmless_pool(config, own_part)
+    more = own_harmless(config)
+    harmless = harmless_pool(config, own_part, more)
     if harmless:
         harmless, also = not_evaluated(harmless, files.given)
-        removed = [*removed, *also]
+        harmless, chosen = boundary_half(harmless, own_part)
+        removed = [*removed, *also, *chosen]
     learned, asked, limited = shared_out(config, own_part, harmless)
     table, mini_eval = suites(config, split, files)
-    sets = (*(own.sets if own else ()), *files.given.values())
+    pools = [pool for pool in (own, more) if pool]
+    sets = (*(s for pool in pools for s in pool.sets), *files.given.values())
     return TrainingSetup(
         prompts=learned,
         asked=asked,
@@ -131,7 +134,13 @@ def training_setup(config: TrainingSettings) -> TrainingSetup:
         rejected=tuple(row for s in sets for row in s.rejected),
         held_out=split.held_out,
         parts=partial(asked_parts, config, files, split),
-        notes=(*said_of(sets), *(own.notes if own else ()), *split.notes, *removed, *limited),
+        notes=(
+            *said_of(sets),
+            *(n for p in pools for n in p.notes),
+            *split.notes,
+            *removed,
+            *limited,
+        ),
     )
 
 
