@@ -74,7 +74,10 @@ def best_step(steps: Mapping[int, Mapping[str, Any]], cap: PriceCap) -> dict[str
     if not fair:
         return unnamed(f"no step keeps {cap.words}{aside}")
     best = max(fair, key=lambda step: (sound[step]["dsr"]["mean"]["value"], -step))
-    return {"step": best, "sentence": f"{said(best, base, sound[best], cap)}{aside}"}
+    if sound[best]["dsr"]["mean"]["value"] <= base["dsr"]["mean"]["value"]:
+        return unnamed(f"no step under {cap.words} defends better than the starting model{aside}")
+    told = f"{said(best, base, sound[best], cap)}{aside}{coarse(base, asked, cap)}"
+    return {"step": best, "sentence": told}
 
 
 def unnamed(sentence: str) -> dict[str, Any]:
@@ -91,6 +94,16 @@ def dear(
         > base["over_refusal"][kind]["value"] + cap.limits[kind][1] + ROUNDING
         for kind in asked
     )
+
+
+def coarse(base: Mapping[str, Any], asked: Sequence[str], cap: PriceCap) -> str:
+    """A caution where a single refusal is more than the cap allows; empty elsewhere."""
+    found = []
+    for kind in asked:
+        (name, most), n = cap.limits[kind], base["over_refusal"][kind]["n"]
+        if n * most < 1:
+            found.append(f"{n} {name}, of which one is {100 / n:.1f} points")
+    return f"; the cap is finer than {' and '.join(found)}: ask more" if found else ""
 
 
 def said(step: int, base: Mapping[str, Any], figures: Mapping[str, Any], cap: PriceCap) -> str:
