@@ -1,7 +1,7 @@
 """Reads the first-token refusal mass of an evaluated local model."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sirl.analysis.first_tokens import (
     Openers,
@@ -12,10 +12,11 @@ from sirl.analysis.first_tokens import (
 from sirl.analysis.summary import by_refusal
 from sirl.evaluation.suite import Evaluation
 from sirl.evaluation.target import Target
-from sirl.models.chat import ChatModel
-from sirl.models.forward import next_logprobs
 from sirl.roles import Progress
 from sirl.types import Completion, Record
+
+if TYPE_CHECKING:
+    from sirl.models.chat import ChatModel
 
 __all__ = ["refusal_mass"]
 
@@ -36,6 +37,8 @@ def read_masses(
     target: Target, openers: Openers, asked: Sequence[Record], progress: Progress
 ) -> dict[str, float]:
     """The probability that an answer begins with an opener, by key of its record."""
+    from sirl.models.forward import next_logprobs  # noqa: PLC0415 - it needs torch
+
     chat, what = target.chat, f"first tokens of {target.name}"
     ids = ids_of(chat, openers.pieces)
     found: dict[str, float] = {}
@@ -49,7 +52,7 @@ def read_masses(
     return found
 
 
-def ids_of(chat: ChatModel, pieces: Sequence[str]) -> list[int]:
+def ids_of(chat: "ChatModel", pieces: Sequence[str]) -> list[int]:
     """All tokens that read as one of these pieces alone."""
     known = min(len(chat.tokenizer), chat.rows)
     return [n for n, piece in enumerate(chat.pieces(range(known))) if piece in pieces]
