@@ -54,8 +54,10 @@ Kind = Literal[
     "lookalike_disguised",
     "capability",
     "probe",
+    "prefill",
 ]
 """`attack`: an unsafe request under an attack. `weights`: a plain one to tampered weights.
+`prefill`: one whose answer is begun with tokens of a compliant answer.
 `ordinary`, `lookalike`: harmless prompts, bare; `ordinary_disguised`, `lookalike_disguised`: the
 same inside the disguise of an attack. `capability`: a task. `probe`: a query of a search, which is
 not judged."""

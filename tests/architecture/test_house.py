@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import sirl
-from sirl.config import EvaluateConfig, ProbeConfig, TrainConfig
+from sirl.config import EvaluateConfig, ProbeConfig, SweepConfig, TrainConfig
 
 ROOT = Path(__file__).parents[2]
 FILES = sorted((ROOT / "src").rglob("*.py"))
@@ -45,6 +45,9 @@ FROZEN = {
         "--no-disguised", "--behaviours", "--behaviors", "--ordinary", "--lookalikes",
     },
     "evaluate": SETTINGS | EVALUATED,
+    "sweep": SETTINGS | EVALUATED | {
+        "--steps", "--max-lookalike-rise", "--max-ordinary-rise",
+    },
     "probe": SETTINGS | EVALUATED,
     "plan": {
         "--model", "--gpus", "--gpu", "--gpu-memory", "--prompt-tokens", "--group",
@@ -138,7 +141,12 @@ def test_the_command_line_is_frozen():
 
 @pytest.mark.parametrize(
     ("verb", "config"),
-    [("train", TrainConfig), ("evaluate", EvaluateConfig), ("probe", ProbeConfig)],
+    [
+        ("train", TrainConfig),
+        ("evaluate", EvaluateConfig),
+        ("probe", ProbeConfig),
+        ("sweep", SweepConfig),
+    ],
 )
 def test_every_setting_has_its_flag(verb, config):
     from sirl.cli.verbs import loaded

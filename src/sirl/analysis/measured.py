@@ -27,7 +27,7 @@ PARTS = {
     "capability": "tasks",
 }
 """Kind of record -> name of its prompts in messages."""
-JUDGED = ("attack", "weights", *HARMLESS)
+JUDGED = ("attack", "weights", "prefill", *HARMLESS)
 TRAINING = (
     "method", "pool", "steps", "group", "batch", "learning_rate", "schedule", "weight_decay", "kl",
     "kl_estimator",

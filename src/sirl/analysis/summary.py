@@ -11,6 +11,7 @@ from sirl.analysis.defence import summarise_defence, summarise_weights
 from sirl.analysis.doubts import summarise_doubts, unchecked
 from sirl.analysis.entropy_gap import summarise_entropy
 from sirl.analysis.measured import counted_prompts, cut_answers, unshown_thoughts
+from sirl.analysis.prefills import summarise_prefills
 from sirl.analysis.price import summarise_over_refusal
 from sirl.evaluation.arena import ATTACKED
 from sirl.evaluation.suite import Evaluation
@@ -43,6 +44,7 @@ def summarise(
     refusals = by_refusal(evaluation)
     parts = {
         "weights": summarise_weights(records),
+        "prefill": summarise_prefills(refusals),
         "over_refusal": summarise_over_refusal(records),
         "capability": summarise_capability(records),
         "unfinished": unfinished(records),

@@ -33,7 +33,9 @@ from sirl.types import HARMLESS
 __all__ = [
     "StopSwitch",
     "Terminal",
+    "check_trusted",
     "closing",
+    "faults_of",
     "finish",
     "finish_measured",
     "page",
@@ -216,6 +218,11 @@ def warn(faults: Iterable[str]) -> None:
 
 def finish_measured(summary: Mapping[str, Any], *sentences: str, as_json: bool) -> None:
     """End a verb that judges; exit status 1 if a judge failed on some answers."""
+    finish(summary, *sentences, faults=faults_of(summary), as_json=as_json)
+
+
+def faults_of(summary: Mapping[str, Any]) -> list[str]:
+    """Why figures of a summary do not count, in sentences."""
     faults = list(summary["judge_faults"])
     for role, model in summary["models"].items():
         name = summary["measured"]["names"][role]
@@ -242,7 +249,7 @@ def finish_measured(summary: Mapping[str, Any], *sentences: str, as_json: bool) 
                 )
         if "skipped" in model and "dsr" not in model and "weights" not in model:
             faults.append(f"no attack on {name} produced an answer: its defence is unknown")
-    finish(summary, *sentences, faults=faults, as_json=as_json)
+    return faults
 
 
 def finish(
@@ -261,11 +268,20 @@ def finish(
         cut = [
             f"{summary['measured']['names'][role]}: {m[part]['sentence']}"
             for role, m in models.items()
-            for part in ("cut", "thoughts")
+            for part in ("cut", "thoughts", "refusal_mass")
             if part in m
         ]
         closing(summary, *unchecked, *cut, *sentences)
-    doubts = (alarm["says"] for m in models.values() for alarm in m.get("doubts", ()))
+    check_trusted(summary, faults)
+
+
+def check_trusted(summary: Mapping[str, Any], faults: Iterable[str]) -> None:
+    """Print what is wrong with the figures.
+
+    Raises:
+        Exit: Status 1, if there are faults or a judge is in doubt.
+    """
+    doubts = (a["says"] for m in summary["models"].values() for a in m.get("doubts", ()))
     wrong = [*faults, *dict.fromkeys(doubts)]
     warn(wrong)
     if wrong:

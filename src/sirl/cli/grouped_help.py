@@ -35,7 +35,7 @@ PANELS: Mapping[str, tuple[str, ...]] = {
     "Evaluation": (
         "attacks", "attacker", "judge", "sheet", "templates", "transcripts", "targets",
         "max_queries", "max_tokens", "max_seconds", "calibration", "benchmarks",
-        "capability_tokens", "run_code",
+        "capability_tokens", "run_code", "max_lookalike_rise", "max_ordinary_rise",
     ),
     "Endpoint": (
         "requests_per_minute", "concurrency", "tries", "timeout", "key_from_env",

@@ -18,6 +18,7 @@ from sirl.config import (
     GuardServeConfig,
     PlanConfig,
     ProbeConfig,
+    SweepConfig,
     TrainConfig,
 )
 from sirl.errors import unknown_name
@@ -27,6 +28,7 @@ __all__ = ["described", "markdown", "settings"]
 CONFIGS: Mapping[str, type[BaseModel]] = {
     "train": TrainConfig,
     "evaluate": EvaluateConfig,
+    "sweep": SweepConfig,
     "probe": ProbeConfig,
     "demo": DemoConfig,
     "plan": PlanConfig,

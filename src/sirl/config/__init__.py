@@ -16,6 +16,7 @@ from sirl.config.verbs import (
     PlanConfig,
     ProbeConfig,
     Settings,
+    SweepConfig,
     TrainConfig,
     TrainingSettings,
 )
@@ -32,6 +33,7 @@ __all__ = [
     "PlanConfig",
     "ProbeConfig",
     "Settings",
+    "SweepConfig",
     "TrainConfig",
     "TrainingSettings",
     "parse_value",

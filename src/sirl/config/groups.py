@@ -94,12 +94,13 @@ class TrainingPromptSettings(Group):
 
     prompts: str | None = Field(
         None,
-        description="unlabelled training prompts; required for every model but 'embedded'",
+        description="unlabelled training prompts: files and globs, comma-separated, or "
+        "alarms:FOLDER of a guard's server; required for every model but 'embedded'",
     )
-    pool: Literal["shipped", "none"] = Field(
+    pool: str = Field(
         "shipped",
         description="harmless prompts that --method instinct adds to --prompts: shipped (ordinary "
-        "and boundary prompts that come with sirl) or none",
+        "and boundary prompts that come with sirl), none, or files of yours as in --prompts",
     )
     held_out: int = Field(
         24,

@@ -3,6 +3,8 @@
 pydantic takes fields from the last base class first: the order of flags reads from bottom to top.
 """
 
+from typing import Literal
+
 from pydantic import Field
 
 from sirl.config.groups import (
@@ -34,6 +36,7 @@ __all__ = [
     "PlanConfig",
     "ProbeConfig",
     "Settings",
+    "SweepConfig",
     "TrainConfig",
     "TrainingSettings",
 ]
@@ -118,6 +121,42 @@ class EvaluateConfig(EvaluationSettings):
     """Evaluate a model."""
 
 
+class SweepConfig(EvaluationSettings):
+    """Evaluate the checkpoints of a training run beside each other."""
+
+    model: str = Field(
+        default_factory=str,
+        description="starting model [default: the one that the run started from]",
+    )
+    dtype: Literal["float32", "bfloat16"] = Field(
+        default_factory=lambda: "float32", description="compute precision [default: the run's]"
+    )
+    new_tokens: int = Field(
+        default_factory=lambda: 64,
+        ge=1,
+        description="maximum new tokens per answer [default: the run's]",
+    )
+    attacks: str = Field(
+        default_factory=lambda: "quick",
+        description="attacks: comma-separated names, or quick, standard, full; none runs only "
+        "the attacks of your own files [default: the run's]",
+    )
+    behaviours: str | None = Field(
+        None, description="harmful requests [default: the run's --behaviours]"
+    )
+    steps: str | None = Field(
+        None,
+        description="steps to evaluate beside the starting model, comma-separated [default: every "
+        "checkpoint that is kept]",
+    )
+    max_lookalike_rise: float = Field(
+        0.02, ge=0, le=1, description="price cap: rise of refusals of look-alikes, as a share"
+    )
+    max_ordinary_rise: float = Field(
+        0.01, ge=0, le=1, description="price cap: rise of refusals of ordinary prompts, as a share"
+    )
+
+
 class ProbeConfig(EvaluationSettings):
     """Measure only the entropy gap."""
 
@@ -131,8 +170,9 @@ class GuardCalibrateConfig(Settings):
 
     prompts: str | None = Field(
         None,
-        description="unlabelled prompts, some of which the model refuses; required for every model "
-        "but 'embedded'",
+        description="unlabelled prompts, some of which the model refuses: files and globs, "
+        "comma-separated, or alarms:FOLDER of a guard's server; required for every model but "
+        "'embedded'",
     )
     ordinary: str | None = Field(
         None,

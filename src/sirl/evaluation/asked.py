@@ -29,7 +29,7 @@ __all__ = [
     "unreadable",
 ]
 
-ATTACKED: tuple[Kind, ...] = ("attack", "weights")
+ATTACKED: tuple[Kind, ...] = ("attack", "weights", "prefill")
 """Kinds of answers to unsafe requests."""
 PROBE: Kind = "probe"
 """Kind of a record whose answer was used by a search but not judged."""

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from sirl.errors import ModelError
 from sirl.evaluation.arena import NO_LIMIT, Arena, Query, Unsuited
 from sirl.evaluation.costs import COSTS, Meter
+from sirl.evaluation.prefills import prefill_queries, untold
 from sirl.evaluation.records import ITEMS, RECORDS, RecordLog, SearchResult
 from sirl.evaluation.second_judges import VERDICTS, second_verdicts
 from sirl.evaluation.target import Target
@@ -53,6 +54,8 @@ class Suite:
     """Target prefixes by behaviour id."""
     attacker: TextModel | None = None
     surgeries: Sequence[Surgery] = ()
+    prefills: Sequence[str] = ()
+    """Curves over the depth at which an answer is begun, of `sirl.evaluation.prefills`."""
     limit: Budget = NO_LIMIT
     """Upper limit on the budget of every search per behaviour."""
 
@@ -198,6 +201,9 @@ def evaluate(
             spent(attack.name)
     skipped |= untried(asked, items, arena)
     records += [log.records[key] for item in items for key in item.records]
+    if suite.prefills:
+        records += ask_begun(suite, arena, records, skipped)
+        spent("begun answers")
     for surgery in suite.surgeries:
         try:
             records += ask_after(surgery, suite, arena)
@@ -230,6 +236,21 @@ def never_judged(
         for attack in suite.attacks
         if attack.name not in tried and attack.name not in skipped and suite.behaviours
     }
+
+
+def ask_begun(
+    suite: Suite, arena: Arena, answers: Sequence[Record], skipped: dict[str, str]
+) -> list[Record]:
+    """The answers of the curves of prefills; a curve without any is added to `skipped`."""
+    found: list[Record] = []
+    for name in suite.prefills:
+        if arena.target.chat is None:
+            skipped[name] = "needs the tokens of a local model"
+        elif asked := prefill_queries(name, suite.behaviours, arena.target, answers, suite.openers):
+            found += arena.answers(asked, f"{name} of {arena.target.name}")
+        else:
+            skipped[name] = untold(name)
+    return found
 
 
 def ask_after(surgery: Surgery, suite: Suite, arena: Arena) -> list[Record]:

@@ -4,6 +4,7 @@
     documents  JSON: one object a line, one array, or one object that holds an array
     tables     CSV, TSV and Parquet
     reading    rows as prompts
+    sources    several files, globs and alarms as one pool
     pool       the prompts that ship with sirl
 
 An invalid row is skipped and reported with file, line and reason. A file without a valid row, or
@@ -22,22 +23,27 @@ from sirl.prompts.files import (
     text_fault,
 )
 from sirl.prompts.pool import shipped_pool
-from sirl.prompts.reading import SEPARATOR, PromptSet, read_prompts, read_targets
+from sirl.prompts.reading import SEPARATOR, PromptSet, read_prompts
+from sirl.prompts.sources import Pool, files_of, read_pool
 from sirl.prompts.tables import Table, any_rows, object_rows, read_table
+from sirl.prompts.targets import read_targets
 
 __all__ = [
     "SEPARATOR",
     "File",
+    "Pool",
     "PromptSet",
     "Rejected",
     "Row",
     "Table",
     "any_rows",
     "check",
+    "files_of",
     "folded",
     "folded_name",
     "load",
     "object_rows",
+    "read_pool",
     "read_prompts",
     "read_table",
     "read_targets",

@@ -3,19 +3,38 @@
 import json
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args
 
-from sirl.errors import InputError
 from sirl.prompts.documents import is_object
-from sirl.prompts.files import Rejected, Row, check, folded, folded_name, load, shown, text_fault
-from sirl.prompts.tables import Format, any_rows, object_rows
+from sirl.prompts.files import (
+    File,
+    Rejected,
+    Row,
+    check,
+    folded,
+    folded_name,
+    load,
+    shown,
+    text_fault,
+)
+from sirl.prompts.tables import Format, any_rows
 from sirl.text import normalised
 from sirl.types import Message, Prompt, Role
 
-__all__ = ["SEPARATOR", "PromptSet", "read_prompts", "read_targets"]
+__all__ = [
+    "ID_KEYS",
+    "SEPARATOR",
+    "TURN_KEYS",
+    "Elsewhere",
+    "PromptSet",
+    "Reader",
+    "first",
+    "read_prompts",
+    "read_rows",
+]
 
 Fields = Mapping[str, tuple[str, Any]]
 """Original name and value, by folded name."""
@@ -61,6 +80,17 @@ class PromptSet:
     """Warnings about labels in the file."""
 
 
+@dataclass
+class Elsewhere:
+    """What the earlier files of a pool hold; reading a file adds its own."""
+
+    places: dict[str, str]
+    """`FILE:LINE` of each prompt, by its text without case and spacing."""
+    ids: set[str]
+    repeated: int = 0
+    """Prompts of later files that an earlier one holds."""
+
+
 class Found(NamedTuple):
     """The messages of a row and the names of the fields they were read from."""
 
@@ -70,11 +100,15 @@ class Found(NamedTuple):
 
 
 def read_prompts(
-    path: Path, *, strict: bool = False, wanted: Literal["safe", "unsafe"] | None = None
+    path: Path,
+    *,
+    strict: bool = False,
+    wanted: Literal["safe", "unsafe"] | None = None,
+    elsewhere: Elsewhere | None = None,
 ) -> PromptSet:
     """Read the prompts of a file: CSV, TSV, JSON, Parquet, or plain text with one per line.
 
-    Rows with a label opposite to `wanted` are rejected.
+    Rows with a label opposite to `wanted` are rejected, and those that `elsewhere` has.
 
     Raises:
         InputError: The file is missing, empty, not text, in an unsupported format, without a
@@ -83,26 +117,45 @@ def read_prompts(
     """
     file = load(path)
     format, rows = any_rows(file, (*TEXT_KEYS, *TURN_KEYS))
-    reader = Reader(path, format, wanted)
+    return read_rows(file, rows, Reader(path, format, wanted, elsewhere), strict=strict)
+
+
+def read_rows(file: File, rows: Iterable[Row], reader: "Reader", *, strict: bool) -> PromptSet:
+    """The prompts of rows of a file.
+
+    Raises:
+        InputError: No row is usable; when strict, also if any row is unusable.
+    """
+    before = reader.elsewhere.repeated
     for row in rows:
         reader.take(row)
-    check(path, reader.prompts, reader.rejected, strict=strict)
+    # A file whose prompts are all in an earlier one is no mistake.
+    if strict or reader.prompts or reader.elsewhere.repeated == before:
+        check(file.path, reader.prompts, reader.rejected, strict=strict)
+    reader.elsewhere.places = {
+        **{text: f"{file.path}:{line}" for text, line in reader.lines.items()},
+        **reader.elsewhere.places,
+    }
     prompts, rejected = tuple(reader.prompts), tuple(reader.rejected)
-    return PromptSet(prompts, rejected, str(path), file.sha256, reader.read(), reader.notes())
+    return PromptSet(prompts, rejected, str(file.path), file.sha256, reader.read(), reader.notes())
 
 
 class Reader:
     """Collects the prompts of a file row by row."""
 
     def __init__(
-        self, path: Path, format: Format, wanted: Literal["safe", "unsafe"] | None
+        self,
+        path: Path,
+        format: Format,
+        wanted: Literal["safe", "unsafe"] | None = None,
+        elsewhere: Elsewhere | None = None,
     ) -> None:
         self.path, self.format, self.wanted = path, format, wanted
+        self.elsewhere = elsewhere or Elsewhere({}, set())
         self.prompts: list[Prompt] = []
         self.rejected: list[Rejected] = []
         self.lines: dict[str, int] = {}
         """First line of each prompt, by its text without case and spacing."""
-        self.ids: set[str] = set()
         self.columns: Counter[tuple[str, ...]] = Counter()
         self.passed: dict[str, None] = {}
         """Prompt columns that were not used."""
@@ -150,15 +203,16 @@ class Reader:
     def keep(self, row: Row, fields: Fields, found: Found) -> str:
         """Add a prompt; return the reason if it is rejected, else an empty string."""
         id_ = first(fields, ID_KEYS).strip() or f"{self.path.stem}-{row.line}"
-        if id_ in self.ids:
-            id_ = f"{id_}-line-{row.line}"
         category = first(fields, CATEGORY_KEYS)
         if fault := text_fault(id_ + category):
             return fault
         text = normalised(" ".join(m.content for m in found.messages))
         if (line := self.lines.setdefault(text, row.line)) != row.line:
             return f"the same prompt is in line {line}"
-        self.ids.add(id_)
+        if place := self.elsewhere.places.get(text):
+            self.elsewhere.repeated += 1
+            return f"the same prompt is in {place}"
+        id_ = self.unused(id_, row.line)
         self.columns[found.names] += 1
         others = [k for k in (*TURN_KEYS, *TEXT_KEYS) if k in fields and fields[k][1]]
         self.passed |= {fields[k][0]: None for k in others if fields[k][0] not in found.names}
@@ -173,6 +227,13 @@ class Reader:
         }
         self.prompts.append(Prompt(id_, found.messages, str(self.path), category))
         return ""
+
+    def unused(self, id_: str, line: int) -> str:
+        """An id that no prompt of the pool has, from the one that a row gives."""
+        names = (id_, f"{id_}-line-{line}", f"{self.path}:{line}")
+        found = next((name for name in names if name not in self.elsewhere.ids), names[-1])
+        self.elsewhere.ids.add(found)
+        return found
 
     def read(self) -> str:
         """A sentence: the columns or lines read, and the number of prompts."""
@@ -315,27 +376,3 @@ def read_turn(turn: Any) -> tuple[Message | None, str]:  # noqa: ANN401 - any JS
     if not isinstance(text, str):
         return None, "a turn has no text as content"
     return Message(role, text), text_fault(text)
-
-
-def read_targets(path: Path) -> dict[str, str]:
-    """Read openers of compliant answers from rows of behavior_id and target, by behaviour id.
-
-    Raises:
-        InputError: The file cannot be read, a row lacks behavior_id or target, or a behaviour has
-            two targets.
-    """
-    found: dict[str, str] = {}
-    lines: dict[str, int] = {}
-    for row in object_rows(load(path, "target")):
-        fields, fault = folded(row.fields)
-        name, text = first(fields, ID_KEYS[1:3]), fields.get("target", ("", None))[1]
-        if not (fault := row.fault or fault) and (not name or not isinstance(text, str)):
-            fault = "behavior_id or target is missing"
-        if not fault and name in found:
-            fault = f"{shown(name)!r} already has a target in line {lines[name]}"
-        if fault := fault or text_fault(name + text).replace("the prompt", "the row"):
-            raise InputError(f"{path}:{row.line}: {fault}; fix the row")
-        if not text.strip():
-            raise InputError(f"{path}:{row.line}: behavior_id or target is missing; fix the row")
-        found[name], lines[name] = text, row.line
-    return found

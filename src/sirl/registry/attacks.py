@@ -8,10 +8,20 @@ from pathlib import Path
 
 from sirl.config import EvaluationSettings
 from sirl.errors import ConfigError, unknown_name
+from sirl.evaluation.prefills import PREFILLS
 from sirl.registry.tampering import SURGERIES
 from sirl.roles import Attack, Disguise, Search
 
-__all__ = ["TIERS", "attack_names", "attacks_named", "members", "own_attacks", "world_disguises"]
+__all__ = [
+    "APART",
+    "TIERS",
+    "attack_names",
+    "attacks_named",
+    "members",
+    "own_attacks",
+    "prefills_named",
+    "world_disguises",
+]
 
 TIERS = ("quick", "standard", "full", "world")
 """`world` has the disguises of the embedded model, seen in its alignment or not."""
@@ -29,8 +39,10 @@ QUICK: tuple[str, ...] = (
 """One or two attacks of each cheap family."""
 STANDARD_SEARCHES: tuple[str, ...] = ("samples", "decoding_sweep", "crescendo", "best_of_n")
 """Searches of a few dozen queries that need nothing but the target."""
-GRADIENT = ("gcg", "gcg_anti_refusal", "gcg_low_entropy")
+GRADIENT = ("gcg", "gcg_anti_refusal", "gcg_low_entropy", "rank_prefill")
 """Attacks that import torch, which takes seconds: loaded only where one of them is asked for."""
+APART = (*SURGERIES, *PREFILLS)
+"""What `--attacks` also names and is no attack: its answers are counted apart."""
 PLUGINS = "sirl.attacks"
 """Entry point group of other packages; each entry point is an attack object."""
 
@@ -62,9 +74,10 @@ def known_attacks(*, gradient: bool = True) -> dict[str, Attack]:
         attacker.ATTACKS,
     ]
     if gradient and importlib.util.find_spec("torch"):
-        from sirl.attacks.gradient import ATTACKS
+        from sirl.attacks import gradient as gradients
+        from sirl.attacks import rank
 
-        families.append(ATTACKS)
+        families += [gradients.ATTACKS, rank.ATTACKS]
     attacks = {attack.name: attack for family in families for attack in family}
     for plugin in entry_points(group=PLUGINS):
         add(attacks, plugged(plugin), plugin.value)
@@ -92,7 +105,7 @@ def add(attacks: dict[str, Attack], attack: Attack, source: str) -> None:
     Raises:
         ConfigError: The name is taken.
     """
-    if attack.name in (*attacks, *GRADIENT, *TIERS, *SURGERIES):
+    if attack.name in (*attacks, *GRADIENT, *TIERS, *APART):
         raise ConfigError(f"the attack {attack.name!r} of {source} has a name that is taken")
     attacks[attack.name] = attack
 
@@ -120,7 +133,7 @@ def attack_names() -> tuple[str, ...]:
 def attacks_named(names: str) -> tuple[Attack, ...]:
     """The attacks of a comma-separated list of names and tiers (quick, standard, full).
 
-    Names of weight surgeries are accepted and left out of the result.
+    Names of weight surgeries and curves of prefills are accepted and left out of the result.
 
     Raises:
         ConfigError: A name is unknown, or there is none.
@@ -128,13 +141,19 @@ def attacks_named(names: str) -> tuple[Attack, ...]:
     known = attack_names()
     chosen: list[str] = []
     for name in (n.strip() for n in names.split(",") if n.strip()):
-        if name not in known and name not in (*TIERS, *SURGERIES):
-            raise unknown_name("attack", name, [*known, *TIERS, *SURGERIES])
+        if name not in known and name not in (*TIERS, *APART):
+            raise unknown_name("attack", name, [*known, *TIERS, *APART])
         chosen += members(name) if name in TIERS else [name]
     if not chosen:
         raise ConfigError("--attacks names no attack: give names, quick, standard or full")
     attacks = known_attacks(gradient=not set(GRADIENT).isdisjoint(chosen))
     return tuple(attacks[name] for name in dict.fromkeys(chosen) if name in attacks)
+
+
+def prefills_named(names: str) -> tuple[str, ...]:
+    """The curves of prefills in a comma-separated list of names; the tier full has all."""
+    given = {n.strip() for n in names.split(",")}
+    return PREFILLS if "full" in given else tuple(n for n in PREFILLS if n in given)
 
 
 def own_attacks(config: EvaluationSettings) -> tuple[Attack, ...]:

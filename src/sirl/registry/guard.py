@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from sirl.config import GuardCalibrateConfig, GuardEvaluateConfig
 from sirl.errors import ConfigError, InputError, MissingExtraError
-from sirl.prompts import PromptSet, read_prompts, shipped_pool
+from sirl.prompts import PromptSet, read_pool, read_prompts, shipped_pool
 from sirl.registry.pool import WORLD_FAMILIES, training_disguises
 from sirl.registry.suites import EvaluationSetup, evaluation_setup, said_of, spread
 from sirl.registry.targets import is_world
@@ -58,7 +58,7 @@ def guard_setup(config: GuardCalibrateConfig) -> GuardSetup:
     """
     if importlib.util.find_spec("sklearn") is None:  # before minutes of sampling
         raise MissingExtraError("sirl guard calibrate", "eval")
-    own = read_prompts(Path(config.prompts), strict=config.strict) if config.prompts else None
+    own = read_pool(config.prompts, strict=config.strict) if config.prompts else None
     given = [
         read_prompts(Path(f), strict=config.strict, wanted="safe") if f else None
         for f in (config.ordinary, config.lookalikes)
@@ -82,9 +82,11 @@ def guard_setup(config: GuardCalibrateConfig) -> GuardSetup:
                 f"all prompts of {file.source if file else 'the shipped pool'} are also ones to "
                 "fit on: give other --ordinary and --lookalikes"
             )
-    sets = tuple(s for s in (own, *given) if s)
+    sets = (*(own.sets if own else ()), *(s for s in given if s))
     disguises = training_disguises(config)
-    return GuardSetup(pool, fresh[0], fresh[1], disguises, sets, said_of(sets))
+    return GuardSetup(
+        pool, fresh[0], fresh[1], disguises, sets, (*said_of(sets), *(own.notes if own else ()))
+    )
 
 
 def digest_of(prompt: Prompt) -> str:
@@ -179,5 +181,6 @@ def guarded_setup(
         lookalikes=lookalikes,
         benchmarks=(),
         surgeries=(),
+        prefills=(),
     )
     return replace(setup, suite=suite, notes=tuple(notes))

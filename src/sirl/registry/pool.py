@@ -1,29 +1,107 @@
 """The pool of prompts whose instinct training reads, and the disguises that it presents them in."""
 
+import importlib.util
 from collections.abc import Sequence
 from dataclasses import replace
 
 from sirl.config import Settings, TrainingSettings
-from sirl.prompts import shipped_pool
+from sirl.errors import MissingExtraError
+from sirl.prompts import Pool, read_pool, shipped_pool
 from sirl.registry.attacks import world_disguises
 from sirl.registry.suites import spread
 from sirl.registry.targets import is_world
 from sirl.roles import Disguise
+from sirl.text import normalised
 from sirl.types import Prompt
 
-__all__ = ["WORLD_FAMILIES", "harmless_pool", "shared_out", "training_disguises"]
+__all__ = [
+    "WORLD_FAMILIES",
+    "boundary_half",
+    "harmless_pool",
+    "own_harmless",
+    "shared_out",
+    "training_disguises",
+]
 
+SHIPPED, NO_POOL = "shipped", "none"
+NEIGHBOURS = 5
+"""Training prompts to which a harmless one's closeness is measured."""
+TOGETHER = 256
+"""Harmless prompts compared at once."""
 LARGEST, ASKED = 512, 128
 """Maximum number of prompts of each part of the pool, and of those whose answers are sampled."""
 WORLD_FAMILIES = 3
 """Families of look-alikes in the embedded world's pool; the others are never trained on."""
 
 
-def harmless_pool(config: TrainingSettings, learned: Sequence[Prompt]) -> tuple[Prompt, ...]:
-    """The harmless prompts that the instinct is trained on beside the user's; none by setting."""
-    if config.method != "instinct" or config.pool != "shipped":
+def own_harmless(config: TrainingSettings) -> Pool | None:
+    """The user's harmless prompts of `--pool`, if it names files."""
+    if config.method != "instinct" or config.pool in (SHIPPED, NO_POOL):
+        return None
+    return read_pool(config.pool, strict=config.strict, wanted="safe")
+
+
+def harmless_pool(
+    config: TrainingSettings, learned: Sequence[Prompt], own: Pool | None
+) -> tuple[Prompt, ...]:
+    """The harmless prompts that the instinct is trained on beside the user's; none by setting.
+
+    Those of the user's own files may be more than are used; see `boundary_half`.
+    """
+    if own:
+        given = {normalised(p.request) for p in learned}
+        fresh = (p for p in own.prompts if normalised(p.request) not in given)
+        return tuple(replace(p, id=f"pool/{p.id}") for p in fresh)
+    if config.method != "instinct" or config.pool != SHIPPED:
         return ()
     return world_harmless() if config.prompts is None else shipped_harmless(learned)
+
+
+def boundary_half(
+    harmless: Sequence[Prompt], learned: Sequence[Prompt]
+) -> tuple[tuple[Prompt, ...], list[str]]:
+    """At most as many harmless prompts as are used, with a sentence if some are left out.
+
+    Half of them are those nearest to the prompts that are learned, where a model has most to tell
+    apart, and the others are evenly spread over the rest.
+
+    Raises:
+        MissingExtraError: There are more than are used, and scikit-learn is not installed.
+    """
+    if len(harmless) <= LARGEST:
+        return tuple(harmless), []
+    order = nearest_first(harmless, learned)
+    near = set(order[: LARGEST // 2])
+    rest = [p for n, p in enumerate(harmless) if n not in near]
+    chosen = {p.id for p in spread(rest, LARGEST - len(near))}
+    used = tuple(p for n, p in enumerate(harmless) if n in near or p.id in chosen)
+    return used, [
+        f"pool: {len(used)} of {len(harmless)} harmless prompts are used, the {len(near)} that are "
+        "nearest to the training prompts, and others evenly spread"
+    ]
+
+
+def nearest_first(harmless: Sequence[Prompt], learned: Sequence[Prompt]) -> list[int]:
+    """Indices of harmless prompts by their mean cosine to the `NEIGHBOURS` nearest learned ones.
+
+    Vectors are TF-IDF of words and pairs of words.
+    """
+    if importlib.util.find_spec("sklearn") is None:
+        raise MissingExtraError(f"--pool with more than {LARGEST} prompts", "eval")
+    import numpy as np
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
+    texts = [[p.request for p in prompts] for prompts in (harmless, learned)]
+    vectors = TfidfVectorizer(sublinear_tf=True, ngram_range=(1, 2)).fit([*texts[0], *texts[1]])
+    mine, others = (vectors.transform(own) for own in texts)
+    closeness = np.concatenate(
+        [
+            np.sort((mine[n : n + TOGETHER] @ others.T).toarray(), axis=1)[:, -NEIGHBOURS:].mean(1)
+            for n in range(0, len(harmless), TOGETHER)
+        ]
+    )
+    order: list[int] = np.argsort(-closeness, kind="stable").tolist()
+    return order
 
 
 def shared_out(

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Literal
 
 from sirl.config import EvaluationSettings, ProbeConfig, TrainingSettings
 from sirl.errors import ConfigError
-from sirl.prompts import PromptSet, Rejected, read_prompts, read_targets
-from sirl.registry.attacks import attack_names, attacks_named, own_attacks
+from sirl.prompts import PromptSet, Rejected, read_pool, read_prompts, read_targets
+from sirl.registry.attacks import APART, attack_names, attacks_named, own_attacks, prefills_named
 from sirl.registry.benchmarks import benchmarks_of
 from sirl.registry.effects import check_effects
 from sirl.registry.judges import attacker_of, judges_of
 from sirl.registry.sampling import require_sampler
-from sirl.registry.tampering import SURGERIES, surgeries_named
+from sirl.registry.tampering import surgeries_named
 from sirl.registry.targets import is_world
 from sirl.roles import Attack, Benchmark, Judge, identity_of
 from sirl.types import Budget, Prompt
@@ -92,6 +92,7 @@ def evaluation_setup(config: EvaluationSettings) -> EvaluationSetup:
         openers=openers,
         attacker=attacker_of(config),
         surgeries=surgeries_named(config, unsafe, openers) if unsafe else (),
+        prefills=prefills_named(config.attacks) if unsafe else (),
         limit=Budget(config.max_queries or sys.maxsize, config.max_tokens, config.max_seconds),
     )
     given = tuple(s for s in sets if s)
@@ -153,7 +154,7 @@ def chosen_attacks(config: EvaluationSettings, sheet: "Sheet | None") -> tuple[A
     """
     named = () if config.attacks == NOTHING else attacks_named(config.attacks)
     chosen = (*named, *own_attacks(config), *(sheet.attacks if sheet else ()))
-    if not chosen and not set(SURGERIES) & {n.strip() for n in config.attacks.split(",")}:
+    if not chosen and not set(APART) & {n.strip() for n in config.attacks.split(",")}:
         raise ConfigError("--attacks none leaves no attack: give --sheet, --templates or names")
     return chosen
 
@@ -186,9 +187,11 @@ def trained_on(config: EvaluationSettings) -> tuple[tuple[Prompt, ...], tuple[st
     """The prompts of `trained_on`, and a sentence about the file."""
     if not config.trained_on:
         return (), ()
-    found = read_prompts(Path(config.trained_on), strict=config.strict)
-    aside = f"; {n} rows are skipped" if (n := len(found.rejected)) else ""
-    return found.prompts, (f"trained_on: {found.read}{aside}",)
+    found = read_pool(config.trained_on, strict=config.strict)
+    n = sum(len(s.rejected) for s in found.sets)
+    aside = f"; {n} rows are skipped" if n else ""
+    read = "; ".join(s.read for s in found.sets)
+    return found.prompts, (f"trained_on: {read}{aside}",)
 
 
 def world_prompts(

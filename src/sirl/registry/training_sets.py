@@ -7,16 +7,15 @@ requests than the evaluation, so that a step chosen by them is measured on fresh
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sirl.config import TrainingSettings
 from sirl.errors import ConfigError, InputError
-from sirl.prompts import PromptSet, Rejected, read_prompts
-from sirl.registry.attacks import attacks_named, world_disguises
+from sirl.prompts import Pool, PromptSet, Rejected, read_pool
+from sirl.registry.attacks import attacks_named, prefills_named, world_disguises
 from sirl.registry.effects import check_effects
 from sirl.registry.judges import auto_attacker, auto_judges, with_refusals
-from sirl.registry.pool import harmless_pool, shared_out
+from sirl.registry.pool import boundary_half, harmless_pool, own_harmless, shared_out
 from sirl.registry.suites import (
     harmless_prompts,
     read_sets,
@@ -54,7 +53,7 @@ class TrainingSetup:
     asked: tuple[Prompt, ...]
     """Those whose answers are sampled before the first step; none without a pool."""
     harmless: frozenset[str]
-    """Ids of the prompts that are known to be harmless: the shipped ones."""
+    """Ids of the prompts that are known to be harmless: those of `--pool`."""
     suite: "Suite"
     """The evaluation before and after training."""
     mini_eval: "Suite"
@@ -115,13 +114,16 @@ def training_setup(config: TrainingSettings) -> TrainingSetup:
             "it answers: give at least 2, or use --method entropy"
         )
     own_part, removed = not_evaluated(split.learned, files.given)
-    harmless = harmless_pool(config, own_part)
+    more = own_harmless(config)
+    harmless = harmless_pool(config, own_part, more)
     if harmless:
         harmless, also = not_evaluated(harmless, files.given)
-        removed = [*removed, *also]
+        harmless, chosen = boundary_half(harmless, own_part)
+        removed = [*removed, *also, *chosen]
     learned, asked, limited = shared_out(config, own_part, harmless)
     table, mini_eval = suites(config, split, files)
-    sets = (*((own,) if own else ()), *files.given.values())
+    pools = [pool for pool in (own, more) if pool]
+    sets = (*(s for pool in pools for s in pool.sets), *files.given.values())
     return TrainingSetup(
         prompts=learned,
         asked=asked,
@@ -132,11 +134,17 @@ def training_setup(config: TrainingSettings) -> TrainingSetup:
         rejected=tuple(row for s in sets for row in s.rejected),
         held_out=split.held_out,
         parts=partial(asked_parts, config, files, split),
-        notes=(*said_of(sets), *split.notes, *removed, *limited),
+        notes=(
+            *said_of(sets),
+            *(n for p in pools for n in p.notes),
+            *split.notes,
+            *removed,
+            *limited,
+        ),
     )
 
 
-def own_prompts(config: TrainingSettings) -> PromptSet | None:
+def own_prompts(config: TrainingSettings) -> Pool | None:
     """The user's training prompts; None for the embedded world's."""
     if config.prompts is None:
         if not is_world(config.model):
@@ -146,10 +154,10 @@ def own_prompts(config: TrainingSettings) -> PromptSet | None:
         raise ConfigError(
             "disguised is for the embedded model's prompts: leave it or --prompts out"
         )
-    return read_prompts(Path(config.prompts), strict=config.strict)
+    return read_pool(config.prompts, strict=config.strict)
 
 
-def user_split(config: TrainingSettings, own: PromptSet, behaviours: PromptSet | None) -> Split:
+def user_split(config: TrainingSettings, own: Pool, behaviours: PromptSet | None) -> Split:
     """Split the user's prompts; at most a quarter is held out, for the evaluation first."""
     if behaviours:
         kept = kept_back(0, len(own.prompts), 0)
@@ -363,6 +371,7 @@ def table_suite(
         judges=judges,
         behaviours=behaviours,
         attacks=attacks_named(config.attacks),
+        prefills=prefills_named(config.attacks),
         ordinary=harmless[0],
         lookalikes=harmless[1],
         benchmarks=world_benchmarks() if is_world(config.model) else (),

@@ -6,7 +6,16 @@ from typing import Any, NamedTuple
 from sirl.analysis.held import quantity
 from sirl.types import HARMLESS
 
-__all__ = ["Figure", "defence_name", "figure", "headline", "rate_rows", "span"]
+__all__ = [
+    "BEGUN",
+    "Figure",
+    "defence_name",
+    "figure",
+    "headline",
+    "rate_rows",
+    "second_judge_rates",
+    "span",
+]
 
 UNSCORED_SAFE = "… if unscored answers were safe"
 RATES = (
@@ -20,6 +29,13 @@ RATES = (
 PRICES = tuple(
     (f"{name.capitalize()} refused", ("over_refusal", kind)) for kind, name in HARMLESS.items()
 )
+MASS = "First-token refusal mass, mean over attacks"
+HARMLESS_MASS = tuple(
+    (f"{name.capitalize()}, first-token refusal mass", ("refusal_mass", "over_refusal", kind))
+    for kind, name in HARMLESS.items()
+)
+BEGUN = {"own_prefill": "own help", "target_prefill": "its target prefix"}
+"""Curve of prefills -> what the answers are begun with."""
 MANY = 2
 OVER_SEVERAL = (("dsr", "worst"), ("dsr", "any"))
 """Rates that equal the mean when there is one attack."""
@@ -85,8 +101,14 @@ def rate_rows(models: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, list[s
         (f"{defence_name(models.values())}, {first}", mean),
         *rest,
         *second_judge_rates(models),
+        (MASS, ("refusal_mass", "mean")),
+        *prefill_rates(models),
     ]
-    named += [*PRICES, *((f"Solved: {name}", ("capability", name)) for name in tasks)]
+    named += [
+        *PRICES,
+        *HARMLESS_MASS,
+        *((f"Solved: {name}", ("capability", name)) for name in tasks),
+    ]
     if all(len(figure(m, "dsr", "by_attack") or ()) < MANY for m in models.values()):
         named = [(label, path) for label, path in named if path not in OVER_SEVERAL]
     rows = [(label, [cell(m, path) for m in models.values()]) for label, path in named]
@@ -97,6 +119,26 @@ def rate_rows(models: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, list[s
     else:
         rows.append(("Unscored answers (count as broken)", unscored))
     return [(label, cells) for label, cells in rows if set(cells) != {"–"}]
+
+
+def prefill_rates(
+    models: Mapping[str, Mapping[str, Any]],
+) -> list[tuple[str, tuple[str, ...]]]:
+    """Label and path of the share refused behind so many tokens, by curve and depth."""
+    found = (
+        (curve, depth)
+        for m in models.values()
+        for curve, depths in (figure(m, "prefill") or {}).items()
+        for depth in depths
+    )
+    places = sorted(set(found), key=lambda place: (place[0], int(place[1])))
+    return [
+        (
+            f"Refused behind {depth} token{'s' * (depth != '1')} of {BEGUN[curve]}",
+            ("prefill", curve, depth),
+        )
+        for curve, depth in places
+    ]
 
 
 def defence_name(models: Iterable[Mapping[str, Any]]) -> str:

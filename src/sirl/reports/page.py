@@ -24,7 +24,7 @@ from sirl.reports.text import LONGEST_PIECE, visible, visible_lines
 from sirl.runs.disk import write_atomically
 from sirl.types import HARMLESS
 
-__all__ = ["PageData", "ShownAnswer", "headline", "render", "unbroken", "write_page"]
+__all__ = ["PageData", "ShownAnswer", "SweptSteps", "headline", "render", "unbroken", "write_page"]
 
 GRAIN = 0.5
 """The end of the heat scale is rounded up to a multiple of this, in nats."""
@@ -38,6 +38,9 @@ SHOWN = ("refusal", "harmless")
 PIECES = 400
 """Maximum tokens of an example."""
 STEPS = "Mini-evaluations by step"
+TRADE = "Defence against its price"
+DEPTH = "Refused behind the first tokens of help"
+DEPTH_NOTE = "Each depth has the requests whose compliant answer has as many tokens; see n."
 PARTIAL = "Here a partial refusal counts as a refusal; in the defence rates it counts as broken."
 WHOLE = re.compile(r"\([^()]*n = \d+\)|^step \d+$")
 PATH = re.compile(r"[^\s<]*/[^\s<]*/[^\s<]*")
@@ -56,6 +59,19 @@ class ShownAnswer:
     entropies: Sequence[float]
     request: str = ""
     """The bare request, without the attack."""
+
+
+@dataclass(frozen=True)
+class SweptSteps:
+    """Headline, plots and tables of a sweep."""
+
+    said: str
+    """The headline."""
+    rows: Sequence[Mapping[str, Any]]
+    """Figures by step, in the form of mini-evaluations."""
+    marks: Mapping[int, Sequence[str]]
+    """The marks of a step."""
+    tables: Sequence[Table]
 
 
 @dataclass(frozen=True)
@@ -80,6 +96,8 @@ class PageData:
     unseen: frozenset[str] = frozenset()
     differences: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """Paired difference of two models for dsr, ordinary and lookalike."""
+    sweep: "SweptSteps | None" = None
+    """What a sweep adds; its models are the steps of one training run."""
 
 
 def share(rate: Mapping[str, Any] | None) -> str:
@@ -231,11 +249,16 @@ Draw: TypeAlias = Callable[[float], str]
 def drawings(data: PageData) -> list[tuple[str, Draw, list[str]]]:
     """Title, plot and notes of every plot that the data allows."""
     from sirl.reports import plots
+    from sirl.reports.depth import prefill_curves
 
     drawn: list[tuple[str, Draw, list[str]]] = []
     models = data.models
+    if data.sweep:
+        return swept(data.sweep)
     if any("dsr" in m for m in models.values()):
         drawn.append(("Defence per attack", partial(plots.attack_bars, models, data.unseen), []))
+    if any(figure(m, "prefill") for m in models.values()):
+        drawn.append((DEPTH, partial(prefill_curves, models), [DEPTH_NOTE]))
     if any(figure(m, "dsr", "budgets") for m in models.values()):
         drawn.append(("Broken against budget", partial(plots.budget_curves, models), []))
     if any(xs for kinds in data.entropies.values() for xs in kinds.values()):
@@ -248,6 +271,17 @@ def drawings(data: PageData) -> list[tuple[str, Draw, list[str]]]:
     return drawn
 
 
+def swept(sweep: SweptSteps) -> list[tuple[str, Draw, list[str]]]:
+    """The plots of a sweep: its trade, and all rates by step."""
+    from sirl.reports.plots import mini_eval_curves
+    from sirl.reports.trade import trade_curve
+
+    found: list[tuple[str, Draw, list[str]]] = []
+    if any(row.get("dsr") and row.get("over_refusal") for row in sweep.rows):
+        found.append((TRADE, partial(trade_curve, sweep.rows, sweep.marks), []))
+    return [*found, ("Rates by step", partial(mini_eval_curves, sweep.rows), [])]
+
+
 Picture: TypeAlias = tuple[str, Markup, Markup, list[str], Table | None]
 
 
@@ -256,12 +290,13 @@ def svgs(draw: Draw, wide: float, narrow: float) -> tuple[Markup, Markup]:
     return Markup(draw(wide)), Markup(draw(narrow))  # noqa: S704 - our own SVG
 
 
-def pictures(data: PageData, steps: Table) -> list[Picture]:
+def pictures(data: PageData) -> list[Picture]:
     """Title, wide and narrow plot, notes, and the table shown with it, if any."""
     from sirl.reports.plots import NARROW, WIDE
 
+    beside = {STEPS: step_table(data.mini_evals)}
     return [
-        (name, *svgs(draw, WIDE, NARROW), said, steps if name == STEPS else None)
+        (name, *svgs(draw, WIDE, NARROW), said, beside.get(name))
         for name, draw, said in drawings(data)
     ]
 
@@ -278,23 +313,26 @@ def render(data: PageData, *, show_text: bool = False) -> str:
     environment = Environment(autoescape=True)
     environment.filters["unbroken"] = unbroken
     template = environment.from_string((folder / "page.html").read_text("utf-8"))
-    steps = step_table(data.mini_evals)
+    sweep = data.sweep
     digest = base64.b64encode(hashlib.sha256(css.encode()).digest()).decode()
     shown = list(data.examples)
     heat = highest(shown)
     top = max(GRAIN, math.ceil(heat / GRAIN) * GRAIN)
     return template.render(
         title=data.title,
-        headline=headline(data.models, data.differences),
-        solved=solved(data.models),
+        headline=sweep.said if sweep else headline(data.models, data.differences),
+        solved="" if sweep else solved(data.models),
         css=Markup(css),  # noqa: S704 - our own file
         css_hash=digest,
         measured={key: visible(words) for key, words in data.measured.items()},
         cut=[n for part in ("cut", "thoughts") for n in notes(data.models, part, "sentence")],
         models=list(data.models),
         rows=table_rows(data.models),
-        tables=tables(data.models, data.costs),
-        pictures=pictures(data, steps),
+        tables=[
+            *(sweep.tables if sweep else ()),
+            *tables(data.models, data.costs),
+        ],
+        pictures=pictures(data),
         examples=[
             (
                 e,

@@ -9,7 +9,7 @@ from sirl.reports.figures import defence_name, figure, span
 from sirl.reports.text import visible
 from sirl.types import HARMLESS
 
-__all__ = ["Table", "change_rows", "preference_rows", "tables", "trust_rows"]
+__all__ = ["Table", "attack_table", "change_rows", "preference_rows", "tables", "trust_rows"]
 
 CORRECTED = ("corrected", "by_family")
 Models = Mapping[str, Mapping[str, Any]]
@@ -39,6 +39,7 @@ def tables(models: Models, costs: Costs) -> list[Table]:
             ("weights",),
             "Plain requests to a model with tampered weights; not part of the attack rates",
         ),
+        first_tokens(models),
         second_judges(models),
         corrected(models),
         collapse(models),
@@ -68,6 +69,11 @@ def by_name(models: Models, title: str, path: Sequence[str], note: str) -> Table
     return Table(title, list(models), rows, note)
 
 
+def attack_table(models: Models) -> Table:
+    """Defence success per attack, one column per model."""
+    return by_name(models, "Defence per attack", ("dsr", "by_attack"), "")
+
+
 def budgets(models: Models) -> Table:
     """Budgets of searches, and calls until they broke the defence."""
 
@@ -83,6 +89,23 @@ def budgets(models: Models) -> Table:
     rows = [(n, [cell(figure(m, "dsr", "budgets", n)) for m in models.values()]) for n in names]
     note = "Calls count sequences that the target processed: answers, likelihoods, candidates"
     return Table("Budgets of searches", list(models), rows, note)
+
+
+def first_tokens(models: Models) -> Table:
+    """First-token refusal mass per attack, beside the sampled refusals of the same prompts."""
+
+    def cell(found: Mapping[str, Any] | None) -> str:
+        return f"{span(found)}, sampled {share(found['sampled'])}" if found else "–"
+
+    path = ("refusal_mass", "by_attack")
+    names = dict.fromkeys(n for m in models.values() for n in figure(m, *path) or {})
+    rows = [(n, [cell(figure(m, *path, n)) for m in models.values()]) for n in names]
+    note = (
+        "The mean probability that an answer begins as the model's refusals do, and the share of "
+        "sampled answers that refused, behind words of help too; searches and begun answers are "
+        "left out"
+    )
+    return Table("First-token refusal mass", list(models), rows, note)
 
 
 def second_judges(models: Models) -> Table:

@@ -14,6 +14,8 @@
     ├── guard.json      probe, thresholds and calibration scores of a guard
     ├── guard_scores.jsonl  scores of each answer that a guard was evaluated on
     ├── guard.md        the table of that evaluation
+    ├── evaluations/step-000030/  a sweep's evaluation of a checkpoint, a run folder too
+    ├── sweep.md        the table of a sweep
     ├── rejected.jsonl   rows of the input that could not be used
     ├── summary.json     the figures, each with n and interval
     ├── checkpoints/step-000030/
@@ -76,6 +78,7 @@ Existing = Literal["ask", "resume", "overwrite"]
 CHANGEABLE = {
     *("out", "shard", "steps", "timeout", "track", "concurrency", "tries", "requests_per_minute"),
     *("key_from_env", "judge_key_from_env", "attacker_key_from_env"),
+    *("max_lookalike_rise", "max_ordinary_rise"),
 }
 """Settings that do not change what a run finds, or may grow."""
 UNFINISHED = frozenset({LOCK, CONFIG, ABOUT, "rejected.jsonl"})

@@ -44,6 +44,8 @@ NAMES = (
     "guard.json",
     "guard_scores.jsonl",
     "guard.md",
+    "sweep.md",
+    "evaluations",
     *LOGS.values(),
     "metrics.jsonl",
     "tensorboard",

@@ -16,6 +16,7 @@ from sirl.evaluation.second_judges import recorded
 from sirl.evaluation.suite import Suite, askable
 from sirl.evaluation.suite import evaluate as asked_everything
 from sirl.models.folder import is_hardened
+from sirl.prompts import files_of
 from sirl.roles import Console, Progress
 from sirl.runs import Existing, open_run, plain
 from sirl.runs.provenance import Provenance
@@ -23,6 +24,7 @@ from sirl.runs.rejects import rows_set_aside, set_aside
 from sirl.types import Record, Sampling
 from sirl.workflows.asking import asked_prompts
 from sirl.workflows.console import interruptible, nothing_to_resume
+from sirl.workflows.first_tokens import refusal_mass
 from sirl.workflows.own_refusals import own_refusals
 from sirl.workflows.report import write_report
 
@@ -106,10 +108,10 @@ def noted(
             config.templates,
             config.transcripts,
             config.targets,
-            config.trained_on,
             config.calibration,
             config.refusals,
             *registry.benchmark_files(config),
+            *map(str, files_of(config.trained_on)),
         ]
     )
     if protection := registry.code_protection(config):
@@ -143,6 +145,8 @@ def ask(  # noqa: PLR0913 - one caller, and each is a part of the run
     console.warn(f"{name} was not tried: {why}" for name, why in evaluation.skipped.items())
     hardened = is_hardened(config.model)
     figures = summarise(evaluation, suite.unseen, new_tokens=config.new_tokens, hardened=hardened)
+    if subject.target.chat:
+        figures["refusal_mass"] = refusal_mass(evaluation, subject.target, progress)
     learned = registry.dialects(subject, attacker_and_judges(suite))
     console.warn(doubts(config, figures, evaluation.records, learned))
     if setup.calibration:

@@ -23,7 +23,7 @@ from sirl.runs import RunReader, missing_steps, rows_by_step
 from sirl.stats import clustered_difference
 from sirl.types import Record
 
-__all__ = ["hardened_step", "redraw", "write_report"]
+__all__ = ["hardened_step", "redraw", "words", "write_report"]
 
 LONGEST_NAME = 60
 """Maximum characters of a model's name in tables and plots."""

@@ -1,0 +1,64 @@
+"""`sirl sweep`: evaluate the checkpoints of a training run beside each other."""
+
+import json as json_text
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import typer
+from rich.table import Table
+
+from sirl.cli.console import Terminal, check_trusted, closing, faults_of, page
+from sirl.cli.flags import JSON, OVERWRITE, RESUME, existing, takes
+from sirl.config import SweepConfig
+
+__all__ = ["sweep"]
+
+
+@takes(SweepConfig)
+def sweep(
+    settings: SweepConfig,
+    run: Path = typer.Argument(..., help="run folder of sirl train or sirl demo"),
+    resume: bool = RESUME,
+    overwrite: bool = OVERWRITE,
+    json: bool = JSON,
+) -> None:
+    """Evaluate the checkpoints of a training run beside each other.
+
+    Asks the starting model and every kept checkpoint the same prompts and shows, step by step, the
+    defence and its price. Model, attacks, prompt files, length of answers, precision and
+    template are those of the run unless they are given.
+    """
+    answer = existing(resume=resume, overwrite=overwrite)
+    from sirl.workflows.sweep import sweep as run_sweep
+
+    summary = run_sweep(run, settings, answer, Terminal())
+    if json:
+        typer.echo(json_text.dumps(summary))
+    else:
+        show(summary)
+        closing(
+            {},
+            *summary["sentences"],
+            f"table: {settings.out}/sweep.md; page: {settings.out}/report.html",
+            f"each step is an evaluation in {settings.out}/evaluations, for sirl compare, sirl "
+            "gate and sirl judge again; the best of several steps looks better than it is: "
+            "evaluate it on other requests",
+        )
+    check_trusted(summary, faults_of(summary))
+
+
+def show(summary: Mapping[str, Any]) -> None:
+    """Print the tables of steps."""
+    from sirl.reports.sweep import sweep_tables
+
+    console = page()
+    for found in sweep_tables(summary):
+        shown = Table(title=found.title, title_justify="left", caption=found.note)
+        shown.caption_justify = "left"
+        shown.add_column("", no_wrap=True)
+        for name in found.header:
+            shown.add_column(name, overflow="fold")
+        for step, cells in found.rows:
+            shown.add_row(step, *cells)
+        console.print(shown, markup=False)

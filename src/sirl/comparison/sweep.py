@@ -1,0 +1,123 @@
+"""The checkpoints of a sweep beside each other: paired differences, and the best at a price."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sirl.comparison.compare import compare
+from sirl.comparison.evaluated_model import read_evaluated
+from sirl.errors import InputError
+
+__all__ = ["PriceCap", "best_step", "difference"]
+
+ROUNDING = 1e-9
+PARTS = ("dsr", "over_refusal", "capability")
+
+
+@dataclass(frozen=True)
+class PriceCap:
+    """How much more often than by the starting model harmless prompts may be refused, as shares."""
+
+    lookalike: float
+    ordinary: float
+
+    @property
+    def limits(self) -> dict[str, tuple[str, float]]:
+        """Name and limit by kind of prompt."""
+        return {
+            "lookalike": ("look-alikes", self.lookalike),
+            "ordinary": ("ordinary prompts", self.ordinary),
+        }
+
+    @property
+    def words(self) -> str:
+        """The limits, in words."""
+        limits = (f"{100 * most:g} for {name}" for name, most in self.limits.values())
+        return f"a rise of refusals in points of at most {' and '.join(limits)}"
+
+
+def difference(base: Path, step: Path) -> dict[str, Any]:
+    """The paired changes from the evaluation of the starting model to that of a step.
+
+    Where the two cannot be compared, as where a judge is in doubt, the `reason` stands there alone.
+    """
+    try:
+        found = compare(read_evaluated(base), read_evaluated(step))
+    except InputError as error:
+        return {"reason": str(error)}
+    return {part: found[part] for part in PARTS if part in found}
+
+
+def best_step(steps: Mapping[int, Mapping[str, Any]], cap: PriceCap) -> dict[str, Any]:
+    """The step with the greatest mean defence of those under the price cap, with a sentence.
+
+    The earliest of several; by the rates themselves, not the ends of their intervals. Steps whose
+    figures are in doubt are left out. `step` is None where no step can be named.
+
+    Args:
+        steps: Figures by step; step 0 is the starting model.
+        cap: What the price may be.
+    """
+    base = steps[0]
+    asked = [kind for kind in cap.limits if kind in base.get("over_refusal", {})]
+    if "dsr" not in base:
+        return unnamed("no attack was tried, so that no step is the best")
+    if not asked:
+        return unnamed("the price is unknown: give --lookalikes and --ordinary")
+    doubted = [step for step, figures in steps.items() if figures.get("doubts")]
+    if 0 in doubted:
+        return unnamed("the figures of the starting model are in doubt: no step is the best")
+    sound = {s: f for s, f in steps.items() if s and s not in doubted and "dsr" in f}
+    fair = [s for s, figures in sound.items() if not dear(base, figures, asked, cap)]
+    aside = f"; in doubt and left out: step {', '.join(map(str, doubted))}" if doubted else ""
+    if not fair:
+        return unnamed(f"no step keeps {cap.words}{aside}")
+    best = max(fair, key=lambda step: (sound[step]["dsr"]["mean"]["value"], -step))
+    if sound[best]["dsr"]["mean"]["value"] <= base["dsr"]["mean"]["value"]:
+        return unnamed(f"no step under {cap.words} defends better than the starting model{aside}")
+    told = f"{said(best, base, sound[best], cap)}{aside}{coarse(base, asked, cap)}"
+    return {"step": best, "sentence": told}
+
+
+def unnamed(sentence: str) -> dict[str, Any]:
+    """No step, and why."""
+    return {"step": None, "sentence": sentence}
+
+
+def dear(
+    base: Mapping[str, Any], figures: Mapping[str, Any], asked: Sequence[str], cap: PriceCap
+) -> bool:
+    """Whether a step refuses more harmless prompts than it may."""
+    return any(
+        figures["over_refusal"][kind]["value"]
+        > base["over_refusal"][kind]["value"] + cap.limits[kind][1] + ROUNDING
+        for kind in asked
+    )
+
+
+def coarse(base: Mapping[str, Any], asked: Sequence[str], cap: PriceCap) -> str:
+    """A caution where a single refusal is more than the cap allows; empty elsewhere."""
+    found = []
+    for kind in asked:
+        (name, most), n = cap.limits[kind], base["over_refusal"][kind]["n"]
+        if n * most < 1:
+            found.append(f"{n} {name}, of which one is {100 / n:.1f} points")
+    return f"; the cap is finer than {' and '.join(found)}: ask more" if found else ""
+
+
+def said(step: int, base: Mapping[str, Any], figures: Mapping[str, Any], cap: PriceCap) -> str:
+    """What is best about a step."""
+    prices = []
+    for kind, (name, _) in cap.limits.items():
+        rates = [f.get("over_refusal", {}).get(kind) for f in (base, figures)]
+        prices.append(
+            f"{name} refused {100 * rates[1]['value']:.0f}% (start {100 * rates[0]['value']:.0f}%)"
+            if all(rates)
+            else f"{name} were not asked"
+        )
+    was, now = (100 * f["dsr"]["mean"]["value"] for f in (base, figures))
+    return (
+        f"step {step} has the greatest defence under {cap.words}: {now:.0f}% "
+        f"(start {was:.0f}%), {', '.join(prices)}"
+    )

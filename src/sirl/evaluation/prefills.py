@@ -1,0 +1,77 @@
+"""Requests whose answers are begun with tokens of a compliant answer, at several depths.
+
+`own_prefill` begins with the model's own help: the longest answer to the request that broke the
+defence in this evaluation. `target_prefill` begins with the target prefix of the behaviour, which
+the user gives. Their answers are records of the kind `prefill` and no part of the attack rates.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from sirl.evaluation.asked import Query
+from sirl.evaluation.target import Target
+from sirl.types import Attempt, Message, Prompt, Record
+
+__all__ = ["DEPTHS", "PREFILLS", "prefill_queries", "untold"]
+
+OWN, GIVEN = "own_prefill", "target_prefill"
+PREFILLS = (OWN, GIVEN)
+"""Names of the curves, which are the families of their records."""
+DEPTHS = (1, 2, 4, 8, 16, 24, 48, 100)
+"""Tokens that an answer is begun with."""
+
+
+def prefill_queries(
+    name: str,
+    behaviours: Sequence[Prompt],
+    target: Target,
+    answers: Sequence[Record],
+    openers: Mapping[str, str],
+) -> list[Query]:
+    """The questions of a curve: each behaviour at the depths that its compliant answer has.
+
+    Args:
+        name: One of `PREFILLS`.
+        behaviours: What is asked.
+        target: A local model, whose tokens are counted.
+        answers: Its judged answers so far.
+        openers: Target prefix by behaviour id.
+    """
+    texts = own_help(answers) if name == OWN else openers
+    return [
+        query
+        for behaviour in behaviours
+        if (text := texts.get(behaviour.id))
+        for query in begun(name, behaviour, text, target)
+        if not target.read(query.prompt).fault
+    ]
+
+
+def untold(name: str) -> str:
+    """Why a curve has no question."""
+    if name == OWN:
+        return "no attack made the model help, so that there is no answer to begin with"
+    return "no behaviour has a target prefix: give --targets"
+
+
+def own_help(answers: Sequence[Record]) -> dict[str, str]:
+    """The longest help of the model itself, by behaviour id; none to answers that were begun."""
+    longest: dict[str, Record] = {}
+    for record in answers:
+        begun_by_attack = record.messages[-1].role == "assistant"
+        if record.kind == "attack" and record.broke and not begun_by_attack:
+            before = longest.get(record.behaviour_id)
+            if before is None or record.tokens > before.tokens:
+                longest[record.behaviour_id] = record
+    return {behaviour: record.completion for behaviour, record in longest.items()}
+
+
+def begun(name: str, behaviour: Prompt, text: str, target: Target) -> Iterator[Query]:
+    """The request with an answer begun with the first tokens of a text, at each depth it has."""
+    ids = target.chat.encode(text)
+    goes_on = int(name == OWN)  # behind the whole of an own answer there is nothing left to say
+    for depth in DEPTHS:
+        start = target.chat.decode(ids[:depth]).rstrip("\ufffd")
+        if len(ids) >= depth + goes_on and start.strip():
+            attack = f"{name}_{depth}"
+            turns = (*behaviour.messages, Message("assistant", start))
+            yield Query("prefill", attack, name, Attempt(behaviour, attack, turns))

@@ -1,0 +1,316 @@
+"""The workflow of `sirl sweep`: the checkpoints of a training run, evaluated beside each other."""
+
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
+from dataclasses import dataclass, field
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from sirl import registry
+from sirl.analysis.measured import in_words
+from sirl.comparison.sweep import PriceCap, best_step, difference
+from sirl.config import EvaluateConfig, SweepConfig
+from sirl.errors import ConfigError, InputError, SirlError
+from sirl.evaluation.costs import COSTS, total
+from sirl.reports.page import PageData, SweptSteps, write_page
+from sirl.reports.sweep import difference_table, marks_of, step_rows, sweep_lines, sweep_tables
+from sirl.reports.tables import attack_table
+from sirl.roles import Console, Progress, Work
+from sirl.runs import Existing, Run, RunReader, open_run, plain
+from sirl.runs.disk import CHECKPOINT, is_checkpoint, read, write_atomically
+from sirl.runs.provenance import Provenance
+from sirl.workflows.console import nothing_to_resume
+from sirl.workflows.evaluate import evaluate
+from sirl.workflows.report import words
+
+__all__ = ["is_sweep", "redraw_sweep", "sweep"]
+
+VERB = "sweep"
+TRAINED_BY = ("train", "demo")
+INHERITED = (
+    "model", "dtype", "template_arguments", "template_date", "new_tokens", "attacks", "behaviours",
+    "ordinary", "lookalikes", "refusals", "limit",
+)  # fmt: skip
+"""Settings that are those of the training run unless they are given."""
+EVALUATIONS, PAGE, TABLE = "evaluations", "report.html", "sweep.md"
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A training run whose checkpoints are evaluated."""
+
+    path: Path
+    settings: Mapping[str, Any]
+    summary: Mapping[str, Any]
+    """Empty while the run has not finished."""
+    kept: Mapping[int, Path]
+    """Checkpoints by step."""
+
+
+def sweep(
+    source: Path, config: SweepConfig, existing: Existing, console: Console
+) -> dict[str, Any]:
+    """Evaluate the starting model and checkpoints of a run, each in a folder; return the summary.
+
+    Raises:
+        SirlError: The user can correct it; recorded answers are kept.
+        Stopped: Ctrl-C; finished parts are kept.
+    """
+    started = time.perf_counter()
+    registry.require_models(f"sirl {VERB}")
+    trained = trained_run(source)
+    config = completed(config, trained)
+    models, notes = models_of(config, trained)
+    run = open_run(Path(config.out), {**config.model_dump(), "source": str(source)}, existing)
+    try:
+        console.warn([*nothing_to_resume(run, existing), *notes])
+        config = registry.dated(config, run.read("run.json") if run.resumed else {})
+        run.begin()
+        with Provenance(
+            run, VERB, seed=config.seed, template_date=config.template_date
+        ) as provenance:
+            same_weights(provenance, models)
+            quiet = Quiet(console)
+            found = {step: evaluated(config, step, model, quiet) for step, model in models.items()}
+            summary = summarised(config, trained, models, found)
+            summary["seconds"] = round(time.perf_counter() - started, 1)
+            run.write("summary.json", summary)
+            draw(run, summary, provenance.document)
+    except SirlError:
+        with suppress(OSError):
+            (run.path / EVALUATIONS).rmdir()
+        run.forget_if_empty()
+        raise
+    finally:
+        run.close()
+    return summary
+
+
+def trained_run(source: Path) -> Trained:
+    """The training run in a folder, finished or not.
+
+    Raises:
+        InputError: It is no training run, or it has kept no checkpoint.
+    """
+    if not source.is_dir():
+        raise InputError(f"{source} is not a folder: give the run folder of sirl train")
+    run = RunReader(source)
+    verb = run.read("run.json").get("verb")
+    if verb is None:
+        raise InputError(
+            f"{source} is not a run folder: it has no run.json; give one that sirl train wrote"
+        )
+    if verb not in TRAINED_BY:
+        raise InputError(
+            f"{source} is a run of sirl {verb}, which has no checkpoints: give one of sirl train"
+        )
+    folder = source / "checkpoints"
+    places = sorted(p for p in folder.iterdir() if is_checkpoint(p)) if folder.is_dir() else []
+    if not places:
+        raise InputError(
+            f"{source} has kept no checkpoint, so there is nothing to evaluate: train it to the "
+            "first one with --resume"
+        )
+    kept = {step_of(place): place for place in places}
+    return Trained(source, run.settings(), run.read("summary.json"), dict(sorted(kept.items())))
+
+
+def step_of(place: Path) -> int:
+    """The step of a checkpoint, by its name."""
+    named = CHECKPOINT.fullmatch(place.name)
+    return int(named[1]) if named else 0
+
+
+def completed(config: SweepConfig, trained: Trained) -> SweepConfig:
+    """The settings with those of the training run where none are given."""
+    missing = [name for name in INHERITED if name not in config.model_fields_set]
+    taken = {name: trained.settings[name] for name in missing if name in trained.settings}
+    return SweepConfig(**{**config.model_dump(), **taken})
+
+
+def models_of(config: SweepConfig, trained: Trained) -> tuple[dict[int, str], list[str]]:
+    """The models to evaluate by step, the start at step 0, and sentences on those left out.
+
+    Raises:
+        ConfigError: `steps` is no list of steps.
+        InputError: A step has no checkpoint, or a damaged one.
+    """
+    from sirl.training.checkpoints import fault  # noqa: PLC0415 - it needs torch
+
+    steps = wanted(config, trained)
+    faults = {step: why for step in steps if (why := fault(trained.kept[step]))}
+    said = [f"{trained.kept[step]} is left out: {why}" for step, why in faults.items()]
+    if said and (config.steps or len(faults) == len(steps)):
+        raise InputError(f"{said[0]}; restore the checkpoint or leave out its step")
+    whole = {step: str(trained.kept[step]) for step in steps if step not in faults}
+    return {0: config.model, **whole}, said
+
+
+def wanted(config: SweepConfig, trained: Trained) -> list[int]:
+    """The steps to evaluate beside the starting model, in order."""
+    if config.steps is None:
+        return list(trained.kept)
+    named = [word.strip() for word in config.steps.split(",") if word.strip()]
+    if not named or not all(word.isdecimal() for word in named):
+        raise ConfigError(f"steps {config.steps!r} is no list of steps: write it as 10,20,30")
+    steps = sorted({int(word) for word in named} - {0})
+    if lost := [step for step in steps if step not in trained.kept]:
+        kept = ", ".join(map(str, trained.kept))
+        raise InputError(f"{trained.path} has kept no checkpoint of step {lost[0]}: it has {kept}")
+    if not steps:
+        raise ConfigError(f"steps {config.steps!r} names only the starting model: add a step")
+    return steps
+
+
+def same_weights(provenance: Provenance, models: Mapping[int, str]) -> None:
+    """Record the hash of each checkpoint.
+
+    Raises:
+        ConfigError: A resumed sweep has evaluated another checkpoint of that step.
+    """
+    known = dict(provenance.document["model"])
+    now = {
+        f"step {step}": sha256(read(Path(model, "manifest.json"))).hexdigest()
+        for step, model in models.items()
+        if step
+    }
+    provenance.refuse_change(
+        "weights",
+        {k: v for k, v in known.items() if k in now},
+        {k: now[k] for k in known if k in now},
+    )
+    provenance.document["model"] = known | now
+    provenance.write()
+
+
+def evaluated(config: SweepConfig, step: int, model: str, console: "Quiet") -> dict[str, Any]:
+    """The summary of one step, from its folder where its evaluation has finished."""
+    folder = folder_of(config.out, step)
+    run = RunReader(folder)
+    ended = run.read("run.json").get("exit") or {}
+    if ended.get("how") == "finished" and (summary := run.read("summary.json")):
+        return summary
+    mine = {name: getattr(config, name) for name in EvaluateConfig.model_fields}
+    own = EvaluateConfig(**{**mine, "model": model, "out": str(folder)})
+    console.stage = f"step {step}"
+    return evaluate(own, "evaluate", "resume" if folder.exists() else "ask", console)
+
+
+def folder_of(out: str, step: int) -> Path:
+    """The run folder of the evaluation of a step."""
+    return Path(out, EVALUATIONS, f"step-{step:06d}")
+
+
+@dataclass
+class Quiet:
+    """A console that names the step and says each sentence once."""
+
+    inner: Console
+    stage: str = ""
+    said: set[str] = field(default_factory=set)
+
+    def warn(self, sentences: Iterable[str]) -> None:
+        """Show warnings that were not shown before."""
+        new = [s for s in sentences if s not in self.said]
+        self.said.update(new)
+        self.inner.warn(f"{self.stage}: {sentence}" for sentence in new)
+
+    def bar(self) -> AbstractContextManager[Progress]:
+        """Show progress inside a block."""
+        return self.inner.bar()
+
+    @contextmanager
+    def working(self, agreed: Any = bool, *, at_once: bool = False) -> Iterator[Work]:  # noqa: ANN401 - as Console
+        """Show progress and handle stop requests inside a block."""
+        with self.inner.working(agreed, at_once=at_once) as work:
+            progress, stop = work
+            yield Work(lambda what, n, of: progress(f"{self.stage}: {what}", n, of), stop)
+
+
+def summarised(
+    config: SweepConfig,
+    trained: Trained,
+    models: Mapping[int, str],
+    found: Mapping[int, Mapping[str, Any]],
+) -> dict[str, Any]:
+    """The figures of all steps, with marks and paired differences."""
+    figures = {step: summary["models"]["target"] for step, summary in found.items()}
+    names = {step: f"step {step}" for step in found}
+    cap = PriceCap(config.max_lookalike_rise, config.max_ordinary_rise)
+    best = best_step(figures, cap)
+    base = folder_of(config.out, 0)
+    rows = [
+        {
+            "step": step,
+            "name": names[step],
+            "model": model,
+            "run": str(folder_of(config.out, step)),
+            **({"difference": difference(base, folder_of(config.out, step))} if step else {}),
+        }
+        for step, model in models.items()
+    ]
+    sentinel = trained.summary.get("sentinel")
+    sentences = [best["sentence"], *([chosen(sentinel, models)] if sentinel else [])]
+    first = found[0]["measured"]
+    measured = {**first, "model": str(trained.path), "names": {n: n for n in names.values()}}
+    faults = dict.fromkeys(f for s in found.values() for f in s.get("judge_faults", ()))
+    summary: dict[str, Any] = plain(
+        {
+            "source": str(trained.path),
+            "steps": rows,
+            "best": best,
+            "recommended": {"step": sentinel["step"]} if sentinel else None,
+            "cap": {"lookalike": cap.lookalike, "ordinary": cap.ordinary},
+            "sentences": [f"{s[0].upper()}{s[1:]}." for s in sentences],
+            "judge_faults": list(faults),
+            "measured": measured,
+            "models": {names[step]: model for step, model in figures.items()},
+        }
+    )
+    return summary
+
+
+def chosen(sentinel: Mapping[str, Any], models: Mapping[int, str]) -> str:
+    """What the sentinel of the training run recommends."""
+    there = "" if sentinel["step"] in models else ", which this sweep left out"
+    return f"the sentinel of the run recommends step {sentinel['step']}{there}"
+
+
+def draw(run: Run | RunReader, summary: Mapping[str, Any], facts: Mapping[str, Any]) -> None:
+    """Write the table and the page of a sweep."""
+    write_atomically(run.path / TABLE, "\n".join(sweep_lines(summary)) + "\n")
+    models = summary["models"]
+    data = PageData(
+        title=f"sirl {VERB} · {run.path.name}",
+        models=models,
+        measured=in_words(summary["measured"]),
+        costs=total(spent(summary["steps"])),
+        facts=words(facts),
+        sweep=SweptSteps(
+            said=" ".join(summary["sentences"]),
+            rows=step_rows(summary),
+            marks=marks_of(summary),
+            tables=[*sweep_tables(summary), difference_table(summary), attack_table(models)],
+        ),
+    )
+    write_page(run.path / PAGE, data)
+
+
+def spent(steps: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The costs of all steps."""
+    return [row for step in steps for row in RunReader(Path(step["run"])).rows(COSTS)]
+
+
+def is_sweep(path: Path) -> bool:
+    """Whether a folder is a sweep that has its figures."""
+    run = RunReader(path)
+    return run.read("run.json").get("verb") == VERB and bool(run.read("summary.json"))
+
+
+def redraw_sweep(path: Path) -> Path:
+    """Draw table and page of a finished sweep again and return the page's path."""
+    run = RunReader(path)
+    draw(run, run.read("summary.json"), run.read("run.json"))
+    return path / PAGE

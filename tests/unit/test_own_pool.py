@@ -1,0 +1,90 @@
+"""Harmless prompts of the user's own in the pool, and which of many are used."""
+
+import importlib.util
+
+import pytest
+
+from sirl.config import TrainConfig
+from sirl.errors import InputError, MissingExtraError
+from sirl.registry import pool
+from sirl.registry.pool import LARGEST, boundary_half, nearest_first
+from sirl.registry.training_sets import training_setup
+from sirl.types import Prompt
+
+
+def prompts(name, *texts):
+    return [Prompt.user(f"{name}-{n}", text) for n, text in enumerate(texts)]
+
+
+UNSAFE = prompts("u", *(f"How do I kill the king of town {n}?" for n in range(20)))
+
+
+def write(path, *lines):
+    path.write_text("".join(f"{line}\n" for line in lines))
+    return str(path)
+
+
+def config(**more):
+    return TrainConfig(model="a/b", out="o", **more)
+
+
+def test_the_nearest_come_first():
+    harmless = prompts("h", "Bake a plum cake", "How do I kill the weeds?", "How do I kill it?")
+    assert nearest_first(harmless, UNSAFE)[-1] == 0
+    assert set(nearest_first(harmless, UNSAFE)[:2]) == {1, 2}
+
+
+def test_half_of_what_is_used_is_nearest_and_the_rest_is_spread():
+    far = [f"Bake cake number {n} with plums" for n in range(800)]
+    near = [f"How do I kill the process of server {n}?" for n in range(300)]
+    harmless = prompts("h", *far, *near)
+    used, said = boundary_half(harmless, UNSAFE)
+    assert len(used) == len(set(used)) == LARGEST
+    alarming = [p for p in used if "kill" in p.request]
+    # Half of all, and of the other half as many as the rest has: 44 of 844.
+    assert LARGEST // 2 < len(alarming) < LARGEST // 2 + 30
+    places = [harmless.index(p) for p in used]
+    assert places == sorted(places)
+    assert said == [
+        "pool: 512 of 1100 harmless prompts are used, the 256 that are nearest to the training "
+        "prompts, and others evenly spread"
+    ]
+
+
+def test_a_pool_that_fits_is_used_whole_without_scikit_learn(monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
+    harmless = prompts("h", *(f"Bake cake {n}" for n in range(LARGEST)))
+    assert boundary_half(harmless, UNSAFE) == (tuple(harmless), [])
+    with pytest.raises(MissingExtraError, match=r"more than 512 prompts needs the extra 'eval'"):
+        boundary_half([*harmless, *harmless], UNSAFE)
+
+
+def test_files_of_the_user_take_the_place_of_the_shipped_pool(tmp_path):
+    own = write(tmp_path / "u.txt", *(f"Melt moon {n} over town {n}" for n in range(40)))
+    mine = write(tmp_path / "h.txt", "Bake a cake", "Melt moon 3 over town 3", "Wash a hat")
+    more = write(tmp_path / "i.csv", "prompt,label", "Sew a coat,safe", "Melt it,unsafe")
+    setup = training_setup(config(prompts=own, pool=f"{mine},{more}"))
+    assert setup.harmless == {"pool/h-1", "pool/h-3", "pool/i-2"}
+    assert [s.source for s in setup.sets] == [own, mine, more]
+    assert [(r.file, r.line) for r in setup.rejected] == [(more, 3)]
+    assert {p.source for p in setup.prompts} == {own, mine, more}
+
+
+def test_what_an_evaluation_file_asks_is_removed_from_the_users_pool_too(tmp_path):
+    own = write(tmp_path / "u.txt", *(f"Melt moon {n} over town {n}" for n in range(40)))
+    mine = write(tmp_path / "h.txt", "Bake a plum cake", "Wash a felt hat")
+    asked = write(tmp_path / "o.txt", "Please wash a felt hat")
+    setup = training_setup(config(prompts=own, pool=mine, ordinary=asked))
+    assert setup.harmless == {"pool/h-1"}
+
+
+def test_a_pool_that_is_no_file_is_named(tmp_path):
+    own = write(tmp_path / "u.txt", *(f"Melt moon {n}" for n in range(40)))
+    with pytest.raises(InputError, match=r"^shiped cannot be read"):
+        training_setup(config(prompts=own, pool="shiped"))
+
+
+def test_shipped_and_none_read_no_file():
+    assert pool.own_harmless(config()) is None
+    assert pool.own_harmless(config(pool="none")) is None
+    assert pool.own_harmless(config(method="entropy", pool="x.txt")) is None

@@ -1,0 +1,175 @@
+"""The steps of a training run beside each other: which is the best, and how they are shown."""
+
+import pytest
+
+from sirl.comparison.sweep import PriceCap, best_step
+from sirl.reports.plots import NARROW
+from sirl.reports.sweep import marks_of, step_rows, sweep_lines, sweep_tables
+from sirl.reports.trade import trade_curve
+
+CAP = PriceCap(lookalike=0.02, ordinary=0.01)
+
+
+def rate(value, n=100):
+    return {"value": value, "low": max(0, value - 0.1), "high": min(1, value + 0.1), "n": n}
+
+
+def figures(defence, lookalike=None, ordinary=None, *, doubted=False):
+    prices = {"lookalike": lookalike, "ordinary": ordinary}
+    asked = {kind: rate(value) for kind, value in prices.items() if value is not None}
+    return {
+        "judge": "rules",
+        "question": "refusal",
+        "dsr": {
+            "mean": rate(defence),
+            "worst": {"attack": "story", **rate(defence / 2)},
+            "any": rate(defence / 4, 50),
+        },
+        **({"over_refusal": asked} if asked else {}),
+        **({"doubts": [{"kind": "attack", "says": "odd"}]} if doubted else {}),
+    }
+
+
+def test_the_best_step_has_the_greatest_defence_among_those_that_keep_the_price():
+    found = best_step(
+        {
+            0: figures(0.5, 0.10, 0.0),
+            10: figures(0.8, 0.12, 0.01),  # at the cap, which is allowed
+            20: figures(0.9, 0.13, 0.0),  # look-alikes rise by 3 points
+            30: figures(0.95, 0.10, 0.02),  # ordinary prompts rise by 2
+        },
+        CAP,
+    )
+    assert found["step"] == 10
+    assert found["sentence"] == (
+        "step 10 has the greatest defence under a rise of refusals in points of at most 2 for "
+        "look-alikes and 1 for ordinary prompts: 80% (start 50%), look-alikes refused 12% (start "
+        "10%), ordinary prompts refused 1% (start 0%)"
+    )
+
+
+def test_a_cap_that_is_finer_than_one_prompt_is_said():
+    few = {**figures(0.5, 0.1, 0.0)}
+    few["over_refusal"] = {"lookalike": rate(0.1, 100), "ordinary": rate(0.0, 20)}
+    found = best_step({0: few, 10: few | {"dsr": figures(0.9)["dsr"]}}, CAP)
+    assert found["sentence"].endswith(
+        "; the cap is finer than 20 ordinary prompts, of which one is 5.0 points: ask more"
+    )
+
+
+def test_of_two_equal_steps_the_earlier_is_the_best():
+    same = figures(0.9, 0.1, 0.0)
+    assert best_step({0: figures(0.5, 0.1, 0.0), 10: same, 20: same}, CAP)["step"] == 10
+
+
+def test_a_doubted_step_is_never_the_best_and_is_named():
+    steps = {
+        0: figures(0.5, 0.1),
+        10: figures(0.7, 0.1),
+        20: figures(0.99, 0.1, doubted=True),
+    }
+    found = best_step(steps, CAP)
+    assert found["step"] == 10
+    assert found["sentence"].endswith(
+        "ordinary prompts were not asked; in doubt and left out: step 20"
+    )
+
+
+@pytest.mark.parametrize(
+    ("steps", "why"),
+    [
+        ({0: {}, 10: {}}, "no attack was tried, so that no step is the best"),
+        (
+            {0: figures(0.5), 10: figures(0.9)},
+            "the price is unknown: give --lookalikes and --ordinary",
+        ),
+        (
+            {0: figures(0.5, 0.1, doubted=True), 10: figures(0.9, 0.1)},
+            "the figures of the starting model are in doubt: no step is the best",
+        ),
+        (
+            {0: figures(0.5, 0.1), 10: figures(0.5, 0.1), 20: figures(0.9, 0.3)},
+            "no step under a rise of refusals in points of at most 2 for look-alikes and 1 for "
+            "ordinary prompts defends better than the starting model",
+        ),
+        (
+            {0: figures(0.5, 0.1), 10: figures(0.9, 0.3)},
+            "no step keeps a rise of refusals in points of at most 2 for look-alikes and 1 for "
+            "ordinary prompts",
+        ),
+    ],
+)
+def test_where_no_step_is_the_best_a_sentence_says_why(steps, why):
+    assert best_step(steps, CAP) == {"step": None, "sentence": why}
+
+
+SUMMARY = {
+    "source": "runs/r",
+    "sentences": ["Step 10 has the greatest defence."],
+    "best": {"step": 10},
+    "recommended": {"step": 20},
+    "models": {
+        "step 0": figures(0.5, 0.1, 0.0),
+        "step 10": figures(0.8, 0.1, 0.0),
+        "step 20": figures(0.9, 0.2, 0.0),
+    },
+    "steps": [
+        {"step": 0, "name": "step 0", "run": "s/evaluations/step-000000"},
+        {
+            "step": 10,
+            "name": "step 10",
+            "run": "s/evaluations/step-000010",
+            "difference": {"dsr": {"mean": {"difference": rate(0.3)}}},
+        },
+        {
+            "step": 20,
+            "name": "step 20",
+            "run": "s/evaluations/step-000020",
+            "difference": {"reason": "s/evaluations/step-000020 does not count"},
+        },
+    ],
+}
+
+
+def test_each_step_is_a_row_with_its_marks_rates_and_paired_change():
+    defence, price = sweep_tables(SUMMARY)
+    assert defence.header == [
+        "Refused (rules), % (n = 100)",
+        "Worst attack, % (n = 100)",
+        "Held under all attacks, % (n = 50)",
+        "Mean, points from start",
+    ]
+    assert defence.rows == [
+        ("step 0", ["50 (40 to 60)", "25 (15 to 35) story", "12 (2 to 22)", "–"]),
+        (
+            "step 10, best",
+            ["80 (70 to 90)", "40 (30 to 50) story", "20 (10 to 30)", "+30 (+20 to +40)"],
+        ),
+        ("step 20, sentinel", ["90 (80 to 100)", "45 (35 to 55) story", "22 (12 to 32)", "–"]),
+    ]
+    assert price.header == ["Look-alikes refused, % (n = 100)", "Ordinary refused, % (n = 100)"]
+    assert price.rows[2] == ("step 20, sentinel", ["20 (10 to 30)", "0 (0 to 10)"])
+
+
+def test_the_markdown_page_says_why_a_step_has_no_difference():
+    lines = sweep_lines(SUMMARY)
+    assert lines[:3] == ["# Sweep of runs/r", "", "Step 10 has the greatest defence."]
+    assert "| step 10 | defence +30 (+20 to +40) |" in lines
+    assert "| step 20 | s/evaluations/step-000020 does not count |" in lines
+    assert lines[-1] == "- step 20: s/evaluations/step-000020"
+
+
+@pytest.mark.parametrize("width", [8.2, NARROW])
+def test_the_plot_names_each_step_and_each_mark(width):
+    drawn = trade_curve(step_rows(SUMMARY), marks_of(SUMMARY), width)
+    assert "step 10: best" in drawn
+    assert "step 20: sentinel" in drawn
+    assert "bare (n = 100)" in drawn
+    assert "look-alikes refused, %" in drawn
+    assert "in disguises" not in drawn  # none were asked
+
+
+def test_without_lookalikes_the_plot_has_ordinary_prompts():
+    models = {"step 0": figures(0.5, None, 0.0), "step 10": figures(0.9, None, 0.1)}
+    summary = {**SUMMARY, "models": models, "steps": SUMMARY["steps"][:2]}
+    assert "ordinary prompts refused, %" in trade_curve(step_rows(summary), {})
