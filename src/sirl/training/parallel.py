@@ -341,13 +341,7 @@ class SharedEngine:
         said = json.dumps([asdict(c) for c in found]).encode()
         all_gather = [json.loads(text) for text in self.ranks.all_gather(said)]
         return [
-            revived(all_gather[i % size][i // size * group + s])
+            Completion.revived(all_gather[i % size][i // size * group + s])
             for i in range(len(prompts))
             for s in range(group)
         ]
-
-
-def revived(row: Mapping[str, Any]) -> Completion:
-    """Rebuild a completion from its fields."""
-    fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in row.items()}
-    return Completion(**fields)
