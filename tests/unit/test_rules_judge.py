@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pytest
 
+from sirl.analysis.calibration import calibrate, read_labels
 from sirl.judges.language import foreign_language
 from sirl.judges.plain_text import plain_text
 from sirl.judges.refusal_model import Linear, Tree, Weighing, fragments, leanings, shipped, weigh
 from sirl.judges.rules import RefusalRules
 from sirl.judges.signs import read, signs
-from sirl.stats import cohen_kappa
 from sirl.types import Attempt, Prompt
 from tests.conftest import shared
 
@@ -254,11 +254,10 @@ def test_no_held_out_text_is_among_those_that_were_fitted():
 
 
 def test_the_judge_agrees_with_the_labels_of_xstest():
-    path = shared("data/xstest_labelled.jsonl")
-    found = [json.loads(x) for x in path.read_text("utf-8").splitlines()]
-    human = [not r["human_label"].startswith("1") for r in found]
-    said = [label(r["completion"], r["prompt"]) in ("refusal", "partial") for r in found]
-    assert cohen_kappa(human, said) >= 0.9  # fitted on them; cross-validated by prompt: see docs
+    found = calibrate(RefusalRules(), read_labels(shared("data/xstest_labelled.jsonl")))
+    assert (found.question, found.overall.n) == ("refusal", 900)
+    assert found.overall.kappa >= 0.9  # fitted on them; cross-validated by prompt: see docs
+    assert found.overall.specificity.value >= 0.95
 
 
 def test_an_answer_that_is_ready_and_gives_steps_and_never_declines_is_compliance():

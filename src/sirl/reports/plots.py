@@ -14,6 +14,7 @@ from typing import Any
 
 import matplotlib
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
@@ -89,6 +90,7 @@ def svg(drawn: Figure, label: str) -> str:
     file = io.StringIO()
     drawn.patch.set_alpha(0)
     with matplotlib.rc_context({"svg.hashsalt": "sirl", "svg.fonttype": "none"}):
+        place_once(drawn)
         drawn.savefig(file, format="svg", metadata={"Date": None, "Creator": None})
     text = file.getvalue()
     text = text[text.index("<svg") :]
@@ -98,6 +100,15 @@ def svg(drawn: Figure, label: str) -> str:
     for colour, variable in VARIABLES.items():
         text = text.replace(colour, variable)
     return text.replace("<svg ", f'<svg role="img" aria-label="{label}" ', 1)
+
+
+def place_once(drawn: Figure) -> None:
+    """Lay the panels out now; `savefig` would draw all of a figure once more for its layout."""
+    FigureCanvasSVG(drawn)  # texts are measured as SVG writes them
+    engine = drawn.get_layout_engine()
+    if engine:
+        engine.execute(drawn)
+    drawn.set_layout_engine(None)
 
 
 def attributes(style: str) -> str:
