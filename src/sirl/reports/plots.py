@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import matplotlib
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
@@ -201,9 +202,10 @@ def entropy_histograms(
     for axes, (model, kinds) in zip(panels, finite.items(), strict=True):
         for kind, values in kinds.items():
             if values:
-                weights = [100 / len(values)] * len(values)
+                shares = 100 * np.histogram(values, bins)[0] / len(values)
                 label = f"{kind} (n = {len(values)})"
-                axes.hist(values, bins, weights=weights, color=KINDS[kind], alpha=0.75, label=label)
+                # One shape for all bins: `hist` would lay out and write a rectangle for each.
+                axes.stairs(shares, bins, fill=True, color=KINDS[kind], alpha=0.75, label=label)
         axes.set_title(short(model), fontsize=10, loc="left", color=INK)
         axes.set_ylabel("% of answers", fontsize=9, color=INK)
         style(axes)
