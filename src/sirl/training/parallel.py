@@ -78,7 +78,7 @@ class Ranks:
         return int(tensor)
 
     def all_gather(self, said: bytes) -> list[bytes]:
-        """All-gather, in rank order."""
+        """All-gather, in rank order; of bytes, since `all_gather_object` would send pickles."""
         if self.size == 1:
             return [said]
         width = self.all_reduce_max(len(said))
