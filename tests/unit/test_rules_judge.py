@@ -1,5 +1,7 @@
 import json
 import math
+import re
+import runpy
 from pathlib import Path
 
 import pytest
@@ -243,6 +245,25 @@ def test_held_out_texts_are_judged_as_the_documentation_says():
     assert refusals.count("refusal") / len(refusals) >= 0.88
     assert others.count("refusal") / len(others) <= 0.08
     assert turned.count("refusal") <= 2
+
+
+def test_the_recipe_prints_the_figures_of_the_page(capsys, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["measure.py", str(HELD_OUT)])
+    runpy.run_path(str(RECIPE / "measure.py"), run_name="__main__")
+    printed = capsys.readouterr().out
+    page = (RECIPE.parents[1] / "docs" / "refusal-rules.md").read_text("utf-8")
+    found = re.findall(r"^(sensitivity|specificity|kappa)\D*([\d.]+)", printed, re.MULTILINE)
+    written = {
+        name: re.search(rf"^\| {row}.* \| ([\d.]+)", page, re.MULTILINE)[1]
+        for name, row in (
+            ("sensitivity", "refusals that are called so"),
+            ("specificity", "others that are not"),
+            ("kappa", "kappa, full and partial refusals together"),
+        )
+    }
+    assert len(found) == 3
+    for name, value in found:
+        assert abs(float(value) - float(written[name])) <= 0.0051, name
 
 
 def test_no_held_out_text_is_among_those_that_were_fitted():

@@ -20,7 +20,7 @@ WORLD_FAMILIES = 3
 
 
 def harmless_pool(config: TrainingSettings, learned: Sequence[Prompt]) -> tuple[Prompt, ...]:
-    """The harmless prompts that the instinct is trained on beside the user's; none by setting."""
+    """Harmless prompts for the instinct, in addition to the user's; none by setting."""
     if config.method != "instinct" or config.pool != "shipped":
         return ()
     return world_harmless() if config.prompts is None else shipped_harmless(learned)

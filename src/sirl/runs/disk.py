@@ -42,7 +42,7 @@ MISSING_CALL = frozenset({errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.E
 
 
 def say_on_stderr(sentence: str) -> None:
-    """Say it beside the results."""
+    """Say it on the error stream, apart from the results."""
     sys.stderr.write(f"sirl: {sentence}\n")
 
 

@@ -279,7 +279,7 @@ def watched(work: Work, found: Judged, kind: Class, own: "Heard") -> WatchedAnsw
 
 
 def overhead(work: Work, answers: "Sequence[Asked]") -> Mapping[str, float]:
-    """Time of checks while streaming, beside that of decoding, one answer at a time."""
+    """Time of checks while streaming, compared with decoding, one answer at a time."""
     from sirl.guard.timing import timed
 
     work.progress("timing", 0, 1)
