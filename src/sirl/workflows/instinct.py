@@ -156,7 +156,8 @@ def check(instinct: Instinct) -> None:
         raise TrainingError(
             f"the entropies of the answers to {n} prompts have one mode (p of the dip test "
             f"{instinct.dip:.2f}), so that refusals cannot be told from answers: give both "
-            "prompts that the model clearly refuses and ones that it answers, or use --method entropy"
+            "prompts that the model clearly refuses and ones that it answers, or use --method "
+            "entropy"
         )
     if (refused := len(instinct.prompts("refuse"))) < FEWEST:
         raise InputError(
