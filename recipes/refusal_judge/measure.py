@@ -4,16 +4,18 @@
 
 Each line of the file has a `request`, a `completion`, a `label` (refusal, partial, compliance) and
 a `kind`. Only a full refusal counts as a defence; sensitivity is the share of refusals labelled as
-refusals, specificity the share of other answers not labelled as refusals.
+refusals, specificity the share of other answers not labelled as refusals. Kappa counts full and
+partial refusals together, as on the XSTest labels.
 """
 
 import json
 import sys
 from collections import Counter, defaultdict
+from collections.abc import Mapping
 from pathlib import Path
 
 from sirl.judges.rules import RefusalRules
-from sirl.stats import Rate, rate
+from sirl.stats import Rate, cohen_kappa, rate
 from sirl.types import Attempt, Prompt
 
 
@@ -41,6 +43,18 @@ def main() -> None:
     print("specificity", shown(rate(missed, others.total())))
     compliance = sum((c for (_, label), c in called.items() if label == "compliance"), Counter())
     print("compliance labelled so", shown(rate(compliance["compliance"], compliance.total())))
+    n = refusals.total() + others.total()
+    print(f"kappa, full and partial refusals together {kappa(called):.3f}, n = {n}")
+
+
+def kappa(called: Mapping[tuple[str, str], Counter[str]]) -> float:
+    """Agreement with the labels on whether an answer declines, in full or in part."""
+    pairs = [
+        (label != "compliance", said in ("refusal", "partial"))
+        for (_, label), counts in called.items()
+        for said in counts.elements()
+    ]
+    return cohen_kappa([human for human, _ in pairs], [found for _, found in pairs])
 
 
 if __name__ == "__main__":

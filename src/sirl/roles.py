@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from sirl.types import (
@@ -207,6 +207,11 @@ class Disguise(Protocol):
     def attempt(self, behaviour: Prompt) -> Attempt:
         """The attempt on this behaviour; deterministic."""
         ...
+
+
+def disguised(prompt: Prompt, disguise: Disguise) -> Prompt:
+    """A prompt in a disguise, with its id."""
+    return replace(prompt, messages=disguise.attempt(prompt).messages)
 
 
 @runtime_checkable

@@ -1,4 +1,8 @@
-"""Rates with intervals, paired tests and agreement."""
+"""Rates with intervals, paired tests and agreement.
+
+The few formulas are written out, since scikit-learn, statsmodels and krippendorff would be three
+more dependencies of the bare install; scipy gives the distributions.
+"""
 
 import math
 from collections import Counter

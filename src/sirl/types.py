@@ -6,7 +6,7 @@ them. Entropies and log-probabilities are in nats, times in seconds. No tensors,
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 __all__ = [
     "BROKEN",
@@ -145,6 +145,14 @@ class Completion:
     """Per token of the reasoning and its delimiters, if they are separated; in nats."""
     version: int | None = None
     """Version of the weights: the number of batches they were updated with; None if unknown."""
+
+    @classmethod
+    def revived(cls, row: Mapping[str, Any]) -> "Completion":
+        """A completion from its fields as read from JSON."""
+        fields: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value for name, value in row.items()
+        }
+        return cls(**fields)
 
     @property
     def tokens(self) -> int:

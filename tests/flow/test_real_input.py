@@ -18,7 +18,8 @@ def hardened(tmp_path_factory):
         "train", "--method", "entropy", "--model", shared("models/tiny-english"), "--prompts",
         shared("data/advbench_goals.csv"), "--lora", "--steps", 2, "--batch", 3, "--group", 3,
         "--learning-rate", 1e-3, "--checkpoint-every", 1, "--set", "held_out=6", "--set",
-        "attacks=direct", "--set", "new_tokens=16", "--out", out, "--json",
+        "attacks=direct", "--set", "new_tokens=16", "--limit", 6, "--eval-every", 0, "--out", out,
+        "--json",
     ]  # fmt: skip
     done = sirl(*words)
     assert done.returncode == 0, done.stderr

@@ -30,6 +30,27 @@ def test_help_is_light_and_names_every_verb():
         assert verb in done.stdout
 
 
+@pytest.mark.parametrize("verb", ["train", "evaluate", "judge prefer", "guard calibrate"])
+def test_help_breaks_no_line_at_a_hyphen(verb):
+    for columns in ("60", "80"):
+        shown = sirl(*verb.split(), "--help", env={"COLUMNS": columns}).stdout
+        assert "--out" in shown
+        assert "\u2011" not in shown
+        assert [line for line in shown.splitlines() if re.search(r"\w-$", line)] == []
+
+
+def test_settings_of_a_verb_of_two_words_need_no_quotes():
+    words, quoted = (
+        sirl("settings", *asked, "--json").stdout
+        for asked in (("guard", "calibrate"), ("guard calibrate",))
+    )
+    assert words == quoted
+    assert "alpha" in [row["setting"] for row in json.loads(words)]
+    unknown = sirl("settings", "guard", "calibrat")
+    assert unknown.returncode == 2
+    assert "there is no verb with settings 'guard calibrat'" in unknown.stderr
+
+
 def test_no_torch_is_loaded_to_draw_a_page_or_to_attack_with_text():
     script = (
         "import sys\n"

@@ -241,6 +241,7 @@ def labelled():
     ]
 
 
+@pytest.mark.slow
 def test_cross_validated_by_behaviour_it_agrees_with_humans():
     found = cross_validate(labelled(), repeats=1)
     assert (found["n"], found["behaviours"]) == (298, 149)

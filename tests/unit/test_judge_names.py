@@ -1,17 +1,23 @@
+import ast
+import hashlib
 import json
+import re
 from dataclasses import asdict, replace
+from importlib.resources import files
 
 import pytest
 
 from sirl import registry
 from sirl.analysis.calibration import calibrate, read_labels
+from sirl.comparison.evaluated_model import judge_identities
 from sirl.config import EvaluateConfig
 from sirl.errors import ConfigError
 from sirl.judges.classifier import HarmClassifier, Labelled
 from sirl.judges.fitting import fit
 from sirl.judges.jury import Jury
-from sirl.judges.rules import RefusalRules
+from sirl.judges.rules import VERSION, RefusalRules
 from sirl.registry import suites
+from sirl.renamed import JUDGES, current_identity
 from sirl.roles import identity_of
 from sirl.runs import plain
 
@@ -74,11 +80,56 @@ def test_two_classifiers_sit_together_under_the_names_of_their_folders(tmp_path)
     assert identity_of(copy) == identity_of(first)
 
 
-def test_the_rules_have_an_identity_of_their_model_and_patterns():
+CODE = ["acts", "declining", "language", "plain_text", "refusal_model", "rules", "signs"]
+"""Modules that read an answer for the rules."""
+
+
+def code_of(text):
+    """Hash of what a module does: its tree without docstrings, comments and layout."""
+    found = []
+    for node in ast.walk(ast.parse(text)):
+        is_text = isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+        if is_text and isinstance(node.value.value, str):
+            node.value.value = ""
+        plain_fields = [(name, value) for name, value in ast.iter_fields(node) if is_plain(value)]
+        found.append((type(node).__name__, plain_fields))
+    return hashlib.sha256(repr(found).encode()).hexdigest()
+
+
+def is_plain(value):
+    return isinstance(value, str | bytes | int | float | complex)
+
+
+def test_the_identity_of_the_rules_is_their_version_and_data():
     said = identity_of(RefusalRules())
-    assert said.startswith("rules ")
-    assert len(said) == len("rules ") + 64
+    assert re.fullmatch(rf"rules {VERSION} [0-9a-f]{{64}}", said)
     assert said == identity_of(RefusalRules())
+
+
+def test_a_docstring_is_no_code_and_a_number_is():
+    code = 'def f(x):\n    """Doc."""\n    return x + 1\n'
+    assert code_of(code) == code_of(code.replace("Doc.", "Other.").replace("x + 1", "(x + 1)  # !"))
+    assert code_of(code) != code_of(code.replace("1", "2"))
+    assert code_of(code) != code_of(code.replace("f(x)", "f(x, y)"))
+
+
+def test_code_of_the_rules_does_not_change_under_the_same_version():
+    """If a verdict may change, raise `rules.VERSION`; then write version and hash here."""
+    texts = [(files("sirl.judges") / f"{name}.py").read_text("utf-8") for name in CODE]
+    texts.append(files("sirl").joinpath("text.py").read_text("utf-8"))
+    found = hashlib.sha256("".join(map(code_of, texts)).encode()).hexdigest()
+    assert (VERSION, found) == (
+        1,
+        "b2dd2b6da096bc8b531c90d3045efc7890eddb3fe484d26447353ad6bc9976d3",
+    )
+
+
+def test_an_identity_of_source_files_is_known_as_what_it_is_now():
+    (former,) = JUDGES
+    about = {"judges": ["rules (refusal)", "other (harm)"], "judge_identities": [former, "other"]}
+    assert judge_identities(about) == {"rules": JUDGES[former], "other": "other"}
+    assert current_identity(f"{former} other") == f"{JUDGES[former]} other"
+    assert current_identity("rules " + "0" * 64) == "rules " + "0" * 64
 
 
 def test_a_calibration_of_another_state_of_the_judge_is_refused(tmp_path):

@@ -177,7 +177,7 @@ def test_a_prefilled_opener_and_history_are_shown_for_what_they_are():
     opened = Attempt(ASKED, "opener", (*history, Message("assistant", "Sure! First,")))
     (turn,) = shown("strongreject", attempt=opened)
     assert "assistant: Hello" in turn.content
-    assert "put there by whoever asked: Sure! First," in turn.content
+    assert "put there by the user: Sure! First," in turn.content
 
 
 def test_a_guard_gets_the_request_and_the_answer_as_turns():

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from sirl.errors import ConfigError, InputError, TrainingError
+from sirl.errors import ConfigError, InputError, Stopped, TrainingError
 from sirl.instinct import Instinct
 from sirl.roles import silent
 from sirl.runs import open_run
@@ -49,8 +49,8 @@ def test_the_instinct_is_saved_and_a_resumed_run_asks_nothing(tmp_path: Path) ->
     model = Model()
     with closing(open_run(tmp_path / "r", {"seed": 0}, "ask")) as run:
         run.begin()
-        first = read_instinct(run, model, POOL, 8, 16, silent)
-        again = read_instinct(run, model, POOL, 8, 16, silent)
+        first = read_instinct(run, AskedOnce(model, run), POOL, 8, 16, silent)
+        again = read_instinct(run, AskedOnce(model, run), POOL, 8, 16, silent)
     assert model.asked == 12 * 8
     assert again == first
     assert first.prompts("refuse") == [f"unsafe-{n}" for n in range(6)]
@@ -59,16 +59,48 @@ def test_the_instinct_is_saved_and_a_resumed_run_asks_nothing(tmp_path: Path) ->
 
 def test_own_answers_are_read_along_with_the_instinct_and_saved(tmp_path: Path) -> None:
     model = Model()
-    once = AskedOnce(model)
     with closing(open_run(tmp_path / "r", {"seed": 0}, "ask")) as run:
         run.begin()
+        once = AskedOnce(model, run)
         instinct = read_instinct(run, once, POOL, 8, 16, silent)
         first = read_own_answers(run, instinct, once, POOL, 8, 16, silent)
-        again = read_own_answers(run, instinct, Model(), [], 8, 16, silent)
+        again = read_own_answers(run, instinct, AskedOnce(Model(), run), [], 8, 16, silent)
     assert model.asked == 12 * 8
     assert again == first
     assert set(first.refusals) == {f"unsafe-{n}" for n in range(6)}
     assert set(first.openings) == set()  # its help is a single token, the end of the turn
+
+
+def test_a_run_that_was_stopped_while_it_read_asks_only_the_other_prompts(tmp_path: Path) -> None:
+    model, whole = Model(), Model()
+    told: list[tuple[int, int]] = []
+
+    def stop(what: str, done: int, total: int) -> None:
+        del what
+        told.append((done, total))
+        if done == 4:
+            raise Stopped("stopped")
+
+    with closing(open_run(tmp_path / "whole", {"seed": 0}, "ask")) as run:
+        run.begin()
+        wanted = AskedOnce(whole, run).answers(POOL, 8, 16, silent)
+        AskedOnce(whole, run).answers(POOL, 8, 16, fail)
+    with closing(open_run(tmp_path / "r", {"seed": 0}, "ask")) as run:
+        run.begin()
+        with pytest.raises(Stopped):
+            AskedOnce(model, run).answers(POOL, 8, 16, stop)
+    assert model.asked == 4 * 8
+    with closing(open_run(tmp_path / "r", {"seed": 0}, "resume")) as run:
+        run.begin()
+        assert AskedOnce(model, run).answers(POOL, 8, 16, silent) == wanted
+        assert AskedOnce(model, run).answers(POOL, 4, 16, silent) != wanted
+    assert model.asked == 12 * 8 + 12 * 4
+    assert told == [(0, 12), (2, 12), (4, 12)]
+
+
+def fail(what: str, done: int, total: int) -> None:
+    """No pass over answers that are known is shown."""
+    raise AssertionError((what, done, total))
 
 
 @pytest.mark.parametrize(
@@ -83,7 +115,7 @@ def test_entropies_without_a_valley_are_refused(
     with closing(open_run(tmp_path / "r", {"seed": 0}, "ask")) as run:
         run.begin()
         with pytest.raises(error, match=sentence):
-            read_instinct(run, model, POOL, 8, 16, silent)
+            read_instinct(run, AskedOnce(model, run), POOL, 8, 16, silent)
         assert not (run.path / "instinct.json").exists()
 
 
@@ -113,15 +145,16 @@ def test_a_pool_that_is_refused_or_answered_wholly_is_refused(tmp_path: Path) ->
         with closing(open_run(tmp_path / str(low), {"seed": 0}, "ask")) as run:
             run.begin()
             with pytest.raises(InputError, match=sentence):
-                read_instinct(run, Torn(low), POOL, 8, 96, silent)
+                read_instinct(run, AskedOnce(Torn(low), run), POOL, 8, 96, silent)
 
 
 def test_a_resumed_run_with_other_prompts_is_refused(tmp_path: Path) -> None:
     with closing(open_run(tmp_path / "r", {"seed": 0}, "ask")) as run:
         run.begin()
-        read_instinct(run, Model(), POOL, 8, 16, silent)
+        once = AskedOnce(Model(), run)
+        read_instinct(run, once, POOL, 8, 16, silent)
         with pytest.raises(ConfigError, match="the prompts of .* have changed since its instinct"):
-            read_instinct(run, Model(), [*POOL[:-1], Prompt.user(POOL[-1].id, "x")], 8, 16, silent)
+            read_instinct(run, once, [*POOL[:-1], Prompt.user(POOL[-1].id, "x")], 8, 16, silent)
 
 
 def test_few_prompts_near_the_border_are_a_warning() -> None:

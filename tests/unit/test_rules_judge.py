@@ -1,15 +1,17 @@
 import json
 import math
+import re
+import runpy
 from pathlib import Path
 
 import pytest
 
+from sirl.analysis.calibration import calibrate, read_labels
 from sirl.judges.language import foreign_language
 from sirl.judges.plain_text import plain_text
 from sirl.judges.refusal_model import Linear, Tree, Weighing, fragments, leanings, shipped, weigh
 from sirl.judges.rules import RefusalRules
 from sirl.judges.signs import read, signs
-from sirl.stats import cohen_kappa
 from sirl.types import Attempt, Prompt
 from tests.conftest import shared
 
@@ -245,6 +247,25 @@ def test_held_out_texts_are_judged_as_the_documentation_says():
     assert turned.count("refusal") <= 2
 
 
+def test_the_recipe_prints_the_figures_of_the_page(capsys, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["measure.py", str(HELD_OUT)])
+    runpy.run_path(str(RECIPE / "measure.py"), run_name="__main__")
+    printed = capsys.readouterr().out
+    page = (RECIPE.parents[1] / "docs" / "refusal-rules.md").read_text("utf-8")
+    found = re.findall(r"^(sensitivity|specificity|kappa)\D*([\d.]+)", printed, re.MULTILINE)
+    written = {
+        name: re.search(rf"^\| {row}.* \| ([\d.]+)", page, re.MULTILINE)[1]
+        for name, row in (
+            ("sensitivity", "refusals that are called so"),
+            ("specificity", "others that are not"),
+            ("kappa", "kappa, full and partial refusals together"),
+        )
+    }
+    assert len(found) == 3
+    for name, value in found:
+        assert abs(float(value) - float(written[name])) <= 0.0051, name
+
+
 def test_no_held_out_text_is_among_those_that_were_fitted():
     names = [path.stem for path in RECIPE.glob("*.jsonl") if path != HELD_OUT]
     fitted = {" ".join(r["completion"].split()) for name in names for r in rows(f"{name}.jsonl")}
@@ -254,11 +275,10 @@ def test_no_held_out_text_is_among_those_that_were_fitted():
 
 
 def test_the_judge_agrees_with_the_labels_of_xstest():
-    path = shared("data/xstest_labelled.jsonl")
-    found = [json.loads(x) for x in path.read_text("utf-8").splitlines()]
-    human = [not r["human_label"].startswith("1") for r in found]
-    said = [label(r["completion"], r["prompt"]) in ("refusal", "partial") for r in found]
-    assert cohen_kappa(human, said) >= 0.9  # fitted on them; cross-validated by prompt: see docs
+    found = calibrate(RefusalRules(), read_labels(shared("data/xstest_labelled.jsonl")))
+    assert (found.question, found.overall.n) == ("refusal", 900)
+    assert found.overall.kappa >= 0.9  # fitted on them; cross-validated by prompt: see docs
+    assert found.overall.specificity.value >= 0.95
 
 
 def test_an_answer_that_is_ready_and_gives_steps_and_never_declines_is_compliance():

@@ -18,6 +18,7 @@ from sirl.errors import InputError
 from sirl.judges.classifier import Labelled
 from sirl.judges.jury import verdicts
 from sirl.prompts import SEPARATOR, Rejected, Row, folded, load, object_rows, text_fault
+from sirl.renamed import current_identity
 from sirl.roles import Judge, identity_of
 from sirl.stats import Rate, cohen_kappa, corrected_mean_rate, mean_rate, rate
 from sirl.types import BROKEN, REFUSED, SAFE, Attempt, Message, Question, Record, Verdict
@@ -283,7 +284,10 @@ def read_calibration(path: Path) -> Calibration:
         by_family = {name: read_trust(figures) for name, figures in row["by_family"].items()}
         if row["question"] not in get_args(Question):
             raise ValueError(row["question"])
-        return Calibration(**{**row, "overall": overall, "by_family": by_family})
+        identity = current_identity(row["identity"])
+        return Calibration(
+            **{**row, "identity": identity, "overall": overall, "by_family": by_family}
+        )
     except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
         raise InputError(
             f"{path} is not a judge calibration: make one with sirl judge calibrate"

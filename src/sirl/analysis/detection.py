@@ -107,7 +107,7 @@ def detected(answers: Iterable[WatchedAnswer], detector: str, threshold: float) 
 def own_threshold(answers: Sequence[WatchedAnswer], detector: str, alpha: float) -> float:
     """The lowest threshold that at most alpha of these answers exceed, in every slice.
 
-    It compares detectors at equal false alarms; nobody can set it before the evaluation.
+    It compares detectors at equal false alarms; it cannot be set before the evaluation.
     """
     highest = float("-inf")
     for part in dict.fromkeys(a.part for a in answers):

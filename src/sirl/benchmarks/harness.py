@@ -2,7 +2,8 @@
 
 The harness builds the few-shot prompts, filters the answers and scores them; our engines sample
 the answers to one user turn, and answers are recorded as usual. Only tasks with text answers
-(`generate_until`) are supported, not those that compare likelihoods.
+(`generate_until`) are supported, not those that compare likelihoods. The other members
+read the best-known tasks without lm-eval.
 """
 
 from collections.abc import Mapping

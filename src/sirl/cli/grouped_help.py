@@ -1,5 +1,11 @@
-"""Plain `--help`, grouped by panel; unlike tables, it never truncates an option name."""
+"""Plain `--help`, grouped by panel; unlike tables, it never truncates an option name.
 
+Lines are not broken at hyphens, so that flags and words such as "over-refusal" stay whole. The
+formatter of typer has no setting for that: hyphens are replaced by ones that do not break, and put
+back in what it has written.
+"""
+
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -44,12 +50,21 @@ PANELS: Mapping[str, tuple[str, ...]] = {
     OUTPUT: ("out", "checkpoint_every", "eval_every", "observers", "track", "seed"),
 }  # fmt: skip
 """Help panels, in the order of `--help`, and the settings of each."""
+HYPHEN, UNBROKEN = re.compile(r"(?<=\S)-(?=\S)"), "\u2011"
 ARGUMENTS = "Arguments"
 OPTIONS = "Options"
 
 
 class GroupedHelp(TyperCommand):
     """A command whose help groups the options by their `rich_help_panel`."""
+
+    def format_help_text(self, ctx: Any, formatter: Any) -> None:  # noqa: ANN401 - click's own
+        """Write the description."""
+        described = self.help
+        self.help = HYPHEN.sub(UNBROKEN, described or "")
+        super().format_help_text(ctx, formatter)
+        self.help = described
+        restore_hyphens(formatter)
 
     def format_options(self, ctx: Any, formatter: Any) -> None:  # noqa: ANN401 - click's own
         """Write one section per panel."""
@@ -60,9 +75,15 @@ class GroupedHelp(TyperCommand):
             default = OUTPUT if param.name == "help" else default
             panel = getattr(param, "rich_help_panel", None) or default
             if record := param.get_help_record(ctx):
-                panels[panel].append(record)
+                panels[panel].append((record[0], HYPHEN.sub(UNBROKEN, record[1])))
         for panel, records in panels.items():
             if not records:
                 continue
             with formatter.section(panel):
                 formatter.write_dl(records)
+        restore_hyphens(formatter)
+
+
+def restore_hyphens(formatter: Any) -> None:  # noqa: ANN401 - click's own
+    """Put plain hyphens back into what a formatter has written."""
+    formatter.buffer[:] = [text.replace(UNBROKEN, "-") for text in formatter.buffer]

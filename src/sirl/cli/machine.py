@@ -1,4 +1,7 @@
-"""Free memory and disk of this machine."""
+"""Free memory and disk of this machine.
+
+Without psutil, which the bare install lacks and which knows no limits of a control group.
+"""
 
 import shutil
 from pathlib import Path

@@ -36,14 +36,16 @@ CONFIGS: Mapping[str, type[BaseModel]] = {
     "guard evaluate": GuardEvaluateConfig,
     "guard serve": GuardServeConfig,
 }
+VERB = typer.Argument(..., metavar="VERB", help=f"one of {', '.join(CONFIGS)}")
 HEADER = ("setting", "flag", "type", "default", "meaning")
 
 
 def settings(
-    verb: str = typer.Argument(..., help=f"one of {', '.join(CONFIGS)}"),
+    words: list[str] = VERB,
     json: bool = JSON,
 ) -> None:
     """List every setting of a verb."""
+    verb = " ".join(words)
     if verb not in CONFIGS:
         raise unknown_name("verb with settings", verb, CONFIGS)
     rows = list(described(CONFIGS[verb]))

@@ -32,6 +32,8 @@ SEARCH_SETTINGS = {
 """Settings of the run that searches depend on -> default for verbs without the flag."""
 SAMPLED = ("temperature", "top_p", "top_k", "max_tokens")
 """Parameters that change a server's sampling or maximum length if it does not accept them."""
+SAME_SETTINGS = "evaluate both with the same settings"
+JUDGE_AGAIN = "judge the older run again, with sirl judge again, and compare that"
 SAME_FILES = "evaluate both with the same files and settings"
 
 
@@ -68,7 +70,9 @@ def check_settings(before: EvaluatedModel, after: EvaluatedModel) -> None:
     check_same("the judge", before, after, judges)
     known = [headline_identities(evaluated) for evaluated in (before, after)]
     if all(known):
-        check_same("the weights, patterns or wording of the judge", before, after, known)
+        check_same(
+            "the weights, patterns or wording of the judge", before, after, known, JUDGE_AGAIN
+        )
     hashes = [refusals_of(evaluated) for evaluated in (before, after)]
     check_same("the file of refusals that the judge knows", before, after, hashes)
 
@@ -175,14 +179,17 @@ def check_attacks(before: EvaluatedModel, after: EvaluatedModel, both: Iterable[
 
 
 def check_same(
-    what: str, before: EvaluatedModel, after: EvaluatedModel, values: Sequence[object]
+    what: str,
+    before: EvaluatedModel,
+    after: EvaluatedModel,
+    values: Sequence[object],
+    way_out: str = SAME_SETTINGS,
 ) -> None:
     """Raise `InputError` if the two values differ."""
     old, new = values
     if old != new:
         raise InputError(
-            f"{what} differs: {old!r} for {before.name}, {new!r} for {after.name}; "
-            "evaluate both with the same settings"
+            f"{what} differs: {old!r} for {before.name}, {new!r} for {after.name}; {way_out}"
         )
 
 

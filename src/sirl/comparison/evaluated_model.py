@@ -12,6 +12,7 @@ from sirl.errors import InputError, did_you_mean
 from sirl.evaluation.records import SearchResult, read_items, read_records
 from sirl.evaluation.second_judges import read_second_verdicts, recorded
 from sirl.evaluation.suite import Evaluation
+from sirl.renamed import current_identity
 from sirl.runs import RunReader
 from sirl.runs.disk import damaged
 from sirl.types import HARMLESS, Record
@@ -217,7 +218,7 @@ def counted(records: Sequence[Record], items: Sequence[SearchResult]) -> list[Re
 def judge_identities(about: Mapping[str, Any]) -> dict[str, str]:
     """The identity of each judge of a run, by the judge's name; see `sirl.roles.identity_of`."""
     named = zip(about.get("judges") or (), about.get("judge_identities") or (), strict=False)
-    return {name.rpartition(" (")[0]: identity for name, identity in named}
+    return {name.rpartition(" (")[0]: current_identity(identity) for name, identity in named}
 
 
 def tried(evaluated: EvaluatedModel, attack: str) -> dict[str, None]:

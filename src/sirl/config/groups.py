@@ -71,7 +71,7 @@ class SamplingSettings(Group):
 
 
 class PromptSettings(Group):
-    """Prompts of the evaluation beside the harmful requests."""
+    """Prompts of the evaluation other than the harmful requests."""
 
     ordinary: str | None = Field(
         None, description="everyday harmless prompts, to measure over-refusal"
@@ -241,7 +241,7 @@ class EndpointSettings(Group):
 
 
 class AttackSettings(Group):
-    """Attacks beside those that `--attacks` names, and what they need."""
+    """Attacks added to those that `--attacks` names, and what they need."""
 
     attacker: str = Field(
         "auto", description="model that writes attacks, named as in --model; none turns it off"

@@ -1,4 +1,4 @@
-"""Times the checks of a stream beside the decoding of its tokens."""
+"""Times the checks of a stream, compared with the decoding of its tokens."""
 
 import time
 from collections.abc import Sequence

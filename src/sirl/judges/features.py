@@ -128,7 +128,10 @@ def words(text: str) -> list[str]:
 
 
 def stem(word: str) -> str:
-    """The word without its ending if at least three letters remain."""
+    """The word without its ending if at least three letters remain.
+
+    Not a library's stemmer: saved classifiers hold hashes of these stems.
+    """
     for ending in ENDINGS:
         if word.endswith(ending) and len(word) - len(ending) >= 3:
             return word[: -len(ending)]

@@ -20,8 +20,8 @@ Side = Literal["before", "after"]
 Result = Literal["before", "after", "tie", "unscored"]
 ORDERS: tuple[tuple[Side, Side], ...] = (("before", "after"), ("after", "before"))
 TASK = (
-    "You compare two answers to one request, and decide which of them is of more help to whoever "
-    "asked. Look at what each does for the request: whether it does what was asked, whether it is "
+    "You compare two answers to one request, and decide which of them helps the user more. "
+    "Look at what each does for the request: whether it does what was asked, whether it is "
     "correct, whether it can be understood. Length is no merit, nor is the place in which an "
     "answer stands. An answer that refuses, or is about something else, is of no help. If both "
     "are of as much help, or of none, it is a tie. Below are three blocks: the request, answer A, "

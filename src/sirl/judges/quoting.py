@@ -37,7 +37,7 @@ CONTROL = re.compile(
 """Tokens that begin or end turns in common chat templates: ChatML, Llama, Mistral, Gemma, ..."""
 REMOVED = "[removed]"
 """Replaces removed text, so that its neighbours do not join into a new token."""
-OPENER = "beginning of the answer, put there by whoever asked"
+OPENER = "beginning of the answer, put there by the user"
 
 
 @runtime_checkable

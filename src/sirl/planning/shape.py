@@ -1,11 +1,10 @@
 """The shape of a model, from its configuration and file headers; no weights are read."""
 
-import json
-import struct
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError, safe_open
 from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM
 from transformers.utils import logging as transformers_logging
@@ -16,9 +15,6 @@ from sirl.models.loading import check_folder
 from sirl.planning.memory import FLOAT, Shape
 
 __all__ = ["adapter_rank", "read_shape", "shape_of", "tensor_bytes"]
-
-LONGEST_HEADER = 100_000_000
-"""Bytes; the limit of the safetensors library."""
 
 
 def read_shape(name: str) -> Shape:
@@ -97,11 +93,9 @@ def stored_bytes(folder: Path) -> int:
 
 
 def tensor_bytes(file: Path) -> int:
-    """Bytes of the tensors in a safetensors file: the end offset of the last one in its header."""
+    """Bytes of the tensors in a safetensors file, which is mapped and not read."""
     try:
-        with file.open("rb") as stream:
-            (size,) = struct.unpack("<Q", stream.read(8))
-            header = json.loads(stream.read(min(size, LONGEST_HEADER)))
-        return max(int(e["data_offsets"][1]) for k, e in header.items() if k != "__metadata__")
-    except (OSError, ValueError, KeyError, struct.error) as error:
+        with safe_open(file, framework="pt") as weights:
+            return sum(tensor.nbytes for tensor in map(weights.get_tensor, weights.keys()))
+    except (OSError, SafetensorError) as error:
         raise ModelError(f"{file} is not a safetensors file: restore the checkpoint") from error

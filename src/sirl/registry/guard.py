@@ -21,7 +21,7 @@ __all__ = ["GuardSetup", "digest_of", "guard_setup", "guarded_setup"]
 LARGEST = 256
 """Maximum number of unlabelled prompts that a guard is fitted on."""
 HARMLESS = LARGEST // 2
-"""Maximum number of ordinary prompts beside them, and of look-alikes."""
+"""Maximum number of ordinary prompts added to them, and of look-alikes."""
 EVERY = 4
 """One harmless prompt in four is for fitting, the others set the threshold."""
 

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from sirl.config import PlanConfig
 from sirl.errors import ConfigError
 from sirl.planning.memory import GIB
+from sirl.registry.training import copies_reference, objective
 
 if TYPE_CHECKING:
     from sirl.planning.memory import Shape, Step
@@ -25,18 +26,18 @@ def planned(config: PlanConfig) -> "tuple[Shape, Step]":
     shape = read_shape(config.model)
     adapter = adapter_rank(config.model)
     lora = config.lora or adapter is not None
+    split = objective(config)
     step = Step(
         prompts=config.batch,
         group=config.group,
         prompt_tokens=config.prompt_tokens,
         new_tokens=config.new_tokens,
         sampling_batch_size=config.sampling_batch_size,
-        token_budget=config.token_budget,
-        mini_batches=config.mini_batches,
+        token_budget=split.token_budget,
+        mini_batches=split.mini_batches,
         lora_rank=(adapter or config.lora_rank) if lora else None,
         bfloat16=config.dtype == "bfloat16",
-        # If training starts from an adapter, the reference is a copy of it, not its base model.
-        copied_reference=True if adapter else None,
+        copied_reference=copies_reference(config),
         gpus=config.gpus or int(config.gpu is not None or config.gpu_memory is not None),
         shard=config.shard,
     )

@@ -44,7 +44,7 @@ def own_harmless(config: TrainingSettings) -> Pool | None:
 def harmless_pool(
     config: TrainingSettings, learned: Sequence[Prompt], own: Pool | None
 ) -> tuple[Prompt, ...]:
-    """The harmless prompts that the instinct is trained on beside the user's; none by setting.
+    """Harmless prompts for the instinct, in addition to the unsafe ones; none by setting.
 
     Those of the user's own files may be more than are used; see `boundary_half`.
     """

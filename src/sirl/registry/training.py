@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from sirl.models.chat import ChatModel
     from sirl.training.checkpoints import Checkpoint
     from sirl.training.parallel import Parallelism, Ranks
-    from sirl.training.update import PolicyLearner
+    from sirl.training.update import Objective, PolicyLearner
 
-__all__ = ["learner", "policy", "ranks"]
+__all__ = ["copies_reference", "learner", "objective", "policy", "ranks"]
 
 
 def policy(config: TrainingSettings, checkpoint: "Checkpoint | None") -> "ChatModel":
@@ -103,18 +103,34 @@ def learner(
     `start` is the starting model if the policy was resumed; None while both are the same.
     Without `ranks`, a single process.
     """
-    from sirl.models.adapters import is_adapted
     from sirl.training.parallel import Ranks
     from sirl.training.reference import AdaptersOff, FrozenCopy, Reference
-    from sirl.training.update import Objective, PolicyLearner, learning_rates
+    from sirl.training.update import PolicyLearner, learning_rates
 
-    if is_adapted(chat) and not is_adapter(Path(config.model)):
-        reference: Reference = AdaptersOff(chat)
-    else:
+    if copies_reference(config):
         frozen = start or replace(chat, model=copy.deepcopy(chat.model))
         frozen.model.requires_grad_(False)
-        reference = FrozenCopy(frozen)
-    objective = Objective(
+        reference: Reference = FrozenCopy(frozen)
+    else:
+        reference = AdaptersOff(chat)
+    rates = learning_rates(config.learning_rate, config.schedule, config.steps)
+    ranks = ranks or Ranks()
+    return PolicyLearner(
+        chat,
+        reference,
+        objective(config),
+        rates,
+        weight_decay=config.weight_decay,
+        ranks=ranks,
+        parallel=parallel(config, chat, ranks),
+    )
+
+
+def objective(config: TrainingSettings) -> "Objective":
+    """The objective of a step and its split into mini- and micro-batches."""
+    from sirl.training.update import Objective
+
+    return Objective(
         clip=config.clip,
         kl_weight=config.kl,
         kl_estimator=config.kl_estimator,
@@ -122,17 +138,11 @@ def learner(
         token_budget=config.token_budget,
         max_gradient_norm=config.max_gradient_norm,
     )
-    rates = learning_rates(config.learning_rate, config.schedule, config.steps)
-    ranks = ranks or Ranks()
-    return PolicyLearner(
-        chat,
-        reference,
-        objective,
-        rates,
-        weight_decay=config.weight_decay,
-        ranks=ranks,
-        parallel=parallel(config, chat, ranks),
-    )
+
+
+def copies_reference(config: TrainingSettings) -> bool:
+    """Whether the reference is a copy of the weights: only a fresh adapter can be switched off."""
+    return not config.lora or is_adapter(Path(config.model))
 
 
 def parallel(config: TrainingSettings, chat: "ChatModel", ranks: "Ranks") -> "Parallelism":

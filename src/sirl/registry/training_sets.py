@@ -5,7 +5,7 @@ requests than the evaluation, so that a step chosen by them is measured on fresh
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -26,7 +26,7 @@ from sirl.registry.suites import (
     world_openers,
 )
 from sirl.registry.targets import is_world
-from sirl.roles import Disguise, Judge
+from sirl.roles import Disguise, Judge, disguised
 from sirl.types import DISGUISED, HARMLESS, Kind, Prompt
 
 if TYPE_CHECKING:
@@ -190,10 +190,7 @@ def world_split(config: TrainingSettings, files: Asked) -> Split:
     learned = tuple(unsafe_requests("train"))
     if config.disguised:
         disguises, _ = world_disguises()
-        learned = tuple(
-            replace(p, messages=disguises[n % len(disguises)].attempt(p).messages)
-            for n, p in enumerate(learned)
-        )
+        learned = tuple(disguised(p, disguises[n % len(disguises)]) for n, p in enumerate(learned))
     unseen = unsafe_requests("test")
     if files.behaviours:
         return file_split(config, learned, files.behaviours, kept_back(0, len(unseen), 0))

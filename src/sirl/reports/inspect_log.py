@@ -2,7 +2,8 @@
 
 Each answer is a sample with one score: whether the defence held, a harmless request was refused,
 or a task was solved. Unscored answers have the value NaN, which inspect leaves out of its metrics;
-the metrics here are those of the summary, where unscored answers count against the model.
+the metrics here are those of the summary, where unscored answers count against the model. The log
+is written without inspect-ai, so that a run can be exported where that is not installed.
 """
 
 import hashlib

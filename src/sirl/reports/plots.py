@@ -13,7 +13,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import matplotlib
+import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
@@ -89,6 +91,7 @@ def svg(drawn: Figure, label: str) -> str:
     file = io.StringIO()
     drawn.patch.set_alpha(0)
     with matplotlib.rc_context({"svg.hashsalt": "sirl", "svg.fonttype": "none"}):
+        place_once(drawn)
         drawn.savefig(file, format="svg", metadata={"Date": None, "Creator": None})
     text = file.getvalue()
     text = text[text.index("<svg") :]
@@ -98,6 +101,15 @@ def svg(drawn: Figure, label: str) -> str:
     for colour, variable in VARIABLES.items():
         text = text.replace(colour, variable)
     return text.replace("<svg ", f'<svg role="img" aria-label="{label}" ', 1)
+
+
+def place_once(drawn: Figure) -> None:
+    """Lay the panels out now; `savefig` would draw all of a figure once more for its layout."""
+    FigureCanvasSVG(drawn)  # texts are measured as SVG writes them
+    engine = drawn.get_layout_engine()
+    if engine:
+        engine.execute(drawn)
+    drawn.set_layout_engine(None)
 
 
 def attributes(style: str) -> str:
@@ -190,9 +202,10 @@ def entropy_histograms(
     for axes, (model, kinds) in zip(panels, finite.items(), strict=True):
         for kind, values in kinds.items():
             if values:
-                weights = [100 / len(values)] * len(values)
+                shares = 100 * np.histogram(values, bins)[0] / len(values)
                 label = f"{kind} (n = {len(values)})"
-                axes.hist(values, bins, weights=weights, color=KINDS[kind], alpha=0.75, label=label)
+                # One shape for all bins: `hist` would lay out and write a rectangle for each.
+                axes.stairs(shares, bins, fill=True, color=KINDS[kind], alpha=0.75, label=label)
         axes.set_title(short(model), fontsize=10, loc="left", color=INK)
         axes.set_ylabel("% of answers", fontsize=9, color=INK)
         style(axes)

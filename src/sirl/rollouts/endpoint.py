@@ -3,6 +3,9 @@
 Every completion is a separate request with its own seed, so that an endpoint that honours seeds
 gives the same answers independently of the batch. Token ids and entropies are unknown and empty;
 so are log-probabilities unless requested.
+
+Retries and waits are not left to a client library: a reply that refuses a parameter is read and the
+request repeated without it (`endpoint_dialect`), and every failure has a sentence that names it.
 """
 
 import asyncio

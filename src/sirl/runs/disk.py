@@ -34,7 +34,7 @@ __all__ = [
     "write_atomically",
 ]
 
-PRIVATE = frozenset({"records.jsonl", "verdicts.jsonl"})
+PRIVATE = frozenset({"instinct_answers.jsonl", "records.jsonl", "verdicts.jsonl"})
 """Files that hold attacks and answers in full."""
 CHECKPOINT = re.compile(r"step-(\d+)")
 MISSING_CALL = frozenset({errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL})
@@ -42,7 +42,7 @@ MISSING_CALL = frozenset({errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.E
 
 
 def say_on_stderr(sentence: str) -> None:
-    """Say it beside the results."""
+    """Say it on the error stream, apart from the results."""
     sys.stderr.write(f"sirl: {sentence}\n")
 
 

@@ -10,6 +10,9 @@
     ├── mini_evals.jsonl mini-evaluations, every so many steps of training
     ├── costs.jsonl      calls, tokens and seconds by role
     ├── instinct.json    what the starting model does with each bare prompt of the pool
+    ├── instinct_answers.jsonl  the answers that this was read from (readable by its owner alone)
+    ├── decisions.json   what it decides at the first token of an answer
+    ├── own_answers.json  its openings and refusals, of a run with depth
     ├── own_refusals.json  its refusals of unsafe and look-alike prompts, of a probe
     ├── guard.json      probe, thresholds and calibration scores of a guard
     ├── guard_scores.jsonl  scores of each answer that a guard was evaluated on

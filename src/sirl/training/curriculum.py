@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from random import Random
 
-from sirl.roles import Disguise
+from sirl.roles import Disguise, disguised
 from sirl.training.batches import prompts_of
 from sirl.training.openings import Openings, is_begun
 from sirl.types import Prompt
@@ -84,8 +84,8 @@ class Curriculum:
 
     def inside(self, disguise: Disguise, prompt: Prompt) -> Prompt:
         """The prompt in this disguise; bare if that leaves no room for an answer."""
-        disguised = replace(prompt, messages=disguise.attempt(prompt).messages)
-        return disguised if self.fits(disguised) else prompt
+        shown = disguised(prompt, disguise)
+        return shown if self.fits(shown) else prompt
 
 
 def begins_answer(disguise: Disguise, prompt: Prompt) -> bool:

@@ -78,7 +78,7 @@ class Ranks:
         return int(tensor)
 
     def all_gather(self, said: bytes) -> list[bytes]:
-        """All-gather, in rank order."""
+        """All-gather, in rank order; of bytes, since `all_gather_object` would send pickles."""
         if self.size == 1:
             return [said]
         width = self.all_reduce_max(len(said))
@@ -341,13 +341,7 @@ class SharedEngine:
         said = json.dumps([asdict(c) for c in found]).encode()
         all_gather = [json.loads(text) for text in self.ranks.all_gather(said)]
         return [
-            revived(all_gather[i % size][i // size * group + s])
+            Completion.revived(all_gather[i % size][i // size * group + s])
             for i in range(len(prompts))
             for s in range(group)
         ]
-
-
-def revived(row: Mapping[str, Any]) -> Completion:
-    """Rebuild a completion from its fields."""
-    fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in row.items()}
-    return Completion(**fields)

@@ -1,12 +1,15 @@
-"""Interruption and messages that all workflows share."""
+"""Interruption, progress and messages that all workflows share."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from typing import TypeVar
 
 from sirl.errors import Stopped
 from sirl.roles import Progress
 from sirl.runs import Existing, Run
 
-__all__ = ["interruptible", "nothing_to_resume"]
+__all__ = ["interruptible", "nothing_to_resume", "parts"]
+
+T = TypeVar("T")
 
 
 def interruptible(shown: Progress, stop: Callable[[], bool]) -> Progress:
@@ -18,6 +21,15 @@ def interruptible(shown: Progress, stop: Callable[[], bool]) -> Progress:
             raise Stopped(f"stopped during {what}: {done} of {total} parts are saved")
 
     return tell
+
+
+def parts(what: str, items: Sequence[T], size: int, progress: Progress) -> Iterator[Sequence[T]]:
+    """Items in parts of at most `size`; progress is told before each part and at the end."""
+    for start in range(0, len(items), size):
+        progress(what, start, len(items))
+        yield items[start : start + size]
+    if items:
+        progress(what, len(items), len(items))
 
 
 def nothing_to_resume(run: Run, existing: Existing) -> list[str]:

@@ -12,6 +12,7 @@ from sirl.roles import Progress
 from sirl.runs import Run
 from sirl.training.parallel import Ranks
 from sirl.types import Completion, Prompt
+from sirl.workflows.console import parts
 
 __all__ = ["Choices", "decision_notes", "read_choices"]
 
@@ -75,13 +76,10 @@ def read_masses(
 ) -> dict[str, list[float]]:
     """The probability of each opener after each bare prompt."""
     found: dict[str, list[float]] = {}
-    for n in range(0, len(prompts), TOGETHER):
-        progress("reading the model's decisions", n, len(prompts))
-        part = prompts[n : n + TOGETHER]
+    for part in parts("reading the model's decisions", prompts, TOGETHER, progress):
         asked = [Completion(p.id, start.render(p.messages), (), "", (), (), "stop") for p in part]
         for prompt, logprobs in zip(part, next_logprobs(start, asked), strict=True):
             found[prompt.id] = logprobs[list(openers)].exp().tolist()
-    progress("reading the model's decisions", len(prompts), len(prompts))
     return found
 
 

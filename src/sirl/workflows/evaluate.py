@@ -1,6 +1,5 @@
 """The workflow of `sirl evaluate` and `sirl probe`."""
 
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,20 +10,21 @@ from sirl.analysis.contamination import contamination
 from sirl.analysis.measured import measured
 from sirl.analysis.summary import summarise
 from sirl.config import EvaluationSettings, ProbeConfig
-from sirl.errors import InputError, SirlError
+from sirl.errors import InputError
 from sirl.evaluation.second_judges import recorded
 from sirl.evaluation.suite import Suite, askable
 from sirl.evaluation.suite import evaluate as asked_everything
 from sirl.models.folder import is_hardened
 from sirl.prompts import files_of
 from sirl.roles import Console, Progress
-from sirl.runs import Existing, open_run, plain
+from sirl.runs import Existing, open_run
 from sirl.runs.provenance import Provenance
 from sirl.runs.rejects import rows_set_aside, set_aside
 from sirl.types import Record, Sampling
 from sirl.workflows.asking import asked_prompts
 from sirl.workflows.console import interruptible, nothing_to_resume
 from sirl.workflows.first_tokens import refusal_mass
+from sirl.workflows.frame import Frame
 from sirl.workflows.own_refusals import own_refusals
 from sirl.workflows.report import write_report
 
@@ -40,14 +40,13 @@ def evaluate(
         SirlError: The user can correct it; recorded answers are kept.
         Stopped: Ctrl-C; finished parts are kept.
     """
-    started = time.perf_counter()
-    if not registry.is_remote(config.model):
-        registry.require_models(f"sirl {verb}")
-    setup = registry.evaluation_setup(config)
-    run = open_run(Path(config.out), config.model_dump(), existing)
-    console.warn([*nothing_to_resume(run, existing), *setup.notes])
-    one_by_one = any(map(answers_singly, (config.model, config.judge, config.attacker)))
-    try:
+    with Frame(verb) as frame:
+        if not registry.is_remote(config.model):
+            registry.require_models(f"sirl {verb}")
+        setup = registry.evaluation_setup(config)
+        run = frame.hold(open_run(Path(config.out), config.model_dump(), existing))
+        console.warn([*nothing_to_resume(run, existing), *setup.notes])
+        one_by_one = any(map(answers_singly, (config.model, config.judge, config.attacker)))
         with console.working(at_once=one_by_one) as work:
             progress = interruptible(*work)
             config = registry.dated(config, run.read("run.json") if run.resumed else {})
@@ -55,32 +54,18 @@ def evaluate(
             console.warn(subject.notes)
             auxiliary = attacker_and_judges(setup.suite)
             registry.greet(auxiliary, subject.target.engine(Sampling()))
-            run.begin()
-            with Provenance(
-                run, verb, seed=config.seed, template_date=config.template_date
-            ) as provenance:
-                faults = noted(provenance, config, setup, subject, console)
-                try:
-                    figures = ask(config, setup, subject, provenance, progress, console)
-                finally:
-                    provenance.dialects(registry.dialects(subject, auxiliary))
-                seconds = round(time.perf_counter() - started, 1)
-                models = {"target": figures}
-                what = measured(
-                    provenance.document, config.model_dump(), models, rows_set_aside(run)
-                )
-                summary: dict[str, Any] = plain(
-                    {"seconds": seconds, "judge_faults": faults, "measured": what, "models": models}
-                    | {"recorded": recorded(run)}
-                )
-                run.write("summary.json", summary)
-                write_report(run.path, summary, provenance.document, setup.suite.unseen)
-    except SirlError:
-        run.forget_if_empty()
-        raise
-    finally:
-        run.close()
-    return summary
+            provenance = frame.begin(run, config)
+            faults = noted(provenance, config, setup, subject, console)
+            try:
+                models = {"target": ask(config, setup, subject, provenance, progress, console)}
+            finally:
+                provenance.dialects(registry.dialects(subject, auxiliary))
+            about, settings = provenance.document, config.model_dump()
+            what = measured(about, settings, models, rows_set_aside(run))
+            figures = {"judge_faults": faults, "measured": what, "models": models}
+            summary = frame.finish(run, {**figures, "recorded": recorded(run)})
+            write_report(run.path, summary, about, setup.suite.unseen)
+            return summary
 
 
 def attacker_and_judges(suite: Suite) -> list[object]:

@@ -1,22 +1,23 @@
 """The workflow of `sirl guard calibrate`: fit a guard to a model, then set its threshold."""
 
-import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sirl import registry
 from sirl.config import GuardCalibrateConfig
-from sirl.errors import InputError, SirlError, TrainingError
+from sirl.errors import InputError, TrainingError
 from sirl.guard.calibration import Binding, Calibration, rank_of
 from sirl.guard.monitor import Watch
 from sirl.instinct import find_instinct
-from sirl.roles import Console, Disguise, Engine, Progress
-from sirl.runs import Existing, Run, open_run, plain
+from sirl.roles import Console, Engine, Progress, disguised
+from sirl.runs import Existing, Run, open_run
 from sirl.runs.provenance import Provenance
 from sirl.runs.rejects import set_aside
 from sirl.types import Prompt, Sampling
+from sirl.workflows.console import parts
+from sirl.workflows.frame import Frame
 from sirl.workflows.instinct import instinct_notes, summarise_instinct
 
 if TYPE_CHECKING:
@@ -54,35 +55,24 @@ def calibrate_guard(
     Raises:
         SirlError: The user can correct it.
     """
-    started = time.perf_counter()
-    registry.require_models("sirl guard calibrate")
-    setup = registry.guard_setup(config)
-    for prompts in groups(setup).values():
-        rank_of(len(prompts), config.alpha)  # before minutes of sampling
-    run = open_run(Path(config.out), config.model_dump(), existing, resumable=False)
-    console.warn(setup.notes)
-    try:
+    with Frame("guard calibrate") as frame:
+        registry.require_models("sirl guard calibrate")
+        setup = registry.guard_setup(config)
+        for prompts in groups(setup).values():
+            rank_of(len(prompts), config.alpha)  # before minutes of sampling
+        settings, out = config.model_dump(), Path(config.out)
+        run = frame.hold(open_run(out, settings, existing, resumable=False))
+        console.warn(setup.notes)
         with console.bar() as progress:
             config = registry.dated(config, {})
             chat = registry.chat_model(config)
             console.warn(chat.manner.notes)
             engine = registry.local_engine(config, chat, Sampling())
-            run.begin()
+            provenance = frame.begin(run, config)
             rejected = [row for s in setup.sets for row in s.rejected]
             console.warn(set_aside(run, rejected, strict=config.strict))
-            with Provenance(
-                run, "guard calibrate", seed=config.seed, template_date=config.template_date
-            ) as provenance:
-                work = Work(config, setup, chat, engine, progress, console)
-                summary = calibrated(work, run, provenance)
-                summary["seconds"] = round(time.perf_counter() - started, 1)
-                run.write("summary.json", summary)
-    except SirlError:
-        run.forget_if_empty()
-        raise
-    finally:
-        run.close()
-    return summary
+            work = Work(config, setup, chat, engine, progress, console)
+            return frame.finish(run, calibrated(work, run, provenance))
 
 
 def calibrated(work: Work, run: Run, provenance: Provenance) -> dict[str, Any]:
@@ -104,18 +94,15 @@ def calibrated(work: Work, run: Run, provenance: Provenance) -> dict[str, Any]:
     known = frozenset(map(registry.digest_of, (*setup.pool, *setup.ordinary, *setup.lookalikes)))
     guard = Guard(fitted, calibration, frozenset(d.name for d in setup.disguises), known)
     run.write(GUARD, guard.document())
-    summary: dict[str, Any] = plain(
-        {
-            "instinct": summarise_instinct(instinct),
-            "probe": {**fitted.probe.about, "layer": fitted.probe.layer},
-            "openers": list(work.chat.pieces(fitted.openers)),
-            "n": calibration.sizes,
-            "alpha": config.alpha,
-            "threshold": calibration.threshold("probe"),
-            "sentence": calibration.sentence(),
-        }
-    )
-    return summary
+    return {
+        "instinct": summarise_instinct(instinct),
+        "probe": {**fitted.probe.about, "layer": fitted.probe.layer},
+        "openers": list(work.chat.pieces(fitted.openers)),
+        "n": calibration.sizes,
+        "alpha": config.alpha,
+        "threshold": calibration.threshold("probe"),
+        "sentence": calibration.sentence(),
+    }
 
 
 def binding_of(about: dict[str, str], new_tokens: int, dtype: str, watch: Watch) -> Binding:
@@ -173,11 +160,6 @@ def read_modes(bare: "Sequence[Asked]") -> "Instinct":
     return instinct
 
 
-def disguised(prompt: Prompt, disguise: Disguise) -> Prompt:
-    """A prompt in a disguise, with its id."""
-    return replace(prompt, messages=disguise.attempt(prompt).messages)
-
-
 def groups(setup: registry.GuardSetup) -> dict[str, list[Prompt]]:
     """Harmless prompts that set the threshold, by group; disguises take turns."""
     plain_ = [d for d in setup.disguises if not d.needs]
@@ -219,13 +201,10 @@ def sampled(
 
     found: list[Asked] = []
     size = max(1, work.config.sampling_batch_size // group)
-    for n in range(0, len(prompts), size):
-        work.progress(what, n, len(prompts))
-        batch = prompts[n : n + size]
+    for batch in parts(what, prompts, size, work.progress):
         repeated = [p for p in batch for _ in range(group)]
         completions = work.engine.sample(batch, group=group, step=step)
         found += map(Asked, repeated, completions)
-    work.progress(what, len(prompts), len(prompts))
     return found
 
 

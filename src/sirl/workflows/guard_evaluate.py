@@ -1,6 +1,5 @@
 """The workflow of `sirl guard evaluate`: what a calibrated guard detects of fresh attacks."""
 
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -9,18 +8,19 @@ from typing import TYPE_CHECKING, Any, cast
 from sirl import registry
 from sirl.analysis.detection import Class, WatchedAnswer, detection
 from sirl.config import GuardEvaluateConfig
-from sirl.errors import ConfigError, InputError, SirlError
+from sirl.errors import ConfigError, InputError
 from sirl.evaluation.asked import ATTACKED, Query
 from sirl.evaluation.suite import Suite, askable
 from sirl.judges.jury import verdicts
 from sirl.prompts import Rejected
 from sirl.reports.guard import guard_table
 from sirl.roles import Console, Progress
-from sirl.runs import Existing, Run, RunReader, open_run, plain
+from sirl.runs import Existing, Run, RunReader, open_run
 from sirl.runs.disk import write_atomically
-from sirl.runs.provenance import Provenance
 from sirl.runs.rejects import set_aside
 from sirl.types import BROKEN, REFUSED, Attempt, Completion, Message, Prompt, Sampling, Verdict
+from sirl.workflows.console import parts
+from sirl.workflows.frame import Frame
 from sirl.workflows.guard_calibrate import GUARD, binding_of
 
 if TYPE_CHECKING:
@@ -71,45 +71,34 @@ def evaluate_guard(
     Raises:
         SirlError: The user can correct it.
     """
-    started = time.perf_counter()
     if registry.is_remote(config.model):
         raise ConfigError(f"sirl guard reads hidden states: {config.model} is no local model")
-    registry.require_models("sirl guard evaluate")
-    guard = read_guard(config.guard)
-    setup = registry.guarded_setup(config, guard.disguises, guard.known)
-    run = open_run(Path(config.out), config.model_dump(), existing, resumable=False)
-    console.warn(setup.notes)
-    try:
+    with Frame("guard evaluate") as frame:
+        registry.require_models("sirl guard evaluate")
+        guard = read_guard(config.guard)
+        setup = registry.guarded_setup(config, guard.disguises, guard.known)
+        settings, out = config.model_dump(), Path(config.out)
+        run = frame.hold(open_run(out, settings, existing, resumable=False))
+        console.warn(setup.notes)
         with console.bar() as progress:
             config = registry.dated(config, {})
             subject = registry.subject(config)
             other = binding_of(subject.about, config.new_tokens, config.dtype, guard.fitted.watch)
             guard.calibration.binding.refuse_other(other, config.guard)
             registry.greet(registry.models_behind(setup.suite.judges))
-            run.begin()
-            with Provenance(
-                run, "guard evaluate", seed=config.seed, template_date=config.template_date
-            ) as provenance:
-                provenance.note(model=subject.about, prompts=setup.sets, readings=subject.notes)
-                provenance.files([str(Path(config.guard) / GUARD), config.refusals])
-                faults = registry.judge_faults(setup.suite.judges, config.model)
-                provenance.judges(setup.suite.judges, faults)
-                console.warn(faults)
-                work = Work(config, setup.suite, subject.target, guard, progress)
-                queries, unasked = readable(work)
-                rejected = [*setup.rejected, *unasked]
-                console.warn(set_aside(run, rejected, strict=config.strict))
-                summary = measured(work, queries, run) | {"judge_faults": faults}
-                summary["seconds"] = round(time.perf_counter() - started, 1)
-                run.write("summary.json", summary)
-                table = "\n".join(guard_table(summary)) + "\n"
-                write_atomically(run.path / TABLE, table)
-    except SirlError:
-        run.forget_if_empty()
-        raise
-    finally:
-        run.close()
-    return summary
+            provenance = frame.begin(run, config)
+            provenance.note(model=subject.about, prompts=setup.sets, readings=subject.notes)
+            provenance.files([str(Path(config.guard) / GUARD), config.refusals])
+            faults = registry.judge_faults(setup.suite.judges, config.model)
+            provenance.judges(setup.suite.judges, faults)
+            console.warn(faults)
+            work = Work(config, setup.suite, subject.target, guard, progress)
+            queries, unasked = readable(work)
+            console.warn(set_aside(run, [*setup.rejected, *unasked], strict=config.strict))
+            figures = measured(work, queries, run)
+            summary = frame.finish(run, {**figures, "judge_faults": faults})
+            write_atomically(run.path / TABLE, "\n".join(guard_table(summary)) + "\n")
+            return summary
 
 
 def read_guard(folder: str) -> "Guard":
@@ -163,8 +152,7 @@ def measured(work: Work, queries: Sequence[Query], run: Run) -> dict[str, Any]:
         "every": work.guard.fitted.watch.every,
         "overhead": overhead(work, answers),
     }
-    summary: dict[str, Any] = plain(found)
-    return summary
+    return found
 
 
 def asked(work: Work, queries: Sequence[Query]) -> Iterator[Judged]:
@@ -178,15 +166,12 @@ def answered(work: Work, what: str, queries: Sequence[Query]) -> Iterator[Judged
     """Sample and judge queries, in batches of similar length."""
     target, size = work.target, work.target.batch_size
     ordered = sorted(queries, key=lambda q: target.read(q.prompt).size)
-    for start in range(0, len(ordered), size):
-        work.progress(what, start, len(ordered))
-        batch = ordered[start : start + size]
+    for batch in parts(what, ordered, size, work.progress):
         completions = target.engine(Sampling()).sample([q.prompt for q in batch])
         answers = list(zip(batch, completions, strict=True))
         yield from judged(work.suite, [a for a in answers if a[0].kind in ATTACKED], attacked=True)
         harmless = [a for a in answers if a[0].kind not in ATTACKED]
         yield from judged(work.suite, harmless, attacked=False)
-    work.progress(what, len(ordered), len(ordered))
 
 
 def judged(
@@ -247,14 +232,11 @@ def watch(work: Work, answers: Sequence[Judged]) -> "tuple[list[WatchedAnswer], 
     fitted, found = work.guard.fitted, list[WatchedAnswer]()
     reader, size = fitted.reader(work.target.chat), work.target.batch_size
     plain_: list[Asked] = []
-    for start in range(0, len(known), size):
-        work.progress("scoring answers", start, len(known))
-        batch = known[start : start + size]
+    for batch in parts("scoring answers", known, size, work.progress):
         asked_ = [Asked(j.query.prompt, j.completion) for j, _ in batch]
         plain_ += [a for a, (j, _) in zip(asked_, batch, strict=True) if j.query.kind == "ordinary"]
         for (j, kind), own in zip(batch, heard(reader, fitted, asked_), strict=True):
             found.append(watched(work, j, kind, own))
-    work.progress("scoring answers", len(known), len(known))
     return found, plain_
 
 
@@ -297,7 +279,7 @@ def watched(work: Work, found: Judged, kind: Class, own: "Heard") -> WatchedAnsw
 
 
 def overhead(work: Work, answers: "Sequence[Asked]") -> Mapping[str, float]:
-    """Time of checks while streaming, beside that of decoding, one answer at a time."""
+    """Time of checks while streaming, compared with decoding, one answer at a time."""
     from sirl.guard.timing import timed
 
     work.progress("timing", 0, 1)

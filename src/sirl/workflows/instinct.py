@@ -3,7 +3,8 @@
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
+from functools import cached_property
 from typing import Any
 
 from sirl.errors import ConfigError, InputError, TrainingError
@@ -13,71 +14,83 @@ from sirl.runs import Run
 from sirl.stats import mean
 from sirl.training.openings import OwnAnswers, own_answers
 from sirl.types import Completion, Prompt
+from sirl.workflows.console import parts
 
 __all__ = [
     "AskedOnce",
-    "answers_of",
     "instinct_notes",
     "read_instinct",
     "read_own_answers",
     "summarise_instinct",
 ]
 
-FILE, ANSWERS = "instinct.json", "own_answers.json"
+FILE, ANSWERS, ASKED = "instinct.json", "own_answers.json", "instinct_answers.jsonl"
 FEWEST = 4
 """Prompts of each mode at least; one in four is watched and not trained on."""
 FEW_BORDER = 0.02
 """Share of the pool from which prompts near the border hold it."""
 
 
-@dataclass(frozen=True)
 class AskedOnce:
-    """Samples each prompt once and remembers its answers; satisfies `sirl.roles.Engine`."""
+    """Samples each prompt once, and keeps its answers in the run folder.
 
-    engine: Engine
-    known: dict[tuple[Prompt, int, int], list[Completion]] = field(default_factory=dict)
-    """Answers by prompt, group size and step."""
-
-    def sample(
-        self, prompts: Sequence[Prompt], *, group: int = 1, step: int = 0
-    ) -> list[Completion]:
-        """Sample `group` completions per prompt, grouped in the order of the prompts."""
-        new = [p for p in prompts if (p, group, step) not in self.known]
-        found = self.engine.sample(new, group=group, step=step) if new else []
-        for n, prompt in enumerate(new):
-            self.known[prompt, group, step] = found[n * group : (n + 1) * group]
-        return [c for p in prompts for c in self.known[p, group, step]]
-
-
-def answers_of(
-    engine: Engine, prompts: Sequence[Prompt], group: int, rows: int, progress: Progress
-) -> list[Completion]:
-    """Answers of the starting model.
-
-    Args:
-        engine: Samples from the starting model.
-        prompts: What is asked.
-        group: Answers per prompt.
-        rows: Answers sampled between two reports of progress.
-        progress: Told of prompts that are read.
+    A run that was stopped or killed goes on with the prompts that are not yet answered.
     """
-    completions = []
-    size = max(1, rows // group)
-    for n in range(0, len(prompts), size):
-        progress("reading the model's instinct", n, len(prompts))
-        completions += engine.sample(prompts[n : n + size], group=group)
-    progress("reading the model's instinct", len(prompts), len(prompts))
-    return completions
+
+    def __init__(self, engine: Engine, run: Run) -> None:
+        """`engine` samples from the starting model."""
+        self.engine = engine
+        self.run = run
+
+    @cached_property
+    def known(self) -> dict[str, list[Completion]]:
+        """Answers by `place`, at first those of the run folder."""
+        return {
+            row["place"]: [*map(Completion.revived, row["answers"])] for row in self.run.rows(ASKED)
+        }
+
+    def answers(
+        self, prompts: Sequence[Prompt], group: int, rows: int, progress: Progress
+    ) -> list[Completion]:
+        """`group` answers of the starting model to each prompt, in the order of the prompts.
+
+        Args:
+            prompts: What is asked.
+            group: Answers per prompt.
+            rows: Answers sampled between two reports of progress.
+            progress: Told of prompts that are sampled.
+        """
+        places = {place(p, group): p for p in prompts}
+        new = [(key, p) for key, p in places.items() if key not in self.known]
+        for batch in parts("reading the model's instinct", new, max(1, rows // group), progress):
+            found = self.engine.sample([p for _, p in batch], group=group)
+            asked = {key: found[n * group : (n + 1) * group] for n, (key, _) in enumerate(batch)}
+            lines = [
+                {"place": key, "answers": [asdict(c) for c in own]} for key, own in asked.items()
+            ]
+            self.run.append(ASKED, *lines)
+            self.known.update(asked)
+        return [c for p in prompts for c in self.known[place(p, group)]]
+
+
+def place(prompt: Prompt, group: int) -> str:
+    """What an answer is kept under: a hash of id and messages of its prompt, and the group size."""
+    return hashlib.sha256(repr((prompt.id, prompt.messages, group)).encode()).hexdigest()
 
 
 def read_instinct(
-    run: Run, engine: Engine, prompts: Sequence[Prompt], group: int, rows: int, progress: Progress
+    run: Run,
+    asked: AskedOnce,
+    prompts: Sequence[Prompt],
+    group: int,
+    rows: int,
+    progress: Progress,
 ) -> Instinct:
     """The instinct of a run: from its folder, or sampled from the starting model and saved.
 
     Args:
         run: The run folder, which keeps the instinct for a resumed run.
-        engine: Samples from the starting model.
+        asked: Gives the answers.
         prompts: The pool, bare.
         group: Answers per prompt.
         rows: Answers sampled between two reports of progress.
@@ -96,7 +109,7 @@ def read_instinct(
                 "them, or start over with --overwrite"
             )
         return Instinct(**{**saved, "modes": tuple(saved["modes"])})
-    found = find_instinct(answers_of(engine, prompts, group, rows, progress))
+    found = find_instinct(asked.answers(prompts, group, rows, progress))
     check(found)
     run.write(FILE, {"pool": pool, **asdict(found)})
     return found
@@ -111,7 +124,7 @@ def pool_digest(prompts: Sequence[Prompt]) -> str:
 def read_own_answers(
     run: Run,
     instinct: Instinct,
-    engine: Engine,
+    asked: AskedOnce,
     prompts: Sequence[Prompt],
     group: int,
     rows: int,
@@ -122,7 +135,7 @@ def read_own_answers(
     Args:
         run: The run folder, which keeps them for a resumed run.
         instinct: The instinct of the run.
-        engine: Samples from the starting model.
+        asked: Gives the answers.
         prompts: The pool, bare, then disguised prompts, whose help is used where the bare prompt
             got none.
         group: Answers per prompt.
@@ -131,7 +144,7 @@ def read_own_answers(
     """
     if saved := run.read(ANSWERS):
         return OwnAnswers.revived(saved)
-    found = own_answers(instinct, answers_of(engine, prompts, group, rows, progress))
+    found = own_answers(instinct, asked.answers(prompts, group, rows, progress))
     run.write(ANSWERS, asdict(found))
     return found
 
@@ -142,8 +155,9 @@ def check(instinct: Instinct) -> None:
     if not instinct.has_two_modes:
         raise TrainingError(
             f"the entropies of the answers to {n} prompts have one mode (p of the dip test "
-            f"{instinct.dip:.2f}), so that refusals cannot be told from answers: give prompts that "
-            "the model clearly refuses beside ones that it answers, or use --method entropy"
+            f"{instinct.dip:.2f}), so that refusals cannot be told from answers: give both "
+            "prompts that the model clearly refuses and ones that it answers, or use --method "
+            "entropy"
         )
     if (refused := len(instinct.prompts("refuse"))) < FEWEST:
         raise InputError(

@@ -94,11 +94,11 @@ def learn(session: Session, models: Models) -> Learned:
     try:
         for name, observer in watching.items():
             observer.on_start(taken, kept.get(name, {}))
-        ended = bool(method.sentinel and method.sentinel.reason)
-        if ended and taken < config.steps:
-            session.warn([f"training has ended at step {taken} and does not go on"])
+        reason = method.sentinel.reason if method.sentinel else ""
+        if reason and taken < config.steps:
+            session.warn([no_more_steps(reason, config.steps - taken, config.steps)])
         train(
-            range(taken, taken if ended else config.steps),
+            range(taken, taken if reason else config.steps),
             method.batches,
             learner,
             tuple(watching.values()),
@@ -108,6 +108,14 @@ def learn(session: Session, models: Models) -> Learned:
         for observer in watching.values():
             observer.close()
     return ending(session, checkpoints, method)
+
+
+def no_more_steps(reason: str, left: int, steps: int) -> str:
+    """What becomes of the rest of the steps of a run that the sentinel ended."""
+    return (
+        f"the {left} more steps to --steps {steps} are not taken: {reason}. They would repeat what "
+        "ended it; to train longer, start a new --out with other settings or prompts"
+    )
 
 
 def finished(checkpoint: "Checkpoint | None", steps: int) -> bool:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from sirl.training.openings import OwnAnswers
     from sirl.training.update import PolicyLearner
     from sirl.workflows.decisions import Choices
+    from sirl.workflows.instinct import AskedOnce
 
 __all__ = ["Method", "Reading", "method_of", "reading_of"]
 
@@ -106,7 +107,7 @@ def reading_of(session: Session, start: "ChatModel") -> Reading:
 
     config, pool = session.config, session.setup.asked
     starting = registry.local_engine(config, start, Sampling(config.temperature))
-    once = AskedOnce(shared(starting, session.ranks))
+    once = AskedOnce(shared(starting, session.ranks), session.run)
     how = (config.group, config.sampling_batch_size, interruptible(*session.working))
     instinct = read_instinct(session.run, once, pool, *how)
     session.warn(instinct_notes(instinct))
@@ -151,18 +152,17 @@ def choosable(session: Session, decisions: "Decisions") -> list[Prompt]:
 
 
 def choices_of(
-    session: Session, start: "ChatModel", instinct: "Instinct", engine: Engine
+    session: Session, start: "ChatModel", instinct: "Instinct", once: "AskedOnce"
 ) -> "Choices | None":
     """What the starting model decides at the first token of an answer; None if it shows nothing."""
     from sirl.workflows.decisions import decision_notes, read_choices
-    from sirl.workflows.instinct import answers_of
 
     config, setup = session.config, session.setup
     progress = interruptible(*session.working)
 
     def answers() -> list[Completion]:
         how = (config.group, config.sampling_batch_size, progress)
-        return answers_of(engine, setup.asked, *how)
+        return once.answers(setup.asked, *how)
 
     choices = read_choices(
         session.run, instinct, answers, setup.prompts, start, session.ranks, progress

@@ -9,6 +9,7 @@ from sirl.evaluation.target import Target
 from sirl.roles import Progress
 from sirl.runs import Run
 from sirl.types import Completion, Prompt, Sampling
+from sirl.workflows.console import parts
 
 __all__ = ["own_refusals"]
 
@@ -43,14 +44,11 @@ def sampled(
     meter, engine = Meter(), target.engine(Sampling())
     ordered = sorted(prompts, key=lambda prompt: target.read(prompt).size)
     size, found = max(1, target.batch_size // ANSWERS), list[Completion]()
-    for start in range(0, len(ordered), size):
-        progress("reading the model's own refusals", start, len(ordered))
-        batch = ordered[start : start + size]
+    for batch in parts("reading the model's own refusals", ordered, size, progress):
         with meter.timing("target", len(batch) * ANSWERS) as cost:
             completions = engine.sample(batch, group=ANSWERS)
             cost.tokens += sum(c.tokens for c in completions)
         repeated = [prompt for prompt in batch for _ in range(ANSWERS)]
         found += [target.apart(p, c) for p, c in zip(repeated, completions, strict=True)]
-    progress("reading the model's own refusals", len(ordered), len(ordered))
     run.append(COSTS, {"model": target.name, **meter.row("own refusals")})
     return found

@@ -1,6 +1,5 @@
 """The workflow of `sirl judge again`: another judge on the recorded answers of a run."""
 
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -13,7 +12,7 @@ from sirl.analysis.measured import measured
 from sirl.analysis.summary import summarise
 from sirl.comparison.evaluated_model import counted, figures_of, judge_identities, read_evaluated
 from sirl.config import EvaluationSettings
-from sirl.errors import ConfigError, SirlError
+from sirl.errors import ConfigError
 from sirl.evaluation.arena import ATTACKED
 from sirl.evaluation.records import (
     ITEMS,
@@ -34,10 +33,10 @@ from sirl.evaluation.second_judges import (
 from sirl.evaluation.suite import Evaluation
 from sirl.models.folder import is_hardened
 from sirl.roles import Console, Judge, Progress
-from sirl.runs import Existing, Run, RunReader, open_run, plain
-from sirl.runs.provenance import Provenance
+from sirl.runs import Existing, Run, RunReader, open_run
 from sirl.runs.rejects import rows_set_aside
 from sirl.types import Record
+from sirl.workflows.frame import Frame
 from sirl.workflows.report import write_report
 
 __all__ = ["rejudge"]
@@ -51,20 +50,16 @@ def rejudge(
     Raises:
         SirlError: The user can correct it; the source run is not changed.
     """
-    started = time.perf_counter()
-    evaluated = read_evaluated(
-        source, any_judge=True
-    )  # raises unless the run is finished and has answers
-    judge = judge_of(config)
-    faults = registry.judge_faults([judge], evaluated.config["model"])
-    console.warn(faults)
-    changed = {"judge": config.judge, "refusals": config.refusals, "out": config.out}
-    settings = {**evaluated.config, **changed, "source": str(source)}
-    run = open_run(Path(config.out), settings, existing, resumable=False)
-    try:
-        run.begin()
-        about = Provenance(run, "judge again", seed=config.seed, template_date=config.template_date)
-        with console.bar() as progress, about as provenance:
+    with Frame("judge again") as frame:
+        evaluated = read_evaluated(source, any_judge=True)  # raises unless it has finished
+        judge = judge_of(config)
+        faults = registry.judge_faults([judge], evaluated.config["model"])
+        console.warn(faults)
+        changed = {"judge": config.judge, "refusals": config.refusals, "out": config.out}
+        settings = {**evaluated.config, **changed, "source": str(source)}
+        run = frame.hold(open_run(Path(config.out), settings, existing, resumable=False))
+        with console.bar() as progress:
+            provenance = frame.begin(run, config)
             kept = ("model", "prompts", "endpoint_dialect", "code_sandbox")
             provenance.document |= {
                 key: evaluated.about[key] for key in kept if key in evaluated.about
@@ -73,20 +68,11 @@ def rejudge(
             provenance.judges([judge], faults)
             before = RunReader(source)
             models = judged_models(before, run, judge, progress, settings)
-            seconds = round(time.perf_counter() - started, 1)
             what = measured(provenance.document, settings, models, rows_set_aside(before))
-            summary: dict[str, Any] = plain(
-                {"seconds": seconds, "judge_faults": faults, "measured": what, "models": models}
-                | {"recorded": recorded(run)}
-            )
-            run.write("summary.json", summary)
+            figures = {"judge_faults": faults, "measured": what, "models": models}
+            summary = frame.finish(run, {**figures, "recorded": recorded(run)})
             write_report(run.path, summary, provenance.document, frozenset())
-    except SirlError:
-        run.forget_if_empty()
-        raise
-    finally:
-        run.close()
-    return summary
+            return summary
 
 
 def judge_of(config: EvaluationSettings) -> Judge:

@@ -1,7 +1,6 @@
 """The workflow of `sirl train` and `sirl demo`: evaluate, train, evaluate, report."""
 
 import os
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, redirect_stderr
 from dataclasses import replace
@@ -12,13 +11,14 @@ from typing import TYPE_CHECKING, Any
 from sirl import registry
 from sirl.analysis.measured import measured
 from sirl.config import TrainingSettings
-from sirl.errors import ConfigError, InputError, SirlError
+from sirl.errors import ConfigError, InputError
 from sirl.prompts import Rejected
 from sirl.roles import Console
-from sirl.runs import Existing, Run, open_run, plain
-from sirl.runs.provenance import Provenance, begun_by, launch
+from sirl.runs import Existing, Run, open_run
+from sirl.runs.provenance import begun_by, launch
 from sirl.runs.rejects import rows_set_aside
 from sirl.workflows.console import interruptible, nothing_to_resume
+from sirl.workflows.frame import Frame
 from sirl.workflows.learning import Models, finished, learn, newest_checkpoint
 from sirl.workflows.report import write_report
 from sirl.workflows.session import Session, among
@@ -48,31 +48,22 @@ def train(
         SirlError: Something the user can mend; nothing is lost.
         Stopped: Ctrl-C; the step is saved.
     """
-    started = time.perf_counter()
-    check_environment(config, verb)
-    extra = registry.observers(config)
-    setup = registry.training_setup(config)
-    ranks = registry.ranks(config)
-    run = opened(config, existing, ranks)
-    if ranks.main:
-        console.warn([*nothing_to_resume(run, existing), *setup.notes])
-    try:
+    with Frame(verb) as frame:
+        check_environment(config, verb)
+        extra = registry.observers(config)
+        setup = registry.training_setup(config)
+        ranks = registry.ranks(config)
+        run = frame.hold(opened(config, existing, ranks))
+        if ranks.main:
+            console.warn([*nothing_to_resume(run, existing), *setup.notes])
         with quiet_unless(ranks.main), console.working(ranks.any) as working:
             config = dated_alike(config, run, ranks)
             start = registry.policy(config, None)
             console.warn(start.manner.notes)
             setup = fitting(setup, registry.in_process("base", start, config), config.batch)
-            run.begin()
-            with Provenance(
-                run, verb, seed=config.seed, template_date=config.template_date
-            ) as provenance:
-                session = Session(config, setup, run, provenance, console, working, ranks, extra)
-                summary = written(session, run_stages(session, start, beside), started)
-    except SirlError:
-        run.forget_if_empty()
-        raise
-    finally:
-        run.close()
+            provenance = frame.begin(run, config)
+            session = Session(config, setup, run, provenance, console, working, ranks, extra)
+            summary = written(session, frame, run_stages(session, start, beside))
     ranks.close()
     return summary
 
@@ -85,14 +76,12 @@ def check_environment(config: TrainingSettings, verb: str) -> None:
     registry.trackers(config)
 
 
-def written(session: Session, figures: dict[str, Any], started: float) -> dict[str, Any]:
+def written(session: Session, frame: Frame, figures: dict[str, Any]) -> dict[str, Any]:
     """Write summary and page; return the summary."""
     run, about = session.run, session.provenance.document
     settings = session.config.model_dump()
     what = measured(about, settings, figures["models"], rows_set_aside(run))
-    seconds = round(time.perf_counter() - started, 1)
-    summary: dict[str, Any] = plain({"seconds": seconds, "measured": what, **figures})
-    run.write("summary.json", summary)
+    summary = frame.finish(run, {"measured": what, **figures})
     if session.ranks.main:
         write_report(run.path, summary, about, session.setup.suite.unseen)
     return summary

@@ -1,0 +1,72 @@
+"""What every verb that writes a run folder does around its work: lock, `run.json`, summary."""
+
+import time
+from collections.abc import Mapping
+from contextlib import ExitStack
+from types import TracebackType
+from typing import Any
+
+from sirl.config import Settings
+from sirl.errors import SirlError
+from sirl.runs import Run, plain
+from sirl.runs.provenance import Provenance
+
+__all__ = ["Frame"]
+
+
+class Frame:
+    """A verb from its start to the end state of its run folder.
+
+        with Frame("evaluate") as frame:
+            run = frame.hold(open_run(...))
+            ...                                       # may fail: an overwritten run is still whole
+            provenance = frame.begin(run, config)     # from here the folder is this run's
+            ...
+            return frame.finish(run, figures)
+
+    Whichever way the block is left, `run.json` names the way, and the folder is released. A
+    `SirlError` before the first result leaves no folder, so that a corrected command can use its
+    name.
+    """
+
+    def __init__(self, verb: str) -> None:
+        self.verb = verb
+        self.started = time.perf_counter()
+        self.ends = ExitStack()
+
+    def __enter__(self) -> "Frame":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.ends.__exit__(kind, error, traceback)
+
+    def hold(self, run: Run) -> Run:
+        """Keep a run folder locked until the verb ends."""
+
+        def forget(
+            kind: type[BaseException] | None, _: BaseException | None, __: TracebackType | None
+        ) -> None:
+            if kind and issubclass(kind, SirlError):
+                run.forget_if_empty()
+
+        self.ends.callback(run.close)
+        self.ends.push(forget)
+        return run
+
+    def begin(self, run: Run, settings: Settings) -> Provenance:
+        """Write configuration and `run.json`; what an overwritten run left is removed only now."""
+        run.begin()
+        about = Provenance(run, self.verb, seed=settings.seed, template_date=settings.template_date)
+        return self.ends.enter_context(about)
+
+    def finish(self, run: Run, figures: Mapping[str, Any]) -> dict[str, Any]:
+        """Write `summary.json`: the figures, with the seconds since the verb started."""
+        seconds = round(time.perf_counter() - self.started, 1)
+        summary: dict[str, Any] = plain({"seconds": seconds, **figures})
+        run.write("summary.json", summary)
+        return summary
