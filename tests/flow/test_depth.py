@@ -37,6 +37,13 @@ def test_a_run_keeps_the_starting_models_own_answers(unbroken):
     assert max(map(len, own["openings"].values())) <= 24
 
 
+def test_begun_answers_are_taught_at_decision_points(unbroken):
+    decisions = json.loads((unbroken / "run" / "decisions.json").read_text())
+    lines = (unbroken / "run" / "metrics.jsonl").read_text().splitlines()
+    assert decisions["openers"]
+    assert all("points/settled" in json.loads(line) for line in lines)
+
+
 def test_a_run_that_goes_on_from_an_early_step_ends_with_the_same_weights(unbroken):
     cut = unbroken / "cut"
     shutil.copytree(unbroken / "run", cut)

@@ -13,7 +13,7 @@ from sirl.instinct import Instinct, InstinctReward
 from sirl.training.curriculum import Curriculum, watched
 from sirl.training.grading import ByGroup
 from sirl.training.lending import Lending, heads_of
-from sirl.training.openings import Openings, OwnAnswers, is_begun, own_answers
+from sirl.training.openings import SAMPLED, Openings, OwnAnswers, is_begun, own_answers
 from sirl.types import Attempt, Completion, Message, Prompt
 
 INSTINCT = Instinct(
@@ -80,7 +80,7 @@ def test_own_answers_survive_a_run_folder() -> None:
 
 
 def openings(decode=text_of) -> Openings:
-    return Openings.of(own_answers(INSTINCT, BARE), decode, steps=40)
+    return Openings.of(own_answers(INSTINCT, BARE), decode, 40, SAMPLED)
 
 
 def test_every_length_of_an_opening_occurs_and_none_is_longer_than_the_answer() -> None:

@@ -130,8 +130,8 @@ class ObjectiveSettings(Group):
 
     method: Literal["instinct", "entropy"] = Field(
         "instinct",
-        description="instinct: reward answers in the mode of entropy that the model prefers for "
-        "the bare prompt; entropy: reward low entropy (the SIRL paper), which raises over-refusal",
+        description="instinct: refuse or answer a disguised prompt as the model does the bare one; "
+        "entropy: reward low entropy (the SIRL paper), which raises over-refusal",
     )
     depth: bool = Field(
         False,

@@ -65,6 +65,8 @@ class Provenance:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        if error and isinstance(error.__cause__, Stopped):  # the console makes it an exit status
+            kind, error = Stopped, error.__cause__
         self.document["exit"] = {
             "at": now(),
             "how": "finished" if kind is None else "stopped" if kind is Stopped else kind.__name__,

@@ -9,22 +9,33 @@ it answers, so that begun help alone is no reason to refuse.
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from random import Random
-from typing import Any
+from typing import Any, NamedTuple
 
 from sirl.instinct import Instinct
 from sirl.types import Completion, Message, Prompt
 
-__all__ = ["Openings", "OwnAnswers", "is_begun", "own_answers"]
+__all__ = ["POINTS", "SAMPLED", "Openings", "OwnAnswers", "Share", "is_begun", "own_answers"]
 
-CHANCE = 0.35
-"""Share of the presented prompts whose answer is begun."""
-PART = 0.6
-"""Part of the steps, from the first, in which answers are begun."""
-SETTLED = 0.8
-"""Part of the steps, from the first, in which the price of openings has not settled."""
 LONGEST = 24
 """Tokens of an opening at most."""
 HALF_A_CHARACTER = "\ufffd"
+
+
+class Share(NamedTuple):
+    """How much of a run has begun answers."""
+
+    prompts: float
+    """Share of the presented prompts whose answer is begun."""
+    steps: float
+    """Part of the steps, from the first, in which answers are begun."""
+    settled: float
+    """Part of the steps, from the first, in which the price of openings has not settled."""
+
+
+SAMPLED = Share(0.35, 0.6, 0.8)
+"""With sampled answers."""
+POINTS = Share(0.6, 0.8, 0.9)
+"""With decision points, which cost little and raise the price of openings less."""
 
 
 @dataclass(frozen=True)
@@ -92,6 +103,8 @@ class Openings:
 
     answers: OwnAnswers
     decode: Callable[[Sequence[int]], str]
+    chance: float
+    """Share of the presented prompts whose answer is begun."""
     until: int
     """The first step in which no answer is begun any more."""
     settled: int
@@ -99,14 +112,15 @@ class Openings:
 
     @classmethod
     def of(
-        cls, answers: OwnAnswers, decode: Callable[[Sequence[int]], str], steps: int
+        cls, answers: OwnAnswers, decode: Callable[[Sequence[int]], str], steps: int, share: Share
     ) -> "Openings":
         """The openings of a run of so many steps."""
-        return cls(answers, decode, round(PART * steps), round(SETTLED * steps))
+        until, settled = round(share.steps * steps), round(share.settled * steps)
+        return cls(answers, decode, share.prompts, until, settled)
 
     def due(self, step: int, chance: Random) -> bool:
         """Whether to begin the answer to a prompt in a step, counted from 0."""
-        return step < self.until and chance.random() < CHANCE
+        return step < self.until and chance.random() < self.chance
 
     def begun(self, prompt: Prompt, chance: Random) -> Prompt:
         """The prompt with a begun answer of random length.

@@ -28,7 +28,7 @@ __all__ = ["Method", "Reading", "method_of", "reading_of"]
 MODES = ("refuse", "comply")
 WATCHED_ANSWERS = 4
 """Answers to each watched prompt at a look."""
-POINTS = 4
+PER_PROMPT = 4
 """Decision points of a step for each prompt of a batch, since a point costs less than a group."""
 REFUSED = 0.4
 """Share of decision points where the model refuses: with half, disguises become a reason to."""
@@ -102,7 +102,7 @@ def curriculum_of(
 
 def reading_of(session: Session, start: "ChatModel") -> Reading:
     """Read the starting model's instinct and, for depth, its own answers."""
-    from sirl.training.openings import Openings
+    from sirl.training.openings import POINTS, SAMPLED, Openings
     from sirl.workflows.instinct import AskedOnce, instinct_notes, read_instinct, read_own_answers
 
     config, pool = session.config, session.setup.asked
@@ -111,25 +111,22 @@ def reading_of(session: Session, start: "ChatModel") -> Reading:
     how = (config.group, config.sampling_batch_size, interruptible(*session.working))
     instinct = read_instinct(session.run, once, pool, *how)
     session.warn(instinct_notes(instinct))
-    if not config.depth and (choices := choices_of(session, start, instinct, once)):
-        whole = curriculum_of(
-            session,
-            start,
-            choosable(session, choices.decisions),
-            choices.decisions.of,
-            POINTS * config.batch,
-        )
+    if choices := choices_of(session, start, instinct, once):
+        chosen = choosable(session, choices.decisions)
+        size = PER_PROMPT * config.batch
+        whole = curriculum_of(session, start, chosen, choices.decisions.of, size)
         whole = replace(whole, refused_share=REFUSED, begun_share=BEGUN)
-        return Reading(instinct, whole, choices=choices)
-    whole = curriculum_of(session, start, pool, instinct.of, config.batch)
+    else:
+        whole = curriculum_of(session, start, pool, instinct.of, config.batch)
     if not config.depth:
-        return Reading(instinct, whole)
+        return Reading(instinct, whole, choices=choices)
     # Help that begins answers to prompts that are always refused comes from a disguise.
-    always = [p for p in whole.refused if instinct.shares[p.id] == 1]
+    always = [p for p in whole.refused if instinct.shares.get(p.id) == 1]
     asked = [*pool, *whole.disguised_once(always)]
     answers = read_own_answers(session.run, instinct, once, asked, *how)
-    openings = Openings.of(answers, start.decode, config.steps)
-    return Reading(instinct, replace(whole, openings=openings), answers)
+    share = POINTS if choices else SAMPLED
+    openings = Openings.of(answers, start.decode, config.steps, share)
+    return Reading(instinct, replace(whole, openings=openings), answers, choices)
 
 
 def choosable(session: Session, decisions: "Decisions") -> list[Prompt]:
