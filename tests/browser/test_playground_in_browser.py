@@ -12,7 +12,7 @@ from sirl.guard.server.app import app_of
 from sirl.guard.server.keys import Keys
 from sirl.guard.server.listening import listen
 from sirl.guard.server.playground import Playground
-from sirl.registry.attacks import playground_disguises
+from sirl.registry import playground_disguises
 from tests.unit.fake_source import FakeSource, service
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -137,7 +137,7 @@ def test_in_shadow_mode_an_alarm_shows_what_each_mode_would_have_sent():
         sent(page)
         said = status(page, "alarm")
         page.wait_for_function(
-            "document.querySelector('.mode .count').textContent.startsWith('30')"
+            "() => document.querySelector('.mode .count').textContent.startsWith('30')"
         )
         strip = page.get_by_role("listbox").inner_text()
         texts = {
@@ -223,7 +223,7 @@ def test_escape_stops_an_answer_that_waits_and_an_error_is_said():
         stopped = status(page, "failed")
         page.get_by_role("button", name="Send").wait_for()
         sent(page, "this is too long")
-        page.wait_for_function("document.querySelector('.status').textContent.includes('too long')")
+        page.get_by_role("status").filter(has_text="too long").wait_for()
         return stopped, page.get_by_role("listbox").inner_text()
 
     source = FakeSource(waits={6: Never()})

@@ -11,7 +11,7 @@ from sirl.guard.server.app import app_of
 from sirl.guard.server.keys import Keys
 from sirl.guard.server.pages import PAGES
 from sirl.guard.server.playground import Playground
-from sirl.registry.attacks import playground_disguises
+from sirl.registry import playground_disguises
 from tests.unit.fake_source import FakeSource, ask, chat, events, service, text_of
 
 FOLDER = resources.files("sirl.guard") / "playground"

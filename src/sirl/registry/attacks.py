@@ -10,17 +10,8 @@ from sirl.config import EvaluationSettings
 from sirl.errors import ConfigError, unknown_name
 from sirl.registry.tampering import SURGERIES
 from sirl.roles import Attack, Disguise, Search
-from sirl.types import Need
 
-__all__ = [
-    "TIERS",
-    "attack_names",
-    "attacks_named",
-    "members",
-    "own_attacks",
-    "playground_disguises",
-    "world_disguises",
-]
+__all__ = ["TIERS", "attack_names", "attacks_named", "members", "own_attacks", "world_disguises"]
 
 TIERS = ("quick", "standard", "full", "world")
 """`world` has the disguises of the embedded model, seen in its alignment or not."""
@@ -144,16 +135,6 @@ def attacks_named(names: str) -> tuple[Attack, ...]:
         raise ConfigError("--attacks names no attack: give names, quick, standard or full")
     attacks = known_attacks(gradient=not set(GRADIENT).isdisjoint(chosen))
     return tuple(attacks[name] for name in dict.fromkeys(chosen) if name in attacks)
-
-
-def playground_disguises(*, prefill: bool) -> dict[str, Disguise]:
-    """Disguises by name that need nothing of the target, or that it continues a begun answer."""
-    offered: frozenset[Need] = frozenset({"opener"} if prefill else ())
-    return {
-        name: attack
-        for name, attack in known_attacks(gradient=False).items()
-        if isinstance(attack, Disguise) and attack.needs <= offered and name != "direct"
-    }
 
 
 def own_attacks(config: EvaluationSettings) -> tuple[Attack, ...]:
