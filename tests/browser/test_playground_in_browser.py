@@ -10,7 +10,7 @@ import pytest
 
 from sirl.guard.server.app import app_of
 from sirl.guard.server.keys import Keys
-from sirl.guard.server.listening import listen
+from sirl.guard.server.listening import bound, listen
 from sirl.guard.server.playground import Playground
 from sirl.registry import playground_disguises
 from tests.unit.fake_source import FakeSource, service
@@ -56,7 +56,7 @@ def visited(served, visit, playground=None, refused=0, **context):
         results.append(thread.submit(run, url))
 
     app = app_of(served, playground)
-    listen(app, served.gate, host="127.0.0.1", port=0, drain=5.0, ready=ready)
+    listen(app, served.gate, bound("127.0.0.1", 0), drain=5.0, ready=ready)
     thread.shutdown()
     return results[0].result()
 
@@ -158,9 +158,9 @@ def test_in_shadow_mode_an_alarm_shows_what_each_mode_would_have_sent():
     assert retracted.split() == ["w4", "w5", "w6", "w7"]
     assert texts["hold"].split() == ["w0", "w1", "w2"]
     assert counts == {
-        "shadow": "30 characters sent",
-        "live": "24 characters sent, 12 retracted, 6 stopped",
-        "hold": "9 characters sent, 21 stopped",
+        "shadow": "30 characters",
+        "live": "24 characters, 12 of them retracted, 6 stopped",
+        "hold": "9 characters, 21 stopped",
     }
     assert badge == "in force"
 

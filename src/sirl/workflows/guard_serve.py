@@ -59,9 +59,11 @@ def serve_guard(config: GuardServeConfig, console: Console) -> None:
     check_serving(config)
     keys = keys_of(config)
     from sirl.guard.server.app import app_of
-    from sirl.guard.server.listening import listen
+    from sirl.guard.server.listening import bound, listen
 
     with ExitStack() as stack:
+        at = bound(config.host, config.port)  # before the model is loaded
+        stack.callback(at.close)
         opened = opened_service(config, keys, console)
         stack.callback(opened.close)
         compared = None
@@ -72,8 +74,7 @@ def serve_guard(config: GuardServeConfig, console: Console) -> None:
         listen(
             app_of(opened.service, playground_of(config, compared)),
             opened.service.gate,
-            host=config.host,
-            port=config.port,
+            at,
             drain=config.drain_seconds,
             ready=lambda url: console.warn([described(config, opened.service, url)]),
         )

@@ -118,7 +118,7 @@ async function answer(column, messages, signal) {
 }
 
 at("legend").append(
-  ...LEVELS.map((low, n) => element("li", `h${n}`, n === LEVELS.length - 1 ? `${low} or more` : `${low}`)),
+  ...LEVELS.map((low, n) => element("li", `h${n}`, `${low}+`)),
 );
 at("ask").addEventListener("submit", (event) => {
   event.preventDefault();

@@ -6,9 +6,9 @@ import { counted, element, figure, marked, visible } from "./text.js";
 /** Lower ends of the heat levels, in nats. */
 export const LEVELS = [0, 0.1, 0.25, 0.5, 1, 1.5, 2, 3];
 const MODES = {
-  shadow: "sends everything, alarms are only noted",
-  live: "sends at once, an alarm cuts and retracts",
-  hold: "sends what a check has passed",
+  shadow: "sends all, notes alarms",
+  live: "sends at once, alarms cut",
+  hold: "sends what a check passed",
 };
 const ACTIONS = {
   refuse: "ends the answer with a refusal",
@@ -198,6 +198,7 @@ export class Column {
     if (stays < sent) parts.push(element("del", "", visible(this.points.slice(stays, sent).join(""))));
     if (sent > this.points.length) parts.push(element("span", "kept", ` [${counted(sent - this.points.length, "character")} not shown]`));
     parts.push(...this.refused(mode));
+    if (!this.running && !sent && parts.length === 1) parts.push(element("span", "kept", "(nothing)"));
     this.panels[mode].sent.replaceChildren(...parts);
     this.panels[mode].count.textContent = this.counted(mode, sent, stays, all);
   }
@@ -210,8 +211,9 @@ export class Column {
   }
 
   counted(mode, sent, stays, all) {
-    const said = [`${counted(sent, "character")} sent`];
-    if (stays < sent) said.push(`${sent - stays} retracted`);
+    if (mode === "shadow" && this.cut) return "unknown: the server stopped the model";
+    const said = [counted(sent, "character")];
+    if (stays < sent) said.push(`${sent - stays} of them retracted`);
     if (mode === "hold" && this.alarm === null && all > sent) said.push(`${all - sent} wait for a check`);
     if (mode !== "shadow" && this.alarm !== null) {
       said.push(all > sent ? `${all - sent} stopped` : "cut here");

@@ -24,7 +24,8 @@ export function element(tag, className = "", text = "") {
 
 /** A number with two digits behind the point; a dash if there is none. */
 export function figure(value) {
-  return Number.isFinite(value) ? value.toFixed(2).replace("-", "−") : "–";
+  if (!Number.isFinite(value)) return "–";
+  return value.toFixed(2).replace(/^-(?!0\.00$)/, "−").replace("-", "");
 }
 
 /** "1 token", "2 tokens". */
