@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from sirl.guard.stream_checks import Scorer
     from sirl.models.chat import ChatModel
 
-__all__ = ["keys_of", "opened_service", "playground_of", "serve_guard"]
+__all__ = ["compared_service", "keys_of", "opened_service", "playground_of", "serve_guard"]
 
 NONE = "none"
 """The value of --guard that serves a model without one."""

@@ -3,12 +3,12 @@
 import { figure } from "./text.js";
 
 const SVG = "http://www.w3.org/2000/svg";
-const HEIGHT = 208;
+const HEIGHT = 220;
 const LEFT = 46;
 const RIGHT = 14;
-const TOP = 22;
-const BOTTOM = 138; // of the scores
-const FLOOR = 184; // of the entropies
+const TOP = 36;
+const BOTTOM = 150; // of the scores
+const FLOOR = 196; // of the entropies
 const BAR = 30; // height of the highest bar
 const HIGHEST = 3; // nats of the highest bar
 const LEAST = 32; // tokens that the axis has room for at least
@@ -76,7 +76,8 @@ export function draw(place, state) {
   }
   const limit = { x1: LEFT, x2: width - RIGHT, y1: y(threshold), y2: y(threshold) };
   svg.append(shape("line", { ...limit, class: "threshold" }));
-  const label = { x: width - RIGHT, y: y(threshold) - 5, class: "tick end" };
+  const below = line.length > 0 && line.at(-1)[1] > threshold;
+  const label = { x: width - RIGHT, y: y(threshold) + (below ? 14 : -5), class: "tick end" };
   svg.append(shape("text", label, `threshold ${figure(threshold)}`));
   if (line.length) svg.append(shape("path", { d: steps(line, x, y), class: "score" }));
   for (const [n, s] of dots) {
@@ -91,8 +92,8 @@ export function draw(place, state) {
 function flag(x, width) {
   const right = x > width - 70;
   return [
-    shape("line", { x1: x, x2: x, y1: TOP - 8, y2: FLOOR, class: "alarm" }),
-    shape("text", { x: x + (right ? -5 : 5), y: TOP - 2, class: `tick alarm${right ? " end" : ""}` }, "⚑ alarm"),
+    shape("line", { x1: x, x2: x, y1: TOP - 18, y2: FLOOR, class: "alarm" }),
+    shape("text", { x: x + (right ? -5 : 5), y: TOP - 8, class: `tick alarm${right ? " end" : ""}` }, "⚑ alarm"),
   ];
 }
 

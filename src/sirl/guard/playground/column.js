@@ -211,7 +211,7 @@ export class Column {
   }
 
   counted(mode, sent, stays, all) {
-    if (mode === "shadow" && this.cut) return "unknown: the server stopped the model";
+    if (mode === "shadow" && this.cut) return `${counted(sent, "character")}, then the server stopped the model`;
     const said = [counted(sent, "character")];
     if (stays < sent) said.push(`${sent - stays} of them retracted`);
     if (mode === "hold" && this.alarm === null && all > sent) said.push(`${all - sent} wait for a check`);
