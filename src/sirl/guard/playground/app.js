@@ -97,7 +97,8 @@ async function send() {
   at("send").textContent = "Stop";
   try {
     const messages = await conversation();
-    await Promise.all(columns.map((column) => answer(column, messages, running.signal)));
+    const seed = crypto.getRandomValues(new Uint32Array(1))[0]; // one for all: alike models answer alike
+    await Promise.all(columns.map((column) => answer(column, messages, seed, running.signal)));
   } catch (error) {
     trouble(error.message);
   }
@@ -105,9 +106,9 @@ async function send() {
   at("send").textContent = "Send";
 }
 
-async function answer(column, messages, signal) {
+async function answer(column, messages, seed, signal) {
   const { name, path } = column.model;
-  const body = { model: name, messages, stream: true, sirl: { details: true } };
+  const body = { model: name, messages, seed, stream: true, sirl: { details: true } };
   column.begin();
   try {
     for await (const found of streamed(path, key(), body, signal)) column.take(found);

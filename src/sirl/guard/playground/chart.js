@@ -47,7 +47,7 @@ function frame(width, x, y, low, high, last) {
   for (let n = 0; n <= last; n += last / 4) {
     drawn.push(shape("text", { x: x(n), y: HEIGHT - 8, class: "tick middle" }, String(Math.round(n))));
   }
-  drawn.push(shape("text", { x: width - RIGHT, y: 12, class: "tick end" }, "score by token"));
+  drawn.push(shape("text", { x: width - RIGHT, y: 12, class: "tick end" }, "line: highest score so far, circles: checks"));
   drawn.push(shape("text", { x: LEFT - 6, y: FLOOR, class: "tick end" }, "nats"));
   return drawn;
 }

@@ -171,6 +171,7 @@ export class Column {
       const begun = this.running || this.tokens.length > 0 || this.finding !== null;
       this.chart.hidden = this.modes.hidden = !(this.watched && begun);
       this.hint.hidden = !this.cut;
+      if (this.running) this.strip.scrollTop = this.strip.scrollHeight;
       if (this.chart.hidden) return;
       draw(this.chart, this);
       for (const mode of Object.keys(MODES)) this.compared(mode);
@@ -229,7 +230,7 @@ export class Column {
     const to = { ArrowRight: now + 1, ArrowLeft: now - 1, Home: 1, End: last }[event.key];
     if (to === undefined || !last) return;
     event.preventDefault();
-    this.choose(Math.min(Math.max(to, 1), last));
+    this.choose(Math.min(Math.max(to, 1), last)).scrollIntoView({ block: "nearest" });
   }
 
   pointed(event) {
@@ -244,5 +245,6 @@ export class Column {
     token.setAttribute("aria-selected", "true");
     this.strip.setAttribute("aria-activedescendant", token.id);
     this.readout.textContent = token.title;
+    return token;
   }
 }
