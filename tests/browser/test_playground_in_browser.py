@@ -3,11 +3,14 @@
 import os
 import shutil
 import signal
+import sys
+import unicodedata
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 import pytest
 
+from sirl.errors import printable
 from sirl.guard.server.app import app_of
 from sirl.guard.server.keys import Keys
 from sirl.guard.server.listening import bound, listen
@@ -207,6 +210,17 @@ def test_hostile_output_is_text_with_escapes():
     assert "\\u202egnp.exe\\u001b[2J" in strip
     assert "a↵\nb 😀 end" in strip
     assert not {"\u202e", "\x1b"} & set(markup)
+
+
+def test_characters_are_escaped_as_everywhere_else_in_the_project():
+    known = [chr(n) for n in range(sys.maxunicode + 1)]
+    text = "".join(c for c in known if unicodedata.category(c) not in ("Cn", "Cs") and c != "\n")
+
+    def visit(page):
+        script = "text => import('/playground/text.js').then(own => own.visible(text))"
+        return page.evaluate(script, text)
+
+    assert visited(service(), visit) == printable(text)
 
 
 def test_escape_stops_an_answer_that_waits_and_an_error_is_said():
