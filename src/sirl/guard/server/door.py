@@ -14,7 +14,7 @@ __all__ = ["Door"]
 
 LOG = logging.getLogger("sirl.guard")
 OPEN = frozenset({"/healthz", *PAGES})
-"""Paths that need no key."""
+"""Paths that need no key: they hold no data."""
 
 
 class Door:
