@@ -81,17 +81,19 @@ def service(source=None, *, rule=RULE, limits=None, keys=None, alarms=None, risk
 
 
 @asynccontextmanager
-async def client_of(served, **headers):
-    transport = httpx.ASGITransport(app_of(served))
+async def client_of(served, playground=None, **headers):
+    transport = httpx.ASGITransport(app_of(served, playground))
     async with httpx.AsyncClient(transport=transport, base_url="http://s", headers=headers) as own:
         yield own
 
 
-def ask(served, path=CHAT, body=None, *, method="POST", headers=None, content=None):
+def ask(
+    served, path=CHAT, body=None, *, method="POST", headers=None, content=None, playground=None
+):
     """The reply to one request."""
 
     async def run():
-        async with client_of(served) as client:
+        async with client_of(served, playground) as client:
             sent = {"json": body} if content is None else {"content": content}
             return await client.request(method, path, headers=headers, **sent)
 

@@ -143,7 +143,12 @@ def test_a_body_that_is_too_large_is_a_413_whether_it_says_so_or_not():
 
 @pytest.mark.parametrize(
     ("path", "method", "status"),
-    [("/nowhere", "GET", 404), ("/", "GET", 404), (CHAT, "GET", 405), ("/v1/models/x", "GET", 404)],
+    [
+        ("/nowhere", "GET", 404),
+        ("/v1", "GET", 404),
+        (CHAT, "GET", 405),
+        ("/v1/models/x", "GET", 404),
+    ],
 )
 def test_unknown_addresses_methods_and_models_are_errors_in_the_same_form(path, method, status):
     error_in(ask(service(), path, method=method), status)
@@ -192,9 +197,9 @@ KEYS = Keys(["right-key-1", "right-key-2"])
 
 
 @pytest.mark.parametrize("given", ["", "Bearer wrong", "right-key-1", "Basic right-key-1"])
-def test_every_route_but_liveness_needs_a_key(given):
+def test_every_route_but_liveness_and_the_files_of_the_page_needs_a_key(given):
     headers = {"authorization": given} if given else {}
-    for path in ("/v1/models", "/readyz", "/metrics", "/openapi.json", "/", "/nowhere"):
+    for path in ("/v1/models", "/readyz", "/metrics", "/openapi.json", "/v1", "/nowhere"):
         reply = ask(service(keys=KEYS), path, method="GET", headers=headers)
         assert error_in(reply, 401)["code"] == "invalid_api_key"
         assert reply.headers["www-authenticate"] == "Bearer"

@@ -83,6 +83,11 @@ class GuardServeConfig(LimitSettings, AccessSettings, ModelSettings):
         description="when a check fails: closed ends the answer with an error, open goes on "
         "unwatched",
     )
+    compare: str | None = Field(
+        None,
+        description="second model that answers beside this one in the playground; it is not "
+        "watched [default: none]",
+    )
     prefill: bool = Field(
         False, description="accept conversations that end with an assistant message to continue"
     )

@@ -26,6 +26,7 @@ from sirl.registry.judges import (
 )
 from sirl.registry.labelled import LABELS_HASH, check_labels, known_answers_marked
 from sirl.registry.planning import gpu_room, planned, rates
+from sirl.registry.playground import example_requests, playground_disguises
 from sirl.registry.pool import training_disguises
 from sirl.registry.sampling import local_engine, require_sampler, sampler
 from sirl.registry.suites import EvaluationSetup, evaluation_setup
@@ -62,6 +63,7 @@ __all__ = [
     "dialects",
     "digest_of",
     "evaluation_setup",
+    "example_requests",
     "example_sources",
     "gpu_room",
     "greet",
@@ -79,6 +81,7 @@ __all__ = [
     "models_behind",
     "observers",
     "planned",
+    "playground_disguises",
     "policy",
     "preference_judge",
     "ranks",

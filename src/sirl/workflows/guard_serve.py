@@ -2,7 +2,8 @@
 
 import importlib.util
 import os
-from dataclasses import dataclass
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,12 +19,13 @@ if TYPE_CHECKING:
     from sirl.guard.local_source import LocalSource
     from sirl.guard.scoring import Guard
     from sirl.guard.server.keys import Keys
+    from sirl.guard.server.playground import Playground
     from sirl.guard.server.policy import Limits, Policy
     from sirl.guard.server.service import Service
     from sirl.guard.stream_checks import Scorer
     from sirl.models.chat import ChatModel
 
-__all__ = ["keys_of", "opened_service", "serve_guard"]
+__all__ = ["compared_service", "keys_of", "opened_service", "playground_of", "serve_guard"]
 
 NONE = "none"
 """The value of --guard that serves a model without one."""
@@ -41,6 +43,12 @@ class Opened:
     service: "Service"
     source: "LocalSource"
 
+    def close(self) -> None:
+        """Stop decoding and end the log of alarms."""
+        self.source.stop()
+        if self.service.alarms:
+            self.service.alarms.close()
+
 
 def serve_guard(config: GuardServeConfig, console: Console) -> None:
     """Serve until SIGTERM or Ctrl-C.
@@ -53,24 +61,23 @@ def serve_guard(config: GuardServeConfig, console: Console) -> None:
     from sirl.guard.server.app import app_of
     from sirl.guard.server.listening import bound, listen
 
-    at = bound(config.host, config.port)  # before the model is loaded
-    try:
+    with ExitStack() as stack:
+        at = bound(config.host, config.port)  # before the model is loaded
+        stack.callback(at.close)
         opened = opened_service(config, keys, console)
-    except BaseException:
-        at.close()
-        raise
-    try:
+        stack.callback(opened.close)
+        compared = None
+        if config.compare is not None:
+            beside = compared_service(config, opened.service)
+            stack.callback(beside.close)
+            compared = beside.service
         listen(
-            app_of(opened.service),
+            app_of(opened.service, playground_of(config, compared)),
             opened.service.gate,
             at,
             drain=config.drain_seconds,
             ready=lambda url: console.warn([described(config, opened.service, url)]),
         )
-    finally:
-        opened.source.stop()
-        if opened.service.alarms:
-            opened.service.alarms.close()
 
 
 def check_serving(config: GuardServeConfig) -> None:
@@ -85,8 +92,9 @@ def check_serving(config: GuardServeConfig) -> None:
             f"sirl guard serve --model {config.model} needs --guard DIR: run sirl guard calibrate "
             f"--model {config.model} --out DIR first, or serve it unwatched with --guard none"
         )
-    if registry.is_remote(config.model):
-        raise ConfigError(f"sirl guard reads hidden states: {config.model} is no local model")
+    for model in (config.model, config.compare):
+        if model is not None and registry.is_remote(model):
+            raise ConfigError(f"sirl guard reads hidden states: {model} is no local model")
     if config.log_text and not config.out:
         raise ConfigError("--log-text needs --out, the folder of alarms.jsonl")
     if config.guard == NONE and config.throttle is not None:
@@ -159,6 +167,34 @@ def opened_service(config: GuardServeConfig, keys: "Keys", console: Console) -> 
     limits = limits_of(config, tokens, streams)
     service = Service.of(source, policy_of(config, guard), limits, keys, alarms, risk)
     return Opened(service, source)
+
+
+def compared_service(config: GuardServeConfig, first: "Service") -> Opened:
+    """The model of --compare as an unwatched service with the bounds and keys of the first.
+
+    Raises:
+        ModelError: It cannot be served.
+    """
+    from sirl.guard.local_source import LocalSource
+    from sirl.guard.monitor import Watch
+    from sirl.guard.server.policy import Policy
+    from sirl.guard.server.service import Service
+
+    name = str(config.compare)
+    chat = registry.served_model(registry.dated(config.model_copy(update={"model": name}), {}))
+    streams = first.limits.streams if batches(chat) else 1
+    source = LocalSource(name_of(name), chat, None, Watch(), streams)
+    source.start()
+    limits = replace(first.limits, streams=streams)
+    return Opened(Service.of(source, Policy(), limits, first.keys), source)
+
+
+def playground_of(config: GuardServeConfig, compared: "Service | None" = None) -> "Playground":
+    """What the page offers: disguises, for the embedded model requests, and a second model."""
+    from sirl.guard.server.playground import Playground
+
+    disguises = registry.playground_disguises(prefill=config.prefill)
+    return Playground(disguises, registry.example_requests(config.model), compared)
 
 
 def answer_tokens(config: GuardServeConfig, guard: "Guard | None") -> int:
@@ -235,5 +271,6 @@ def described(config: GuardServeConfig, service: "Service", url: str) -> str:
     watched = f"guard {config.guard}, mode {config.mode}, on an alarm {service.policy.acts}"
     return (
         f"serving {service.source.name} at {url} "
-        f"({watched if service.policy.rule else 'unwatched'}); stop with Ctrl-C"
+        f"({watched if service.policy.rule else 'unwatched'}); open it in a browser to try it; "
+        "stop with Ctrl-C"
     )

@@ -15,6 +15,9 @@ from sirl.errors import printable
 from sirl.guard.server.answering import ClientGoneError
 from sirl.guard.server.door import Door
 from sirl.guard.server.faults import ApiError, error_of, responded
+from sirl.guard.server.pages import page_router
+from sirl.guard.server.playground import Playground
+from sirl.guard.server.playground import router as playground_router
 from sirl.guard.server.routes import router
 from sirl.guard.server.service import Service
 from sirl.guard.server.source import AskError, SourceError
@@ -29,14 +32,16 @@ GONE = 499
 """Status, in metrics only, of a request whose client has left."""
 
 
-def app_of(service: Service) -> FastAPI:
-    """The app of a service."""
+def app_of(service: Service, playground: Playground | None = None) -> FastAPI:
+    """The app of a service, with a playground at `/`."""
     app = FastAPI(
         title="sirl guard", version=__version__, docs_url=None, redoc_url=None,
         redirect_slashes=False,
     )  # fmt: skip
     app.state.service = service
-    app.include_router(router)
+    app.state.playground = playground or Playground()
+    for part in (router, page_router(), playground_router):
+        app.include_router(part)
     app.add_exception_handler(RequestValidationError, invalid)
     app.add_exception_handler(HTTPException, refused)
     for kind in (ApiError, AskError, SourceError):

@@ -7,13 +7,14 @@ from collections.abc import Awaitable, Callable
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from sirl.guard.server.faults import ApiError, error_of, responded
+from sirl.guard.server.pages import PAGES
 from sirl.guard.server.service import Service
 
 __all__ = ["Door"]
 
 LOG = logging.getLogger("sirl.guard")
-OPEN = frozenset({"/healthz"})
-"""Paths that need no key."""
+OPEN = frozenset({"/healthz", *PAGES})
+"""Paths that need no key: they hold no data."""
 
 
 class Door:

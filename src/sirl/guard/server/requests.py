@@ -15,6 +15,8 @@ __all__ = [
     "Said",
     "Sampled",
     "StreamOptions",
+    "Strict",
+    "Text",
     "TextPart",
     "TextRequest",
 ]

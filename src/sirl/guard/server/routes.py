@@ -20,7 +20,7 @@ from sirl.guard.server.requests import (
 from sirl.guard.server.service import Service
 from sirl.guard.server.throttle import check_risk
 
-__all__ = ["router"]
+__all__ = ["answered", "check_model", "router"]
 
 ERRORS: Mapping[int | str, dict[str, Any]] = {
     status: {"model": ErrorReply}
@@ -67,7 +67,7 @@ async def chat_completions(body: ChatRequest, request: Request) -> Response:
     """Answer a conversation."""
     service = service_of(request)
     check_model(service, body.model)
-    return await answered(request, chat_order(body, service.limits), bool(body.stream))
+    return await answered(request, service, chat_order(body, service.limits), bool(body.stream))
 
 
 @router.post("/v1/completions", responses=ANSWER)
@@ -75,12 +75,12 @@ async def completions(body: TextRequest, request: Request) -> Response:
     """Answer a prompt, which is rendered as one user message."""
     service = service_of(request)
     check_model(service, body.model)
-    return await answered(request, text_order(body, service.limits), bool(body.stream))
+    return await answered(request, service, text_order(body, service.limits), bool(body.stream))
 
 
-async def answered(request: Request, order: Order, streams: bool) -> Response:
-    """The reply to an order."""
-    service, caller = service_of(request), str(request.state.caller)
+async def answered(request: Request, service: Service, order: Order, streams: bool) -> Response:
+    """The reply of a service to an order."""
+    caller = str(request.state.caller)
     check_risk(service, caller, order.user)
     if not streams:
         async with while_connected(request.receive):
