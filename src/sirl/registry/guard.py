@@ -13,7 +13,7 @@ from sirl.prompts import PromptSet, read_prompts, shipped_pool
 from sirl.registry.pool import WORLD_FAMILIES, training_disguises
 from sirl.registry.suites import EvaluationSetup, evaluation_setup, said_of, spread
 from sirl.registry.targets import is_world
-from sirl.roles import Disguise
+from sirl.roles import Benchmark, Disguise
 from sirl.types import Prompt
 
 __all__ = ["GuardSetup", "digest_of", "guard_setup", "guarded_setup"]
@@ -177,7 +177,14 @@ def guarded_setup(
         behaviours=behaviours,
         ordinary=ordinary,
         lookalikes=lookalikes,
-        benchmarks=(),
+        benchmarks=limited(suite.benchmarks, config.limit),
         surgeries=(),
     )
     return replace(setup, suite=suite, notes=tuple(notes))
+
+
+def limited(benchmarks: Sequence[Benchmark], limit: int | None) -> tuple[Benchmark, ...]:
+    """The benchmarks, whose tasks are slices of harmless prompts, with at most `limit` tasks."""
+    from sirl.benchmarks.subset import Subset
+
+    return tuple(Subset(b, limit) if limit else b for b in benchmarks)
