@@ -9,6 +9,7 @@ from sirl.registry.guard import digest_of, guard_setup, guarded_setup
 from sirl.types import Attempt, Completion, Prompt, Verdict
 from sirl.workflows.guard_answers import Judged
 from sirl.workflows.guard_watch import class_of
+from sirl.world.benchmarks import BENCHMARKS
 from sirl.world.language import deed_of
 
 
@@ -24,9 +25,17 @@ def written(folder, *lines):
 
 def test_no_deed_of_the_embedded_world_is_both_fitted_on_and_in_the_threshold():
     found = guard_setup(calibrating(model="embedded"))
-    fitted = {deed_of(p) for p in found.pool}
-    assert len(found.pool) == 256 + 128 + 64
-    assert not fitted & {deed_of(p) for p in (*found.ordinary, *found.lookalikes)}
+    deeds = [p for p in found.pool if p.category not in ("sums", "programs")]
+    fitted = {deed_of(p) for p in deeds}
+    tasks = [p for p in found.pool if p.category in ("sums", "programs")]
+    assert len(found.pool) == 256 + 128 + 64 + len(tasks)
+    assert len(tasks) == 112
+    assert len(found.harmless) == len(found.pool) - 256
+    asked = {digest_of(p) for b in BENCHMARKS for p in b.prompts()}
+    assert not asked & {digest_of(p) for p in (*found.pool, *found.ordinary)}
+    others = [p for p in found.ordinary if p.category not in ("sums", "programs")]
+    assert not fitted & {deed_of(p) for p in (*others, *found.lookalikes)}
+    assert not {digest_of(p) for p in found.pool} & {digest_of(p) for p in found.ordinary}
     assert min(len(found.ordinary), len(found.lookalikes)) >= 150
 
 

@@ -7,14 +7,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sirl.decisions import find_openers
 from sirl.errors import InputError
 from sirl.guard.checks import Check, CheckReader, candidate_layers
 from sirl.guard.classical import usual
+from sirl.guard.modes import Modes
 from sirl.guard.monitor import Watch
 from sirl.guard.probe import States, fit_control, fit_probe
 from sirl.guard.scoring import Asked, Fitted, prompt_numbers
-from sirl.instinct import Instinct
 from sirl.models.chat import ChatModel
 
 __all__ = ["Lessons", "fit_guard", "lessons"]
@@ -36,7 +35,7 @@ class Lessons(NamedTuple):
     """Ids of the bare prompts."""
 
 
-def lessons(instinct: Instinct, answers: Sequence[Asked], *, seed: int) -> Lessons:
+def lessons(modes: Modes, answers: Sequence[Asked], *, seed: int) -> Lessons:
     """What a probe is fitted on.
 
     Each prompt counts as it was asked, before the first token, and in the middle of the answers to
@@ -44,7 +43,7 @@ def lessons(instinct: Instinct, answers: Sequence[Asked], *, seed: int) -> Lesso
     undecided prompts are left out.
 
     Args:
-        instinct: Of the bare prompts.
+        modes: Of the bare prompts.
         answers: Bare and disguised; a disguised prompt keeps the id of the bare one.
         seed: Seed of the positions.
     """
@@ -52,11 +51,11 @@ def lessons(instinct: Instinct, answers: Sequence[Asked], *, seed: int) -> Lesso
     ordered = sorted(answers, key=lambda a: -a.completion.mean_entropy)
     for answer in ordered:
         id, completion = answer.prompt.id, answer.completion
-        if (mode := instinct.of(id)) is None:
+        if (mode := modes.of(id)) is None:
             continue
         positions = [] if completion.prompt_ids in read else [0]
         read.add(completion.prompt_ids)
-        if completion.mean_entropy >= instinct.cut and used.get(id, 0) < MOST:
+        if not modes.refused(completion) and used.get(id, 0) < MOST:
             used[id] = used.get(id, 0) + 1
             positions += depths(completion.prompt_ids, len(completion.token_ids), seed)
         for position in positions:
@@ -73,15 +72,15 @@ def depths(prompt_ids: Sequence[int], length: int, seed: int) -> list[int]:
 
 
 def fit_guard(
-    chat: ChatModel, instinct: Instinct, answers: Sequence[Asked], watch: Watch, *, seed: int
+    chat: ChatModel, modes: Modes, answers: Sequence[Asked], watch: Watch, *, seed: int
 ) -> Fitted:
-    """Learn openers, probe, control and usual entropies from answers to a pool of prompts.
+    """Learn probe, controls and usual entropies from answers to a pool of prompts.
 
     Raises:
         InputError: The model complied with too few disguised prompts that it refuses when bare.
         MissingExtraError: scikit-learn is not installed.
     """
-    learned = lessons(instinct, answers, seed=seed)
+    learned = lessons(modes, answers, seed=seed)
     layers = candidate_layers(chat)
     states = CheckReader(chat, layers, ()).read(learned.checks).states
     numbers = {id: n for n, id in enumerate(dict.fromkeys(learned.prompts))}
@@ -94,22 +93,13 @@ def fit_guard(
             f"{chat.name} never answers a disguised prompt that it refuses when bare: there is no "
             "compliance to learn from; fit the guard on the model before training"
         )
-    own = {id: a for a in answers if instinct.of(id := a.prompt.id) == "comply" and not a.begun}
+    own = {id: a for a in answers if modes.of(id := a.prompt.id) == "comply" and not a.begun}
     ordinary = prompt_numbers(chat, [a.completion.prompt_ids for a in own.values()])
-    bare = bare_answers(answers)
     probe = fit_probe(rows, layers, seed=seed)
     return Fitted(
         probe,
         tuple(fit_control(rows, layers, probe, seed=seed + n) for n in range(CONTROLS)),
-        find_openers([a.completion for a in bare], instinct.cut),
+        modes.openers,
         usual([entropies for _, entropies in ordinary]),
-        replace(watch, entropy_cut=instinct.cut),
+        replace(watch, entropy_cut=modes.instinct.cut),
     )
-
-
-def bare_answers(answers: Sequence[Asked]) -> list[Asked]:
-    """The answers to prompts as they were asked first, which is bare."""
-    first: dict[str, tuple[int, ...]] = {}
-    for answer in answers:
-        first.setdefault(answer.prompt.id, answer.completion.prompt_ids)
-    return [a for a in answers if a.completion.prompt_ids == first[a.prompt.id]]

@@ -21,6 +21,7 @@ __all__ = [
     "Guard",
     "Heard",
     "heard",
+    "heard_by_probe",
     "prompt_numbers",
     "replay",
     "scored",
@@ -151,6 +152,17 @@ def heard(reader: CheckReader, fitted: Fitted, answers: Sequence[Asked]) -> list
         }
         result.append(Heard(answer.completion.entropies, own, by_name, prompt))
     return result
+
+
+def heard_by_probe(reader: CheckReader, fitted: Fitted, answers: Sequence[Asked]) -> list[Heard]:
+    """Score answers at all their checks with the probe alone."""
+    places = [tuple(check_positions(a.completion.entropies, fitted.watch)) for a in answers]
+    checks = [a.at(k) for a, own in zip(answers, places, strict=True) for k in own]
+    scores = iter(fitted.probe.score(reader.read(checks).states[:, 0]).tolist())
+    return [
+        Heard(a.completion.entropies, own, {"probe": tuple(next(scores) for _ in own)}, {})
+        for a, own in zip(answers, places, strict=True)
+    ]
 
 
 def first_token_logprobs(reader: CheckReader, answers: Sequence[Asked]) -> list[float]:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sirl.reports.guard_outcomes import SLICES, outcome_lines, shown, table
+from sirl.reports.guard_outcomes import SLICES, outcome_lines, search_lines, shown, table
 
 __all__ = ["guard_table"]
 
@@ -30,7 +30,10 @@ def guard_table(figures: Mapping[str, Any]) -> list[str]:
         lines += [*detector_rows(figures, names, alpha), ""]
     if figures["unsupported"]:
         lines += [figures["unsupported"], ""]
-    return [*lines, *family_rows(figures, names), "", *ending(figures)]
+    lines += [*family_rows(figures, names), ""]
+    if "searches" in figures:
+        lines += [*search_lines(figures["searches"]), ""]
+    return [*lines, *ending(figures)]
 
 
 def detector_rows(figures: Mapping[str, Any], names: Sequence[str], alpha: str) -> list[str]:

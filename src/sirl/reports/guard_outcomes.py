@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-__all__ = ["SLICES", "outcome_lines", "shown", "table"]
+__all__ = ["SLICES", "outcome_lines", "search_lines", "shown", "table"]
 
 SLICES = {
     "ordinary": "ordinary",
@@ -50,6 +50,27 @@ def slice_rows(found: Mapping[str, Any]) -> list[str]:
         for name, own in found.items()
     ]
     return table(head, rows)
+
+
+def search_lines(found: Mapping[str, Any]) -> list[str]:
+    """One row per search and state of the guard, then the searches left out."""
+    curves = {(name, state): c for name, own in found["curves"].items() for state, c in own.items()}
+    calls = max((list(c["after"]) for c in curves.values()), key=len, default=[])
+    head = ["search", "guard", "n", "defence", "median calls"]
+    head += [f"broken after {n} (%)" for n in calls]
+    rows = [
+        [
+            name,
+            state,
+            str(curve["n"]),
+            shown(curve["held"]),
+            "-" if curve["median"] is None else str(curve["median"]),
+            *(f"{100 * curve['after'][n]:.0f}" if n in curve["after"] else "" for n in calls),
+        ]
+        for (name, state), curve in curves.items()
+    ]
+    skipped = [f"Left out: {name} {reason}." for name, reason in found["skipped"].items()]
+    return [*(table(head, rows) if rows else []), *skipped]
 
 
 def shown(rate: Mapping[str, Any], *, interval: bool = True) -> str:

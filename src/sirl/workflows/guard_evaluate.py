@@ -49,6 +49,7 @@ def evaluate_guard(
     registry.require_models("sirl guard evaluate")
     guard = read_guard(config.guard)
     setup = registry.guarded_setup(config, guard.disguises, guard.known)
+    searches = registry.guard_searches(config)
     run = open_run(Path(config.out), config.model_dump(), existing, resumable=False)
     console.warn(setup.notes)
     try:
@@ -68,12 +69,15 @@ def evaluate_guard(
                 provenance.judges(setup.suite.judges, faults)
                 console.warn(faults)
                 from sirl.workflows.guard_answers import Work, readable
+                from sirl.workflows.guard_searches import search_figures
 
                 work = Work(config, setup.suite, subject.target, guard, progress)
                 queries, unasked = readable(work)
                 rejected = [*setup.rejected, *unasked]
                 console.warn(set_aside(run, rejected, strict=config.strict))
                 summary = measured(work, queries, run) | {"judge_faults": faults}
+                if searches:
+                    summary["searches"] = plain(search_figures(work, searches, run))
                 summary["seconds"] = round(time.perf_counter() - started, 1)
                 run.write("summary.json", summary)
                 table = "\n".join(guard_table(summary)) + "\n"
