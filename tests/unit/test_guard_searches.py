@@ -32,7 +32,7 @@ PROMPTS = [*unsafe_requests("test")[:2], *ordinary_requests("test")[:2]]
 def fitted(bias):
     """A guard whose probe scores every state with its bias."""
     probe = LinearProbe(1, np.zeros(192), bias)
-    return Fitted(probe, (), (), Usual(0.0, 1.0), Watch(every=4, soonest=4))
+    return Fitted(probe, probe, (), (), Usual(0.0, 1.0), Watch(every=4, soonest=4))
 
 
 def guarded(chat, bias):

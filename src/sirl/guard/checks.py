@@ -158,6 +158,13 @@ class CheckReader:
         top = logprobs.amax(dim=1)
         return states.float().cpu().numpy(), mass.cpu().numpy(), top.cpu().numpy()
 
+    def hidden(self, **inputs: Any) -> list[Tensor]:  # noqa: ANN401 - of the model
+        """States of all tokens (rows x seq x width) of each layer."""
+        model = self.chat.model if self.factor is None else decoder(self.chat.model)
+        with self.chat.precision():
+            found = model(**inputs, output_hidden_states=True)
+        return [found.hidden_states[layer] for layer in self.layers]
+
     @torch.inference_mode()
     def peek(self, cache: DynamicCache) -> Readings:
         """Check an answer that is being sampled: run the header behind its cache (one row).

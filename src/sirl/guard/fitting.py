@@ -14,6 +14,8 @@ from sirl.guard.modes import Modes
 from sirl.guard.monitor import Watch
 from sirl.guard.probe import States, fit_control, fit_probe
 from sirl.guard.scoring import Asked, Fitted, prompt_numbers
+from sirl.guard.user_probe import Windows, fit_user_probe
+from sirl.guard.user_tokens import user_windows
 from sirl.models.chat import ChatModel
 
 __all__ = ["Lessons", "fit_guard", "lessons"]
@@ -96,10 +98,34 @@ def fit_guard(
     own = {id: a for a in answers if modes.of(id := a.prompt.id) == "comply" and not a.begun}
     ordinary = prompt_numbers(chat, [a.completion.prompt_ids for a in own.values()])
     probe = fit_probe(rows, layers, seed=seed)
+    first = np.array([c.position == 0 for c in learned.checks])
+    headers = states[first & ~rows.refuses][:, layers.index(probe.layer)]
+    windows = user_rows(chat, modes, answers)
     return Fitted(
         probe,
+        fit_user_probe(windows, layers, probe.score(headers), seed=seed),
         tuple(fit_control(rows, layers, probe, seed=seed + n) for n in range(CONTROLS)),
         modes.openers,
         usual([entropies for _, entropies in ordinary]),
         replace(watch, entropy_cut=modes.instinct.cut),
+    )
+
+
+def user_rows(chat: ChatModel, modes: Modes, answers: Sequence[Asked]) -> Windows:
+    """Windows of the prompts as they were asked, without undecided ones."""
+    asked: dict[tuple[int, ...], str] = {}
+    bare: dict[str, tuple[int, ...]] = {}
+    for answer in answers:
+        id, ids = answer.prompt.id, answer.completion.prompt_ids
+        if modes.of(id) and not answer.begun:
+            asked.setdefault(ids, id)
+            bare.setdefault(id, ids)
+    found = user_windows(CheckReader(chat, candidate_layers(chat), ()), list(asked))
+    numbers = {id: n for n, id in enumerate(bare)}
+    return Windows(
+        np.concatenate(found),
+        np.array([len(own) for own in found]),
+        np.array([modes.of(id) == "refuse" for id in asked.values()]),
+        np.array([bare[id] == ids for ids, id in asked.items()]),
+        np.array([numbers[id] for id in asked.values()]),
     )

@@ -31,6 +31,8 @@ class GuardedEngine:
     reader: CheckReader
     fitted: Fitted
     threshold: float
+    detector: str = "probe"
+    """`probe`, or `both_probes`."""
 
     def sample(
         self, prompts: Sequence[Prompt], *, group: int = 1, step: int = 0
@@ -44,7 +46,7 @@ class GuardedEngine:
         for (_, completion), own in zip(
             answers, heard_by_probe(self.reader, fitted, answers), strict=True
         ):
-            again = replay(own, "probe", fitted.watch, self.threshold)
+            again = replay(own, self.detector, fitted.watch, self.threshold)
             stops = again.alarm is not None
             passed.append(self.stopped(completion, again.left) if stops else completion)
         return passed

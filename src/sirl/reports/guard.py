@@ -10,6 +10,8 @@ __all__ = ["guard_table"]
 NAMES = {
     "probe": "probe (header, stream)",
     "probe_prompt": "probe (prompt only)",
+    "user_probe": "probe (user tokens)",
+    "both_probes": "both probes (stream, user tokens)",
     "refusal_mass": "refusal mass (header, stream)",
     "prompt_perplexity": "prompt perplexity",
     "windowed_perplexity": "windowed perplexity",

@@ -12,6 +12,7 @@ from sirl.evaluation.records import Log, SearchResult
 from sirl.evaluation.suite import unmet
 from sirl.evaluation.target import Reading, Target, digest
 from sirl.guard.guarded import GuardedEngine, ScorePenalty, StopsAreSafe, penalised
+from sirl.guard.scoring import BOTH
 from sirl.roles import Search
 from sirl.runs import Run
 from sirl.types import Prompt, Sampling
@@ -21,6 +22,7 @@ __all__ = ["search_figures"]
 
 SEARCHES = "guard_searches.jsonl"
 OFF, UNAWARE, ADAPTIVE = "off", "on, unaware", "on, adaptive"
+BOTH_ON = "both probes, unaware"
 
 
 def search_figures(work: Work, searches: Sequence[Search], run: Run) -> dict[str, Any]:
@@ -50,8 +52,9 @@ def states(work: Work, search: Search) -> Iterator[tuple[str, Target, Search]]:
     adaptive form.
     """
     yield OFF, work.target, search
-    on = guarded(work)
+    on = guarded(work, "probe")
     yield UNAWARE, on, search
+    yield BOTH_ON, guarded(work, BOTH), search
     penalty = ScorePenalty.of(work.guard.fitted, work.guard.calibration.threshold("probe"))
     if isinstance(search, Gcg):
         yield ADAPTIVE, on, replace(search, penalty=penalty)
@@ -61,15 +64,15 @@ def states(work: Work, search: Search) -> Iterator[tuple[str, Target, Search]]:
         yield ADAPTIVE, replace(on, likelihoods=climbed), search
 
 
-def guarded(work: Work) -> Target:
-    """The target behind its guard at the calibrated threshold."""
+def guarded(work: Work, detector: str) -> Target:
+    """The target behind its guard at the calibrated threshold of a detector."""
     target, fitted = work.target, work.guard.fitted
     reader = fitted.reader(target.chat)
-    threshold = work.guard.calibration.threshold("probe")
+    threshold = work.guard.calibration.threshold(detector)
     room = target.chat.context - work.config.new_tokens - len(reader.header)
 
     def engine(sampling: Sampling) -> GuardedEngine:
-        return GuardedEngine(target.engine(sampling), reader, fitted, threshold)
+        return GuardedEngine(target.engine(sampling), reader, fitted, threshold, detector)
 
     def read(prompt: Prompt) -> Reading:
         found = target.read(prompt)
@@ -78,7 +81,11 @@ def guarded(work: Work) -> Target:
         return found._replace(fault="leaves no room for a check of the guard in the context")
 
     return replace(
-        target, identity=digest(target.identity, "guarded"), engine=engine, read=read, tasks=None
+        target,
+        identity=digest(target.identity, "guarded", detector),
+        engine=engine,
+        read=read,
+        tasks=None,
     )
 
 
