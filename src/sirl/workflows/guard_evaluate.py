@@ -12,8 +12,9 @@ from sirl.analysis.end_to_end import end_to_end
 from sirl.config import GuardEvaluateConfig
 from sirl.errors import ConfigError, InputError, SirlError
 from sirl.evaluation.asked import Query
+from sirl.prompts import Rejected
 from sirl.reports.guard import guard_table
-from sirl.roles import Console
+from sirl.roles import Console, Search
 from sirl.runs import Existing, Run, RunReader, open_run, plain
 from sirl.runs.disk import write_atomically
 from sirl.runs.provenance import Provenance
@@ -68,16 +69,11 @@ def evaluate_guard(
                 faults = registry.judge_faults(setup.suite.judges, config.model)
                 provenance.judges(setup.suite.judges, faults)
                 console.warn(faults)
-                from sirl.workflows.guard_answers import Work, readable
-                from sirl.workflows.guard_searches import search_figures
+                from sirl.workflows.guard_answers import Work
 
                 work = Work(config, setup.suite, subject.target, guard, progress)
-                queries, unasked = readable(work)
-                rejected = [*setup.rejected, *unasked]
-                console.warn(set_aside(run, rejected, strict=config.strict))
-                summary = measured(work, queries, run) | {"judge_faults": faults}
-                if searches:
-                    summary["searches"] = plain(search_figures(work, searches, run))
+                summary = reported(work, searches, setup.rejected, run, console)
+                summary["judge_faults"] = faults
                 summary["seconds"] = round(time.perf_counter() - started, 1)
                 run.write("summary.json", summary)
                 table = "\n".join(guard_table(summary)) + "\n"
@@ -87,6 +83,25 @@ def evaluate_guard(
         raise
     finally:
         run.close()
+    return summary
+
+
+def reported(
+    work: "Work",
+    searches: Sequence[Search],
+    rejected: Sequence[Rejected],
+    run: Run,
+    console: Console,
+) -> dict[str, Any]:
+    """The figures of all answers, and of the searches if there are any."""
+    from sirl.workflows.guard_answers import readable
+    from sirl.workflows.guard_searches import search_figures
+
+    queries, unasked = readable(work)
+    console.warn(set_aside(run, [*rejected, *unasked], strict=work.config.strict))
+    summary = measured(work, queries, run)
+    if searches:
+        summary["searches"] = plain(search_figures(work, searches, run))
     return summary
 
 
