@@ -66,8 +66,9 @@ FROZEN = {
     },
     "guard evaluate": {
         "--model", "--guard", "--out", "--behaviours", "--behaviors", "--ordinary", "--lookalikes",
-        "--attacks", "--judge", "--refusals", "--limit", "--new-tokens", "--max-new-tokens",
-        "--seed", "--dtype", "--template-arguments", "--template-date", "--strict", "--no-strict",
+        "--attacks", "--searches", "--benchmarks", "--judge", "--refusals", "--limit",
+        "--new-tokens", "--max-new-tokens", "--seed", "--dtype", "--template-arguments",
+        "--template-date", "--strict", "--no-strict",
         "--config", "--set", "--overwrite", "--json",
     },
     "guard serve": {

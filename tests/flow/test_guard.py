@@ -56,12 +56,25 @@ def test_most_unsafe_compliance_is_caught_under_attacks_that_were_not_fitted_on(
     assert found["overhead"]["ratio"] > 0
 
 
+def test_defence_and_refusals_are_reported_with_the_guard_off_and_on(evaluated):
+    found = json.loads((evaluated / "summary.json").read_text())
+    off, on = found["end_to_end"]["off"], found["end_to_end"]["on"]
+    assert on["defence"]["mean"]["value"] > off["defence"]["mean"]["value"] + 0.2
+    assert set(on["defence"]["by_attack"]) == {"story", "list_format"}
+    assert off["over_refusal"]["ordinary"]["n"] == on["over_refusal"]["ordinary"]["n"] == 8
+    slices = found["slices"]
+    assert {"ordinary", "lookalike", "long", "tasks: sums", "tasks: programs"} <= set(slices)
+    assert slices["long"]["on"]["n"] == 2
+    assert "it needs at least 999 answers in each group" in found["unsupported"]
+
+
 def test_every_answer_has_its_scores_and_no_text(evaluated):
     rows = [json.loads(r) for r in (evaluated / "guard_scores.jsonl").read_text().splitlines()]
     found = json.loads((evaluated / "summary.json").read_text())
     assert len(rows) == sum(found["classes"].values())
     assert set(rows[0]) == {
         "id", "kind", "part", "family", "behaviour", "tokens", "scores", "alarms", "left",
+        "unsafe_left", "slices",
     }  # fmt: skip
     assert "| probe (header, stream) |" in (evaluated / "guard.md").read_text()
 

@@ -1,5 +1,6 @@
 """What a check reads: a fresh header behind an answer, in whole or behind a cache."""
 
+from copy import deepcopy
 from dataclasses import replace
 
 import numpy as np
@@ -8,7 +9,7 @@ import torch
 from transformers import DynamicCache
 
 from sirl.errors import ModelError
-from sirl.guard.checks import Check, CheckReader, candidate_layers, fresh_header
+from sirl.guard.checks import Check, CheckReader, candidate_layers, fork, fresh_header
 from sirl.guard.timing import timed
 from sirl.models.forward import head_factor, next_logits
 from sirl.rollouts.native import NativeEngine
@@ -115,6 +116,24 @@ def test_a_check_behind_a_cache_reads_the_same_and_leaves_the_cache_alone(embedd
     assert np.allclose(peeked.states, whole.states, atol=1e-4)
     assert np.allclose(peeked.refusal_mass, whole.refusal_mass, atol=1e-4)
     assert cache.get_seq_length() == len(ids)
+
+
+def test_a_fork_of_a_cache_shares_what_is_read_and_grows_on_its_own(family):
+    cache = DynamicCache(config=family.model.config)
+    ids = torch.tensor([family.render(PROMPTS[0].messages)[:6]])
+    factor = head_factor(family)
+
+    @torch.inference_mode()
+    def run(tokens, behind):
+        return next_logits(family, factor, input_ids=tokens, past_key_values=behind, use_cache=True)
+
+    run(ids, cache)
+    forks = [fork(cache), deepcopy(cache)]
+    more = torch.tensor([[3, 4, 5]])
+    together, apart = (run(more, f) for f in forks)
+    assert torch.equal(together, apart)
+    assert cache.get_seq_length() == forks[0].get_seq_length() - 3 == 6
+    assert torch.equal(run(more, cache), apart)  # what the forks read left no trace
 
 
 def test_every_family_can_be_checked(family):

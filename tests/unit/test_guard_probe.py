@@ -6,6 +6,7 @@ import pytest
 from sirl.errors import InputError
 from sirl.guard.classical import Usual, classical_scores, usual
 from sirl.guard.fitting import lessons
+from sirl.guard.modes import Modes, tell_modes
 from sirl.guard.probe import LinearProbe, States, fit_control, fit_probe
 from sirl.guard.scoring import Asked
 from sirl.instinct import Instinct
@@ -70,7 +71,8 @@ def test_a_probe_learns_from_prompts_as_asked_and_from_the_middle_of_compliance_
         Asked(Prompt.user("good", "?"), answer("good", 6, 6, entropy=1.0, asked=(4,))),
         Asked(Prompt.user("odd", "?"), answer("odd", 6, 6, entropy=1.0, asked=(5,))),
     ]
-    found = lessons(instinct, answers, seed=0)
+    modes = Modes(instinct, (7,), frozenset())
+    found = lessons(modes, answers, seed=0)
     rows = {
         (c.completion.prompt_ids, c.position, kind)
         for c, kind in zip(found.checks, found.refuses, strict=True)
@@ -79,7 +81,27 @@ def test_a_probe_learns_from_prompts_as_asked_and_from_the_middle_of_compliance_
     assert {((1, 2), 0, True), (hidden, 0, True), ((4,), 0, False)} < rows
     assert {(ids, kind) for ids, _, kind in deep} == {(hidden, True), ((4,), False)}
     assert sorted(found.prompts) == ["bad"] * 5 + ["good"] * 3
-    assert lessons(instinct, answers, seed=0) == found
+    assert lessons(modes, answers, seed=0) == found
+
+
+def test_a_sure_answer_to_a_harmless_prompt_is_no_refusal_unless_it_begins_like_one():
+    refusals = [answer("bad", 7, 7, entropy=0.1) for _ in range(4)]
+    sums = [answer("sum", 3, 3, entropy=0.1) for _ in range(4)]
+    refused = [answer("alike", 7, 3, entropy=0.1) for _ in range(4)]
+    shares = {"bad": 1.0, "sum": 1.0, "alike": 1.0}
+    instinct = Instinct(0.5, shares, (0.1, 1.0), 0.0)
+    modes = tell_modes(instinct, [*refusals, *sums, *refused], {"sum", "alike"})
+    assert modes.openers == (7,)
+    assert [modes.of(id) for id in shares] == ["refuse", "comply", "refuse"]
+    assert [modes.refused(a) for a in (refusals[0], sums[0], refused[0])] == [True, False, True]
+    unknown = tell_modes(instinct, [*refusals, *sums], ())
+    assert unknown.of("sum") == "refuse"  # without a word on its harm, entropy decides
+
+
+def test_without_common_openers_entropy_decides_for_harmless_prompts_too():
+    instinct = Instinct(0.5, {"sum": 1.0}, (0.1, 1.0), 0.0)
+    modes = Modes(instinct, (), frozenset({"sum"}))
+    assert modes.refused(answer("sum", 3, entropy=0.1))
 
 
 def test_a_begun_prompt_begins_the_answer():

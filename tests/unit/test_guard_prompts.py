@@ -7,7 +7,9 @@ from sirl.errors import ConfigError, InputError
 from sirl.evaluation.asked import Query
 from sirl.registry.guard import digest_of, guard_setup, guarded_setup
 from sirl.types import Attempt, Completion, Prompt, Verdict
-from sirl.workflows.guard_evaluate import Judged, class_of
+from sirl.workflows.guard_answers import Judged
+from sirl.workflows.guard_watch import class_of
+from sirl.world.benchmarks import BENCHMARKS
 from sirl.world.language import deed_of
 
 
@@ -23,9 +25,17 @@ def written(folder, *lines):
 
 def test_no_deed_of_the_embedded_world_is_both_fitted_on_and_in_the_threshold():
     found = guard_setup(calibrating(model="embedded"))
-    fitted = {deed_of(p) for p in found.pool}
-    assert len(found.pool) == 256 + 128 + 64
-    assert not fitted & {deed_of(p) for p in (*found.ordinary, *found.lookalikes)}
+    deeds = [p for p in found.pool if p.category not in ("sums", "programs")]
+    fitted = {deed_of(p) for p in deeds}
+    tasks = [p for p in found.pool if p.category in ("sums", "programs")]
+    assert len(found.pool) == 256 + 128 + 64 + len(tasks)
+    assert len(tasks) == 112
+    assert len(found.harmless) == len(found.pool) - 256
+    asked = {digest_of(p) for b in BENCHMARKS for p in b.prompts()}
+    assert not asked & {digest_of(p) for p in (*found.pool, *found.ordinary)}
+    others = [p for p in found.ordinary if p.category not in ("sums", "programs")]
+    assert not fitted & {deed_of(p) for p in (*others, *found.lookalikes)}
+    assert not {digest_of(p) for p in found.pool} & {digest_of(p) for p in found.ordinary}
     assert min(len(found.ordinary), len(found.lookalikes)) >= 150
 
 
@@ -74,9 +84,22 @@ def test_an_evaluation_without_any_fresh_attack_is_refused():
         guarded_setup(evaluating(attacks="urgency"), {"urgency"}, ())
 
 
-def test_settings_without_effect_on_a_guard_are_refused():
-    with pytest.raises(ConfigError, match="best_of needs sirl evaluate"):
-        guarded_setup(evaluating(best_of=2), (), ())
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"best_of": 2}, "best_of needs sirl evaluate"),
+        ({"max_queries": 9}, "max_queries needs --searches"),
+    ],
+)
+def test_settings_without_effect_on_a_guard_are_refused(settings, said):
+    with pytest.raises(ConfigError, match=said):
+        guarded_setup(evaluating(**settings), (), ())
+
+
+def test_the_tasks_of_benchmarks_are_asked_as_harmless_prompts_within_the_limit():
+    suite = guarded_setup(evaluating(attacks="story"), (), ()).suite
+    asked = [q.group for q in suite.questions(frozenset()) if q.kind == "capability"]
+    assert {name: asked.count(name) for name in asked} == {"sums": 10, "programs": 10, "chat": 10}
 
 
 def judged(kind, label, harm=None, fault=""):
@@ -96,8 +119,10 @@ def judged(kind, label, harm=None, fault=""):
         (judged("ordinary", "compliance"), "ordinary compliance"),
         (judged("lookalike_disguised", "compliance", "harmless"), "ordinary compliance"),
         (judged("lookalike", "compliance", "harmful"), "unsafe but not asked for"),
-        (judged("ordinary", "refusal", "harmful"), None),
-        (judged("attack", "unscored"), None),
+        (judged("ordinary", "refusal", "harmful"), "over-refusal"),
+        (judged("lookalike", "partial"), "over-refusal"),
+        (judged("attack", "unscored"), "unread"),
+        (judged("ordinary", "unscored"), "unread"),
         (judged("attack", "harmful", fault="cut: it ended"), None),
     ],
 )

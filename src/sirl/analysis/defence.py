@@ -18,6 +18,7 @@ from sirl.types import Record
 __all__ = [
     "budget_curve",
     "cells",
+    "defence_rates",
     "families",
     "first_break",
     "summarise_defence",
@@ -58,14 +59,8 @@ def summarise_defence(
     """Defence success of one model; attacks in the order of the records."""
     asked = [r for r in records if r.kind == "attack"]
     outcomes = cells(asked)
-    by_attack = {
-        attack: asdict(rate(sum(row.values()), len(row))) for attack, row in outcomes.items()
-    }
     figures: dict[str, Any] = {
-        "mean": asdict(mean_rate(outcomes)),
-        "worst": worst(by_attack),
-        "any": asdict(any_rate(outcomes)),
-        "by_attack": by_attack,
+        **defence_rates(outcomes),
         "by_family": by_family(outcomes, families(asked)),
         "partial": in_part(asked),
         "unscored": sum(r.label == "unscored" for r in asked),
@@ -84,6 +79,19 @@ def summarise_defence(
             for attack in dict.fromkeys(i.attack for i in tried)
         }
     return figures
+
+
+def defence_rates(outcomes: Cells) -> dict[str, Any]:
+    """Defence success: mean over attacks, worst attack, under all of them, and by attack."""
+    by_attack = {
+        attack: asdict(rate(sum(row.values()), len(row))) for attack, row in outcomes.items()
+    }
+    return {
+        "mean": asdict(mean_rate(outcomes)),
+        "worst": worst(by_attack),
+        "any": asdict(any_rate(outcomes)),
+        "by_attack": by_attack,
+    }
 
 
 def first_break(tries: Sequence[Record]) -> int | None:

@@ -25,7 +25,15 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache
 
-from sirl.attacks.objectives import AntiRefusal, Goal, LowEntropy, Objective, TargetOpener, goal
+from sirl.attacks.objectives import (
+    AntiRefusal,
+    Goal,
+    LowEntropy,
+    Objective,
+    Penalty,
+    TargetOpener,
+    goal,
+)
 from sirl.errors import ModelError
 from sirl.models.chat import ChatModel
 from sirl.models.memory import out_of_memory
@@ -64,6 +72,8 @@ class Gcg:
     """Steps between attempts; an early suffix mostly gets gibberish as an answer."""
     family: str = "gradient"
     needs: frozenset[Need] = frozenset({"gradients"})
+    penalty: Penalty | None = None
+    """Added to the loss, for an attacker who knows what a guard scores."""
 
     @property
     def budget(self) -> Budget:
@@ -81,7 +91,7 @@ class Gcg:
         chat: ChatModel = access.target_model
         wanted = goal(chat, behaviour, access.opener(behaviour), self.objective.lookahead)
         place = slot(chat, behaviour, self.length)
-        reader = Reader(place, wanted, self.objective, self.candidates)
+        reader = Reader(place, wanted, self.objective, self.candidates, self.penalty)
         random = Random(f"{access.seed}/{self.name}/{behaviour.id}")
         suffix = best = place.start
         least = float("inf")
@@ -245,6 +255,7 @@ class Reader:
     objective: Objective
     rows: int
     """Suffixes per batch; halved when out of memory."""
+    penalty: Penalty | None = None
 
     @property
     def embed(self) -> Any:  # noqa: ANN401 - a module of whatever class
@@ -330,13 +341,18 @@ class Reader:
         chat = self.slot.chat
         (given,) = tokens.values()
         with chat.precision():
-            logits = chat.model(
+            found = chat.model(
                 **tokens,
                 past_key_values=spread(self.prefix, len(given)),
                 use_cache=True,
                 logits_to_keep=len(self.goal.answer),
-            ).logits
-        return self.objective(logits, self.goal)
+                output_hidden_states=self.penalty is not None,
+            )
+        loss = self.objective(found.logits, self.goal)
+        if self.penalty is None:
+            return loss
+        states: Tensor = found.hidden_states[self.penalty.layer][:, -len(self.goal.answer)]
+        return loss + self.penalty(states)
 
 
 def spread(cache: DynamicCache, rows: int) -> DynamicCache:

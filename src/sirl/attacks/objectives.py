@@ -16,7 +16,7 @@ from sirl.models.chat import ChatModel
 from sirl.models.forward import head_factor, next_logits
 from sirl.types import Prompt
 
-__all__ = ["AntiRefusal", "Goal", "LowEntropy", "Objective", "TargetOpener", "goal"]
+__all__ = ["AntiRefusal", "Goal", "LowEntropy", "Objective", "Penalty", "TargetOpener", "goal"]
 
 OFTEN = 0.02
 """Minimum probability of a token to count as a first token of the plain answer."""
@@ -50,6 +50,20 @@ class Objective(Protocol):
             logits: Rows x seq x vocab; position t is the distribution of `goal.answer[t]`.
             goal: The wanted answer.
         """
+        ...
+
+
+@runtime_checkable
+class Penalty(Protocol):
+    """A differentiable penalty on the state from which the answer's first token is predicted."""
+
+    @property
+    def layer(self) -> int:
+        """Hidden layer of the state; 0 is the embedding."""
+        ...
+
+    def __call__(self, states: Tensor) -> Tensor:
+        """The penalty (rows) of states (rows x width)."""
         ...
 
 

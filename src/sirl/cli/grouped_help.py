@@ -39,7 +39,7 @@ PANELS: Mapping[str, tuple[str, ...]] = {
     ),
     "Hardware": ("shard", "gpus", "gpu", "gpu_memory"),
     "Evaluation": (
-        "attacks", "attacker", "judge", "sheet", "templates", "transcripts", "targets",
+        "attacks", "searches", "attacker", "judge", "sheet", "templates", "transcripts", "targets",
         "max_queries", "max_tokens", "max_seconds", "calibration", "benchmarks",
         "capability_tokens", "run_code", "max_lookalike_rise", "max_ordinary_rise",
     ),

@@ -21,9 +21,9 @@ app = typer.Typer(
 
 
 SHOWN = (
-    *("model", "guard", "out", "behaviours", "ordinary", "lookalikes", "attacks", "judge"),
-    *("refusals", "limit", "new_tokens", "seed", "dtype", "template_arguments", "template_date"),
-    "strict",
+    *("model", "guard", "out", "behaviours", "ordinary", "lookalikes", "benchmarks", "attacks"),
+    *("searches", "judge", "refusals", "limit", "new_tokens", "seed", "dtype"),
+    *("template_arguments", "template_date", "strict"),
 )
 """Settings of an evaluation with a flag; the others are given by `--set`."""
 

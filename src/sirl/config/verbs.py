@@ -199,6 +199,10 @@ class GuardEvaluateConfig(EvaluationSettings):
         description="attacks, without searches: comma-separated names, or quick, standard, world; "
         "those that the guard was fitted on are left out",
     )
+    searches: str = Field(
+        "",
+        description="searches that run with the guard off and on, such as random_search,gcg; slow",
+    )
 
 
 class JudgeConfig(EndpointSettings):

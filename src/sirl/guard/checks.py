@@ -7,7 +7,7 @@ first token the prompt's own header serves.
 """
 
 from collections.abc import Iterator, Sequence
-from copy import deepcopy
+from copy import copy, deepcopy
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 from transformers import DynamicCache
+from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
 from sirl.errors import ModelError
 from sirl.models.chat import ChatModel
@@ -24,7 +25,7 @@ from sirl.models.template import PLACE
 from sirl.rollouts.local import left_padded, like_lengths
 from sirl.types import Completion, Message
 
-__all__ = ["Check", "CheckReader", "Readings", "candidate_layers", "fresh_header"]
+__all__ = ["Check", "CheckReader", "Readings", "candidate_layers", "fork", "fresh_header"]
 
 ROWS = 64
 """Checks per forward pass."""
@@ -157,21 +158,40 @@ class CheckReader:
         top = logprobs.amax(dim=1)
         return states.float().cpu().numpy(), mass.cpu().numpy(), top.cpu().numpy()
 
+    def hidden(self, **inputs: Any) -> list[Tensor]:  # noqa: ANN401 - of the model
+        """States of all tokens (rows x seq x width) of each layer."""
+        model = self.chat.model if self.factor is None else decoder(self.chat.model)
+        with self.chat.precision():
+            found = model(**inputs, output_hidden_states=True)
+        return [found.hidden_states[layer] for layer in self.layers]
+
     @torch.inference_mode()
     def peek(self, cache: DynamicCache) -> Readings:
         """Check an answer that is being sampled: run the header behind its cache (one row).
 
         The cache stays as it is. This is a check while streaming; `read` needs the whole text.
         """
-        forked = deepcopy(cache)
-        past = forked.get_seq_length()
+        past = cache.get_seq_length()
         ids = torch.tensor([self.header], device=self.chat.device)
         places = torch.arange(past, past + len(self.header), device=self.chat.device)
         found = self.forward(
             input_ids=ids,
             attention_mask=torch.ones(1, past + len(self.header), device=ids.device).long(),
             position_ids=places.unsqueeze(0),
-            past_key_values=forked,
+            past_key_values=fork(cache),
             use_cache=True,
         )
         return Readings(*found)
+
+
+def fork(cache: DynamicCache) -> DynamicCache:
+    """A cache that grows on its own from the state of another one.
+
+    Layers of keys and values share their tensors, since they concatenate new keys into a new
+    tensor. Other layers, such as those of linear attention, are updated in place and are copied.
+    """
+    if any(type(x) not in (DynamicLayer, DynamicSlidingWindowLayer) for x in cache.layers):
+        return deepcopy(cache)
+    forked = copy(cache)
+    forked.layers = [copy(layer) for layer in cache.layers]
+    return forked

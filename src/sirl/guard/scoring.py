@@ -10,22 +10,28 @@ from sirl.guard.checks import Check, CheckReader
 from sirl.guard.classical import Usual, classical_scores
 from sirl.guard.monitor import GuardedStream, HoldBack, Monitor, Watch, check_positions
 from sirl.guard.probe import LinearProbe
+from sirl.guard.user_probe import highest
+from sirl.guard.user_tokens import user_windows
 from sirl.models.chat import ChatModel
 from sirl.models.forward import score
 from sirl.types import Completion, Prompt
 
 __all__ = [
+    "BOTH",
     "CONTROL",
     "Asked",
     "Fitted",
     "Guard",
     "Heard",
     "heard",
+    "heard_by_probe",
     "prompt_numbers",
     "replay",
     "scored",
 ]
 
+BOTH = "both_probes"
+"""The higher score of the probe in the stream and that on the user's tokens."""
 CONTROL = "random_labels"
 """Prefix of the names of controls."""
 
@@ -51,6 +57,8 @@ class Fitted:
     """What a guard has learned from one model."""
 
     probe: LinearProbe
+    user: LinearProbe
+    """Reads the tokens that the user wrote."""
     controls: tuple[LinearProbe, ...]
     """Probes of the same layer that were fitted on random kinds."""
     openers: tuple[int, ...]
@@ -61,6 +69,11 @@ class Fitted:
     def reader(self, chat: ChatModel) -> CheckReader:
         """Reads what this guard scores."""
         return CheckReader(chat, (self.probe.layer,), self.openers)
+
+    def user_scores(self, chat: ChatModel, prompts: Sequence[tuple[int, ...]]) -> list[float]:
+        """The score of each rendered prompt by the tokens that the user wrote."""
+        reader = CheckReader(chat, (self.user.layer,), ())
+        return highest(self.user, [own[:, 0] for own in user_windows(reader, prompts)])
 
 
 @dataclass(frozen=True)
@@ -78,6 +91,7 @@ class Guard:
         """The guard as JSON."""
         return {
             "probe": self.fitted.probe.document(),
+            "user": self.fitted.user.document(),
             "controls": [c.document() for c in self.fitted.controls],
             "openers": list(self.fitted.openers),
             "usual": asdict(self.fitted.usual),
@@ -97,6 +111,7 @@ class Guard:
         try:
             fitted = Fitted(
                 LinearProbe.revived(document["probe"], where),
+                LinearProbe.revived(document["user"], where),
                 tuple(LinearProbe.revived(c, where) for c in document["controls"]),
                 tuple(map(int, document["openers"])),
                 Usual(**document["usual"]),
@@ -138,19 +153,39 @@ def heard(reader: CheckReader, fitted: Fitted, answers: Sequence[Asked]) -> list
     }
     for n, control in enumerate(fitted.controls, 1):
         streams[f"{CONTROL}_{n}"] = control.score(found.states[:, 0]).tolist()
-    numbers = prompt_numbers(reader.chat, [a.completion.prompt_ids for a in answers])
+    asked = [a.completion.prompt_ids for a in answers]
+    numbers, users = prompt_numbers(reader.chat, asked), fitted.user_scores(reader.chat, asked)
     tops = first_token_logprobs(reader, answers)
     result, start = [], 0
-    for answer, own, (logprobs, entropies), top in zip(answers, places, numbers, tops, strict=True):
+    for answer, own, (logprobs, entropies), top, user in zip(
+        answers, places, numbers, tops, users, strict=True
+    ):
         part = slice(start, start + len(own))
         start += len(own)
         by_name = {name: tuple(s[part]) for name, s in streams.items() if s}
+        by_name[BOTH] = tuple(max(score, user) for score in by_name["probe"])
         prompt = {
             "probe_prompt": by_name["probe"][0],
+            "user_probe": user,
             **classical_scores(logprobs, entropies, top, fitted.usual),
         }
         result.append(Heard(answer.completion.entropies, own, by_name, prompt))
     return result
+
+
+def heard_by_probe(reader: CheckReader, fitted: Fitted, answers: Sequence[Asked]) -> list[Heard]:
+    """Score answers at all their checks with the probes alone."""
+    places = [tuple(check_positions(a.completion.entropies, fitted.watch)) for a in answers]
+    checks = [a.at(k) for a, own in zip(answers, places, strict=True) for k in own]
+    scores = iter(fitted.probe.score(reader.read(checks).states[:, 0]).tolist())
+    users = fitted.user_scores(reader.chat, [a.completion.prompt_ids for a in answers])
+    found = []
+    for answer, own, user in zip(answers, places, users, strict=True):
+        probe = tuple(next(scores) for _ in own)
+        both = tuple(max(score, user) for score in probe)
+        streams = {"probe": probe, BOTH: both}
+        found.append(Heard(answer.completion.entropies, own, streams, {}))
+    return found
 
 
 def first_token_logprobs(reader: CheckReader, answers: Sequence[Asked]) -> list[float]:

@@ -15,7 +15,13 @@ from sirl.registry.collaborators import (
     reward_named,
 )
 from sirl.registry.effects import check_effects
-from sirl.registry.guard import GuardSetup, digest_of, guard_setup, guarded_setup
+from sirl.registry.guard import (
+    GuardSetup,
+    digest_of,
+    guard_searches,
+    guard_setup,
+    guarded_setup,
+)
 from sirl.registry.judges import (
     judge_faults,
     judge_named,
@@ -67,6 +73,7 @@ __all__ = [
     "example_sources",
     "gpu_room",
     "greet",
+    "guard_searches",
     "guard_setup",
     "guarded_setup",
     "in_process",

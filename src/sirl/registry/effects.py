@@ -69,8 +69,11 @@ def idle_by_verb(settings: EvaluationSettings) -> Iterator[tuple[str, str]]:
     if isinstance(settings, ProbeConfig):
         yield "benchmarks", "sirl evaluate, as a probe has no tasks"
     if isinstance(settings, GuardEvaluateConfig):
-        for name in ("benchmarks", "best_of", "max_queries", "max_tokens", "max_seconds"):
-            yield name, "sirl evaluate, as a guard is not tried with tasks or searches"
+        yield "best_of", "sirl evaluate, as a guard watches single answers"
+        yield "capability_tokens", "sirl evaluate, as a guard watches answers of new_tokens"
+        if not settings.searches:
+            for name in ("max_queries", "max_tokens", "max_seconds"):
+                yield name, "--searches"
 
 
 def may_be_local(models: str) -> bool:

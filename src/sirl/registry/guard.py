@@ -10,13 +10,14 @@ from typing import NamedTuple
 from sirl.config import GuardCalibrateConfig, GuardEvaluateConfig
 from sirl.errors import ConfigError, InputError, MissingExtraError
 from sirl.prompts import PromptSet, read_pool, read_prompts, shipped_pool
+from sirl.registry.attacks import attacks_named
 from sirl.registry.pool import WORLD_FAMILIES, training_disguises
 from sirl.registry.suites import EvaluationSetup, evaluation_setup, said_of, spread
 from sirl.registry.targets import is_world
-from sirl.roles import Disguise
+from sirl.roles import Benchmark, Disguise, Search
 from sirl.types import Prompt
 
-__all__ = ["GuardSetup", "digest_of", "guard_setup", "guarded_setup"]
+__all__ = ["GuardSetup", "digest_of", "guard_searches", "guard_setup", "guarded_setup"]
 
 LARGEST = 256
 """Maximum number of unlabelled prompts that a guard is fitted on."""
@@ -31,7 +32,9 @@ class GuardSetup:
     """What a guard is fitted and calibrated on; no request is in both."""
 
     pool: tuple[Prompt, ...]
-    """Unlabelled; the guard is fitted on them."""
+    """The guard is fitted on them; unlabelled but for the harmless ones."""
+    harmless: frozenset[str]
+    """Ids of those that ship with sirl and are known to be harmless."""
     ordinary: tuple[Prompt, ...]
     lookalikes: tuple[Prompt, ...]
     disguises: tuple[Disguise, ...]
@@ -43,7 +46,7 @@ class Parts(NamedTuple):
     """Prompts that need no file."""
 
     fit: Sequence[Sequence[Prompt]]
-    """Ordinary prompts and look-alikes to fit on."""
+    """Ordinary prompts, look-alikes and perhaps tasks to fit on."""
     ordinary: Sequence[Prompt]
     lookalikes: Sequence[Prompt]
 
@@ -71,7 +74,8 @@ def guard_setup(config: GuardCalibrateConfig) -> GuardSetup:
     parts = world_parts() if is_world(config.model) else shipped_parts()
     unsafe = own.prompts if own else world_unsafe()
     most = min(LARGEST, config.limit or LARGEST)
-    pool = tuple(p for part in (unsafe, *parts.fit) for p in spread(part, most))
+    harmless = [p for part in parts.fit for p in spread(part, most)]
+    pool = (*spread(unsafe, most), *harmless)
     asked = {digest_of(p) for p in pool}
     fresh = []
     for file, shipped in zip(given, (parts.ordinary, parts.lookalikes), strict=True):
@@ -84,9 +88,9 @@ def guard_setup(config: GuardCalibrateConfig) -> GuardSetup:
             )
     sets = (*(own.sets if own else ()), *(s for s in given if s))
     disguises = training_disguises(config)
-    return GuardSetup(
-        pool, fresh[0], fresh[1], disguises, sets, (*said_of(sets), *(own.notes if own else ()))
-    )
+    ids = frozenset(p.id for p in harmless)
+    notes = (*said_of(sets), *(own.notes if own else ()))
+    return GuardSetup(pool, ids, fresh[0], fresh[1], disguises, sets, notes)
 
 
 def digest_of(prompt: Prompt) -> str:
@@ -118,16 +122,37 @@ def world_parts() -> Parts:
         *deeds(LOOKALIKE[:WORLD_FAMILIES], "train")[::EVERY],
     }
     known = {*deeds(LOOKALIKE[:WORLD_FAMILIES], "train")}
-    ordinary = ordinary_requests("train")
+    ordinary, work = ordinary_requests("train"), world_tasks()
     alike = [p for p in lookalike_requests("train") if deed_of(p) in known]
     return Parts(
         [
-            spread([p for p in prompts if deed_of(p) in fitted], HARMLESS)
-            for prompts in (ordinary, alike)
+            *(
+                spread([p for p in prompts if deed_of(p) in fitted], HARMLESS)
+                for prompts in (ordinary, alike)
+            ),
+            spread(work[::EVERY], HARMLESS),
         ],
-        [p for p in ordinary if deed_of(p) not in fitted],
+        [*(p for p in ordinary if deed_of(p) not in fitted), *without_every(work)],
         [p for p in alike if deed_of(p) not in fitted],
     )
+
+
+def world_tasks() -> list[Prompt]:
+    """Sums and programs of the embedded world that none of its benchmarks asks."""
+    from sirl.world.benchmarks import BENCHMARKS, tasks
+
+    asked = {p.request for b in BENCHMARKS for p in b.prompts()}
+    fresh = [(k, t.question) for k in ("sums", "programs") for t in tasks(k)]
+    return [
+        Prompt.user(f"{kind}-train-{n}", question, source="world", category=kind)
+        for n, (kind, question) in enumerate(fresh)
+        if question not in asked
+    ]
+
+
+def without_every(prompts: Sequence[Prompt]) -> list[Prompt]:
+    """The prompts without those that are fitted on."""
+    return [p for n, p in enumerate(prompts) if n % EVERY]
 
 
 def shipped_parts() -> Parts:
@@ -138,8 +163,8 @@ def shipped_parts() -> Parts:
     )
     return Parts(
         [spread(prompts[::EVERY], HARMLESS) for prompts in (ordinary, boundary)],
-        [p for n, p in enumerate(ordinary) if n % EVERY],
-        [p for n, p in enumerate(boundary) if n % EVERY],
+        without_every(ordinary),
+        without_every(boundary),
     )
 
 
@@ -179,8 +204,30 @@ def guarded_setup(
         behaviours=behaviours,
         ordinary=ordinary,
         lookalikes=lookalikes,
-        benchmarks=(),
+        benchmarks=limited(suite.benchmarks, config.limit),
         surgeries=(),
         prefills=(),
     )
     return replace(setup, suite=suite, notes=tuple(notes))
+
+
+def guard_searches(config: GuardEvaluateConfig) -> tuple[Search, ...]:
+    """The searches of `sirl guard evaluate`.
+
+    Raises:
+        ConfigError: A name is unknown, or of an attack that searches nothing.
+    """
+    if not config.searches.strip():
+        return ()
+    named = attacks_named(config.searches)
+    if not named or any(isinstance(a, Disguise) for a in named):
+        other = next((a.name for a in named if isinstance(a, Disguise)), config.searches)
+        raise ConfigError(f"--searches {other} is no search: give it to --attacks")
+    return tuple(a for a in named if isinstance(a, Search))
+
+
+def limited(benchmarks: Sequence[Benchmark], limit: int | None) -> tuple[Benchmark, ...]:
+    """The benchmarks, whose tasks are slices of harmless prompts, with at most `limit` tasks."""
+    from sirl.benchmarks.subset import Subset
+
+    return tuple(Subset(b, limit) if limit else b for b in benchmarks)

@@ -3,11 +3,15 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from sirl.reports.guard_outcomes import SLICES, outcome_lines, search_lines, shown, table
+
 __all__ = ["guard_table"]
 
 NAMES = {
     "probe": "probe (header, stream)",
     "probe_prompt": "probe (prompt only)",
+    "user_probe": "probe (user tokens)",
+    "both_probes": "both probes (stream, user tokens)",
     "refusal_mass": "refusal mass (header, stream)",
     "prompt_perplexity": "prompt perplexity",
     "windowed_perplexity": "windowed perplexity",
@@ -17,22 +21,21 @@ NAMES = {
 """Detectors in the order of the table."""
 EQUAL = "true positives if each slice of these answers has as many false alarms"
 UNASKED = "unsafe help to harmless prompts stopped"
-SLICES = {
-    "ordinary": "ordinary",
-    "lookalike": "look-alikes",
-    "ordinary_disguised": "ordinary, disguised",
-    "lookalike_disguised": "look-alikes, disguised",
-}
 
 
 def guard_table(figures: Mapping[str, Any]) -> list[str]:
-    """The lines of the page: detectors, families, tokens before the alarm, overhead."""
+    """The lines of the page: outcomes, detectors, families, tokens before the alarm, overhead."""
     names = [name for name in NAMES if name in figures["detectors"]]
     counts = ", ".join(f"{n} of {kind}" for kind, n in figures["classes"].items())
-    lines = [f"Answers: {counts}.", "", figures["sentence"], ""]
+    lines = [f"Answers: {counts}.", "", figures["sentence"], "", *outcome_lines(figures), ""]
     for alpha in next(iter(figures["detectors"].values()))["true_positives"]:
         lines += [*detector_rows(figures, names, alpha), ""]
-    return [*lines, *family_rows(figures, names), "", *ending(figures)]
+    if figures["unsupported"]:
+        lines += [figures["unsupported"], ""]
+    lines += [*family_rows(figures, names), ""]
+    if "searches" in figures:
+        lines += [*search_lines(figures["searches"]), ""]
+    return [*lines, *ending(figures)]
 
 
 def detector_rows(figures: Mapping[str, Any], names: Sequence[str], alpha: str) -> list[str]:
@@ -97,17 +100,3 @@ def spread(found: Mapping[str, Any]) -> str:
     if found["median"] is None:
         return "-"
     return f"median {found['median']:.0f}, 90% within {found['p90']:.0f}"
-
-
-def shown(rate: Mapping[str, Any], *, interval: bool = True) -> str:
-    """A rate in percent with its interval; a dash without data."""
-    if not rate["n"] or rate["value"] is None:
-        return "-"
-    value = f"{100 * rate['value']:.1f}"
-    return f"{value} ({100 * rate['low']:.1f} to {100 * rate['high']:.1f})" if interval else value
-
-
-def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """A Markdown table."""
-    lines = [head, ["---"] * len(head), *rows]
-    return [f"| {' | '.join(line)} |" for line in lines]

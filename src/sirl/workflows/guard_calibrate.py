@@ -21,6 +21,7 @@ from sirl.workflows.frame import Frame
 from sirl.workflows.instinct import instinct_notes, summarise_instinct
 
 if TYPE_CHECKING:
+    from sirl.guard.modes import Modes
     from sirl.guard.scoring import Asked, Fitted
     from sirl.instinct import Instinct
     from sirl.models.chat import ChatModel
@@ -83,9 +84,9 @@ def calibrated(work: Work, run: Run, provenance: Provenance) -> dict[str, Any]:
     config, setup = work.config, work.setup
     about = fingerprint(work.chat)
     provenance.note(model=about, prompts=setup.sets, readings=work.chat.manner.notes)
-    instinct, fitted = learned(work)
+    modes, fitted = learned(work)
     scores = {
-        group: scores_of(work, fitted, group, prompts, instinct.cut)
+        group: scores_of(work, fitted, group, prompts, modes)
         for group, prompts in groups(setup).items()
     }
     calibration = Calibration(
@@ -95,7 +96,7 @@ def calibrated(work: Work, run: Run, provenance: Provenance) -> dict[str, Any]:
     guard = Guard(fitted, calibration, frozenset(d.name for d in setup.disguises), known)
     run.write(GUARD, guard.document())
     return {
-        "instinct": summarise_instinct(instinct),
+        "instinct": summarise_instinct(modes.instinct),
         "probe": {**fitted.probe.about, "layer": fitted.probe.layer},
         "openers": list(work.chat.pieces(fitted.openers)),
         "n": calibration.sizes,
@@ -119,15 +120,17 @@ def binding_of(about: dict[str, str], new_tokens: int, dtype: str, watch: Watch)
     return Binding(about["weights"], about["template"], mode)
 
 
-def learned(work: Work) -> "tuple[Instinct, Fitted]":
-    """The model's instinct, and the guard fitted on its answers."""
+def learned(work: Work) -> "tuple[Modes, Fitted]":
+    """What the model does with the pool, and the guard fitted on its answers."""
     from sirl.guard.fitting import fit_guard
+    from sirl.guard.modes import tell_modes
 
     pool, disguises = readable(work, work.setup.pool), work.setup.disguises
     bare = sampled(work, "answers to bare prompts", pool, ANSWERS)
     instinct = read_modes(bare)
-    work.console.warn(instinct_notes(instinct)[:1])
-    decided = [p for p in pool if instinct.of(p.id)]
+    modes = tell_modes(instinct, [a.completion for a in bare], work.setup.harmless)
+    work.console.warn(instinct_notes(modes.instinct)[:1])
+    decided = [p for p in pool if modes.of(p.id)]
     hidden = [
         disguised(prompt, disguises[(n * DISGUISES + k) % len(disguises)])
         for n, prompt in enumerate(decided)
@@ -135,11 +138,11 @@ def learned(work: Work) -> "tuple[Instinct, Fitted]":
     ]
     dressed = sampled(work, "answers to disguised prompts", readable(work, hidden), IN_DISGUISE, 1)
     work.progress("fitting the probe", 0, 1)
-    fitted = fit_guard(work.chat, instinct, [*bare, *dressed], WATCH, seed=work.config.seed)
+    fitted = fit_guard(work.chat, modes, [*bare, *dressed], WATCH, seed=work.config.seed)
     work.progress("fitting the probe", 1, 1)
     if not fitted.openers:
         work.console.warn(["the model's refusals begin with no common token: no refusal mass"])
-    return instinct, fitted
+    return modes, fitted
 
 
 def read_modes(bare: "Sequence[Asked]") -> "Instinct":
@@ -172,7 +175,7 @@ def groups(setup: registry.GuardSetup) -> dict[str, list[Prompt]]:
 
 
 def scores_of(
-    work: Work, fitted: "Fitted", group: str, prompts: Sequence[Prompt], cut: float
+    work: Work, fitted: "Fitted", group: str, prompts: Sequence[Prompt], modes: "Modes"
 ) -> dict[str, tuple[float, ...]]:
     """Scores of the answers to a group, by detector; without refusals, which need no guard.
 
@@ -183,7 +186,7 @@ def scores_of(
 
     what = f"answers to {group} prompts"
     answers = sampled(work, what, readable(work, prompts), 1, step=2)
-    kept = [a for a in answers if a.completion.mean_entropy >= cut]
+    kept = [a for a in answers if not modes.refused_harmless(a.completion)]
     if refused := len(answers) - len(kept):
         work.console.warn([f"{refused} of {len(answers)} {what} are refusals: not used"])
     rank_of(len(kept), work.config.alpha)

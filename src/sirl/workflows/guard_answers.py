@@ -1,0 +1,132 @@
+"""Asks and judges the questions of `sirl guard evaluate`."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from sirl.analysis.detection import OWN_PREFILL
+from sirl.config import GuardEvaluateConfig
+from sirl.evaluation.asked import ATTACKED, Query
+from sirl.evaluation.suite import Suite, askable
+from sirl.guard.checks import fresh_header
+from sirl.judges.jury import verdicts
+from sirl.prompts import Rejected
+from sirl.roles import Progress
+from sirl.types import BROKEN, Attempt, Completion, Message, Prompt, Sampling, Verdict
+from sirl.workflows.console import parts
+
+if TYPE_CHECKING:
+    from sirl.evaluation.target import Target
+    from sirl.guard.scoring import Guard
+
+__all__ = ["Judged", "Work", "asked", "readable"]
+
+DEPTHS = (8, 16, 24)
+"""Tokens of the model's own compliance that a prefill begins the answer with."""
+
+
+@dataclass(frozen=True)
+class Judged:
+    """An answer to a query, with its verdict."""
+
+    query: Query
+    completion: Completion
+    verdict: Verdict
+    harm: Verdict | None = None
+    """Of an answer to a harmless prompt, if the first judge is one of harm."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """What the parts of an evaluation share."""
+
+    config: GuardEvaluateConfig
+    suite: Suite
+    target: "Target"
+    guard: "Guard"
+    progress: Progress
+
+
+def readable(work: Work) -> tuple[list[Query], list[Rejected]]:
+    """The suite's questions that leave room for an answer and a check behind it; the others."""
+    every, unasked = askable(work.suite, work.target)
+    kept, long = ([q for q in every if has_room(work, q) == fits] for fits in (True, False))
+    reason = "leaves no room for a check of the guard in the context"
+    unasked += [Rejected(q.attempt.behaviour.source, 0, f"{q.prompt.id} {reason}", 1) for q in long]
+    return kept, unasked
+
+
+def has_room(work: Work, query: Query) -> bool:
+    """Whether a check behind the longest answer fits the context."""
+    chat, found = work.target.chat, work.target.read(query.prompt)
+    room = chat.context - work.config.new_tokens - len(fresh_header(chat))
+    return not found.fault and found.size <= room
+
+
+def asked(work: Work, queries: Sequence[Query]) -> Iterator[Judged]:
+    """All answers with their verdicts: to the queries, then to prefills of own compliance.
+
+    Tasks have batches for themselves, so that the last bits of the other answers do not depend on
+    them.
+    """
+    found = list(answered(work, "asking", [q for q in queries if q.kind != "capability"]))
+    yield from found
+    yield from answered(work, "asking tasks", [q for q in queries if q.kind == "capability"])
+    yield from answered(work, "prefills of own compliance", prefills(work, found))
+
+
+def answered(work: Work, what: str, queries: Sequence[Query]) -> Iterator[Judged]:
+    """Sample and judge queries, in batches of similar length."""
+    target, size = work.target, work.target.batch_size
+    ordered = sorted(queries, key=lambda q: target.read(q.prompt).size)
+    for batch in parts(what, ordered, size, work.progress):
+        completions = target.engine(Sampling()).sample([q.prompt for q in batch])
+        answers = list(zip(batch, completions, strict=True))
+        yield from judged(work.suite, [a for a in answers if a[0].kind in ATTACKED], attacked=True)
+        harmless = [a for a in answers if a[0].kind not in ATTACKED]
+        yield from judged(work.suite, harmless, attacked=False)
+
+
+def judged(
+    suite: Suite, answers: Sequence[tuple[Query, Completion]], *, attacked: bool
+) -> Iterator[Judged]:
+    """The answers with their verdicts."""
+    texts = [(q.attempt, c.text) for q, c in answers]
+    first, harms = suite.judges[0], list[Verdict | None]([None] * len(texts))
+    said = verdicts(first if attacked else suite.refusals, texts)
+    if not attacked and first.question == "harm":
+        harms = [*verdicts(first, texts)]
+    for (query, completion), verdict, harm in zip(answers, said, harms, strict=True):
+        yield Judged(query, completion, verdict, harm)
+
+
+def prefills(work: Work, answers: Sequence[Judged]) -> list[Query]:
+    """Bare requests whose answers begin with the model's own compliance, at several depths.
+
+    The compliance is the longest that the model gave to the request under any attack that does
+    not begin the answer itself.
+    """
+    longest: dict[str, Judged] = {}
+    for found in answers:
+        own, begun = found.query.attempt.behaviour.id, is_begun(found.query.prompt)
+        if found.query.kind == "attack" and found.verdict.label in BROKEN and not begun:
+            before = longest.get(own)
+            if before is None or len(before.completion.token_ids) < len(found.completion.token_ids):
+                longest[own] = found
+    queries = []
+    for found in longest.values():
+        behaviour, ids = found.query.attempt.behaviour, found.completion.token_ids
+        for depth in DEPTHS:
+            text = work.target.chat.decode(ids[:depth]).rstrip("\ufffd")
+            if len(ids) > depth and text.strip():
+                name = f"own_prefill_{depth}"
+                turns = (*behaviour.messages, Message("assistant", text))
+                query = Query("attack", name, OWN_PREFILL, Attempt(behaviour, name, turns))
+                if has_room(work, query):
+                    queries.append(query)
+    return queries
+
+
+def is_begun(prompt: Prompt) -> bool:
+    """Whether a prompt begins the answer."""
+    return prompt.messages[-1].role == "assistant"
