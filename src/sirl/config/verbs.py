@@ -21,6 +21,7 @@ from sirl.config.groups import (
     RunSettings,
     SamplingSettings,
     StepSettings,
+    TargetEndpointSettings,
     TrainingPromptSettings,
 )
 
@@ -126,7 +127,7 @@ class ProbeConfig(EvaluationSettings):
     )
 
 
-class GuardCalibrateConfig(Settings):
+class GuardCalibrateConfig(TargetEndpointSettings, Settings):
     """Fit a guard to a model and calibrate it."""
 
     prompts: str | None = Field(

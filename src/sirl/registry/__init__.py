@@ -16,6 +16,7 @@ from sirl.registry.collaborators import (
 )
 from sirl.registry.effects import check_effects
 from sirl.registry.guard import GuardSetup, digest_of, guard_setup, guarded_setup
+from sirl.registry.guarded_endpoints import calibrated_endpoint, served_upstream, upstream_engine
 from sirl.registry.judges import (
     judge_faults,
     judge_named,
@@ -54,6 +55,7 @@ __all__ = [
     "TrainingSetup",
     "attacks_named",
     "benchmark_files",
+    "calibrated_endpoint",
     "chat_model",
     "check_effects",
     "check_labels",
@@ -89,10 +91,12 @@ __all__ = [
     "reward_named",
     "sampler",
     "served_model",
+    "served_upstream",
     "subject",
     "trackers",
     "training_disguises",
     "training_setup",
+    "upstream_engine",
     "with_refusals",
     "world_disguises",
 ]

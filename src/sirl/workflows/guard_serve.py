@@ -13,6 +13,7 @@ from sirl.guard.session import SessionRisk
 from sirl.roles import Console
 from sirl.workflows.guard_calibrate import binding_of
 from sirl.workflows.guard_evaluate import read_guard
+from sirl.workflows.guard_upstream import check_upstream, upstream_service
 
 if TYPE_CHECKING:
     from sirl.guard.local_source import LocalSource
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from sirl.guard.server.policy import Limits, Policy
     from sirl.guard.server.service import Service
     from sirl.guard.stream_checks import Scorer
+    from sirl.guard.upstream.source import UpstreamSource
     from sirl.models.chat import ChatModel
 
 __all__ = ["keys_of", "opened_service", "serve_guard"]
@@ -39,7 +41,7 @@ class Opened:
     """A service that is ready, and its source, which is stopped at the end."""
 
     service: "Service"
-    source: "LocalSource"
+    source: "LocalSource | UpstreamSource"
 
 
 def serve_guard(config: GuardServeConfig, console: Console) -> None:
@@ -76,18 +78,29 @@ def check_serving(config: GuardServeConfig) -> None:
         ConfigError: There is no guard and none was declined, or a setting has no effect.
         MissingExtraError: A package is missing.
     """
-    if config.guard is None:
+    if config.upstream is not None:
+        check_upstream(config)
+    elif config.upstream_model is not None:
+        raise ConfigError("--upstream-model needs --upstream URL")
+    elif not config.model:
+        raise ConfigError("give --model, or --upstream URL with --upstream-model NAME")
+    elif config.guard is None:
         raise ConfigError(
             f"sirl guard serve --model {config.model} needs --guard DIR: run sirl guard calibrate "
             f"--model {config.model} --out DIR first, or serve it unwatched with --guard none"
         )
     if registry.is_remote(config.model):
-        raise ConfigError(f"sirl guard reads hidden states: {config.model} is no local model")
+        url, _, name = config.model.partition("#")
+        raise ConfigError(
+            f"--model {config.model} is no local model: give --upstream {url} --upstream-model "
+            f"{name or 'NAME'}"
+        )
     if config.log_text and not config.out:
         raise ConfigError("--log-text needs --out, the folder of alarms.jsonl")
     if config.guard == NONE and config.throttle is not None:
         raise ConfigError("--throttle counts alarms of a guard: give --guard DIR, or leave it out")
-    registry.require_models("sirl guard serve")
+    if config.upstream is None:
+        registry.require_models("sirl guard serve")
     if any(importlib.util.find_spec(name) is None for name in PACKAGES):
         raise MissingExtraError("sirl guard serve", "serve")
 
@@ -131,6 +144,8 @@ def opened_service(config: GuardServeConfig, keys: "Keys", console: Console) -> 
     Raises:
         SirlError: The guard is of another model, or the model cannot be served.
     """
+    if config.upstream is not None:
+        return Opened(*upstream_service(config, keys, console))
     from sirl.guard.local_source import LocalSource
     from sirl.guard.monitor import Watch
     from sirl.guard.server.alarms import Alarms
