@@ -80,7 +80,9 @@ def calibrate_endpoint(
             run.begin()
             rejected = [row for s in setup.sets for row in s.rejected]
             console.warn(set_aside(run, rejected, strict=config.strict))
-            with Provenance(run, "guard calibrate", seed=config.seed) as provenance:
+            with Provenance(
+                run, "guard calibrate", seed=config.seed, template_date=None
+            ) as provenance:
                 provenance.note(
                     model={"endpoint": engine.identity}, prompts=setup.sets, readings=()
                 )

@@ -25,7 +25,8 @@ __all__ = ["Upstream", "error_of_failure"]
 LOG = logging.getLogger("sirl.guard")
 CONNECT = 10.0
 """Seconds to connect."""
-SPARED = frozenset({"seed"})
+STREAMED = {"stream": True, "stream_options": {"include_usage": True}}
+SPARED = frozenset({"seed", "stream_options"})
 """Parameters without which an answer is still what the client asked for."""
 LONGEST_ROUNDS = 4
 """Times an answer is asked for while parameters are renamed or left out."""
@@ -85,7 +86,7 @@ class Upstream:
         if lost := sorted((self.dialect.left_out & set(body)) - SPARED):
             raise AskError(f"the upstream does not take {', '.join(lost)}", lost[0])
         for again in reversed(range(LONGEST_ROUNDS)):
-            sent = self.dialect.translated(body | {"stream": True})
+            sent = self.dialect.translated(body | STREAMED)
             found = await self._opened(sent)
             if isinstance(found, httpx.Response):
                 return found
