@@ -364,7 +364,7 @@ async def upstream_runs(asked: argparse.Namespace) -> Json:
     async with listening(scripted_api(asked.faults, asked.seed)) as url:
         for guarded in (False, True):
             guard = scripted_guard(watch) if guarded else None
-            upstream = Upstream(f"{url}/v1", "scripted", seconds=60, idle=30)
+            upstream = Upstream(f"{url}/v1", "scripted", seconds=60.0, idle=30.0)
             rule = Rule(watch, math.log(0.5)) if guarded else None
             source = UpstreamSource(upstream, guard)
             found["guard on" if guarded else "guard off"] = await loaded(
@@ -424,6 +424,9 @@ def main() -> None:
     print(shown)
     if asked.out:
         asked.out.write_text(shown + "\n")
+    every = [run for source in found.values() for run in source.values()]
+    if any(run["unchecked"] or run["stuck_slots"] for run in every):
+        raise SystemExit("unchecked tokens left, or slots are stuck")
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -52,7 +52,7 @@ class Work:
     console: Console
     sent: int = 0
     """Requests."""
-    tokens: int = field(default=0)
+    tokens: int = 0
     """Tokens that the endpoint has written."""
 
 
@@ -72,7 +72,7 @@ def calibrate_endpoint(
     setup = bounded(registry.guard_setup(config))
     for prompts in groups(setup).values():
         rank_of(len(prompts), config.alpha)  # before a request is paid for
-    manner = manner_of(engine)
+    manner, sent_before = manner_of(engine)
     run = open_run(Path(config.out), config.model_dump(), existing, resumable=False)
     console.warn([*setup.notes, announced(config, setup)])
     try:
@@ -86,7 +86,7 @@ def calibrate_endpoint(
                 provenance.note(
                     model={"endpoint": engine.identity}, prompts=setup.sets, readings=()
                 )
-                work = Work(config, setup, engine, manner, Names(), progress, console)
+                work = Work(config, setup, engine, manner, Names(), progress, console, sent_before)
                 summary = calibrated(work, run)
                 summary["seconds"] = round(time.perf_counter() - started, 1)
                 run.write("summary.json", summary)
@@ -303,7 +303,7 @@ def sent(work: Work, what: str, bodies: "Sequence[AskedBody]") -> "list[Answer |
     for n in range(0, len(bodies), TOGETHER):
         work.progress(what, n, len(bodies))
         found += replies(work.engine, bodies[n : n + TOGETHER])
-        work.sent = work.sent + len(bodies[n : n + TOGETHER])
+        work.sent += len(bodies[n : n + TOGETHER])
         lost = [reply for reply in found if isinstance(reply, Lost)]
         if len(lost) > len(found) / 2:
             raise ModelError(lost[0].sentence)

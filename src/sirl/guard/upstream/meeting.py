@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from contextlib import closing
+from dataclasses import replace
 from itertools import product
 
 from sirl.errors import ConfigError, ModelError
@@ -57,27 +58,33 @@ def read(engine: EndpointEngine, reply: Answer | Lost) -> Token | None:
         raise no_logprobs(engine) from error
 
 
-def manner_of(engine: EndpointEngine) -> Manner:
-    """The manner in which an endpoint takes checks.
+def manner_of(engine: EndpointEngine) -> tuple[Manner, int]:
+    """The manner in which an endpoint takes checks, and the requests that it took to find out.
 
     Raises:
         ConfigError: It gives no log-probabilities.
         ModelError: It does not answer.
     """
-    manner, reply = Manner(), replies(engine, [])
+    sent = 0
+
+    def reply_to(manner: Manner, text: str) -> Answer | Lost:
+        nonlocal sent
+        sent += 1
+        return replies(engine, [check_body(engine.model, manner, HELLO, text)])[0]
+
     for top, length in product(TOPS, LENGTHS):
         manner = Manner(top, length)
-        reply = replies(engine, [check_body(engine.model, manner, HELLO, "")])
-        if isinstance(reply[0], Answer) or reply[0].about == "endpoint":
+        reply = reply_to(manner, "")
+        if isinstance(reply, Answer) or reply.about == "endpoint":
             break
-    read(engine, reply[0])
+    read(engine, reply)
     engine.contact.proven = True
-    (behind,) = replies(engine, [check_body(engine.model, manner, HELLO, "Yes.")])
+    behind = reply_to(manner, "Yes.")
     if isinstance(behind, Lost):
-        manner = Manner(manner.top, manner.length, AGAIN)
-        (behind,) = replies(engine, [check_body(engine.model, manner, HELLO, "Yes.")])
+        manner = replace(manner, turn=AGAIN)
+        behind = reply_to(manner, "Yes.")
     read(engine, behind)
-    return manner
+    return manner, sent
 
 
 def identity_of(engine: EndpointEngine, openers: Sequence[str], manner: Manner) -> Identity:
