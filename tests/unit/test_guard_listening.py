@@ -12,9 +12,10 @@ import httpx
 import openai
 import pytest
 
+from sirl.errors import ConfigError
 from sirl.guard.server.app import app_of
 from sirl.guard.server.keys import Keys
-from sirl.guard.server.listening import listen
+from sirl.guard.server.listening import bound, listen
 from tests.unit.fake_source import CHAT, FakeSource, chat, service
 
 KEY = "a-key-for-tests"
@@ -37,7 +38,7 @@ def serving(served, client, drain=5.0):
     def ready(url):
         result.append(thread.submit(run, url))
 
-    listen(app_of(served), served.gate, host="127.0.0.1", port=0, drain=drain, ready=ready)
+    listen(app_of(served), served.gate, bound("127.0.0.1", 0), drain=drain, ready=ready)
     thread.shutdown()
     return result[0].result()
 
@@ -177,3 +178,11 @@ def test_half_a_request_and_rubbish_harm_no_one():
         return httpx.post(url + CHAT, json=chat()).status_code
 
     assert serving(service(), client) == 200
+
+
+def test_an_address_that_is_taken_is_named():
+    with bound("127.0.0.1", 0) as taken:
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(ConfigError, match=f"cannot listen at 127.0.0.1, port {port}: "):
+            bound("127.0.0.1", port)

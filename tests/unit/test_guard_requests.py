@@ -103,13 +103,24 @@ def test_parameters_that_ask_for_nothing_are_accepted(fields):
         (b"\xff\xfe{}", "JSON"),
         (b"[" * 1500, "JSON"),
         (b'{"model": "fake", "messages": [{"role": "user", "content": "\\ud800"}]}', "surrogate"),
-        (b'{"model": "fake", "messages": [], "max_tokens": ' + b"9" * 1500 + b"}", ""),
+        (b'{"model": "fake", "messages": [], "max_tokens": ' + b"9" * 1500 + b"}", "less than"),
+        (b'{"model": "fake", "messages": [], "temperature": NaN}', "temperature"),
+        (b'{"model": "fake", "messages": [], "logit_bias": {"1": Infinity}}', "logit_bias"),
     ],
 )
 def test_a_body_that_is_no_request_is_a_400(content, message):
     headers = {"content-type": "application/json"}
     reply = ask(service(limits=SMALL), content=content, headers=headers)
-    assert message in error_in(reply, 400)["message"]
+    said = error_in(reply, 400)["message"]
+    assert message in said
+    assert len(said) < 200
+
+
+def test_a_temperature_near_zero_is_greedy():
+    source = FakeSource()
+    for temperature in (0, 1e-30, 0.5):
+        ask(service(source), body=chat(temperature=temperature))
+    assert [a.sampling.temperature for a in source.asked] == [0.0, 0.0, 0.5]
 
 
 @pytest.mark.parametrize("kind", ["text/plain", "", "application/x-www-form-urlencoded"])
@@ -225,6 +236,16 @@ def test_a_request_that_takes_too_long_is_a_503_or_an_error_in_its_stream():
         assert reply.status_code == (200 if stream else 503)
         assert reply.text.endswith("data: [DONE]\n\n") == stream
         assert (served.gate.active, source.answers[0].closed) == (0, 1)
+
+
+def test_a_body_that_does_not_arrive_is_a_408():
+    async def never():
+        yield b"{"
+        await asyncio.Event().wait()
+
+    headers = {"content-type": "application/json"}
+    reply = ask(service(limits=Limits(seconds=0.05)), content=never(), headers=headers)
+    assert error_in(reply, 408)["code"] == "timeout"
 
 
 def test_a_draining_server_refuses_requests_and_is_not_ready():

@@ -120,6 +120,7 @@ def test_metrics_count_requests_decisions_and_faults_and_hold_no_text_and_no_key
         'sirl_guard_decisions_total{action="refuse",mode="hold"} 3.0',
         'sirl_guard_faults_total{policy="closed"} 2.0',
         "sirl_alarm_token_position_count 3.0",
+        "sirl_guard_check_seconds_count 9.0",
         "sirl_active_streams 0.0",
         "sirl_queue_depth 0.0",
     ):

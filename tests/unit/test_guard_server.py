@@ -151,6 +151,28 @@ def test_several_answers_are_told_apart_by_their_index():
     assert whole["usage"]["completion_tokens"] == 20
 
 
+def test_an_answer_that_was_cut_is_closed_while_others_go_on():
+    class Two(FakeSource):
+        async def open(self, ask):
+            answer = await super().open(ask)
+            answer.script = FakeSource(scores={0: 1.0} if ask.index == 0 else {})
+            if ask.index == 1:
+                answer.script.waits[5] = event = asyncio.Event()
+
+                async def when_the_other_is_closed():
+                    while not self.answers[0].closed:
+                        await asyncio.sleep(0)
+                    event.set()
+
+                self.waiting = asyncio.create_task(when_the_other_is_closed())
+            return answer
+
+    source = Two()
+    found = ask(service(source), body=chat(n=2)).json()
+    assert [c["finish_reason"] for c in found["choices"]] == ["content_filter", "stop"]
+    assert [a.closed for a in source.answers] == [1, 1]
+
+
 @pytest.mark.parametrize(
     ("stop", "text"),
     [("w3", "w0 w1 w2 "), ("2 w", "w0 w1 w"), (["zz", "w5 w6 w7"], WHOLE[:15]), ("w0", "")],

@@ -182,3 +182,20 @@ def test_a_conversation_is_judged_as_it_would_be_while_it_streams(embedded):
     state = scorer.reader.read([Check(first, 0)]).states[:, 0]
     assert prompt == pytest.approx(float(scorer.probe.score(state)[0]), abs=1e-3)
     assert whole >= prompt
+
+
+def test_a_stream_whose_event_loop_has_ended_does_not_stop_the_others(embedded):
+    source = LocalSource("m", embedded, scorer_of(embedded), Watch(), 8)
+    source.start()
+
+    async def left_open():
+        answer = await source.open(Ask(ASKS[0].messages, 200, Sampling(2.0)))
+        await answer.score(0)
+
+    try:
+        asyncio.run(left_open())
+        pieces, _, _ = asyncio.run(answered(source, ASKS[0]))
+    finally:
+        source.stop()
+    assert pieces
+    assert not source.batcher.batch.streams

@@ -151,11 +151,20 @@ class Batcher:
         if ended:
             self.batch.leave(ended, keep=True)
         for stream, token in drawn.items():
-            self._known[stream].tell(token)
+            self._tell(stream, token)
         for stream in ended:
-            self._known[stream].tell(None)
+            self._tell(stream, None)
         if self.batch.streams:
             self.batch.advance()
+
+    def _tell(self, stream: Stream, told: Told) -> None:
+        """Tell a stream something; one that cannot hear it any more is forgotten."""
+        try:
+            if stream in self._known:
+                self._known[stream].tell(told)
+        except RuntimeError:  # its event loop has ended
+            LOG.warning("a stream is gone without having been closed")
+            self._forget(stream)
 
     def _ends(self, stream: Stream, drawn: Drawn) -> bool:
         """Whether this token is the last of its stream."""
@@ -164,7 +173,7 @@ class Batcher:
     def _fail(self, error: Exception) -> None:
         """End all streams and checks with an error."""
         self._checks.fail(error)
-        for joined in self._known.values():
-            joined.tell(error)
+        for stream in [*self._known]:
+            self._tell(stream, error)
         self._known, self._waiting = {}, {}
         self.batch = Batch(self.chat, self.batch.factor)

@@ -93,9 +93,10 @@ class Checks:
         """Run the checks whose streams have been prefilled."""
         ready = [w for w in self.wanted if w.stream not in waiting]
         self.wanted = [w for w in self.wanted if w.stream in waiting]
-        alive = [w for w in ready if w.stream in known and w.answer.set_running_or_notify_cancel()]
+        ready = [w for w in ready if w.answer.set_running_or_notify_cancel()]
+        alive = [w for w in ready if w.stream in known]
         for gone in (w for w in ready if w.stream not in known):
-            gone.answer.cancel()
+            gone.answer.set_exception(ModelError("the stream of this check has ended"))
         if not alive:
             return
         try:

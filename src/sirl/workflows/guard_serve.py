@@ -53,15 +53,19 @@ def serve_guard(config: GuardServeConfig, console: Console) -> None:
     check_serving(config)
     keys = keys_of(config)
     from sirl.guard.server.app import app_of
-    from sirl.guard.server.listening import listen
+    from sirl.guard.server.listening import bound, listen
 
-    opened = opened_service(config, keys, console)
+    at = bound(config.host, config.port)  # before the model is loaded
+    try:
+        opened = opened_service(config, keys, console)
+    except BaseException:
+        at.close()
+        raise
     try:
         listen(
             app_of(opened.service),
             opened.service.gate,
-            host=config.host,
-            port=config.port,
+            at,
             drain=config.drain_seconds,
             ready=lambda url: console.warn([described(config, opened.service, url)]),
         )

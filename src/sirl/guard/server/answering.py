@@ -16,7 +16,6 @@ from sirl.guard.server.orders import Order
 from sirl.guard.server.outbox import Part
 from sirl.guard.server.replies import Writer
 from sirl.guard.server.service import Service
-from sirl.guard.server.source import Answer
 from sirl.guard.server.throttle import account
 from sirl.guard.server.watching import WatchedAnswer
 
@@ -24,6 +23,8 @@ __all__ = ["ClientGoneError", "EventStream", "opened", "stream", "while_connecte
 
 LOG = logging.getLogger("sirl.guard")
 DONE = b"data: [DONE]\n\n"
+SLOW = 5.0
+"""Seconds for a client to read the end of a stream; then the connection is closed."""
 
 
 class ClientGoneError(Exception):
@@ -71,18 +72,19 @@ async def opened(service: Service, order: Order, caller: str) -> AsyncIterator[l
         AskError: The source does not take the request.
     """
     async with service.gate.admitted(len(order.asks)):
-        answers: list[Answer] = []
-        watched: list[WatchedAnswer] = []
+        answers: list[WatchedAnswer] = []
+        begun = False
         try:
             for ask in order.asks:
-                answers.append(await service.source.open(ask))
-                check_prompt(answers[-1].prompt_tokens, service.limits.prompt_tokens)
-            watched += (WatchedAnswer(a, service.policy, order.stops) for a in answers)
-            yield watched
+                answer = await service.source.open(ask)
+                answers.append(WatchedAnswer(answer, service.policy, order.stops))
+                check_prompt(answer.prompt_tokens, service.limits.prompt_tokens)
+            begun = True
+            yield answers
         finally:
             await asyncio.shield(closed(answers))
-            for answer in watched:
-                account(service, order, caller, answer)
+            for own in answers if begun else ():
+                account(service, order, caller, own)
 
 
 def check_prompt(tokens: int, most: int | None) -> None:
@@ -96,8 +98,8 @@ def check_prompt(tokens: int, most: int | None) -> None:
         )
 
 
-async def closed(answers: Sequence[Answer]) -> None:
-    """Close all answers."""
+async def closed(answers: Sequence[WatchedAnswer]) -> None:
+    """Close answers that are not closed yet."""
     for answer in answers:
         try:
             await answer.close()
@@ -148,6 +150,7 @@ async def merged(answers: Sequence[WatchedAnswer]) -> AsyncGenerator[tuple[int, 
             async with aclosing(answers[index].parts()) as parts:
                 async for part in parts:
                     await arrived.put((index, part))
+            await closed([answers[index]])  # one that was cut need not wait for the others
             await arrived.put((index, Part("", last=True)))
         except Exception as error:
             await arrived.put(error)
@@ -197,8 +200,9 @@ class EventStream(Response):
                 await self.sent(send)
         except ClientGoneError:
             return
-        with suppress(OSError):
-            await send({"type": "http.response.body", "body": DONE, "more_body": False})
+        with suppress(OSError, TimeoutError):
+            async with asyncio.timeout(SLOW):
+                await send({"type": "http.response.body", "body": DONE, "more_body": False})
 
     async def sent(self, send: Send) -> None:
         """Send everything but the end."""
@@ -223,4 +227,6 @@ class EventStream(Response):
             if not isinstance(error, ApiError):
                 LOG.exception("a stream failed")
             self.failed(shown.status)
-            await event(shown.document())
+            with suppress(TimeoutError):
+                async with asyncio.timeout(SLOW):
+                    await event(shown.document())

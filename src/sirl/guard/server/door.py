@@ -1,5 +1,6 @@
 """What every request passes before a route: keys, the size of its body, and what catches faults."""
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 
@@ -82,7 +83,11 @@ class Door:
                     f"content type {kind[:80] or 'none'} is not supported: send application/json",
                     code="unsupported_content_type",
                 )
-            receive = await self.whole_body(receive, headers.get("content-length", ""))
+            try:
+                async with asyncio.timeout(self.service.limits.seconds):
+                    receive = await self.whole_body(receive, headers.get("content-length", ""))
+            except TimeoutError:
+                raise ApiError(408, "the body did not arrive in time", code="timeout") from None
         await self.app(scope, receive, send)
 
     async def whole_body(self, receive: Receive, said: str) -> Receive:

@@ -10,9 +10,10 @@ from types import FrameType
 import uvicorn
 from fastapi import FastAPI
 
+from sirl.errors import ConfigError
 from sirl.guard.server.gate import Gate
 
-__all__ = ["LOOPBACK", "listen"]
+__all__ = ["LOOPBACK", "bound", "listen"]
 
 LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 """Hosts that only this machine reaches."""
@@ -44,29 +45,47 @@ class Server(uvicorn.Server):
         self.loop = asyncio.get_running_loop()
         await super().startup(sockets)
         if self.servers:
-            port = self.servers[0].sockets[0].getsockname()[1]
-            self.ready(f"http://{self.config.host}:{port}")
+            host, port = self.servers[0].sockets[0].getsockname()[:2]
+            self.ready(f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}")
+
+
+def bound(host: str, port: int) -> socket.socket:
+    """A socket at an address; port 0 takes a free one.
+
+    Raises:
+        ConfigError: The address is taken, or not one of this machine.
+    """
+    own = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    own.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        own.bind((host, port))
+    except OSError as error:
+        own.close()
+        raise ConfigError(
+            f"the server cannot listen at {host}, port {port}: {error.strerror}; give another "
+            "--port or --host"
+        ) from error
+    return own
 
 
 def listen(
-    app: FastAPI, gate: Gate, *, host: str, port: int, drain: float, ready: Callable[[str], None]
+    app: FastAPI, gate: Gate, at: socket.socket, *, drain: float, ready: Callable[[str], None]
 ) -> None:
     """Serve until SIGTERM or SIGINT.
 
     Args:
         app: The app.
         gate: Its gate.
-        host: Address to listen at.
-        port: Port; 0 takes a free one.
+        at: A bound socket, which is closed at the end.
         drain: Seconds that running answers have to end.
         ready: Is told the address once the server listens.
     """
     config = uvicorn.Config(
-        app, host=host, port=port, log_level="warning", access_log=False, server_header=False,
-        timeout_graceful_shutdown=int(drain) + GRACE, lifespan="off",
+        app, host=at.getsockname()[0], log_level="warning", access_log=False,
+        server_header=False, timeout_graceful_shutdown=int(drain) + GRACE, lifespan="off",
     )  # fmt: skip
     with signals_kept():
-        Server(config, gate, drain, ready).run()
+        Server(config, gate, drain, ready).run(sockets=[at])
 
 
 @contextmanager

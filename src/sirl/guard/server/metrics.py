@@ -6,7 +6,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 
 from sirl.guard.server.gate import Gate
 from sirl.guard.server.policy import Policy
-from sirl.guard.server.watching import Finding
+from sirl.guard.server.watching import WatchedAnswer
 
 __all__ = ["Metrics"]
 
@@ -50,9 +50,12 @@ class Metrics:
         waiting.set_function(lambda: gate.waiting)
         self.policy = policy
 
-    def found(self, finding: Finding, tokens: int) -> None:
+    def found(self, watched: WatchedAnswer) -> None:
         """Count an answer."""
-        self.tokens.inc(tokens)
+        finding = watched.finding
+        self.tokens.inc(watched.tokens)
+        for seconds in watched.check_seconds:
+            self.checking.observe(seconds)
         if self.policy.rule is None:
             return
         self.decisions.labels(self.policy.mode, finding.action).inc()

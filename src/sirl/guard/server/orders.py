@@ -15,6 +15,10 @@ from sirl.types import Message, Sampling
 __all__ = ["Order", "chat_order", "conversation", "text_order"]
 
 
+COLDEST = 1e-6
+"""Lower temperatures are greedy: a division by them could overflow."""
+
+
 @dataclass(frozen=True)
 class Order:
     """A valid request for answers."""
@@ -83,6 +87,8 @@ def ordered(
     """The order of a request with these messages."""
     check_bounds(request, limits, longest)
     temperature = 1.0 if request.temperature is None else float(request.temperature)
+    if temperature < COLDEST:
+        temperature = 0.0
     sampling = Sampling(temperature, 1.0 if request.top_p is None else float(request.top_p))
     seed = secrets.randbits(32) if request.seed is None else request.seed
     bias = {int(k): float(v) for k, v in (request.logit_bias or {}).items()}

@@ -57,6 +57,10 @@ def checked_text(text: str) -> str:
 Text = Annotated[str, AfterValidator(checked_text)]
 
 
+MOST = 2**31 - 1
+"""Above every bound of a server; numbers of a thousand digits are not repeated in an error."""
+
+
 class Strict(BaseModel):
     """A part of a request; unknown fields are errors, and no value is converted."""
 
@@ -102,10 +106,10 @@ class Sampled(Strict):
     """What requests for answers share."""
 
     model: Text
-    max_tokens: int | None = Field(None, ge=1)
+    max_tokens: int | None = Field(None, ge=1, le=MOST)
     temperature: float | None = Field(None, ge=0, le=2)
     top_p: float | None = Field(None, gt=0, le=1)
-    n: int | None = Field(None, ge=1)
+    n: int | None = Field(None, ge=1, le=MOST)
     stream: bool | None = None
     stream_options: StreamOptions | None = None
     stop: Text | list[Text] | None = None
@@ -143,7 +147,7 @@ class ChatRequest(Sampled):
     """A request to /v1/chat/completions."""
 
     messages: list[Said] = Field(min_length=1)
-    max_completion_tokens: int | None = Field(None, ge=1)
+    max_completion_tokens: int | None = Field(None, ge=1, le=MOST)
     logprobs: bool | None = None
     top_logprobs: int | None = Field(None, ge=0, le=20)
 

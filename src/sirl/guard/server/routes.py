@@ -23,7 +23,8 @@ from sirl.guard.server.throttle import check_risk
 __all__ = ["router"]
 
 ERRORS: Mapping[int | str, dict[str, Any]] = {
-    status: {"model": ErrorReply} for status in (400, 401, 404, 405, 413, 415, 429, 500, 502, 503)
+    status: {"model": ErrorReply}
+    for status in (400, 401, 404, 405, 408, 413, 415, 429, 500, 502, 503)
 }
 ANSWER: dict[int | str, dict[str, Any]] = {
     200: {

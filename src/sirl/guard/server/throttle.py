@@ -40,7 +40,7 @@ def check_risk(service: Service, caller: str, user: str | None) -> None:
 def account(service: Service, order: Order, caller: str, watched: WatchedAnswer) -> None:
     """Count an answer; log an alarm or a failed check, and add it to the risk of its caller."""
     found = watched.finding
-    service.metrics.found(found, watched.tokens)
+    service.metrics.found(watched)
     if not found.flagged and found.fault is None:
         return
     if service.alarms:

@@ -5,6 +5,7 @@ when or in which chunks they arrive.
 """
 
 import logging
+import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -64,9 +65,12 @@ class WatchedAnswer:
         self.outbox = Outbox()
         self.prompt_score: float | None = None
         """The score of the check before the first token."""
+        self._closed = False
         self._stops = Stops(stops)
         self._monitor = Monitor(*policy.rule) if policy.rule else None
         self._hold = HoldBack(policy.rule.watch.every if policy.rule else 0)
+        self.check_seconds: list[float] = []
+        """Time that each check took."""
         self.passed = 0
         """Tokens that a passed check has judged."""
 
@@ -94,6 +98,12 @@ class WatchedAnswer:
     def cut(self) -> bool:
         """Whether an alarm has ended the answer."""
         return self.finding.action in ("stop", "refuse")
+
+    async def close(self) -> None:
+        """Close the answer, if it is not closed."""
+        if not self._closed:
+            self._closed = True
+            await self.answer.close()
 
     async def parts(self) -> AsyncGenerator[Part]:
         """What leaves, in order; afterwards `finding` and `finish` are valid.
@@ -124,14 +134,16 @@ class WatchedAnswer:
             return
         self.finish = "content_filter"
         if self.finding.action == "refuse":
-            yield self._refusal()
+            yield refusal(self.policy, self.finding, self.outbox.sent)
 
     async def _settle(self, decision: Decision, seen: Seen | None) -> None:
         """Run the check that is due and note its result."""
         if decision.action != "check" or self._monitor is None:
             return
+        started = time.perf_counter()
         try:
             score = await self.answer.score(decision.position)
+            self.check_seconds.append(time.perf_counter() - started)
             found = self._monitor.checked(score)
         except Exception as error:
             LOG.exception("the check at token %d failed", decision.position)
@@ -184,8 +196,9 @@ class WatchedAnswer:
         self.outbox.reported_again(last)
         return self._after(last)
 
-    def _refusal(self) -> Part:
-        """The guard's refusal, apart from what stays of the answer."""
-        stays = self.finding.retract_from if self.policy.mode == "live" else self.outbox.sent
-        self.finding.refusal_from = self.outbox.sent
-        return Part(("\n\n" if stays else "") + self.policy.refusal, refusal=True)
+
+def refusal(policy: Policy, finding: Finding, sent: int) -> Part:
+    """The guard's refusal, apart from what stays of the answer."""
+    stays = finding.retract_from if policy.mode == "live" else sent
+    finding.refusal_from = sent
+    return Part(("\n\n" if stays else "") + policy.refusal, refusal=True)
