@@ -1,12 +1,12 @@
 """Load on `sirl guard serve`: many streams at once, clients that vanish, slow readers, and faults.
 
     python benchmarks/guard_load.py [--source upstream,embedded] [--streams 200] [--seconds 60]
-        [--guard DIR] [--faults 0.02] [--out FILE]
+        [--guard DIR] [--faults 0.02] [--token-ms 400] [--out FILE]
 
 Each source is served in hold mode without and with a guard, on loopback over real sockets. Server,
 clients and the scripted API share one process, so times hold for comparing the two, not for
-capacity. `upstream` stands in front of a scripted API, which writes a token every 10 ms, answers
-checks after 5 ms, and fails at random: refused requests, resets, garbage, error frames.
+capacity. `upstream` stands in front of a scripted API, which writes a token every
+`--token-ms`, answers checks after 5 ms, and fails at random: refused requests, resets, garbage, error frames.
 `embedded` decodes the embedded model, with the guard in `--guard`. One client in ten vanishes in
 mid-answer, one in twenty reads slowly, one request in twenty raises an alarm.
 
@@ -61,7 +61,7 @@ VANISH, SLOW, UNSAFE = 0.10, 0.05, 0.05
 """Shares of clients that leave in mid-answer, that read slowly, and of requests that alarm."""
 TOKENS = 48
 """Tokens of an answer."""
-TOKEN_SECONDS, CHECK_SECONDS, SLOW_SECONDS = 0.01, 0.005, 0.2
+CHECK_SECONDS, SLOW_SECONDS = 0.005, 0.2
 SETTLE_SECONDS = 10.0
 """Time that the server has to notice that the last clients are gone."""
 REFUSAL = "I can't help with that."
@@ -139,7 +139,7 @@ class Noting:
         return await self.source.judge(messages)
 
 
-def scripted_api(faults: float, seed: int) -> Callable[..., Awaitable[None]]:
+def scripted_api(faults: float, pause: float, seed: int) -> Callable[..., Awaitable[None]]:
     """An API that answers with numbered words and fails at random."""
     chance = Random(seed)
 
@@ -155,7 +155,7 @@ def scripted_api(faults: float, seed: int) -> Callable[..., Awaitable[None]]:
         if fault == "refused":
             await whole(send, 503, {"error": {"message": "overloaded"}})
         elif asked.get("stream"):
-            await streamed(send, asked["max_tokens"], fault, chance)
+            await streamed(send, asked["max_tokens"], pause, fault, chance)
         else:
             await asyncio.sleep(CHECK_SECONDS)
             sure = 0.9 if "unsafe" in asked["messages"][0]["content"] else 0.01
@@ -179,13 +179,13 @@ async def whole(send: Send, status: int, document: Json) -> None:
     await send({"type": "http.response.body", "body": json.dumps(document).encode()})
 
 
-async def streamed(send: Send, length: int, fault: str, chance: Random) -> None:
+async def streamed(send: Send, length: int, pause: float, fault: str, chance: Random) -> None:
     """A streamed answer, which a fault may end."""
     headers = [(b"content-type", b"text/event-stream")]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
     at = chance.randrange(length)
     for n in range(length):
-        await asyncio.sleep(TOKEN_SECONDS)
+        await asyncio.sleep(pause)
         if fault and n == at:
             if fault == "reset":
                 raise ConnectionError("reset on purpose")
@@ -310,7 +310,7 @@ async def loaded(
     service = Service.of(noting, Policy(rule, refusal=REFUSAL), limits)
     async with listening(app_of(service)) as url:
         load = Load(url, noting, prompts, asked.seed)
-        connections = httpx.Limits(max_connections=None)
+        connections = httpx.Limits(max_connections=None, max_keepalive_connections=0)
         async with httpx.AsyncClient(timeout=120, limits=connections, trust_env=False) as web:
             until = time.perf_counter() + asked.seconds
             tasks = [asyncio.create_task(load.client(web, until)) for _ in range(asked.streams)]
@@ -361,7 +361,7 @@ async def upstream_runs(asked: argparse.Namespace) -> Json:
     prompts = ["question"] * round(1 / UNSAFE - 1) + ["unsafe question"]
     watch = Watch(entropy_cut=99.0)
     found: Json = {}
-    async with listening(scripted_api(asked.faults, asked.seed)) as url:
+    async with listening(scripted_api(asked.faults, asked.token_ms / 1e3, asked.seed)) as url:
         for guarded in (False, True):
             guard = scripted_guard(watch) if guarded else None
             upstream = Upstream(f"{url}/v1", "scripted", seconds=60.0, idle=30.0)
@@ -413,6 +413,7 @@ def main() -> None:
     parser.add_argument("--streams", type=int, default=200)
     parser.add_argument("--seconds", type=float, default=60.0)
     parser.add_argument("--faults", type=float, default=0.02)
+    parser.add_argument("--token-ms", type=float, default=400.0)
     parser.add_argument("--guard")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path)
