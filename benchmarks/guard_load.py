@@ -5,8 +5,8 @@
 
 Each source is served in hold mode without and with a guard, on loopback over real sockets. Server,
 clients and the scripted API share one process, so times hold for comparing the two, not for
-capacity. `upstream` stands in front of a scripted API, which writes a token every
-`--token-ms`, answers checks after 5 ms, and fails at random: refused requests, resets, garbage, error frames.
+capacity. `upstream` stands in front of a scripted API, which writes a token every `--token-ms`,
+answers checks after 5 ms, and fails at random: refused requests, resets, garbage, error frames.
 `embedded` decodes the embedded model, with the guard in `--guard`. One client in ten vanishes in
 mid-answer, one in twenty reads slowly, one request in twenty raises an alarm.
 
