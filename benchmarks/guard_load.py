@@ -241,8 +241,9 @@ class Load:
         self.seeds = iter(range(1, 2**31))
         self.counts = Counts()
 
-    async def client(self, web: httpx.AsyncClient, until: float) -> None:
-        """One client after another, until a time."""
+    async def client(self, web: httpx.AsyncClient, delay: float, until: float) -> None:
+        """One client after another, from a delay on until a time."""
+        await asyncio.sleep(delay)
         while time.perf_counter() < until:
             seed, draw = next(self.seeds), self.chance.random()
             got: list[str] = []
@@ -313,8 +314,10 @@ async def loaded(
         connections = httpx.Limits(max_connections=None, max_keepalive_connections=0)
         async with httpx.AsyncClient(timeout=120, limits=connections, trust_env=False) as web:
             until = time.perf_counter() + asked.seconds
-            tasks = [asyncio.create_task(load.client(web, until)) for _ in range(asked.streams)]
-            await asyncio.sleep(asked.seconds / 4)
+            ramp, n = asked.seconds / 4, asked.streams  # together they would start in step
+            delays = [ramp * k / n for k in range(n)]
+            tasks = [asyncio.create_task(load.client(web, d, until)) for d in delays]
+            await asyncio.sleep(ramp)
             before = resident()
             await asyncio.sleep(asked.seconds * 3 / 4)
             after = resident()
