@@ -62,7 +62,8 @@ FROZEN = {
         "--json",
     },
     "guard calibrate": SETTINGS - {"--resume"} | {
-        "--prompts", "--ordinary", "--lookalikes", "--alpha", "--limit",
+        "--prompts", "--ordinary", "--lookalikes", "--alpha", "--limit", "--requests-per-minute",
+        "--concurrency", "--tries", "--timeout", "--key-from-env",
     },
     "guard evaluate": {
         "--model", "--guard", "--out", "--behaviours", "--behaviors", "--ordinary", "--lookalikes",
@@ -78,7 +79,8 @@ FROZEN = {
         "--throttle", "--throttle-half-life", "--max-streams", "--max-queue", "--max-answers",
         "--max-prompt-tokens", "--max-messages", "--max-inputs", "--max-stops",
         "--max-stop-characters", "--max-logit-bias", "--max-body-bytes", "--request-seconds",
-        "--drain-seconds", "--config", "--set",
+        "--drain-seconds", "--upstream", "--upstream-model", "--upstream-key-from-env",
+        "--upstream-seconds", "--upstream-idle-seconds", "--config", "--set",
     },
     "report": set(),
     "settings": {"--json"},

@@ -25,6 +25,8 @@ SMALL = {
     "gpu_step": ["--dry-run", "--rounds", "1", "--steps", "1"],
     "growth": ["--sizes", "1", "--families", "llama", "--groups", "2", "--lengths", "4",
                "--rounds", "1", "--steps", "1"],
+    "guard_load": ["--source", "upstream", "--streams", "6", "--seconds", "1.5", "--faults", "0.2",
+                   "--token-ms", "5"],
     "head_memory": ["--scale", "0.01", "--width", "64", "--rounds", "1"],
     "plan_against_peak": ["2M"],
     "prefill_depth": ["embedded", "--requests", "2"],

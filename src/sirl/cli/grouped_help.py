@@ -27,6 +27,10 @@ PANELS: Mapping[str, tuple[str, ...]] = {
         "guard", "alpha", "mode", "action", "on_fault", "prefill", "log_text", "throttle",
         "throttle_half_life",
     ),
+    "Upstream": (
+        "upstream", "upstream_model", "upstream_key_from_env", "upstream_seconds",
+        "upstream_idle_seconds",
+    ),
     "Server": ("host", "port", "key_file", "request_seconds", "drain_seconds"),
     "Limits": (
         "max_streams", "max_queue", "max_answers", "max_prompt_tokens", "max_messages",

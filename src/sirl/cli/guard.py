@@ -40,11 +40,25 @@ def calibrate(
 ) -> None:
     """Fit a guard to a model without labels, and set its threshold with ordinary prompts."""
     from sirl.workflows.guard_calibrate import calibrate_guard
+    from sirl.workflows.guard_endpoint import calibrate_endpoint
 
     answer = existing(resume=False, overwrite=overwrite)
-    summary = calibrate_guard(settings, answer, Terminal())
+    remote = settings.model.startswith(("http://", "https://"))
+    work = calibrate_endpoint if remote else calibrate_guard
+    summary = work(settings, answer, Terminal())
     if json:
         typer.echo(dumps(summary))
+        return
+    if remote:
+        url, _, name = settings.model.partition("#")
+        closing(
+            {},
+            paid(summary),
+            summary["sentence"],
+            f"guard: {settings.out}/guard.json",
+            f"next: sirl guard serve --upstream {url} --upstream-model {name} --guard "
+            f"{settings.out}",
+        )
         return
     closing(
         {},
@@ -80,6 +94,15 @@ def serve(settings: GuardServeConfig) -> None:
     from sirl.workflows.guard_serve import serve_guard
 
     serve_guard(settings, Terminal())
+
+
+def paid(summary: dict[str, Any]) -> str:
+    """What the calibration of an endpoint found and cost, in a sentence."""
+    openers = ", ".join(map(repr, summary["openers"]))
+    return (
+        f"refusal openers: {openers}; threshold {summary['threshold']:.2f} (log-probability of a "
+        f"refusal); {summary['requests']} requests, {summary['tokens']} tokens written"
+    )
 
 
 def fitted(summary: dict[str, Any]) -> str:

@@ -25,6 +25,7 @@ __all__ = [
     "RunSettings",
     "SamplingSettings",
     "StepSettings",
+    "TargetEndpointSettings",
     "TrainingPromptSettings",
 ]
 
@@ -225,8 +226,8 @@ class HardwareSettings(Group):
     prompt_tokens: int = Field(128, ge=1, description="tokens per prompt, chat template included")
 
 
-class EndpointSettings(Group):
-    """How models at endpoints are asked."""
+class TargetEndpointSettings(Group):
+    """How one model at an endpoint is asked."""
 
     requests_per_minute: int | None = Field(None, ge=1, description="rate limit of an endpoint")
     concurrency: int = Field(8, ge=1, description="concurrent requests to an endpoint")
@@ -237,6 +238,11 @@ class EndpointSettings(Group):
         description="environment variable that holds the endpoint's API key; none sends no key "
         "[default: OPENAI_API_KEY]",
     )
+
+
+class EndpointSettings(TargetEndpointSettings):
+    """How models at endpoints are asked."""
+
     judge_key_from_env: str | None = Field(None, description="the same for the judge's endpoint")
 
 

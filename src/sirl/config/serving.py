@@ -55,8 +55,34 @@ class AccessSettings(Group):
     )
 
 
-class GuardServeConfig(LimitSettings, AccessSettings, ModelSettings):
+class UpstreamSettings(Group):
+    """A model that is only an API, in front of which the guard stands."""
+
+    upstream: str | None = Field(
+        None,
+        description="base address of an OpenAI-style API whose answers are guarded, instead of "
+        "--model, e.g. https://api.example.com/v1",
+    )
+    upstream_model: str | None = Field(None, description="the model's name at the upstream")
+    upstream_key_from_env: str | None = Field(
+        None,
+        description="environment variable that holds the upstream's API key; none sends no key "
+        "[default: OPENAI_API_KEY]",
+    )
+    upstream_seconds: float = Field(
+        300.0, gt=0, description="seconds of one request to the upstream at most"
+    )
+    upstream_idle_seconds: float = Field(
+        60.0, gt=0, description="seconds without a byte of the upstream at most"
+    )
+
+
+class GuardServeConfig(LimitSettings, AccessSettings, UpstreamSettings, ModelSettings):
     """Serve a model with its guard."""
+
+    model: str = Field(
+        "", description="checkpoint folder, hub id, or 'embedded' [required without --upstream]"
+    )
 
     guard: str | None = Field(
         None,

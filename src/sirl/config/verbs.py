@@ -23,6 +23,7 @@ from sirl.config.groups import (
     RunSettings,
     SamplingSettings,
     StepSettings,
+    TargetEndpointSettings,
     TrainingPromptSettings,
 )
 
@@ -165,7 +166,7 @@ class ProbeConfig(EvaluationSettings):
     )
 
 
-class GuardCalibrateConfig(Settings):
+class GuardCalibrateConfig(TargetEndpointSettings, Settings):
     """Fit a guard to a model and calibrate it."""
 
     prompts: str | None = Field(

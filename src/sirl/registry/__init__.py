@@ -22,6 +22,7 @@ from sirl.registry.guard import (
     guard_setup,
     guarded_setup,
 )
+from sirl.registry.guarded_endpoints import calibrated_endpoint, served_upstream, upstream_engine
 from sirl.registry.judges import (
     judge_faults,
     judge_named,
@@ -61,6 +62,7 @@ __all__ = [
     "TrainingSetup",
     "attacks_named",
     "benchmark_files",
+    "calibrated_endpoint",
     "chat_model",
     "check_effects",
     "check_labels",
@@ -99,10 +101,12 @@ __all__ = [
     "reward_named",
     "sampler",
     "served_model",
+    "served_upstream",
     "subject",
     "trackers",
     "training_disguises",
     "training_setup",
+    "upstream_engine",
     "with_refusals",
     "world_disguises",
 ]

@@ -13,7 +13,7 @@ from sirl.prompts import PromptSet, read_pool, read_prompts, shipped_pool
 from sirl.registry.attacks import attacks_named
 from sirl.registry.pool import WORLD_FAMILIES, training_disguises
 from sirl.registry.suites import EvaluationSetup, evaluation_setup, said_of, spread
-from sirl.registry.targets import is_world
+from sirl.registry.targets import is_remote, is_world
 from sirl.roles import Benchmark, Disguise, Search
 from sirl.types import Prompt
 
@@ -59,7 +59,9 @@ def guard_setup(config: GuardCalibrateConfig) -> GuardSetup:
         InputError: All harmless prompts of a file are also ones to fit on.
         MissingExtraError: scikit-learn is not installed.
     """
-    if importlib.util.find_spec("sklearn") is None:  # before minutes of sampling
+    if (
+        not is_remote(config.model) and importlib.util.find_spec("sklearn") is None
+    ):  # before minutes of sampling
         raise MissingExtraError("sirl guard calibrate", "eval")
     own = read_pool(config.prompts, strict=config.strict) if config.prompts else None
     given = [

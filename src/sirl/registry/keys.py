@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from sirl.config import EvaluationSettings
 from sirl.errors import ConfigError
 
-__all__ = ["Asker", "key_variable"]
+__all__ = ["DEFAULT", "NO_KEY", "Asker", "key_variable"]
 
 Asker = Literal["target", "judge", "attacker"]
 """Role of an endpoint."""

@@ -17,7 +17,7 @@ __all__ = ["Dialect", "dialects", "out_of_range", "shared_dialect", "wanted"]
 RENAMES = {"max_tokens": "max_completion_tokens"}
 NEUTRAL = {"temperature": 1.0, "top_p": 1.0, "top_k": 0}
 """Default values of a server."""
-SPARED = ("top_k", "logprobs", "top_p", "seed", "temperature", "max_tokens")
+SPARED = ("stream_options", "top_k", "logprobs", "top_p", "seed", "temperature", "max_tokens")
 """Parameters that may be omitted or renamed; if an error names several, the first one."""
 STATUSES = frozenset({400, 422, 501})
 UNKNOWN = re.compile(

@@ -69,6 +69,8 @@ class Answer:
     """Why there is no text to judge, as `kind: what happened`; empty if there is one."""
     unknown_end: str = ""
     """The finish reason if it is unknown; then it is unclear whether the answer was cut."""
+    payload: object = None
+    """The parsed body, for what only some callers read."""
 
 
 @dataclass(frozen=True)
@@ -176,6 +178,7 @@ def answer_in(payload: object) -> Answer:
         thoughts,
         fault_of(message, content, reason),
         "" if known else on_one_line(reason)[:LONGEST_REASON],
+        payload,
     )
 
 

@@ -22,7 +22,21 @@ from sirl.errors import ConfigError, MissingExtraError
 from sirl.rollouts.arrivals import About
 from sirl.rollouts.endpoint_reply import Answer, Failure, understood
 
-__all__ = ["LARGEST", "Body", "Post", "check_url", "http_client", "key_for", "line"]
+__all__ = [
+    "LARGEST",
+    "Body",
+    "Post",
+    "bounded",
+    "check_url",
+    "encoded",
+    "http_client",
+    "key_for",
+    "line",
+    "new_client",
+    "posted",
+    "too_slow",
+    "unreachable",
+]
 
 LARGEST = 32 * 2**20
 """Maximum bytes of a decompressed response."""
@@ -99,41 +113,78 @@ def past_proxies(address: str) -> dict[str, None]:
     return {f"all://{named}": None} if on_loopback(address) else {}
 
 
-@asynccontextmanager
-async def line(address: str, key: str, timeout: float) -> AsyncIterator[Post]:
-    """A function that posts to an address inside a block."""
+def new_client(address: str, key: str, timeout: Any = None, transport: Any = None) -> Any:  # noqa: ANN401 - of httpx
+    """An httpx.AsyncClient for one address, to be closed.
+
+    Args:
+        address: The full address.
+        key: Sent in each request, unless empty.
+        timeout: httpx's limits of single reads and writes; None sets none.
+        transport: Replaces the network.
+    """
     httpx = http_client()
     headers = {"Content-Type": "application/json", "Accept-Encoding": "gzip"}
     if key:
         headers["Authorization"] = f"Bearer {key}"
-    async with httpx.AsyncClient(
+    return httpx.AsyncClient(
         headers=headers,
-        timeout=None,  # httpx's limits single reads; the one below the whole request
+        timeout=timeout,
         limits=httpx.Limits(max_connections=None),
         mounts=past_proxies(address),
         follow_redirects=False,
-    ) as client:
+        transport=transport,
+    )
+
+
+def encoded(body: Body) -> bytes:
+    """A request as JSON in ASCII, since attacks may contain characters that UTF-8 cannot encode."""
+    return json.dumps(dict(body)).encode("ascii")
+
+
+def unreachable(error: Exception) -> Failure:
+    """The failure of a request that httpx could not send or read."""
+    httpx = http_client()
+    what = f"did not answer ({type(error).__name__})"
+    lost = isinstance(error, httpx.ConnectError | httpx.ProxyError)
+    about: About = "endpoint" if lost else "server"
+    return Failure(what, "check the url, and that the server runs", "no connection", about)
+
+
+def too_slow(timeout: float) -> Failure:
+    """The failure of a request that took too long."""
+    what = f"did not answer within {timeout:g} s"
+    return Failure(what, "raise timeout or lower concurrency", "no answer in time", "server")
+
+
+async def posted(
+    client: Any,  # noqa: ANN401 - of httpx
+    address: str,
+    key: str,
+    timeout: float,
+    body: Body,
+) -> Answer | Failure:
+    """Send one request and read its whole reply."""
+    try:
+        async with asyncio.timeout(timeout):
+            async with client.stream("POST", address, content=encoded(body)) as reply:
+                whole = await bounded(reply)
+    except TimeoutError:
+        return too_slow(timeout)
+    except http_client().RequestError as error:
+        return unreachable(error)
+    if isinstance(whole, str):
+        return Failure(whole, "check its log", "unreadable", "request", again=False)
+    return understood(reply.status_code, dict(reply.headers), whole, key)
+
+
+@asynccontextmanager
+async def line(address: str, key: str, timeout: float) -> AsyncIterator[Post]:
+    """A function that posts to an address inside a block."""
+    # httpx's own limits are of single reads; this one is of the whole request.
+    async with new_client(address, key) as client:
 
         async def post(body: Body) -> Answer | Failure:
-            try:
-                async with asyncio.timeout(timeout):
-                    # ASCII escapes, since attacks may contain characters that UTF-8 cannot encode.
-                    content = json.dumps(dict(body)).encode("ascii")
-                    async with client.stream("POST", address, content=content) as reply:
-                        whole = await bounded(reply)
-            except TimeoutError:
-                what = f"did not answer within {timeout:g} s"
-                way_out = "raise timeout or lower concurrency"
-                return Failure(what, way_out, "no answer in time", "server")
-            except httpx.RequestError as error:
-                what = f"did not answer ({type(error).__name__})"
-                unreachable = isinstance(error, httpx.ConnectError | httpx.ProxyError)
-                about: About = "endpoint" if unreachable else "server"
-                way_out = "check the url, and that the server runs"
-                return Failure(what, way_out, "no connection", about)
-            if isinstance(whole, str):
-                return Failure(whole, "check its log", "unreadable", "request", again=False)
-            return understood(reply.status_code, dict(reply.headers), whole, key)
+            return await posted(client, address, key, timeout, body)
 
         yield post
 

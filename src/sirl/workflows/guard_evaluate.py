@@ -106,7 +106,13 @@ def read_guard(folder: str) -> "Guard":
         raise InputError(
             f"--guard {folder} has no {GUARD}: run sirl guard calibrate --out {folder}"
         )
-    return Guard.revived(RunReader(Path(folder)).read(GUARD), str(where))
+    document = RunReader(Path(folder)).read(GUARD)
+    if "kind" in document:
+        raise InputError(
+            f"{where} is the guard of an endpoint: serve it with sirl guard serve --upstream URL, "
+            "or calibrate one for a local model"
+        )
+    return Guard.revived(document, str(where))
 
 
 def measured(work: "Work", queries: Sequence[Query], run: Run) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from sirl.guard.session import SessionRisk
 from sirl.roles import Console
 from sirl.workflows.guard_calibrate import binding_of
 from sirl.workflows.guard_evaluate import read_guard
+from sirl.workflows.guard_upstream import check_upstream, upstream_service
 
 if TYPE_CHECKING:
     from sirl.guard.local_source import LocalSource
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from sirl.guard.server.policy import Limits, Policy
     from sirl.guard.server.service import Service
     from sirl.guard.stream_checks import Scorer
+    from sirl.guard.upstream.source import UpstreamSource
     from sirl.models.chat import ChatModel
 
 __all__ = ["compared_service", "keys_of", "opened_service", "playground_of", "serve_guard"]
@@ -41,7 +43,7 @@ class Opened:
     """A service that is ready, and its source, which is stopped at the end."""
 
     service: "Service"
-    source: "LocalSource"
+    source: "LocalSource | UpstreamSource"
 
     def close(self) -> None:
         """Stop decoding and end the log of alarms."""
@@ -87,21 +89,42 @@ def check_serving(config: GuardServeConfig) -> None:
         ConfigError: There is no guard and none was declined, or a setting has no effect.
         MissingExtraError: A package is missing.
     """
-    if config.guard is None:
-        raise ConfigError(
-            f"sirl guard serve --model {config.model} needs --guard DIR: run sirl guard calibrate "
-            f"--model {config.model} --out DIR first, or serve it unwatched with --guard none"
-        )
-    for model in (config.model, config.compare):
-        if model is not None and registry.is_remote(model):
-            raise ConfigError(f"sirl guard reads hidden states: {model} is no local model")
+    check_source(config)
+    if config.compare is not None and registry.is_remote(config.compare):
+        raise ConfigError(f"--compare {config.compare} is no local model: give a checkpoint")
     if config.log_text and not config.out:
         raise ConfigError("--log-text needs --out, the folder of alarms.jsonl")
     if config.guard == NONE and config.throttle is not None:
         raise ConfigError("--throttle counts alarms of a guard: give --guard DIR, or leave it out")
-    registry.require_models("sirl guard serve")
+    if config.upstream is None:
+        registry.require_models("sirl guard serve")
     if any(importlib.util.find_spec(name) is None for name in PACKAGES):
         raise MissingExtraError("sirl guard serve", "serve")
+
+
+def check_source(config: GuardServeConfig) -> None:
+    """Reject settings that name no model to serve.
+
+    Raises:
+        ConfigError: The model, its address or its guard is missing.
+    """
+    if config.upstream is not None:
+        check_upstream(config)
+    elif config.upstream_model is not None:
+        raise ConfigError("--upstream-model needs --upstream URL")
+    elif not config.model:
+        raise ConfigError("give --model, or --upstream URL with --upstream-model NAME")
+    elif config.guard is None:
+        raise ConfigError(
+            f"sirl guard serve --model {config.model} needs --guard DIR: run sirl guard calibrate "
+            f"--model {config.model} --out DIR first, or serve it unwatched with --guard none"
+        )
+    if registry.is_remote(config.model):
+        url, _, name = config.model.partition("#")
+        raise ConfigError(
+            f"--model {config.model} is no local model: give --upstream {url} --upstream-model "
+            f"{name or 'NAME'}"
+        )
 
 
 def keys_of(config: GuardServeConfig) -> "Keys":
@@ -143,6 +166,8 @@ def opened_service(config: GuardServeConfig, keys: "Keys", console: Console) -> 
     Raises:
         SirlError: The guard is of another model, or the model cannot be served.
     """
+    if config.upstream is not None:
+        return Opened(*upstream_service(config, keys, console))
     from sirl.guard.local_source import LocalSource
     from sirl.guard.monitor import Watch
     from sirl.guard.server.alarms import Alarms

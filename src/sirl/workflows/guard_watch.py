@@ -10,6 +10,7 @@ from sirl.evaluation.asked import ATTACKED
 from sirl.guard.scoring import Asked, Heard, heard, replay, scored
 from sirl.judges.jury import verdicts
 from sirl.types import BROKEN, REFUSED
+from sirl.workflows.console import parts
 from sirl.workflows.guard_answers import Judged, Work
 
 __all__ = ["class_of", "watch"]

@@ -1,6 +1,7 @@
 """Errors in OpenAI's form: {"error": {message, type, param, code}}."""
 
 from collections.abc import Mapping
+from math import ceil
 from typing import Any
 
 from pydantic import BaseModel
@@ -77,7 +78,8 @@ def error_of(error: Exception) -> ApiError:
     if isinstance(error, AskError):
         return ApiError(400, str(error), param=error.param, code=error.code)
     if isinstance(error, SourceError):
-        return ApiError(502, str(error), code="source_failed")
+        wait = {} if error.after is None else {"Retry-After": str(max(1, ceil(error.after)))}
+        return ApiError(error.status, str(error), code=error.code, headers=wait)
     return ApiError(500, "the server failed; its log has the reason", code="internal_error")
 
 

@@ -45,11 +45,13 @@ class GuardField:
     def token(self, seen: Seen) -> dict[str, Any]:
         """What the guard made of a token."""
         piece = seen.piece
+        bounded = {} if piece.truncated is None else {"entropy_truncated": piece.truncated}
         return {
             "number": seen.number,
             "token": None if seen.dropped else piece.token or piece.text,
             "text": None if seen.dropped else piece.text,
             "entropy": piece.entropy,
+            **bounded,
             "logprob": piece.logprob,
             "checked": seen.checked,
             "score": seen.score,

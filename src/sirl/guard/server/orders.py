@@ -99,7 +99,7 @@ def ordered(
         created=int(time.time()),
         model=request.model,
         asks=tuple(
-            Ask(messages, tokens, sampling, seed, index, bias, top)
+            Ask(messages, tokens, sampling, seed, index, bias, top, logprobs)
             for index in range(request.n or 1)
         ),
         stops=request.stops,

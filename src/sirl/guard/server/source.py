@@ -30,6 +30,8 @@ class Ask:
     """Token id -> what is added to its logit before sampling."""
     top: int = 0
     """Alternatives per token to report."""
+    logprobs: bool = False
+    """Whether log-probabilities are reported; a source that has them anyway need not look."""
 
 
 class Piece(NamedTuple):
@@ -45,6 +47,8 @@ class Piece(NamedTuple):
     """The token itself; `text` if empty."""
     top: tuple[tuple[str, float], ...] = ()
     """Likeliest tokens with their log-probabilities."""
+    truncated: float | None = None
+    """The share of the likeliest tokens in the entropy, where `entropy` is its lower bound."""
 
 
 @runtime_checkable
@@ -56,8 +60,8 @@ class Answer(Protocol):
         """Tokens of the prompt."""
 
     @property
-    def finish(self) -> Literal["stop", "length"]:
-        """Why the pieces ended; valid when they have."""
+    def finish(self) -> Literal["stop", "length", "content_filter"]:
+        """Why the pieces ended; valid when they have. `content_filter`: a filter of the source."""
 
     def pieces(self) -> AsyncIterator[Piece]:
         """The pieces in order; called once.
@@ -114,3 +118,19 @@ class AskError(Exception):
 
 class SourceError(Exception):
     """The source failed; the request was right."""
+
+    def __init__(
+        self,
+        sentence: str,
+        *,
+        status: int = 502,
+        code: str = "source_failed",
+        after: float | None = None,
+    ) -> None:
+        super().__init__(sentence)
+        self.status = status
+        """HTTP status."""
+        self.code = code
+        """A name for programs."""
+        self.after = after
+        """Seconds after which the client may try again."""

@@ -1,0 +1,168 @@
+"""HTTP to one upstream: streams of answers, and whole replies to checks."""
+
+import asyncio
+import logging
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx
+
+from sirl.guard.server.source import AskError, SourceError
+from sirl.guard.upstream.asking import AskedBody
+from sirl.rollouts.endpoint_dialect import Dialect
+from sirl.rollouts.endpoint_reply import Answer, Failure, understood
+from sirl.rollouts.endpoint_wire import (
+    bounded,
+    encoded,
+    new_client,
+    posted,
+    too_slow,
+    unreachable,
+)
+
+__all__ = ["Upstream", "error_of_failure"]
+
+LOG = logging.getLogger("sirl.guard")
+CONNECT = 10.0
+"""Seconds to connect."""
+STREAMED = {"stream": True, "stream_options": {"include_usage": True}}
+SPARED = frozenset({"seed", "stream_options"})
+"""Parameters without which an answer is still what the client asked for."""
+LONGEST_ROUNDS = 4
+"""Times an answer is asked for while parameters are renamed or left out."""
+OF_OPERATOR = frozenset({401, 402, 403, 404, 407})
+"""Statuses that the operator of the guard can mend, and the client cannot."""
+
+
+@dataclass
+class Upstream:
+    """One model behind one address."""
+
+    url: str
+    """Base address."""
+    model: str
+    key: str = field(default="", repr=False)
+    seconds: float = 300.0
+    """Seconds of one request at most, from connecting to the last byte."""
+    idle: float = 60.0
+    """Seconds without a byte at most."""
+    transport: Any = field(default=None, repr=False)
+    """Replaces the network."""
+    dialect: Dialect = field(default_factory=Dialect)
+    _client: "tuple[asyncio.AbstractEventLoop, httpx.AsyncClient] | None" = None
+
+    @property
+    def address(self) -> str:
+        """Where answers are asked for."""
+        return f"{self.url.rstrip('/')}/chat/completions"
+
+    @property
+    def client(self) -> httpx.AsyncClient:
+        """The client of the running loop."""
+        loop = asyncio.get_running_loop()
+        if self._client is None or self._client[0] is not loop:
+            timeout = httpx.Timeout(self.idle, connect=CONNECT, pool=None)
+            made: httpx.AsyncClient = new_client(self.address, self.key, timeout, self.transport)
+            self._client = (loop, made)
+        return self._client[1]
+
+    async def close(self) -> None:
+        """Close connections."""
+        if self._client:
+            await self._client[1].aclose()
+        self._client = None
+
+    async def post(self, body: AskedBody) -> Answer | Failure:
+        """Send a request and read its whole reply."""
+        return await posted(self.client, self.address, self.key, self.seconds, body)
+
+    async def begin(self, body: AskedBody) -> httpx.Response:
+        """The response to a request for a stream, once its status is known to be right.
+
+        Raises:
+            AskError: The upstream does not take the request.
+            SourceError: It does not answer.
+        """
+        if lost := sorted((self.dialect.left_out & set(body)) - SPARED):
+            raise AskError(f"the upstream does not take {', '.join(lost)}", lost[0])
+        for again in reversed(range(LONGEST_ROUNDS)):
+            sent = self.dialect.translated(body | STREAMED)
+            found = await self._opened(sent)
+            if isinstance(found, httpx.Response):
+                return found
+            if not (again and self._learned(sent, found)):
+                raise error_of_failure(found)
+        raise SourceError("the upstream takes no request")
+
+    async def _opened(self, body: AskedBody) -> httpx.Response | Failure:
+        """Send a request; its response, unread, or a failure."""
+        request = self.client.build_request(
+            "POST",
+            self.address,
+            content=encoded(body),
+            headers={"Accept": "text/event-stream", "Accept-Encoding": "identity"},
+        )
+        try:
+            async with asyncio.timeout(self.seconds):
+                response = await self.client.send(request, stream=True)
+        except TimeoutError:
+            return too_slow(self.seconds)
+        except httpx.ReadTimeout:
+            return too_slow(self.idle)
+        except httpx.RequestError as error:
+            return unreachable(error)
+        kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
+        if response.status_code == httpx.codes.OK and kind == "text/event-stream":
+            return response
+        try:
+            return await self._refused(response)
+        finally:
+            await response.aclose()
+
+    async def _refused(self, response: httpx.Response) -> Failure:
+        """The failure in a response that is no stream."""
+        try:
+            async with asyncio.timeout(self.seconds):
+                whole = await bounded(response)
+        except TimeoutError:
+            return too_slow(self.seconds)
+        except httpx.RequestError as error:
+            return unreachable(error)
+        if isinstance(whole, str):
+            return Failure(whole, "check its log", "unreadable", again=False)
+        found = understood(response.status_code, dict(response.headers), whole, self.key)
+        if isinstance(found, Failure):
+            return found
+        what = "answered as a whole although a stream was asked for"
+        return Failure(what, "check its settings", "no stream", again=False)
+
+    def _learned(self, sent: AskedBody, failure: Failure) -> bool:
+        """Whether to send the request again without what the upstream does not know."""
+        before = set(self.dialect.left_out)
+        if not self.dialect.learn(sent, failure.status, failure.payload):
+            return False
+        needed = self.dialect.left_out - before - SPARED
+        self.dialect.left_out -= needed
+        return not needed
+
+
+def error_of_failure(failure: Failure) -> AskError | SourceError:
+    """What a client is shown of an upstream that gives no answer."""
+    status, what = failure.status, f"the upstream {failure.what}"
+    if failure.about == "prompt":
+        return AskError(what, "messages", "content_filter")
+    if status == 429:
+        after = failure.after or 1.0
+        return SourceError(what, status=429, code="upstream_busy", after=after)
+    if status in OF_OPERATOR:
+        LOG.error("%s: %s", what, failure.way_out)
+        return SourceError(
+            f"the upstream answered {status} to this server, whose log has the reason",
+            code="upstream_failed",
+        )
+    if 400 <= status < 500 and status != 408:
+        long = "context" in failure.what.casefold()
+        return AskError(what, None, "context_length_exceeded" if long else "upstream_refused")
+    slow = failure.kind == "no answer in time" or status == 408
+    code = "upstream_timeout" if slow else "upstream_failed"
+    return SourceError(what, code=code, after=failure.after or None)

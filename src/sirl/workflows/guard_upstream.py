@@ -1,0 +1,120 @@
+"""Opens an upstream and its guard for `sirl guard serve --upstream`."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sirl import registry
+from sirl.config import GuardServeConfig
+from sirl.errors import ConfigError, InputError
+from sirl.guard.session import SessionRisk
+from sirl.roles import Console
+from sirl.runs import RunReader
+from sirl.workflows.guard_calibrate import GUARD
+
+if TYPE_CHECKING:
+    from sirl.guard.server.keys import Keys
+    from sirl.guard.server.policy import Policy
+    from sirl.guard.server.service import Service
+    from sirl.guard.upstream.endpoint_guard import EndpointGuard
+    from sirl.guard.upstream.source import UpstreamSource
+
+__all__ = ["check_upstream", "read_endpoint_guard", "upstream_service"]
+
+NONE = "none"
+UNGUARDED_TOKENS = 4096
+LOCAL = ("template_arguments", "template_date")
+"""Settings of a model that this server runs itself."""
+
+
+def check_upstream(config: GuardServeConfig) -> None:
+    """Reject settings that an upstream cannot follow, before it is asked.
+
+    Raises:
+        ConfigError: There is one.
+    """
+    if config.model:
+        raise ConfigError("--upstream names the model that answers: leave --model out")
+    if config.guard is None:
+        raise ConfigError(
+            f"sirl guard serve --upstream {config.upstream} needs --guard DIR: run sirl guard "
+            f"calibrate --model {config.upstream}#{config.upstream_model or 'NAME'} --out DIR "
+            "first, or pass answers on unwatched with --guard none"
+        )
+    if given := next((name for name in LOCAL if getattr(config, name) is not None), None):
+        raise ConfigError(f"{given} is for a local model: leave it out")
+    if config.prefill:
+        raise ConfigError("--prefill needs a local model: no upstream continues an answer surely")
+    if config.max_prompt_tokens is not None:
+        raise ConfigError(
+            "--max-prompt-tokens needs a local model, whose tokens can be counted beforehand: "
+            "bound the request with --max-body-bytes"
+        )
+
+
+def upstream_service(
+    config: GuardServeConfig, keys: "Keys", console: Console
+) -> "tuple[Service, UpstreamSource]":
+    """The upstream and its guard as a service, and its source.
+
+    Raises:
+        SirlError: The guard is of another model, or the upstream cannot be guarded.
+    """
+    from sirl.guard.server.alarms import Alarms
+    from sirl.guard.server.service import Service
+    from sirl.guard.upstream.meeting import identity_of
+    from sirl.guard.upstream.source import UpstreamSource
+    from sirl.workflows.guard_serve import limits_of
+
+    guard = None if config.guard == NONE else read_endpoint_guard(str(config.guard))
+    engine = registry.upstream_engine(config)
+    tokens = answer_tokens(config, guard)
+    if guard is None:
+        engine.greet()
+    else:
+        found = identity_of(engine, sorted(guard.openers), guard.manner)
+        guard.refuse_other(found, tokens, str(config.guard))
+        console.warn(
+            [f"checks: a request for every {guard.watch.every} tokens of an answer, or more"]
+        )
+    alarms = Alarms(Path(config.out), log_text=config.log_text) if config.out else None
+    risk = None
+    if config.throttle is not None:
+        risk = SessionRisk(config.throttle, config.throttle_half_life)
+    source = UpstreamSource(registry.served_upstream(config, engine), guard)
+    limits = limits_of(config, tokens, config.max_streams)
+    policy = upstream_policy(config, guard)
+    return Service.of(source, policy, limits, keys, alarms, risk), source
+
+
+def upstream_policy(config: GuardServeConfig, guard: "EndpointGuard | None") -> "Policy":
+    """What is done with an alarm."""
+    from sirl.guard.server.policy import Policy, Rule
+
+    rule = Rule(guard.watch, guard.threshold) if guard else None
+    return Policy(rule, config.mode, config.action, config.on_fault)
+
+
+def answer_tokens(config: GuardServeConfig, guard: "EndpointGuard | None") -> int:
+    """Maximum tokens of an answer."""
+    if config.new_tokens is not None:
+        return config.new_tokens
+    if guard is None:
+        return UNGUARDED_TOKENS
+    return int(guard.calibration.binding.mode.get("new_tokens", UNGUARDED_TOKENS))
+
+
+def read_endpoint_guard(folder: str) -> "EndpointGuard":
+    """The guard in a folder that `sirl guard calibrate --model URL#MODEL` wrote.
+
+    Raises:
+        InputError: There is none, or it is of a local model.
+    """
+    from sirl.guard.upstream.endpoint_guard import EndpointGuard
+
+    where = Path(folder) / GUARD
+    if not where.is_file():
+        raise InputError(
+            f"--guard {folder} has no {GUARD}: run sirl guard calibrate --model URL#MODEL --out "
+            f"{folder}"
+        )
+    return EndpointGuard.revived(RunReader(Path(folder)).read(GUARD), str(where))
