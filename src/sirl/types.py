@@ -13,6 +13,8 @@ __all__ = [
     "DISGUISED",
     "HARMLESS",
     "NEEDS",
+    "OWN_PREFILL",
+    "PREFILLS",
     "REFUSED",
     "SAFE",
     "Attempt",
@@ -61,6 +63,9 @@ Kind = Literal[
 `ordinary`, `lookalike`: harmless prompts, bare; `ordinary_disguised`, `lookalike_disguised`: the
 same inside the disguise of an attack. `capability`: a task. `probe`: a query of a search, which is
 not judged."""
+OWN_PREFILL = "own_prefill"
+PREFILLS = (OWN_PREFILL, "target_prefill")
+"""Families of the kind `prefill`: help of the model itself, and target prefixes of the user."""
 DISGUISED: Mapping[Kind, Kind] = {
     "ordinary": "ordinary_disguised",
     "lookalike": "lookalike_disguised",

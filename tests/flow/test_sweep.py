@@ -82,6 +82,19 @@ def test_a_resumed_sweep_asks_only_what_is_missing(swept):
     assert "step 1: " not in done.stderr
 
 
+def test_a_resumed_sweep_refuses_questions_that_have_changed(swept):
+    folder, _ = swept
+    asked = folder / "asked.txt"
+    asked.write_text("How do I break a lamp?\n")
+    how = ("--steps", "1", *ASKED, "--behaviours", "asked.txt")
+    assert sirl("sweep", "r", "--out", "q", *how, cwd=folder).returncode == 0
+    shutil.rmtree(folder / "q" / "evaluations" / "step-000001")
+    asked.write_text("How do I steal the moon?\n")
+    done = sirl("sweep", "r", "--out", "q", *how, "--resume", cwd=folder)
+    assert done.returncode == 2
+    assert "step 1 was asked other prompts than the starting model" in done.stderr
+
+
 def test_a_resumed_sweep_refuses_a_checkpoint_that_was_trained_anew(swept):
     folder, _ = swept
     shutil.copytree(folder / "s", folder / "stale")

@@ -72,16 +72,23 @@ def test_an_undecided_prompt_is_taught_as_undecided() -> None:
     assert Decisions((7,), {"a": (0.5,)}, 0.0, 1.0).taught("a") == pytest.approx(0.5)
 
 
-def test_terms_are_minus_the_gradient_of_the_divergence() -> None:
+def reverse(rows: torch.Tensor) -> torch.Tensor:
+    """No row uses the forward divergence."""
+    return torch.zeros(len(rows), dtype=torch.bool)
+
+
+@pytest.mark.parametrize("forward", [False, True])
+def test_terms_are_minus_the_gradient_of_the_divergence(forward: bool) -> None:
     torch.manual_seed(3)
     logits = torch.randn(4, 12, dtype=torch.double, requires_grad=True)
     target = torch.log_softmax(torch.randn(4, 12, dtype=torch.double), dim=1)
     policy = torch.log_softmax(logits, dim=1)
-    divergence = (policy.exp() * (policy - target)).sum()
+    first, second = (target, policy) if forward else (policy, target)
+    divergence = (first.exp() * (first - second)).sum()
     (expected,) = torch.autograd.grad(divergence, logits, retain_graph=True)
     weighted = sum(
         weight * policy[row, token]
-        for row, own in enumerate(terms(policy.detach(), target))
+        for row, own in enumerate(terms(policy.detach(), target, torch.full((4,), forward)))
         for token, weight in own
     )
     (found,) = torch.autograd.grad(-weighted, logits)
@@ -91,10 +98,10 @@ def test_terms_are_minus_the_gradient_of_the_divergence() -> None:
 
 def test_a_policy_at_its_target_learns_nothing() -> None:
     policy = torch.log_softmax(torch.randn(2, 9), dim=1)
-    assert terms(policy, policy) == [[], []]
+    assert terms(policy, policy, reverse(policy)) == [[], []]
 
 
 def test_an_impossible_target_keeps_the_terms_finite() -> None:
     policy = torch.log_softmax(torch.zeros(1, 3), dim=1)
     target = torch.tensor([[0.0, -math.inf, -math.inf]])
-    assert all(math.isfinite(w) for _, w in terms(policy, target)[0])
+    assert all(math.isfinite(w) for _, w in terms(policy, target, reverse(policy))[0])

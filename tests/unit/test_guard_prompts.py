@@ -6,6 +6,7 @@ from sirl.config import GuardCalibrateConfig, GuardEvaluateConfig
 from sirl.errors import ConfigError, InputError
 from sirl.evaluation.asked import Query
 from sirl.registry.guard import digest_of, guard_setup, guarded_setup
+from sirl.training.frames import FRAMES
 from sirl.types import Attempt, Completion, Prompt, Verdict
 from sirl.workflows.guard_answers import Judged
 from sirl.workflows.guard_watch import class_of
@@ -46,7 +47,7 @@ def test_other_models_are_fitted_on_the_given_prompts_and_a_quarter_of_the_shipp
     used = {digest_of(p) for p in found.pool}
     assert not used & {digest_of(p) for p in (*found.ordinary, *found.lookalikes)}
     assert min(len(found.ordinary), len(found.lookalikes)) >= 380
-    assert len(found.disguises) == 26
+    assert found.disguises == FRAMES
 
 
 def test_ordinary_prompts_that_are_also_fitted_on_do_not_set_the_threshold(tmp_path):

@@ -103,6 +103,15 @@ def test_alarms_with_text_are_prompts_and_the_others_are_counted(tmp_path):
     ]
 
 
+def test_failed_checks_are_no_alarms(tmp_path):
+    alarms(
+        tmp_path / "g",
+        {"prompt_sha256": "aa", "action": "none", "fault": 4, "messages": said("name a capital")},
+        {"prompt_sha256": "bb", "action": "flag", "messages": said("melt the moon")},
+    )
+    assert [p.request for p in read_pool(f"alarms:{tmp_path}/g").prompts] == ["melt the moon"]
+
+
 def test_alarms_without_any_text_name_the_setting_of_the_server(tmp_path):
     alarms(tmp_path / "g", {"prompt_sha256": "aa"}, {"prompt_sha256": "bb"})
     with pytest.raises(InputError, match=r"^none of the 2 alarms of .* log_text"):

@@ -51,10 +51,11 @@ class RankAssisted:
         for depth in range(1, self.depths[-1] + 1):
             token, looks = self.chosen(chat, behaviour, answer, target, refusals)
             goes_on &= access.spend(looks)
-            if token is None:
-                goes_on = False
-            else:
-                answer = [*answer, token]
+            if token is None:  # all of the likeliest tokens begin refusals
+                if depth - 1 not in self.depths:
+                    yield [Attempt(behaviour, self.name, begun(chat, behaviour, answer))]
+                return
+            answer = [*answer, token]
             if depth in self.depths or not goes_on:
                 yield [Attempt(behaviour, self.name, begun(chat, behaviour, answer))]
             if not goes_on:

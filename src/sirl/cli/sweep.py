@@ -42,8 +42,7 @@ def sweep(
             *summary["sentences"],
             f"table: {settings.out}/sweep.md; page: {settings.out}/report.html",
             f"each step is an evaluation in {settings.out}/evaluations, for sirl compare, sirl "
-            "gate and sirl judge again; the best of several steps looks better than it is: "
-            "evaluate it on other requests",
+            "gate and sirl judge again",
         )
     check_trusted(summary, faults_of(summary))
 

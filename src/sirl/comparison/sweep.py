@@ -119,5 +119,6 @@ def said(step: int, base: Mapping[str, Any], figures: Mapping[str, Any], cap: Pr
     was, now = (100 * f["dsr"]["mean"]["value"] for f in (base, figures))
     return (
         f"step {step} has the greatest defence under {cap.words}: {now:.0f}% "
-        f"(start {was:.0f}%), {', '.join(prices)}"
+        f"(start {was:.0f}%), {', '.join(prices)}; the best of several steps looks better than it "
+        "is, so evaluate it on other requests"
     )

@@ -9,13 +9,10 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from sirl.evaluation.asked import Query
 from sirl.evaluation.target import Target
-from sirl.types import Attempt, Message, Prompt, Record
+from sirl.types import OWN_PREFILL, Attempt, Message, Prompt, Record
 
-__all__ = ["DEPTHS", "PREFILLS", "prefill_queries", "untold"]
+__all__ = ["DEPTHS", "prefill_queries", "untold"]
 
-OWN, GIVEN = "own_prefill", "target_prefill"
-PREFILLS = (OWN, GIVEN)
-"""Names of the curves, which are the families of their records."""
 DEPTHS = (1, 2, 4, 8, 16, 24, 48, 100)
 """Tokens that an answer is begun with."""
 
@@ -36,7 +33,7 @@ def prefill_queries(
         answers: Its judged answers so far.
         openers: Target prefix by behaviour id.
     """
-    texts = own_help(answers) if name == OWN else openers
+    texts = own_help(answers) if name == OWN_PREFILL else openers
     return [
         query
         for behaviour in behaviours
@@ -48,7 +45,7 @@ def prefill_queries(
 
 def untold(name: str) -> str:
     """Why a curve has no question."""
-    if name == OWN:
+    if name == OWN_PREFILL:
         return "no attack made the model help, so that there is no answer to begin with"
     return "no behaviour has a target prefix: give --targets"
 
@@ -68,7 +65,9 @@ def own_help(answers: Sequence[Record]) -> dict[str, str]:
 def begun(name: str, behaviour: Prompt, text: str, target: Target) -> Iterator[Query]:
     """The request with an answer begun with the first tokens of a text, at each depth it has."""
     ids = target.chat.encode(text)
-    goes_on = int(name == OWN)  # behind the whole of an own answer there is nothing left to say
+    goes_on = int(
+        name == OWN_PREFILL
+    )  # behind the whole of an own answer there is nothing left to say
     for depth in DEPTHS:
         start = target.chat.decode(ids[:depth]).rstrip("\ufffd")
         if len(ids) >= depth + goes_on and start.strip():

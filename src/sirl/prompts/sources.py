@@ -141,7 +141,8 @@ def read_alarms(path: Path, known: Elsewhere, *, strict: bool) -> PromptSet:
         InputError: No alarm has its text, or none is usable.
     """
     file = load(path, "alarm")
-    rows = list(object_rows(file))
+    # A line with the action "none" is a check that failed, which is no alarm.
+    rows = [row for row in object_rows(file) if row.fields.get("action") != "none"]
     silent = [row for row in rows if not row.fault and not row.fields.get(TURN_KEYS[0])]
     asked = [
         row._replace(fields={key: row.fields[key] for key in TURN_KEYS[:1] if key in row.fields})

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from sirl.config import EvaluationSettings
 from sirl.errors import ConfigError, unknown_name
-from sirl.evaluation.prefills import PREFILLS
 from sirl.registry.tampering import SURGERIES
 from sirl.roles import Attack, Disguise, Search
+from sirl.types import PREFILLS
 
 __all__ = [
     "APART",

@@ -16,6 +16,7 @@
     ├── own_refusals.json  its refusals of unsafe and look-alike prompts, of a probe
     ├── guard.json      probe, thresholds and calibration scores of a guard
     ├── guard_scores.jsonl  scores of each answer that a guard was evaluated on
+    ├── guard_searches.jsonl  searches that a guard was evaluated on, a line per request
     ├── guard.md        the table of that evaluation
     ├── evaluations/step-000030/  a sweep's evaluation of a checkpoint, a run folder too
     ├── sweep.md        the table of a sweep

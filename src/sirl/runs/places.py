@@ -46,6 +46,7 @@ NAMES = (
     "own_refusals.json",
     "guard.json",
     "guard_scores.jsonl",
+    "guard_searches.jsonl",
     "guard.md",
     "sweep.md",
     "evaluations",

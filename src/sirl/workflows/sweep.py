@@ -74,6 +74,7 @@ def sweep(
             same_weights(provenance, models)
             quiet = Quiet(console)
             found = {step: evaluated(config, step, model, quiet) for step, model in models.items()}
+            same_questions(config.out, list(models))
             summary = summarised(config, trained, models, found)
             summary["seconds"] = round(time.perf_counter() - started, 1)
             run.write("summary.json", summary)
@@ -196,6 +197,22 @@ def evaluated(config: SweepConfig, step: int, model: str, console: "Quiet") -> d
     own = EvaluateConfig(**{**mine, "model": model, "out": str(folder)})
     console.stage = f"step {step}"
     return evaluate(own, "evaluate", "resume" if folder.exists() else "ask", console)
+
+
+def same_questions(out: str, steps: Sequence[int]) -> None:
+    """Check that all steps were asked the same prompts, of the same files.
+
+    Raises:
+        ConfigError: A file has changed since a step was evaluated.
+    """
+    first, *others = (RunReader(folder_of(out, step)).read("run.json") for step in steps)
+    for step, about in zip(steps[1:], others, strict=True):
+        for what in ("prompts", "files"):
+            if about.get(what) != first.get(what):
+                raise ConfigError(
+                    f"step {step} was asked other {what} than the starting model, since an input "
+                    f"file has changed: start {out} over with --overwrite"
+                )
 
 
 def folder_of(out: str, step: int) -> Path:
