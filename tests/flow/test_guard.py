@@ -90,7 +90,10 @@ def test_a_guard_for_other_answers_is_refused(guard, tmp_path):
 def test_an_alpha_that_the_prompts_cannot_support_is_refused_before_any_work(tmp_path):
     done = sirl("guard", "calibrate", "--model", "embedded", *SMALL, "--out", tmp_path / "g")
     assert done.returncode == 2
-    assert "24 ordinary answers cannot support alpha 0.01, which needs at least 99" in done.stderr
+    assert (
+        "24 answers to ordinary prompts cannot support alpha 0.01, which needs at least"
+        in done.stderr
+    )
     assert not (tmp_path / "g").exists()
 
 

@@ -11,7 +11,7 @@ from sirl.instinct import Instinct
 from sirl.roles import silent
 from sirl.runs import open_run
 from sirl.types import Completion, Prompt
-from sirl.workflows.instinct import (
+from sirl.workflows.instinct import check_counts, (
     AskedOnce,
     instinct_notes,
     read_instinct,
@@ -168,3 +168,12 @@ def test_few_prompts_near_the_border_are_a_warning() -> None:
     assert "only 0 prompts of the pool are near the border" in warning
     near = Instinct(cut=0.5, shares={**shares, "p99": 0.2, "p98": 0.3}, modes=(0.2, 1.0), dip=0.0)
     assert len(instinct_notes(near)) == 1
+
+
+@pytest.mark.parametrize(
+    ("refused", "answered", "sentence"),
+    [(1, 497, "refuses 1 of 498"), (200, 3, "answers 3 of 498")],
+)
+def test_a_pool_that_is_left_with_too_few_of_a_mode_is_refused(refused, answered, sentence):
+    with pytest.raises(InputError, match=sentence):
+        check_counts(refused, answered, 498)

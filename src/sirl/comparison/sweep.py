@@ -72,7 +72,7 @@ def best_step(steps: Mapping[int, Mapping[str, Any]], cap: PriceCap) -> dict[str
     fair = [s for s, figures in sound.items() if not dear(base, figures, asked, cap)]
     aside = f"; in doubt and left out: step {', '.join(map(str, doubted))}" if doubted else ""
     if not fair:
-        return unnamed(f"no step keeps {cap.words}{aside}")
+        return unnamed(f"no step keeps {cap.words}{aside}{coarse(base, asked, cap)}")
     best = max(fair, key=lambda step: (sound[step]["dsr"]["mean"]["value"], -step))
     if sound[best]["dsr"]["mean"]["value"] <= base["dsr"]["mean"]["value"]:
         return unnamed(f"no step under {cap.words} defends better than the starting model{aside}")

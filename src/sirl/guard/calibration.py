@@ -19,8 +19,8 @@ from sirl.errors import ConfigError, InputError
 __all__ = ["Binding", "Calibration", "false_alarm_range", "rank_of", "threshold_of"]
 
 
-def rank_of(n: int, alpha: float) -> int:
-    """The rank, from 1, of the order statistic that is the threshold.
+def rank_of(n: int, alpha: float, group: str = "ordinary") -> int:
+    """The rank, from 1, of the order statistic that is the threshold, of n answers of a group.
 
     >>> rank_of(99, 0.01), rank_of(1000, 0.01)
     (99, 991)
@@ -35,8 +35,9 @@ def rank_of(n: int, alpha: float) -> int:
     if rank > n:
         needed = -(-1 // share) - 1
         raise InputError(
-            f"{n} ordinary answers cannot support alpha {alpha}, which needs at least {needed}: "
-            f"give more ordinary prompts, or an alpha of at least {ceil(1e4 / (n + 1)) / 1e4}"
+            f"{n} answers to {group} prompts cannot support alpha {alpha}, which needs at least "
+            f"{needed}, without refusals: give more of these prompts (or a higher --limit), or an "
+            f"alpha of at least {ceil(1e4 / (n + 1)) / 1e4}, and more where some are refused"
         )
     return rank
 

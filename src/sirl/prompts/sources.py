@@ -151,8 +151,8 @@ def read_alarms(path: Path, known: Elsewhere, *, strict: bool) -> PromptSet:
     ]
     if silent and not asked:
         raise InputError(
-            f"none of the {len(silent)} alarms of {path} has its text: set log_text on the guard's "
-            "server, which then records the prompts of later alarms"
+            f"none of the {len(silent)} alarms of {path} has its text: start the guard's server "
+            "with --log-text, which then records the prompts of later alarms"
         )
     reader = Reader(path, "json", elsewhere=known)
     found = read_rows(file, asked, reader, strict=strict)

@@ -59,8 +59,8 @@ def calibrate_guard(
     with Frame("guard calibrate") as frame:
         registry.require_models("sirl guard calibrate")
         setup = registry.guard_setup(config)
-        for prompts in groups(setup).values():
-            rank_of(len(prompts), config.alpha)  # before minutes of sampling
+        for group, prompts in groups(setup).items():
+            rank_of(len(prompts), config.alpha, group)  # before minutes of sampling
         settings, out = config.model_dump(), Path(config.out)
         run = frame.hold(open_run(out, settings, existing, resumable=False))
         console.warn(setup.notes)
@@ -189,7 +189,7 @@ def scores_of(
     kept = [a for a in answers if not modes.refused_harmless(a.completion)]
     if refused := len(answers) - len(kept):
         work.console.warn([f"{refused} of {len(answers)} {what} are refusals: not used"])
-    rank_of(len(kept), work.config.alpha)
+    rank_of(len(kept), work.config.alpha, group)
     own = heard(fitted.reader(work.chat), fitted, kept)
     return {
         name: tuple(sorted(scored(h, name, fitted.watch) for h in own)) for name in own[0].detectors

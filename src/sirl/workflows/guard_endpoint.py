@@ -70,8 +70,8 @@ def calibrate_endpoint(
     started = time.perf_counter()
     engine = registry.calibrated_endpoint(config)
     setup = bounded(registry.guard_setup(config))
-    for prompts in groups(setup).values():
-        rank_of(len(prompts), config.alpha)  # before a request is paid for
+    for group, prompts in groups(setup).items():
+        rank_of(len(prompts), config.alpha, group)  # before a request is paid for
     manner, sent_before = manner_of(engine)
     run = open_run(Path(config.out), config.model_dump(), existing, resumable=False)
     console.warn([*setup.notes, announced(config, setup)])
@@ -217,9 +217,9 @@ def scores_of(
     kept = [a for a in answers if a.completion.mean_entropy >= watch.entropy_cut]
     if refused := len(answers) - len(kept):
         work.console.warn([f"{refused} of {len(answers)} {what} are refusals: not used"])
-    rank_of(len(kept), work.config.alpha)
+    rank_of(len(kept), work.config.alpha, group)
     scores = checked(work, f"checks of {what}", openers, watch, kept)
-    rank_of(len(scores), work.config.alpha)
+    rank_of(len(scores), work.config.alpha, group)
     found = (statistic(kept[n], own, openers, watch) for n, own in scores.items())
     return tuple(sorted(found))
 

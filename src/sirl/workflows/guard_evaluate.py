@@ -102,6 +102,8 @@ def read_guard(folder: str) -> "Guard":
     from sirl.guard.scoring import Guard
 
     where = Path(folder) / GUARD
+    if Path(folder).is_file():
+        raise InputError(f"--guard {folder} is a file: give its folder, {Path(folder).parent}")
     if not where.is_file():
         raise InputError(
             f"--guard {folder} has no {GUARD}: run sirl guard calibrate --out {folder}"

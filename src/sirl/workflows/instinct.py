@@ -18,6 +18,7 @@ from sirl.workflows.console import parts
 
 __all__ = [
     "AskedOnce",
+    "check_counts",
     "instinct_notes",
     "read_instinct",
     "read_own_answers",
@@ -159,12 +160,17 @@ def check(instinct: Instinct) -> None:
             "prompts that the model clearly refuses and ones that it answers, or use --method "
             "entropy"
         )
-    if (refused := len(instinct.prompts("refuse"))) < FEWEST:
+    check_counts(len(instinct.prompts("refuse")), len(instinct.prompts("comply")), n)
+
+
+def check_counts(refused: int, answered: int, n: int) -> None:
+    """Refuse a pool of n prompts with too few of a mode."""
+    if refused < FEWEST:
         raise InputError(
             f"the model refuses {refused} of {n} prompts when they are bare (at least {FEWEST} are "
             "needed), so there is nothing to strengthen: give --prompts that it refuses"
         )
-    if (answered := len(instinct.prompts("comply"))) < FEWEST:
+    if answered < FEWEST:
         raise InputError(
             f"the model answers {answered} of {n} prompts (at least {FEWEST} are needed), so "
             "nothing would keep it from refusing everything: add harmless prompts to --prompts, or "

@@ -86,10 +86,12 @@ def curriculum_of(
 ) -> "Curriculum":
     """A pool by the mode of each prompt id, with the disguises of training; half is refused."""
     from sirl.training.curriculum import Curriculum
+    from sirl.workflows.instinct import check_counts
 
     config = session.config
     target = registry.in_process("start", start, config, weights="start")
     parts = {mode: [p for p in pool if mode_of(p.id) == mode] for mode in MODES}
+    check_counts(len(parts["refuse"]), len(parts["comply"]), len(pool))
     return Curriculum(
         refused=parts["refuse"],
         answered=parts["comply"],
