@@ -11,8 +11,9 @@ from sirl.instinct import Instinct
 from sirl.roles import silent
 from sirl.runs import open_run
 from sirl.types import Completion, Prompt
-from sirl.workflows.instinct import check_counts, (
+from sirl.workflows.instinct import (
     AskedOnce,
+    check_counts,
     instinct_notes,
     read_instinct,
     read_own_answers,
