@@ -70,7 +70,7 @@ class FakeSource:
         self.answers.append(FakeAnswer(self, ask))
         return self.answers[-1]
 
-    async def judge(self, messages):
+    async def judge(self, messages, _):
         self.asked.append(messages)
         return 1.0 if any("bad" in m.content for m in messages) else -1.0
 

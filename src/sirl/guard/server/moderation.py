@@ -31,7 +31,7 @@ def rule_of(service: Service) -> Rule:
 async def scores(service: Service, asked: Sequence[tuple[Message, ...]]) -> list[float]:
     """The highest score of each conversation."""
     async with service.gate.admitted(1):
-        return [await service.source.judge(messages) for messages in asked]
+        return [await service.source.judge(messages, service.limits) for messages in asked]
 
 
 async def moderate(service: Service, request: ModerationRequest) -> dict[str, Any]:
