@@ -21,6 +21,7 @@ from tests.unit.fake_source import (
 WHOLE = "w0 w1 w2 w3 w4 w5 w6 w7 w8 w9 "
 REFUSAL = "I can't help with that."
 ALARM = {8: 1.0}
+DETAILS = {}
 
 
 def test_an_answer_that_passes_is_whole_with_its_usage_and_finding():
@@ -220,6 +221,17 @@ def test_details_hide_what_hold_drops():
     rows = [r for e in found if "sirl_guard" in e for r in finding(e).get("tokens", [])]
     assert [r["token"] for r in rows] == ["w0 ", "w1 ", "w2 ", None, None, None, None, None]
     assert "w3" not in str(found)
+
+
+def test_details_of_a_whole_live_response_hide_what_is_retracted():
+    served = service(FakeSource(scores=ALARM), mode="live", **DETAILS)
+    found = ask(served, body=chat(sirl={"details": True})).json()
+    rows = finding(found)["tokens"]
+    assert [r["number"] for r in rows] == list(range(1, 9))
+    assert [r["text"] for r in rows] == ["w0 ", "w1 ", "w2 ", "w3 ", None, None, None, None]
+    assert [r["token"] for r in rows[4:]] == [None] * 4
+    assert rows[7]["checked"] == 1.0
+    assert "w4" not in str(found)
 
 
 def test_completions_render_their_prompt_as_a_user_message():

@@ -44,6 +44,9 @@ class Metrics:
         )
         self.tokens = Counter("tokens_total", "Tokens generated", **own)
         self.throttled = Counter("throttled_total", "Requests refused by session risk", **own)
+        self.unlogged = Counter(
+            "alarm_log_errors_total", "Alarms that could not be written to alarms.jsonl", **own
+        )
         active = Gauge("active_streams", "Answers being made", **own)
         active.set_function(lambda: gate.active)
         waiting = Gauge("queue_depth", "Answers that wait", **own)
