@@ -70,6 +70,7 @@ def said(*roles):
         ({"response_format": {"type": "json_object"}}, "not supported", "response_format"),
         ({"surprise": 1}, "surprise is not supported: leave it out", "surprise"),
         ({"sirl": {"details": True, "more": 1}}, "is not supported", "sirl.more"),
+        ({"sirl": {"details": True}}, "it must be started with --details", "sirl.details"),
         ({"stream": "yes"}, "valid boolean", "stream"),
         ({"seed": 2**70}, "", "seed"),
         ({"stop": ["a\0"]}, "NUL", "stop.0"),
@@ -89,7 +90,8 @@ def test_what_exceeds_a_bound_or_is_not_supported_is_a_400_that_names_it(fields,
     [
         {"frequency_penalty": 0, "presence_penalty": 0.0, "tools": None, "store": False},
         {"response_format": {"type": "text"}, "n": 1, "logit_bias": {}, "stop": None},
-        {"temperature": 0}, {"temperature": 2}, {"top_p": 1.0}, {"seed": 7, "user": "u"},
+        {"temperature": 0}, {"temperature": 2}, {"sirl": {"details": False}},
+        {"top_p": 1.0}, {"seed": 7, "user": "u"},
         {"messages": [{"role": "user", "content": [{"type": "text", "text": "hi"}]}]},
     ],
 )  # fmt: skip

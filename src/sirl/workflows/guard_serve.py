@@ -277,6 +277,7 @@ def limits_of(config: GuardServeConfig, tokens: int, streams: int) -> "Limits":
     return Limits(
         max_tokens=tokens,
         prefill=config.prefill,
+        details=config.details,
         answers=config.max_answers,
         prompt_tokens=config.max_prompt_tokens,
         messages=config.max_messages,

@@ -123,6 +123,12 @@ def check_bounds(request: Sampled, limits: Limits, longest: int | None) -> None:
     if (request.n or 1) > min(limits.answers, limits.streams):
         most = min(limits.answers, limits.streams)
         raise refused(f"n {request.n} is above {most}", "n")
+    if request.sirl and request.sirl.details and not limits.details:
+        raise refused(
+            "this server gives no details: it must be started with --details",
+            "sirl.details",
+            "details_not_allowed",
+        )
     if request.stream_options is not None and not request.stream:
         raise refused("stream_options needs stream: true", "stream_options")
     if len(request.stops) > limits.stops:
