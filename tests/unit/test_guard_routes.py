@@ -1,14 +1,19 @@
 """The other routes: models, moderations, LiteLLM's guardrail, metrics; and the log of alarms."""
 
+import asyncio
 import json
 import stat
+from dataclasses import replace
 
 import pytest
 
 from sirl.errors import RunError
 from sirl.guard.server.alarms import Alarms, prompt_hash
+from sirl.guard.server.answering import opened, stream
 from sirl.guard.server.keys import Keys
+from sirl.guard.server.orders import chat_order
 from sirl.guard.server.policy import Limits
+from sirl.guard.server.requests import ChatRequest
 from sirl.types import Message
 from tests.unit.fake_source import FakeSource, ask, chat, service
 
@@ -208,6 +213,28 @@ def test_metrics_count_requests_decisions_and_faults_and_hold_no_text_and_no_key
         assert line in text, line
     assert "private" not in text
     assert "secret" not in text
+
+
+def test_the_time_to_the_first_text_begins_when_the_request_was_received():
+    order = chat_order(ChatRequest.model_validate(chat(n=2)), Limits())
+    order = replace(order, received=order.received - 1000.0)
+    served = service(FakeSource(("a", "b")), rule=None)
+
+    async def run():
+        async with opened(served, order, "caller") as answers:
+            return [chunk async for chunk in stream(served, order, answers)]
+
+    asyncio.run(run())
+    text = served.metrics.text().decode()
+    assert "sirl_ttft_seconds_count 1.0" in text
+    assert 'sirl_ttft_seconds_bucket{le="30.0"} 0.0' in text
+
+
+def test_gaps_are_between_the_parts_of_one_answer():
+    served = service(FakeSource(("a", "b", "c")), rule=None)
+    ask(served, body=chat(stream=True, n=2))
+    text = served.metrics.text().decode()
+    assert "sirl_inter_part_seconds_count 4.0" in text  # two in each answer of three parts
 
 
 def rows(folder):

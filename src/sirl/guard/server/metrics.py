@@ -34,10 +34,10 @@ class Metrics:
             "alarm_token_position", "Tokens judged when an alarm was raised", buckets=TOKENS, **own
         )
         self.first = Histogram(
-            "ttft_seconds", "Time until the first text leaves", buckets=SECONDS, **own
+            "ttft_seconds", "Time from the request to its first text", buckets=SECONDS, **own
         )
         self.between = Histogram(
-            "inter_part_seconds", "Time between two parts that leave", buckets=SECONDS, **own
+            "inter_part_seconds", "Time between two parts of one answer", buckets=SECONDS, **own
         )
         self.checking = Histogram(
             "guard_check_seconds", "Time that an answer waits for a check", buckets=SECONDS, **own

@@ -3,7 +3,7 @@
 import secrets
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from sirl.guard.server.faults import ApiError
@@ -35,6 +35,8 @@ class Order:
     """Whether a stream ends with a chunk of usage."""
     details: bool
     user: str | None
+    received: float = field(default_factory=time.perf_counter)
+    """When the request had been read, by the clock `time.perf_counter`."""
 
     @property
     def messages(self) -> tuple[Message, ...]:
