@@ -134,9 +134,9 @@ class Noting:
         self.answers[ask.seed] = found = Watched(await self.source.open(ask), self.rule)
         return found
 
-    async def judge(self, messages: tuple[Message, ...]) -> float:
+    async def judge(self, messages: tuple[Message, ...], limits: Limits) -> float:
         """Score a conversation."""
-        return await self.source.judge(messages)
+        return await self.source.judge(messages, limits)
 
 
 def scripted_api(faults: float, pause: float, seed: int) -> Callable[..., Awaitable[None]]:

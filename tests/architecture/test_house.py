@@ -75,7 +75,8 @@ FROZEN = {
     "guard serve": {
         "--model", "--dtype", "--template-arguments", "--template-date", "--guard", "--new-tokens",
         "--max-new-tokens", "--mode", "--action", "--on-fault", "--compare", "--prefill",
-        "--no-prefill", "--out", "--log-text", "--no-log-text", "--host", "--port", "--key-file",
+        "--no-prefill", "--details", "--no-details", "--out", "--log-text", "--no-log-text",
+        "--host", "--port", "--key-file",
         "--throttle", "--throttle-half-life", "--max-streams", "--max-queue", "--max-answers",
         "--max-prompt-tokens", "--max-messages", "--max-inputs", "--max-stops",
         "--max-stop-characters", "--max-logit-bias", "--max-body-bytes", "--request-seconds",

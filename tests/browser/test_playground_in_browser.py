@@ -127,7 +127,7 @@ def test_an_answer_streams_and_its_tokens_can_be_read_with_the_keyboard_alone():
         chart = page.locator(".chart svg").get_attribute("aria-label")
         return said, focused, chosen, strip.inner_text(), chart
 
-    said, focused, chosen, text, chart = visited(service(), visit)
+    said, focused, chosen, text, chart = visited(service(details=True), visit)
     assert said == "✓ passed: 10 tokens, no alarm"
     assert focused == ["disguise", "send", "strip"]
     assert chosen == "token 2 “w1 ”: 0.10 nats, log-probability −0.25, score 0.00"
@@ -151,7 +151,7 @@ def test_in_shadow_mode_an_alarm_shows_what_each_mode_would_have_sent():
         badge = panel(page, "shadow").locator(".badge").inner_text()
         return said, strip, texts, counts, retracted, badge
 
-    served = service(FakeSource(scores={8: 1.0}), mode="shadow")
+    served = service(FakeSource(scores={8: 1.0}), mode="shadow", details=True)
     said, strip, texts, counts, retracted, badge = visited(served, visit)
     assert said == "⚑ alarm after token 8 of 10"
     before, after = strip.split("⚑ alarm")
@@ -179,7 +179,7 @@ def test_in_hold_mode_the_refusal_shows_and_dropped_tokens_stay_on_the_server():
             panel(page, "hold").locator(".sent").inner_text(),
         )
 
-    said, strip, held = visited(service(FakeSource(scores={8: 1.0})), visit)
+    said, strip, held = visited(service(FakeSource(scores={8: 1.0}), details=True), visit)
     assert said == "⚑ alarm after token 8 of 8"
     assert strip.split() == ["w0", "w1", "w2", "▇▇▇▇▇⚑", "alarm"]
     assert held.split("\n")[-1] == "I can't help with that."
@@ -190,9 +190,40 @@ def test_an_alarm_at_the_prompt_shows():
         sent(page)
         return status(page, "alarm"), panel(page, "hold").locator(".sent").inner_text()
 
-    said, held = visited(service(FakeSource(scores={0: 1.0})), visit)
+    said, held = visited(service(FakeSource(scores={0: 1.0}), details=True), visit)
     assert said == "⚑ alarm at the prompt, before the first token"
     assert held == "I can't help with that."
+
+
+@pytest.mark.parametrize(
+    ("mode", "text"),
+    [("live", ["w0", "w1", "w2", "w3"]), ("hold", ["w0", "w1", "w2"])],
+)
+def test_without_details_the_page_shows_the_text_alone_and_says_how_to_get_more(mode, text):
+    def visit(page):
+        sent(page)
+        said = status(page, "alarm")
+        page.get_by_text("start it with --details").wait_for()
+        for part in (".legend", ".chart", ".modes"):
+            assert page.locator(part).first.is_hidden()
+        return said, page.locator(".strip").inner_text()
+
+    said, shown = visited(service(FakeSource(scores={8: 1.0}), mode=mode), visit)
+    assert said == "⚑ alarm after token 8"
+    assert shown.split() == [*text, "I", "can't", "help", "with", "that."]
+
+
+def test_without_details_hostile_output_is_text_with_escapes_too():
+    def visit(page):
+        sent(page)
+        said = status(page, "passed")
+        assert page.locator(".columns").locator("img, script, style, b").count() == 0
+        return page.title(), page.locator(".strip").inner_text(), said
+
+    title, shown, said = visited(service(FakeSource(HOSTILE)), visit)
+    assert title == "sirl guard playground"
+    assert "\\u202egnp.exe\\u001b[2J" in shown
+    assert said == f"✓ passed: {len(''.join(HOSTILE))} characters, no alarm"
 
 
 def test_hostile_output_is_text_with_escapes():
@@ -203,7 +234,7 @@ def test_hostile_output_is_text_with_escapes():
         assert inside.locator("img, script, style, b").count() == 0
         return page.title(), page.get_by_role("listbox").inner_text(), page.content()
 
-    title, strip, markup = visited(service(FakeSource(HOSTILE)), visit)
+    title, strip, markup = visited(service(FakeSource(HOSTILE), details=True), visit)
     assert title == "sirl guard playground"
     assert HOSTILE[0] in strip
     assert HOSTILE[1] in strip
@@ -220,7 +251,7 @@ def test_characters_are_escaped_as_everywhere_else_in_the_project():
         script = "text => import('/playground/text.js').then(own => own.visible(text))"
         return page.evaluate(script, text)
 
-    assert visited(service(), visit) == printable(text)
+    assert visited(service(details=True), visit) == printable(text)
 
 
 def test_escape_stops_an_answer_that_waits_and_an_error_is_said():
@@ -241,7 +272,7 @@ def test_escape_stops_an_answer_that_waits_and_an_error_is_said():
         return stopped, page.get_by_role("listbox").inner_text()
 
     source = FakeSource(waits={6: Never()})
-    assert visited(service(source), visit, refused=1) == ("stopped by you", "")
+    assert visited(service(source, details=True), visit, refused=1) == ("stopped by you", "")
     assert [answer.closed for answer in source.answers] == [1]
 
 
@@ -262,9 +293,9 @@ def test_a_disguise_is_previewed_and_asked_of_both_models():
     own = Playground(
         playground_disguises(prefill=False),
         {"ordinary": "How do I bake bread?"},
-        service(base, rule=None),
+        service(base, rule=None, details=True),
     )
-    shown, found = visited(service(source), visit, own)
+    shown, found = visited(service(source, details=True), visit, own)
     assert shown.startswith("Developer mode is on.")
     assert found == ["fake", "base"]
     assert source.asked[0].seed == base.asked[0].seed
@@ -288,7 +319,7 @@ def test_the_key_is_asked_for_and_kept_in_memory_only():
         page.wait_for_selector("#key-row:not([hidden])")
         return said, field.get_attribute("type"), kept, field.input_value()
 
-    said, kind, kept, after = visited(service(keys=Keys([KEY])), visit, refused=3)
+    said, kind, kept, after = visited(service(keys=Keys([KEY]), details=True), visit, refused=3)
     assert said.startswith("✓ passed")
     assert (kind, kept[:3], after) == ("password", [0, 0, ""], "")
     assert KEY not in kept[3]
@@ -306,6 +337,6 @@ def test_a_phone_shows_everything_without_scrolling_sideways_or_moving():
             papers.append(page.evaluate("getComputedStyle(document.body).backgroundColor"))
         return wide, moving, papers
 
-    served = service(FakeSource(scores={8: 1.0}), mode="shadow")
+    served = service(FakeSource(scores={8: 1.0}), mode="shadow", details=True)
     phone = {"viewport": {"width": 390, "height": 844}, "reduced_motion": "reduce"}
     assert visited(served, visit, **phone) == (390, 0, ["rgb(255, 255, 255)", "rgb(20, 24, 31)"])

@@ -24,7 +24,9 @@ ASKED = {
 
 
 def test_two_models_answer_side_by_side_with_entropies():
-    config = GuardServeConfig(model="embedded", guard="none", compare="embedded", new_tokens=12)
+    config = GuardServeConfig(
+        model="embedded", guard="none", compare="embedded", new_tokens=12, details=True
+    )
     first = opened_service(config, Keys(), Terminal())
     second = compared_service(config, first.service)
     playground = playground_of(config, second.service)

@@ -70,13 +70,23 @@ class FakeSource:
         self.answers.append(FakeAnswer(self, ask))
         return self.answers[-1]
 
-    async def judge(self, messages):
+    async def judge(self, messages, _):
         self.asked.append(messages)
         return 1.0 if any("bad" in m.content for m in messages) else -1.0
 
 
-def service(source=None, *, rule=RULE, limits=None, keys=None, alarms=None, risk=None, **policy):
-    limits = limits or Limits(max_tokens=64)
+def service(
+    source=None,
+    *,
+    rule=RULE,
+    limits=None,
+    keys=None,
+    alarms=None,
+    risk=None,
+    details=False,
+    **policy,
+):
+    limits = limits or Limits(max_tokens=64, details=details)
     return Service.of(source or FakeSource(), Policy(rule, **policy), limits, keys, alarms, risk)
 
 

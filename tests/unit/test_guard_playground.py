@@ -93,7 +93,10 @@ def test_the_settings_say_how_the_models_are_guarded_and_what_can_be_asked():
         service(FakeSource(name="base"), rule=None),
     )
     found = get(SETTINGS, service(mode="shadow", action="stop"), own).json()
+    detailed = get(SETTINGS, service(mode="shadow", action="stop", details=True), own).json()
+    assert detailed == found | {"details": True}
     assert found == {
+        "details": False,
         "models": [
             {
                 "name": "fake",

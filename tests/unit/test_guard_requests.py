@@ -5,9 +5,13 @@ import json
 
 import pytest
 
+from sirl.config import GuardServeConfig
+from sirl.errors import ConfigError, RunError
+from sirl.guard.server.alarms import Alarms
 from sirl.guard.server.keys import Keys
 from sirl.guard.server.policy import Limits
 from sirl.guard.session import SessionRisk
+from sirl.workflows.guard_serve import check_serving
 from tests.unit.fake_source import CHAT, FakeSource, ask, chat, client_of, finding, service
 
 SMALL = Limits(
@@ -66,6 +70,7 @@ def said(*roles):
         ({"response_format": {"type": "json_object"}}, "not supported", "response_format"),
         ({"surprise": 1}, "surprise is not supported: leave it out", "surprise"),
         ({"sirl": {"details": True, "more": 1}}, "is not supported", "sirl.more"),
+        ({"sirl": {"details": True}}, "it must be started with --details", "sirl.details"),
         ({"stream": "yes"}, "valid boolean", "stream"),
         ({"seed": 2**70}, "", "seed"),
         ({"stop": ["a\0"]}, "NUL", "stop.0"),
@@ -85,7 +90,8 @@ def test_what_exceeds_a_bound_or_is_not_supported_is_a_400_that_names_it(fields,
     [
         {"frequency_penalty": 0, "presence_penalty": 0.0, "tools": None, "store": False},
         {"response_format": {"type": "text"}, "n": 1, "logit_bias": {}, "stop": None},
-        {"temperature": 0}, {"temperature": 2}, {"top_p": 1.0}, {"seed": 7, "user": "u"},
+        {"temperature": 0}, {"temperature": 2}, {"sirl": {"details": False}},
+        {"top_p": 1.0}, {"seed": 7, "user": "u"},
         {"messages": [{"role": "user", "content": [{"type": "text", "text": "hi"}]}]},
     ],
 )  # fmt: skip
@@ -278,6 +284,37 @@ def test_a_key_is_throttled_after_ten_times_as_many_alarms_of_many_users():
     served = service(FakeSource(scores={0: 1.0}), risk=SessionRisk(limit=0.25, half_life=1e6))
     statuses = [ask(served, body=chat(user=f"u{n}")).status_code for n in range(4)]
     assert statuses == [200, 200, 200, 429]
+
+
+def test_shadow_mode_refuses_nobody_so_it_does_not_throttle():
+    config = GuardServeConfig(model="embedded", guard="runs/guard", mode="shadow", throttle=3)
+    with pytest.raises(ConfigError, match=r"--mode shadow only notes alarms: leave --throttle out"):
+        check_serving(config)
+
+
+class FullDisk(Alarms):
+    """A log of alarms that cannot be written."""
+
+    def __init__(self):
+        pass
+
+    def note(self, *_):
+        raise RunError("no space left while writing alarms.jsonl")
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_log_that_cannot_be_written_changes_no_answer_and_no_throttling(stream, caplog):
+    risk = SessionRisk(limit=1.5, half_life=1e6)
+    served = service(FakeSource(scores={0: 1.0}), alarms=FullDisk(), risk=risk)
+    reply = ask(served, body=chat(user="a", n=2, stream=stream))
+    assert reply.status_code == 200
+    assert "error" not in reply.text
+    assert ask(served, body=chat(user="a")).status_code == 429
+    assert caplog.text.count("was not logged: no space left") == 2
+    assert "sirl_alarm_log_errors_total 2.0" in served.metrics.text().decode()
+    assert 'sirl_guard_decisions_total{action="refuse",mode="hold"} 2.0' in (
+        served.metrics.text().decode()
+    )
 
 
 def test_harmless_answers_add_no_risk():

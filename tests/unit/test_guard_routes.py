@@ -1,14 +1,19 @@
 """The other routes: models, moderations, LiteLLM's guardrail, metrics; and the log of alarms."""
 
+import asyncio
 import json
 import stat
+from dataclasses import replace
 
 import pytest
 
 from sirl.errors import RunError
 from sirl.guard.server.alarms import Alarms, prompt_hash
+from sirl.guard.server.answering import opened, stream
 from sirl.guard.server.keys import Keys
+from sirl.guard.server.orders import chat_order
 from sirl.guard.server.policy import Limits
+from sirl.guard.server.requests import ChatRequest
 from sirl.types import Message
 from tests.unit.fake_source import FakeSource, ask, chat, service
 
@@ -56,11 +61,11 @@ def test_a_moderation_scores_prompts_or_a_conversation_with_its_answer(given, fl
                 "structured_messages": [
                     {"role": "user", "content": "hi"},
                     {"role": "tool", "content": "x"},
-                    {"role": "user", "content": [{"type": "image_url"}]},
+                    {"role": "assistant", "content": "bad"},
                 ],
             },
             "BLOCKED",
-            [["user", "assistant"]],
+            [["user", "user", "assistant"]],
         ),
         ({"texts": [], "request_data": {}}, "NONE", []),
     ],
@@ -71,6 +76,87 @@ def test_litellm_is_told_none_or_blocked(body, expected, roles):
     assert found["action"] == expected
     assert ("blocked_reason" in found) == (expected == "BLOCKED")
     assert [[m.role for m in messages] for messages in source.asked] == roles
+
+
+def asked_of_the_guardrail(turns, texts=(), **fields):
+    source = FakeSource()
+    body = {"texts": list(texts), "structured_messages": turns, **fields}
+    action = ask(service(source), GUARDRAIL, body).json()["action"]
+    return action, [[(m.role, m.content) for m in messages] for messages in source.asked]
+
+
+@pytest.mark.parametrize(
+    ("turn", "scored"),
+    [
+        ({"role": "user", "content": [{"type": "text", "text": "bad"}]}, ("user", "bad")),
+        (
+            {
+                "role": "user",
+                "content": [
+                    {"type": "text", "text": "a", "cache_control": {"type": "ephemeral"}},
+                    {"type": "input_text", "text": "bad"},
+                ],
+            },
+            ("user", "a\nbad"),
+        ),
+        ({"role": "tool", "content": "bad", "tool_call_id": "1"}, ("user", "bad")),
+        ({"role": "function", "name": "f", "content": "bad"}, ("user", "bad")),
+        ({"role": "developer", "content": "bad"}, ("system", "bad")),
+        (
+            {
+                "role": "assistant",
+                "content": None,
+                "tool_calls": [{"id": "1", "function": {"name": "run", "arguments": "bad"}}],
+            },
+            ("assistant", "run bad"),
+        ),
+    ],
+)
+def test_the_guardrail_scores_every_form_of_text_in_a_message(turn, scored):
+    system = {"role": "system", "content": "be kind"}
+    found = asked_of_the_guardrail([system, turn], [scored[1].split("\n")[-1]])
+    assert found == ("BLOCKED", [[("system", "be kind"), scored]])
+
+
+def test_the_guardrail_scores_texts_that_are_in_no_message_by_themselves():
+    turns = [{"role": "system", "content": "be kind"}, {"role": "user", "content": "hi"}]
+    assert asked_of_the_guardrail(turns, ["be kind", "hi", "bad", "bad"]) == (
+        "BLOCKED", [[("system", "be kind"), ("user", "hi")], [("user", "bad")]],
+    )  # fmt: skip
+
+
+def test_the_guardrail_scores_called_tools_and_begun_answers_of_a_response():
+    turns = [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "begun"}]
+    calls = [{"function": {"name": "run", "arguments": "x"}}]
+    found = asked_of_the_guardrail(turns, ["more"], input_type="response", tool_calls=calls)
+    hi = ("user", "hi")
+    assert found[1] == [[hi, ("assistant", text)] for text in ("more", "run x", "begun")]
+
+
+@pytest.mark.parametrize(
+    ("fields", "param"),
+    [
+        (
+            {"structured_messages": [{"role": "user", "content": [{"type": "image_url"}]}]},
+            "structured_messages.0.content",
+        ),
+        ({"structured_messages": [{"role": "user", "content": {"text": "bad"}}]},
+         "structured_messages.0.content"),
+        ({"structured_messages": [{"role": "wizard", "content": "bad"}]},
+         "structured_messages.0.role"),
+        ({"structured_messages": ["bad"]}, "structured_messages.0"),
+        ({"structured_messages": [{"role": "assistant", "audio": {"data": "bad"}}]},
+         "structured_messages.0.audio"),
+        ({"images": ["bad"]}, "images"),
+        ({"structured_messages": [{"role": "user", "content": "x"}] * 65}, "structured_messages"),
+    ],
+)  # fmt: skip
+def test_the_guardrail_refuses_what_it_cannot_score(fields, param):
+    source = FakeSource()
+    reply = ask(service(source), GUARDRAIL, {"texts": ["good"], **fields})
+    assert reply.status_code == 400
+    assert reply.json()["error"]["param"].startswith(param)
+    assert not source.asked
 
 
 @pytest.mark.parametrize(
@@ -127,6 +213,28 @@ def test_metrics_count_requests_decisions_and_faults_and_hold_no_text_and_no_key
         assert line in text, line
     assert "private" not in text
     assert "secret" not in text
+
+
+def test_the_time_to_the_first_text_begins_when_the_request_was_received():
+    order = chat_order(ChatRequest.model_validate(chat(n=2)), Limits())
+    order = replace(order, received=order.received - 1000.0)
+    served = service(FakeSource(("a", "b")), rule=None)
+
+    async def run():
+        async with opened(served, order, "caller") as answers:
+            return [chunk async for chunk in stream(served, order, answers)]
+
+    asyncio.run(run())
+    text = served.metrics.text().decode()
+    assert "sirl_ttft_seconds_count 1.0" in text
+    assert 'sirl_ttft_seconds_bucket{le="30.0"} 0.0' in text
+
+
+def test_gaps_are_between_the_parts_of_one_answer():
+    served = service(FakeSource(("a", "b", "c")), rule=None)
+    ask(served, body=chat(stream=True, n=2))
+    text = served.metrics.text().decode()
+    assert "sirl_inter_part_seconds_count 4.0" in text  # two in each answer of three parts
 
 
 def rows(folder):

@@ -203,7 +203,9 @@ def test_log_probabilities_are_sent_with_the_tokens_that_leave():
 
 
 def test_details_name_for_each_token_what_each_mode_would_have_sent():
-    found = streamed(service(FakeSource(scores=ALARM), mode="shadow"), sirl={"details": True})
+    found = streamed(
+        service(FakeSource(scores=ALARM), mode="shadow", details=True), sirl={"details": True}
+    )
     rows = {
         r["number"]: r for e in found if "sirl_guard" in e for r in finding(e).get("tokens", [])
     }
@@ -216,10 +218,21 @@ def test_details_name_for_each_token_what_each_mode_would_have_sent():
 
 
 def test_details_hide_what_hold_drops():
-    found = streamed(service(FakeSource(scores=ALARM)), sirl={"details": True})
+    found = streamed(service(FakeSource(scores=ALARM), details=True), sirl={"details": True})
     rows = [r for e in found if "sirl_guard" in e for r in finding(e).get("tokens", [])]
     assert [r["token"] for r in rows] == ["w0 ", "w1 ", "w2 ", None, None, None, None, None]
     assert "w3" not in str(found)
+
+
+def test_details_of_a_whole_live_response_hide_what_is_retracted():
+    served = service(FakeSource(scores=ALARM), mode="live", details=True)
+    found = ask(served, body=chat(sirl={"details": True})).json()
+    rows = finding(found)["tokens"]
+    assert [r["number"] for r in rows] == list(range(1, 9))
+    assert [r["text"] for r in rows] == ["w0 ", "w1 ", "w2 ", "w3 ", None, None, None, None]
+    assert [r["token"] for r in rows[4:]] == [None] * 4
+    assert rows[7]["checked"] == 1.0
+    assert "w4" not in str(found)
 
 
 def test_completions_render_their_prompt_as_a_user_message():

@@ -9,6 +9,7 @@ from sirl.guard.checks import Check, CheckReader
 from sirl.guard.local_source import LocalSource
 from sirl.guard.monitor import Watch
 from sirl.guard.probe import LinearProbe
+from sirl.guard.server.policy import Limits
 from sirl.guard.server.source import Ask, AskError, SourceError
 from sirl.guard.stream_checks import Scorer
 from sirl.types import Completion, Message, Sampling
@@ -172,8 +173,8 @@ def test_a_conversation_is_judged_as_it_would_be_while_it_streams(embedded):
     async def run(source):
         pieces, _, answer = await answered(source, ASKS[0])
         text = "".join(p.text for p in pieces)
-        prompt = await source.judge(ASKS[0].messages)
-        whole = await source.judge((*ASKS[0].messages, Message("assistant", text)))
+        prompt = await source.judge(ASKS[0].messages, Limits())
+        whole = await source.judge((*ASKS[0].messages, Message("assistant", text)), Limits())
         return prompt, whole, answer
 
     prompt, whole, answer = with_source(embedded, run)
@@ -182,6 +183,59 @@ def test_a_conversation_is_judged_as_it_would_be_while_it_streams(embedded):
     state = scorer.reader.read([Check(first, 0)]).states[:, 0]
     assert prompt == pytest.approx(float(scorer.probe.score(state)[0]), abs=1e-3)
     assert whole >= prompt
+
+
+@pytest.mark.parametrize(
+    ("messages", "limits", "said"),
+    [
+        (ASKS[1].messages, Limits(prompt_tokens=5), "the prompt has .* tokens, more than 5"),
+        (
+            (*ASKS[0].messages, Message("assistant", "and then " * 20)),
+            Limits(max_tokens=12),
+            "the answer has .* tokens, more than 12",
+        ),
+    ],
+)
+def test_what_is_longer_than_the_guard_is_calibrated_for_is_refused_before_any_check(
+    embedded, messages, limits, said
+):
+    async def run(source):
+        calls = counted_calls(source)
+        with pytest.raises(AskError, match=said) as caught:
+            await source.judge(messages, limits)
+        return caught.value.code, len(calls)
+
+    assert with_source(embedded, run) == ("context_length_exceeded", 0)
+
+
+def counted_calls(source):
+    """The calls of the batcher from now on."""
+    calls, call = [], source.batcher.call
+    source.batcher.call = lambda work: (calls.append(work), call(work))[1]
+    return calls
+
+
+def test_checks_of_a_given_answer_leave_room_for_the_streams_between_them(embedded):
+    messages = (*ASKS[0].messages, Message("assistant", "and then " * 60))
+
+    async def run(source):
+        calls = counted_calls(source)
+        found = await source.judge(messages, Limits(max_tokens=1000))
+        prompt, own = (embedded.render(m) for m in (messages[:-1], messages))
+        return (
+            found,
+            len(calls),
+            len(own) - len(prompt),
+            Completion("", prompt, own[len(prompt) :], "", (), (), "length"),
+        )
+
+    found, calls, tokens, answer = with_source(embedded, run)
+    places = [*range(0, tokens, 16), tokens]
+    assert calls == 1 + -(-len(places) // 4) > 3
+    scorer = scorer_of(embedded)
+    scores = scorer.probe.score(scorer.reader.read([Check(answer, k) for k in places]).states[:, 0])
+    means = [scores[0], *((a + b) / 2 for a, b in zip(scores, scores[1:], strict=False))]
+    assert found == pytest.approx(max(means), abs=1e-3)
 
 
 def test_a_stream_whose_event_loop_has_ended_does_not_stop_the_others(embedded):

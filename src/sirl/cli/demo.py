@@ -28,6 +28,6 @@ def demo(
         f"page: {settings.out}/report.html; took {summary['seconds']:.0f} s",
         "next: sirl train --model YOUR_CHECKPOINT --prompts YOUR_PROMPTS --out runs/mine",
         "playground: sirl guard calibrate --model embedded --out runs/guard; then sirl guard serve "
-        "--model embedded --guard runs/guard",
+        "--model embedded --guard runs/guard --details",
         as_json=json,
     )

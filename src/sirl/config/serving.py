@@ -48,7 +48,8 @@ class AccessSettings(Group):
         None,
         gt=0,
         description="alarms of one conversation (a user of a key), fading with time, above which "
-        "its requests get status 429; a key is throttled at ten times as many [default: off]",
+        "its requests get status 429. All requests of a key get it at ten times as many alarms of "
+        "the key [default: off]",
     )
     throttle_half_life: float = Field(
         600.0, gt=0, description="seconds in which the weight of an alarm halves"
@@ -116,6 +117,11 @@ class GuardServeConfig(LimitSettings, AccessSettings, UpstreamSettings, ModelSet
     )
     prefill: bool = Field(
         False, description="accept conversations that end with an assistant message to continue"
+    )
+    details: bool = Field(
+        False,
+        description="let clients ask for entropies and scores per token, which the playground "
+        "shows; they help attackers, so leave it off for untrusted clients",
     )
     out: str | None = Field(
         None, description="folder for alarms.jsonl, to which alarms are appended [default: none]"

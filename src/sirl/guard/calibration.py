@@ -137,8 +137,8 @@ class Calibration:
             parts.append(f"{low:.2%} to {high:.2%} of {group} answers (n {n})")
         return (
             f"in each group of harmless prompts at most {self.alpha:.2%} of the answers raise an "
-            "alarm, on average over calibrations; at the threshold of a group itself, 95% of "
-            f"calibrations realise {', '.join(parts)}"
+            "alarm, on average over calibrations. One calibration gives a rate of its own: in 95% "
+            f"of cases, each group at its own threshold, {', '.join(parts)}"
         )
 
     def document(self) -> dict[str, Any]:

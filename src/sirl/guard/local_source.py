@@ -1,15 +1,17 @@
 """Answers of a local model for the server: tokens from the batcher, scores behind its caches."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Literal
 
 from sirl.errors import SirlError
 from sirl.guard.batching import Batcher
 from sirl.guard.checks import Check
 from sirl.guard.monitor import NO_SCORE, GuardedStream, HoldBack, Monitor, Watch, check_positions
+from sirl.guard.server.policy import Limits
 from sirl.guard.server.source import Ask, AskError, Piece, SourceError
 from sirl.guard.slots import Drawn, Stream
 from sirl.guard.stream_checks import Scorer, Told
@@ -21,6 +23,8 @@ __all__ = ["LocalAnswer", "LocalSource"]
 
 BROKEN_CHARACTER = "\ufffd"
 """What decoding gives for a character whose bytes are incomplete."""
+CHECKS = 4
+"""Checks of a given answer that run between two steps of the streams."""
 
 
 class Reader:
@@ -184,39 +188,75 @@ class LocalSource:
                     "logit_bias",
                 )
 
-    async def judge(self, messages: tuple[Message, ...]) -> float:
+    async def judge(self, messages: tuple[Message, ...], limits: Limits) -> float:
         """The highest score of a conversation.
 
         Raises:
-            AskError: It cannot be rendered.
+            AskError: It cannot be rendered, or its prompt or its answer is too long.
+        """
+        if self.scorer is None:
+            raise AskError("this server has no guard")
+        answer = await self.given(messages, limits)
+        entropies: list[float] = []
+        if answer.token_ids:
+            entropies = await self.between_steps(partial(entropies_of, self.chat, answer))
+        places = check_positions(entropies, self.watch)
+        scores: list[float] = []
+        for start in range(0, len(places), CHECKS):
+            checks = [Check(answer, k) for k in places[start : start + CHECKS]]
+            scores += await self.between_steps(partial(scores_of, self.scorer, checks))
+        return highest(entropies, dict(zip(places, scores, strict=True)), self.watch)
+
+    async def between_steps(self, work: Callable[[], list[float]]) -> list[float]:
+        """The result of work on the model; streams go on before and after it."""
+        found: list[float] = await asyncio.wrap_future(self.batcher.call(work))
+        return found
+
+    async def given(self, messages: tuple[Message, ...], limits: Limits) -> Completion:
+        """A conversation as an answer behind its prompt; without an answer one of no tokens.
+
+        Raises:
+            AskError: It cannot be rendered, or its prompt or its answer is too long.
         """
         answered = messages[-1].role == "assistant"
         asked = messages[:-1] if answered else messages
         if not asked:
             raise AskError("an answer without a prompt cannot be scored", "input")
         prompt = await self.rendered(asked, 0)
+        check_length("prompt", len(prompt), limits.prompt_tokens)
         own = await self.rendered(messages, 0) if answered else prompt
         if own[: len(prompt)] != prompt:
             raise AskError(
                 f"the chat template of {self.name} writes the answer into the prompt", "input"
             )
+        check_length("answer", len(own) - len(prompt), limits.max_tokens)
         text = messages[-1].content if answered else ""
-        answer = Completion("", prompt, own[len(prompt) :], text, (), (), "length")
-        return await asyncio.wrap_future(self.batcher.call(lambda: self.highest(answer)))
+        return Completion("", prompt, own[len(prompt) :], text, (), (), "length")
 
-    def highest(self, answer: Completion) -> float:
-        """The statistic of a whole answer: the highest score that the monitor would see."""
-        if self.scorer is None:
-            raise AskError("this server has no guard")
-        entropies: list[float] = []
-        if answer.token_ids:
-            entropies = score(self.chat, [answer])[0].entropies.tolist()
-        places = check_positions(entropies, self.watch)
-        states = self.scorer.reader.read([Check(answer, k) for k in places]).states[:, 0]
-        scores = dict(zip(places, self.scorer.probe.score(states).tolist(), strict=True))
-        stream = GuardedStream(
-            Monitor(self.watch, -NO_SCORE), HoldBack(1), lambda k: float(scores[k])
+
+def check_length(what: str, tokens: int, most: int | None) -> None:
+    """Reject a text of too many tokens."""
+    if most is not None and tokens > most:
+        raise AskError(
+            f"the {what} has {tokens} tokens, more than {most}", "input", "context_length_exceeded"
         )
-        stream.feed(("", entropy) for entropy in entropies)
-        stream.end()
-        return stream.decision.score
+
+
+def entropies_of(chat: ChatModel, answer: Completion) -> list[float]:
+    """The entropy of each token of an answer."""
+    found: list[float] = score(chat, [answer])[0].entropies.tolist()
+    return found
+
+
+def scores_of(scorer: Scorer, checks: Sequence[Check]) -> list[float]:
+    """The scores of checks of a whole answer."""
+    found: list[float] = scorer.probe.score(scorer.reader.read(checks).states[:, 0]).tolist()
+    return found
+
+
+def highest(entropies: Sequence[float], scores: Mapping[int, float], watch: Watch) -> float:
+    """The statistic of a whole answer: the highest score that the monitor would see."""
+    stream = GuardedStream(Monitor(watch, -NO_SCORE), HoldBack(1), lambda k: float(scores[k]))
+    stream.feed(("", entropy) for entropy in entropies)
+    stream.end()
+    return stream.decision.score

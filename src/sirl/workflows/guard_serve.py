@@ -96,6 +96,11 @@ def check_serving(config: GuardServeConfig) -> None:
         raise ConfigError("--log-text needs --out, the folder of alarms.jsonl")
     if config.guard == NONE and config.throttle is not None:
         raise ConfigError("--throttle counts alarms of a guard: give --guard DIR, or leave it out")
+    if config.mode == "shadow" and config.throttle is not None:
+        raise ConfigError(
+            "--throttle refuses requests, and --mode shadow only notes alarms: leave --throttle "
+            "out, or give --mode hold or live"
+        )
     if config.upstream is None:
         registry.require_models("sirl guard serve")
     if any(importlib.util.find_spec(name) is None for name in PACKAGES):
@@ -272,6 +277,7 @@ def limits_of(config: GuardServeConfig, tokens: int, streams: int) -> "Limits":
     return Limits(
         max_tokens=tokens,
         prefill=config.prefill,
+        details=config.details,
         answers=config.max_answers,
         prompt_tokens=config.max_prompt_tokens,
         messages=config.max_messages,

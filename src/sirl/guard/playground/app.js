@@ -7,6 +7,7 @@ import { element, visible } from "./text.js";
 const at = (id) => document.getElementById(id);
 const WAIT = 250; // milliseconds of silence before a disguised prompt is rendered
 let columns = [];
+let detailed = false; // whether the server gives entropies and scores
 let running = null;
 let previewing = 0;
 
@@ -28,7 +29,10 @@ async function begin() {
     return trouble(key() ? "This key is not valid." : "");
   }
   trouble("");
-  columns = found.models.map((model, number) => new Column(model, number));
+  detailed = found.details;
+  at("no-details").hidden = detailed;
+  at("legend-row").hidden = !detailed;
+  columns = found.models.map((model, number) => new Column(model, number, detailed));
   at("columns").replaceChildren(...columns.map((column) => column.root));
   document.body.classList.toggle("two", columns.length > 1);
   at("disguise").replaceChildren(at("disguise").firstElementChild, ...families(found.disguises));
@@ -108,7 +112,8 @@ async function send() {
 
 async function answer(column, messages, seed, signal) {
   const { name, path } = column.model;
-  const body = { model: name, messages, seed, stream: true, sirl: { details: true } };
+  const body = { model: name, messages, seed, stream: true };
+  if (detailed) body.sirl = { details: true };
   column.begin();
   try {
     for await (const found of streamed(path, key(), body, signal)) column.take(found);

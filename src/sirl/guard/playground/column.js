@@ -26,8 +26,9 @@ function copied(id) {
 }
 
 export class Column {
-  constructor(model, number) {
+  constructor(model, number, detailed) {
     this.model = model;
+    this.detailed = detailed; // without details there is the text alone
     this.watched = model.mode !== "none";
     this.root = copied("column");
     this.id = `token-${number}`;
@@ -38,7 +39,11 @@ export class Column {
     this.root.querySelector(".manner").textContent = this.watched
       ? `watched in ${model.mode} mode: an alarm ${ACTIONS[model.action]}`
       : "unwatched: every token is sent";
-    this.panels = this.watched ? this.panelled() : {};
+    this.panels = this.watched && detailed ? this.panelled() : {};
+    if (!detailed) {
+      this.strip.setAttribute("role", "group");
+      this.strip.setAttribute("aria-label", "Answer");
+    }
     this.strip.addEventListener("keydown", (event) => this.moved(event));
     this.strip.addEventListener("pointerover", (event) => this.pointed(event));
     new ResizeObserver(() => this.refresh()).observe(this.chart);
@@ -96,7 +101,16 @@ export class Column {
     const own = found.sirl_guard?.choices[0];
     for (const token of own?.tokens ?? []) this.token(token);
     if (own && "flagged" in own) this.end(own);
+    if (!this.detailed) this.strip.textContent = visible(this.kept);
     this.refresh();
+  }
+
+  /** The text that was sent, without what an alarm retracts. */
+  get kept() {
+    const from = this.finding?.retract_from ?? null;
+    if (from === null) return this.received.join("");
+    const refusal = this.received.slice(this.finding.refusal_from ?? this.received.length);
+    return [...this.received.slice(0, from), ...refusal].join("");
   }
 
   token(token) {
@@ -137,11 +151,12 @@ export class Column {
 
   alarmed(position) {
     this.alarm = position;
+    this.say("alarm", `⚑ alarm after token ${position}`);
+    if (!this.detailed) return;
     const marker = element("span", "marker", "⚑ alarm");
     marker.setAttribute("role", "presentation");
     const before = this.strip.querySelector(`#${this.id}-${position + 1}`);
     this.strip.insertBefore(marker, before);
-    this.say("alarm", `⚑ alarm after token ${position}`);
   }
 
   end(finding) {
@@ -153,10 +168,11 @@ export class Column {
   /** The answer has ended, was stopped, or failed with an error. */
   close(trouble) {
     this.running = false;
-    const length = counted(this.tokens.length, "token");
+    const length = this.detailed ? counted(this.tokens.length, "token") : counted(this.received.length, "character");
+    const of = this.detailed ? ` of ${this.tokens.length}` : "";
     if (trouble) this.say("failed", trouble);
     else if (this.alarm === 0) this.say("alarm", "⚑ alarm at the prompt, before the first token");
-    else if (this.alarm !== null) this.say("alarm", `⚑ alarm after token ${this.alarm} of ${this.tokens.length}`);
+    else if (this.alarm !== null) this.say("alarm", `⚑ alarm after token ${this.alarm}${of}`);
     else if (!this.watched) this.say("done", `${length}, unwatched`);
     else if (!this.finding?.watched) this.say("failed", `${length}; a check failed, the rest was not watched`);
     else this.say("passed", `✓ passed: ${length}, no alarm`);
@@ -169,8 +185,8 @@ export class Column {
     this.waiting = requestAnimationFrame(() => {
       this.waiting = 0;
       const begun = this.running || this.tokens.length > 0 || this.finding !== null;
-      this.chart.hidden = this.modes.hidden = !(this.watched && begun);
-      this.hint.hidden = !this.cut;
+      this.chart.hidden = this.modes.hidden = !(this.watched && this.detailed && begun);
+      this.hint.hidden = !(this.cut && this.detailed);
       if (this.running) this.strip.scrollTop = this.strip.scrollHeight;
       if (this.chart.hidden) return;
       draw(this.chart, this);

@@ -72,5 +72,10 @@ class Alarms:
             self._file.flush()
 
     def close(self) -> None:
-        """Close the file."""
-        self._file.close()
+        """Close the file.
+
+        Raises:
+            RunError: What was not written yet cannot be written.
+        """
+        with disk_errors(self.path):
+            self._file.close()

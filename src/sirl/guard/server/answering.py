@@ -122,17 +122,18 @@ async def stream(
 ) -> AsyncGenerator[dict[str, Any]]:
     """The chunks of a stream."""
     writer = Writer(order, service.policy)
-    started = latest = time.perf_counter()
-    silent = True
+    latest: dict[int, float] = {}
     for index in range(len(answers)):
         yield writer.first(index)
     async with aclosing(merged(answers)) as found:
         async for index, part in found:
             if part.text:
                 now = time.perf_counter()
-                spent = service.metrics.first if silent else service.metrics.between
-                spent.observe(now - (started if silent else latest))
-                silent, latest = False, now
+                if index in latest:
+                    service.metrics.between.observe(now - latest[index])
+                elif not latest:
+                    service.metrics.first.observe(now - order.received)
+                latest[index] = now
             if chunk := writer.part(index, part):
                 yield chunk
             if part.last:

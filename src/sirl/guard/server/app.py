@@ -98,7 +98,7 @@ async def invalid(_: Request, error: Exception) -> JSONResponse:
 def place(loc: Sequence[Any]) -> str | None:
     """A place in the body, as a dotted name; branches of a union are left out."""
     names = [str(part) for part in loc[1:] if "[" not in str(part)]
-    shown = [n for n in names if n not in ("str", "Said", "TextPart")]
+    shown = [n for n in names if n not in ("str", "Said", "TextPart", "TurnPart")]
     return printable(".".join(shown)[:200]) or None
 
 

@@ -34,16 +34,19 @@ class Metrics:
             "alarm_token_position", "Tokens judged when an alarm was raised", buckets=TOKENS, **own
         )
         self.first = Histogram(
-            "ttft_seconds", "Time until the first text leaves", buckets=SECONDS, **own
+            "ttft_seconds", "Time from the request to its first text", buckets=SECONDS, **own
         )
         self.between = Histogram(
-            "inter_part_seconds", "Time between two parts that leave", buckets=SECONDS, **own
+            "inter_part_seconds", "Time between two parts of one answer", buckets=SECONDS, **own
         )
         self.checking = Histogram(
             "guard_check_seconds", "Time that an answer waits for a check", buckets=SECONDS, **own
         )
         self.tokens = Counter("tokens_total", "Tokens generated", **own)
         self.throttled = Counter("throttled_total", "Requests refused by session risk", **own)
+        self.unlogged = Counter(
+            "alarm_log_errors_total", "Alarms that could not be written to alarms.jsonl", **own
+        )
         active = Gauge("active_streams", "Answers being made", **own)
         active.set_function(lambda: gate.active)
         waiting = Gauge("queue_depth", "Answers that wait", **own)

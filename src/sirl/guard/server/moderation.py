@@ -8,7 +8,7 @@ from typing import Any
 from sirl.guard.server.faults import ApiError
 from sirl.guard.server.orders import conversation, refused
 from sirl.guard.server.policy import Rule
-from sirl.guard.server.requests import GuardrailRequest, ModerationRequest, Said
+from sirl.guard.server.requests import GuardrailRequest, ModerationRequest, Said, Turn
 from sirl.guard.server.service import Service
 from sirl.types import Message
 
@@ -31,7 +31,7 @@ def rule_of(service: Service) -> Rule:
 async def scores(service: Service, asked: Sequence[tuple[Message, ...]]) -> list[float]:
     """The highest score of each conversation."""
     async with service.gate.admitted(1):
-        return [await service.source.judge(messages) for messages in asked]
+        return [await service.source.judge(messages, service.limits) for messages in asked]
 
 
 async def moderate(service: Service, request: ModerationRequest) -> dict[str, Any]:
@@ -80,23 +80,38 @@ async def guardrail(service: Service, request: GuardrailRequest) -> dict[str, An
         ApiError: The request exceeds a bound, or the server has no guard.
     """
     rule, limits = rule_of(service), service.limits
-    if len(request.texts) > limits.inputs:
-        raise refused(f"{len(request.texts)} texts are more than {limits.inputs}", "texts")
-    found = await scores(service, conversations(request, limits.messages))
+    if len(request.turns) > limits.messages:
+        raise refused(
+            f"{len(request.turns)} messages are more than {limits.messages}", "structured_messages"
+        )
+    asked = conversations(request)
+    if len(asked) > limits.inputs:
+        raise refused(f"{len(asked)} texts to score are more than {limits.inputs}", "texts")
+    found = await scores(service, asked)
     if any(score > rule.threshold for score in found):
         return {"action": "BLOCKED", "blocked_reason": BLOCKED}
     return {"action": "NONE"}
 
 
-def conversations(request: GuardrailRequest, most: int) -> list[tuple[Message, ...]]:
-    """What is scored: a request by its messages or else its texts, a response behind the messages.
+def conversations(request: GuardrailRequest) -> list[tuple[Message, ...]]:
+    """What is scored, so that no text is left out.
 
-    A response without messages is scored behind an empty prompt.
+    Of a request: its messages, and each text that is in none of them. Of a response: each text and
+    each final assistant message behind the other messages, or behind an empty prompt.
     """
-    turns = request.turns[-most:]
+    turns = list(request.turns)
     if request.input_type == "request":
-        return [turns] if turns else by_themselves(request.texts)
+        whole = [tuple(turn.message for turn in turns)] if turns else []
+        return whole + by_themselves(unread(request.said, turns))
+    ends: list[Turn] = []
     while turns and turns[-1].role == "assistant":
-        turns = turns[:-1]
-    asked = turns or (Message("user", ""),)
-    return [(*asked, Message("assistant", text)) for text in request.texts]
+        ends.append(turns.pop())
+    asked = tuple(turn.message for turn in turns) or (Message("user", ""),)
+    answers = dict.fromkeys([*request.said, *(text for turn in ends for text in turn.texts)])
+    return [(*asked, Message("assistant", text)) for text in answers]
+
+
+def unread(texts: Sequence[str], turns: Sequence[Turn]) -> list[str]:
+    """The texts that are no text of these messages."""
+    known = {text for turn in turns for text in turn.texts}
+    return [text for text in texts if text not in known]

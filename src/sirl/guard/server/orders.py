@@ -3,7 +3,7 @@
 import secrets
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from sirl.guard.server.faults import ApiError
@@ -35,6 +35,8 @@ class Order:
     """Whether a stream ends with a chunk of usage."""
     details: bool
     user: str | None
+    received: float = field(default_factory=time.perf_counter)
+    """When the request had been read, by the clock `time.perf_counter`."""
 
     @property
     def messages(self) -> tuple[Message, ...]:
@@ -123,6 +125,12 @@ def check_bounds(request: Sampled, limits: Limits, longest: int | None) -> None:
     if (request.n or 1) > min(limits.answers, limits.streams):
         most = min(limits.answers, limits.streams)
         raise refused(f"n {request.n} is above {most}", "n")
+    if request.sirl and request.sirl.details and not limits.details:
+        raise refused(
+            "this server gives no details: it must be started with --details",
+            "sirl.details",
+            "details_not_allowed",
+        )
     if request.stream_options is not None and not request.stream:
         raise refused("stream_options needs stream: true", "stream_options")
     if len(request.stops) > limits.stops:

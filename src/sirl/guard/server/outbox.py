@@ -6,7 +6,7 @@ from typing import NamedTuple
 from sirl.guard.monitor import NO_SCORE
 from sirl.guard.server.source import Piece
 
-__all__ = ["Outbox", "Part", "Seen"]
+__all__ = ["Outbox", "Part", "Seen", "blanked"]
 
 
 @dataclass
@@ -27,7 +27,7 @@ class Seen:
     hold: int = 0
     """The same in hold mode."""
     dropped: bool = False
-    """Whether an alarm dropped it before it was sent."""
+    """Whether an alarm dropped it before it was sent, or retracts it."""
 
 
 class Part(NamedTuple):
@@ -43,6 +43,11 @@ class Part(NamedTuple):
     """Whether the text is the guard's refusal rather than the model's."""
     last: bool = False
     """Whether it ends the answer."""
+
+
+def blanked(seen: Seen) -> Seen:
+    """A token without its text."""
+    return replace(seen, piece=seen.piece._replace(text="", token="", top=()), dropped=True)
 
 
 class Outbox:
@@ -77,7 +82,10 @@ class Outbox:
             self.unsettled.append(seen)
 
     def leaving(self, free: int | None = None) -> Part:
-        """Unsent tokens up to number `free`; all of them, unsettled, without it."""
+        """Unsent tokens up to number `free`.
+
+        Without `free`: all unsent tokens, none of them settled.
+        """
         upto = self.tokens if free is None else free
         seen = [s for s in self.unsent if s.number <= upto]
         self.unsent = self.unsent[len(seen) :]
@@ -92,11 +100,6 @@ class Outbox:
     def dropping(self) -> Part:
         """What an alarm drops: unsent tokens are reported without their text."""
         hidden = {s.number for s in self.unsent}
-        settled = [
-            replace(s, piece=s.piece._replace(text="", token="", top=()), dropped=True)
-            if s.number in hidden
-            else s
-            for s in self.unsettled
-        ]
+        settled = [blanked(s) if s.number in hidden else s for s in self.unsettled]
         self.unsent, self.unsettled = [], []
         return Part("", (), tuple(settled))

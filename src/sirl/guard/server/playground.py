@@ -58,6 +58,7 @@ async def settings(request: Request) -> dict[str, Any]:
         models.append(described(own.compared, COMPARED))
     return {
         "models": models,
+        "details": request.app.state.service.limits.details,
         "disguises": [{"name": d.name, "family": d.family} for d in own.disguises.values()],
         "examples": [{"title": title, "request": text} for title, text in own.examples.items()],
     }

@@ -56,6 +56,8 @@ class Limits:
     """Tokens of an answer; also the default."""
     prefill: bool = False
     """Whether a final assistant turn is accepted."""
+    details: bool = False
+    """Whether scores per token may be asked for."""
     answers: int = 4
     """Answers per request (n)."""
     prompt_tokens: int | None = None

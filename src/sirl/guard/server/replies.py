@@ -5,7 +5,7 @@ from typing import Any
 
 from sirl.guard.server.guard_field import GuardField
 from sirl.guard.server.orders import Order
-from sirl.guard.server.outbox import Part, Seen
+from sirl.guard.server.outbox import Part, Seen, blanked
 from sirl.guard.server.policy import Policy
 from sirl.guard.server.watching import WatchedAnswer
 
@@ -83,8 +83,7 @@ class Writer:
             choices.append(self.answered(index, watched, own))
             guards.append(self.guard.finding(index, watched))
             if self.order.details:
-                tokens = {s.number: self.guard.token(s) for part in own for s in part.settled}
-                guards[-1]["tokens"] = list(tokens.values())
+                guards[-1]["tokens"] = self.tokens(watched, own)
         kind = "chat.completion" if self.chat else "text_completion"
         return {
             **self.head(kind),
@@ -92,6 +91,13 @@ class Writer:
             "usage": self.usage(answers),
             "sirl_guard": self.guard.of(guards),
         }
+
+    def tokens(self, watched: WatchedAnswer, parts: Sequence[Part]) -> list[dict[str, Any]]:
+        """What the guard made of each token; retracted ones are without their text."""
+        latest = {s.number: s for part in parts for s in part.settled}
+        if watched.finding.retract_from is not None:
+            latest = {n: s if n <= watched.passed else blanked(s) for n, s in latest.items()}
+        return [self.guard.token(s) for s in latest.values()]
 
     def answered(self, index: int, watched: WatchedAnswer, parts: Sequence[Part]) -> dict[str, Any]:
         """A choice of a response."""

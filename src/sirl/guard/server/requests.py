@@ -19,6 +19,7 @@ __all__ = [
     "Text",
     "TextPart",
     "TextRequest",
+    "Turn",
 ]
 
 INERT: dict[str, tuple[Any, ...]] = {
@@ -175,34 +176,86 @@ class ModerationRequest(Strict):
     model: Text | None = None
 
 
-def has_text(turn: Any) -> bool:  # noqa: ANN401 - what was sent
-    """Whether this is a message whose content is text."""
-    return isinstance(turn, dict) and isinstance(turn.get("content"), str)
-
-
-def checked_turns(turns: list[Any]) -> list[Any]:
-    """Messages whose texts hold what texts hold."""
-    for turn in turns:
-        if has_text(turn):
-            checked_text(turn["content"])
-    return turns
-
-
-class GuardrailRequest(BaseModel):
-    """A request of LiteLLM's generic guardrail; what we do not need is not looked at."""
+class Lenient(BaseModel):
+    """A part of a request of another program; fields that hold no text are not looked at."""
 
     model_config = ConfigDict(strict=True)
 
-    texts: list[Text] = Field(default_factory=list)
-    input_type: Literal["request", "response"] = "request"
-    structured_messages: Annotated[list[Any], AfterValidator(checked_turns)] | None = None
-    """Messages in OpenAI's form; those with other content than text are not looked at."""
+
+class CalledFunction(Lenient):
+    """The function that a model calls."""
+
+    name: Text | None = None
+    arguments: Text | None = None
 
     @property
-    def turns(self) -> tuple[Message, ...]:
-        """The messages that hold text."""
-        return tuple(
-            Message(turn["role"], turn["content"])
-            for turn in self.structured_messages or []
-            if has_text(turn) and turn.get("role") in ("system", "user", "assistant")
-        )
+    def text(self) -> str:
+        """Name and arguments as one line."""
+        return f"{self.name or ''} {self.arguments or ''}".strip()
+
+
+class ToolCall(Lenient):
+    """A call of a tool."""
+
+    function: CalledFunction
+
+
+class TurnPart(Lenient):
+    """A part of a message that is text."""
+
+    type: Literal["text", "input_text", "output_text"]
+    text: Text
+
+
+class Turn(Lenient):
+    """A message in OpenAI's form; content that is no text is an error, since it is not scored."""
+
+    role: Literal["system", "developer", "user", "assistant", "tool", "function"]
+    content: Text | list[TurnPart] | None = None
+    refusal: Text | None = None
+    tool_calls: list[ToolCall] | None = None
+    function_call: CalledFunction | None = None
+    audio: None = None
+
+    @property
+    def texts(self) -> list[str]:
+        """All its texts: parts of the content, a refusal, and calls of tools."""
+        parts = self.content or []
+        found = [parts] if isinstance(parts, str) else [part.text for part in parts]
+        calls = [call.function for call in self.tool_calls or []]
+        if self.function_call:
+            calls.append(self.function_call)
+        return [*found, *filter(None, [self.refusal]), *(call.text for call in calls)]
+
+    @property
+    def message(self) -> Message:
+        """The message that is scored; instructions are the system's, results of tools the user's.
+
+        Templates know no other roles.
+        """
+        text = "\n".join(self.texts)
+        if self.role == "assistant":
+            return Message("assistant", text)
+        return Message("system" if self.role in ("system", "developer") else "user", text)
+
+
+class GuardrailRequest(Lenient):
+    """A request of LiteLLM's generic guardrail."""
+
+    texts: list[Text] = Field(default_factory=list)
+    input_type: Literal["request", "response"] = "request"
+    structured_messages: list[Turn] | None = None
+    tool_calls: list[ToolCall] | None = None
+    images: Annotated[list[Any], Field(max_length=0)] | None = None
+    """Images cannot be scored, so there may be none."""
+
+    @property
+    def turns(self) -> list[Turn]:
+        """The messages."""
+        return self.structured_messages or []
+
+    @property
+    def said(self) -> list[str]:
+        """The texts and calls of tools, each once."""
+        calls = [call.function.text for call in self.tool_calls or []]
+        return list(dict.fromkeys([*self.texts, *calls]))

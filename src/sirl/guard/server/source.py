@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, Protocol, runtime_checkable
 
+from sirl.guard.server.policy import Limits
 from sirl.types import Message, Sampling
 
 __all__ = ["Answer", "Ask", "AskError", "Piece", "Source", "SourceError"]
@@ -97,8 +98,10 @@ class Source(Protocol):
             SourceError: The source cannot answer now.
         """
 
-    async def judge(self, messages: tuple[Message, ...]) -> float:
+    async def judge(self, messages: tuple[Message, ...], limits: Limits) -> float:
         """The highest score of a conversation: of its prompt, and of a final assistant turn.
+
+        The limits bound the tokens of both, where the source can count them.
 
         Raises:
             AskError: The conversation cannot be scored.

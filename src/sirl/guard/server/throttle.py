@@ -1,7 +1,9 @@
 """Session risk of callers, and what is written down of an answer."""
 
+import logging
 import time
 
+from sirl.errors import RunError
 from sirl.guard.server.faults import busy
 from sirl.guard.server.orders import Order
 from sirl.guard.server.service import Service
@@ -9,6 +11,7 @@ from sirl.guard.server.watching import WatchedAnswer
 
 __all__ = ["account", "check_risk"]
 
+LOG = logging.getLogger("sirl.guard")
 KEY_FACTOR = 10.0
 """A key serves many users: it is throttled at so many times the limit of a conversation."""
 
@@ -38,13 +41,22 @@ def check_risk(service: Service, caller: str, user: str | None) -> None:
 
 
 def account(service: Service, order: Order, caller: str, watched: WatchedAnswer) -> None:
-    """Count an answer; log an alarm or a failed check, and add it to the risk of its caller."""
+    """Count an answer; add an alarm to the risk of its caller, and log it or a failed check.
+
+    A log that cannot be written changes no answer: the server's own log and a metric say so.
+    """
     found = watched.finding
     service.metrics.found(watched)
     if not found.flagged and found.fault is None:
         return
-    if service.alarms:
-        service.alarms.note(order.id, caller, order.messages, watched.text, found, service.policy)
     if service.risk and found.flagged:
         for name, weight in names(caller, order.user):
             service.risk.add(name, weight, time.monotonic())
+    if service.alarms:
+        try:
+            service.alarms.note(
+                order.id, caller, order.messages, watched.text, found, service.policy
+            )
+        except RunError as error:
+            LOG.error("the alarm of %s was not logged: %s", order.id, error)  # noqa: TRY400 - a full disk
+            service.metrics.unlogged.inc()

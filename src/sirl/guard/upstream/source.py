@@ -9,6 +9,7 @@ from typing import Literal
 import httpx
 
 from sirl.guard.monitor import NO_SCORE, GuardedStream, HoldBack, Monitor
+from sirl.guard.server.policy import Limits
 from sirl.guard.server.source import Ask, AskError, Piece, SourceError
 from sirl.guard.upstream.asking import (
     AskedBody,
@@ -102,8 +103,10 @@ class UpstreamSource:
                 code="upstream_changed",
             )
 
-    async def judge(self, messages: tuple[Message, ...]) -> float:
+    async def judge(self, messages: tuple[Message, ...], limits: Limits) -> float:  # noqa: ARG002
         """The highest score of a conversation: before its answer, and behind the whole of it.
+
+        Only the upstream can count tokens, so its own limit holds.
 
         Raises:
             AskError: There is no prompt, or no guard.
