@@ -67,8 +67,8 @@ class UpstreamSettings(Group):
     upstream_model: str | None = Field(None, description="the model's name at the upstream")
     upstream_key_from_env: str | None = Field(
         None,
-        description="environment variable that holds the upstream's API key; none sends no key "
-        "[default: OPENAI_API_KEY]",
+        description="environment variable that holds the upstream's API key; the word none "
+        "sends no key [default: OPENAI_API_KEY]",
     )
     upstream_seconds: float = Field(
         300.0, gt=0, description="seconds of one request to the upstream at most"
@@ -87,8 +87,8 @@ class GuardServeConfig(LimitSettings, AccessSettings, UpstreamSettings, ModelSet
 
     guard: str | None = Field(
         None,
-        description="folder that sirl guard calibrate wrote for this model; none serves it "
-        "without a guard",
+        description="folder that sirl guard calibrate wrote for this model (required); the "
+        "word none serves it without a guard",
     )
     new_tokens: int | None = Field(
         None,
