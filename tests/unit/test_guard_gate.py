@@ -77,7 +77,8 @@ def test_a_cut_ends_the_others_when_one_request_is_just_running_out_of_time():
         gate.drain()
         gate.cut()
         found = await asyncio.gather(*tasks, return_exceptions=True)
-        assert all(isinstance(e, ApiError) and e.status == 503 for e in found) and len(found) == 3
+        assert all(isinstance(e, ApiError) and e.status == 503 for e in found)
+        assert len(found) == 3
         return gate.active
 
     assert asyncio.run(run()) == 0

@@ -24,7 +24,7 @@ __all__ = ["answered", "check_model", "router"]
 
 ERRORS: Mapping[int | str, dict[str, Any]] = {
     status: {"model": ErrorReply}
-    for status in (400, 401, 404, 405, 408, 413, 415, 429, 500, 502, 503)
+    for status in (400, 401, 404, 405, 408, 413, 415, 421, 429, 500, 502, 503)
 }
 ANSWER: dict[int | str, dict[str, Any]] = {
     200: {
@@ -144,7 +144,8 @@ async def readyz(request: Request) -> dict[str, Any]:
     service = service_of(request)
     if service.gate.draining:
         raise service.gate.closing()
-    return {"status": "ok", "guard": service.policy.rule is not None, "mode": service.policy.mode}
+    rule, mode = service.policy.rule, service.policy.mode
+    return {"status": "ok", "guard": rule is not None, "mode": mode if rule else "none"}
 
 
 @router.get("/metrics", responses=METRICS, response_class=PlainTextResponse)
