@@ -129,6 +129,11 @@ class Noting:
         """The model id."""
         return self.source.name
 
+    @property
+    def ready(self) -> bool:
+        """Whether it can answer."""
+        return self.source.ready
+
     async def open(self, ask: Ask) -> Watched:
         """Begin an answer."""
         self.answers[ask.seed] = found = Watched(await self.source.open(ask), self.rule)

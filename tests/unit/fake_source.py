@@ -61,6 +61,7 @@ class FakeSource:
     waits: dict = field(default_factory=dict)
     """Number of a piece -> an event that it waits for."""
     name: str = "fake"
+    ready: bool = True
     answers: list = field(default_factory=list)
     asked: list = field(default_factory=list)
 

@@ -144,6 +144,10 @@ async def readyz(request: Request) -> dict[str, Any]:
     service = service_of(request)
     if service.gate.draining:
         raise service.gate.closing()
+    if not service.source.ready:
+        raise ApiError(
+            503, f"{service.source.name} has stopped: restart the server", code="source_failed"
+        )
     rule, mode = service.policy.rule, service.policy.mode
     return {"status": "ok", "guard": rule is not None, "mode": mode if rule else "none"}
 
