@@ -31,7 +31,7 @@ ANSWER: dict[int | str, dict[str, Any]] = {
         "description": "The answer, whole or as a stream of server-sent events",
         "content": {
             "application/json": {"schema": {"type": "object"}},
-            "text/event-stream": {"schema": {"type": "string"}},
+            "text/event-stream": {},  # tools differ in whether a schema is of the whole or an event
         },
     }
 }
