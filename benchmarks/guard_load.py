@@ -8,7 +8,8 @@ clients and the scripted API share one process, so times hold for comparing the 
 capacity. `upstream` stands in front of a scripted API, which writes a token every `--token-ms`,
 answers checks after 5 ms, and fails at random: refused requests, resets, garbage, error frames.
 `embedded` decodes the embedded model, with the guard in `--guard`. One client in ten vanishes in
-mid-answer, one in twenty reads slowly, one request in twenty raises an alarm.
+mid-answer, one in ten after 0.1 seconds without a byte, one in twenty reads slowly, one request in
+twenty raises an alarm. There are more clients than streams, so some wait.
 
 What a client got of an answer is compared with what passed checks have judged of it; an answer of
 which more left is counted as unchecked. There must be none, and no slot may still be taken when all
@@ -57,8 +58,14 @@ from sirl.types import Message
 from sirl.workflows.guard_evaluate import read_guard
 from sirl.workflows.guard_serve import scorer_of
 
+CLIENTS = 1.25
+"""Clients per stream: those beyond one wait in the queue."""
+HASTY, HASTY_SECONDS = 0.10, 0.1
+"""Share of clients that leave after so many seconds without a byte, many while they wait."""
 VANISH, SLOW, UNSAFE = 0.10, 0.05, 0.05
 """Shares of clients that leave in mid-answer, that read slowly, and of requests that alarm."""
+PATIENCE = 120.0
+"""Seconds without a byte after which the others leave."""
 TOKENS = 48
 """Tokens of an answer."""
 CHECK_SECONDS, SLOW_SECONDS = 0.005, 0.2
@@ -128,6 +135,11 @@ class Noting:
     def name(self) -> str:
         """The model id."""
         return self.source.name
+
+    @property
+    def ready(self) -> bool:
+        """Whether it can answer."""
+        return self.source.ready
 
     async def open(self, ask: Ask) -> Watched:
         """Begin an answer."""
@@ -263,8 +275,12 @@ class Load:
                 "messages": [{"role": "user", "content": words}]}  # fmt: skip
         leaves = self.chance.randrange(1, TOKENS) if draw < VANISH else None
         slow = VANISH <= draw < VANISH + SLOW
+        hasty = draw > 1 - HASTY
+        patience = HASTY_SECONDS if hasty else PATIENCE
         started = latest = time.perf_counter()
-        async with web.stream("POST", f"{self.url}/v1/chat/completions", json=body) as reply:
+        async with web.stream(
+            "POST", f"{self.url}/v1/chat/completions", json=body, timeout=patience
+        ) as reply:
             if reply.status_code != httpx.codes.OK:
                 return f"status {reply.status_code}"
             end, done = "cut", False
@@ -312,9 +328,12 @@ async def loaded(
     async with listening(app_of(service)) as url:
         load = Load(url, noting, prompts, asked.seed)
         connections = httpx.Limits(max_connections=None, max_keepalive_connections=0)
-        async with httpx.AsyncClient(timeout=120, limits=connections, trust_env=False) as web:
+        async with httpx.AsyncClient(limits=connections, trust_env=False) as web:
             until = time.perf_counter() + asked.seconds
-            ramp, n = asked.seconds / 4, asked.streams  # together they would start in step
+            ramp, n = (
+                asked.seconds / 4,
+                math.ceil(asked.streams * CLIENTS),
+            )  # together they would start in step
             delays = [ramp * k / n for k in range(n)]
             tasks = [asyncio.create_task(load.client(web, d, until)) for d in delays]
             await asyncio.sleep(ramp)
@@ -323,9 +342,14 @@ async def loaded(
             after = resident()
             await asyncio.gather(*tasks)
         deadline = time.perf_counter() + SETTLE_SECONDS
-        while service.gate.active and time.perf_counter() < deadline:
+        while taken(service) and time.perf_counter() < deadline:
             await asyncio.sleep(0.05)
-        return figures(load.counts, service.gate.active, before, after, asked.seconds)
+        return figures(load.counts, taken(service), before, after, asked.seconds)
+
+
+def taken(service: Service) -> int:
+    """Answers that are made or wait."""
+    return service.gate.active + service.gate.waiting
 
 
 def resident() -> float:

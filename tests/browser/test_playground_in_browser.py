@@ -59,7 +59,7 @@ def visited(served, visit, playground=None, refused=0, **context):
         results.append(thread.submit(run, url))
 
     app = app_of(served, playground)
-    listen(app, served.gate, bound("127.0.0.1", 0), drain=5.0, ready=ready)
+    listen(app, bound("127.0.0.1", 0), drain=5.0, ready=ready)
     thread.shutdown()
     return results[0].result()
 

@@ -15,6 +15,7 @@ from sirl.guard.server.source import AskError, Piece, SourceError
 
 WATCH = Watch(every=4, soonest=2, averaged=1, entropy_span=2)
 RULE = Rule(WATCH, 0.5)
+HOST = "http://127.0.0.1"
 CHAT = "/v1/chat/completions"
 
 
@@ -60,6 +61,7 @@ class FakeSource:
     waits: dict = field(default_factory=dict)
     """Number of a piece -> an event that it waits for."""
     name: str = "fake"
+    ready: bool = True
     answers: list = field(default_factory=list)
     asked: list = field(default_factory=list)
 
@@ -93,7 +95,7 @@ def service(
 @asynccontextmanager
 async def client_of(served, playground=None, **headers):
     transport = httpx.ASGITransport(app_of(served, playground))
-    async with httpx.AsyncClient(transport=transport, base_url="http://s", headers=headers) as own:
+    async with httpx.AsyncClient(transport=transport, base_url=HOST, headers=headers) as own:
         yield own
 
 

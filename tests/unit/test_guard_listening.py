@@ -16,13 +16,14 @@ from sirl.errors import ConfigError
 from sirl.guard.server.app import app_of
 from sirl.guard.server.keys import Keys
 from sirl.guard.server.listening import bound, listen
+from sirl.guard.server.playground import Playground
 from tests.unit.fake_source import CHAT, FakeSource, chat, service
 
 KEY = "a-key-for-tests"
 WHOLE = "w0 w1 w2 w3 w4 w5 w6 w7 w8 w9 "
 
 
-def serving(served, client, drain=5.0):
+def serving(served, client, drain=5.0, playground=None):
     """Serve in this thread while `client`, in another one, is told the address; its result.
 
     SIGTERM ends the server when the client is done, if it has not done so itself.
@@ -38,7 +39,8 @@ def serving(served, client, drain=5.0):
     def ready(url):
         result.append(thread.submit(run, url))
 
-    listen(app_of(served), served.gate, bound("127.0.0.1", 0), drain=drain, ready=ready)
+    app = app_of(served, playground)
+    listen(app, bound("127.0.0.1", 0), drain=drain, ready=ready)
     thread.shutdown()
     return result[0].result()
 
@@ -182,7 +184,33 @@ def test_half_a_request_and_rubbish_harm_no_one():
 
 def test_an_address_that_is_taken_is_named():
     with bound("127.0.0.1", 0) as taken:
-        taken.listen()
         port = taken.getsockname()[1]
         with pytest.raises(ConfigError, match=f"cannot listen at 127.0.0.1, port {port}: "):
             bound("127.0.0.1", port)
+
+
+def test_two_servers_that_start_together_do_not_share_an_address():
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    with bound("127.0.0.1", port), pytest.raises(ConfigError, match=f"port {port}: "):
+        bound("127.0.0.1", port)
+
+
+def test_an_answer_of_the_compared_model_is_cut_and_refused_as_the_others_are():
+    source = FakeSource(waits={5: asyncio.Event()})
+    served, second = service(), service(source)
+
+    def client(url):
+        with (
+            httpx.Client() as own,
+            own.stream("POST", f"{url}/playground/compared", json=chat(stream=True)) as reply,
+        ):
+            lines = reply.iter_lines()
+            next(lines)
+            os.kill(os.getpid(), signal.SIGTERM)
+            return [line for line in lines if line]
+
+    found = serving(served, client, 0.2, Playground(compared=second))
+    assert found[-1] == "data: [DONE]"
+    assert "the server is shutting down" in found[-2]
+    assert second.gate.draining

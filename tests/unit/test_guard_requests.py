@@ -12,7 +12,7 @@ from sirl.guard.server.keys import Keys
 from sirl.guard.server.policy import Limits
 from sirl.guard.session import SessionRisk
 from sirl.workflows.guard_serve import check_serving
-from tests.unit.fake_source import CHAT, FakeSource, ask, chat, client_of, finding, service
+from tests.unit.fake_source import CHAT, RULE, FakeSource, ask, chat, client_of, finding, service
 
 SMALL = Limits(
     max_tokens=20, answers=3, prompt_tokens=5, messages=3, inputs=2, stops=2, stop_characters=4,
@@ -211,6 +211,51 @@ def test_every_route_but_liveness_and_the_files_of_the_page_needs_a_key(given):
         assert reply.headers["www-authenticate"] == "Bearer"
     error_in(ask(service(keys=KEYS), body=chat(), headers=headers), 401)
     assert ask(service(keys=KEYS), "/healthz", method="GET", headers=headers).status_code == 200
+
+
+WITHOUT_KEYS = [
+    ("127.0.0.1", 200),
+    ("127.0.0.1:8000", 200),
+    ("localhost:8000", 200),
+    ("LocalHost", 200),
+    ("[::1]:8000", 200),
+    ("[::1]", 200),
+    ("rebound.example:8000", 421),
+    ("127.0.0.1.rebound.example", 421),
+    ("localhost.rebound.example:8000", 421),
+    ("127.0.0.1:8000.rebound.example", 421),
+    ("[::1].rebound.example", 421),
+    ("user@127.0.0.1", 421),
+    ("0.0.0.0:8000", 421),
+    ("", 421),
+]
+
+
+@pytest.mark.parametrize(("host", "status"), WITHOUT_KEYS)
+def test_without_keys_only_names_of_this_machine_are_served(host, status):
+    for path in ("/readyz", "/v1/models", "/", "/healthz", "/playground/settings"):
+        reply = ask(service(), path, method="GET", headers={"host": host})
+        assert reply.status_code == status, path
+    source = FakeSource()
+    reply = ask(service(source), body=chat(), headers={"host": host})
+    assert reply.status_code == status
+    if status == 421:
+        assert error_in(reply, 421)["code"] == "wrong_host"
+        assert not source.asked
+
+
+def test_with_keys_any_name_is_served():
+    headers = {"host": "models.example", "authorization": "Bearer right-key-1"}
+    assert ask(service(keys=KEYS), body=chat(), headers=headers).status_code == 200
+
+
+@pytest.mark.parametrize(("rule", "mode"), [(RULE, "shadow"), (None, "none")])
+def test_a_ready_server_names_its_mode_as_the_page_does(rule, mode):
+    served = service(rule=rule, mode="shadow")
+    found = ask(served, "/readyz", method="GET").json()
+    assert found == {"status": "ok", "guard": rule is not None, "mode": mode}
+    page = ask(served, "/playground/settings", method="GET").json()
+    assert page["models"][0]["mode"] == mode
 
 
 def test_each_of_several_keys_is_accepted():

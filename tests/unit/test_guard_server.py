@@ -270,7 +270,7 @@ def test_a_client_that_leaves_frees_its_place_at_once():
             "path": CHAT,
             "raw_path": CHAT.encode(),
             "query_string": b"",
-            "headers": [(b"content-type", b"application/json")],
+            "headers": [(b"host", b"127.0.0.1"), (b"content-type", b"application/json")],
         }
         task = asyncio.create_task(app_of(served)(scope, receive, send))
         while not (source.answers and source.answers[0].given == 5):

@@ -341,7 +341,8 @@ def test_the_upstream_is_closed_when_the_client_goes():
 
         scope = {"type": "http", "method": "POST", "path": CHAT, "raw_path": CHAT.encode(),
                  "query_string": b"", "root_path": "", "scheme": "http", "server": ("s", 80),
-                 "headers": [(b"content-type", b"application/json")], "http_version": "1.1",
+                 "headers": [(b"host", b"localhost"), (b"content-type", b"application/json")],
+                 "http_version": "1.1",
                  "asgi": {"version": "3.0"}}  # fmt: skip
         await asyncio.wait_for(app(scope, receive, send), 5)
         return script, sent

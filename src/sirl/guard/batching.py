@@ -30,6 +30,8 @@ from sirl.models.forward import head_factor
 __all__ = ["Batcher"]
 
 LOG = logging.getLogger("sirl.guard")
+SHARE = 1024
+"""Columns of the cache that each of the most streams may have when all run."""
 
 
 def settle(answer: "Future[Any]", work: Callable[[], Any]) -> None:
@@ -40,6 +42,16 @@ def settle(answer: "Future[Any]", work: Callable[[], Any]) -> None:
         answer.set_result(work())
     except Exception as error:
         answer.set_exception(error)
+
+
+def heard(joined: Join, told: Told) -> bool:
+    """Tell a stream something; False if it cannot hear it any more."""
+    try:
+        joined.tell(told)
+    except RuntimeError:  # its event loop has ended
+        LOG.warning("a stream is gone without having been closed")
+        return False
+    return True
 
 
 class Batcher:
@@ -55,12 +67,21 @@ class Batcher:
         self.chat = chat
         self.scorer = scorer
         self.most = most
+        self.cells = max(chat.context, most * SHARE)
+        """Rows x columns of the cache at most: every row is as wide as the longest."""
         self.batch = Batch(chat, head_factor(chat))
         self._inbox: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._waiting: dict[Stream, Join] = {}
         self._known: dict[Stream, Join] = {}
         self._checks = Checks(scorer)
+        self._over = False
+        """Whether the thread has ended."""
         self._thread = threading.Thread(target=self._run, name="sirl-batcher", daemon=True)
+
+    @property
+    def alive(self) -> bool:
+        """Whether the thread takes requests."""
+        return not self._over
 
     def start(self) -> None:
         """Start the thread."""
@@ -76,36 +97,69 @@ class Batcher:
 
         `begun` says whether its prompt begins the answer.
         """
-        self._inbox.put(Join(stream, tell, begun))
+        self._put(Join(stream, tell, begun))
 
     def leave(self, stream: Stream) -> None:
         """Forget a stream, finished or not."""
-        self._inbox.put(stream)
+        self._put(stream)
 
     def check(self, stream: Stream, position: int) -> "Future[float]":
         """The score of a stream's first tokens."""
         wanted = Wanted(stream, position, Future())
-        self._inbox.put(wanted)
+        self._put(wanted)
         return wanted.answer
 
     def call(self, work: Callable[[], Any]) -> "Future[Any]":
         """Run other work on the model between two steps."""
         answer: Future[Any] = Future()
-        self._inbox.put((work, answer))
+        self._put((work, answer))
         return answer
 
     @torch.inference_mode()
     def _run(self) -> None:
         """The thread."""
-        while self._heard():
+        try:
+            while self._goes_on():
+                pass
+        finally:
+            self._over = True
+            error = ModelError(f"{self.chat.name} has stopped decoding")
+            self._end_all(error)
+            self._refuse(error)
+
+    def _goes_on(self) -> bool:
+        """One round of the thread. False: stop."""
+        try:
+            if not self._heard():
+                return False
+            self._admit()
+            self._checks.run(self.batch, self._known, self._waiting)
+            self._step()
+        except Exception as error:  # a fault of the model ends the streams, not the server
+            LOG.exception("decoding failed")
+            self._end_all(error)
+            self.batch = Batch(self.chat, self.batch.factor)
+        return True
+
+    def _put(self, wanted: object) -> None:
+        """Hand something to the thread; one that has ended refuses it at once."""
+        self._inbox.put(wanted)
+        if self._over:
+            self._refuse(ModelError(f"{self.chat.name} has stopped decoding"))
+
+    def _refuse(self, error: Exception) -> None:
+        """Answer all that is in the inbox with an error."""
+        while True:
             try:
-                self._admit()
-                self._checks.run(self.batch, self._known, self._waiting)
-                self._step()
-            except Exception as error:  # a fault of the model ends the streams, not the server
-                LOG.exception("decoding failed")
-                self._fail(error)
-        self._fail(ModelError("the server has stopped"))
+                wanted = self._inbox.get_nowait()
+            except queue.Empty:
+                return
+            match wanted:
+                case Join() as joined:
+                    heard(joined, error)
+                case Wanted(answer=answer) | (_, Future() as answer):
+                    if answer.set_running_or_notify_cancel():
+                        answer.set_exception(error)
 
     def _heard(self) -> bool:
         """Read the inbox; wait for it if there is nothing to do. False: stop."""
@@ -133,12 +187,24 @@ class Batcher:
             self.batch.leave([stream], keep=False)
 
     def _admit(self) -> None:
-        """Let waiting streams join while there is room."""
-        room = max(0, self.most - len(self.batch.streams))
-        if new := [*self._waiting][:room]:
-            for stream in new:
-                del self._waiting[stream]
+        """Let waiting streams join, in order, while there is room for them and their answers."""
+        new: list[Stream] = []
+        for stream in self._waiting:
+            rows = [*self.batch.streams, *new, stream]
+            wide = max(len(s.prompt_ids) + s.max_tokens for s in rows)
+            if len(rows) > self.most or (len(rows) > 1 and len(rows) * wide > self.cells):
+                break
+            new.append(stream)
+        if not new:
+            return
+        for stream in new:
+            del self._waiting[stream]
+        try:
             self.batch.join(new)
+        except Exception as error:  # the batch is as it was: the others go on
+            LOG.exception("streams could not join")
+            for stream in new:
+                heard(self._known.pop(stream), error)
 
     def _step(self) -> None:
         """Draw a token for every stream and run it; streams that end leave."""
@@ -159,21 +225,16 @@ class Batcher:
 
     def _tell(self, stream: Stream, told: Told) -> None:
         """Tell a stream something; one that cannot hear it any more is forgotten."""
-        try:
-            if stream in self._known:
-                self._known[stream].tell(told)
-        except RuntimeError:  # its event loop has ended
-            LOG.warning("a stream is gone without having been closed")
+        if stream in self._known and not heard(self._known[stream], told):
             self._forget(stream)
 
     def _ends(self, stream: Stream, drawn: Drawn) -> bool:
         """Whether this token is the last of its stream."""
         return drawn.token_id in self.chat.end_ids or len(stream.token_ids) >= stream.max_tokens
 
-    def _fail(self, error: Exception) -> None:
-        """End all streams and checks with an error."""
+    def _end_all(self, error: Exception) -> None:
+        """End all streams and checks with an error; the batch, which may be broken, is not used."""
         self._checks.fail(error)
-        for stream in [*self._known]:
-            self._tell(stream, error)
-        self._known, self._waiting = {}, {}
-        self.batch = Batch(self.chat, self.batch.factor)
+        known, self._known, self._waiting = self._known, {}, {}
+        for joined in known.values():
+            heard(joined, error)

@@ -125,6 +125,11 @@ class LocalSource:
         self._renderer = ThreadPoolExecutor(1, "sirl-renderer")
         """One thread: templates are rendered with a clock that is global."""
 
+    @property
+    def ready(self) -> bool:
+        """Whether it can answer."""
+        return self.batcher.alive
+
     def start(self) -> None:
         """Start decoding."""
         self.batcher.start()

@@ -75,7 +75,6 @@ def serve_guard(config: GuardServeConfig, console: Console) -> None:
             compared = beside.service
         listen(
             app_of(opened.service, playground_of(config, compared)),
-            opened.service.gate,
             at,
             drain=config.drain_seconds,
             ready=lambda url: console.warn([described(config, opened.service, url)]),
@@ -138,8 +137,7 @@ def keys_of(config: GuardServeConfig) -> "Keys":
     Raises:
         ConfigError: A key is unusable, or the server would be open to other machines without one.
     """
-    from sirl.guard.server.keys import Keys
-    from sirl.guard.server.listening import LOOPBACK
+    from sirl.guard.server.keys import LOOPBACK, Keys
 
     if config.key_file:
         try:

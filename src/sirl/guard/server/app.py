@@ -40,6 +40,8 @@ def app_of(service: Service, playground: Playground | None = None) -> FastAPI:
     )  # fmt: skip
     app.state.service = service
     app.state.playground = playground or Playground()
+    served = (service, app.state.playground.compared)
+    app.state.gates = [own.gate for own in served if own]
     for part in (router, page_router(), playground_router):
         app.include_router(part)
     app.add_exception_handler(RequestValidationError, invalid)

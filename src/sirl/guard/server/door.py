@@ -1,4 +1,4 @@
-"""What every request passes before a route: keys, the size of its body, and what catches faults."""
+"""What every request passes before a route: host, keys, body size; and what catches faults."""
 
 import asyncio
 import logging
@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from sirl.guard.server.faults import ApiError, error_of, responded
+from sirl.guard.server.keys import LOOPBACK
 from sirl.guard.server.pages import PAGES
 from sirl.guard.server.service import Service
 
@@ -64,8 +65,10 @@ class Door:
         return failed
 
     async def enter(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Check the key and the body, then go on."""
+        """Check the host, the key and the body, then go on."""
         headers = {k.decode("latin-1"): v.decode("latin-1") for k, v in scope["headers"]}
+        if not self.service.keys:
+            check_host(headers.get("host", ""))
         if scope["path"] not in OPEN:
             caller = self.service.keys.caller(headers.get("authorization", ""))
             if caller is None:
@@ -113,6 +116,30 @@ class Door:
             413, f"the body is larger than {most} bytes", code="request_too_large",
             headers={"Connection": "close"},
         )  # fmt: skip
+
+
+def check_host(host: str) -> None:
+    """Reject a request that was sent to another name than one of this machine.
+
+    A server without keys listens on loopback only. A web page whose name is made to point there
+    (DNS rebinding) could otherwise read its answers; its requests carry the page's name.
+
+    Raises:
+        ApiError: 421.
+    """
+    name = host.strip().lower()
+    if name.startswith("["):
+        name, _, port = name[1:].partition("]")
+        port = port.removeprefix(":")
+    else:
+        name, _, port = name.partition(":")
+    if name not in LOOPBACK or not (port.isascii() and port.isdigit() or not port):
+        raise ApiError(
+            421,
+            f"host {host[:80]!r} is not served without keys: use 127.0.0.1 or localhost, or start "
+            "the server with --key-file",
+            code="wrong_host",
+        )
 
 
 def replayed(first: Message, receive: Receive) -> Callable[[], Awaitable[Message]]:

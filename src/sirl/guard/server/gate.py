@@ -74,7 +74,8 @@ class Gate:
         """End what still runs, with an error."""
         now = asyncio.get_running_loop().time()
         for clock in self._clocks:
-            clock.reschedule(now)
+            if not clock.expired():  # one whose time is over ends anyway
+                clock.reschedule(now)
 
     async def _enter(self, answers: int) -> None:
         if not self._line and self.active + answers <= self.streams:
@@ -94,16 +95,20 @@ class Gate:
         except asyncio.CancelledError:
             if turn.done() and not turn.cancelled():  # it was let in at the same moment
                 self.active -= answers
-            else:
+            elif (answers, turn) in self._line:  # else it was passed over
                 self._line.remove((answers, turn))
                 self.waiting -= answers
             self._wake()
             raise
 
     def _wake(self) -> None:
-        """Let in those at the head of the line while they fit."""
-        while self._line and self.active + self._line[0][0] <= self.streams:
-            answers, turn = self._line.popleft()
+        """Let in those at the head of the line while they fit; pass over those that have left."""
+        while self._line:
+            answers, turn = self._line[0]
+            if not turn.cancelled():
+                if self.active + answers > self.streams:
+                    break
+                self.active += answers
+                turn.set_result(None)
+            self._line.popleft()
             self.waiting -= answers
-            self.active += answers
-            turn.set_result(None)

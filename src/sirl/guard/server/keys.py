@@ -4,10 +4,12 @@ import hashlib
 import hmac
 from collections.abc import Iterable
 
-__all__ = ["ANONYMOUS", "Keys"]
+__all__ = ["ANONYMOUS", "LOOPBACK", "Keys"]
 
 ANONYMOUS = "anonymous"
 """The caller when no key is asked for."""
+LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
+"""Hosts that only this machine reaches; others need keys."""
 
 
 class Keys:

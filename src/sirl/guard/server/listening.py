@@ -3,7 +3,7 @@
 import asyncio
 import signal
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
 
@@ -13,31 +13,34 @@ from fastapi import FastAPI
 from sirl.errors import ConfigError
 from sirl.guard.server.gate import Gate
 
-__all__ = ["LOOPBACK", "bound", "listen"]
+__all__ = ["bound", "listen"]
 
-LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
-"""Hosts that only this machine reaches."""
 GRACE = 5
 """Seconds beyond the drain after which connections are cut."""
 
 
 class Server(uvicorn.Server):
-    """A server whose first signal closes the gate: running answers end, new ones are refused."""
+    """A server whose first signal closes the gates: running answers end, new ones are refused."""
 
     def __init__(
-        self, config: uvicorn.Config, gate: Gate, drain: float, ready: Callable[[str], None]
+        self,
+        config: uvicorn.Config,
+        gates: Sequence[Gate],
+        drain: float,
+        ready: Callable[[str], None],
     ) -> None:
         super().__init__(config)
         self.ready = ready
-        self.gate = gate
+        self.gates = gates
         self.drain = drain
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Drain; answers that still run after the given time end with an error."""
-        if not self.gate.draining:
-            self.gate.drain()
-            loop = self.loop
-            loop.call_soon_threadsafe(loop.call_later, self.drain, self.gate.cut)
+        loop = self.loop
+        for gate in self.gates:
+            if not gate.draining:
+                gate.drain()
+                loop.call_soon_threadsafe(loop.call_later, self.drain, gate.cut)
         super().handle_exit(sig, frame)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -50,7 +53,9 @@ class Server(uvicorn.Server):
 
 
 def bound(host: str, port: int) -> socket.socket:
-    """A socket at an address; port 0 takes a free one.
+    """A socket that listens at an address; port 0 takes a free one.
+
+    It listens before a server runs, since two sockets that only are bound may share an address.
 
     Raises:
         ConfigError: The address is taken, or not one of this machine.
@@ -59,6 +64,7 @@ def bound(host: str, port: int) -> socket.socket:
     own.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         own.bind((host, port))
+        own.listen()
     except OSError as error:
         own.close()
         raise ConfigError(
@@ -68,15 +74,12 @@ def bound(host: str, port: int) -> socket.socket:
     return own
 
 
-def listen(
-    app: FastAPI, gate: Gate, at: socket.socket, *, drain: float, ready: Callable[[str], None]
-) -> None:
+def listen(app: FastAPI, at: socket.socket, *, drain: float, ready: Callable[[str], None]) -> None:
     """Serve until SIGTERM or SIGINT.
 
     Args:
-        app: The app.
-        gate: Its gate.
-        at: A bound socket, which is closed at the end.
+        app: The app, whose gates are those of all that it serves.
+        at: A socket that listens, which is closed at the end.
         drain: Seconds that running answers have to end.
         ready: Is told the address once the server listens.
     """
@@ -85,7 +88,7 @@ def listen(
         server_header=False, timeout_graceful_shutdown=int(drain) + GRACE, lifespan="off",
     )  # fmt: skip
     with signals_kept():
-        Server(config, gate, drain, ready).run(sockets=[at])
+        Server(config, app.state.gates, drain, ready).run(sockets=[at])
 
 
 @contextmanager

@@ -24,14 +24,14 @@ __all__ = ["answered", "check_model", "router"]
 
 ERRORS: Mapping[int | str, dict[str, Any]] = {
     status: {"model": ErrorReply}
-    for status in (400, 401, 404, 405, 408, 413, 415, 429, 500, 502, 503)
+    for status in (400, 401, 404, 405, 408, 413, 415, 421, 429, 500, 502, 503)
 }
 ANSWER: dict[int | str, dict[str, Any]] = {
     200: {
         "description": "The answer, whole or as a stream of server-sent events",
         "content": {
             "application/json": {"schema": {"type": "object"}},
-            "text/event-stream": {"schema": {"type": "string"}},
+            "text/event-stream": {},  # tools differ in whether a schema is of the whole or an event
         },
     }
 }
@@ -144,7 +144,12 @@ async def readyz(request: Request) -> dict[str, Any]:
     service = service_of(request)
     if service.gate.draining:
         raise service.gate.closing()
-    return {"status": "ok", "guard": service.policy.rule is not None, "mode": service.policy.mode}
+    if not service.source.ready:
+        raise ApiError(
+            503, f"{service.source.name} has stopped: restart the server", code="source_failed"
+        )
+    rule, mode = service.policy.rule, service.policy.mode
+    return {"status": "ok", "guard": rule is not None, "mode": mode if rule else "none"}
 
 
 @router.get("/metrics", responses=METRICS, response_class=PlainTextResponse)

@@ -90,6 +90,10 @@ class Source(Protocol):
     def name(self) -> str:
         """The model id that clients give."""
 
+    @property
+    def ready(self) -> bool:
+        """Whether it can answer; False once it has failed for good."""
+
     async def open(self, ask: Ask) -> Answer:
         """Begin an answer.
 

@@ -47,6 +47,9 @@ class UpstreamSource:
         """The model id that clients give."""
         return self.upstream.model
 
+    ready = True
+    """Whether it can answer is known only when it is asked."""
+
     def stop(self) -> None:
         """Nothing runs between requests."""
 

@@ -1,0 +1,110 @@
+"""The thread that decodes: faults end what they touch, and long prompts do not widen every row."""
+
+import asyncio
+
+import pytest
+
+from sirl.guard.local_source import LocalSource
+from sirl.guard.monitor import Watch
+from sirl.guard.server.source import Ask, SourceError
+from sirl.guard.slots import Stream
+from sirl.guard.stream_checks import Join
+from sirl.types import Message
+from tests.unit.fake_source import FakeSource, ask, service
+
+ASK = Ask((Message("user", "How do I grow beans?"),), 8)
+
+
+def source_of(chat, streams=4):
+    return LocalSource("m", chat, None, Watch(), streams)
+
+
+async def answered(source):
+    answer = await source.open(ASK)
+    return [piece async for piece in answer.pieces()]
+
+
+def test_a_fault_while_a_client_leaves_ends_the_streams_and_the_thread_goes_on(embedded):
+    source = source_of(embedded)
+
+    class Broken(list):
+        def __contains__(self, item):
+            raise RuntimeError("out of memory")
+
+    async def run():
+        source.batcher.batch.streams = Broken()
+        source.batcher.leave(Stream((1,), 4))
+        source.start()
+        return await asyncio.wait_for(answered(source), 20)
+
+    try:
+        assert asyncio.run(run())
+        assert source.ready
+    finally:
+        source.stop()
+
+
+def test_requests_fail_at_once_when_the_thread_has_ended(embedded):
+    source = source_of(embedded)
+    source.start()
+    source.stop()
+    assert not source.ready
+
+    batcher, told = source.batcher, []
+    batcher.join(Stream((1,), 4), told.append, begun=False)
+    errors = [
+        *told,
+        batcher.check(Stream((1,), 4), 0).exception(0),
+        batcher.call(list).exception(0),
+    ]
+    assert [str(e) for e in errors] == [f"{embedded.name} has stopped decoding"] * 3
+    with pytest.raises(SourceError, match="failed while answering"):
+        asyncio.run(answered(source_that_ended(embedded)))
+
+
+def source_that_ended(chat):
+    """A source whose thread has ended while its renderer still works."""
+    source = source_of(chat)
+    source.start()
+    source.batcher.stop()
+    return source
+
+
+def test_a_server_whose_source_has_ended_is_not_ready():
+    assert ask(service(FakeSource(ready=False)), "/readyz", method="GET").status_code == 503
+
+
+def waiting(batcher, *prompts):
+    told = []
+    for length in prompts:
+        stream = Stream((5,) * length, 10)
+        joined = Join(stream, lambda heard, s=stream: told.append((s, heard)), False)
+        batcher._waiting[stream] = batcher._known[stream] = joined
+    return told
+
+
+def test_a_long_prompt_waits_until_the_rows_are_few_enough(embedded):
+    batcher = source_of(embedded).batcher
+    batcher.cells = 120
+    waiting(batcher, 10, 10, 40, 10)
+    batcher._admit()  # two rows of 20 columns; three of 50 are more than 120
+    assert [len(s.prompt_ids) for s in batcher.batch.streams] == [10, 10]
+    batcher._forget(batcher.batch.streams[0])
+    batcher._admit()  # two of 50; the last one does not overtake, and three would be 150
+    assert [len(s.prompt_ids) for s in batcher.batch.streams] == [10, 40]
+
+
+def test_prompts_that_cannot_join_fail_alone(embedded):
+    batcher = source_of(embedded).batcher
+    waiting(batcher, 10)
+    batcher._admit()
+    old = batcher.batch.streams[0]
+    told = waiting(batcher, 0)
+    first = next(iter(batcher._waiting))
+    first.prompt_ids = (10**9,)  # no such token: the forward pass fails
+    batcher._admit()
+    assert [type(heard) for _, heard in told] == [IndexError]
+    assert batcher.batch.streams == [old]
+    assert [*batcher._known] == [old]
+    batcher._step()
+    assert len(old.token_ids) == 1
