@@ -253,3 +253,8 @@ def test_a_stream_whose_event_loop_has_ended_does_not_stop_the_others(embedded):
         source.stop()
     assert pieces
     assert not source.batcher.batch.streams
+
+
+def test_two_prompts_with_the_same_seed_draw_from_different_uniforms():
+    draws = [Stream(prompt, 4, seed=3).draws(0).tolist() for prompt in ((1, 2), (1, 2), (1, 3))]
+    assert draws[0] == draws[1] != draws[2]

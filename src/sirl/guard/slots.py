@@ -1,7 +1,7 @@
 """The rows of a decoding batch: streams join and leave between two steps.
 
 All rows end at the same column of the KV cache; shorter ones are padded on the left. What a row
-draws is a function of its seed and position, so it does not depend on the other rows.
+draws is a function of its seed, prompt and position, so it does not depend on the other rows.
 """
 
 from collections.abc import Sequence
@@ -65,7 +65,8 @@ class Stream:
         """The uniforms of a position."""
         if position not in self._window:
             self._window = range(position, position + WINDOW)
-            key = row_key(self.seed, 0, "", self.index)
+            prompt = " ".join(map(str, self.prompt_ids))  # else all prompts share their uniforms
+            key = row_key(self.seed, 0, prompt, self.index)
             self._uniforms = torch.from_numpy(uniforms([key], self._window))[0].float()
         return self._uniforms[position - self._window.start]
 
