@@ -11,6 +11,7 @@ from sirl.guard.monitor import Watch
 from sirl.guard.probe import LinearProbe
 from sirl.guard.server.policy import Limits
 from sirl.guard.server.source import Ask, AskError, SourceError
+from sirl.guard.slots import Stream
 from sirl.guard.stream_checks import Scorer
 from sirl.types import Completion, Message, Sampling
 
