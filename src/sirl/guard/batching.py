@@ -54,6 +54,21 @@ def heard(joined: Join, told: Told) -> bool:
     return True
 
 
+def refuse(inbox: "queue.SimpleQueue[Any]", error: Exception) -> None:
+    """Answer all that waits in an inbox with an error."""
+    while True:
+        try:
+            wanted = inbox.get_nowait()
+        except queue.Empty:
+            return
+        match wanted:
+            case Join() as joined:
+                heard(joined, error)
+            case Wanted(answer=answer) | (_, Future() as answer):
+                if answer.set_running_or_notify_cancel():
+                    answer.set_exception(error)
+
+
 class Batcher:
     """Decodes streams together in a thread of its own.
 
@@ -125,7 +140,7 @@ class Batcher:
             self._over = True
             error = ModelError(f"{self.chat.name} has stopped decoding")
             self._end_all(error)
-            self._refuse(error)
+            refuse(self._inbox, error)
 
     def _goes_on(self) -> bool:
         """One round of the thread. False: stop."""
@@ -145,21 +160,7 @@ class Batcher:
         """Hand something to the thread; one that has ended refuses it at once."""
         self._inbox.put(wanted)
         if self._over:
-            self._refuse(ModelError(f"{self.chat.name} has stopped decoding"))
-
-    def _refuse(self, error: Exception) -> None:
-        """Answer all that is in the inbox with an error."""
-        while True:
-            try:
-                wanted = self._inbox.get_nowait()
-            except queue.Empty:
-                return
-            match wanted:
-                case Join() as joined:
-                    heard(joined, error)
-                case Wanted(answer=answer) | (_, Future() as answer):
-                    if answer.set_running_or_notify_cancel():
-                        answer.set_exception(error)
+            refuse(self._inbox, ModelError(f"{self.chat.name} has stopped decoding"))
 
     def _heard(self) -> bool:
         """Read the inbox; wait for it if there is nothing to do. False: stop."""
