@@ -15,7 +15,7 @@ import logging
 import math
 import queue
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from concurrent.futures import Future
 from typing import Any
 
@@ -67,6 +67,32 @@ def refuse(inbox: "queue.SimpleQueue[Any]", error: Exception) -> None:
             case Wanted(answer=answer) | (_, Future() as answer):
                 if answer.set_running_or_notify_cancel():
                     answer.set_exception(error)
+
+
+def joining(
+    waiting: Iterable[Stream], decoded: Sequence[Stream], most: int, cells: int
+) -> list[Stream]:
+    """The waiting streams, in order, for which there is room.
+
+    Args:
+        waiting: Streams that want to join.
+        decoded: Those that are in the batch.
+        most: Rows at most.
+        cells: Rows x columns at most; a stream alone always has room.
+    """
+    new: list[Stream] = []
+    for stream in waiting:
+        rows = [*decoded, *new, stream]
+        wide = max(len(s.prompt_ids) + s.max_tokens for s in rows)
+        if len(rows) > most or (len(rows) > 1 and len(rows) * wide > cells):
+            break
+        new.append(stream)
+    return new
+
+
+def ends(stream: Stream, drawn: Drawn, end_ids: Collection[int]) -> bool:
+    """Whether this token is the last of its stream."""
+    return drawn.token_id in end_ids or len(stream.token_ids) >= stream.max_tokens
 
 
 class Batcher:
@@ -189,13 +215,7 @@ class Batcher:
 
     def _admit(self) -> None:
         """Let waiting streams join, in order, while there is room for them and their answers."""
-        new: list[Stream] = []
-        for stream in self._waiting:
-            rows = [*self.batch.streams, *new, stream]
-            wide = max(len(s.prompt_ids) + s.max_tokens for s in rows)
-            if len(rows) > self.most or (len(rows) > 1 and len(rows) * wide > self.cells):
-                break
-            new.append(stream)
+        new = joining(self._waiting, self.batch.streams, self.most, self.cells)
         if not new:
             return
         for stream in new:
@@ -214,7 +234,7 @@ class Batcher:
         drawn = dict(zip(self.batch.streams, self.batch.draw(), strict=True))
         if not all(math.isfinite(d.entropy) and math.isfinite(d.logprob) for d in drawn.values()):
             raise ModelError(f"{self.chat.name} gave logits that are not finite")
-        ended = [s for s, d in drawn.items() if self._ends(s, d)]
+        ended = [s for s, d in drawn.items() if ends(s, d, self.chat.end_ids)]
         if ended:
             self.batch.leave(ended, keep=True)
         for stream, token in drawn.items():
@@ -228,10 +248,6 @@ class Batcher:
         """Tell a stream something; one that cannot hear it any more is forgotten."""
         if stream in self._known and not heard(self._known[stream], told):
             self._forget(stream)
-
-    def _ends(self, stream: Stream, drawn: Drawn) -> bool:
-        """Whether this token is the last of its stream."""
-        return drawn.token_id in self.chat.end_ids or len(stream.token_ids) >= stream.max_tokens
 
     def _end_all(self, error: Exception) -> None:
         """End all streams and checks with an error; the batch, which may be broken, is not used."""
