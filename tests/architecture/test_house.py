@@ -95,6 +95,7 @@ FROZEN = {
 
 
 LONG = {
+    "Batcher": "the loop of one thread, and the calls that hand it work, share its queues",
     "Arena": "rounds of all searches share records, batches and the budget of one target",
     "EndpointEngine": "one conversation with a server: pace, tries, dialect and faults together",
     "PolicyLearner": "one optimizer step, from examples to weights, is read from top to bottom",
