@@ -35,9 +35,11 @@ def test_the_rank_is_the_ceiling_of_n_plus_1_times_1_minus_alpha(n, alpha, rank)
 
 
 def test_an_alpha_that_n_cannot_support_is_refused_with_the_n_that_could():
-    with pytest.raises(InputError, match=r"98 ordinary .* needs at least 99: .* least 0\.0102"):
+    with pytest.raises(
+        InputError, match=r"98 answers to ordinary .* needs at least 99 .* least 0\.0102"
+    ):
         rank_of(98, 0.01)
-    with pytest.raises(InputError, match=r"needs at least 999: .* at least 0\.01$"):
+    with pytest.raises(InputError, match=r"needs at least 999 .* at least 0\.01$"):
         rank_of(100, 0.001)
     with pytest.raises(InputError, match="is no false-alarm rate"):
         rank_of(100, 1.0)

@@ -114,7 +114,7 @@ def test_failed_checks_are_no_alarms(tmp_path):
 
 def test_alarms_without_any_text_name_the_setting_of_the_server(tmp_path):
     alarms(tmp_path / "g", {"prompt_sha256": "aa"}, {"prompt_sha256": "bb"})
-    with pytest.raises(InputError, match=r"^none of the 2 alarms of .* log_text"):
+    with pytest.raises(InputError, match=r"^none of the 2 alarms of .* --log-text"):
         read_pool(f"alarms:{tmp_path}/g")
 
 

@@ -36,8 +36,8 @@ def rank_of(n: int, alpha: float, group: str = "ordinary") -> int:
         needed = -(-1 // share) - 1
         raise InputError(
             f"{n} answers to {group} prompts cannot support alpha {alpha}, which needs at least "
-            f"{needed}, without refusals: give more of these prompts (or a higher --limit), or an "
-            f"alpha of at least {ceil(1e4 / (n + 1)) / 1e4}, and more where some are refused"
+            f"{needed} (refusals do not count): give more of these prompts, a higher --limit, or "
+            f"an alpha of at least {ceil(1e4 / (n + 1)) / 1e4}"
         )
     return rank
 
