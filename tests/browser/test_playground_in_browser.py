@@ -95,6 +95,15 @@ def status(page, kind, column=0):
     return found.locator(".status").inner_text()
 
 
+def alarm_in_answer(page):
+    """The status of an alarm behind the prompt, once the answer has ended."""
+    status(page, "alarm")
+    page.wait_for_function(
+        "() => document.querySelector('.column .status').textContent.includes(' of ')"
+    )
+    return status(page, "alarm")
+
+
 def panel(page, mode):
     return page.locator(".mode").filter(has=page.get_by_role("heading", name=mode))
 
@@ -138,7 +147,7 @@ def test_an_answer_streams_and_its_tokens_can_be_read_with_the_keyboard_alone():
 def test_in_shadow_mode_an_alarm_shows_what_each_mode_would_have_sent():
     def visit(page):
         sent(page)
-        said = status(page, "alarm")
+        said = alarm_in_answer(page)
         page.wait_for_function(
             "() => document.querySelector('.mode .count').textContent.startsWith('30')"
         )
@@ -171,7 +180,7 @@ def test_in_shadow_mode_an_alarm_shows_what_each_mode_would_have_sent():
 def test_in_hold_mode_the_refusal_shows_and_dropped_tokens_stay_on_the_server():
     def visit(page):
         sent(page)
-        said = status(page, "alarm")
+        said = alarm_in_answer(page)
         page.get_by_text("serve it with --mode shadow").wait_for()
         return (
             said,

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import logging
 
 import pytest
 
@@ -348,7 +349,11 @@ class FullDisk(Alarms):
 
 
 @pytest.mark.parametrize("stream", [False, True])
-def test_a_log_that_cannot_be_written_changes_no_answer_and_no_throttling(stream, caplog):
+def test_a_log_that_cannot_be_written_changes_no_answer_and_no_throttling(
+    stream, caplog, monkeypatch
+):
+    # import-linter, which other tests run, disables the loggers that it finds.
+    monkeypatch.setattr(logging.getLogger("sirl.guard"), "disabled", False)
     risk = SessionRisk(limit=1.5, half_life=1e6)
     served = service(FakeSource(scores={0: 1.0}), alarms=FullDisk(), risk=risk)
     reply = ask(served, body=chat(user="a", n=2, stream=stream))
