@@ -1,7 +1,7 @@
 """Answers of a local model for the server: tokens from the batcher, scores behind its caches."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
@@ -10,7 +10,7 @@ from typing import Literal
 from sirl.errors import SirlError
 from sirl.guard.batching import Batcher
 from sirl.guard.checks import Check
-from sirl.guard.monitor import NO_SCORE, GuardedStream, HoldBack, Monitor, Watch, check_positions
+from sirl.guard.monitor import Watch, check_positions, highest_score
 from sirl.guard.server.policy import Limits
 from sirl.guard.server.source import Ask, AskError, Piece, SourceError
 from sirl.guard.slots import Drawn, Stream
@@ -210,7 +210,7 @@ class LocalSource:
         for start in range(0, len(places), CHECKS):
             checks = [Check(answer, k) for k in places[start : start + CHECKS]]
             scores += await self.between_steps(partial(scores_of, self.scorer, checks))
-        return highest(entropies, dict(zip(places, scores, strict=True)), self.watch)
+        return highest_score(entropies, dict(zip(places, scores, strict=True)), self.watch)
 
     async def between_steps(self, work: Callable[[], list[float]]) -> list[float]:
         """The result of work on the model; streams go on before and after it."""
@@ -257,11 +257,3 @@ def scores_of(scorer: Scorer, checks: Sequence[Check]) -> list[float]:
     """The scores of checks of a whole answer."""
     found: list[float] = scorer.probe.score(scorer.reader.read(checks).states[:, 0]).tolist()
     return found
-
-
-def highest(entropies: Sequence[float], scores: Mapping[int, float], watch: Watch) -> float:
-    """The statistic of a whole answer: the highest score that the monitor would see."""
-    stream = GuardedStream(Monitor(watch, -NO_SCORE), HoldBack(1), lambda k: float(scores[k]))
-    stream.feed(("", entropy) for entropy in entropies)
-    stream.end()
-    return stream.decision.score

@@ -7,11 +7,19 @@ judges the prompt and the first k tokens.
 
 import math
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-__all__ = ["Decision", "GuardedStream", "HoldBack", "Monitor", "Watch", "check_positions"]
+__all__ = [
+    "Decision",
+    "GuardedStream",
+    "HoldBack",
+    "Monitor",
+    "Watch",
+    "check_positions",
+    "highest_score",
+]
 
 Action = Literal["continue", "check", "alarm"]
 NO_SCORE = -math.inf
@@ -228,3 +236,17 @@ def check_positions(entropies: Sequence[float], watch: Watch) -> list[int]:
     stream.feed(("", entropy) for entropy in entropies)
     stream.end()
     return found
+
+
+def highest_score(entropies: Iterable[float], scores: Mapping[int, float], watch: Watch) -> float:
+    """The statistic of a whole answer: the highest score that the monitor sees.
+
+    Args:
+        entropies: Of each token, in nats.
+        scores: Position -> score of its check.
+        watch: How the answer is watched.
+    """
+    stream = GuardedStream(Monitor(watch, math.inf), HoldBack(1), lambda k: float(scores[k]))
+    stream.feed(("", entropy) for entropy in entropies)
+    stream.end()
+    return stream.decision.score

@@ -15,7 +15,7 @@ from sirl.roles import Console, Engine, Progress, disguised
 from sirl.runs import Existing, Run, open_run
 from sirl.runs.provenance import Provenance
 from sirl.runs.rejects import set_aside
-from sirl.types import Prompt, Sampling
+from sirl.types import Completion, Prompt, Sampling
 from sirl.workflows.console import parts
 from sirl.workflows.frame import Frame
 from sirl.workflows.instinct import instinct_notes, summarise_instinct
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from sirl.instinct import Instinct
     from sirl.models.chat import ChatModel
 
-__all__ = ["GUARD", "binding_of", "calibrate_guard"]
+__all__ = ["GUARD", "binding_of", "calibrate_guard", "read_modes"]
 
 GUARD = "guard.json"
 WATCH = Watch()
@@ -127,7 +127,7 @@ def learned(work: Work) -> "tuple[Modes, Fitted]":
 
     pool, disguises = readable(work, work.setup.pool), work.setup.disguises
     bare = sampled(work, "answers to bare prompts", pool, ANSWERS)
-    instinct = read_modes(bare)
+    instinct = read_modes([a.completion for a in bare])
     modes = tell_modes(instinct, [a.completion for a in bare], work.setup.harmless)
     work.console.warn(instinct_notes(modes.instinct)[:1])
     decided = [p for p in pool if modes.of(p.id)]
@@ -145,14 +145,14 @@ def learned(work: Work) -> "tuple[Modes, Fitted]":
     return modes, fitted
 
 
-def read_modes(bare: "Sequence[Asked]") -> "Instinct":
+def read_modes(bare: Sequence[Completion]) -> "Instinct":
     """What the model does with bare prompts.
 
     Raises:
         InputError: Their answers do not show refusals and compliance.
     """
     try:
-        instinct = find_instinct([a.completion for a in bare])
+        instinct = find_instinct(bare)
     except TrainingError:
         instinct = None
     if instinct is None or not instinct.has_two_modes:

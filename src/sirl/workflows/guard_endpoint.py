@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING, Any
 from sirl import registry
 from sirl.config import GuardCalibrateConfig
 from sirl.decisions import find_openers
-from sirl.errors import InputError, ModelError, SirlError, TrainingError
+from sirl.errors import InputError, ModelError, SirlError
 from sirl.guard.calibration import Calibration, rank_of
 from sirl.guard.monitor import Watch
-from sirl.instinct import Instinct, find_instinct
+from sirl.instinct import Instinct
 from sirl.roles import Console, Progress
 from sirl.runs import Existing, Run, open_run, plain
 from sirl.runs.provenance import Provenance
 from sirl.runs.rejects import set_aside
-from sirl.types import Completion, Prompt
-from sirl.workflows.guard_calibrate import GUARD, groups
+from sirl.types import Prompt
+from sirl.workflows.guard_calibrate import GUARD, groups, read_modes
 from sirl.workflows.instinct import instinct_notes, summarise_instinct
 
 if TYPE_CHECKING:
@@ -173,7 +173,7 @@ def learned(work: Work) -> tuple[Instinct, frozenset[str]]:
     pool = work.setup.pool
     answers = asked(work, "answers to bare prompts", pool, ANSWERS)
     completions = [answer.completion for answer in answers]
-    instinct = two_modes(completions)
+    instinct = read_modes(completions)
     work.console.warn(instinct_notes(instinct)[:1])
     openers = work.names.names(find_openers(completions, instinct.cut))
     if not openers:
@@ -182,24 +182,6 @@ def learned(work: Work) -> tuple[Instinct, frozenset[str]]:
             "could not tell one: give --prompts that it clearly refuses"
         )
     return instinct, frozenset(openers)
-
-
-def two_modes(completions: Sequence[Completion]) -> Instinct:
-    """The instinct that answers show.
-
-    Raises:
-        InputError: They show no refusals beside compliance.
-    """
-    try:
-        instinct = find_instinct(completions)
-    except TrainingError:
-        instinct = None
-    if instinct is None or not instinct.has_two_modes:
-        raise InputError(
-            f"the entropies of {len(completions)} bare answers do not show two modes, refusals "
-            "and compliance: give --prompts that the model clearly refuses"
-        )
-    return instinct
 
 
 def scores_of(

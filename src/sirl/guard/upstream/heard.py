@@ -1,9 +1,9 @@
 """Answers of an endpoint as a calibration reads them: the same pieces as in its streams."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from sirl.guard.monitor import NO_SCORE, GuardedStream, HoldBack, Monitor, Watch, check_positions
+from sirl.guard.monitor import Watch, check_positions, highest_score
 from sirl.guard.server.source import Piece
 from sirl.guard.upstream.asking import (
     AskedBody,
@@ -101,8 +101,4 @@ def statistic(answer: ReadAnswer, scores: Mapping[int, float], openers: frozense
         watch: How it is watched.
     """
     own = {0: refusal_score(answer.first, openers), **scores}
-    score: Callable[[int], float] = own.__getitem__
-    stream = GuardedStream(Monitor(watch, -NO_SCORE), HoldBack(1), score)
-    stream.feed(("", entropy) for entropy in answer.entropies)
-    stream.end()
-    return stream.decision.score
+    return highest_score(answer.entropies, own, watch)

@@ -8,7 +8,7 @@ from typing import Literal
 
 import httpx
 
-from sirl.guard.monitor import NO_SCORE, GuardedStream, HoldBack, Monitor
+from sirl.guard.monitor import highest_score
 from sirl.guard.server.policy import Limits
 from sirl.guard.server.source import Ask, AskError, Piece, SourceError
 from sirl.guard.upstream.asking import (
@@ -124,11 +124,7 @@ class UpstreamSource:
         scores = {0: await self.score(asked, "")}
         if answered:
             scores[1] = await self.score(asked, messages[-1].content)
-        monitor = Monitor(self.guard.watch, -NO_SCORE)
-        stream = GuardedStream(monitor, HoldBack(1), scores.__getitem__)
-        stream.feed([("", 0.0)] if answered else [])
-        stream.end()
-        return stream.decision.score
+        return highest_score([0.0] if answered else [], scores, self.guard.watch)
 
 
 class UpstreamAnswer:
