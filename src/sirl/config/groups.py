@@ -100,8 +100,9 @@ class TrainingPromptSettings(Group):
     )
     pool: str = Field(
         "shipped",
-        description="harmless prompts that --method instinct adds to --prompts: shipped (ordinary "
-        "and boundary prompts that come with sirl), none, or files of yours as in --prompts",
+        description="harmless prompts that --method instinct adds to --prompts and that the "
+        "sentinel watches: shipped (ordinary and boundary prompts that come with sirl), none, or "
+        "files of yours as in --prompts",
     )
     held_out: int = Field(
         24,
@@ -199,6 +200,13 @@ class ProcessSettings(Group):
 
 class StepSettings(Group):
     """What happens between training steps."""
+
+    sentinel: bool = Field(
+        default_factory=lambda known: known.get("method") == "instinct",
+        description="watch prompts of --prompts and --pool that are not trained on, recommend a "
+        "step, and end training when harmless prompts are refused more often "
+        "[default: with --method instinct]",
+    )
 
     checkpoint_every: int = Field(
         10, ge=1, description="steps between checkpoints; each mini-evaluation also saves one"

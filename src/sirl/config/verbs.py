@@ -59,6 +59,11 @@ class TrainingSettings(
 ):
     """What a training run uses."""
 
+    @property
+    def reads_instinct(self) -> bool:
+        """Whether the starting model is asked first what it would refuse."""
+        return self.method == "instinct" or self.sentinel
+
     attacks: str = Field(
         "quick",
         description="attacks of the evaluation before and after: comma-separated names, or quick, "

@@ -37,8 +37,9 @@ def without_effect(settings: Settings) -> Iterator[tuple[str, str]]:
             for name in ("reward", "disguised"):
                 yield name, "--method entropy"
         else:
-            for name in ("pool", "depth"):
-                yield name, "--method instinct"
+            yield "depth", "--method instinct"
+        if not settings.reads_instinct:
+            yield "pool", "--method instinct or --sentinel"
         if not settings.held_out and settings.behaviours is None:
             yield "attacks", "an evaluation, which --held-out or --behaviours provide"
 

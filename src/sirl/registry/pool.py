@@ -36,7 +36,7 @@ WORLD_FAMILIES = 3
 
 def own_harmless(config: TrainingSettings) -> Pool | None:
     """The user's harmless prompts of `--pool`, if it names files."""
-    if config.method != "instinct" or config.pool in (SHIPPED, NO_POOL):
+    if not config.reads_instinct or config.pool in (SHIPPED, NO_POOL):
         return None
     return read_pool(config.pool, strict=config.strict, wanted="safe")
 
@@ -52,7 +52,7 @@ def harmless_pool(
         given = {normalised(p.request) for p in learned}
         fresh = (p for p in own.prompts if normalised(p.request) not in given)
         return tuple(replace(p, id=f"pool/{p.id}") for p in fresh)
-    if config.method != "instinct" or config.pool != SHIPPED:
+    if not config.reads_instinct or config.pool != SHIPPED:
         return ()
     return world_harmless() if config.prompts is None else shipped_harmless(learned)
 
@@ -109,9 +109,10 @@ def shared_out(
 ) -> tuple[tuple[Prompt, ...], tuple[Prompt, ...], list[str]]:
     """The prompts to train on, those that the starting model answers first, and notes.
 
-    The notes say so if not all of the user's prompts are used.
+    The notes say so if not all of the user's prompts are used. Harmless prompts are trained on by
+    `--method instinct` only.
     """
-    if config.method != "instinct":
+    if not config.reads_instinct:
         return tuple(learned), (), []
     parts = 1 if harmless else 2
     used = spread(learned, parts * LARGEST)
@@ -121,6 +122,8 @@ def shared_out(
             f"instinct: {len(used)} of {len(learned)} training prompts are used, evenly spread"
         )
     asked = (*spread(used, parts * ASKED), *spread(harmless, ASKED))
+    if config.method != "instinct":
+        return tuple(learned), asked, []
     return (*used, *harmless), asked, notes
 
 

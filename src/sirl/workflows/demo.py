@@ -12,8 +12,8 @@ __all__ = ["PAPER", "demo"]
 PAPER = "the paper's SIRL"
 """Column of the model that the paper's method hardened."""
 UNSHARED = (
-    "pool", "depth", "learning_rate", "attacks", "behaviours", "ordinary", "lookalikes", "limit",
-    "refusals",
+    "pool", "depth", "sentinel", "learning_rate", "attacks", "behaviours", "ordinary",
+    "lookalikes", "limit", "refusals",
 )  # fmt: skip
 """Settings of the instinct or of the evaluation."""
 PAPER_STEPS = 30

@@ -81,7 +81,7 @@ def learn(session: Session, models: Models) -> Learned:
 
     config, ranks, checkpoint = session.config, session.ranks, models.checkpoint
     # Before the learner shards the weights, which may be those of the starting model.
-    reading = reading_of(session, models.start) if config.method == "instinct" else None
+    reading = reading_of(session, models.start) if config.reads_instinct else None
     learner = registry.learner(config, models.policy, models.start if checkpoint else None, ranks)
     if checkpoint:
         restore_optimizer(learner, checkpoint)

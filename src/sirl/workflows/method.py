@@ -6,6 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from sirl import registry
+from sirl.errors import ConfigError
 from sirl.roles import BatchSource, Engine
 from sirl.types import Completion, Prompt, Sampling
 from sirl.workflows.console import interruptible
@@ -65,16 +66,40 @@ def method_of(
     session: Session, reading: "Reading | None", engine: Engine, learner: "PolicyLearner"
 ) -> Method:
     """The method of the configuration; `engine` samples from the policy."""
+    from sirl.training.curriculum import watched
+    from sirl.workflows.instinct import summarise_instinct
+
+    if not reading:
+        return Method(entropy_batches(session, session.setup.prompts, engine))
+    curriculum, watch = watched(reading.curriculum)
+    grader = grader_of(reading, learner)
+    if session.config.method == "instinct":
+        batches = instinct_batches(session, reading, curriculum, grader, engine, learner)
+    else:
+        unseen = {p.id for p in watch}
+        trained = [p for p in session.setup.prompts if p.id not in unseen]
+        batches = entropy_batches(session, trained, engine)
+    return Method(
+        batches,
+        sentinel_of(session, reading, watch, grader, engine) if session.config.sentinel else None,
+        {"instinct": summarise_instinct(reading.instinct)},
+    )
+
+
+def entropy_batches(session: Session, trained: Sequence[Prompt], engine: Engine) -> BatchSource:
+    """The paper's method: low entropy is rewarded."""
     from sirl.training.batches import prompts_of
     from sirl.training.grading import ByGroup
     from sirl.training.rollouts import Rollouts
 
     config = session.config
-    if reading:
-        return instinct_method(session, reading, engine, learner)
-    prompts = partial(prompts_of, session.setup.prompts, config.batch, config.seed)
-    grader = ByGroup(registry.reward_named(config.reward))
-    return Method(Rollouts(prompts, engine, grader, config.group))
+    if len(trained) < config.batch:
+        raise ConfigError(
+            f"a batch of {config.batch} exceeds the {len(trained)} prompts that the sentinel does "
+            "not watch: lower it, give more --prompts, or leave --sentinel out"
+        )
+    prompts = partial(prompts_of, trained, config.batch, config.seed)
+    return Rollouts(prompts, engine, ByGroup(registry.reward_named(config.reward)), config.group)
 
 
 def curriculum_of(
@@ -113,6 +138,8 @@ def reading_of(session: Session, start: "ChatModel") -> Reading:
     how = (config.group, config.sampling_batch_size, interruptible(*session.working))
     instinct = read_instinct(session.run, once, pool, *how)
     session.warn(instinct_notes(instinct))
+    if config.method != "instinct":
+        return Reading(instinct, curriculum_of(session, start, pool, instinct.of, config.batch))
     if choices := choices_of(session, start, instinct, once):
         chosen = choosable(session, choices.decisions)
         size = PER_PROMPT * config.batch
@@ -170,46 +197,56 @@ def choices_of(
     return choices if choices.decisions.is_shown else None
 
 
-def instinct_method(
-    session: Session, reading: Reading, engine: Engine, learner: "PolicyLearner"
-) -> Method:
-    """Train on a part of the pool and watch the rest."""
+def grader_of(reading: Reading, learner: "PolicyLearner") -> "Grader":
+    """Rewards answers in the mode that the starting model chooses for the bare prompt."""
     from sirl.instinct import InstinctReward
-    from sirl.training.curriculum import watched
     from sirl.training.grading import ByGroup
     from sirl.training.lending import Lending
-    from sirl.training.observers.sentinel import Sentinel
+
+    if reading.answers:
+        return Lending(reading.instinct, reading.answers, learner.likelihoods_at_start)
+    return ByGroup(InstinctReward(reading.instinct))
+
+
+def instinct_batches(
+    session: Session,
+    reading: Reading,
+    curriculum: "Curriculum",
+    grader: "Grader",
+    engine: Engine,
+    learner: "PolicyLearner",
+) -> BatchSource:
+    """Decision points if the first tokens of answers show the decision, else sampled answers."""
     from sirl.training.points import DecisionPoints
     from sirl.training.rollouts import Rollouts
-    from sirl.workflows.instinct import summarise_instinct
 
-    config, instinct, whole = session.config, reading.instinct, reading.curriculum
-    grader: Grader = ByGroup(InstinctReward(instinct))
-    if reading.answers:
-        grader = Lending(instinct, reading.answers, learner.likelihoods_at_start)
-    curriculum, watch = watched(whole)
-    watch = [p for p in watch if instinct.of(p.id)]
-    sentinel = Sentinel(
-        lambda: engine.sample(watch, group=WATCHED_ANSWERS, step=LOOK),
-        instinct,
+    if not reading.choices:
+        return Rollouts(curriculum.prompts, engine, grader, session.config.group)
+    return DecisionPoints(
+        reading.choices.decisions,
+        reading.choices.answers,
+        curriculum,
+        session.config.batch,
+        lambda prompt: learner.chat.render(prompt.messages),
+        learner.next_at_start,
+        learner.next_of_policy,
+        learner.ranks.agreed,
+    )
+
+
+def sentinel_of(
+    session: Session, reading: Reading, watch: Sequence[Prompt], grader: "Grader", engine: Engine
+) -> "Sentinel":
+    """Watches those of the prompts that have an instinct."""
+    from sirl.training.observers.sentinel import Sentinel
+
+    config, openings = session.config, reading.curriculum.openings
+    known = [p for p in watch if reading.instinct.of(p.id)]
+    return Sentinel(
+        lambda: engine.sample(known, group=WATCHED_ANSWERS, step=LOOK),
+        reading.instinct,
         config.checkpoint_every,
         config.steps,
-        partial(grader.rewards, watch),
-        whole.openings.settled if whole.openings else 0,
+        partial(grader.rewards, known),
+        openings.settled if openings else 0,
     )
-    figures = {"instinct": summarise_instinct(instinct)}
-    batches: BatchSource
-    if reading.choices:
-        batches = DecisionPoints(
-            reading.choices.decisions,
-            reading.choices.answers,
-            curriculum,
-            config.batch,
-            lambda prompt: learner.chat.render(prompt.messages),
-            learner.next_at_start,
-            learner.next_of_policy,
-            learner.ranks.agreed,
-        )
-    else:
-        batches = Rollouts(curriculum.prompts, engine, grader, config.group)
-    return Method(batches, sentinel, figures)

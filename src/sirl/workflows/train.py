@@ -194,11 +194,10 @@ def fitting(setup: registry.TrainingSetup, target: "Target", batch: int) -> regi
         InputError: None does.
         ConfigError: Too few do to fill a batch.
     """
-    faults = {p.id: fault for p in setup.prompts if (fault := target.read(p).fault)}
+    given = {p.id: p for p in (*setup.prompts, *setup.asked)}
+    faults = {id: fault for id, p in given.items() if (fault := target.read(p).fault)}
     kept = tuple(p for p in setup.prompts if p.id not in faults)
-    rejected = [
-        Rejected(p.source, 0, f"{p.id}: {faults[p.id]}") for p in setup.prompts if p.id in faults
-    ]
+    rejected = [Rejected(given[id].source, 0, f"{id}: {why}") for id, why in faults.items()]
     if not kept:
         raise InputError(f"no prompt is usable: {rejected[0].reason}; lower new_tokens")
     if len(kept) < batch:

@@ -45,14 +45,12 @@ class Look:
 def chosen(looks: Sequence[Look]) -> Look:
     """The recommended step, of those behind the first look at the starting model.
 
-    The earliest of the steps with the greatest gain at a price near that of the start, within a
-    standard error; if there is none, the one with the greatest difference between gain and price.
+    The one with the greatest difference between gain and price, the earliest of several. Steps
+    whose price is near that of the start, within a standard error, go before others.
     """
     start, *steps = looks
     fair = [look for look in steps if look.price - look.error <= start.price + ALLOWED]
-    if fair:
-        return max(fair, key=lambda look: (look.gain, -look.step))
-    return max(steps, key=lambda look: (look.gain - look.price, -look.step))
+    return max(fair or steps, key=lambda look: (look.gain - look.price, -look.step))
 
 
 class Sentinel(Observer):
