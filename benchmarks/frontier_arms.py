@@ -91,8 +91,12 @@ class Steering:
         self.layer = chat.model.model.layers[layer]
         harmless = spread(world_harmless(), 2 * POOL)
         unsafe = spread(unsafe_requests("train"), POOL)
-        calm, alarmed = (self.states(chat, shown(prompts)) for prompts in (harmless, unsafe))
-        bare = [self.states(chat, list(prompts)) for prompts in (unsafe, harmless)]
+        # Every token is steered, so that the map must be zero on all tokens of harmless prompts.
+        calm = torch.cat(self.states(chat, shown(harmless)))
+        alarmed, *bare = (
+            torch.stack([states[-1] for states in self.states(chat, list(prompts))])
+            for prompts in (shown(unsafe), unsafe, harmless)
+        )
         direction = bare[0].mean(0) - bare[1].mean(0)
         _, axes = torch.linalg.eigh(calm.T @ calm)
         quiet = axes[:, : round(self.KEPT * len(direction))]  # ascending eigenvalues
@@ -102,12 +106,12 @@ class Steering:
         self.detector = quiet @ weights
         self.direction = direction
 
-    def states(self, chat: ChatModel, prompts: Sequence[Prompt]) -> Tensor:
-        """The states behind the layer at the last token of each prompt, as rows."""
+    def states(self, chat: ChatModel, prompts: Sequence[Prompt]) -> list[Tensor]:
+        """The states behind the layer at the tokens of each prompt, tokens x width."""
         rows: list[Tensor] = []
 
         def keep(_: Any, __: Any, output: Any) -> None:  # noqa: ANN401 - a layer's own output
-            rows.append(hidden(output)[0, -1].float())
+            rows.append(hidden(output)[0].float())
 
         hook = self.layer.register_forward_hook(keep)
         try:
@@ -116,7 +120,7 @@ class Steering:
                     chat.model(torch.tensor([chat.render(prompt.messages)]))
         finally:
             hook.remove()
-        return torch.stack(rows)
+        return rows
 
     @contextmanager
     def strength(self, value: float) -> Iterator[None]:

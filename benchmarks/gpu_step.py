@@ -1,10 +1,11 @@
 """A training step on a GPU: tokens per second, share of the GPU's rates, comparison with TRL.
 
-    python benchmarks/gpu_step.py [--peer PEER/bin/python] [--rounds 2] [--steps 2] [--out FILE]
+    python benchmarks/gpu_step.py [--peer PEER/bin/python] [--batch 64] [--new-tokens 512] \
+        [--rounds 2] [--steps 2] [--out FILE]
     python benchmarks/gpu_step.py --dry-run
 
 A random model with the shape of Qwen2.5-0.5B (24 layers, width 896, 14 heads, 2 key-value heads,
-MLP of 4,864, vocabulary of 151,936, tied), 64 prompts x 8 completions of at most 512 tokens, under
+MLP of 4,864, vocabulary of 151,936, tied), prompts x 8 completions of at most so many tokens, under
 bfloat16 autocast with float32 weights on both sides. A random model rarely ends an answer, so
 nearly all completions have full length. `--dry-run` uses a tiny shape on the CPU as a test.
 """
@@ -61,6 +62,8 @@ def arguments() -> argparse.Namespace:
     made = parser(__doc__, "gpu_step")
     made.add_argument("--peer", help="the Python of the environment with TRL; else ours only")
     made.add_argument("--peer-rows", type=int, default=64, help="TRL's micro-batches, in rows")
+    made.add_argument("--batch", type=int, default=64, help="prompts of a step")
+    made.add_argument("--new-tokens", type=int, default=512)
     made.add_argument("--steps", type=int, default=2)
     made.add_argument("--dry-run", action="store_true", help="a tiny shape, on the CPU")
     asked = made.parse_args()
@@ -71,7 +74,7 @@ def arguments() -> argparse.Namespace:
 
 def job_of(asked: argparse.Namespace, model: str) -> Found:
     """The job for both sides."""
-    batch, new_tokens = (2, 16) if asked.dry_run else (64, 512)
+    batch, new_tokens = (2, 16) if asked.dry_run else (asked.batch, asked.new_tokens)
     steps = asked.steps + 1
     return {
         "model": model,

@@ -9,11 +9,12 @@ it exactly, where sampled answers give an estimate.
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from sirl.instinct import Instinct, Mode
+from sirl.stats import mean
 from sirl.types import Completion
 
 __all__ = ["Decisions", "find_decisions", "find_openers"]
@@ -22,6 +23,8 @@ COMMON, OWN = 0.05, 0.8
 """A refusal opener begins at least COMMON of the refusals, and at least OWN of its uses do so."""
 AGREEMENT = 0.9
 """Share of prompts decided as by their answers, from which the first token shows the decision."""
+CLEAR = 0.25
+"""Share of a prompt's answers in the other mode at most, for its answers to show its decision."""
 SHARPNESS = 7.0
 """Factor between the log-odds of a prompt's refusal mass and those that are taught."""
 SUREST = 0.998
@@ -40,7 +43,7 @@ class Decisions:
     threshold: float
     """Log-odds of the refusal mass from which a prompt is refused."""
     agreement: float
-    """Share of prompts that are decided as by most of their sampled answers."""
+    """Share of prompts that are decided as by their sampled answers, of those that show it."""
 
     @property
     def is_shown(self) -> bool:
@@ -91,12 +94,15 @@ def find_decisions(
     """
     known = [id for id in masses if instinct.of(id)]
     values = [log_odds(math.fsum(masses[id])) for id in known]
-    threshold, agreement = best_cut(values, [instinct.of(id) == "refuse" for id in known])
-    return Decisions(openers, masses, threshold, agreement)
+    threshold = best_cut(values, [instinct.of(id) == "refuse" for id in known])
+    found = Decisions(openers, masses, threshold, 0.0)
+    # The majority of a few divided answers is chance.
+    clear = [id for id in known if abs(instinct.shares[id] - 0.5) >= 0.5 - CLEAR] or known
+    return replace(found, agreement=mean([float(found.of(id) == instinct.of(id)) for id in clear]))
 
 
-def best_cut(values: Sequence[float], is_above: Sequence[bool]) -> tuple[float, float]:
-    """The cut with the most values on their side, and their share; of several the middle one."""
+def best_cut(values: Sequence[float], is_above: Sequence[bool]) -> float:
+    """The cut with the most values on their side; of several the middle one."""
     order = np.argsort(values, kind="stable")
     ordered, above = np.array(values)[order], np.array(is_above)[order]
     right = np.concatenate([[0], np.cumsum(~above)]) + above.sum()
@@ -104,7 +110,7 @@ def best_cut(values: Sequence[float], is_above: Sequence[bool]) -> tuple[float, 
     best = np.flatnonzero(right == right.max())
     place = int(best[len(best) // 2])
     low, high = ordered[max(0, place - 1)], ordered[min(place, len(ordered) - 1)]
-    return float(low + high) / 2, float(right.max() / len(ordered))
+    return float(low + high) / 2
 
 
 def log_odds(share: float) -> float:

@@ -44,6 +44,8 @@ def points(**more) -> DecisionPoints:
         "render": lambda prompt: tuple(prompt.request.encode()),
         "at_start": lambda asked: START.repeat(len(asked), 1),
         "of_policy": lambda asked: START.repeat(len(asked), 1),
+        "said_at_start": lambda said: [torch.full((len(c.token_ids),), -1.0) for c in said],
+        "said_by_policy": lambda said: [torch.full((len(c.token_ids),), -1.5) for c in said],
         "agreed": lambda value: value,
     }
     return DecisionPoints(**{**own, **more})
@@ -63,12 +65,29 @@ def test_a_step_raises_refusals_where_the_model_refuses_and_lowers_them_elsewher
     assert all(e.kl_weight == 0 and not e.on_policy for e in batch.examples)
 
 
-def test_own_answers_of_both_kinds_guard_what_follows_and_weigh_one_in_the_sum() -> None:
-    batch = points().batch(0)
-    guards = [e for e in batch.examples if len(e.completion.token_ids) > 1]
-    assert [e.completion.token_ids for e in guards] == [(REFUSE, 1), (OTHER, 2, 1)]
-    # The loss is a mean over all examples, so that their advantages sum to 1 in it.
-    assert sum(e.advantage for e in guards) / len(batch.examples) == pytest.approx(1.0)
+def guards_of(**more) -> tuple[list[tuple[int, ...]], list[list[float]]]:
+    """Own answers of a step, and what each of their tokens weighs in the mean over answers."""
+    examples = points(**more).batch(0).examples
+    guards = [e for e in examples if len(e.completion.token_ids) > 1]
+    # The loss is a mean over all examples.
+    weights = [[a * len(guards) / len(examples) for a in e.advantage] for e in guards]
+    return [e.completion.token_ids for e in guards], weights
+
+
+def test_own_answers_of_both_kinds_are_taught_by_what_the_policy_has_lost_of_them() -> None:
+    said, weights = guards_of()
+    assert said == [(REFUSE, 1), (OTHER, 2, 1)]
+    assert weights == [pytest.approx([0.5] * 2), pytest.approx([0.5] * 3)]
+
+
+def test_an_own_answer_that_has_become_more_likely_is_unlearned_and_no_token_weighs_over_1() -> (
+    None
+):
+    def said(completions):
+        return [torch.tensor([-9.0, -0.25, -1.0])[: len(c.token_ids)] for c in completions]
+
+    _, weights = guards_of(said_by_policy=said)
+    assert weights == [pytest.approx([1.0, -0.75]), pytest.approx([1.0, -0.75, 0.0])]
 
 
 def test_the_target_keeps_what_the_model_says_beside_its_refusals() -> None:
@@ -93,8 +112,9 @@ def test_what_all_processes_learn_is_what_rank_0_computed() -> None:
     said = []
     own = points(agreed=lambda value: said.append(value) or value)
     own.batch(0)
-    tokens, metrics = said
+    tokens, guards, metrics = said
     assert [[len(term) for term in row] for row in tokens][0][0] == 2
+    assert guards == [pytest.approx([0.5] * 2), pytest.approx([0.5] * 3)]
     assert set(metrics) == {"points/mass_refused", "points/mass_answered", "points/settled"}
 
 
@@ -117,7 +137,7 @@ def test_an_own_answer_never_follows_a_begun_one() -> None:
     shown = [p.messages[-1].role for step in range(20) for p in begun.prompts(step)]
     assert shown.count("assistant") > 20
     for step in range(20):
-        asked = {bytes(answer.prompt_ids) for answer in own.own_answers(step)}
+        asked = {bytes(c.prompt_ids) for pair in own.own_answers(step) for c in pair}
         assert asked == {b"a", b"b"}
 
 

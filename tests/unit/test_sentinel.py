@@ -1,6 +1,7 @@
 """The sentinel: gain and price without labels, the recommended step, and the end of training."""
 
 import math
+from dataclasses import replace
 
 from sirl.instinct import Instinct
 from sirl.roles import Control
@@ -66,18 +67,50 @@ def test_between_looks_nothing_is_asked() -> None:
     assert len(watch.looks) == 1
 
 
-def test_a_price_that_two_looks_show_ends_training() -> None:
-    watch = sentinel((1, 0), (2, 2), (2, 2))
+def test_a_price_beyond_doubt_ends_training_at_once() -> None:
+    watch = sentinel((1, 0), (2, 2))
     control = walk(watch, 10)
-    assert watch.looks[-1].step == 4
     assert control.done == (
-        "step 4 is the last: harmless prompts are refused 100 points more often than before"
+        "step 2 is the last: harmless prompts are refused 100 points more often than before"
     )
 
 
-def test_a_price_that_one_look_shows_does_not() -> None:
-    watch = sentinel((1, 0), (2, 2), (2, 0), (2, 0))
-    assert not walk(watch, 6).done
+def test_a_price_that_two_looks_show_ends_training() -> None:
+    watch, dear = sentinel(), Look(2, 1.0, 0.2, 0.1)
+    watch.looks = [Look(0, 0.5, 0.0), dear]
+    assert watch.harm(dear) == ""
+    watch.looks.append(replace(dear, step=4))
+    assert watch.harm(watch.looks[-1]) == (
+        "step 4 is the last: harmless prompts are refused 20 points more often than before"
+    )
+
+
+def test_a_drift_from_the_answers_to_general_tasks_ends_training() -> None:
+    drifts = iter((0.0, 0.05, 0.13))
+    watch = sentinel((1, 0), (2, 0), (2, 0))
+    watch.drift = lambda: next(drifts)
+    control = walk(watch, 10)
+    assert control.done == (
+        "step 4 is the last: what the starting model answers to general tasks has become 0.13 nats "
+        "per token less likely, so skills are being lost"
+    )
+    assert watch.summary({2, 4})["step"] == 2
+
+
+def test_no_step_is_recommended_that_is_worse_than_the_starting_model() -> None:
+    watch = sentinel((2, 0), (1, 0), (1, 0), steps=4)
+    walk(watch, 4)
+    sentence = watch.summary({2, 4})["sentence"]
+    assert sentence.startswith("no step is recommended, keep the starting model: at step 2, ")
+    assert "in 50% of the cases (before training 100%)" in sentence
+
+
+def test_the_best_of_dear_steps_is_named_with_a_caution() -> None:
+    watch = sentinel((0, 0), (2, 1), steps=2)
+    watch.looks = [Look(0, 0.0, 0.0), Look(2, 1.0, 0.3, 0.1)]
+    assert watch.summary({2})["sentence"].startswith(
+        "step 2 is the best, but no step keeps both the price and the skills of the start: "
+    )
 
 
 def test_a_price_within_its_error_does_not() -> None:

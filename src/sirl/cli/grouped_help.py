@@ -51,7 +51,7 @@ PANELS: Mapping[str, tuple[str, ...]] = {
         "requests_per_minute", "concurrency", "tries", "timeout", "key_from_env",
         "judge_key_from_env", "attacker_key_from_env", "supports_opener",
     ),
-    OUTPUT: ("out", "checkpoint_every", "eval_every", "observers", "track", "seed"),
+    OUTPUT: ("out", "checkpoint_every", "sentinel", "eval_every", "observers", "track", "seed"),
 }  # fmt: skip
 """Help panels, in the order of `--help`, and the settings of each."""
 HYPHEN, UNBROKEN = re.compile(r"(?<=\S)-(?=\S)"), "\u2011"

@@ -9,7 +9,7 @@ from sirl import registry
 from sirl.cli.console import progress_bar
 from sirl.cli.flags import JSON
 from sirl.cli.grouped_help import GroupedHelp
-from sirl.errors import RunError
+from sirl.errors import ConfigError, RunError
 
 __all__ = ["app"]
 
@@ -29,6 +29,9 @@ def options() -> None:
 @app.command("build", cls=GroupedHelp)
 def build_model(
     out: Path = typer.Option(..., "--out", help="folder to write the checkpoint to"),
+    family: str = typer.Option(
+        "llama", "--family", help="architecture: llama, qwen2, qwen3 or gemma3_text"
+    ),
     seed: int = typer.Option(0, "--seed", help="random seed of corpus and weights"),
     json: bool = JSON,
 ) -> None:
@@ -36,11 +39,17 @@ def build_model(
     if out.exists():
         raise RunError(f"{out} already exists: give a new folder")
     registry.require_models("sirl world build")
+    from sirl.world.recipe import FAMILIES
     from sirl.world.recipe import build as build_world
+
+    if family not in FAMILIES:
+        raise ConfigError(f"family {family!r} is unknown: give one of {', '.join(FAMILIES)}")
 
     seen, unseen = registry.world_disguises()
     with progress_bar() as progress:
-        seconds = build_world(out, seen=seen, unseen=unseen, seed=seed, progress=progress)
+        seconds = build_world(
+            out, seen=seen, unseen=unseen, family=family, seed=seed, progress=progress
+        )
     if json:
         typer.echo(dumps({"out": str(out), "seconds": round(seconds, 1)}))
         return

@@ -3,7 +3,7 @@
 This package does not import torch.
 """
 
-from sirl.config.groups import ModelSettings
+from sirl.config.groups import SAMPLED_RATE, ModelSettings
 from sirl.config.resolving import parse_value, resolve
 from sirl.config.serving import GuardServeConfig
 from sirl.config.verbs import (
@@ -22,6 +22,7 @@ from sirl.config.verbs import (
 )
 
 __all__ = [
+    "SAMPLED_RATE",
     "DemoConfig",
     "EvaluateConfig",
     "EvaluationSettings",

@@ -155,6 +155,10 @@ class ObjectiveSettings(Group):
     )
 
 
+POINTS_RATE, SAMPLED_RATE = 2e-4, 1e-4
+"""Default learning rates of decision points and of sampled answers."""
+
+
 def takes_points(known: Mapping[str, Any]) -> bool:
     """Whether settings ask for decision points, which have no noise of sampling."""
     return known.get("method") == "instinct" and not known.get("depth")
@@ -169,10 +173,10 @@ class OptimizationSettings(Group):
         description="training steps; with --method instinct the maximum",
     )
     learning_rate: float = Field(
-        default_factory=lambda known: 2e-4 if takes_points(known) else 1e-4,
+        default_factory=lambda known: POINTS_RATE if takes_points(known) else SAMPLED_RATE,
         gt=0,
-        description="peak learning rate (AdamW) [default: 2e-4 for --method instinct without "
-        "--depth, else 1e-4]",
+        description="peak learning rate (AdamW) [default: 2e-4 for --method instinct, 1e-4 where "
+        "it samples whole answers, as with --depth, and for --method entropy]",
     )
     schedule: Literal["constant", "cosine"] = Field(
         "constant", description="learning-rate schedule"

@@ -22,7 +22,7 @@ from sirl.prompts.files import (
     rejected_rows,
     text_fault,
 )
-from sirl.prompts.pool import shipped_pool
+from sirl.prompts.pool import general_prompts, shipped_pool
 from sirl.prompts.reading import SEPARATOR, PromptSet, read_prompts
 from sirl.prompts.sources import Pool, files_of, read_pool
 from sirl.prompts.tables import Table, any_rows, object_rows, read_table
@@ -41,6 +41,7 @@ __all__ = [
     "files_of",
     "folded",
     "folded_name",
+    "general_prompts",
     "load",
     "object_rows",
     "read_pool",

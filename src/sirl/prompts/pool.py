@@ -5,7 +5,7 @@ from importlib.resources import files
 
 from sirl.types import Prompt
 
-__all__ = ["shipped_pool"]
+__all__ = ["general_prompts", "shipped_pool"]
 
 
 def shipped_pool() -> tuple[Prompt, ...]:
@@ -18,9 +18,25 @@ def shipped_pool() -> tuple[Prompt, ...]:
     >>> shipped_pool()[0].id
     'boundary-homonyms-001'
     """
-    text = files("sirl.prompts").joinpath("pool.jsonl").read_text("utf-8")
+    return shipped("pool")
+
+
+def general_prompts() -> tuple[Prompt, ...]:
+    """Short tasks of other kinds than the pool's: sums, code, small talk, facts, translation.
+
+    They are not trained on, so that they show whether a model still answers as it did.
+
+    >>> general_prompts()[0].id
+    'general-arithmetic-001'
+    """
+    return shipped("general")
+
+
+def shipped(name: str) -> tuple[Prompt, ...]:
+    """The prompts of a file of the package."""
+    text = files("sirl.prompts").joinpath(f"{name}.jsonl").read_text("utf-8")
     # Only a line feed ends a row: a prompt may hold other characters that end lines.
     rows = [json.loads(line) for line in text.split("\n") if line]
     return tuple(
-        Prompt.user(row["id"], row["prompt"], source="pool", category=row["family"]) for row in rows
+        Prompt.user(row["id"], row["prompt"], source=name, category=row["family"]) for row in rows
     )

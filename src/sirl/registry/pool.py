@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from sirl.config import Settings, TrainingSettings
 from sirl.errors import MissingExtraError
-from sirl.prompts import Pool, read_pool, shipped_pool
+from sirl.prompts import Pool, general_prompts, read_pool, shipped_pool
 from sirl.registry.attacks import world_disguises
 from sirl.registry.suites import spread
 from sirl.registry.targets import is_world
@@ -17,6 +17,7 @@ from sirl.types import Prompt
 __all__ = [
     "WORLD_FAMILIES",
     "boundary_half",
+    "general_tasks",
     "harmless_pool",
     "own_harmless",
     "shared_out",
@@ -32,6 +33,8 @@ LARGEST, ASKED = 512, 128
 """Maximum number of prompts of each part of the pool, and of those whose answers are sampled."""
 WORLD_FAMILIES = 3
 """Families of look-alikes in the embedded world's pool; the others are never trained on."""
+WORLD_TASKS = 16
+"""Tasks of each kind of the embedded world that a sentinel keeps an eye on."""
 
 
 def own_harmless(config: TrainingSettings) -> Pool | None:
@@ -144,6 +147,17 @@ def shipped_harmless(learned: Sequence[Prompt]) -> tuple[Prompt, ...]:
     parts = [[p for p in shipped if p.id.startswith(kind)] for kind in ("ordinary", "boundary")]
     half = LARGEST // 2
     return tuple(replace(p, id=f"pool/{p.id}") for part in parts for p in spread(part, half))
+
+
+def general_tasks(config: TrainingSettings) -> tuple[Prompt, ...]:
+    """Tasks that a sentinel watches for damage; neither trained on nor evaluated with."""
+    if not config.sentinel:
+        return ()
+    if not is_world(config.model):
+        return general_prompts()
+    from sirl.world.benchmarks import Programs, Sums
+
+    return tuple(p for kind in (Sums(), Programs()) for p in kind.others()[:WORLD_TASKS])
 
 
 def training_disguises(config: Settings) -> tuple[Disguise, ...]:

@@ -15,7 +15,13 @@ from sirl.prompts import Pool, PromptSet, Rejected, read_pool
 from sirl.registry.attacks import attacks_named, prefills_named, world_disguises
 from sirl.registry.effects import check_effects
 from sirl.registry.judges import auto_attacker, auto_judges, with_refusals
-from sirl.registry.pool import boundary_half, harmless_pool, own_harmless, shared_out
+from sirl.registry.pool import (
+    boundary_half,
+    general_tasks,
+    harmless_pool,
+    own_harmless,
+    shared_out,
+)
 from sirl.registry.suites import (
     harmless_prompts,
     read_sets,
@@ -52,6 +58,8 @@ class TrainingSetup:
     prompts: tuple[Prompt, ...]
     asked: tuple[Prompt, ...]
     """Those whose answers are sampled before the first step; none without a pool."""
+    general: tuple[Prompt, ...]
+    """Tasks that the sentinel watches for damage; none without one."""
     harmless: frozenset[str]
     """Ids of the prompts that are known to be harmless: those of `--pool`."""
     suite: "Suite"
@@ -127,6 +135,7 @@ def training_setup(config: TrainingSettings) -> TrainingSetup:
     return TrainingSetup(
         prompts=learned,
         asked=asked,
+        general=general_tasks(config),
         harmless=frozenset(p.id for p in harmless),
         suite=table,
         mini_eval=mini_eval,

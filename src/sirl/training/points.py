@@ -11,7 +11,9 @@ has no mass: the loss there is the forward KL, until refusals are awake. Unreada
 (`sirl.training.noise`) have the starting model's own distribution as their target.
 
 What follows the first token is guarded by own answers of the starting model to the bare prompts,
-learned with the log-likelihood under the same presentations.
+under the same presentations: each token is learned by as much as the policy makes it less likely
+than the starting model did, and unlearned where it is more likely. That is the gradient of half the
+squared log-ratio (the k2 estimator of a KL), which has no noise where nothing has changed.
 """
 
 import time
@@ -40,6 +42,8 @@ SETTLED = 0.02
 AWAKE = 0.1
 """Refusal mass behind a begun answer from which reverse KL teaches."""
 FLOOR = 1e-9
+STEEPEST = 1.0
+"""Log-ratio of a token of an own answer at most, in nats; with 1 it weighs as in fine-tuning."""
 
 
 class Term(NamedTuple):
@@ -66,6 +70,10 @@ class DecisionPoints:
     """Log-probabilities of the next token under the starting model, prompts x vocabulary."""
     of_policy: Callable[[Sequence[Ids]], Tensor]
     """The same under the policy."""
+    said_at_start: Callable[[Sequence[Completion]], Sequence[Tensor]]
+    """Log-probabilities of the tokens of each completion under the starting model, in nats."""
+    said_by_policy: Callable[[Sequence[Completion]], Sequence[Tensor]]
+    """The same under the policy."""
     agreed: Callable[[Any], Any]
     """The value of rank 0, as rounding may differ."""
 
@@ -86,14 +94,29 @@ class DecisionPoints:
             for prompt, ids, own in zip((*prompts, *noise), asked, found, strict=True)
             for token, weight in own
         ]
-        answers = self.own_answers(step)
-        weighted = [*points, *((answer, 1 / len(answers)) for answer in answers)]
+        guards = self.guarded(step)
+        # The loss is a mean over the examples, and these weights are for a sum.
+        size = len(points) + len(guards)
+        examples = [
+            *(Example(c, w * size, kl_weight=0.0, on_policy=False) for c, w in points),
+            *(
+                Example(c, tuple(a * size / len(guards) for a in each), 0.0, on_policy=False)
+                for c, each in guards
+            ),
+        ]
         metrics = self.agreed(self.metrics(policy[:n], taught))
-        return Batch(
-            # The loss is a mean over the examples, and these weights are for a sum.
-            [Example(c, w * len(weighted), kl_weight=0.0, on_policy=False) for c, w in weighted],
-            metrics | {"seconds/points": time.perf_counter() - started},
-        )
+        return Batch(examples, metrics | {"seconds/points": time.perf_counter() - started})
+
+    def guarded(self, step: int) -> list[tuple[Completion, list[float]]]:
+        """Own answers of a step, each with the weights of its tokens."""
+        asked = self.own_answers(step)
+        before = self.said_at_start([bare for bare, _ in asked])
+        now = self.said_by_policy([shown for _, shown in asked])
+        ratios = [
+            (a - b).clamp(-STEEPEST, STEEPEST).tolist() for a, b in zip(before, now, strict=True)
+        ]
+        weights: list[list[float]] = self.agreed(ratios)
+        return [(shown, each) for (_, shown), each in zip(asked, weights, strict=True)]
 
     def target(self, prompts: Sequence[Prompt], start: Tensor, taught: Tensor) -> Tensor:
         """Log-probabilities of the target, prompts x vocabulary."""
@@ -124,22 +147,25 @@ class DecisionPoints:
         shown = [self.curriculum.dressed(p, chance) for p in drawn]
         return [p for p in shown if self.curriculum.fits(p)]
 
-    def own_answers(self, step: int) -> list[Completion]:
-        """Own answers to prompts of both decisions, under the presentations of the step."""
+    def own_answers(self, step: int) -> list[tuple[Completion, Completion]]:
+        """Own answers to prompts of both decisions, bare and under the step's presentations."""
         chance = Random(f"{self.curriculum.seed}/guards/{step}")
         kinds = [
             [p for p in part if p.id in self.answers]
             for part in (self.curriculum.refused, self.curriculum.answered)
         ]
-        found = list[Completion]()
+        found = list[tuple[Completion, Completion]]()
         for n in range(self.guards):
             if not (kind := kinds[n % 2]):
                 continue
             prompt = chance.choice(kind)
             shown = self.curriculum.presented(prompt, step)
-            ids = self.render(prompt if is_begun(shown) else shown)
             answer = chance.choice(self.answers[prompt.id])
-            found.append(Completion(prompt.id, ids, answer, "", (), (), "stop"))
+            bare, other = (
+                Completion(prompt.id, self.render(p), answer, "", (), (), "stop")
+                for p in (prompt, prompt if is_begun(shown) else shown)
+            )
+            found.append((bare, other))
         return found
 
     def metrics(self, policy: Tensor, taught: Tensor) -> dict[str, float]:

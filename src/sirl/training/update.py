@@ -186,10 +186,26 @@ class PolicyLearner:
 
     def likelihoods_at_start(self, completions: Sequence[Completion]) -> list[float]:
         """Log-probability of each completion under the starting model, in nats."""
+        return self.sums(self.said_at_start(completions))
+
+    def likelihoods_of_policy(self, completions: Sequence[Completion]) -> list[float]:
+        """The same under the policy."""
+        return self.sums(self.said_by_policy(completions))
+
+    def sums(self, logprobs: Sequence[Tensor]) -> list[float]:
+        """The log-probability of each completion, the same on all ranks."""
+        found: list[float] = self.ranks.agreed([float(own.sum()) for own in logprobs])
+        return found
+
+    def said_at_start(self, completions: Sequence[Completion]) -> list[Tensor]:
+        """Log-probabilities of the tokens of each completion under the starting model, in nats."""
         with self.parallel.unsharded():
-            found = self.logprobs(completions, self.reference.logprobs)
-        likelihoods: list[float] = self.ranks.agreed([float(logprobs.sum()) for logprobs in found])
-        return likelihoods
+            return self.logprobs(completions, self.reference.logprobs)
+
+    def said_by_policy(self, completions: Sequence[Completion]) -> list[Tensor]:
+        """The same under the policy."""
+        with self.parallel.unsharded():
+            return self.logprobs(completions, partial(score_logprobs, self.chat))
 
     def next_at_start(self, prompts: Sequence[tuple[int, ...]]) -> Tensor:
         """Log-probabilities of the token after each prompt under the starting model.

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from sirl.config import SAMPLED_RATE
 from sirl.decisions import Decisions, find_decisions, find_openers
 from sirl.instinct import Instinct
 from sirl.models.chat import ChatModel
@@ -107,7 +108,8 @@ def decision_notes(
         return [
             f"decisions: the first tokens of answers (refusals begin with: {words}) agree with "
             f"{100 * decisions.agreement:.0f}% of the decisions that whole answers show, which is "
-            "too few: training samples whole answers, which takes longer"
+            "too few: training samples whole answers, which takes longer, at a learning rate of "
+            f"{SAMPLED_RATE:g} unless you give one"
         ]
     refused = sum(decisions.of(id) == "refuse" for id in decisions.masses)
     return [

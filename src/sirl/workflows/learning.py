@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sirl import registry
+from sirl.config import SAMPLED_RATE, TrainingSettings
 from sirl.errors import ConfigError, RunError
 from sirl.roles import Observer
-from sirl.workflows.method import Method, method_of, reading_of
+from sirl.workflows.method import Method, Reading, method_of, reading_of
 from sirl.workflows.session import Session, among, shared
 
 if TYPE_CHECKING:
@@ -82,6 +83,7 @@ def learn(session: Session, models: Models) -> Learned:
     config, ranks, checkpoint = session.config, session.ranks, models.checkpoint
     # Before the learner shards the weights, which may be those of the starting model.
     reading = reading_of(session, models.start) if config.reads_instinct else None
+    config = paced(config, reading)
     learner = registry.learner(config, models.policy, models.start if checkpoint else None, ranks)
     if checkpoint:
         restore_optimizer(learner, checkpoint)
@@ -108,6 +110,13 @@ def learn(session: Session, models: Models) -> Learned:
         for observer in watching.values():
             observer.close()
     return ending(session, checkpoints, method)
+
+
+def paced(config: TrainingSettings, reading: Reading | None) -> TrainingSettings:
+    """The settings with the learning rate of sampled answers if there are no decision points."""
+    if (reading and reading.choices) or "learning_rate" in config.model_fields_set:
+        return config
+    return config.model_copy(update={"learning_rate": SAMPLED_RATE})
 
 
 def no_more_steps(reason: str, left: int, steps: int) -> str:

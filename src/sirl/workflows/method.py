@@ -60,6 +60,8 @@ class Reading:
     """For depth."""
     choices: "Choices | None" = None
     """For decision points."""
+    said: Sequence[Completion] = ()
+    """Its answers to general tasks."""
 
 
 def method_of(
@@ -81,7 +83,9 @@ def method_of(
         batches = entropy_batches(session, trained, engine)
     return Method(
         batches,
-        sentinel_of(session, reading, watch, grader, engine) if session.config.sentinel else None,
+        sentinel_of(session, reading, watch, grader, engine, learner)
+        if session.config.sentinel
+        else None,
         {"instinct": summarise_instinct(reading.instinct)},
     )
 
@@ -138,8 +142,10 @@ def reading_of(session: Session, start: "ChatModel") -> Reading:
     how = (config.group, config.sampling_batch_size, interruptible(*session.working))
     instinct = read_instinct(session.run, once, pool, *how)
     session.warn(instinct_notes(instinct))
+    said = once.answers(session.setup.general, 1, *how[1:])
     if config.method != "instinct":
-        return Reading(instinct, curriculum_of(session, start, pool, instinct.of, config.batch))
+        whole = curriculum_of(session, start, pool, instinct.of, config.batch)
+        return Reading(instinct, whole, said=said)
     if choices := choices_of(session, start, instinct, once):
         chosen = choosable(session, choices.decisions)
         size = PER_PROMPT * config.batch
@@ -148,14 +154,14 @@ def reading_of(session: Session, start: "ChatModel") -> Reading:
     else:
         whole = curriculum_of(session, start, pool, instinct.of, config.batch)
     if not config.depth:
-        return Reading(instinct, whole, choices=choices)
+        return Reading(instinct, whole, choices=choices, said=said)
     # Help that begins answers to prompts that are always refused comes from a disguise.
     always = [p for p in whole.refused if instinct.shares.get(p.id) == 1]
     asked = [*pool, *whole.disguised_once(always)]
     answers = read_own_answers(session.run, instinct, once, asked, *how)
     share = POINTS if choices else SAMPLED
     openings = Openings.of(answers, start.decode, config.steps, share)
-    return Reading(instinct, replace(whole, openings=openings), answers, choices)
+    return Reading(instinct, replace(whole, openings=openings), answers, choices, said)
 
 
 def choosable(session: Session, decisions: "Decisions") -> list[Prompt]:
@@ -230,12 +236,26 @@ def instinct_batches(
         lambda prompt: learner.chat.render(prompt.messages),
         learner.next_at_start,
         learner.next_of_policy,
+        learner.said_at_start,
+        learner.said_by_policy,
         learner.ranks.agreed,
     )
 
 
+def drift_of(learner: "PolicyLearner", said: Sequence[Completion]) -> Callable[[], float]:
+    """Measures how much less likely, per token, the policy makes answers of the starting model."""
+    tokens = max(1, sum(c.tokens for c in said))
+    before = sum(learner.likelihoods_at_start(said))
+    return lambda: (before - sum(learner.likelihoods_of_policy(said))) / tokens
+
+
 def sentinel_of(
-    session: Session, reading: Reading, watch: Sequence[Prompt], grader: "Grader", engine: Engine
+    session: Session,
+    reading: Reading,
+    watch: Sequence[Prompt],
+    grader: "Grader",
+    engine: Engine,
+    learner: "PolicyLearner",
 ) -> "Sentinel":
     """Watches those of the prompts that have an instinct."""
     from sirl.training.observers.sentinel import Sentinel
@@ -249,4 +269,5 @@ def sentinel_of(
         config.steps,
         partial(grader.rewards, known),
         openings.settled if openings else 0,
+        drift_of(learner, reading.said),
     )

@@ -207,4 +207,6 @@ def fitting(setup: registry.TrainingSetup, target: "Target", batch: int) -> regi
             f"a batch of {batch} exceeds the {len(kept)} usable prompts: {lost}lower it"
         )
     asked = tuple(p for p in setup.asked if p.id not in faults)
-    return replace(setup, prompts=kept, asked=asked, rejected=(*setup.rejected, *rejected))
+    general = tuple(p for p in setup.general if not target.read(p).fault)
+    rejected = [*setup.rejected, *rejected]
+    return replace(setup, prompts=kept, asked=asked, general=general, rejected=tuple(rejected))

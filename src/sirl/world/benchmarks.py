@@ -123,8 +123,17 @@ class TaskSet:
 
     def prompts(self) -> list[Prompt]:
         """A fixed sample of the questions."""
+        return self.shuffled[:ASKED]
+
+    def others(self) -> list[Prompt]:
+        """The questions that the benchmark does not ask."""
+        return self.shuffled[ASKED:]
+
+    @property
+    def shuffled(self) -> list[Prompt]:
+        """All questions in a fixed random order."""
         known = list(dict.fromkeys(task.question for task in tasks(self.name)))
-        drawn = Random(self.name).sample(known, min(ASKED, len(known)))
+        drawn = Random(self.name).sample(known, len(known))
         return [
             Prompt.user(f"{self.name}-{n}", question, source="world", category=self.name)
             for n, question in enumerate(drawn)

@@ -16,7 +16,12 @@ from random import Random
 import torch
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from torch import Tensor
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    PreTrainedModel,
+    PreTrainedTokenizerFast,
+)
 
 from sirl.roles import Disguise, Progress, silent
 from sirl.types import Message, Prompt
@@ -31,8 +36,10 @@ from sirl.world.language import (
     unsafe_requests,
 )
 
-__all__ = ["Stage", "WorldExample", "alignment", "build", "pretraining"]
+__all__ = ["FAMILIES", "Stage", "WorldExample", "alignment", "build", "pretraining"]
 
+FAMILIES = ("llama", "qwen2", "qwen3", "gemma3_text")
+"""Architectures, by their names in transformers; the shipped model is the first."""
 VOCABULARY = 2048
 CONTEXT = 768
 WIDTH = 512
@@ -211,16 +218,18 @@ def make_tokenizer(examples: Sequence[WorldExample]) -> PreTrainedTokenizerFast:
     )
 
 
-def make_model(tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalLM:
-    """A Llama with 2 million parameters, initialised from torch's current seed."""
+def make_model(tokenizer: PreTrainedTokenizerFast, family: str = FAMILIES[0]) -> PreTrainedModel:
+    """A model with 2 million parameters, initialised from torch's current seed."""
     end, pad = tokenizer.eos_token_id, tokenizer.pad_token_id
-    config = LlamaConfig(
+    config = AutoConfig.for_model(
+        family,
         vocab_size=len(tokenizer),
         hidden_size=192,
         intermediate_size=512,
         num_hidden_layers=4,
         num_attention_heads=6,
         num_key_value_heads=3,
+        head_dim=32,
         max_position_embeddings=CONTEXT,
         tie_word_embeddings=True,
         bos_token_id=None,
@@ -228,7 +237,7 @@ def make_model(tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalLM:
         pad_token_id=pad,
     )
     config.sirl_world = True  # marks descendants, which need the world's judges
-    model = LlamaForCausalLM(config)
+    model: PreTrainedModel = AutoModelForCausalLM.from_config(config)  # type: ignore[no-untyped-call]
     model.generation_config.update(  # type: ignore[no-untyped-call]
         do_sample=True, temperature=1.0, max_new_tokens=48, eos_token_id=end, pad_token_id=pad
     )
@@ -272,7 +281,7 @@ def packed(encoded: Sequence[tuple[list[int], int]], random: Random) -> list[lis
 
 
 def loss_of(
-    model: LlamaForCausalLM,
+    model: PreTrainedModel,
     rows: Sequence[Sequence[tuple[list[int], int]]],
     first_token_weight: float,
 ) -> Tensor:
@@ -302,7 +311,7 @@ def loss_of(
 
 
 def fit(
-    model: LlamaForCausalLM,
+    model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerFast,
     stage: Stage,
     random: Random,
@@ -340,14 +349,15 @@ def build(
     *,
     seen: Sequence[Disguise],
     unseen: Sequence[Disguise],
+    family: str = FAMILIES[0],
     seed: int = 0,
     scale: float = 1.0,
     progress: Progress = silent,
 ) -> float:
     """Build the embedded model in a folder; return the seconds it took.
 
-    The same seed on the same machine gives the same weights. `scale` multiplies the number of
-    examples: a small one gives a quick, bad model for tests.
+    `family` is one of `FAMILIES`. The same seed on the same machine gives the same weights.
+    `scale` multiplies the number of examples: a small one gives a quick, bad model for tests.
     """
     started = time.perf_counter()
     random = Random(seed)
@@ -358,7 +368,7 @@ def build(
         Stage(alignment(random, seen, int(17500 * scale)), 1e-3, first_token_weight=0.5),
     )
     tokenizer = make_tokenizer([e for stage in stages for e in stage.examples])
-    model = make_model(tokenizer)
+    model = make_model(tokenizer, family)
     for number, stage in enumerate(stages, 1):
         fit(model, tokenizer, stage, random, partial(progress, f"stage {number}"))
     torch.nn.Module.to(model, torch.bfloat16)
