@@ -2,7 +2,8 @@
 
 Each behaviour gets a success rate from a Beta distribution with the true rate as its mean and a
 given intra-class correlation of the cells of a behaviour; each attack is then simulated on each
-behaviour. `--difference` simulates before and after with the same draw of behaviours.
+behaviour. `--difference` simulates before and after with the same draw of behaviours: with new
+luck for each cell after, or with the same, so that all changes are in one direction.
 
     python benchmarks/interval_coverage.py [--repeats 2000] [--difference]
 
@@ -11,9 +12,11 @@ The standard error of a coverage of 0.95 from 2000 repeats is 0.005.
 
 import argparse
 from collections.abc import Iterator
+from functools import cache
 from itertools import product
 
 import numpy as np
+from scipy.special import betaincinv
 
 from sirl.stats import clustered_difference, mean_rate
 
@@ -21,25 +24,32 @@ RATES = (0.5, 0.8, 0.9, 0.955, 0.98, 1.0)
 CHANGES = ((0.5, 0.5), (0.5, 0.8), (0.02, 0.06), (0.9, 0.98), (0.98, 0.98), (0.4, 0.98))
 BEHAVIOURS, ATTACKS = (10, 25, 40, 100), (1, 9, 26)
 ALIKE = {"none": 0.0, "medium": 0.2, "strong": 0.6}
+LUCK = {"new": False, "same": True}
+QUANTILES = (np.arange(4000) + 0.5) / 4000
 Table = dict[str, dict[str, bool]]
 
 
-def own_rates(
-    random: np.random.Generator, alike: float, truth: float, uniform: np.ndarray
-) -> np.ndarray:
-    """The success rates of behaviours, given their quantiles."""
+@cache
+def quantiles(alike: float, truth: float) -> np.ndarray:
+    """The success rates of behaviours at `QUANTILES`, in ascending order."""
     if alike == 0 or truth in (0, 1):
-        return np.full(len(uniform), truth)
+        return np.full(len(QUANTILES), truth)
     size = 1 / alike - 1
-    drawn = np.sort(random.beta(truth * size, (1 - truth) * size, size=4000))
-    found: np.ndarray = drawn[(uniform * len(drawn)).astype(int)]
+    found: np.ndarray = betaincinv(truth * size, (1 - truth) * size, QUANTILES)
     return found
 
 
-def table(random: np.random.Generator, attacks: int, own: np.ndarray) -> Table:
-    """Outcomes by attack and behaviour."""
-    held = random.random((attacks, len(own))) < own
-    return {str(a): {str(b): bool(x) for b, x in enumerate(row)} for a, row in enumerate(held)}
+def own_rates(alike: float, truth: float, uniform: np.ndarray) -> np.ndarray:
+    """The success rates of behaviours, given their places among all."""
+    found: np.ndarray = quantiles(alike, truth)[(uniform * len(QUANTILES)).astype(int)]
+    return found
+
+
+def table(own: np.ndarray, luck: np.ndarray) -> Table:
+    """Outcomes by attack and behaviour, given the luck of each cell (attacks x behaviours)."""
+    return {
+        str(a): {str(b): bool(x) for b, x in enumerate(row)} for a, row in enumerate(luck < own)
+    }
 
 
 def of_means(repeats: int) -> Iterator[tuple[str, int, int, float, float, float]]:
@@ -47,7 +57,7 @@ def of_means(repeats: int) -> Iterator[tuple[str, int, int, float, float, float]
     random = np.random.default_rng(0)
     for (name, alike), n, attacks, truth in product(ALIKE.items(), BEHAVIOURS, ATTACKS, RATES):
         found = [
-            mean_rate(table(random, attacks, own_rates(random, alike, truth, random.random(n))))
+            mean_rate(table(own_rates(alike, truth, random.random(n)), random.random((attacks, n))))
             for _ in range(repeats)
         ]
         inside = sum(f.low - 1e-12 <= truth <= f.high + 1e-12 for f in found)
@@ -60,19 +70,21 @@ def of_differences(
 ) -> Iterator[tuple[str, int, int, tuple[float, float], float, float]]:
     """Yield correlation, behaviours, attacks, true rates before and after, coverage, mean width."""
     random = np.random.default_rng(1)
-    for (name, alike), n, attacks, truths in product(
-        ALIKE.items(), BEHAVIOURS, ATTACKS[:2], CHANGES
+    for (luck, same), (name, alike), n, attacks, truths in product(
+        LUCK.items(), ALIKE.items(), (5, *BEHAVIOURS), ATTACKS, CHANGES
     ):
+        truth = quantiles(alike, truths[1]).mean() - quantiles(alike, truths[0]).mean()
         inside, width = 0, 0.0
         for _ in range(repeats):
-            places = random.random(n)
-            before, after = (
-                table(random, attacks, own_rates(random, alike, t, places)) for t in truths
+            places, first = random.random(n), random.random((attacks, n))
+            second = first if same else random.random((attacks, n))
+            found = clustered_difference(
+                table(own_rates(alike, truths[0], places), first),
+                table(own_rates(alike, truths[1], places), second),
             )
-            found = clustered_difference(before, after)
-            inside += found.low - 1e-12 <= truths[1] - truths[0] <= found.high + 1e-12
+            inside += found.low - 1e-12 <= truth <= found.high + 1e-12
             width += found.high - found.low
-        yield name, n, attacks, truths, inside / repeats, width / repeats
+        yield f"{name}, {luck}", n, attacks, truths, inside / repeats, width / repeats
 
 
 def main() -> None:
@@ -83,10 +95,10 @@ def main() -> None:
     args = parser.parse_args()
     rows = of_differences(args.repeats) if args.difference else of_means(args.repeats)
     several: list[float] = []
-    print("correlation  behaviours  attacks  truth          coverage  width")
+    print("correlation   behaviours  attacks  truth          coverage  width")
     for name, n, attacks, truth, coverage, width in rows:
         print(
-            f"{name:<12} {n:>10} {attacks:>8}  {truth!s:<13}  {coverage:>8.3f}  {width:.3f}",
+            f"{name:<13} {n:>10} {attacks:>8}  {truth!s:<13}  {coverage:>8.3f}  {width:.3f}",
             flush=True,
         )
         if attacks > 1:

@@ -111,6 +111,57 @@ def test_a_flag_and_an_override_that_contradict_each_other_are_refused():
     assert str(caught.value) == "--group 7 and --set group=6 contradict each other: give one"
 
 
+def test_two_overrides_of_one_setting_that_contradict_each_other_are_refused():
+    assert settings(["group=7", " group = 7"]).group == 7
+    with pytest.raises(ConfigError) as caught:
+        settings(["group=6", "group=7"])
+    assert str(caught.value) == "--set group=7 and --set group=6 contradict each other: give one"
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (
+            "train --model m --prompts a.txt --prompts b.txt --out o",
+            "--prompts is given twice and takes one value: write --prompts A,B",
+        ),
+        (
+            "evaluate --attacks direct --out o --attacks=pair --attacks dan",
+            "--attacks is given 3 times and takes one value: write --attacks A,B",
+        ),
+        (
+            "train --beta 0.1 --kl 0.1 --out o",
+            "--kl is given twice and takes one value: give it once",
+        ),
+        (
+            "train --model m --strict --no-strict --out o",
+            "--strict/--no-strict is given twice and takes one value: give it once",
+        ),
+        ("gate runs/a --min-dsr 0.9 --min-dsr 0.8", "--min-dsr is given twice and takes one"),
+        ("judge again r --judge rules --judge llm", "--judge is given twice and takes one value"),
+        ("guard serve --port 1 --port 2", "--port is given twice and takes one value"),
+        ("world build --out a --out b", "--out is given twice and takes one value"),
+        ("compare a b --after-model x --after-model y", "--after-model is given twice and takes"),
+    ],
+)
+def test_an_option_that_takes_one_value_is_given_once(monkeypatch, capsys, words, sentence):
+    monkeypatch.setattr("sys.argv", ["sirl", *words.split()])
+    with pytest.raises(SystemExit, match="2"):
+        main()
+    assert capsys.readouterr().err.startswith(f"sirl: {sentence}")
+
+
+def test_a_switch_and_an_option_for_several_values_may_be_given_twice(monkeypatch, capsys):
+    for words, said in {
+        "settings train --json --json": "",
+        "train --set steps=3 --set group=2": "sirl: --model is needed\n",
+    }.items():
+        monkeypatch.setattr("sys.argv", ["sirl", *words.split()])
+        with pytest.raises(SystemExit):
+            main()
+        assert capsys.readouterr().err == said
+
+
 @pytest.mark.parametrize("verb", [TrainConfig, EvaluateConfig, ProbeConfig, PlanConfig])
 def test_the_model_is_never_guessed(verb):
     with pytest.raises(ConfigError, match="--model is needed"):
@@ -200,6 +251,7 @@ def test_a_file_that_is_not_yaml_is_named_by_line(tmp_path):
     for text, said in {
         "steps: 3\ngroup: [2\nbatch: 4\n": r"c.yaml:3 is not YAML \(.*\): mend it there$",
         "steps: 3\n\tgroup: 2\n": r"c.yaml:2 is not YAML \(.*\): mend it there$",
+        "steps: 3\ngroup: 2\nsteps: 4\n": r"c.yaml:3 is not YAML \(the key steps is there twice\)",
         "- steps\n": "c.yaml holds no mapping of settings: write key: value lines$",
     }.items():
         file.write_text(text)

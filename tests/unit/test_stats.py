@@ -2,7 +2,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from scipy.stats import binom
 
@@ -364,6 +364,98 @@ def test_a_difference_without_spread_still_has_room():
     assert found.value == 0
     assert found.high == -found.low == pytest.approx(rate(0, 20).high)
     assert math.isnan(clustered_difference({"a": row}, {"b": row}).value)
+
+
+def changed(table):
+    """Outcomes before and after, for a table of attacks x behaviours with -1, 0 or 1 per cell."""
+    return tuple(
+        {str(a): row_of(*(c == sign for c in row)) for a, row in enumerate(table)}
+        for sign in (-1, 1)
+    )
+
+
+def test_a_difference_without_a_loss_knows_from_the_gains_how_behaviours_cluster():
+    # The same 9 of 26 attacks gain on each of 5 behaviours, whose means are all equal: the shrunk
+    # estimate is (5 * 0 + 1) / 6 for the gains, and the mean of that and 1 for the losses.
+    found = clustered_difference(*changed([[int(a < 9)] * 5 for a in range(26)]))
+    gained, below = 9 / 26, wilson(9 / 26, 5 * 6)[0]
+    room = wilson(0.0, 5 / ((1 / 6 + 1) / 2))[1]
+    assert found.value == pytest.approx(gained)
+    assert found.low == pytest.approx(gained - math.hypot(gained - below, room))
+    assert found.low > 0
+    old = gained - math.hypot(gained - below, rate(0, 5).high)
+    assert old < 0  # what 5 all-or-nothing losses could hide
+
+
+def test_a_loss_does_not_make_a_difference_surer():
+    gains = [[int((a + 5 * b) % 3 == 0) for b in range(7)] for a in range(26)]
+    one = [list(row) for row in gains]
+    one[1][0] = -1
+    without, with_one = (clustered_difference(*changed(t)) for t in (gains, one))
+    assert without.value > with_one.value
+    assert without.low >= with_one.low > 0
+
+
+@st.composite
+def tables_of_changes(draw):
+    attacks, behaviours = draw(st.integers(1, 9)), draw(st.integers(1, 8))
+    cell = st.sampled_from(draw(st.sampled_from([(-1, 0, 1), (0, 0, 1, -1), (1, 1, 1, 0, -1)])))
+    row = st.lists(cell, min_size=behaviours, max_size=behaviours)
+    return draw(st.lists(row, min_size=attacks, max_size=attacks))
+
+
+@given(tables_of_changes(), st.data())
+@settings(max_examples=120)
+def test_a_loss_less_never_lowers_the_lower_end_nor_a_gain_less_the_upper_one(table, data):
+    losses = [(a, b) for a, row in enumerate(table) for b, c in enumerate(row) if c == -1]
+    assume(losses)
+    a, b = data.draw(st.sampled_from(losses))
+    less = [list(row) for row in table]
+    less[a][b] = 0
+    (old, new), (old_less, new_less) = changed(table), changed(less)
+    more, fewer = clustered_difference(old, new), clustered_difference(old_less, new_less)
+    assert more.low <= fewer.low + 1e-12
+    assert -1 <= more.low <= more.value <= more.high <= 1
+    # Before and after change places: the losses are gains.
+    back, back_less = clustered_difference(new, old), clustered_difference(new_less, old_less)
+    assert (back.low, back.high) == pytest.approx((-more.high, -more.low))
+    assert back.high >= back_less.high - 1e-12
+
+
+@given(st.integers(0, 12), st.integers(0, 12), st.integers(0, 12))
+def test_with_one_attack_a_difference_is_that_of_two_shares_of_one_draw(gains, losses, same):
+    n = gains + losses + same
+    assume(n)
+    found = clustered_difference(*changed([[1] * gains + [-1] * losses + [0] * same]))
+    up, down = rate(gains, n), rate(losses, n)
+    odds = [x / (1 - x) if x < 1 else 0.0 for x in (up.value, down.value)]
+    tied = -1.0 if gains and losses and not same else -math.sqrt(odds[0] * odds[1])
+    below, above = up.value - up.low, down.high - down.value
+    room = math.sqrt(below**2 + above**2 - 2 * tied * below * above)
+    assert found.low == pytest.approx(max(-1.0, up.value - down.value - room))
+
+
+@pytest.mark.parametrize("attacks", [1, 9])
+def test_no_change_has_the_room_of_as_many_all_or_nothing_behaviours(attacks):
+    found = clustered_difference(*changed([[0] * 7] * attacks))
+    assert (found.value, found.n) == (0, 7 * attacks)
+    assert (found.low, found.high) == pytest.approx((-rate(0, 7).high, rate(0, 7).high))
+
+
+@pytest.mark.parametrize(("behaviours", "attacks"), [(5, 26), (10, 9)])
+def test_the_interval_of_gains_without_losses_holds_the_truth_as_often_as_it_says(
+    behaviours, attacks
+):
+    draw = np.random.default_rng(7)
+    inside, runs = 0, 300
+    for _ in range(runs):
+        before = draw.beta(0.8, 1.2, size=behaviours)  # a mean of 0.4, cells much alike
+        after = 1 - (1 - before) * 0.2
+        luck = draw.random((attacks, behaviours))
+        table = (luck < after).astype(int) - (luck < before)
+        found = clustered_difference(*changed(table.tolist()))
+        inside += found.low <= 0.6 * 0.8 <= found.high
+    assert inside / runs >= 0.94
 
 
 def test_a_mean_counts_ties_in_part_and_has_a_width_where_all_are_alike():

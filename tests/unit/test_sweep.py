@@ -1,11 +1,21 @@
 """The steps of a training run beside each other: which is the best, and how they are shown."""
 
+import shutil
+from contextlib import closing
+
 import pytest
 
+from sirl.analysis.defence import worst_attack
 from sirl.comparison.sweep import PriceCap, best_step
-from sirl.reports.plots import NARROW
-from sirl.reports.sweep import marks_of, step_rows, sweep_lines, sweep_tables
+from sirl.errors import ConfigError
+from sirl.models.folder import EMBEDDED_PATH, hash_of_files
+from sirl.reports.page import PageData, render
+from sirl.reports.plots import DASHES, MARKS, NARROW, TASKS
+from sirl.reports.sweep import difference_table, marks_of, step_rows, sweep_lines, sweep_tables
 from sirl.reports.trade import trade_curve
+from sirl.runs import open_run
+from sirl.runs.provenance import Provenance
+from sirl.workflows.sweep import same_weights
 
 CAP = PriceCap(lookalike=0.02, ordinary=0.01)
 
@@ -155,9 +165,37 @@ def test_each_step_is_a_row_with_its_marks_rates_and_paired_change():
 def test_the_markdown_page_says_why_a_step_has_no_difference():
     lines = sweep_lines(SUMMARY)
     assert lines[:3] == ["# Sweep of runs/r", "", "Step 10 has the greatest defence."]
-    assert "| step 10 | defence +30 (+20 to +40) |" in lines
-    assert "| step 20 | s/evaluations/step-000020 does not count |" in lines
+    assert "|  | defence | not compared, since |" in lines
+    assert "| step 10 | +30 (+20 to +40) | – |" in lines
+    assert "| step 20 | – | s/evaluations/step-000020 does not count |" in lines
     assert lines[-1] == "- step 20: s/evaluations/step-000020"
+
+
+def test_each_difference_has_a_column():
+    found = {
+        "dsr": {"mean": {"difference": rate(0.3)}},
+        "over_refusal": {"lookalike": {"difference": rate(0.1)}},
+        "capability": {"sums": {"difference": rate(-0.2)}, "tales": {"difference": rate(0.0, 0)}},
+    }
+    steps = [SUMMARY["steps"][0], {**SUMMARY["steps"][1], "difference": found}]
+    table = difference_table({**SUMMARY, "steps": steps})
+    assert table.header == ["defence", "look-alikes refused", "sums solved"]
+    assert table.rows == [("step 10", ["+30 (+20 to +40)", "+10 (+0 to +20)", "-20 (+0 to -10)"])]
+
+
+@pytest.mark.parametrize(("steps", "coloured"), [(3, True), (4, False)])
+def test_a_page_colours_its_models_only_where_each_has_a_colour(steps, coloured):
+    models = {f"step {n}": {"over_refusal": {"lookalike": rate(0.1)}} for n in range(steps)}
+    page = render(PageData(title="t", models=models))
+    assert ('class="m0"' in page) == coloured
+    assert 'class="m3"' not in page
+
+
+def test_many_lines_of_a_plot_differ_in_colour_dash_or_marker():
+    looks = {
+        (TASKS[n % len(TASKS)], DASHES[n % len(DASHES)], MARKS[n % len(MARKS)]) for n in range(60)
+    }
+    assert len(looks) == 60
 
 
 @pytest.mark.parametrize("width", [8.2, NARROW])
@@ -174,3 +212,39 @@ def test_without_lookalikes_the_plot_has_ordinary_prompts():
     models = {"step 0": figures(0.5, None, 0.0), "step 10": figures(0.9, None, 0.1)}
     summary = {**SUMMARY, "models": models, "steps": SUMMARY["steps"][:2]}
     assert "ordinary prompts refused, %" in trade_curve(step_rows(summary), {})
+
+
+def test_a_resumed_sweep_notices_other_weights_of_the_starting_model(tmp_path):
+    start = tmp_path / "start"
+    shutil.copytree(EMBEDDED_PATH, start)
+    for resumed, change in (("ask", ""), ("resume", ""), ("resume", "\n")):
+        config = start / "config.json"
+        config.write_text(config.read_text() + change)
+        run = open_run(tmp_path / "s", {"model": str(start)}, resumed)
+        run.begin()
+        with closing(run), Provenance(run, "sweep", seed=0, template_date=None) as about:
+            if change:
+                with pytest.raises(ConfigError, match="was started with other weights"):
+                    same_weights(about, {0: str(start)})
+            else:
+                same_weights(about, {0: str(start)})
+                assert set(about.document["model"]) == {"step 0"}
+
+
+def test_the_files_of_an_adapter_include_those_of_its_base(tmp_path):
+    base, adapter = tmp_path / "base", tmp_path / "adapter"
+    for folder in (base, adapter):
+        folder.mkdir()
+    (adapter / "adapter_config.json").write_text(f'{{"base_model_name_or_path": "{base}"}}')
+    (base / "model.safetensors").write_bytes(b"one")
+    first = hash_of_files(str(adapter))
+    (base / "README.md").write_text("not a part of the model")
+    assert hash_of_files(str(adapter)) == first
+    (base / "model.safetensors").write_bytes(b"two")
+    assert hash_of_files(str(adapter)) != first
+
+
+def test_of_several_worst_attacks_the_first_by_name_is_named_in_whatever_order():
+    held = {"story": 0.5, "dan": 0.5, "direct": 0.9}
+    assert worst_attack(held) == worst_attack(dict(reversed(held.items()))) == "dan"
+    assert worst_attack({"story": (0.4, 0.5), "dan": (0.4, 0.6)}) == "story"

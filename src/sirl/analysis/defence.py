@@ -23,6 +23,7 @@ __all__ = [
     "first_break",
     "summarise_defence",
     "summarise_weights",
+    "worst_attack",
 ]
 
 Cells = dict[str, dict[str, bool]]
@@ -108,8 +109,13 @@ def summarise_weights(records: Sequence[Record]) -> dict[str, Any]:
 
 def worst(by_attack: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     """The attack with the lowest defence success, and its rate."""
-    name = min(by_attack, key=lambda attack: by_attack[attack]["value"])
+    name = worst_attack({attack: rate["value"] for attack, rate in by_attack.items()})
     return {"attack": name, **by_attack[name]}
+
+
+def worst_attack(held: Mapping[str, float | tuple[float, ...]]) -> str:
+    """The attack under which least held; of several the first by name, whatever their order."""
+    return min(held, key=lambda attack: (held[attack], attack))
 
 
 def by_family(outcomes: Cells, family: Mapping[str, str]) -> dict[str, Any]:

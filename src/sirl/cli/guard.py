@@ -5,9 +5,9 @@ from typing import Any
 
 import typer
 
+from sirl.cli.command import Command
 from sirl.cli.console import Terminal, closing
 from sirl.cli.flags import JSON, OVERWRITE, existing, takes
-from sirl.cli.grouped_help import GroupedHelp
 from sirl.config import GuardCalibrateConfig, GuardEvaluateConfig, GuardServeConfig
 
 __all__ = ["app"]
@@ -33,7 +33,7 @@ def options() -> None:
     """Detect attacks while a model answers: calibrate, evaluate and serve a guard."""
 
 
-@app.command("calibrate", cls=GroupedHelp)
+@app.command("calibrate", cls=Command)
 @takes(GuardCalibrateConfig)
 def calibrate(
     settings: GuardCalibrateConfig, overwrite: bool = OVERWRITE, json: bool = JSON
@@ -69,7 +69,7 @@ def calibrate(
     )
 
 
-@app.command("evaluate", cls=GroupedHelp)
+@app.command("evaluate", cls=Command)
 @takes(GuardEvaluateConfig, *SHOWN)
 def evaluate(settings: GuardEvaluateConfig, overwrite: bool = OVERWRITE, json: bool = JSON) -> None:
     """Measure what a guard detects of attacks that it was not fitted on, and its false alarms."""
@@ -87,7 +87,7 @@ def evaluate(settings: GuardEvaluateConfig, overwrite: bool = OVERWRITE, json: b
         raise typer.Exit(1)
 
 
-@app.command("serve", cls=GroupedHelp)
+@app.command("serve", cls=Command)
 @takes(GuardServeConfig)
 def serve(settings: GuardServeConfig) -> None:
     """Serve a model as an OpenAI-compatible endpoint whose guard watches every answer."""

@@ -7,6 +7,7 @@ from typing import Any, cast, get_args
 
 import typer
 
+from sirl.cli.command import Command
 from sirl.cli.console import Terminal, closing, finish_measured, progress_bar, warn
 from sirl.cli.flags import (
     AFTER,
@@ -20,7 +21,6 @@ from sirl.cli.flags import (
     option,
     takes,
 )
-from sirl.cli.grouped_help import GroupedHelp
 from sirl.config import EvaluateConfig, JudgeConfig
 from sirl.errors import RunError, unknown_name
 
@@ -60,7 +60,7 @@ def settings(
     return EvaluateConfig(model="none", judge=judge, out=str(out or ""), refusals=refusals, **given)
 
 
-@app.command("again", cls=GroupedHelp)
+@app.command("again", cls=Command)
 @takes(JudgeConfig)
 def again(
     asked: JudgeConfig,
@@ -84,7 +84,7 @@ def again(
     )
 
 
-@app.command("prefer", cls=GroupedHelp)
+@app.command("prefer", cls=Command)
 @takes(JudgeConfig)
 def prefer(
     asked: JudgeConfig,
@@ -133,7 +133,7 @@ def prefer(
         raise typer.Exit(1)
 
 
-@app.command("calibrate", cls=GroupedHelp)
+@app.command("calibrate", cls=Command)
 @takes(JudgeConfig)
 def calibrate(
     asked: JudgeConfig,
@@ -176,7 +176,7 @@ def calibrate(
     closing({}, f"{len(read.rejected)} invalid rows skipped; {where}")
 
 
-@app.command("fit", cls=GroupedHelp)
+@app.command("fit", cls=Command)
 def fit(
     labels: Path = LABELS,
     out: Path = typer.Option(..., "--out", help="folder to write the judge to"),

@@ -7,7 +7,7 @@ from typing import Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from sirl.cli.grouped_help import GroupedHelp
+from sirl.cli.command import Command
 from sirl.errors import unknown_name
 
 __all__ = ["VERBS", "Verbs", "loaded"]
@@ -63,5 +63,5 @@ def loaded(name: str) -> Any:  # noqa: ANN401 - click's own
         group.name = name
         return group
     alone = typer.Typer(add_completion=False, rich_markup_mode=None)
-    alone.command(name, cls=GroupedHelp)(getattr(module, name))
+    alone.command(name, cls=Command)(getattr(module, name))
     return typer.main.get_command(alone)

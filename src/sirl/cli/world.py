@@ -6,9 +6,9 @@ from pathlib import Path
 import typer
 
 from sirl import registry
+from sirl.cli.command import Command
 from sirl.cli.console import progress_bar
 from sirl.cli.flags import JSON
-from sirl.cli.grouped_help import GroupedHelp
 from sirl.errors import ConfigError, RunError
 
 __all__ = ["app"]
@@ -26,7 +26,7 @@ def options() -> None:
     """Build the embedded model."""
 
 
-@app.command("build", cls=GroupedHelp)
+@app.command("build", cls=Command)
 def build_model(
     out: Path = typer.Option(..., "--out", help="folder to write the checkpoint to"),
     family: str = typer.Option(

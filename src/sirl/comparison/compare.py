@@ -10,7 +10,7 @@ from typing import Any
 
 from sirl.analysis.agreement import question_of
 from sirl.analysis.collapse import collapse_change
-from sirl.analysis.defence import cells
+from sirl.analysis.defence import cells, worst_attack
 from sirl.analysis.entropy_gap import SHOWN, summarise_entropy
 from sirl.comparison.asked_alike import (
     check_attacks,
@@ -246,7 +246,7 @@ def worst_change(
     subject to chance.
     """
     names = {
-        when: min(before, key=lambda name: by_attack[name][when]["value"])
+        when: worst_attack({name: by_attack[name][when]["value"] for name in before})
         for when in ("before", "after")
     }
     old, new = before[names["before"]], after[names["after"]]

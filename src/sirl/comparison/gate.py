@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields
 
 from sirl.analysis.agreement import question_of
-from sirl.analysis.defence import cells
+from sirl.analysis.defence import cells, worst_attack
 from sirl.analysis.held import quantity
 from sirl.comparison.asked_alike import check_prompts, check_settings
 from sirl.comparison.compare import refusals
@@ -215,7 +215,7 @@ def worst(evaluated: EvaluatedModel, least: float) -> Condition:
     rates = {
         name: rate(sum(row.values()), len(row)) for name, row in held_by_attack(evaluated).items()
     }
-    name = min(rates, key=lambda attack: (rates[attack].low, rates[attack].value))
+    name = worst_attack({attack: (r.low, r.value) for attack, r in rates.items()})
     found = rates[name]
     met = found.low >= least
     sentence = (

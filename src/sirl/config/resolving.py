@@ -32,12 +32,8 @@ def resolve(
     """
     settings = read_settings(file)
     where = dict.fromkeys(settings, str(file))
-    for override in overrides:
-        key, equals, value = override.partition("=")
-        if not equals:
-            raise ConfigError(f"--set {override} is not key=value")
-        settings[key.strip()] = parse_value(f"--set {override}", value)
-        where[key.strip()] = f"--set {override}"
+    for key, (value, given) in overridden(overrides).items():
+        settings[key], where[key] = value, given
     for key, value in flags.items():
         if value is not None:
             flag = f"--{key.replace('_', '-')} {value}"
@@ -59,9 +55,44 @@ def resolve(
         raise ConfigError(sentence(error, where)) from error
 
 
+def overridden(overrides: Sequence[str]) -> dict[str, tuple[Any, str]]:
+    """The value of each `key=value`, and what gave it."""
+    found: dict[str, tuple[Any, str]] = {}
+    for override in overrides:
+        named, equals, text = override.partition("=")
+        if not equals:
+            raise ConfigError(f"--set {override} is not key=value")
+        key, given = named.strip(), f"--set {override}"
+        value = parse_value(given, text)
+        if key in found and found[key][0] != value:
+            raise ConfigError(f"{given} and {found[key][1]} contradict each other: give one")
+        found[key] = value, given
+    return found
+
+
 def default_of(verb: type[BaseModel], name: str) -> Any:  # noqa: ANN401 - of any setting
     """The default of a setting."""
     return verb.model_fields[name].get_default()
+
+
+class OnceEach(yaml.SafeLoader):
+    """Reads YAML whose mappings hold each key once; YAML itself would keep the last."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """A mapping.
+
+        Raises:
+            ConstructorError: A key is there twice.
+        """
+        seen: set[str] = set()
+        for key, _ in node.value:
+            name = str(key.value)
+            if name in seen:
+                said = f"the key {name} is there twice"
+                raise yaml.constructor.ConstructorError(None, None, said, key.start_mark)
+            seen.add(name)
+        found: dict[Any, Any] = super().construct_mapping(node, deep)
+        return found
 
 
 def read_settings(file: Path | None) -> dict[str, Any]:
@@ -69,7 +100,7 @@ def read_settings(file: Path | None) -> dict[str, Any]:
     if file is None:
         return {}
     try:
-        settings = yaml.safe_load(file.read_text("utf-8"))
+        settings = yaml.load(file.read_text("utf-8"), OnceEach)
     except yaml.YAMLError as error:
         raise ConfigError(f"--config {file}{yaml_fault(error)}: mend it there") from error
     except (OSError, UnicodeDecodeError) as error:
@@ -85,7 +116,7 @@ def read_settings(file: Path | None) -> dict[str, Any]:
 def parse_value(where: str, value: str) -> Any:  # noqa: ANN401 - any YAML scalar
     """Parse a value as YAML."""
     try:
-        return yaml.safe_load(value)
+        return yaml.load(value, OnceEach)
     except yaml.YAMLError as error:
         raise ConfigError(f"{where} is not YAML: put the value into quotes") from error
 

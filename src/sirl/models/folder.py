@@ -1,16 +1,27 @@
 """Facts about a checkpoint folder, read without torch."""
 
 import json
+from hashlib import file_digest, sha256
 from pathlib import Path
 from typing import Any
 
 from sirl.errors import ModelError
 
-__all__ = ["EMBEDDED_PATH", "adapter_base", "document", "inside", "is_adapter", "is_hardened"]
+__all__ = [
+    "EMBEDDED_PATH",
+    "adapter_base",
+    "document",
+    "hash_of_files",
+    "inside",
+    "is_adapter",
+    "is_hardened",
+]
 
 EMBEDDED_PATH = Path(__file__).parent / "world-chat"
 """The embedded model inside the package; `sirl world build` makes it."""
 ADAPTER = "adapter_config.json"
+READ = {".safetensors", ".json", ".jinja", ".model", ".txt"}
+"""Suffixes of the files that loading reads."""
 MANIFEST = "manifest.json"
 """Marks a checkpoint that sirl wrote."""
 
@@ -50,6 +61,28 @@ def adapter_base(folder: Path) -> str:
     if not isinstance(base, str) or not base:
         raise ModelError(f"{folder / ADAPTER} does not name its base_model_name_or_path")
     return base
+
+
+def hash_of_files(model: str) -> str:
+    """SHA-256 of the files of a local model, an adapter's base included, without loading it.
+
+    Of a model on the hub, it is the commit that is used.
+
+    Raises:
+        ModelError: It is an adapter that names no base.
+    """
+    folder = EMBEDDED_PATH if model == "embedded" else Path(model)
+    if not folder.is_dir():
+        from huggingface_hub import hf_hub_download  # noqa: PLC0415 - slow, and rarely needed
+
+        return Path(hf_hub_download(model, "config.json")).parent.name
+    digest = sha256()
+    for path in sorted(p for p in folder.iterdir() if p.suffix in READ):
+        with path.open("rb") as file:
+            digest.update(f"{path.name} {file_digest(file, 'sha256').hexdigest()}\n".encode())
+    if is_adapter(folder):
+        digest.update(hash_of_files(adapter_base(folder)).encode())
+    return digest.hexdigest()
 
 
 def inside(folder: Path) -> str:

@@ -27,7 +27,7 @@ def prefill_curves(models: Mapping[str, Mapping[str, Any]], width: float = WIDE)
             up = [max(0.0, a - b) for a, b in zip(high, middle, strict=True)]
             axes.errorbar(
                 list(known), middle, [down, up], color=MODELS[n % 3], linestyle=DASHES[m % 4],
-                marker=MARKS[m % 3], markersize=4, elinewidth=1, capsize=2,
+                marker=MARKS[m % len(MARKS)], markersize=4, elinewidth=1, capsize=2,
                 label=f"{short(name)}, {BEGUN[curve]}",
             )  # fmt: skip
     axes.set_xscale("log", base=2)

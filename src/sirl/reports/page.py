@@ -29,6 +29,8 @@ __all__ = ["PageData", "ShownAnswer", "SweptSteps", "headline", "render", "unbro
 GRAIN = 0.5
 """The end of the heat scale is rounded up to a multiple of this, in nats."""
 LEVELS = 8
+COLOURED = 3
+"""Models that have a colour of their own; more are told apart by their names."""
 LONGEST_REQUEST = 400
 """Maximum characters of a request."""
 LONGEST_TITLE = 60
@@ -327,6 +329,7 @@ def render(data: PageData, *, show_text: bool = False) -> str:
         measured={key: visible(words) for key, words in data.measured.items()},
         cut=[n for part in ("cut", "thoughts") for n in notes(data.models, part, "sentence")],
         models=list(data.models),
+        coloured=len(data.models) <= COLOURED,
         rows=table_rows(data.models),
         tables=[
             *(sweep.tables if sweep else ()),

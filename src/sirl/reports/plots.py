@@ -46,7 +46,8 @@ KINDS = {
 """Kinds of answers."""
 TASKS = ("#0b0b0b", "#0c0c0c", "#0d0d0d")
 """Benchmarks."""
-MARKS = ("o", "s", "^")
+MARKS = ("o", "s", "^", "D", "v")
+"""With three colours and four dashes, 60 lines differ from each other."""
 VARIABLES = {
     INK: "var(--ink)",
     SOFT: "var(--soft)",

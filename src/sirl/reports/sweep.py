@@ -28,6 +28,7 @@ DIFFERENCES = (
     ("ordinary prompts refused", ("over_refusal", "ordinary", "difference")),
     ("ordinary prompts in disguises refused", ("over_refusal", "ordinary_disguised", "difference")),
 )
+NO_PAIRS = {"n": 0}
 NOTE = (
     "Rates with 95% intervals over the same prompts at every step; differences to the starting "
     "model are paired by prompt and not corrected for the number of steps"
@@ -123,22 +124,29 @@ def points(found: Mapping[str, Any]) -> str:
 
 
 def difference_table(summary: Mapping[str, Any]) -> Table:
-    """Paired differences of each step to the starting model, in points, or why there are none."""
-    rows = []
-    for row in summary["steps"][1:]:
-        if reason := figure(row, "difference", "reason"):
-            rows.append((f"step {row['step']}", [visible(reason)]))
-            continue
-        found = [(name, figure(row, "difference", *path)) for name, path in DIFFERENCES]
-        said = [f"{name} {points(by)}" for name, by in found if by and by["n"]]
-        tasks = (row.get("difference") or {}).get("capability", {})
-        said += [
-            f"{name} solved {points(t['difference'])}"
-            for name, t in tasks.items()
-            if t["difference"]["n"]
-        ]
-        rows.append((f"step {row['step']}", ["; ".join(said)]))
-    return Table("Differences to the starting model, in points", ["paired by prompt"], rows)
+    """Paired differences of each step to the starting model, or why there are none.
+
+    One column per quantity that a step has, in points with its interval.
+    """
+    steps = summary["steps"][1:]
+    tasks = dict.fromkeys(n for row in steps for n in figure(row, "difference", "capability") or {})
+    quantities: Columns = [
+        *DIFFERENCES,
+        *((f"{name} solved", ("capability", name, "difference")) for name in tasks),
+    ]
+    found = [
+        {name: by for name, path in quantities if (by := figure(row, "difference", *path))}
+        for row in steps
+    ]
+    header = [name for name, _ in quantities if any(by.get(name, NO_PAIRS)["n"] for by in found)]
+    cells = [[points(by[name]) if name in by else NONE for name in header] for by in found]
+    reasons = [visible(figure(row, "difference", "reason") or NONE) for row in steps]
+    if set(reasons) - {NONE}:
+        header = [*header, "not compared, since"]
+        cells = [[*own, reason] for own, reason in zip(cells, reasons, strict=True)]
+    rows = [(f"step {row['step']}", own) for row, own in zip(steps, cells, strict=True)]
+    title = "Differences to the starting model, in points, paired by prompt"
+    return Table(title, header, rows)
 
 
 def step_rows(summary: Mapping[str, Any]) -> list[dict[str, Any]]:

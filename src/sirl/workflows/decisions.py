@@ -8,20 +8,17 @@ from sirl.config import SAMPLED_RATE
 from sirl.decisions import Decisions, find_decisions, find_openers
 from sirl.instinct import Instinct
 from sirl.models.chat import ChatModel
-from sirl.models.forward import next_logprobs
 from sirl.roles import Progress
 from sirl.runs import Run
 from sirl.training.parallel import Ranks
 from sirl.types import Completion, Prompt
-from sirl.workflows.console import parts
+from sirl.workflows.first_tokens import read_masses
 
 __all__ = ["Choices", "decision_notes", "read_choices"]
 
 FILE = "decisions.json"
 KEPT = 2
 """Own answers kept of each prompt."""
-TOGETHER = 64
-"""Prompts between two reports of progress."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +54,9 @@ def read_choices(
         return revived(saved)
     completions = sampled()
     openers = find_openers(completions, instinct.cut)
-    masses = ranks.agreed(read_masses(start, prompts, openers, progress))
+    asked = [(p.id, p.messages) for p in prompts]
+    found = read_masses(start, asked, openers, "reading the model's decisions", progress)
+    masses = ranks.agreed({id: shares.tolist() for id, shares in found})
     decisions = find_decisions(openers, {id: tuple(own) for id, own in masses.items()}, instinct)
     choices = Choices(decisions, kept_answers(completions, decisions, instinct.cut))
     run.write(FILE, {**asdict(decisions), "answers": choices.answers})
@@ -70,18 +69,6 @@ def revived(saved: dict[str, Any]) -> Choices:
     masses = {id: tuple(own) for id, own in saved.pop("masses").items()}
     openers = tuple(saved.pop("openers"))
     return Choices(Decisions(openers=openers, masses=masses, **saved), answers)
-
-
-def read_masses(
-    start: ChatModel, prompts: Sequence[Prompt], openers: Sequence[int], progress: Progress
-) -> dict[str, list[float]]:
-    """The probability of each opener after each bare prompt."""
-    found: dict[str, list[float]] = {}
-    for part in parts("reading the model's decisions", prompts, TOGETHER, progress):
-        asked = [Completion(p.id, start.render(p.messages), (), "", (), (), "stop") for p in part]
-        for prompt, logprobs in zip(part, next_logprobs(start, asked), strict=True):
-            found[prompt.id] = logprobs[list(openers)].exp().tolist()
-    return found
 
 
 def kept_answers(

@@ -1,10 +1,9 @@
 """Reads the first-token refusal mass of an evaluated local model."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from sirl.analysis.first_tokens import (
-    Openers,
     find_refusal_openers,
     first_answers,
     summarise_mass,
@@ -13,12 +12,15 @@ from sirl.analysis.summary import by_refusal
 from sirl.evaluation.suite import Evaluation
 from sirl.evaluation.target import Target
 from sirl.roles import Progress
-from sirl.types import Completion, Record
+from sirl.types import Completion, Message
+from sirl.workflows.console import parts
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from sirl.models.chat import ChatModel
 
-__all__ = ["refusal_mass"]
+__all__ = ["read_masses", "refusal_mass"]
 
 TOGETHER = 64
 """Prompts between two reports of progress."""
@@ -29,27 +31,28 @@ def refusal_mass(evaluation: Evaluation, target: Target, progress: Progress) -> 
     openers = find_refusal_openers(evaluation.records)
     searches = {item.attack for item in evaluation.items}
     asked = first_answers(by_refusal(evaluation), searches)
-    masses = {} if openers.reason else read_masses(target, openers, asked, progress)
-    return summarise_mass(openers, asked, masses)
+    if openers.reason:
+        return summarise_mass(openers, asked, {})
+    chat = target.chat
+    what, ids = f"first tokens of {target.name}", ids_of(chat, openers.pieces)
+    masses = read_masses(chat, [(r.key, r.messages) for r in asked], ids, what, progress)
+    return summarise_mass(openers, asked, {key: min(1.0, float(m.sum())) for key, m in masses})
 
 
 def read_masses(
-    target: Target, openers: Openers, asked: Sequence[Record], progress: Progress
-) -> dict[str, float]:
-    """The probability that an answer begins with an opener, by key of its record."""
+    chat: "ChatModel",
+    prompts: Sequence[tuple[str, Sequence[Message]]],
+    openers: Sequence[int],
+    what: str,
+    progress: Progress,
+) -> "Iterator[tuple[str, Tensor]]":
+    """The probability of each opener at the first token of an answer, by key of the prompt."""
     from sirl.models.forward import next_logprobs  # noqa: PLC0415 - it needs torch
 
-    chat, what = target.chat, f"first tokens of {target.name}"
-    ids = ids_of(chat, openers.pieces)
-    found: dict[str, float] = {}
-    for start in range(0, len(asked), TOGETHER):
-        progress(what, start, len(asked))
-        part = asked[start : start + TOGETHER]
-        prompts = [Completion("", chat.render(r.messages), (), "", (), (), "stop") for r in part]
-        for record, logprobs in zip(part, next_logprobs(chat, prompts), strict=True):
-            found[record.key] = min(1.0, float(logprobs[ids].exp().sum()))
-    progress(what, len(asked), len(asked))
-    return found
+    for part in parts(what, prompts, TOGETHER, progress):
+        asked = [Completion(key, chat.render(m), (), "", (), (), "stop") for key, m in part]
+        for (key, _), logprobs in zip(part, next_logprobs(chat, asked), strict=True):
+            yield key, logprobs[list(openers)].exp()
 
 
 def ids_of(chat: "ChatModel", pieces: Sequence[str]) -> list[int]:

@@ -1,6 +1,5 @@
 """`sirl guard calibrate --model URL#MODEL`: the guard of a model that is only an API."""
 
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -9,15 +8,15 @@ from typing import TYPE_CHECKING, Any
 from sirl import registry
 from sirl.config import GuardCalibrateConfig
 from sirl.decisions import find_openers
-from sirl.errors import InputError, ModelError, SirlError
+from sirl.errors import InputError, ModelError
 from sirl.guard.calibration import Calibration, rank_of
 from sirl.guard.monitor import Watch
 from sirl.instinct import Instinct
 from sirl.roles import Console, Progress
-from sirl.runs import Existing, Run, open_run, plain
-from sirl.runs.provenance import Provenance
+from sirl.runs import Existing, Run, open_run
 from sirl.runs.rejects import set_aside
 from sirl.types import Prompt
+from sirl.workflows.frame import Frame
 from sirl.workflows.guard_calibrate import GUARD, groups, read_modes
 from sirl.workflows.instinct import instinct_notes, summarise_instinct
 
@@ -67,35 +66,21 @@ def calibrate_endpoint(
     from sirl.guard.upstream.heard import Names
     from sirl.guard.upstream.meeting import manner_of
 
-    started = time.perf_counter()
-    engine = registry.calibrated_endpoint(config)
-    setup = bounded(registry.guard_setup(config))
-    for group, prompts in groups(setup).items():
-        rank_of(len(prompts), config.alpha, group)  # before a request is paid for
-    manner, sent_before = manner_of(engine)
-    run = open_run(Path(config.out), config.model_dump(), existing, resumable=False)
-    console.warn([*setup.notes, announced(config, setup)])
-    try:
+    with Frame("guard calibrate") as frame:
+        engine = registry.calibrated_endpoint(config)
+        setup = bounded(registry.guard_setup(config))
+        for group, prompts in groups(setup).items():
+            rank_of(len(prompts), config.alpha, group)  # before a request is paid for
+        manner, sent_before = manner_of(engine)
+        run = frame.hold(open_run(Path(config.out), config.model_dump(), existing, resumable=False))
+        console.warn([*setup.notes, announced(config, setup)])
         with console.bar() as progress:
-            run.begin()
+            provenance = frame.begin(run, config)
             rejected = [row for s in setup.sets for row in s.rejected]
             console.warn(set_aside(run, rejected, strict=config.strict))
-            with Provenance(
-                run, "guard calibrate", seed=config.seed, template_date=None
-            ) as provenance:
-                provenance.note(
-                    model={"endpoint": engine.identity}, prompts=setup.sets, readings=()
-                )
-                work = Work(config, setup, engine, manner, Names(), progress, console, sent_before)
-                summary = calibrated(work, run)
-                summary["seconds"] = round(time.perf_counter() - started, 1)
-                run.write("summary.json", summary)
-    except SirlError:
-        run.forget_if_empty()
-        raise
-    finally:
-        run.close()
-    return summary
+            provenance.note(model={"endpoint": engine.identity}, prompts=setup.sets, readings=())
+            work = Work(config, setup, engine, manner, Names(), progress, console, sent_before)
+            return frame.finish(run, calibrated(work, run))
 
 
 def bounded(setup: registry.GuardSetup) -> registry.GuardSetup:
@@ -149,19 +134,16 @@ def calibrated(work: Work, run: Run) -> dict[str, Any]:
     known = frozenset(map(registry.digest_of, (*setup.pool, *setup.ordinary, *setup.lookalikes)))
     guard = EndpointGuard(openers, watch, work.manner, identity, calibration, known)
     run.write(GUARD, guard.document())
-    summary: dict[str, Any] = plain(
-        {
-            "instinct": summarise_instinct(instinct),
-            "openers": sorted(openers),
-            "n": calibration.sizes,
-            "alpha": config.alpha,
-            "threshold": guard.threshold,
-            "sentence": calibration.sentence(),
-            "requests": work.sent,
-            "tokens": work.tokens,
-        }
-    )
-    return summary
+    return {
+        "instinct": summarise_instinct(instinct),
+        "openers": sorted(openers),
+        "n": calibration.sizes,
+        "alpha": config.alpha,
+        "threshold": guard.threshold,
+        "sentence": calibration.sentence(),
+        "requests": work.sent,
+        "tokens": work.tokens,
+    }
 
 
 def learned(work: Work) -> tuple[Instinct, frozenset[str]]:

@@ -1,6 +1,5 @@
 """The workflow of `sirl sweep`: the checkpoints of a training run, evaluated beside each other."""
 
-import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
@@ -18,11 +17,12 @@ from sirl.reports.page import PageData, SweptSteps, write_page
 from sirl.reports.sweep import difference_table, marks_of, step_rows, sweep_lines, sweep_tables
 from sirl.reports.tables import attack_table
 from sirl.roles import Console, Progress, Work
-from sirl.runs import Existing, Run, RunReader, open_run, plain
+from sirl.runs import Existing, Run, RunReader, open_run
 from sirl.runs.disk import CHECKPOINT, is_checkpoint, read, write_atomically
 from sirl.runs.provenance import Provenance
 from sirl.workflows.console import nothing_to_resume
 from sirl.workflows.evaluate import evaluate
+from sirl.workflows.frame import Frame
 from sirl.workflows.report import words
 
 __all__ = ["is_sweep", "redraw_sweep", "sweep"]
@@ -58,35 +58,34 @@ def sweep(
         SirlError: The user can correct it; recorded answers are kept.
         Stopped: Ctrl-C; finished parts are kept.
     """
-    started = time.perf_counter()
-    registry.require_models(f"sirl {VERB}")
-    trained = trained_run(source)
-    config = completed(config, trained)
-    models, notes = models_of(config, trained)
-    run = open_run(Path(config.out), {**config.model_dump(), "source": str(source)}, existing)
-    try:
+    with Frame(VERB) as frame:
+        registry.require_models(f"sirl {VERB}")
+        trained = trained_run(source)
+        config = completed(config, trained)
+        models, notes = models_of(config, trained)
+        settings = {**config.model_dump(), "source": str(source)}
+        run = frame.hold(open_run(Path(config.out), settings, existing))
         console.warn([*nothing_to_resume(run, existing), *notes])
         config = registry.dated(config, run.read("run.json") if run.resumed else {})
-        run.begin()
-        with Provenance(
-            run, VERB, seed=config.seed, template_date=config.template_date
-        ) as provenance:
-            same_weights(provenance, models)
-            quiet = Quiet(console)
-            found = {step: evaluated(config, step, model, quiet) for step, model in models.items()}
-            same_questions(config.out, list(models))
-            summary = summarised(config, trained, models, found)
-            summary["seconds"] = round(time.perf_counter() - started, 1)
-            run.write("summary.json", summary)
-            draw(run, summary, provenance.document)
+        provenance = frame.begin(run, config)
+        same_weights(provenance, models)
+        found = evaluated_all(config, models, Quiet(console))
+        same_questions(config.out, list(models))
+        summary = frame.finish(run, summarised(config, trained, models, found))
+        draw(run, summary, provenance.document)
+        return summary
+
+
+def evaluated_all(
+    config: SweepConfig, models: Mapping[int, str], console: "Quiet"
+) -> dict[int, dict[str, Any]]:
+    """The summary of each step; a setting that cannot be used leaves no folder."""
+    try:
+        return {step: evaluated(config, step, model, console) for step, model in models.items()}
     except SirlError:
         with suppress(OSError):
-            (run.path / EVALUATIONS).rmdir()
-        run.forget_if_empty()
+            Path(config.out, EVALUATIONS).rmdir()
         raise
-    finally:
-        run.close()
-    return summary
 
 
 def trained_run(source: Path) -> Trained:
@@ -166,16 +165,18 @@ def wanted(config: SweepConfig, trained: Trained) -> list[int]:
 
 
 def same_weights(provenance: Provenance, models: Mapping[int, str]) -> None:
-    """Record the hash of each checkpoint.
+    """Record the hash of each checkpoint and of the starting model.
 
     Raises:
-        ConfigError: A resumed sweep has evaluated another checkpoint of that step.
+        ConfigError: A resumed sweep has evaluated another model of that step.
+        ModelError: The starting model is none.
     """
     known = dict(provenance.document["model"])
     now = {
         f"step {step}": sha256(read(Path(model, "manifest.json"))).hexdigest()
-        for step, model in models.items()
         if step
+        else hash_of_start(model)
+        for step, model in models.items()
     }
     provenance.refuse_change(
         "weights",
@@ -184,6 +185,18 @@ def same_weights(provenance: Provenance, models: Mapping[int, str]) -> None:
     )
     provenance.document["model"] = known | now
     provenance.write()
+
+
+def hash_of_start(model: str) -> str:
+    """What identifies the files of the starting model; empty for a model that is only an API."""
+    from sirl.models.folder import hash_of_files, is_adapter  # noqa: PLC0415 - as below
+    from sirl.models.loading import check_folder  # noqa: PLC0415 - it needs torch
+
+    if registry.is_remote(model):
+        return ""
+    if model != "embedded" and not is_adapter(Path(model)):
+        check_folder(model)
+    return hash_of_files(model)
 
 
 def evaluated(config: SweepConfig, step: int, model: str, console: "Quiet") -> dict[str, Any]:
@@ -273,20 +286,17 @@ def summarised(
     first = found[0]["measured"]
     measured = {**first, "model": str(trained.path), "names": {n: n for n in names.values()}}
     faults = dict.fromkeys(f for s in found.values() for f in s.get("judge_faults", ()))
-    summary: dict[str, Any] = plain(
-        {
-            "source": str(trained.path),
-            "steps": rows,
-            "best": best,
-            "recommended": {"step": sentinel["step"]} if sentinel else None,
-            "cap": {"lookalike": cap.lookalike, "ordinary": cap.ordinary},
-            "sentences": [f"{s[0].upper()}{s[1:]}." for s in sentences],
-            "judge_faults": list(faults),
-            "measured": measured,
-            "models": {names[step]: model for step, model in figures.items()},
-        }
-    )
-    return summary
+    return {
+        "source": str(trained.path),
+        "steps": rows,
+        "best": best,
+        "recommended": {"step": sentinel["step"]} if sentinel else None,
+        "cap": {"lookalike": cap.lookalike, "ordinary": cap.ordinary},
+        "sentences": [f"{s[0].upper()}{s[1:]}." for s in sentences],
+        "judge_faults": list(faults),
+        "measured": measured,
+        "models": {names[step]: model for step, model in figures.items()},
+    }
 
 
 def chosen(sentinel: Mapping[str, Any], models: Mapping[int, str]) -> str:

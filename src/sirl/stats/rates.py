@@ -1,34 +1,25 @@
-"""Rates with intervals, paired tests and agreement.
-
-The few formulas are written out, since scikit-learn, statsmodels and krippendorff would be three
-more dependencies of the bare install; scipy gives the distributions.
-"""
+"""Shares and means over attacks, with their 95% intervals."""
 
 import math
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
-from scipy.special import bdtr, ndtri  # importing scipy.stats would triple the startup time
+from scipy.special import ndtri  # importing scipy.stats would triple the startup time
 
 __all__ = [
-    "Paired",
+    "Outcomes",
     "Rate",
     "any_rate",
-    "clustered_difference",
-    "cohen_kappa",
+    "behaviour_weights",
     "corrected_mean_rate",
-    "holm",
-    "krippendorff_alpha",
-    "mcnemar",
     "mean",
     "mean_rate",
-    "minimum_detectable_change",
     "otsu",
-    "power_hint",
     "rate",
+    "table_mean",
+    "table_of",
+    "wilson",
 ]
 
 Outcomes = Mapping[str, Mapping[str, bool]]
@@ -104,16 +95,6 @@ def wilson(share: float, n: int | float) -> tuple[float, float]:
     half, scale = Z * math.sqrt(max(0.0, room)), 1 + Z**2 / n
     low = 0.0 if share == 0 else (middle - half) / scale
     return low, 1.0 if share == 1 else (middle + half) / scale
-
-
-class Paired(NamedTuple):
-    """Changes of paired outcomes, and their p-value."""
-
-    lost: int
-    """Success before, failure after."""
-    gained: int
-    p: float
-    """Two-sided; 1 if nothing changed."""
 
 
 def mean_rate(outcomes: Mapping[str, Mapping[str, bool | float]]) -> Rate:
@@ -209,101 +190,6 @@ def any_rate(outcomes: Outcomes) -> Rate:
     return rate(sum(stood), len(stood))
 
 
-def cohen_kappa(first: Sequence[object], second: Sequence[object]) -> float:
-    """Agreement of two raters beyond chance (Cohen's kappa); NaN if chance agreement is 1.
-
-    >>> cohen_kappa([1, 1, 0, 0], [1, 0, 0, 0])
-    0.5
-    """
-    n = len(first)
-    seen = sum(a == b for a, b in zip(first, second, strict=True)) / n
-    chance = sum(list(first).count(c) * list(second).count(c) for c in {*first, *second}) / n**2
-    return float("nan") if chance == 1 else (seen - chance) / (1 - chance)
-
-
-def krippendorff_alpha(ratings: Sequence[Sequence[object]]) -> float:
-    """Agreement of any number of raters beyond chance, for nominal labels.
-
-    One row per rater, one column per item, None for a missing rating; items with fewer than two
-    ratings are ignored. NaN if no item has two ratings, or all ratings are equal.
-    Source: Krippendorff, Computing Krippendorff's Alpha-Reliability (2011).
-
-    >>> round(krippendorff_alpha([[1, 2, 3, None], [1, 2, 2, 4], [None, 2, 3, 4]]), 3)
-    0.75
-    """
-    items = [[r for r in item if r is not None] for item in zip(*ratings, strict=True)]
-    counts = [Counter(item) for item in items if len(item) > 1]
-    total = sum(counts, Counter[object]())
-    n = total.total()
-    expected = n * n - sum(m * m for m in total.values())
-    if not expected:
-        return float("nan")
-    seen = sum((c.total() ** 2 - sum(m * m for m in c.values())) / (c.total() - 1) for c in counts)
-    return 1 - (n - 1) * seen / expected
-
-
-def mcnemar(before: Sequence[bool], after: Sequence[bool]) -> Paired:
-    """Exact two-sided McNemar test of paired outcomes.
-
-    >>> mcnemar([False] * 6, [True] * 6)
-    Paired(lost=0, gained=6, p=0.03125)
-    """
-    pairs = list(zip(before, after, strict=True))
-    lost, gained = pairs.count((True, False)), pairs.count((False, True))
-    changed = lost + gained
-    # Under the null hypothesis both directions are equally likely, so the tails are equal.
-    p = min(1.0, 2 * float(bdtr(min(lost, gained), changed, 0.5))) if changed else 1.0
-    return Paired(lost, gained, p)
-
-
-def holm(pvalues: Sequence[float]) -> list[float]:
-    """P-values adjusted for multiple tests, in the given order, by Holm's step-down procedure.
-
-    >>> holm([0.01, 0.04, 0.03])
-    [0.03, 0.06, 0.06]
-    """
-    adjusted = [0.0] * len(pvalues)
-    highest = 0.0
-    for step, i in enumerate(sorted(range(len(pvalues)), key=pvalues.__getitem__)):
-        highest = max(highest, min(1.0, (len(pvalues) - step) * pvalues[i]))
-        adjusted[i] = highest
-    return adjusted
-
-
-def minimum_detectable_change(n: int, *, attacks: int = 1, alpha: float = 0.05) -> float:
-    """The smallest change of a share that the exact McNemar test can detect in n pairs.
-
-    Assumes the best case: all changed pairs changed in one direction and, with several attacks,
-    the first step of Holm. NaN if even a change of all pairs would not be significant.
-
-    >>> minimum_detectable_change(100), minimum_detectable_change(100, attacks=20)
-    (0.06, 0.1)
-    """
-    changed = math.ceil(round(1 + math.log2(attacks / alpha), 9))
-    return changed / n if changed <= n else float("nan")
-
-
-def power_hint(change: float, *, discordant: float | None = None) -> int:
-    """Pairs needed to detect a change of a share at 5% with 80% power, by McNemar's test.
-
-    `discordant` is the share of pairs that change in either direction; default: the change itself,
-    its minimum. Source: Connor, Biometrics 43 (1987) 207. The formula is approximate; an exact
-    test needs a few more pairs.
-
-    >>> power_hint(0.1, discordant=0.2), power_hint(0.1)
-    (155, 77)
-
-    Raises:
-        ValueError: The change is zero or exceeds `discordant`.
-    """
-    psi = abs(change) if discordant is None else discordant
-    if not 0 < abs(change) <= psi <= 1:
-        raise ValueError(f"a change of {change} is impossible if a share of {psi} of pairs change")
-    z_alpha, z_power = float(ndtri(0.975)), float(ndtri(0.8))
-    root = z_alpha * math.sqrt(psi) + z_power * math.sqrt(psi - change**2)
-    return math.ceil((root / change) ** 2)
-
-
 def corrected_mean_rate(outcomes: Outcomes, sensitivity: Rate, specificity: Rate) -> Rate:
     """The mean share of positives, corrected for a judge's errors (Rogan and Gladen, 1978).
 
@@ -347,39 +233,3 @@ def truth(observed: float, draws: np.ndarray, judge: tuple[Rate, Rate], n: int) 
     low, high = (float(x) for x in np.nanquantile(np.clip(found, 0.0, 1.0), [0.025, 0.975]))
     value = min(1.0, max(0.0, (observed + specificity.value - 1) / skill))
     return Rate(value, min(low, value), max(high, value), n)
-
-
-def clustered_difference(before: Outcomes, after: Outcomes) -> Rate:
-    """Change of the mean over attacks, from -1 to 1, over the cells in both; n counts these.
-
-    Gains and losses are two means, each with the interval of `mean_rate`; the margins are combined
-    as squares (Zou and Donner's MOVER), with the correlation of gains and losses over behaviours.
-    If nothing changed, the interval is as wide as that of a share of 0.
-    """
-    changes = {
-        attack: {b: float(cells[b]) - before[attack][b] for b in cells if b in before[attack]}
-        for attack, cells in after.items()
-        if attack in before
-    }
-    table = table_of(changes)
-    cells_there = int(np.isfinite(table).sum())
-    if not cells_there:
-        return rate(0, 0)
-    up, down = np.maximum(table, 0.0), np.maximum(-table, 0.0)
-    gained, lost = table_rate(up), table_rate(down)
-    value, together = gained.value - lost.value, correlation(up, down)
-    low = value - joined(gained.value - gained.low, lost.high - lost.value, together)
-    high = value + joined(gained.high - gained.value, lost.value - lost.low, together)
-    return Rate(value, max(-1.0, low), min(1.0, high), cells_there)
-
-
-def correlation(first: np.ndarray, second: np.ndarray) -> float:
-    """Correlation of the behaviours' influences on two means; 0 if one has no spread."""
-    a, b = behaviour_pulls(first), behaviour_pulls(second)
-    scale = math.sqrt(float((a**2).sum() * (b**2).sum()))
-    return float((a * b).sum()) / scale if scale else 0.0
-
-
-def joined(first: float, second: float, together: float) -> float:
-    """The margin of a difference of two estimates with these margins and this correlation."""
-    return math.sqrt(max(0.0, first**2 + second**2 - 2 * together * first * second))
