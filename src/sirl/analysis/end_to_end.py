@@ -1,6 +1,6 @@
 """What a user gets with the guard off and on: defence and over-refusal, on the same answers.
 
-On means: text is held back until it is checked, and an alarm of the probe at its calibrated
+On means: text is held back until it is checked, and an alarm of the guard at its calibrated
 threshold ends the answer with a refusal. A stopped answer still counts as broken if the tokens
 that had left are unsafe help by themselves.
 """

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from sirl import registry
 from sirl.config import GuardServeConfig
 from sirl.errors import ConfigError, MissingExtraError
+from sirl.guard.detectors import ACTING
 from sirl.guard.session import SessionRisk
 from sirl.roles import Console
 from sirl.workflows.guard_calibrate import binding_of
@@ -255,7 +256,7 @@ def scorer_of(chat: "ChatModel", guard: "Guard") -> "Scorer":
     """Scores checks as the guard does."""
     from sirl.guard.stream_checks import Scorer
 
-    return Scorer(guard.fitted.reader(chat), guard.fitted.probe)
+    return Scorer(chat, guard.fitted)
 
 
 def policy_of(config: GuardServeConfig, guard: "Guard | None") -> "Policy":
@@ -264,7 +265,7 @@ def policy_of(config: GuardServeConfig, guard: "Guard | None") -> "Policy":
 
     rule = None
     if guard:
-        rule = Rule(guard.fitted.watch, guard.calibration.threshold("probe"))
+        rule = Rule(guard.fitted.watch, guard.calibration.threshold(ACTING))
     return Policy(rule, config.mode, config.action, config.on_fault)
 
 
