@@ -4,10 +4,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sirl.analysis.detection import OWN_PREFILL, WatchedAnswer, detection
+from sirl.analysis.detection import WatchedAnswer, detection
 from sirl.analysis.end_to_end import end_to_end
 from sirl.guard.detectors import ACTING
 from sirl.reports.guard import guard_table
+from sirl.types import OWN_PREFILL
 
 
 def answer(kind, part, behaviour, score, *, alarm=None, left=0, family=None, **further):
@@ -73,7 +74,7 @@ def test_at_equal_false_alarms_every_slice_keeps_its_share(figures):
 
 def test_families_have_their_own_rows(figures):
     rows = {family: own[ACTING]["value"] for family, own in figures["families"].items()}
-    assert rows == {"fiction": 0.5, "own prefill": 1.0}
+    assert rows == {"fiction": 0.5, "own_prefill": 1.0}
 
 
 def test_controls_are_told_together_and_are_no_detectors(figures):

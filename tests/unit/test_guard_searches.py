@@ -12,10 +12,11 @@ from sirl.config import GuardEvaluateConfig
 from sirl.errors import ConfigError
 from sirl.evaluation.records import SearchResult
 from sirl.guard.classical import Usual
-from sirl.guard.guarded import REFUSAL, GuardedEngine, ScorePenalty, StopsAreSafe, penalised
+from sirl.guard.guarded import GuardedEngine, ScorePenalty, StopsAreSafe, penalised
 from sirl.guard.monitor import Watch
 from sirl.guard.probe import LinearProbe
 from sirl.guard.scoring import Fitted
+from sirl.guard.server.policy import REFUSAL
 from sirl.registry.guard import guard_searches
 from sirl.reports.guard_outcomes import search_lines
 from sirl.rollouts.native import NativeEngine

@@ -19,7 +19,7 @@ from sirl.guard.detectors import ACTING, CONTROL
 from sirl.stats import mean_rate, rate
 from sirl.types import HARMLESS
 
-__all__ = ["OWN_PREFILL", "Class", "WatchedAnswer", "detection"]
+__all__ = ["Class", "WatchedAnswer", "detection"]
 
 Class = Literal[
     "unsafe compliance",
@@ -29,8 +29,6 @@ Class = Literal[
     "over-refusal",
     "unread",
 ]
-OWN_PREFILL = "own prefill"
-"""Family of the attacks that begin an answer with the model's own compliance."""
 Figure = dict[str, Any]
 """The fields of a `sirl.stats.Rate`."""
 Outcomes = dict[str, dict[str, bool]]

@@ -10,9 +10,9 @@ from dataclasses import asdict
 from typing import Any
 
 from sirl.analysis.defence import defence_rates
-from sirl.analysis.detection import OWN_PREFILL, WatchedAnswer
+from sirl.analysis.detection import WatchedAnswer
 from sirl.stats import mean_rate, rate
-from sirl.types import HARMLESS
+from sirl.types import HARMLESS, OWN_PREFILL
 
 __all__ = ["end_to_end"]
 

@@ -3,7 +3,7 @@
 This package does not import torch.
 """
 
-from sirl.config.groups import ModelSettings
+from sirl.config.groups import ModelSettings, TargetEndpointSettings
 from sirl.config.resolving import parse_value, resolve
 from sirl.config.serving import GuardServeConfig
 from sirl.config.verbs import (
@@ -34,6 +34,7 @@ __all__ = [
     "ProbeConfig",
     "Settings",
     "SweepConfig",
+    "TargetEndpointSettings",
     "TrainConfig",
     "TrainingSettings",
     "parse_value",

@@ -16,15 +16,14 @@ from sirl.guard.cuts import Cutter
 from sirl.guard.detectors import ACTING
 from sirl.guard.probe import LinearProbe
 from sirl.guard.scoring import Asked, Fitted, heard_by, replay
+from sirl.guard.server.policy import REFUSAL
 from sirl.judges.jury import verdicts
 from sirl.models.chat import ChatModel
 from sirl.roles import Engine, Judge
 from sirl.types import Attempt, Completion, Label, Message, Prompt, Question, Verdict
 
-__all__ = ["REFUSAL", "GuardedEngine", "ScorePenalty", "StopsAreSafe", "penalised"]
+__all__ = ["GuardedEngine", "ScorePenalty", "StopsAreSafe", "penalised"]
 
-REFUSAL = "I can't help with that."
-"""The answer of a guard that stops an answer before anything has left."""
 Likelihoods = Callable[[Sequence[tuple[Message, ...]], str], list[float]]
 
 

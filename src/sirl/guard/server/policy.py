@@ -11,6 +11,7 @@ Mode = Literal["hold", "live", "shadow"]
 Action = Literal["refuse", "stop", "flag"]
 OnFault = Literal["closed", "open"]
 REFUSAL = "I can't help with that."
+"""What a guard says in place of an answer that it stops."""
 
 
 class Rule(NamedTuple):
