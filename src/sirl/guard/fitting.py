@@ -22,6 +22,9 @@ DEPTHS = 3
 """Positions at which an answer is learned from."""
 MOST_CUTS = 8
 """Cuts of a prompt that are learned from."""
+CUT_RIDGE = (0.01,)
+"""Inverse strength of its ridge. Cross-validation over prompts would choose a weaker one, since the
+prompts that it leaves out have the disguises of the others; then new disguises raise alarms."""
 QUANTILE = 0.99
 """Of the scores of harmless prompts, at which the scores of both probes are made equal."""
 CONTROLS = 5
@@ -149,7 +152,10 @@ def fit_cut_probe(
     states = reader.read_ids([row for own in rows for row in own]).states
     prompts = np.array([numbers[id] for id in asked.values()])
     probe = fit_probe(
-        States(states, np.repeat(refused, sizes), np.repeat(prompts, sizes)), layers, seed=seed
+        States(states, np.repeat(refused, sizes), np.repeat(prompts, sizes)),
+        layers,
+        seed=seed,
+        inverse_ridges=CUT_RIDGE,
     )
     scores = probe.score(states[:, layers.index(probe.layer)])
     highest = np.maximum.reduceat(scores, np.cumsum([0, *sizes[:-1]]))[~refused]
