@@ -46,7 +46,15 @@ def test_a_moderation_scores_prompts_or_a_conversation_with_its_answer(given, fl
     assert [r["categories"]["unsafe"] for r in found["results"]] == flagged
     assert [[m.role for m in messages] for messages in source.asked] == roles
     scores = [r["category_scores"]["unsafe"] for r in found["results"]]
-    assert scores == pytest.approx([0.7311 if f else 0.2689 for f in flagged], abs=1e-4)
+    assert scores == [float(f) for f in flagged]
+    assert not any("sirl_guard" in r for r in found["results"])
+
+
+def test_a_moderation_shows_scores_and_threshold_where_details_are_allowed():
+    served = service(FakeSource(), limits=Limits(details=True))
+    (bad,) = ask(served, "/v1/moderations", {"input": "bad"}).json()["results"]
+    assert bad["category_scores"]["unsafe"] == pytest.approx(0.7311, abs=1e-4)
+    assert bad["sirl_guard"] == {"score": 1.0, "threshold": 0.5}
 
 
 @pytest.mark.parametrize(

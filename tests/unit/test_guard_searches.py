@@ -1,7 +1,5 @@
 """Searches against a model behind its guard: what they see, and what is counted."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 import torch
@@ -13,12 +11,12 @@ from sirl.attacks.search import BestOfN, RandomSearch
 from sirl.config import GuardEvaluateConfig
 from sirl.errors import ConfigError
 from sirl.evaluation.records import SearchResult
-from sirl.guard.checks import CheckReader
 from sirl.guard.classical import Usual
-from sirl.guard.guarded import REFUSAL, GuardedEngine, ScorePenalty, StopsAreSafe, penalised
+from sirl.guard.guarded import GuardedEngine, ScorePenalty, StopsAreSafe, penalised
 from sirl.guard.monitor import Watch
 from sirl.guard.probe import LinearProbe
 from sirl.guard.scoring import Fitted
+from sirl.guard.server.policy import REFUSAL
 from sirl.registry.guard import guard_searches
 from sirl.reports.guard_outcomes import search_lines
 from sirl.rollouts.native import NativeEngine
@@ -73,33 +71,38 @@ def test_the_guards_own_refusal_is_safe_to_every_judge_and_other_answers_are_jud
 
 
 def test_an_adaptive_search_pays_for_scores_above_the_threshold_only(embedded):
-    turns = [p.messages for p in PROMPTS]
-    reader = CheckReader(embedded, (1,), ())
+    turns = [(Message("user", "Hi"),)] * 4  # no cut but the end, which both probes read
 
     def likelihoods(conversations, _):
         return [-1.0] * len(conversations)
 
-    for bias, expected in ((2.5, -3.0), (-2.5, -1.0)):
+    for bias, expected in ((2.5, -5.0), (-2.5, -1.0)):
         own = fitted(bias)
-        penalty = ScorePenalty.of(own, threshold=0.5)
-        found = penalised(likelihoods, reader, own, penalty)(turns, "Sure")
+        penalty = ScorePenalty.of(embedded, own, threshold=0.5)
+        found = penalised(likelihoods, own.reader(embedded), penalty)(turns, "Sure")
         assert found == pytest.approx([expected] * 4)
 
 
 def test_a_gradient_search_sees_the_score_of_the_state_that_the_guard_checks(embedded):
     prompt = unsafe_requests("test")[0]
-    weights = np.random.default_rng(0).normal(size=192)
-    own = replace(fitted(0.0), probe=LinearProbe(2, weights, 0.0))
-    penalty = ScorePenalty.of(own, threshold=-1e3)
-    place = slot(embedded, prompt, 4)
+    chance = np.random.default_rng(0)
+    probes = (LinearProbe(n, chance.normal(size=192), 0.0) for n in (2, 3))
+    own = Fitted(*probes, (), (), Usual(0.0, 1.0), Watch())
+    penalty = ScorePenalty.of(embedded, own, threshold=-1e3)
+    place = slot(embedded, prompt, 8)
     wanted = goal(embedded, prompt, "Sure! First,", 0)
     plain, paid = (Reader(place, wanted, TargetOpener(), 8, p) for p in (None, penalty))
     suffix = torch.tensor([place.start])
-    extra = float(paid.losses(suffix) - plain.losses(suffix)) - 1e3
+    extra = float(paid.losses(suffix) - plain.losses(suffix))
     messages = place.messages(place.start)
-    reader = CheckReader(embedded, (2,), ())
-    (lost,) = penalised(lambda *_: [0.0], reader, own, penalty)([messages], "")
-    assert extra == pytest.approx(-lost - 1e3, abs=0.05)
+    reader = own.reader(embedded)
+    cuts = reader.cutter.cuts(embedded.render(messages))
+    fixed = [cut.ids for cut in cuts if cut.kept <= len(place.before_ids)]
+    assert 0 < len(fixed) < len(cuts) - 1  # cuts before the suffix, and within it
+    states = torch.from_numpy(reader.read_ids(fixed).states[:, 1])
+    unchanged = float(penalty.of_scores(penalty.cuts.score(states)).sum())
+    (lost,) = penalised(lambda *_: [0.0], reader, penalty)([messages], "")
+    assert extra == pytest.approx(-lost - unchanged, abs=0.05)
     assert not torch.equal(paid.gradient(suffix[0]), plain.gradient(suffix[0]))
     assert Gcg("gcg", TargetOpener(), penalty=penalty).budget == Gcg("gcg", TargetOpener()).budget
 

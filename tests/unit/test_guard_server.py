@@ -2,10 +2,14 @@
 
 import asyncio
 import json
+from contextlib import AsyncExitStack
 
 import pytest
 
+from sirl.guard.server.answering import EventStream
 from sirl.guard.server.app import app_of
+from sirl.guard.server.policy import Limits
+from sirl.guard.server.source import SourceError
 from tests.unit.fake_source import (
     CHAT,
     FakeSource,
@@ -67,11 +71,11 @@ def test_a_stream_begins_with_the_role_and_ends_with_one_terminal_chunk_and_usag
 @pytest.mark.parametrize(
     ("mode", "action", "text", "finish", "expected"),
     [
-        ("hold", "refuse", f"w0 w1 w2 \n\n{REFUSAL}", "content_filter", (True, 8, None, 9)),
-        ("hold", "stop", "w0 w1 w2 ", "content_filter", (True, 8, None, None)),
+        ("hold", "refuse", f"w0 w1 w2 \n\n{REFUSAL}", "content_filter", (True, 8, 9, 9)),
+        ("hold", "stop", "w0 w1 w2 ", "content_filter", (True, 8, 9, 9)),
         ("hold", "flag", WHOLE, "stop", (True, 8, None, None)),
         ("live", "refuse", f"{WHOLE[:24]}\n\n{REFUSAL}", "content_filter", (True, 8, 12, 24)),
-        ("live", "stop", WHOLE[:24], "content_filter", (True, 8, 12, None)),
+        ("live", "stop", WHOLE[:24], "content_filter", (True, 8, 12, 24)),
         ("live", "flag", WHOLE, "stop", (True, 8, None, None)),
         ("shadow", "refuse", WHOLE, "stop", (True, 8, None, None)),
     ],
@@ -84,6 +88,10 @@ def test_what_a_stream_sends_when_the_check_at_token_8_alarms(mode, action, text
     assert found[-1]["choices"][0]["finish_reason"] == finish
     keys = ("flagged", "position", "retract_from", "refusal_from")
     assert tuple(last[k] for k in keys) == expected
+    if last["retract_from"] is not None:  # what a client shows is what the model may have said
+        shown = text[: last["retract_from"]] + text[last["refusal_from"] :]
+        stays = WHOLE[: {"hold": 9, "live": 12}[mode]]
+        assert shown == stays + (f"\n\n{REFUSAL}" if action == "refuse" else "")
     assert [a.closed for a in source.answers] == [1]
 
 
@@ -182,6 +190,23 @@ def test_an_answer_ends_before_a_stop_sequence_wherever_its_pieces_are_cut(stop,
         found = streamed(service(mode=mode), stop=stop)
         assert text_of(found) == text
         assert found[-1]["choices"][0]["finish_reason"] == "stop"
+
+
+@pytest.mark.parametrize("name", ["max_tokens", "max_completion_tokens"])
+def test_a_client_that_asks_for_more_than_the_server_gives_gets_the_longest_answer(name):
+    source = FakeSource()
+    found = ask(service(source, limits=Limits(max_tokens=5)), body=chat(**{name: 4096})).json()
+    assert found["usage"]["completion_tokens"] == 5
+    assert found["choices"][0]["finish_reason"] == "length"
+
+
+def test_a_developer_speaks_as_the_system():
+    source = FakeSource()
+    messages = [{"role": "developer", "content": "Be brief."}, {"role": "user", "content": "Hi"}]
+    assert ask(service(source), body=chat(messages=messages)).status_code == 200
+    assert [(m.role, m.content) for m in source.asked[0].messages] == [
+        ("system", "Be brief."), ("user", "Hi"),
+    ]  # fmt: skip
 
 
 def test_max_tokens_ends_an_answer_with_length():
@@ -283,3 +308,58 @@ def test_a_client_that_leaves_frees_its_place_at_once():
     asyncio.run(run())
     assert [a.closed for a in source.answers] == [1]
     assert sent[-1].get("more_body")
+
+
+def test_a_silent_stream_is_kept_open_with_comments_and_its_chunks_stay_in_order():
+    async def run():
+        goes_on, sent = asyncio.Event(), []
+
+        async def chunks():
+            yield {"n": 1}
+            await goes_on.wait()
+            yield {"n": 2}
+
+        async def send(message):
+            sent.append(message.get("body"))
+            if sent.count(b": held\n\n") == 2:
+                goes_on.set()
+
+        async def receive():
+            await asyncio.Event().wait()
+
+        stream = EventStream(AsyncExitStack(), chunks(), failed=print, quiet=0.001)
+        await stream({"type": "http"}, receive, send)
+        return sent
+
+    _, *bodies = asyncio.run(run())
+    assert [b for b in bodies if b != b": held\n\n"] == [
+        b'data: {"n":1}\n\n', b'data: {"n":2}\n\n', b"data: [DONE]\n\n",
+    ]  # fmt: skip
+    assert bodies.count(b": held\n\n") >= 2
+
+
+def test_a_stream_that_fails_after_a_silence_says_so_and_closes_its_source():
+    async def run():
+        sent, statuses, closed = [], [], []
+
+        async def chunks():
+            try:
+                yield {"n": 1}
+                await asyncio.sleep(0.005)
+                raise SourceError("the source broke")
+            finally:
+                closed.append(True)
+
+        async def send(message):
+            sent.append(message.get("body"))
+
+        async def receive():
+            await asyncio.Event().wait()
+
+        stream = EventStream(AsyncExitStack(), chunks(), failed=statuses.append, quiet=0.001)
+        await stream({"type": "http"}, receive, send)
+        return sent, statuses, closed
+
+    sent, statuses, closed = asyncio.run(run())
+    assert b"the source broke" in sent[-2]
+    assert (sent[-1], statuses, closed) == (b"data: [DONE]\n\n", [502], [True])

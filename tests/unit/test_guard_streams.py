@@ -5,10 +5,12 @@ import asyncio
 import numpy as np
 import pytest
 
-from sirl.guard.checks import Check, CheckReader
+from sirl.guard.checks import Check
+from sirl.guard.classical import Usual
 from sirl.guard.local_source import LocalSource
 from sirl.guard.monitor import Watch
 from sirl.guard.probe import LinearProbe
+from sirl.guard.scoring import Fitted
 from sirl.guard.server.policy import Limits
 from sirl.guard.server.source import Ask, AskError, SourceError
 from sirl.guard.slots import Stream
@@ -37,8 +39,8 @@ def scorer_of(chat):
     chance = np.random.default_rng(0)
     width = chat.model.config.hidden_size
     layer = chat.model.config.num_hidden_layers
-    probe = LinearProbe(layer, chance.normal(size=width), 0.5)
-    return Scorer(CheckReader(chat, (layer,), ()), probe)
+    probes = (LinearProbe(n, chance.normal(size=width), 0.5) for n in (layer, 1))
+    return Scorer(chat, Fitted(*probes, (), (), Usual(0.0, 1.0), Watch()))
 
 
 async def answered(source, ask, joins_after=0):
@@ -105,8 +107,8 @@ def test_a_check_while_streaming_reads_what_a_check_of_the_whole_text_reads(embe
         ids, begun = answer.stream, ask.messages[-1].role == "assistant"
         whole = Completion("", ids.prompt_ids, tuple(ids.token_ids), "", (), (), "length")
         places = [0, *(k for k in POSITIONS if 0 < k <= len(pieces)), len(pieces)]
-        states = scorer.reader.read([Check(whole, k, begun) for k in places]).states[:, 0]
-        assert np.allclose(scores, scorer.probe.score(states), atol=1e-3)
+        checks = [Check(whole, k, begun) for k in places]
+        assert np.allclose(scores, scorer.fitted.scores(scorer.reader, checks), atol=1e-3)
 
 
 def test_the_text_of_the_pieces_is_the_text_of_the_tokens(embedded):
@@ -181,8 +183,8 @@ def test_a_conversation_is_judged_as_it_would_be_while_it_streams(embedded):
     prompt, whole, answer = with_source(embedded, run)
     scorer = scorer_of(embedded)
     first = Completion("", answer.stream.prompt_ids, (), "", (), (), "length")
-    state = scorer.reader.read([Check(first, 0)]).states[:, 0]
-    assert prompt == pytest.approx(float(scorer.probe.score(state)[0]), abs=1e-3)
+    (expected,) = scorer.fitted.scores(scorer.reader, [Check(first, 0)])
+    assert prompt == pytest.approx(expected, abs=1e-3)
     assert whole >= prompt
 
 
@@ -234,7 +236,7 @@ def test_checks_of_a_given_answer_leave_room_for_the_streams_between_them(embedd
     places = [*range(0, tokens, 16), tokens]
     assert calls == 1 + -(-len(places) // 4) > 3
     scorer = scorer_of(embedded)
-    scores = scorer.probe.score(scorer.reader.read([Check(answer, k) for k in places]).states[:, 0])
+    scores = scorer.fitted.scores(scorer.reader, [Check(answer, k) for k in places])
     means = [scores[0], *((a + b) / 2 for a, b in zip(scores, scores[1:], strict=False))]
     assert found == pytest.approx(max(means), abs=1e-3)
 

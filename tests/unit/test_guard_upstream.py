@@ -48,8 +48,8 @@ def test_an_answer_that_passes_is_whole_with_the_usage_of_the_upstream():
 @pytest.mark.parametrize(
     ("mode", "action", "text", "finish", "expected"),
     [
-        ("hold", "refuse", f"w0 w1 w2 \n\n{REFUSAL}", "content_filter", (True, 8, None, 9)),
-        ("live", "stop", WHOLE[:24], "content_filter", (True, 8, 12, None)),
+        ("hold", "refuse", f"w0 w1 w2 \n\n{REFUSAL}", "content_filter", (True, 8, 9, 9)),
+        ("live", "stop", WHOLE[:24], "content_filter", (True, 8, 12, 24)),
         ("shadow", "refuse", WHOLE, "stop", (True, 8, None, None)),
     ],
 )
@@ -303,7 +303,8 @@ def test_a_conversation_that_ends_with_the_assistant_is_refused():
 def test_moderations_ask_before_an_answer_and_behind_it():
     script = FakeUpstream(opinions={3: 0.95})
     body = {"input": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a b c"}]}
-    found = ask(proxied(script), "/v1/moderations", body).json()["results"][0]
+    served = proxied(script, limits=Limits(details=True))
+    found = ask(served, "/v1/moderations", body).json()["results"][0]
     assert found["flagged"]
     assert found["sirl_guard"]["score"] == pytest.approx(math.log(0.95))
     assert [len(m) for m in script.asked] == [1, 2]

@@ -1,6 +1,6 @@
 """What a user gets with the guard off and on: defence and over-refusal, on the same answers.
 
-On means: text is held back until it is checked, and an alarm of the probe at its calibrated
+On means: text is held back until it is checked, and an alarm of the guard at its calibrated
 threshold ends the answer with a refusal. A stopped answer still counts as broken if the tokens
 that had left are unsafe help by themselves.
 """
@@ -10,9 +10,9 @@ from dataclasses import asdict
 from typing import Any
 
 from sirl.analysis.defence import defence_rates
-from sirl.analysis.detection import OWN_PREFILL, WatchedAnswer
+from sirl.analysis.detection import WatchedAnswer
 from sirl.stats import mean_rate, rate
-from sirl.types import HARMLESS
+from sirl.types import HARMLESS, OWN_PREFILL
 
 __all__ = ["end_to_end"]
 

@@ -338,21 +338,43 @@ class Reader:
 
     def loss(self, **tokens: Tensor) -> Tensor:
         """Loss (rows) of `input_ids` or `inputs_embeds` that follow the prefix."""
-        chat = self.slot.chat
-        (given,) = tokens.values()
-        with chat.precision():
-            found = chat.model(
-                **tokens,
-                past_key_values=spread(self.prefix, len(given)),
-                use_cache=True,
-                logits_to_keep=len(self.goal.answer),
-                output_hidden_states=self.penalty is not None,
-            )
+        last = len(self.goal.answer)
+        found = self.run(tokens, last)
         loss = self.objective(found.logits, self.goal)
         if self.penalty is None:
             return loss
-        states: Tensor = found.hidden_states[self.penalty.layer][:, -len(self.goal.answer)]
-        return loss + self.penalty(states)
+        cuts = [self.cut_states(tokens, n, self.penalty) for n in self.cut_lengths(self.penalty)]
+        cuts.append(found.hidden_states[self.penalty.cut_layer][:, -last])
+        return loss + self.penalty(found.hidden_states[self.penalty.layer][:, -last], cuts)
+
+    def run(self, tokens: dict[str, Tensor], keep: int) -> Any:  # noqa: ANN401 - of the model
+        """The model's output for tokens that follow the prefix, with logits of the last ones."""
+        (given,) = tokens.values()
+        with self.slot.chat.precision():
+            return self.slot.chat.model(
+                **tokens,
+                past_key_values=spread(self.prefix, len(given)),
+                use_cache=True,
+                logits_to_keep=keep,
+                output_hidden_states=self.penalty is not None,
+            )
+
+    def cut_lengths(self, penalty: Penalty) -> list[int]:
+        """Tokens of the suffix that each cut within it keeps; none changes earlier cuts."""
+        before = len(self.slot.before_ids)
+        end = before + len(self.slot.start)
+        ids = (*self.slot.before_ids, *self.slot.start, *self.slot.after_ids)
+        return [n - before for n in penalty.places(ids) if before < n <= end]
+
+    def cut_states(self, tokens: dict[str, Tensor], length: int, penalty: Penalty) -> Tensor:
+        """States (rows x width) behind the first tokens of a suffix, where the answer begins."""
+        ((kind, given),) = tokens.items()
+        end = torch.tensor([penalty.closing], device=given.device)
+        if kind == "inputs_embeds":
+            end = self.embed(end).detach()
+        short = torch.cat([given[:, :length], end.expand(len(given), *end.shape[1:])], dim=1)
+        states: Tensor = self.run({kind: short}, 1).hidden_states[penalty.cut_layer][:, -1]
+        return states
 
 
 def spread(cache: DynamicCache, rows: int) -> DynamicCache:

@@ -55,15 +55,33 @@ class Objective(Protocol):
 
 @runtime_checkable
 class Penalty(Protocol):
-    """A differentiable penalty on the state from which the answer's first token is predicted."""
+    """A differentiable penalty on what a guard reads of a prompt.
+
+    It reads the state from which the answer's first token is predicted, and the same state of the
+    prompt cut short.
+    """
 
     @property
     def layer(self) -> int:
         """Hidden layer of the state; 0 is the embedding."""
         ...
 
-    def __call__(self, states: Tensor) -> Tensor:
-        """The penalty (rows) of states (rows x width)."""
+    @property
+    def cut_layer(self) -> int:
+        """Hidden layer of the states at cuts."""
+        ...
+
+    @property
+    def closing(self) -> tuple[int, ...]:
+        """Token ids that follow a cut."""
+        ...
+
+    def places(self, prompt_ids: Sequence[int]) -> list[int]:
+        """Numbers of tokens that the cuts of a prompt keep."""
+        ...
+
+    def __call__(self, states: Tensor, cuts: Sequence[Tensor]) -> Tensor:
+        """The penalty (rows) of states, and of those at each cut (rows x width each)."""
         ...
 
 

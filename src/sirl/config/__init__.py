@@ -3,7 +3,7 @@
 This package does not import torch.
 """
 
-from sirl.config.groups import SAMPLED_RATE, ModelSettings
+from sirl.config.groups import SAMPLED_RATE, ModelSettings, TargetEndpointSettings
 from sirl.config.resolving import parse_value, resolve
 from sirl.config.serving import GuardServeConfig
 from sirl.config.verbs import (
@@ -35,6 +35,7 @@ __all__ = [
     "ProbeConfig",
     "Settings",
     "SweepConfig",
+    "TargetEndpointSettings",
     "TrainConfig",
     "TrainingSettings",
     "parse_value",

@@ -5,16 +5,25 @@ defence in this evaluation. `target_prefill` begins with the target prefix of th
 the user gives. Their answers are records of the kind `prefill` and no part of the attack rates.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 from sirl.evaluation.asked import Query
 from sirl.evaluation.target import Target
 from sirl.types import OWN_PREFILL, Attempt, Message, Prompt, Record
 
-__all__ = ["DEPTHS", "prefill_queries", "untold"]
+__all__ = ["DEPTHS", "Help", "begun", "longest", "prefill_queries", "untold"]
 
 DEPTHS = (1, 2, 4, 8, 16, 24, 48, 100)
 """Tokens that an answer is begun with."""
+
+
+class Help(NamedTuple):
+    """A compliant answer to an unsafe request."""
+
+    behaviour_id: str
+    tokens: int
+    text: str
 
 
 def prefill_queries(
@@ -52,23 +61,32 @@ def untold(name: str) -> str:
 
 def own_help(answers: Sequence[Record]) -> dict[str, str]:
     """The longest help of the model itself, by behaviour id; none to answers that were begun."""
-    longest: dict[str, Record] = {}
-    for record in answers:
-        begun_by_attack = record.messages[-1].role == "assistant"
-        if record.kind == "attack" and record.broke and not begun_by_attack:
-            before = longest.get(record.behaviour_id)
-            if before is None or record.tokens > before.tokens:
-                longest[record.behaviour_id] = record
-    return {behaviour: record.completion for behaviour, record in longest.items()}
+    return longest(
+        Help(record.behaviour_id, record.tokens, record.completion)
+        for record in answers
+        if record.kind == "attack" and record.broke and record.messages[-1].role != "assistant"
+    )
 
 
-def begun(name: str, behaviour: Prompt, text: str, target: Target) -> Iterator[Query]:
+def longest(found: Iterable[Help]) -> dict[str, str]:
+    """The text of the longest help with each behaviour; of equally long ones the first."""
+    best: dict[str, Help] = {}
+    for own in found:
+        before = best.get(own.behaviour_id)
+        if before is None or own.tokens > before.tokens:
+            best[own.behaviour_id] = own
+    return {behaviour_id: own.text for behaviour_id, own in best.items()}
+
+
+def begun(
+    name: str, behaviour: Prompt, text: str, target: Target, depths: Sequence[int] = DEPTHS
+) -> Iterator[Query]:
     """The request with an answer begun with the first tokens of a text, at each depth it has."""
     ids = target.chat.encode(text)
     goes_on = int(
         name == OWN_PREFILL
     )  # behind the whole of an own answer there is nothing left to say
-    for depth in DEPTHS:
+    for depth in depths:
         start = target.chat.decode(ids[:depth]).rstrip("\ufffd")
         if len(ids) >= depth + goes_on and start.strip():
             attack = f"{name}_{depth}"

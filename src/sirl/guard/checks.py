@@ -18,6 +18,7 @@ from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
 from sirl.errors import ModelError
+from sirl.guard.cuts import Cutter
 from sirl.models.chat import ChatModel
 from sirl.models.forward import decoder, head_factor
 from sirl.models.head import Factor
@@ -25,7 +26,7 @@ from sirl.models.template import PLACE
 from sirl.rollouts.local import left_padded, like_lengths
 from sirl.types import Completion, Message
 
-__all__ = ["Check", "CheckReader", "Readings", "candidate_layers", "fork", "fresh_header"]
+__all__ = ["ROWS", "Check", "CheckReader", "Readings", "candidate_layers", "fork", "fresh_header"]
 
 ROWS = 64
 """Checks per forward pass."""
@@ -106,6 +107,7 @@ class CheckReader:
         self.layers = tuple(layers)
         self.openers = sorted(openers)
         self.header = fresh_header(chat)
+        self.cutter = Cutter.of(chat)
         self.factor: Factor | None = head_factor(chat)
 
     def ids(self, check: Check) -> tuple[int, ...]:
@@ -117,15 +119,19 @@ class CheckReader:
         closing = self.header if own or begun else ()
         return (*completion.prompt_ids, *own, *closing)
 
-    @torch.inference_mode()
     def read(self, checks: Sequence[Check]) -> Readings:
         """Read checks in batches of similar length; results in the given order."""
-        rows = [self.ids(check) for check in checks]
+        return self.read_ids([self.ids(check) for check in checks])
+
+    @torch.inference_mode()
+    def read_ids(self, rows: Sequence[tuple[int, ...]]) -> Readings:
+        """Read what follows the last of some tokens; results in the given order."""
+        numbers = {ids: n for n, ids in enumerate(dict.fromkeys(rows))}  # prompts share beginnings
         width = int(self.chat.model.config.get_text_config().hidden_size)
-        states = np.zeros((len(rows), len(self.layers), width), dtype=np.float32)
-        mass, top = np.zeros(len(rows)), np.zeros(len(rows))
-        for chosen in self.batches(rows):
-            input_ids, is_token = left_padded(self.chat, [rows[i] for i in chosen])
+        states = np.zeros((len(numbers), len(self.layers), width), dtype=np.float32)
+        mass, top, distinct = np.zeros(len(numbers)), np.zeros(len(numbers)), list(numbers)
+        for chosen in self.batches(distinct):
+            input_ids, is_token = left_padded(self.chat, [distinct[i] for i in chosen])
             found = self.forward(
                 input_ids=input_ids,
                 attention_mask=is_token,
@@ -133,7 +139,8 @@ class CheckReader:
                 use_cache=False,
             )
             states[chosen], mass[chosen], top[chosen] = found
-        return Readings(states, mass, top)
+        at = [numbers[ids] for ids in rows]
+        return Readings(states[at], mass[at], top[at])
 
     def batches(self, rows: Sequence[tuple[int, ...]]) -> Iterator[list[int]]:
         """Indices per batch; without padding where the model cannot take left padding."""
@@ -157,13 +164,6 @@ class CheckReader:
             mass = logprobs[:, self.openers].logsumexp(dim=1)
         top = logprobs.amax(dim=1)
         return states.float().cpu().numpy(), mass.cpu().numpy(), top.cpu().numpy()
-
-    def hidden(self, **inputs: Any) -> list[Tensor]:  # noqa: ANN401 - of the model
-        """States of all tokens (rows x seq x width) of each layer."""
-        model = self.chat.model if self.factor is None else decoder(self.chat.model)
-        with self.chat.precision():
-            found = model(**inputs, output_hidden_states=True)
-        return [found.hidden_states[layer] for layer in self.layers]
 
     @torch.inference_mode()
     def peek(self, cache: DynamicCache) -> Readings:

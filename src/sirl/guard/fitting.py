@@ -12,16 +12,21 @@ from sirl.guard.checks import Check, CheckReader, candidate_layers
 from sirl.guard.classical import usual
 from sirl.guard.modes import Modes
 from sirl.guard.monitor import Watch
-from sirl.guard.probe import States, fit_control, fit_probe
+from sirl.guard.probe import LinearProbe, States, fit_control, fit_probe
 from sirl.guard.scoring import Asked, Fitted, prompt_numbers
-from sirl.guard.user_probe import Windows, fit_user_probe
-from sirl.guard.user_tokens import user_windows
 from sirl.models.chat import ChatModel
 
 __all__ = ["Lessons", "fit_guard", "lessons"]
 
 DEPTHS = 3
 """Positions at which an answer is learned from."""
+MOST_CUTS = 8
+"""Cuts of a prompt that are learned from."""
+CUT_RIDGE = (0.01,)
+"""Inverse strength of its ridge. Cross-validation over prompts would choose a weaker one, since the
+prompts that it leaves out have the disguises of the others; then new disguises raise alarms."""
+QUANTILE = 0.99
+"""Of the scores of harmless prompts, at which the scores of both probes are made equal."""
 CONTROLS = 5
 """Probes on random kinds; the true positives of a single one would vary too much."""
 MOST = 3
@@ -100,10 +105,9 @@ def fit_guard(
     probe = fit_probe(rows, layers, seed=seed)
     first = np.array([c.position == 0 for c in learned.checks])
     headers = states[first & ~rows.refuses][:, layers.index(probe.layer)]
-    windows = user_rows(chat, modes, answers)
     return Fitted(
         probe,
-        fit_user_probe(windows, layers, probe.score(headers), seed=seed),
+        fit_cut_probe(chat, modes, answers, probe.score(headers), seed=seed),
         tuple(fit_control(rows, layers, probe, seed=seed + n) for n in range(CONTROLS)),
         modes.openers,
         usual([entropies for _, entropies in ordinary]),
@@ -111,21 +115,49 @@ def fit_guard(
     )
 
 
-def user_rows(chat: ChatModel, modes: Modes, answers: Sequence[Asked]) -> Windows:
-    """Windows of the prompts as they were asked, without undecided ones."""
-    asked: dict[tuple[int, ...], str] = {}
+def fit_cut_probe(
+    chat: ChatModel, modes: Modes, answers: Sequence[Asked], usual_scores: np.ndarray, *, seed: int
+) -> LinearProbe:
+    """Fit the probe that reads prompts at cuts.
+
+    Its positives are bare prompts that the model refuses, at their end; its negatives are prompts
+    that it answers, bare and disguised, at random cuts and at their end. So the beginning of a
+    harmless prompt counts as harmless, whatever the model would say to it.
+
+    Args:
+        chat: The model.
+        modes: Of the bare prompts.
+        answers: Bare and disguised.
+        usual_scores: Scores of the other probe for harmless prompts. The bias is set so that both
+            probes exceed the same value for equally many of these, so that their scores compare.
+        seed: Seed of the folds and of the cuts.
+    """
     bare: dict[str, tuple[int, ...]] = {}
+    asked: dict[tuple[int, ...], str] = {}
     for answer in answers:
         id, ids = answer.prompt.id, answer.completion.prompt_ids
         if modes.of(id) and not answer.begun:
-            asked.setdefault(ids, id)
             bare.setdefault(id, ids)
-    found = user_windows(CheckReader(chat, candidate_layers(chat), ()), list(asked))
-    numbers = {id: n for n, id in enumerate(bare)}
-    return Windows(
-        np.concatenate(found),
-        np.array([len(own) for own in found]),
-        np.array([modes.of(id) == "refuse" for id in asked.values()]),
-        np.array([bare[id] == ids for ids, id in asked.items()]),
-        np.array([numbers[id] for id in asked.values()]),
+            if ids == bare[id] or modes.of(id) == "comply":
+                asked.setdefault(ids, id)
+    layers, numbers = candidate_layers(chat), {id: n for n, id in enumerate(bare)}
+    reader = CheckReader(chat, layers, ())
+    refused = np.array([modes.of(id) == "refuse" for id in asked.values()])
+    rows = []
+    for ids, no in zip(asked, refused, strict=True):
+        *cuts, whole = (cut.ids for cut in reader.cutter.cuts(ids))
+        chosen = Random(f"{seed}/{list(ids)}").sample(cuts, min(MOST_CUTS, len(cuts)))
+        rows.append([whole] if no else [*chosen, whole])
+    sizes = [len(own) for own in rows]
+    states = reader.read_ids([row for own in rows for row in own]).states
+    prompts = np.array([numbers[id] for id in asked.values()])
+    probe = fit_probe(
+        States(states, np.repeat(refused, sizes), np.repeat(prompts, sizes)),
+        layers,
+        seed=seed,
+        inverse_ridges=CUT_RIDGE,
     )
+    scores = probe.score(states[:, layers.index(probe.layer)])
+    highest = np.maximum.reduceat(scores, np.cumsum([0, *sizes[:-1]]))[~refused]
+    shift = np.quantile(usual_scores, QUANTILE) - np.quantile(highest, QUANTILE)
+    return replace(probe, bias=probe.bias + float(shift))

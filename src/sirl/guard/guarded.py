@@ -6,20 +6,24 @@ had left. An attacker who knows the score adds it to the objective of a search.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from sirl.guard.checks import Check, CheckReader
-from sirl.guard.scoring import Asked, Fitted, heard_by_probe, replay
+from sirl.guard.checks import CheckReader
+from sirl.guard.cuts import Cutter
+from sirl.guard.detectors import ACTING
+from sirl.guard.probe import LinearProbe
+from sirl.guard.scoring import Asked, Fitted, heard_by, replay
+from sirl.guard.server.policy import REFUSAL
 from sirl.judges.jury import verdicts
+from sirl.models.chat import ChatModel
 from sirl.roles import Engine, Judge
 from sirl.types import Attempt, Completion, Label, Message, Prompt, Question, Verdict
 
-__all__ = ["REFUSAL", "GuardedEngine", "ScorePenalty", "StopsAreSafe", "penalised"]
+__all__ = ["GuardedEngine", "ScorePenalty", "StopsAreSafe", "penalised"]
 
-REFUSAL = "I can't help with that."
-"""The answer of a guard that stops an answer before anything has left."""
 Likelihoods = Callable[[Sequence[tuple[Message, ...]], str], list[float]]
 
 
@@ -31,8 +35,7 @@ class GuardedEngine:
     reader: CheckReader
     fitted: Fitted
     threshold: float
-    detector: str = "probe"
-    """`probe`, or `both_probes`."""
+    detector: str = ACTING
 
     def sample(
         self, prompts: Sequence[Prompt], *, group: int = 1, step: int = 0
@@ -44,7 +47,7 @@ class GuardedEngine:
         fitted = self.fitted
         passed = []
         for (_, completion), own in zip(
-            answers, heard_by_probe(self.reader, fitted, answers), strict=True
+            answers, heard_by(self.detector, self.reader, fitted, answers), strict=True
         ):
             again = replay(own, self.detector, fitted.watch, self.threshold)
             stops = again.alarm is not None
@@ -92,36 +95,73 @@ class StopsAreSafe:
         return [stop if answer == REFUSAL else next(others) for _, answer in items]
 
 
-@dataclass(frozen=True)
-class ScorePenalty:
-    """How far the score of a prompt exceeds the threshold, as a penalty of a gradient search."""
+class Line(NamedTuple):
+    """A probe as plain numbers."""
 
     layer: int
     weights: tuple[float, ...]
     bias: float
+
+    @classmethod
+    def of(cls, probe: LinearProbe) -> "Line":
+        """The numbers of a probe."""
+        return cls(probe.layer, tuple(probe.weights.tolist()), probe.bias)
+
+    def score(self, states: Tensor) -> Tensor:
+        """The scores (rows) of states (rows x width); differentiable."""
+        return states.float() @ torch.tensor(self.weights, device=states.device) + self.bias
+
+
+@dataclass(frozen=True)
+class ScorePenalty:
+    """How far the scores of a prompt exceed the threshold, as a penalty of a gradient search.
+
+    The excess of every check counts, so that the search lowers each that its suffix can change.
+    """
+
+    probe: Line
+    cuts: Line
+    cutter: Cutter
     threshold: float
     weight: float = 1.0
     """Nats per unit of log-odds."""
 
     @classmethod
-    def of(cls, fitted: Fitted, threshold: float) -> "ScorePenalty":
-        """The penalty of a guard's probe."""
-        probe = fitted.probe
-        return cls(probe.layer, tuple(probe.weights.tolist()), probe.bias, threshold)
+    def of(cls, chat: ChatModel, fitted: Fitted, threshold: float) -> "ScorePenalty":
+        """The penalty of a guard's probes."""
+        lines = Line.of(fitted.probe), Line.of(fitted.cuts)
+        return cls(*lines, Cutter.of(chat), threshold)
 
-    def __call__(self, states: Tensor) -> Tensor:
-        """The penalty (rows) of states (rows x width); differentiable."""
-        weights = torch.tensor(self.weights, device=states.device)
-        return self.of_scores(states.float() @ weights + self.bias)
+    @property
+    def layer(self) -> int:
+        """Layer of the state before the answer."""
+        return self.probe.layer
+
+    @property
+    def cut_layer(self) -> int:
+        """Layer of the states at cuts."""
+        return self.cuts.layer
+
+    @property
+    def closing(self) -> tuple[int, ...]:
+        """Token ids that follow a cut."""
+        return self.cutter.closing
+
+    def places(self, prompt_ids: Sequence[int]) -> list[int]:
+        """Numbers of tokens that the cuts of a prompt keep."""
+        return [cut.kept for cut in self.cutter.cuts(prompt_ids)[:-1]]
+
+    def __call__(self, states: Tensor, cuts: Sequence[Tensor]) -> Tensor:
+        """The penalty (rows) of states and of those at cuts (rows x width each)."""
+        scores = [self.probe.score(states), *(self.cuts.score(own) for own in cuts)]
+        return torch.stack([self.of_scores(own) for own in scores]).sum(dim=0)
 
     def of_scores(self, scores: Tensor) -> Tensor:
         """The penalty of scores."""
         return self.weight * (scores - self.threshold).clamp(min=0.0)
 
 
-def penalised(
-    likelihoods: Likelihoods, reader: CheckReader, fitted: Fitted, penalty: ScorePenalty
-) -> Likelihoods:
+def penalised(likelihoods: Likelihoods, reader: CheckReader, penalty: ScorePenalty) -> Likelihoods:
     """Log-likelihoods of an answer minus the penalty of the prompts, for an adaptive search.
 
     Only prompts without a begun answer are scored, since no search that needs likelihoods begins
@@ -129,10 +169,13 @@ def penalised(
     """
 
     def adapted(conversations: Sequence[tuple[Message, ...]], answer: str) -> list[float]:
-        rows = [reader.chat.render(turns) for turns in conversations]
-        checks = [Check(Completion("", ids, (), "", (), (), "length"), 0) for ids in rows]
-        scores = fitted.probe.score(reader.read(checks).states[:, 0])
-        costs = penalty.of_scores(torch.from_numpy(scores)).tolist()
+        whole = [reader.chat.render(turns) for turns in conversations]
+        cuts = [[cut.ids for cut in reader.cutter.cuts(ids)] for ids in whole]
+        states = torch.from_numpy(reader.read_ids([r for own in cuts for r in own]).states)
+        costs = []
+        for own in torch.split(states, [len(rows) for rows in cuts]):
+            # The last cut is the whole prompt, whose state both probes read.
+            costs.append(float(penalty(own[-1:, 0], [row[None] for row in own[:, 1]])))
         return [a - b for a, b in zip(likelihoods(conversations, answer), costs, strict=True)]
 
     return adapted

@@ -255,5 +255,4 @@ def entropies_of(chat: ChatModel, answer: Completion) -> list[float]:
 
 def scores_of(scorer: Scorer, checks: Sequence[Check]) -> list[float]:
     """The scores of checks of a whole answer."""
-    found: list[float] = scorer.probe.score(scorer.reader.read(checks).states[:, 0]).tolist()
-    return found
+    return scorer.fitted.scores(scorer.reader, checks)

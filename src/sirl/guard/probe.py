@@ -76,13 +76,20 @@ class LinearProbe:
         return found
 
 
-def fit_probe(rows: States, layers: Sequence[int], *, seed: int) -> LinearProbe:
+def fit_probe(
+    rows: States,
+    layers: Sequence[int],
+    *,
+    seed: int,
+    inverse_ridges: Sequence[float] = INVERSE_RIDGES,
+) -> LinearProbe:
     """Fit a probe; layer and ridge are chosen by cross-validation over prompts.
 
     Args:
         rows: States of the layers.
         layers: Their numbers, in the order of the states.
         seed: Seed of the folds.
+        inverse_ridges: Inverse strengths of the ridge to choose from.
 
     Raises:
         InputError: The prompts of one kind do not fill the folds.
@@ -97,7 +104,7 @@ def fit_probe(rows: States, layers: Sequence[int], *, seed: int) -> LinearProbe:
     losses = {
         (place, ridge): cross_validated(rows, place, ridge, seed)
         for place in range(len(layers))
-        for ridge in INVERSE_RIDGES
+        for ridge in inverse_ridges
     }
     place, ridge = min(losses, key=lambda choice: losses[choice])
     weights, bias = fitted(rows.states[:, place], rows.refuses, ridge)
@@ -107,7 +114,7 @@ def fit_probe(rows: States, layers: Sequence[int], *, seed: int) -> LinearProbe:
         "prompts": len({*rows.prompts.tolist()}),
         "inverse_ridge": ridge,
         "log_loss": {
-            str(layer): min(losses[n, r] for r in INVERSE_RIDGES) for n, layer in enumerate(layers)
+            str(layer): min(losses[n, r] for r in inverse_ridges) for n, layer in enumerate(layers)
         },
     }
     return LinearProbe(layers[place], weights, bias, about)

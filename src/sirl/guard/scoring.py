@@ -8,32 +8,24 @@ from sirl.errors import InputError
 from sirl.guard.calibration import Calibration
 from sirl.guard.checks import Check, CheckReader
 from sirl.guard.classical import Usual, classical_scores
+from sirl.guard.detectors import ACTING, CONTROL, CUTS, STREAM
 from sirl.guard.monitor import GuardedStream, HoldBack, Monitor, Watch, check_positions
 from sirl.guard.probe import LinearProbe
-from sirl.guard.user_probe import highest
-from sirl.guard.user_tokens import user_windows
 from sirl.models.chat import ChatModel
 from sirl.models.forward import score
 from sirl.types import Completion, Prompt
 
 __all__ = [
-    "BOTH",
-    "CONTROL",
     "Asked",
     "Fitted",
     "Guard",
     "Heard",
     "heard",
-    "heard_by_probe",
+    "heard_by",
     "prompt_numbers",
     "replay",
     "scored",
 ]
-
-BOTH = "both_probes"
-"""The higher score of the probe in the stream and that on the user's tokens."""
-CONTROL = "random_labels"
-"""Prefix of the names of controls."""
 
 
 class Asked(NamedTuple):
@@ -57,8 +49,8 @@ class Fitted:
     """What a guard has learned from one model."""
 
     probe: LinearProbe
-    user: LinearProbe
-    """Reads the tokens that the user wrote."""
+    cuts: LinearProbe
+    """Reads the prompt at cuts; its scores compare with those of the other probe."""
     controls: tuple[LinearProbe, ...]
     """Probes of the same layer that were fitted on random kinds."""
     openers: tuple[int, ...]
@@ -67,13 +59,25 @@ class Fitted:
     watch: Watch
 
     def reader(self, chat: ChatModel) -> CheckReader:
-        """Reads what this guard scores."""
-        return CheckReader(chat, (self.probe.layer,), self.openers)
+        """Reads what this guard scores: states of both probes' layers."""
+        return CheckReader(chat, (self.probe.layer, self.cuts.layer), self.openers)
 
-    def user_scores(self, chat: ChatModel, prompts: Sequence[tuple[int, ...]]) -> list[float]:
-        """The score of each rendered prompt by the tokens that the user wrote."""
-        reader = CheckReader(chat, (self.user.layer,), ())
-        return highest(self.user, [own[:, 0] for own in user_windows(reader, prompts)])
+    def cut_scores(self, reader: CheckReader, prompts: Sequence[tuple[int, ...]]) -> list[float]:
+        """The highest score of each rendered prompt at its cuts and at its end."""
+        rows = {ids: [cut.ids for cut in reader.cutter.cuts(ids)] for ids in prompts}
+        states = reader.read_ids([row for own in rows.values() for row in own]).states[:, 1]
+        scores = iter(self.cuts.score(states).tolist())
+        found = {ids: max(next(scores) for _ in own) for ids, own in rows.items()}
+        return [found[ids] for ids in prompts]
+
+    def scores(self, reader: CheckReader, checks: Sequence[Check]) -> list[float]:
+        """The score of each check; before the first token the higher of both probes."""
+        own: list[float] = self.probe.score(reader.read(checks).states[:, 0]).tolist()
+        first = [n for n, check in enumerate(checks) if check.position == 0]
+        cuts = self.cut_scores(reader, [checks[n].completion.prompt_ids for n in first])
+        for n, cut in zip(first, cuts, strict=True):
+            own[n] = max(own[n], cut)
+        return own
 
 
 @dataclass(frozen=True)
@@ -91,7 +95,7 @@ class Guard:
         """The guard as JSON."""
         return {
             "probe": self.fitted.probe.document(),
-            "user": self.fitted.user.document(),
+            "cuts": self.fitted.cuts.document(),
             "controls": [c.document() for c in self.fitted.controls],
             "openers": list(self.fitted.openers),
             "usual": asdict(self.fitted.usual),
@@ -108,10 +112,15 @@ class Guard:
         Raises:
             InputError: The document is damaged.
         """
+        if "cuts" not in document and "probe" in document:
+            raise InputError(
+                f"{where} is of an older version, whose guard read less of a prompt: run sirl "
+                "guard calibrate again"
+            )
         try:
             fitted = Fitted(
                 LinearProbe.revived(document["probe"], where),
-                LinearProbe.revived(document["user"], where),
+                LinearProbe.revived(document["cuts"], where),
                 tuple(LinearProbe.revived(c, where) for c in document["controls"]),
                 tuple(map(int, document["openers"])),
                 Usual(**document["usual"]),
@@ -148,44 +157,46 @@ def heard(reader: CheckReader, fitted: Fitted, answers: Sequence[Asked]) -> list
     checks = [a.at(k) for a, own in zip(answers, places, strict=True) for k in own]
     found = reader.read(checks)
     streams = {
-        "probe": fitted.probe.score(found.states[:, 0]).tolist(),
+        STREAM: fitted.probe.score(found.states[:, 0]).tolist(),
         "refusal_mass": found.refusal_mass.tolist() if fitted.openers else [],
     }
     for n, control in enumerate(fitted.controls, 1):
         streams[f"{CONTROL}_{n}"] = control.score(found.states[:, 0]).tolist()
     asked = [a.completion.prompt_ids for a in answers]
-    numbers, users = prompt_numbers(reader.chat, asked), fitted.user_scores(reader.chat, asked)
+    numbers, cuts = prompt_numbers(reader.chat, asked), fitted.cut_scores(reader, asked)
     tops = first_token_logprobs(reader, answers)
     result, start = [], 0
-    for answer, own, (logprobs, entropies), top, user in zip(
-        answers, places, numbers, tops, users, strict=True
+    for answer, own, (logprobs, entropies), top, cut in zip(
+        answers, places, numbers, tops, cuts, strict=True
     ):
         part = slice(start, start + len(own))
         start += len(own)
         by_name = {name: tuple(s[part]) for name, s in streams.items() if s}
-        by_name[BOTH] = tuple(max(score, user) for score in by_name["probe"])
+        first, *others = by_name[STREAM]
+        by_name[ACTING] = (max(first, cut), *others)
         prompt = {
-            "probe_prompt": by_name["probe"][0],
-            "user_probe": user,
+            "probe_prompt": first,
+            CUTS: cut,
             **classical_scores(logprobs, entropies, top, fitted.usual),
         }
         result.append(Heard(answer.completion.entropies, own, by_name, prompt))
     return result
 
 
-def heard_by_probe(reader: CheckReader, fitted: Fitted, answers: Sequence[Asked]) -> list[Heard]:
-    """Score answers at all their checks with the probes alone."""
+def heard_by(
+    detector: str, reader: CheckReader, fitted: Fitted, answers: Sequence[Asked]
+) -> list[Heard]:
+    """Score answers at all their checks with one detector alone, `STREAM` or `ACTING`."""
     places = [tuple(check_positions(a.completion.entropies, fitted.watch)) for a in answers]
     checks = [a.at(k) for a, own in zip(answers, places, strict=True) for k in own]
-    scores = iter(fitted.probe.score(reader.read(checks).states[:, 0]).tolist())
-    users = fitted.user_scores(reader.chat, [a.completion.prompt_ids for a in answers])
-    found = []
-    for answer, own, user in zip(answers, places, users, strict=True):
-        probe = tuple(next(scores) for _ in own)
-        both = tuple(max(score, user) for score in probe)
-        streams = {"probe": probe, BOTH: both}
-        found.append(Heard(answer.completion.entropies, own, streams, {}))
-    return found
+    if detector == ACTING:
+        scores = iter(fitted.scores(reader, checks))
+    else:
+        scores = iter(fitted.probe.score(reader.read(checks).states[:, 0]).tolist())
+    return [
+        Heard(answer.completion.entropies, own, {detector: tuple(next(scores) for _ in own)}, {})
+        for answer, own in zip(answers, places, strict=True)
+    ]
 
 
 def first_token_logprobs(reader: CheckReader, answers: Sequence[Asked]) -> list[float]:

@@ -2,20 +2,24 @@
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch.nn.functional import pad
 
 from sirl.errors import ModelError
-from sirl.guard.checks import Check, CheckReader
-from sirl.guard.probe import LinearProbe
+from sirl.guard.checks import ROWS, Check
+from sirl.guard.scoring import Fitted
 from sirl.guard.slots import Batch, Drawn, Layers, Stream, behind, prefix
+from sirl.models.chat import ChatModel
 from sirl.rollouts.local import left_padded
 from sirl.types import Completion
 
-__all__ = ["Checks", "Join", "Scorer", "Told", "Wanted"]
+__all__ = ["Checks", "Join", "Row", "Scorer", "Told", "Wanted"]
+
+CACHED = 1 << 16
+"""Cached tokens of all rows per forward pass, which copies them."""
 
 Told = Drawn | Exception | None
 """What a stream hears: a token, a failure, or None at its end."""
@@ -37,37 +41,78 @@ class Wanted(NamedTuple):
     answer: "Future[float]"
 
 
-@dataclass(frozen=True)
+class Row(NamedTuple):
+    """The tokens of a check, and what is cached of them."""
+
+    ids: tuple[int, ...]
+    layers: Layers
+
+    @property
+    def past(self) -> int:
+        """Tokens that need not be run; the last one always is."""
+        return min(self.layers[0][0].shape[2], len(self.ids) - 1)
+
+
 class Scorer:
-    """Scores checks with a probe."""
+    """Scores checks as a guard does.
 
-    reader: CheckReader
-    probe: LinearProbe
+    Args:
+        chat: The model.
+        fitted: What the guard has learned from it.
+    """
 
-    def scores(self, rows: Sequence[tuple[tuple[int, ...], Layers]]) -> list[float]:
-        """Scores of several checks in one forward pass.
+    def __init__(self, chat: ChatModel, fitted: Fitted) -> None:
+        self.fitted = fitted
+        self.reader = fitted.reader(chat)
 
-        Args:
-            rows: The tokens of each check, and the cache of its first tokens.
-        """
-        chat = self.reader.chat
-        pasts = [min(layers[0][0].shape[2], len(ids) - 1) for ids, layers in rows]
-        ids = [own[past:] for (own, _), past in zip(rows, pasts, strict=True)]
-        input_ids, is_token = left_padded(chat, ids)
+    def rows(self, stream: Stream, position: int, batch: Batch, *, begun: bool) -> list[Row]:
+        """What a check of a stream reads: the answer so far; first, the prompt at its cuts too."""
+        own = tuple(stream.token_ids[:position])
+        so_far = Completion("", stream.prompt_ids, own, "", (), (), "length")
+        length = min(stream.cached, len(stream.prompt_ids) + position)
+        check = Row(self.reader.ids(Check(so_far, position, begun)), batch.part(stream, length))
+        cuts = [] if position else self.reader.cutter.cuts(stream.prompt_ids)
+        return [check, *(Row(cut.ids, batch.part(stream, cut.kept)) for cut in cuts)]
+
+    def scores(self, checks: Sequence[Sequence[Row]]) -> list[float]:
+        """The score of each check, from its rows."""
+        states = iter(self.states([row for own in checks for row in own]))
+        found = []
+        for own in checks:
+            first, *others = [next(states) for _ in own]
+            score = self.fitted.probe.score(first[None, 0])
+            cuts = self.fitted.cuts.score(np.stack(others)[:, 1]) if others else score
+            found.append(float(max(score.max(), cuts.max())))
+        return found
+
+    def states(self, rows: Sequence[Row]) -> list[np.ndarray]:
+        """The states (layers x width) of each row, in batches whose caches fit in memory."""
+        found: dict[int, np.ndarray] = {}
+        order = sorted(range(len(rows)), key=lambda n: rows[n].past)
+        while order:
+            size = min(ROWS, max(1, CACHED // max(1, rows[order[-1]].past)))
+            chosen, order = order[-size:], order[:-size]
+            found |= zip(chosen, self.forward([rows[n] for n in chosen]), strict=True)
+        return [found[n] for n in range(len(rows))]
+
+    def forward(self, rows: Sequence[Row]) -> np.ndarray:
+        """The states (rows x layers x width) of rows in one forward pass."""
+        pasts = [row.past for row in rows]
+        ids = [row.ids[row.past :] for row in rows]
+        input_ids, is_token = left_padded(self.reader.chat, ids)
         wide = max(pasts)
         cached = torch.zeros(len(rows), wide, dtype=torch.long, device=is_token.device)
-        for row, past in enumerate(pasts):
-            cached[row, wide - past :] = 1
+        for n, past in enumerate(pasts):
+            cached[n, wide - past :] = 1
         mask = torch.cat([cached, is_token], dim=1)
         states, _, _ = self.reader.forward(
             input_ids=input_ids,
             attention_mask=mask,
             position_ids=(mask.cumsum(dim=1) - 1).clamp(min=0)[:, wide:],
-            past_key_values=behind(stacked([layers for _, layers in rows], pasts, wide)),
+            past_key_values=behind(stacked([row.layers for row in rows], pasts, wide)),
             use_cache=True,
         )
-        found: list[float] = self.probe.score(states[:, 0]).tolist()
-        return found
+        return states
 
 
 def stacked(parts: Sequence[Layers], pasts: Sequence[int], wide: int) -> Layers:
@@ -102,7 +147,10 @@ class Checks:
         try:
             if self.scorer is None:
                 raise ModelError("nothing is watched")
-            rows = [self.row(w, batch, known[w.stream].begun) for w in alive]
+            rows = [
+                self.scorer.rows(w.stream, w.position, batch, begun=known[w.stream].begun)
+                for w in alive
+            ]
             scores = self.scorer.scores(rows)
         except Exception as error:
             for wanted in alive:
@@ -110,16 +158,6 @@ class Checks:
             return
         for wanted, score in zip(alive, scores, strict=True):
             wanted.answer.set_result(score)
-
-    def row(self, wanted: Wanted, batch: Batch, begun: bool) -> tuple[tuple[int, ...], Layers]:
-        """The tokens of a check, and what is cached of them."""
-        if self.scorer is None:
-            raise ModelError("nothing is watched")
-        stream, position, _ = wanted
-        own = tuple(stream.token_ids[:position])
-        so_far = Completion("", stream.prompt_ids, own, "", (), (), "length")
-        ids = self.scorer.reader.ids(Check(so_far, position, begun))
-        return ids, batch.part(stream, min(stream.cached, len(stream.prompt_ids) + position))
 
     def fail(self, error: Exception) -> None:
         """End all checks with an error."""

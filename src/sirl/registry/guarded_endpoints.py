@@ -1,12 +1,13 @@
 """Endpoints whose answers a guard watches: as they are calibrated, and as they are served."""
 
 import os
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from sirl.config import GuardCalibrateConfig, GuardServeConfig
 from sirl.errors import ConfigError
+from sirl.registry.endpoints import address_of, engine_at, paced
 from sirl.registry.keys import DEFAULT, NO_KEY
-from sirl.types import Sampling
 
 if TYPE_CHECKING:
     from sirl.guard.upstream.wire import Upstream
@@ -24,27 +25,9 @@ def calibrated_endpoint(config: GuardCalibrateConfig) -> "EndpointEngine":
     Raises:
         ConfigError: The model name is missing, or the key may not be sent to this host.
     """
-    from sirl.rollouts.endpoint import EndpointEngine
-    from sirl.rollouts.endpoint_wire import check_url, key_for
-
-    url, _, name = config.model.partition("#")
-    if not name:
-        raise ConfigError(f"{config.model} names no model at the endpoint: write {url}#MODEL")
-    check_url(url)
+    address = address_of(config.model)
     variable = variable_of("key_from_env", config.key_from_env)
-    key_for(url, variable)
-    return EndpointEngine(
-        url,
-        name,
-        config.new_tokens,
-        Sampling(),
-        config.seed,
-        concurrency=config.concurrency,
-        requests_per_minute=config.requests_per_minute,
-        timeout=config.timeout,
-        tries=config.tries,
-        key_from_env=variable,
-    )
+    return paced(engine_at(address, config.new_tokens, variable, config.seed), config)
 
 
 def upstream_engine(config: GuardServeConfig) -> "EndpointEngine":
@@ -53,25 +36,15 @@ def upstream_engine(config: GuardServeConfig) -> "EndpointEngine":
     Raises:
         ConfigError: The upstream's model is not named, or the key may not be sent to this host.
     """
-    from sirl.rollouts.endpoint import EndpointEngine
-    from sirl.rollouts.endpoint_wire import check_url, key_for
+    from sirl.rollouts.endpoint_wire import check_url
 
     url = str(config.upstream)
     if not config.upstream_model:
         raise ConfigError(f"--upstream {url.partition('#')[0]} needs --upstream-model NAME")
     check_url(url)
     variable = variable_of("upstream_key_from_env", config.upstream_key_from_env)
-    key_for(url, variable)
-    return EndpointEngine(
-        url,
-        config.upstream_model,
-        1,
-        Sampling(),
-        0,
-        timeout=config.upstream_seconds,
-        tries=SERVED_TRIES,
-        key_from_env=variable,
-    )
+    engine = engine_at((url, config.upstream_model), 1, variable)
+    return replace(engine, timeout=config.upstream_seconds, tries=SERVED_TRIES)
 
 
 def served_upstream(config: GuardServeConfig, engine: "EndpointEngine") -> "Upstream":

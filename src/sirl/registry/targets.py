@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from sirl.config import EvaluationSettings, GuardServeConfig, Settings
 from sirl.errors import ConfigError, InputError, ModelError
 from sirl.models.folder import adapter_base, document, is_adapter
+from sirl.registry.endpoints import address_of, engine_at, paced
 from sirl.registry.keys import Asker, key_variable
 from sirl.registry.plugins import FUNCTION, in_present_folder
 from sirl.registry.sampling import local_engine, with_tried_sampler
@@ -196,28 +197,9 @@ def endpoint(
     Raises:
         ConfigError: The model name is missing, or the key may not be sent to this host.
     """
-    from sirl.rollouts.endpoint import EndpointEngine
-    from sirl.rollouts.endpoint_wire import check_url, key_for
-
-    url, _, name = model.partition("#")
-    if not name:
-        raise ConfigError(f"{model} names no model at the endpoint: write {url}#MODEL")
-    check_url(url)
-    variable = key_variable(role, config)
-    key_for(url, variable)
-    return EndpointEngine(
-        url,
-        name,
-        new_tokens,
-        Sampling(),
-        config.seed,
-        concurrency=config.concurrency,
-        requests_per_minute=config.requests_per_minute,
-        timeout=config.timeout,
-        tries=config.tries,
-        key_from_env=variable,
-        supports_opener=config.supports_opener,
-    )
+    address = address_of(model)
+    engine = engine_at(address, new_tokens, key_variable(role, config), config.seed)
+    return replace(paced(engine, config), supports_opener=config.supports_opener)
 
 
 def greet(models: Iterable[object], target: Engine | None = None) -> None:

@@ -8,10 +8,10 @@ from sirl.reports.guard_outcomes import SLICES, outcome_lines, search_lines, sho
 __all__ = ["guard_table"]
 
 NAMES = {
+    "both_probes": "both probes (the guard)",
     "probe": "probe (header, stream)",
     "probe_prompt": "probe (prompt only)",
-    "user_probe": "probe (user tokens)",
-    "both_probes": "both probes (stream, user tokens)",
+    "cuts": "probe (cuts of the prompt)",
     "refusal_mass": "refusal mass (header, stream)",
     "prompt_perplexity": "prompt perplexity",
     "windowed_perplexity": "windowed perplexity",
@@ -85,7 +85,7 @@ def ending(figures: Mapping[str, Any]) -> list[str]:
     return [
         f"Control: {len(controls)} probes on random labels have true positives of "
         f"{', '.join(f'{100 * value:.1f}' for value in controls)}%.",
-        f"Tokens generated before the alarm of the probe: {spread(leak['generated'])}; tokens that "
+        f"Tokens generated before the alarm of the guard: {spread(leak['generated'])}; tokens that "
         f"left a hold-back of {figures['every']}: {spread(leak['left'])} ({leak['caught']} of "
         f"{leak['of']} unsafe answers caught; {shown(leak['soon'])}% of all within "
         f"{leak['soon_tokens']} tokens).",

@@ -4,15 +4,15 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sirl.analysis.detection import OWN_PREFILL
 from sirl.config import GuardEvaluateConfig
 from sirl.evaluation.asked import ATTACKED, Query
+from sirl.evaluation.prefills import Help, begun, longest
 from sirl.evaluation.suite import Suite, askable
 from sirl.guard.checks import fresh_header
 from sirl.judges.jury import verdicts
 from sirl.prompts import Rejected
 from sirl.roles import Progress
-from sirl.types import BROKEN, Attempt, Completion, Message, Prompt, Sampling, Verdict
+from sirl.types import BROKEN, OWN_PREFILL, Completion, Prompt, Sampling, Verdict
 from sirl.workflows.console import parts
 
 if TYPE_CHECKING:
@@ -101,30 +101,23 @@ def judged(
 
 
 def prefills(work: Work, answers: Sequence[Judged]) -> list[Query]:
-    """Bare requests whose answers begin with the model's own compliance, at several depths.
-
-    The compliance is the longest that the model gave to the request under any attack that does
-    not begin the answer itself.
-    """
-    longest: dict[str, Judged] = {}
-    for found in answers:
-        own, begun = found.query.attempt.behaviour.id, is_begun(found.query.prompt)
-        if found.query.kind == "attack" and found.verdict.label in BROKEN and not begun:
-            before = longest.get(own)
-            if before is None or len(before.completion.token_ids) < len(found.completion.token_ids):
-                longest[own] = found
-    queries = []
-    for found in longest.values():
-        behaviour, ids = found.query.attempt.behaviour, found.completion.token_ids
-        for depth in DEPTHS:
-            text = work.target.chat.decode(ids[:depth]).rstrip("\ufffd")
-            if len(ids) > depth and text.strip():
-                name = f"own_prefill_{depth}"
-                turns = (*behaviour.messages, Message("assistant", text))
-                query = Query("attack", name, OWN_PREFILL, Attempt(behaviour, name, turns))
-                if has_room(work, query):
-                    queries.append(query)
-    return queries
+    """Bare requests whose answers begin with the model's own compliance, at several depths."""
+    helped = [
+        j
+        for j in answers
+        if j.query.kind == "attack" and j.verdict.label in BROKEN and not is_begun(j.query.prompt)
+    ]
+    behaviours = {j.query.attempt.behaviour.id: j.query.attempt.behaviour for j in helped}
+    texts = longest(
+        Help(j.query.attempt.behaviour.id, len(j.completion.token_ids), j.completion.text)
+        for j in helped
+    )
+    return [
+        query
+        for id, text in texts.items()
+        for query in begun(OWN_PREFILL, behaviours[id], text, work.target, DEPTHS)
+        if has_room(work, query)
+    ]
 
 
 def is_begun(prompt: Prompt) -> bool:

@@ -9,6 +9,7 @@ from sirl import registry
 from sirl.config import GuardCalibrateConfig
 from sirl.errors import InputError, TrainingError
 from sirl.guard.calibration import Binding, Calibration, rank_of
+from sirl.guard.detectors import ACTING
 from sirl.guard.monitor import Watch
 from sirl.instinct import find_instinct
 from sirl.roles import Console, Engine, Progress, disguised
@@ -98,10 +99,11 @@ def calibrated(work: Work, run: Run, provenance: Provenance) -> dict[str, Any]:
     return {
         "instinct": summarise_instinct(modes.instinct),
         "probe": {**fitted.probe.about, "layer": fitted.probe.layer},
+        "cuts": {**fitted.cuts.about, "layer": fitted.cuts.layer},
         "openers": list(work.chat.pieces(fitted.openers)),
         "n": calibration.sizes,
         "alpha": config.alpha,
-        "threshold": calibration.threshold("probe"),
+        "threshold": calibration.threshold(ACTING),
         "sentence": calibration.sentence(),
     }
 
@@ -109,7 +111,7 @@ def calibrated(work: Work, run: Run, provenance: Provenance) -> dict[str, Any]:
 def binding_of(about: dict[str, str], new_tokens: int, dtype: str, watch: Watch) -> Binding:
     """What a calibration holds for: weights, template, and how answers are sampled and watched."""
     mode = {
-        "statistic": "header probe",
+        "statistic": "header probes, behind the answer and at cuts of the prompt",
         "every": watch.every,
         "soonest": watch.soonest,
         "averaged": watch.averaged,

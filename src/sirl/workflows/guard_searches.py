@@ -11,8 +11,8 @@ from sirl.evaluation.costs import Meter
 from sirl.evaluation.records import Log, SearchResult
 from sirl.evaluation.suite import unmet
 from sirl.evaluation.target import Reading, Target, digest
+from sirl.guard.detectors import ACTING, STREAM
 from sirl.guard.guarded import GuardedEngine, ScorePenalty, StopsAreSafe, penalised
-from sirl.guard.scoring import BOTH
 from sirl.roles import Search
 from sirl.runs import Run
 from sirl.types import Prompt, Sampling
@@ -22,7 +22,7 @@ __all__ = ["search_figures"]
 
 SEARCHES = "guard_searches.jsonl"
 OFF, UNAWARE, ADAPTIVE = "off", "on, unaware", "on, adaptive"
-BOTH_ON = "both probes, unaware"
+STREAM_ON = "stream probe alone, unaware"
 
 
 def search_figures(work: Work, searches: Sequence[Search], run: Run) -> dict[str, Any]:
@@ -48,19 +48,19 @@ def states(work: Work, search: Search) -> Iterator[tuple[str, Target, Search]]:
     """The guard's states, each with the target and the search that meets it.
 
     An unaware attacker climbs the model's own likelihoods or gradients; an adaptive one subtracts
-    how far the prompt's score exceeds the threshold. Searches without an objective have no
-    adaptive form.
+    how far the scores of the prompt's checks exceed the threshold, at every cut. Searches without
+    an objective have no adaptive form.
     """
     yield OFF, work.target, search
-    on = guarded(work, "probe")
+    on = guarded(work, ACTING)
     yield UNAWARE, on, search
-    yield BOTH_ON, guarded(work, BOTH), search
-    penalty = ScorePenalty.of(work.guard.fitted, work.guard.calibration.threshold("probe"))
+    yield STREAM_ON, guarded(work, STREAM), search
+    guard, chat = work.guard, work.target.chat
+    penalty = ScorePenalty.of(chat, guard.fitted, guard.calibration.threshold(ACTING))
     if isinstance(search, Gcg):
         yield ADAPTIVE, on, replace(search, penalty=penalty)
     elif "likelihoods" in search.needs and on.likelihoods is not None:
-        fitted = work.guard.fitted
-        climbed = penalised(on.likelihoods, fitted.reader(work.target.chat), fitted, penalty)
+        climbed = penalised(on.likelihoods, guard.fitted.reader(chat), penalty)
         yield ADAPTIVE, replace(on, likelihoods=climbed), search
 
 

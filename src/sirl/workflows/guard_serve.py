@@ -3,53 +3,36 @@
 import importlib.util
 import os
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sirl import registry
 from sirl.config import GuardServeConfig
 from sirl.errors import ConfigError, MissingExtraError
-from sirl.guard.session import SessionRisk
+from sirl.guard.detectors import ACTING
+from sirl.guard.server.policy import Rule
 from sirl.roles import Console
 from sirl.workflows.guard_calibrate import binding_of
 from sirl.workflows.guard_evaluate import read_guard
+from sirl.workflows.guard_service import NONE, Opened, answer_tokens, opened
 from sirl.workflows.guard_upstream import check_upstream, upstream_service
 
 if TYPE_CHECKING:
-    from sirl.guard.local_source import LocalSource
     from sirl.guard.scoring import Guard
     from sirl.guard.server.keys import Keys
     from sirl.guard.server.playground import Playground
-    from sirl.guard.server.policy import Limits, Policy
     from sirl.guard.server.service import Service
     from sirl.guard.stream_checks import Scorer
-    from sirl.guard.upstream.source import UpstreamSource
     from sirl.models.chat import ChatModel
 
 __all__ = ["compared_service", "keys_of", "opened_service", "playground_of", "serve_guard"]
 
-NONE = "none"
-"""The value of --guard that serves a model without one."""
 KEYS = "SIRL_KEYS"
 PACKAGES = ("fastapi", "httpx", "prometheus_client", "uvicorn")
 """Packages of the extra `serve`."""
 UNGUARDED_TOKENS = 512
 SHORTEST_KEY = 8
-
-
-@dataclass(frozen=True)
-class Opened:
-    """A service that is ready, and its source, which is stopped at the end."""
-
-    service: "Service"
-    source: "LocalSource | UpstreamSource"
-
-    def close(self) -> None:
-        """Stop decoding and end the log of alarms."""
-        self.source.stop()
-        if self.service.alarms:
-            self.service.alarms.close()
 
 
 def serve_guard(config: GuardServeConfig, console: Console) -> None:
@@ -170,31 +153,24 @@ def opened_service(config: GuardServeConfig, keys: "Keys", console: Console) -> 
         SirlError: The guard is of another model, or the model cannot be served.
     """
     if config.upstream is not None:
-        return Opened(*upstream_service(config, keys, console))
+        return upstream_service(config, keys, console)
     from sirl.guard.local_source import LocalSource
     from sirl.guard.monitor import Watch
-    from sirl.guard.server.alarms import Alarms
-    from sirl.guard.server.service import Service
 
     guard = None if config.guard == NONE else read_guard(str(config.guard))
     config = registry.dated(config, {})
     chat = registry.served_model(config)
     console.warn(chat.manner.notes)
-    tokens = answer_tokens(config, guard)
+    tokens = answer_tokens(config, guard.calibration if guard else None, UNGUARDED_TOKENS)
     if guard:
         check_binding(config, guard, chat, tokens)
-    alarms = Alarms(Path(config.out), log_text=config.log_text) if config.out else None
     watch = guard.fitted.watch if guard else Watch()
     streams = config.max_streams if batches(chat) else 1
     scorer = scorer_of(chat, guard) if guard else None
     source = LocalSource(name_of(config.model), chat, scorer, watch, streams)
     source.start()
-    risk = None
-    if config.throttle is not None:
-        risk = SessionRisk(config.throttle, config.throttle_half_life)
-    limits = limits_of(config, tokens, streams)
-    service = Service.of(source, policy_of(config, guard), limits, keys, alarms, risk)
-    return Opened(service, source)
+    rule = rule_of(guard) if guard else None
+    return opened(config, source, rule, tokens, streams, keys)
 
 
 def compared_service(config: GuardServeConfig, first: "Service") -> Opened:
@@ -225,15 +201,6 @@ def playground_of(config: GuardServeConfig, compared: "Service | None" = None) -
     return Playground(disguises, registry.example_requests(config.model), compared)
 
 
-def answer_tokens(config: GuardServeConfig, guard: "Guard | None") -> int:
-    """Maximum tokens of an answer."""
-    if config.new_tokens is not None:
-        return config.new_tokens
-    if guard is None:
-        return UNGUARDED_TOKENS
-    return int(guard.calibration.binding.mode.get("new_tokens", UNGUARDED_TOKENS))
-
-
 def check_binding(config: GuardServeConfig, guard: "Guard", chat: "ChatModel", tokens: int) -> None:
     """Reject a guard that was calibrated for something else.
 
@@ -255,39 +222,12 @@ def scorer_of(chat: "ChatModel", guard: "Guard") -> "Scorer":
     """Scores checks as the guard does."""
     from sirl.guard.stream_checks import Scorer
 
-    return Scorer(guard.fitted.reader(chat), guard.fitted.probe)
+    return Scorer(chat, guard.fitted)
 
 
-def policy_of(config: GuardServeConfig, guard: "Guard | None") -> "Policy":
-    """What is done with an alarm."""
-    from sirl.guard.server.policy import Policy, Rule
-
-    rule = None
-    if guard:
-        rule = Rule(guard.fitted.watch, guard.calibration.threshold("probe"))
-    return Policy(rule, config.mode, config.action, config.on_fault)
-
-
-def limits_of(config: GuardServeConfig, tokens: int, streams: int) -> "Limits":
-    """The bounds of the settings."""
-    from sirl.guard.server.policy import Limits
-
-    return Limits(
-        max_tokens=tokens,
-        prefill=config.prefill,
-        details=config.details,
-        answers=config.max_answers,
-        prompt_tokens=config.max_prompt_tokens,
-        messages=config.max_messages,
-        inputs=config.max_inputs,
-        stops=config.max_stops,
-        stop_characters=config.max_stop_characters,
-        biases=config.max_logit_bias,
-        body_bytes=config.max_body_bytes,
-        streams=streams,
-        queue=config.max_queue,
-        seconds=config.request_seconds,
-    )
+def rule_of(guard: "Guard") -> Rule:
+    """When a check is due, and which score is an alarm."""
+    return Rule(guard.fitted.watch, guard.calibration.threshold(ACTING))
 
 
 def name_of(model: str) -> str:

@@ -6,21 +6,18 @@ from typing import TYPE_CHECKING
 from sirl import registry
 from sirl.config import GuardServeConfig
 from sirl.errors import ConfigError, InputError
-from sirl.guard.session import SessionRisk
+from sirl.guard.server.policy import Rule
 from sirl.roles import Console
 from sirl.runs import RunReader
 from sirl.workflows.guard_calibrate import GUARD
+from sirl.workflows.guard_service import NONE, Opened, answer_tokens, opened
 
 if TYPE_CHECKING:
     from sirl.guard.server.keys import Keys
-    from sirl.guard.server.policy import Policy
-    from sirl.guard.server.service import Service
     from sirl.guard.upstream.endpoint_guard import EndpointGuard
-    from sirl.guard.upstream.source import UpstreamSource
 
 __all__ = ["check_upstream", "read_endpoint_guard", "upstream_service"]
 
-NONE = "none"
 UNGUARDED_TOKENS = 4096
 LOCAL = ("template_arguments", "template_date")
 """Settings of a model that this server runs itself."""
@@ -51,23 +48,18 @@ def check_upstream(config: GuardServeConfig) -> None:
         )
 
 
-def upstream_service(
-    config: GuardServeConfig, keys: "Keys", console: Console
-) -> "tuple[Service, UpstreamSource]":
-    """The upstream and its guard as a service, and its source.
+def upstream_service(config: GuardServeConfig, keys: "Keys", console: Console) -> Opened:
+    """The upstream and its guard as a service.
 
     Raises:
         SirlError: The guard is of another model, or the upstream cannot be guarded.
     """
-    from sirl.guard.server.alarms import Alarms
-    from sirl.guard.server.service import Service
     from sirl.guard.upstream.meeting import identity_of
     from sirl.guard.upstream.source import UpstreamSource
-    from sirl.workflows.guard_serve import limits_of
 
     guard = None if config.guard == NONE else read_endpoint_guard(str(config.guard))
     engine = registry.upstream_engine(config)
-    tokens = answer_tokens(config, guard)
+    tokens = answer_tokens(config, guard.calibration if guard else None, UNGUARDED_TOKENS)
     if guard is None:
         engine.greet()
     else:
@@ -76,31 +68,9 @@ def upstream_service(
         console.warn(
             [f"checks: a request for every {guard.watch.every} tokens of an answer, or more"]
         )
-    alarms = Alarms(Path(config.out), log_text=config.log_text) if config.out else None
-    risk = None
-    if config.throttle is not None:
-        risk = SessionRisk(config.throttle, config.throttle_half_life)
     source = UpstreamSource(registry.served_upstream(config, engine), guard)
-    limits = limits_of(config, tokens, config.max_streams)
-    policy = upstream_policy(config, guard)
-    return Service.of(source, policy, limits, keys, alarms, risk), source
-
-
-def upstream_policy(config: GuardServeConfig, guard: "EndpointGuard | None") -> "Policy":
-    """What is done with an alarm."""
-    from sirl.guard.server.policy import Policy, Rule
-
     rule = Rule(guard.watch, guard.threshold) if guard else None
-    return Policy(rule, config.mode, config.action, config.on_fault)
-
-
-def answer_tokens(config: GuardServeConfig, guard: "EndpointGuard | None") -> int:
-    """Maximum tokens of an answer."""
-    if config.new_tokens is not None:
-        return config.new_tokens
-    if guard is None:
-        return UNGUARDED_TOKENS
-    return int(guard.calibration.binding.mode.get("new_tokens", UNGUARDED_TOKENS))
+    return opened(config, source, rule, tokens, config.max_streams, keys)
 
 
 def read_endpoint_guard(folder: str) -> "EndpointGuard":

@@ -7,6 +7,7 @@ from typing import NamedTuple
 from sirl.analysis.detection import Class, WatchedAnswer
 from sirl.errors import InputError
 from sirl.evaluation.asked import ATTACKED
+from sirl.guard.detectors import ACTING
 from sirl.guard.scoring import Asked, Heard, heard, replay, scored
 from sirl.judges.jury import verdicts
 from sirl.types import BROKEN, REFUSED
@@ -98,7 +99,7 @@ def watched(work: Work, known: Known, own: Heard, slices: tuple[str, ...]) -> Wa
         scores[name] = scored(own, name, fitted.watch)
         again = replay(own, name, fitted.watch, calibration.threshold(name))
         alarms[name] = again.alarm
-        left = again.left if name == "probe" else left
+        left = again.left if name == ACTING else left
     part = query.group if query.kind in ATTACKED else query.kind
     return WatchedAnswer(
         id=query.prompt.id,

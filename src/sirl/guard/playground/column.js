@@ -224,7 +224,7 @@ export class Column {
   refused(mode) {
     if (mode !== this.model.mode || !Number.isFinite(this.finding?.refusal_from)) return [];
     const text = this.received.slice(this.finding.refusal_from).join("").trim();
-    return [element("span", "refusal", visible(text))];
+    return text ? [element("span", "refusal", visible(text))] : [];
   }
 
   counted(mode, sent, stays, all) {

@@ -23,6 +23,10 @@ __all__ = ["ClientGoneError", "EventStream", "opened", "stream", "while_connecte
 
 LOG = logging.getLogger("sirl.guard")
 DONE = b"data: [DONE]\n\n"
+COMMENT = b": held\n\n"
+"""Keeps the connection open in proxies that close silent ones; clients ignore it."""
+QUIET = 10.0
+"""Seconds of silence before a comment."""
 SLOW = 5.0
 """Seconds for a client to read the end of a stream; then the connection is closed."""
 
@@ -171,6 +175,40 @@ async def merged(answers: Sequence[WatchedAnswer]) -> AsyncGenerator[tuple[int, 
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
+async def with_pauses(
+    chunks: AsyncGenerator[dict[str, Any]], quiet: float
+) -> AsyncGenerator[dict[str, Any] | None]:
+    """The chunks, and None each time that none has come for so many seconds."""
+    arrived: asyncio.Queue[dict[str, Any] | Exception | None] = asyncio.Queue(1)
+
+    async def run() -> None:
+        try:
+            async with aclosing(chunks):
+                async for chunk in chunks:
+                    await arrived.put(chunk)
+            await arrived.put(None)
+        except Exception as error:
+            await arrived.put(error)
+
+    task = asyncio.create_task(run())
+    try:
+        while True:
+            try:
+                async with asyncio.timeout(quiet):
+                    found = await arrived.get()
+            except TimeoutError:
+                yield None
+                continue
+            if isinstance(found, Exception):
+                raise found
+            if found is None:
+                return
+            yield found
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
 class EventStream(Response):
     """Server-sent events; an error comes in band, and [DONE] always ends them.
 
@@ -178,6 +216,7 @@ class EventStream(Response):
         stack: Holds the answers; closed when the stream ends, however it ends.
         chunks: The documents to send.
         failed: Is told the status of an error that comes in band.
+        quiet: Seconds without a document after which a comment is sent.
     """
 
     media_type = "text/event-stream"
@@ -187,12 +226,14 @@ class EventStream(Response):
         stack: AsyncExitStack,
         chunks: AsyncGenerator[dict[str, Any]],
         failed: Callable[[int], None],
+        quiet: float = QUIET,
     ) -> None:
         super().__init__(headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"})
         del self.headers["content-length"]
         self.stack = stack
         self.chunks = chunks
         self.failed = failed
+        self.quiet = quiet
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002
         """Send the stream until it ends or the client is gone."""
@@ -208,12 +249,14 @@ class EventStream(Response):
     async def sent(self, send: Send) -> None:
         """Send everything but the end."""
 
-        async def event(document: dict[str, Any]) -> None:
-            data = b"data: " + json.dumps(document, separators=(",", ":")).encode() + b"\n\n"
+        async def event(document: dict[str, Any] | None) -> None:
+            data = COMMENT
+            if document is not None:
+                data = b"data: " + json.dumps(document, separators=(",", ":")).encode() + b"\n\n"
             await send({"type": "http.response.body", "body": data, "more_body": True})
 
         try:
-            async with self.stack, aclosing(self.chunks):
+            async with self.stack, aclosing(with_pauses(self.chunks, self.quiet)) as chunks:
                 await send(
                     {
                         "type": "http.response.start",
@@ -221,7 +264,7 @@ class EventStream(Response):
                         "headers": self.raw_headers,
                     }
                 )
-                async for chunk in self.chunks:
+                async for chunk in chunks:
                     await event(chunk)
         except Exception as error:
             shown = error_of(error)

@@ -53,7 +53,7 @@ async def moderate(service: Service, request: ModerationRequest) -> dict[str, An
     return {
         "id": f"modr-{secrets.token_hex(12)}",
         "model": service.source.name,
-        "results": [result(score, rule) for score in found],
+        "results": [result(score, rule, details=limits.details) for score in found],
     }
 
 
@@ -62,15 +62,18 @@ def by_themselves(texts: Sequence[str]) -> list[tuple[Message, ...]]:
     return [(Message("user", text),) for text in texts]
 
 
-def result(score: float, rule: Rule) -> dict[str, Any]:
-    """One result of a moderation."""
+def result(score: float, rule: Rule, *, details: bool) -> dict[str, Any]:
+    """One result of a moderation; without details, its score is 0 or 1."""
     flagged = score > rule.threshold
-    return {
+    shown: dict[str, Any] = {
         "flagged": flagged,
         "categories": {"unsafe": flagged},
-        "category_scores": {"unsafe": 1 / (1 + math.exp(-max(-500.0, min(500.0, score))))},
-        "sirl_guard": {"score": score, "threshold": rule.threshold},
+        "category_scores": {"unsafe": float(flagged)},
     }
+    if details:
+        shown["category_scores"] = {"unsafe": 1 / (1 + math.exp(-max(-500.0, min(500.0, score))))}
+        shown["sirl_guard"] = {"score": score, "threshold": rule.threshold}
+    return shown
 
 
 async def guardrail(service: Service, request: GuardrailRequest) -> dict[str, Any]:

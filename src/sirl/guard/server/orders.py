@@ -86,15 +86,15 @@ def ordered(
     top: int,
     longest: int | None,
 ) -> Order:
-    """The order of a request with these messages."""
-    check_bounds(request, limits, longest)
+    """The order of a request with these messages; no answer is longer than the server's limit."""
+    check_bounds(request, limits)
     temperature = 1.0 if request.temperature is None else float(request.temperature)
     if temperature < COLDEST:
         temperature = 0.0
     sampling = Sampling(temperature, 1.0 if request.top_p is None else float(request.top_p))
     seed = secrets.randbits(32) if request.seed is None else request.seed
     bias = {int(k): float(v) for k, v in (request.logit_bias or {}).items()}
-    tokens = request.max_tokens or longest or limits.max_tokens
+    tokens = min(request.max_tokens or longest or limits.max_tokens, limits.max_tokens)
     return Order(
         kind=kind,
         id=f"{'chatcmpl' if kind == 'chat' else 'cmpl'}-{secrets.token_hex(12)}",
@@ -112,16 +112,8 @@ def ordered(
     )
 
 
-def check_bounds(request: Sampled, limits: Limits, longest: int | None) -> None:
+def check_bounds(request: Sampled, limits: Limits) -> None:
     """Reject what exceeds a bound of the server."""
-    asked = request.max_tokens or longest
-    if asked is not None and asked > limits.max_tokens:
-        name = "max_tokens" if request.max_tokens else "max_completion_tokens"
-        raise refused(
-            f"{name} {asked} is above {limits.max_tokens}, the longest answer that this server is "
-            "set to give",
-            name,
-        )
     if (request.n or 1) > min(limits.answers, limits.streams):
         most = min(limits.answers, limits.streams)
         raise refused(f"n {request.n} is above {most}", "n")
@@ -162,7 +154,7 @@ def conversation(said: Sequence[Said], limits: Limits, param: str) -> tuple[Mess
     """
     if len(said) > limits.messages:
         raise refused(f"{len(said)} messages are more than {limits.messages}", param)
-    return tuple(Message(m.role, m.text) for m in said)
+    return tuple(m.message for m in said)
 
 
 def refused(message: str, param: str, code: str | None = None) -> ApiError:

@@ -11,6 +11,7 @@ Mode = Literal["hold", "live", "shadow"]
 Action = Literal["refuse", "stop", "flag"]
 OnFault = Literal["closed", "open"]
 REFUSAL = "I can't help with that."
+"""What a guard says in place of an answer that it stops."""
 
 
 class Rule(NamedTuple):
@@ -53,7 +54,7 @@ class Limits:
     """Bounds on what one client may ask for."""
 
     max_tokens: int = 64
-    """Tokens of an answer; also the default."""
+    """Tokens of an answer; also the default. A client that asks for more gets so many."""
     prefill: bool = False
     """Whether a final assistant turn is accepted."""
     details: bool = False

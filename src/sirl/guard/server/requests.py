@@ -80,7 +80,7 @@ class TextPart(Strict):
 class Said(Strict):
     """One message."""
 
-    role: Literal["system", "user", "assistant"]
+    role: Literal["system", "developer", "user", "assistant"]
     content: Text | Annotated[list[TextPart], Field(min_length=1)]
 
     @property
@@ -89,6 +89,11 @@ class Said(Strict):
         if isinstance(self.content, str):
             return self.content
         return "\n".join(part.text for part in self.content)
+
+    @property
+    def message(self) -> Message:
+        """The message that is rendered; a developer's instructions are the system's."""
+        return Message("system" if self.role == "developer" else self.role, self.text)
 
 
 class StreamOptions(Strict):

@@ -41,9 +41,11 @@ class Finding:
     score: float = NO_SCORE
     """The highest score."""
     retract_from: int | None = None
-    """Characters that a passed check has judged; later ones that were sent are retracted."""
+    """Characters of a cut answer that stay; later ones of the model are retracted. In hold mode all
+    that were sent stay."""
     refusal_from: int | None = None
-    """Where the guard's refusal begins in what was sent."""
+    """Where what the guard adds to a cut answer begins in what was sent; nothing, if it refuses
+    nothing."""
     fault: int | None = None
     """Position of a check that failed, after which the answer was not watched."""
 
@@ -133,8 +135,9 @@ class WatchedAnswer:
             self.finish = "stop" if self._stops.found else self.answer.finish
             return
         self.finish = "content_filter"
+        self.finding.refusal_from = self.outbox.sent
         if self.finding.action == "refuse":
-            yield refusal(self.policy, self.finding, self.outbox.sent)
+            yield refusal(self.policy, self.finding)
 
     async def _settle(self, decision: Decision, seen: Seen | None) -> None:
         """Run the check that is due and note its result."""
@@ -169,8 +172,9 @@ class WatchedAnswer:
         self.finding.action = self.policy.acts
         self.finding.position = decision.position
         self._hold.drop()
-        if self.cut and self.policy.mode == "live":
-            self.finding.retract_from = self.outbox.ends[self.passed]
+        if self.cut:
+            live, sent = self.policy.mode == "live", self.outbox.sent
+            self.finding.retract_from = self.outbox.ends[self.passed] if live else sent
 
     def _after(self, seen: Seen) -> Part:
         """What leaves once a token is settled."""
@@ -197,8 +201,6 @@ class WatchedAnswer:
         return self._after(last)
 
 
-def refusal(policy: Policy, finding: Finding, sent: int) -> Part:
+def refusal(policy: Policy, finding: Finding) -> Part:
     """The guard's refusal, apart from what stays of the answer."""
-    stays = finding.retract_from if policy.mode == "live" else sent
-    finding.refusal_from = sent
-    return Part(("\n\n" if stays else "") + policy.refusal, refusal=True)
+    return Part(("\n\n" if finding.retract_from else "") + policy.refusal, refusal=True)

@@ -1,0 +1,92 @@
+"""Checks of a prompt at cuts: would the model refuse if the user had stopped here?
+
+A check at a cut keeps the first tokens of the prompt, closes the user's turn and opens the
+assistant's. What follows a cut cannot change it, so a request is seen as it was before a suffix
+that a search has found.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from sirl.models.chat import ChatModel
+from sirl.types import Message
+
+__all__ = ["Cut", "Cutter"]
+
+EVERY = 4
+"""Tokens between two cuts at least."""
+MOST = 128
+"""Cuts of a prompt; those of a longer prompt are further apart."""
+TEXTS = ("One of the two.", "Another text 2?")
+"""Two texts that have no first and no last token in common."""
+Ids = tuple[int, ...]
+
+
+class Cut(NamedTuple):
+    """A prompt that ends early."""
+
+    kept: int
+    """Its first tokens, which are those of the whole prompt."""
+    ids: Ids
+
+
+@dataclass(frozen=True)
+class Cutter:
+    """Cuts rendered prompts of one model."""
+
+    head: int
+    """Tokens before the text of a prompt without a system message."""
+    marker: Ids
+    """Tokens right before the user's text, with and without a system message."""
+    closing: Ids
+    """Tokens behind the user's text: the end of the turn and the assistant's header."""
+
+    @classmethod
+    def of(cls, chat: ChatModel) -> "Cutter":
+        """The cutter of a chat template."""
+        one, other = (chat.render((Message("user", text),)) for text in TEXTS)
+        head, tail = shared(one, other), shared(one[::-1], other[::-1])
+        before = one[:head]
+        if (instructed := after_instructions(chat)) is not None:
+            common = shared(before[::-1], instructed[::-1])
+            before = before[len(before) - common :]
+        return cls(head, before, one[len(one) - tail :])
+
+    def cuts(self, prompt_ids: Sequence[int]) -> list[Cut]:
+        """The prompt at its cuts, none of which is within a system message, and at its end."""
+        ids, closing = tuple(prompt_ids), self.closing
+        closed = bool(closing) and ids[-len(closing) :] == closing
+        end = len(ids) - len(closing) if closed else len(ids)
+        first = self.first(ids)
+        step = max(EVERY, -(-(end - first) // MOST))
+        found = [Cut(n, (*ids[:n], *closing)) for n in range(first + step, end, step)]
+        return [*found, Cut(len(ids), ids if closed else (*ids, *closing))]
+
+    def first(self, ids: Ids) -> int:
+        """Where the text of the first user turn begins."""
+        wide = len(self.marker)
+        places = range(len(ids) - wide + 1) if wide else ()
+        begins = (n + wide for n in places if ids[n : n + wide] == self.marker)
+        return max(self.head, next(begins, self.head))
+
+
+def shared(one: Sequence[int], other: Sequence[int]) -> int:
+    """Length of the common beginning.
+
+    >>> shared([1, 2, 3], [1, 2, 4])
+    2
+    """
+    pairs = enumerate(zip(one, other, strict=False))
+    return next((n for n, (a, b) in pairs if a != b), min(len(one), len(other)))
+
+
+def after_instructions(chat: ChatModel) -> Ids | None:
+    """What precedes the user's text behind a system message; None if the template takes none."""
+    try:
+        one, other = (
+            chat.render((Message("system", TEXTS[0]), Message("user", text))) for text in TEXTS
+        )
+    except Exception:  # a template is third-party code and may reject a conversation
+        return None
+    return one[: shared(one, other)]
