@@ -77,7 +77,7 @@ def test_a_resumed_sweep_asks_only_what_is_missing(swept):
     summary = json.loads(done.stdout)
     first = json.loads((folder / "s" / "summary.json").read_text())
     assert summary["models"] == first["models"]
-    assert summary["cap"] == {"lookalike": 1.0, "ordinary": 1.0}
+    assert summary["cap"] == {"lookalike": 1.0, "ordinary": 1.0, "tasks": 0.02}
     assert "step 3: asking target" in done.stderr
     assert "step 1: " not in done.stderr
 

@@ -46,6 +46,7 @@ PANELS: Mapping[str, tuple[str, ...]] = {
         "attacks", "searches", "attacker", "judge", "sheet", "templates", "transcripts", "targets",
         "max_queries", "max_tokens", "max_seconds", "calibration", "benchmarks",
         "capability_tokens", "run_code", "max_lookalike_rise", "max_ordinary_rise",
+        "max_capability_drop",
     ),
     "Endpoint": (
         "requests_per_minute", "concurrency", "tries", "timeout", "key_from_env",

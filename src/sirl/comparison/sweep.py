@@ -17,10 +17,14 @@ PARTS = ("dsr", "over_refusal", "capability")
 
 @dataclass(frozen=True)
 class PriceCap:
-    """How much more often than by the starting model harmless prompts may be refused, as shares."""
+    """How much worse than the starting model a step may be, as shares."""
 
     lookalike: float
+    """Rise of refusals of look-alikes."""
     ordinary: float
+    """Rise of refusals of ordinary prompts."""
+    tasks: float
+    """Fall of the share of tasks that are solved, of all benchmarks together."""
 
     @property
     def limits(self) -> dict[str, tuple[str, float]]:
@@ -34,7 +38,10 @@ class PriceCap:
     def words(self) -> str:
         """The limits, in words."""
         limits = (f"{100 * most:g} for {name}" for name, most in self.limits.values())
-        return f"a rise of refusals in points of at most {' and '.join(limits)}"
+        return (
+            f"a rise of refusals in points of at most {' and '.join(limits)} and a loss of at most "
+            f"{100 * self.tasks:g} points of solved tasks"
+        )
 
 
 def difference(base: Path, step: Path) -> dict[str, Any]:
@@ -88,12 +95,22 @@ def unnamed(sentence: str) -> dict[str, Any]:
 def dear(
     base: Mapping[str, Any], figures: Mapping[str, Any], asked: Sequence[str], cap: PriceCap
 ) -> bool:
-    """Whether a step refuses more harmless prompts than it may."""
+    """Whether a step refuses more harmless prompts, or solves fewer tasks, than it may."""
+    before, now = solved(base), solved(figures)
+    if before is not None and now is not None and now < before - cap.tasks - ROUNDING:
+        return True
     return any(
         figures["over_refusal"][kind]["value"]
         > base["over_refusal"][kind]["value"] + cap.limits[kind][1] + ROUNDING
         for kind in asked
     )
+
+
+def solved(figures: Mapping[str, Any]) -> float | None:
+    """The share of solved tasks, of all benchmarks together; None without tasks."""
+    rates = figures.get("capability", {}).values()
+    total = sum(r["n"] for r in rates)
+    return sum(r["value"] * r["n"] for r in rates) / total if total else None
 
 
 def coarse(base: Mapping[str, Any], asked: Sequence[str], cap: PriceCap) -> str:
@@ -116,6 +133,12 @@ def said(step: int, base: Mapping[str, Any], figures: Mapping[str, Any], cap: Pr
             if all(rates)
             else f"{name} were not asked"
         )
+    tasks = [solved(f) for f in (base, figures)]
+    prices.append(
+        f"tasks solved {100 * tasks[1]:.0f}% (start {100 * tasks[0]:.0f}%)"
+        if tasks[0] is not None and tasks[1] is not None
+        else "no tasks were asked"
+    )
     was, now = (100 * f["dsr"]["mean"]["value"] for f in (base, figures))
     return (
         f"step {step} has the greatest defence under {cap.words}: {now:.0f}% "

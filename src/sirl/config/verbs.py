@@ -161,6 +161,9 @@ class SweepConfig(EvaluationSettings):
     max_ordinary_rise: float = Field(
         0.01, ge=0, le=1, description="price cap: rise of refusals of ordinary prompts, as a share"
     )
+    max_capability_drop: float = Field(
+        0.02, ge=0, le=1, description="price cap: fall of the share of solved tasks"
+    )
 
 
 class ProbeConfig(EvaluationSettings):

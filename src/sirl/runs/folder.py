@@ -82,7 +82,7 @@ Existing = Literal["ask", "resume", "overwrite"]
 CHANGEABLE = {
     *("out", "shard", "steps", "timeout", "track", "concurrency", "tries", "requests_per_minute"),
     *("key_from_env", "judge_key_from_env", "attacker_key_from_env"),
-    *("max_lookalike_rise", "max_ordinary_rise"),
+    *("max_lookalike_rise", "max_ordinary_rise", "max_capability_drop"),
 }
 """Settings that do not change what a run finds, or may grow."""
 UNFINISHED = frozenset({LOCK, CONFIG, ABOUT, "rejected.jsonl"})

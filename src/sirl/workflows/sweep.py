@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -268,7 +268,7 @@ def summarised(
     """The figures of all steps, with marks and paired differences."""
     figures = {step: summary["models"]["target"] for step, summary in found.items()}
     names = {step: f"step {step}" for step in found}
-    cap = PriceCap(config.max_lookalike_rise, config.max_ordinary_rise)
+    cap = PriceCap(config.max_lookalike_rise, config.max_ordinary_rise, config.max_capability_drop)
     best = best_step(figures, cap)
     base = folder_of(config.out, 0)
     rows = [
@@ -291,7 +291,7 @@ def summarised(
         "steps": rows,
         "best": best,
         "recommended": {"step": sentinel["step"]} if sentinel else None,
-        "cap": {"lookalike": cap.lookalike, "ordinary": cap.ordinary},
+        "cap": asdict(cap),
         "sentences": [f"{s[0].upper()}{s[1:]}." for s in sentences],
         "judge_faults": list(faults),
         "measured": measured,
