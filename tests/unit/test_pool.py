@@ -6,9 +6,10 @@ import pytest
 
 from sirl.analysis.contamination import overlaps
 from sirl.evaluation.harmless import LOOKALIKES, ORDINARY
-from sirl.prompts import read_prompts, shipped_pool
+from sirl.prompts import general_prompts, read_prompts, shipped_pool
 from sirl.text import normalised, words
 from sirl.types import Message, Prompt
+from sirl.world.benchmarks import Programs, Sums
 from sirl.world.language import lookalike_requests, ordinary_requests, unsafe_requests
 from tests.conftest import shared
 
@@ -102,6 +103,24 @@ def test_no_prompt_is_asked_by_an_evaluation_without_files():
 def test_no_prompt_is_one_of_a_published_set(name):
     published = read_prompts(shared(f"data/{name}")).prompts
     assert overlaps(POOL, published) == []
+
+
+def test_general_tasks_are_neither_in_the_pool_nor_twice_there():
+    general = general_prompts()
+    assert len(general) == 40
+    assert overlaps(general, POOL) == []
+    assert len({normalised(p.request) for p in general}) == 40
+    assert {p.id.split("-")[0] for p in general} == {"general"}
+
+
+@pytest.mark.parametrize("benchmark", [Sums(), Programs()])
+def test_the_sentinel_of_the_embedded_world_watches_tasks_that_no_evaluation_asks(benchmark):
+    asked, others = (
+        {p.request for p in some} for some in (benchmark.prompts(), benchmark.others())
+    )
+    assert len(asked) == 100
+    assert len(others) >= 100
+    assert not asked & others
 
 
 def test_the_file_can_be_read_as_any_prompt_file(tmp_path):

@@ -39,8 +39,8 @@ class PriceCap:
         """The limits, in words."""
         limits = (f"{100 * most:g} for {name}" for name, most in self.limits.values())
         return (
-            f"a rise of refusals in points of at most {' and '.join(limits)} and a loss of at most "
-            f"{100 * self.tasks:g} points of solved tasks"
+            f"a rise of refusals in points of at most {' and '.join(limits)}, and a loss of at "
+            f"most {100 * self.tasks:g} points of solved tasks"
         )
 
 

@@ -22,9 +22,9 @@ def shipped_pool() -> tuple[Prompt, ...]:
 
 
 def general_prompts() -> tuple[Prompt, ...]:
-    """Short tasks of other kinds than the pool's: sums, code, small talk, facts, translation.
+    """Short tasks that are not trained on: sums, code, small talk, facts, translation.
 
-    They are not trained on, so that they show whether a model still answers as it did.
+    They show whether a model still answers as it did.
 
     >>> general_prompts()[0].id
     'general-arithmetic-001'
