@@ -152,7 +152,7 @@ class SweepConfig(EvaluationSettings):
     )
     steps: str | None = Field(
         None,
-        description="steps to evaluate beside the starting model, comma-separated [default: every "
+        description="steps to evaluate along with the starting model, comma-separated [default: every "
         "checkpoint that is kept]",
     )
     max_lookalike_rise: float = Field(
