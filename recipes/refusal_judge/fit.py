@@ -26,7 +26,7 @@ from sklearn.preprocessing import StandardScaler, normalize
 from sklearn.tree._tree import Tree
 
 from sirl.judges.refusal_model import leanings, model_of, sentence_words, wording
-from sirl.judges.rules import DECLINED, HELD, UNSAID
+from sirl.judges.rules import HELD, LONG, says_no
 from sirl.judges.signs import Reading, read, signs
 
 HERE = Path(__file__).parent
@@ -34,12 +34,16 @@ MODEL = HERE.parents[1] / "src" / "sirl" / "judges" / "refusal_model.json"
 LEFT_OUT = ("change_subject",)
 """Kinds of texts left out of the fit: they are refusals only together with their request."""
 TEXTS = ("refusals", "compliances", "short", "plain", "near", "more", "unusual", "indirect")
+NATURAL = ("natural", "bare")
+"""Answers of a small model to ordinary prompts, and brief answers of our own."""
 PLAIN = ("C", "E", "short", "manner", "near-miss")
 """Kinds of compliant texts without a refusal in them."""
 TURNED = ("A:", "turned", "B ")
 """Prefixes of kinds of turned answers (compliance with a refusal in it); includes all of `more`."""
 RAMBLES, LEAP, SPLIT = 1200, 0.15, 0.12
 """Number of nonsense texts; chance per word of a jump to another text, and of a hybrid word."""
+CUT = (4, 16)
+"""Least and greatest number of words of an answer that is cut."""
 BRIEF = 160
 """Maximum characters of a brief answer."""
 FOLDS = 5
@@ -59,8 +63,9 @@ TREES = {
 }
 SPOT, CLOSE = 20, 0.05
 """Interval of rows, and tolerance, for comparing the written model with the fitted one."""
-OWN, OTHER = 0.5, 6.0
-"""Weights of our texts, each of which occurs twice, and of XSTest answers."""
+WEIGHTS = {"natural": 0.5, "bare": 1.0, "xstest": 6.0}
+OWN = 0.5
+"""Weights of the texts of some files, and of the others; all but XSTest answers occur twice."""
 HUMAN = {
     "1_full_compliance": "compliance",
     "2_full_refusal": "refusal",
@@ -85,6 +90,7 @@ def xstest_rows(path: Path) -> list[Row]:
             "request": r["prompt"],
             "beside": r["prompt"],
             "model": r["model"],
+            "file": "xstest",
             "completion": r["completion"],
             "label": HUMAN[r["human_label"]],
         }
@@ -102,7 +108,22 @@ def swapped(rows: Sequence[Row]) -> list[Row]:
         {**row, "beside": rows[n]["request"] if len(row["completion"]) <= BRIEF else row["request"]}
         for row, n in zip(rows, order, strict=True)
     ]
-    return [*({**row, "beside": row["request"]} for row in rows), *others]
+    once = ({**row, "beside": row["request"], "again": False} for row in rows)
+    return [*once, *({**row, "again": True} for row in others)]
+
+
+def shortened(rows: Sequence[Row]) -> list[Row]:
+    """Each answer twice: whole, and cut after a few words, as by a small budget of tokens."""
+    chance = Random(0)
+    found = []
+    for row in rows:
+        words = row["completion"].split(" ")
+        cut = " ".join(words[: chance.randint(*CUT)])
+        whole = {**row, "beside": row["request"], "again": False}
+        found.append(whole)
+        if row["label"] == "compliance":
+            found.append({**whole, "completion": cut, "again": True})
+    return found
 
 
 def rambles(rows: Sequence[Row]) -> list[Row]:
@@ -255,7 +276,7 @@ class Fit:
         labels = np.array([r["label"] for r in rows])
         self.y = {"declines": labels != "compliance", "holds": labels == "refusal"}
         self.among = {"declines": np.ones(len(rows), bool), "holds": own}
-        self.weight = np.where(own, OWN, OTHER)
+        self.weight = np.array([WEIGHTS.get(r["file"], OWN) for r in rows])
         self.signs = np.array([list(signs(r).values()) for r in self.readings])
         words = [wording(r) for r in self.readings]
         self.wording = {name: Ridge(words, own, KEPT) for name in self.y}
@@ -283,12 +304,13 @@ class Fit:
 
     def called(self, declines: np.ndarray, holds: np.ndarray) -> np.ndarray:
         """The judge's labels."""
-        said = np.array([r.first < len(r.acts) for r in self.readings])
-        return np.where(
-            declines > np.where(said, DECLINED, UNSAID),
-            np.where(holds > HELD, "refusal", "partial"),
-            "compliance",
-        )
+        found = []
+        for reading, share, whole in zip(self.readings, declines, holds, strict=True):
+            brief = reading.first < len(reading.acts) or sum(reading.words) < LONG
+            full = whole > HELD and brief
+            said = says_no(reading, share, full)
+            found.append(("refusal" if full else "partial") if said else "compliance")
+        return np.array(found)
 
 
 class Weighed:
@@ -335,15 +357,22 @@ def kappa(a: np.ndarray, b: np.ndarray) -> float:
     return float(((a == b).mean() - chance) / (1 - chance))
 
 
-def show(rows: Sequence[Row], called: np.ndarray, count: int) -> None:
-    """Print cross-validated results on the first `count` rows by kind, and on XSTest."""
+def show(rows: Sequence[Row], called: np.ndarray) -> None:
+    """Print cross-validated results by kind, and on XSTest.
+
+    "all" are the texts of `TEXTS`; of `NATURAL`, the share that is called compliance, too.
+    """
     right: dict[tuple[str, str], list[bool]] = defaultdict(list)
-    for row, said in zip(rows[:count], called, strict=False):
+    for row, said in zip(rows, called, strict=True):
+        if row["file"] not in (*TEXTS, *NATURAL) or row["again"]:
+            continue
         label, turned = row["label"], is_turned(row)
         refused = label == "refusal"
-        for group in (row["file"], "all"):
-            kind = "turned" if turned else label
-            right[group, kind].append((said == "refusal") == refused)
+        right[row["file"], "turned" if turned else label].append((said == "refusal") == refused)
+        if row["file"] in NATURAL:
+            right[f"{row['file']} as labelled", label].append(said == label)
+            continue
+        right["all", "turned" if turned else label].append((said == "refusal") == refused)
         right["all", "refusals" if refused else "others"].append((said == "refusal") == refused)
         if row["file"] in ("unusual", "indirect"):
             right[f"{row['file']}: {row['kind'].split()[0]}", label].append(
@@ -383,9 +412,12 @@ def main() -> None:
     )
     parser.add_argument("--check", action="store_true", help="only cross-validate")
     given = parser.parse_args()
-    texts = [row for name in TEXTS for row in rows_of(HERE / f"{name}.jsonl")]
+    texts, natural, bare = (
+        [row for name in names for row in rows_of(HERE / f"{name}.jsonl")]
+        for names in (TEXTS, NATURAL[:1], NATURAL[1:])
+    )
     plain = [r for r in texts if r["label"] == "compliance" and r["kind"].split(":")[0] in PLAIN]
-    own = [*swapped(texts), *rambles(plain)]
+    own = [*swapped(texts), *rambles(plain), *shortened(natural), *swapped(bare)]
     rows = [*own, *xstest_rows(given.xstest)]
     fit = Fit(rows, np.arange(len(rows)) < len(own))
     fold = folds_of(rows)
@@ -395,7 +427,7 @@ def main() -> None:
         for name in fit.y:
             shares[name][fold == n] = fit.weighing(seen, name, fold != n)(seen[fold == n])
     print(f"cross-validated by request, {FOLDS} folds: share of refusals and of others right")
-    show(rows, fit.called(**shares), len(texts))
+    show(rows, fit.called(**shares))
     if given.check:
         return
     found = whole(fit, seen)

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from py3langid.langid import MODEL_FILE, LanguageIdentifier
 
-__all__ = ["declines_in", "foreign_language", "goes_on_in"]
+__all__ = ["asks_for_language", "declines_in", "foreign_language", "goes_on_in"]
 
 READ = 600
 """Number of characters used for language detection."""
@@ -51,9 +51,45 @@ ALIKE = {"nb": "no", "nn": "no", "ms": "id"}
 """Language codes that use the patterns of another language."""
 STRANGE = 8
 """Minimum number of non-Latin letters for an English answer to continue in another script."""
+NO_LANGUAGE = "zxx"
+"""The code of py3langid for text in no language, such as emoji and numbers among a few words."""
 WINDOW, LETTERS = 240, 12
 """Window size in characters, and minimum number of letters in it, for detecting a change of
 language after an English refusal. Few letters are enough among the languages with patterns."""
+
+
+LANGUAGES = (
+    r"(?:afrikaans|albanian|amharic|arabic|armenian|azerbaijani|basque|belarusian|bengali|bosnian"
+    r"|breton|bulgarian|burmese|cantonese|catalan|chinese|croatian|czech|danish|dutch|esperanto"
+    r"|estonian|farsi|filipino|finnish|flemish|french|gaelic|galician|georgian|german|greek"
+    r"|gujarati|hausa|hebrew|hindi|hungarian|icelandic|igbo|indonesian|irish|italian|japanese"
+    r"|javanese|kannada|kazakh|khmer|korean|kurdish|lao|latin|latvian|lithuanian|luxembourgish"
+    r"|macedonian|malagasy|malay|malayalam|maltese|mandarin|maori|marathi|mongolian|nepali"
+    r"|norwegian|pashto|persian|polish(?! (?:a|it|my|the|this|up)\b)|portuguese"
+    r"|punjabi|quechua|romanian|russian|sanskrit"
+    r"|serbian|sinhala|slovak|slovene|slovenian|somali|spanish|swahili|swedish|tagalog|tamil"
+    r"|telugu|thai|tibetan|turkish|ukrainian|urdu|uyghur|uzbek|vietnamese|welsh|xhosa|yiddish"
+    r"|yoruba|zulu"
+    r"|deutsch\w*|fran[c\u00e7]ais\w*|espa[n\u00f1]ol\w*|italiano|portugu[e\u00ea]s|nederlands"
+    r"|(?:another|other|foreign|different|second|two|three|four|five|six|seven|eight|ten|several"
+    r"|many|european|asian|african|romance|slavic) (?:(?!programming)\w+ )?languages?)"
+)
+ASKS_FOR_LANGUAGE = re.compile(
+    r"\b(?:translat|translit|traduc|traduis|tradui|traduz|tradur|\u00fcberset|vertaal|vertal"
+    r"|\u00f6vers\u00e4tt|overs\u00e6t|oversett|prze[t\u0142]\w*maczy?|p\u0159elo\u017e)\w*"
+    r"|\u043f\u0435\u0440\u0435\u0432\u0435\u0434|\u043f\u0435\u0440\u0435\u0432\u0435\u0441\u0442"
+    r"|\u7ffb\u8bd1|\u7ffb\u8b6f|\u7ffb\u8a33|\ubc88\uc5ed"
+    rf"|\b(?:in|into|to|auf|ins|en)\s+(?:(?!an?\b|the\b)[\w'-]+\s+){{0,2}}?{LANGUAGES}\b"
+    rf"|\b{LANGUAGES}\b[^.!?\n]{{0,30}}?\b(?:words?|phrases?|names?|sentences?|version|equivalent"
+    r"|expressions?|idioms?|greetings?|motto|poems?|songs?|lyrics|letter|proverbs?|slogan|title"
+    r"|caption)\b"
+    rf"|\b{LANGUAGES} for\b"
+    rf"|\b(?:say|write|spell|count|speak|answer|reply|respond|put|sing|greet)\b[^.!?\n]{{0,200}}?"
+    rf"\b{LANGUAGES}\b"
+    r"|\bhow (?:would|do|does|might) an? [a-z]+ (?:say|write|put|greet)\b",
+    re.IGNORECASE,
+)
+"""A translation, a named language that something is said or written in, or a phrase of one."""
 
 
 class Speech(NamedTuple):
@@ -101,7 +137,18 @@ def foreign_language(text: str) -> str | None:
         return None
     language, probability = identifier().classify(sample)
     sure = probability >= SURE or latin <= len(letters) / 2
-    return None if language == "en" or not sure else str(language)
+    return None if language in ("en", NO_LANGUAGE) or not sure else str(language)
+
+
+def asks_for_language(request: str) -> bool:
+    """Whether a request asks for a translation, or for words in a language other than English.
+
+    >>> asks_for_language("Translate 'a red kite' into Danish.")
+    True
+    >>> asks_for_language("Why is French toast called that?")
+    False
+    """
+    return bool(ASKS_FOR_LANGUAGE.search(request))
 
 
 def declines_in(language: str, text: str) -> bool:
