@@ -120,6 +120,14 @@ def alike(a: Path, b: Path) -> None:
 
 
 def test_two_processes_are_one(one, tmp_path):
+    processes = ranks(2, tmp_path / "said", *words(tmp_path / "r"))
+    assert [ended(p) for p in processes] == [0, 0], all_said(tmp_path / "said")
+    assert all_said(tmp_path / "said").count("hardened model:") == 1
+    alike(one, tmp_path / "r")
+
+
+@pytest.mark.slow
+def test_torchrun_starts_processes_that_are_one(one, tmp_path):
     done = torchrun(2, *words(tmp_path / "r"))
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("hardened model:") == 1
