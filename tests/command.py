@@ -1,6 +1,9 @@
 """The command line, called in this process: a process of its own costs seconds of imports."""
 
 import multiprocessing
+import os
+import runpy
+import socket
 import sys
 from contextlib import redirect_stderr, redirect_stdout
 from io import StringIO
@@ -73,3 +76,33 @@ def settled(work, *given) -> None:
     torch.set_num_threads(1)
     torch.use_deterministic_algorithms(True)
     work(*given)
+
+
+def one_rank(said, program, words, variables):
+    """A process as torchrun starts it; it writes what it says into a file of its rank."""
+    os.environ.update(variables)
+    sys.argv = ["sirl", *words]
+    with (
+        (said / variables["RANK"]).open("w") as file,
+        redirect_stdout(file),
+        redirect_stderr(file),
+    ):
+        main() if program is None else runpy.run_path(str(program), run_name="__main__")
+
+
+def ranks(size, said, *words, program=None):
+    """So many ranks without torchrun, which takes 15 seconds for its imports."""
+    said.mkdir()
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    common = {"WORLD_SIZE": str(size), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    return [
+        started(one_rank, said, program, words, {**common, "RANK": str(n), "LOCAL_RANK": str(n)})
+        for n in range(size)
+    ]
+
+
+def all_said(said: Path) -> str:
+    """What all ranks have said."""
+    return "".join(file.read_text() for file in sorted(said.iterdir()))

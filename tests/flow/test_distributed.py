@@ -2,22 +2,18 @@
 
 import json
 import os
-import runpy
 import signal
-import socket
 import subprocess
 import sys
 import time
-from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
-from sirl.cli.main import main
 from sirl.training.checkpoints import fault
-from tests.command import ended, sirl, started
+from tests.command import all_said, ended, ranks, sirl
 
 SETTINGS = "train --method entropy --model embedded --steps 4 --checkpoint-every 2 --batch 5"
 SETTINGS += " --group 3 --seed 5"
@@ -26,7 +22,6 @@ QUIET = {**os.environ, "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive"}
 DYING = """
 import os, sys
 import sirl.training.update as update
-from sirl.cli.main import main
 learned, seen = update.PolicyLearner.learn, 0
 def dying(self, *rest):
     global seen
@@ -47,35 +42,6 @@ def torchrun(processes, *words, restarts=0, program=("-m", "sirl")):
     return subprocess.run(
         command, capture_output=True, text=True, check=False, env=QUIET, timeout=300
     )
-
-
-def one_rank(said, program, words, variables):
-    """A process as torchrun starts it; it writes what it says into a file of its rank."""
-    os.environ.update(variables)
-    sys.argv = ["sirl", *words]
-    with (
-        (said / variables["RANK"]).open("w") as file,
-        redirect_stdout(file),
-        redirect_stderr(file),
-    ):
-        main() if program is None else runpy.run_path(str(program), run_name="__main__")
-
-
-def ranks(size, said, *words, program=None):
-    """So many ranks without torchrun, which takes 15 seconds for its imports."""
-    said.mkdir()
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    common = {"WORLD_SIZE": str(size), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    return [
-        started(one_rank, said, program, words, {**common, "RANK": str(n), "LOCAL_RANK": str(n)})
-        for n in range(size)
-    ]
-
-
-def all_said(said: Path) -> str:
-    return "".join(file.read_text() for file in sorted(said.iterdir()))
 
 
 def words(out, *more):
@@ -120,6 +86,14 @@ def alike(a: Path, b: Path) -> None:
 
 
 def test_two_processes_are_one(one, tmp_path):
+    processes = ranks(2, tmp_path / "said", *words(tmp_path / "r"))
+    assert [ended(p) for p in processes] == [0, 0], all_said(tmp_path / "said")
+    assert all_said(tmp_path / "said").count("hardened model:") == 1
+    alike(one, tmp_path / "r")
+
+
+@pytest.mark.slow
+def test_torchrun_starts_processes_that_are_one(one, tmp_path):
     done = torchrun(2, *words(tmp_path / "r"))
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("hardened model:") == 1

@@ -11,12 +11,26 @@ from tests.command import sirl
 DOCS = Path(__file__).parents[2] / "docs"
 
 
+def with_module(folder):
+    """A user's folder with the module of the docs in it."""
+    text = (DOCS / "extending.md").read_text()
+    (folder / "mine.py").write_text(re.search(r"```python\n(.*?)```", text, re.S)[1])
+    return folder
+
+
 @pytest.fixture
 def mine(tmp_path):
-    """The user's folder with the module of the docs in it."""
-    text = (DOCS / "extending.md").read_text()
-    (tmp_path / "mine.py").write_text(re.search(r"```python\n(.*?)```", text, re.S)[1])
-    return tmp_path
+    """The user's folder."""
+    return with_module(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """The metrics of the command of the docs."""
+    folder = with_module(tmp_path_factory.mktemp("mine"))
+    done = sirl(*command(), cwd=folder)
+    assert done.returncode == 0, done.stderr
+    return rows_of(folder / "runs/mine")
 
 
 def command():
@@ -31,26 +45,20 @@ def rows_of(folder):
     return [json.loads(row) for row in (folder / "metrics.jsonl").read_text().splitlines()]
 
 
-def test_a_reward_an_observer_and_a_source_are_one_file_of_the_users(mine):
-    done = sirl(*command(), cwd=mine)
-    assert done.returncode == 0, done.stderr
-    rows = rows_of(mine / "runs/mine")
-    assert [row["step"] for row in rows] == [1, 2, 3]
-    for row in rows:  # the reward is what the file says, from quantities that the log holds
+def test_a_reward_an_observer_and_a_source_are_one_file_of_the_users(trained):
+    assert [row["step"] for row in trained] == [1, 2, 3]
+    for row in trained:  # the reward is what the file says, from quantities that the log holds
         expected = -row["entropy/mean"] - 0.001 * row["completion/length"]
         assert row["reward/mean"] == pytest.approx(expected, abs=1e-6)
 
 
-def test_anchors_change_what_is_learned_and_an_observer_can_end_training(mine):
-    words = command()
-    done = sirl(*words, cwd=mine)
-    assert done.returncode == 0, done.stderr
-    plain = [w for w in words if w not in ("--sources", "python:mine:Anchors")]
+def test_anchors_change_what_is_learned_and_an_observer_can_end_training(mine, trained):
+    plain = [w for w in command() if w not in ("--sources", "python:mine:Anchors")]
     plain[plain.index("runs/mine")] = "runs/plain"
     assert sirl(*plain, cwd=mine).returncode == 0
-    first, second = rows_of(mine / "runs/mine"), rows_of(mine / "runs/plain")
-    assert first[0]["reward/mean"] == second[0]["reward/mean"]
-    assert first[0]["update/gradient_norm"] != second[0]["update/gradient_norm"]
+    first, second = trained[0], rows_of(mine / "runs/plain")[0]
+    assert first["reward/mean"] == second["reward/mean"]
+    assert first["update/gradient_norm"] != second["update/gradient_norm"]
     text = (mine / "mine.py").read_text().replace('metrics["entropy/mean"] < 0.05', "taken == 2")
     (mine / "mine.py").write_text(text)
     plain[plain.index("runs/plain")] = "runs/ended"

@@ -7,8 +7,8 @@ import pytest
 
 from sirl.cli.main import main
 from sirl.world.language import ordinary_requests, unsafe_requests
-from tests.command import ended, sirl
-from tests.flow.test_distributed import all_said, metrics, ranks
+from tests.command import all_said, ended, ranks, sirl
+from tests.flow.test_distributed import metrics
 
 SETTINGS = [
     "train", "--model", "embedded", "--pool", "none", "--steps", "4", "--checkpoint-every", "2",

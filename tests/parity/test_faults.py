@@ -1,8 +1,6 @@
 """Steps that meet trouble on the way end as steps that did not."""
 
 import copy
-import subprocess
-import sys
 from dataclasses import replace
 
 import pytest
@@ -18,6 +16,7 @@ from sirl.training.parallel import Ranks, SingleProcess, shard_rows
 from sirl.training.reference import FrozenCopy
 from sirl.training.update import Objective, PolicyLearner, learning_rates
 from sirl.types import Prompt
+from tests.command import all_said, ended, ranks
 
 PROMPTS = [Prompt.user(f"p{i}", t) for i, t in enumerate(["Hello!", "How do I rob the museum?"])]
 
@@ -154,13 +153,6 @@ ranks.close()
 @pytest.mark.parametrize("parallel", ["replicas", "shards"])
 def test_processes_keep_step_whatever_happens_to_one_of_them(tmp_path, parallel):
     (tmp_path / "two.py").write_text(TWO)
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-    done = subprocess.run(
-        [*launch, "--nproc-per-node", "2", str(tmp_path / "two.py"), parallel],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=300,
-    )
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.count("kept step") == 2
+    processes = ranks(2, tmp_path / "said", parallel, program=tmp_path / "two.py")
+    assert [ended(p) for p in processes] == [0, 0], all_said(tmp_path / "said")
+    assert all_said(tmp_path / "said").count("kept step") == 2

@@ -206,3 +206,15 @@ def test_a_batch_of_one_has_no_room_for_both_kinds(tmp_path):
         registry.training_setup(
             TrainConfig(model="a/b", prompts=str(path), out="o", held_out=0, eval_every=0, batch=1)
         )
+
+
+def test_a_limit_holds_for_the_tasks_of_the_embedded_world_too():
+    def asked(limit):
+        config = EvaluateConfig(model="embedded", limit=limit, out="o")
+        suite = registry.evaluation_setup(config).suite
+        return {b.name: len(b.prompts()) for b in suite.benchmarks}, len(suite.behaviours)
+
+    whole, few = asked(None), asked(3)
+    assert set(few[0]) == set(whole[0]) == {"sums", "programs", "chat"}
+    assert few == (dict.fromkeys(few[0], 3), 3)
+    assert min(whole[0].values()) > 3

@@ -1,5 +1,6 @@
 """The playground without a browser: its files, what they may do, and what they ask for."""
 
+import asyncio
 import re
 import tomllib
 from importlib import resources
@@ -12,7 +13,7 @@ from sirl.guard.server.keys import Keys
 from sirl.guard.server.pages import PAGES
 from sirl.guard.server.playground import Playground
 from sirl.registry import playground_disguises
-from tests.unit.fake_source import FakeSource, ask, chat, events, service, text_of
+from tests.unit.fake_source import FakeSource, ask, chat, client_of, events, service, text_of
 
 FOLDER = resources.files("sirl.guard") / "playground"
 SETTINGS = "/playground/settings"
@@ -157,9 +158,13 @@ def test_a_wrong_request_for_a_disguise_is_an_error_in_the_common_form(body, sta
 def test_every_disguise_takes_any_request(request_text):
     own = Playground(playground_disguises(prefill=True))
     assert len(own.disguises) > 20
-    for name in own.disguises:
-        body = {"disguise": name, "request": request_text}
-        reply = ask(service(), DISGUISED, body, playground=own)
+
+    async def asked():
+        async with client_of(service(), own) as client:
+            sent = [{"disguise": name, "request": request_text} for name in own.disguises]
+            return [await client.post(DISGUISED, json=body) for body in sent]
+
+    for name, reply in zip(own.disguises, asyncio.run(asked()), strict=True):
         assert reply.status_code == 200, (name, reply.text)
         assert reply.json()["messages"]
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     FromFile: TypeAlias = Choice | Code | Harness | Instructions | Numeric
 
-__all__ = ["benchmark_files", "benchmarks_of", "code_protection"]
+__all__ = ["benchmark_files", "benchmarks_of", "code_protection", "limited"]
 
 KINDS = ("numeric", "choice", "humaneval", "mbpp", "ifeval", "lmeval")
 RUN = ("humaneval", "mbpp")
@@ -37,8 +37,6 @@ def benchmarks_of(
         ConfigError: A kind is unknown, two files share a name, or running code is not allowed.
         InputError: A file has no valid row or, when strict, an invalid one.
     """
-    from sirl.benchmarks.subset import Subset
-
     found: dict[str, Benchmark] = {}
     rejected: list[Rejected] = []
     for kind, file in named(config):
@@ -53,10 +51,14 @@ def benchmarks_of(
                 "file; rename one"
             )
         found[benchmark.name] = benchmark
-    asked: Sequence[Benchmark] = list(found.values())
-    if config.limit:
-        asked = [Subset(b, config.limit) for b in asked]
-    return tuple(asked), tuple(rejected)
+    return limited(list(found.values()), config.limit), tuple(rejected)
+
+
+def limited(benchmarks: Sequence[Benchmark], limit: int | None) -> tuple[Benchmark, ...]:
+    """The benchmarks with at most `limit` tasks each."""
+    from sirl.benchmarks.subset import Subset
+
+    return tuple(Subset(b, limit) if limit else b for b in benchmarks)
 
 
 def from_outside(name: str) -> Benchmark:

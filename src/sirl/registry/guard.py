@@ -14,7 +14,7 @@ from sirl.registry.attacks import attacks_named
 from sirl.registry.pool import WORLD_FAMILIES, training_disguises
 from sirl.registry.suites import EvaluationSetup, evaluation_setup, said_of, spread
 from sirl.registry.targets import is_remote, is_world
-from sirl.roles import Benchmark, Disguise, Search
+from sirl.roles import Disguise, Search
 from sirl.types import Prompt
 
 __all__ = ["GuardSetup", "digest_of", "guard_searches", "guard_setup", "guarded_setup"]
@@ -206,7 +206,6 @@ def guarded_setup(
         behaviours=behaviours,
         ordinary=ordinary,
         lookalikes=lookalikes,
-        benchmarks=limited(suite.benchmarks, config.limit),
         surgeries=(),
         prefills=(),
     )
@@ -226,10 +225,3 @@ def guard_searches(config: GuardEvaluateConfig) -> tuple[Search, ...]:
         other = next((a.name for a in named if isinstance(a, Disguise)), config.searches)
         raise ConfigError(f"--searches {other} is no search: give it to --attacks")
     return tuple(a for a in named if isinstance(a, Search))
-
-
-def limited(benchmarks: Sequence[Benchmark], limit: int | None) -> tuple[Benchmark, ...]:
-    """The benchmarks, whose tasks are slices of harmless prompts, with at most `limit` tasks."""
-    from sirl.benchmarks.subset import Subset
-
-    return tuple(Subset(b, limit) if limit else b for b in benchmarks)

@@ -10,7 +10,7 @@ from sirl.config import EvaluationSettings, ProbeConfig, TrainingSettings
 from sirl.errors import ConfigError
 from sirl.prompts import PromptSet, Rejected, read_pool, read_prompts, read_targets
 from sirl.registry.attacks import APART, attack_names, attacks_named, own_attacks, prefills_named
-from sirl.registry.benchmarks import benchmarks_of
+from sirl.registry.benchmarks import benchmarks_of, limited
 from sirl.registry.effects import check_effects
 from sirl.registry.judges import attacker_of, judges_of
 from sirl.registry.sampling import require_sampler
@@ -73,7 +73,7 @@ def evaluation_setup(config: EvaluationSettings) -> EvaluationSetup:
     benchmarks, unfit = benchmarks_of(config)
     if is_world(config.model) and not (any(sets) or sheet):
         unsafe, ordinary, lookalikes = world_prompts(config)
-        benchmarks = benchmarks or world_benchmarks()
+        benchmarks = benchmarks or world_benchmarks(config.limit)
     if isinstance(config, ProbeConfig):
         benchmarks = ()
         lookalikes = lookalikes if config.lookalikes else ()
@@ -204,11 +204,11 @@ def world_prompts(
     return spread(unsafe_requests("test"), limit), *harmless_prompts(config.model, limit)
 
 
-def world_benchmarks() -> tuple[Benchmark, ...]:
-    """The benchmarks of the embedded world: sums, programs and small talk."""
+def world_benchmarks(limit: int | None) -> tuple[Benchmark, ...]:
+    """Sums, programs and small talk of the embedded world, with at most `limit` tasks each."""
     from sirl.world.benchmarks import BENCHMARKS
 
-    return BENCHMARKS
+    return limited(BENCHMARKS, limit)
 
 
 def world_openers(behaviours: Sequence[Prompt]) -> dict[str, str]:

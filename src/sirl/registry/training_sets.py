@@ -380,7 +380,7 @@ def table_suite(
         prefills=prefills_named(config.attacks),
         ordinary=harmless[0],
         lookalikes=harmless[1],
-        benchmarks=world_benchmarks() if is_world(config.model) else (),
+        benchmarks=world_benchmarks(config.limit) if is_world(config.model) else (),
         unseen=unseen_attacks(config.model),
         openers=world_openers(behaviours) if is_world(config.model) else {},
         attacker=auto_attacker(config.model),
@@ -391,7 +391,6 @@ def mini_eval_suite(
     config: TrainingSettings, behaviours: Sequence[Prompt], harmless: Harmless
 ) -> "Suite":
     """The mini-evaluation: some prompts of each kind."""
-    from sirl.benchmarks.subset import Subset
     from sirl.evaluation.suite import Suite
 
     return Suite(
@@ -400,7 +399,5 @@ def mini_eval_suite(
         attacks=[a for a in attacks_named("quick") if isinstance(a, Disguise)],
         ordinary=harmless[0],
         lookalikes=harmless[1],
-        benchmarks=[Subset(b, CHECKED) for b in world_benchmarks()]
-        if is_world(config.model)
-        else (),
+        benchmarks=world_benchmarks(CHECKED) if is_world(config.model) else (),
     )
