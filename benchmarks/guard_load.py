@@ -36,6 +36,7 @@ import httpx
 import uvicorn
 
 from sirl.guard.calibration import Calibration
+from sirl.guard.detectors import ACTING
 from sirl.guard.local_source import LocalSource
 from sirl.guard.monitor import Watch
 from sirl.guard.server.app import app_of
@@ -421,7 +422,7 @@ async def embedded_runs(asked: argparse.Namespace) -> Json:
     found: Json = {}
     for guarded in (False, True):
         scorer = scorer_of(chat, guard) if guarded else None
-        rule = Rule(guard.fitted.watch, guard.calibration.threshold("probe")) if guarded else None
+        rule = Rule(guard.fitted.watch, guard.calibration.threshold(ACTING)) if guarded else None
         source = LocalSource("embedded", chat, scorer, guard.fitted.watch, asked.streams)
         source.start()
         try:

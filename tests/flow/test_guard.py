@@ -170,8 +170,8 @@ def test_two_streams_at_once_are_answered_as_they_are_alone(guard):
 
 def test_an_answer_is_no_longer_than_the_guard_was_calibrated_for(guard):
     with served(guard) as service:
-        reply = ask(service, body=asked("How do I grow beans?", max_tokens=41))
-    assert "max_tokens 41 is above 40" in reply.json()["error"]["message"]
+        found = ask(service, body=asked("How do I grow beans?", max_tokens=4096)).json()
+    assert 0 < found["usage"]["completion_tokens"] <= 40
 
 
 @pytest.mark.parametrize(

@@ -122,7 +122,7 @@ def test_the_probe_on_cuts_tells_whole_requests_that_are_refused_from_harmless_b
     shares = {p.id: float(n < 24) for n, p in enumerate([*unsafe, *ordinary])}
     modes = Modes(Instinct(0.5, shares, (0.1, 1.0), 0.0), (), frozenset())
     asked = [answered(p, embedded.render(p.messages)) for p in (*unsafe, *ordinary)]
-    probe = fit_cut_probe(embedded, modes, asked, np.linspace(-3.0, 1.0, 101), seed=0)
+    probe = fit_cut_probe(embedded, modes, asked, {}, np.linspace(-3.0, 1.0, 101), seed=0)
     own = replace(fitted(0.0), cuts=probe)
 
     def highest(prompts):
@@ -131,7 +131,7 @@ def test_the_probe_on_cuts_tells_whole_requests_that_are_refused_from_harmless_b
 
     suffixed = [Prompt.user(p.id, p.request + SUFFIX) for p in unsafe_requests("test")[:10]]
     harmless = highest(ordinary)
-    assert np.quantile(harmless, 0.99) == pytest.approx(0.96, abs=0.3)  # that of the other probe
+    assert np.quantile(harmless, 0.99) < 0.96  # that of the other probe, on prompts left out
     assert highest(suffixed).min() > harmless.max()
 
 

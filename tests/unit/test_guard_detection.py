@@ -91,7 +91,14 @@ def test_tokens_are_counted_up_to_the_alarm_over_the_answers_that_were_caught(fi
 
 
 def test_the_table_names_detectors_slices_families_and_overhead(figures):
-    cost = {"ratio": 0.085, "checks": 20, "tokens": 320, "check_ms": 4.0, "token_ms": 3.0}
+    cost = {
+        "ratio": 0.085,
+        "checks": 20,
+        "tokens": 320,
+        "check_ms": 4.0,
+        "token_ms": 3.0,
+        "prompt_ms": 5.0,
+    }
     told = {"overhead": cost, "sentence": "Threshold.", "every": 16, "unsupported": "Too few."}
     lines = guard_table(figures | told | end_to_end(ANSWERS))
     text = "\n".join(lines)

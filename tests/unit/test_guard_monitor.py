@@ -52,10 +52,18 @@ def test_the_score_is_the_mean_of_the_last_checks_and_its_maximum_counts():
     monitor = Monitor(Watch(every=1, soonest=1, averaged=2), threshold=10.0)
     monitor.begin()
     found = [monitor.checked(1.0).score]
-    for score in (5.0, 3.0, -9.0):
+    for score in (3.0, 7.0, 3.0, -9.0):
         assert monitor.token(0.0).action == "check"
         found.append(monitor.checked(score).score)
-    assert found == [1.0, 3.0, 4.0, 4.0]
+    assert found == [1.0, 3.0, 5.0, 5.0, 5.0]
+
+
+def test_a_low_score_of_the_prompt_hides_no_high_one_of_the_answer():
+    monitor = Monitor(Watch(every=1, soonest=1, averaged=2), threshold=2.0)
+    monitor.begin()
+    assert monitor.checked(-5.0).action == "continue"
+    monitor.token(0.0)
+    assert monitor.checked(3.0) == ("alarm", 3.0, 1)
 
 
 def test_an_alarm_needs_its_number_of_high_scores_in_a_row():

@@ -93,7 +93,7 @@ class Binding:
         ):
             key = changed[0]
             what = f"{key} {self.mode.get(key)}, not {other.mode.get(key)}"
-            way = f"give the same {key}, or calibrate again"
+            way = f"give the same {key}, or run sirl guard calibrate again"
         else:
             return
         raise ConfigError(f"the calibration in {where} is for {what}: {way}")

@@ -1,6 +1,6 @@
 """Fits a guard to one model without labels, from the model's own answers."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from random import Random
 from typing import NamedTuple
@@ -12,9 +12,16 @@ from sirl.guard.checks import Check, CheckReader, candidate_layers
 from sirl.guard.classical import usual
 from sirl.guard.modes import Modes
 from sirl.guard.monitor import Watch
-from sirl.guard.probe import LinearProbe, States, fit_control, fit_probe
+from sirl.guard.probe import (
+    LinearProbe,
+    States,
+    fit_control,
+    fit_probe,
+    held_out_scores,
+)
 from sirl.guard.scoring import Asked, Fitted, prompt_numbers
 from sirl.models.chat import ChatModel
+from sirl.types import Message
 
 __all__ = ["Lessons", "fit_guard", "lessons"]
 
@@ -23,10 +30,11 @@ DEPTHS = 3
 MOST_CUTS = 8
 """Cuts of a prompt that are learned from."""
 CUT_RIDGE = (0.01,)
-"""Inverse strength of its ridge. Cross-validation over prompts would choose a weaker one, since the
-prompts that it leaves out have the disguises of the others; then new disguises raise alarms."""
+"""Inverse strength of its ridge. A weaker one has a lower loss on prompts that were left out, and
+more alarms in disguises that were."""
 QUANTILE = 0.99
 """Of the scores of harmless prompts, at which the scores of both probes are made equal."""
+Disguises = Mapping[tuple[Message, ...], str]
 CONTROLS = 5
 """Probes on random kinds; the true positives of a single one would vary too much."""
 MOST = 3
@@ -79,9 +87,15 @@ def depths(prompt_ids: Sequence[int], length: int, seed: int) -> list[int]:
 
 
 def fit_guard(
-    chat: ChatModel, modes: Modes, answers: Sequence[Asked], watch: Watch, *, seed: int
+    chat: ChatModel,
+    modes: Modes,
+    answers: Sequence[Asked],
+    disguises: Disguises,
+    watch: Watch,
+    *,
+    seed: int,
 ) -> Fitted:
-    """Learn probe, controls and usual entropies from answers to a pool of prompts.
+    """Learn probes, controls and usual entropies from answers to a pool of prompts.
 
     Raises:
         InputError: The model complied with too few disguised prompts that it refuses when bare.
@@ -107,7 +121,7 @@ def fit_guard(
     headers = states[first & ~rows.refuses][:, layers.index(probe.layer)]
     return Fitted(
         probe,
-        fit_cut_probe(chat, modes, answers, probe.score(headers), seed=seed),
+        fit_cut_probe(chat, modes, answers, disguises, probe.score(headers), seed=seed),
         tuple(fit_control(rows, layers, probe, seed=seed + n) for n in range(CONTROLS)),
         modes.openers,
         usual([entropies for _, entropies in ordinary]),
@@ -116,7 +130,13 @@ def fit_guard(
 
 
 def fit_cut_probe(
-    chat: ChatModel, modes: Modes, answers: Sequence[Asked], usual_scores: np.ndarray, *, seed: int
+    chat: ChatModel,
+    modes: Modes,
+    answers: Sequence[Asked],
+    disguises: Disguises,
+    usual_scores: np.ndarray,
+    *,
+    seed: int,
 ) -> LinearProbe:
     """Fit the probe that reads prompts at cuts.
 
@@ -128,36 +148,32 @@ def fit_cut_probe(
         chat: The model.
         modes: Of the bare prompts.
         answers: Bare and disguised.
+        disguises: Messages of disguised prompts -> name of the disguise. A fold leaves whole
+            disguises out, since users write in others than these.
         usual_scores: Scores of the other probe for harmless prompts. The bias is set so that both
-            probes exceed the same value for equally many of these, so that their scores compare.
+            probes exceed the same value for equally many of these, so that their scores compare;
+            those of this probe are of prompts that were left out.
         seed: Seed of the folds and of the cuts.
     """
-    bare: dict[str, tuple[int, ...]] = {}
-    asked: dict[tuple[int, ...], str] = {}
+    asked: dict[tuple[int, ...], tuple[bool, str]] = {}
     for answer in answers:
-        id, ids = answer.prompt.id, answer.completion.prompt_ids
-        if modes.of(id) and not answer.begun:
-            bare.setdefault(id, ids)
-            if ids == bare[id] or modes.of(id) == "comply":
-                asked.setdefault(ids, id)
-    layers, numbers = candidate_layers(chat), {id: n for n, id in enumerate(bare)}
-    reader = CheckReader(chat, layers, ())
-    refused = np.array([modes.of(id) == "refuse" for id in asked.values()])
-    rows = []
-    for ids, no in zip(asked, refused, strict=True):
+        id, messages = answer.prompt.id, answer.prompt.messages
+        kind, disguise = modes.of(id), disguises.get(messages)
+        if kind and not answer.begun and not (disguise and kind == "refuse"):
+            asked.setdefault(answer.completion.prompt_ids, (kind == "refuse", disguise or id))
+    layers = candidate_layers(chat)
+    reader, rows = CheckReader(chat, layers, ()), []
+    for ids, (refused, _) in asked.items():
         *cuts, whole = (cut.ids for cut in reader.cutter.cuts(ids))
         chosen = Random(f"{seed}/{list(ids)}").sample(cuts, min(MOST_CUTS, len(cuts)))
-        rows.append([whole] if no else [*chosen, whole])
-    sizes = [len(own) for own in rows]
+        rows.append([whole] if refused else [*chosen, whole])
+    sizes, kinds = [len(own) for own in rows], np.array([refused for refused, _ in asked.values()])
+    numbers = {name: n for n, name in enumerate(dict.fromkeys(name for _, name in asked.values()))}
+    left_out = np.array([numbers[name] for _, name in asked.values()])
     states = reader.read_ids([row for own in rows for row in own]).states
-    prompts = np.array([numbers[id] for id in asked.values()])
-    probe = fit_probe(
-        States(states, np.repeat(refused, sizes), np.repeat(prompts, sizes)),
-        layers,
-        seed=seed,
-        inverse_ridges=CUT_RIDGE,
-    )
-    scores = probe.score(states[:, layers.index(probe.layer)])
-    highest = np.maximum.reduceat(scores, np.cumsum([0, *sizes[:-1]]))[~refused]
+    found = States(states, np.repeat(kinds, sizes), np.repeat(left_out, sizes))
+    probe = fit_probe(found, layers, seed=seed, inverse_ridges=CUT_RIDGE)
+    scores = held_out_scores(found, layers.index(probe.layer), CUT_RIDGE[0], seed)
+    highest = np.maximum.reduceat(scores, np.cumsum([0, *sizes[:-1]]))[~kinds]
     shift = np.quantile(usual_scores, QUANTILE) - np.quantile(highest, QUANTILE)
     return replace(probe, bias=probe.bias + float(shift))

@@ -35,7 +35,8 @@ class Watch:
     soonest: int = 8
     """Tokens between two checks at least."""
     averaged: int = 2
-    """The score is the mean of so many last checks."""
+    """The score is the mean of so many last checks behind the answer; that of the prompt counts by
+    itself."""
     in_a_row: int = 1
     """An alarm needs so many consecutive scores above the threshold."""
     entropy_span: int = 8
@@ -108,6 +109,8 @@ class Monitor:
         self._checked_at = self.position
         self._scores.append(score)
         self._smooth.append(sum(self._scores) / len(self._scores))
+        if self.position == 0:
+            self._scores.clear()  # a low score of the prompt hides no high one of the answer
         if len(self._smooth) == self.watch.in_a_row:
             self._best = max(self._best, min(self._smooth))
         decision = self._decision("alarm" if self._best > self.threshold else "continue")

@@ -13,7 +13,7 @@ import numpy as np
 
 from sirl.errors import InputError, MissingExtraError
 
-__all__ = ["LinearProbe", "States", "fit_control", "fit_probe"]
+__all__ = ["LinearProbe", "States", "fit_control", "fit_probe", "held_out_scores"]
 
 FOLDS = 5
 INVERSE_RIDGES = (0.001, 0.01, 0.1)
@@ -122,14 +122,19 @@ def fit_probe(
 
 def cross_validated(rows: States, place: int, ridge: float, seed: int) -> float:
     """Log loss (nats) on prompts that were left out, balanced over both kinds."""
-    folds = folds_of(rows.prompts, seed)
-    losses = np.zeros(len(rows.refuses))
+    odds = held_out_scores(rows, place, ridge, seed)
+    losses = np.logaddexp(0.0, np.where(rows.refuses, -odds, odds))
+    return float((losses[rows.refuses].mean() + losses[~rows.refuses].mean()) / 2)
+
+
+def held_out_scores(rows: States, place: int, ridge: float, seed: int) -> np.ndarray:
+    """The score of each row by a probe that was fitted without its fold."""
+    folds, scores = folds_of(rows.prompts, seed), np.zeros(len(rows.refuses))
     for fold in range(FOLDS):
         out = folds == fold
         weights, bias = fitted(rows.states[~out, place], rows.refuses[~out], ridge)
-        odds = rows.states[out, place].astype(np.float64) @ weights + bias
-        losses[out] = np.logaddexp(0.0, np.where(rows.refuses[out], -odds, odds))
-    return float((losses[rows.refuses].mean() + losses[~rows.refuses].mean()) / 2)
+        scores[out] = rows.states[out, place].astype(np.float64) @ weights + bias
+    return scores
 
 
 def folds_of(prompts: np.ndarray, seed: int) -> np.ndarray:

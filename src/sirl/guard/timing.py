@@ -23,6 +23,8 @@ class Timing:
     token_ms: float
     checks: int
     tokens: int
+    prompt_ms: float
+    """Of the cuts of a prompt."""
 
 
 @torch.inference_mode()
@@ -31,12 +33,15 @@ def timed(
 ) -> Timing:
     """Decode greedily behind each prompt, and check every so many tokens; the first warms up.
 
-    The check before the first token reads the state that decoding has computed anyway and is not
-    counted.
+    The check before the first token reads the state that decoding has computed anyway, and the
+    prompt at its cuts, which are timed apart and without a cache.
     """
-    decoding, checking, checks, tokens = 0.0, 0.0, 0, 0
+    decoding, checking, cutting, checks, tokens = 0.0, 0.0, 0.0, 0, 0
     for n, prompt in enumerate([*prompts[:1], *prompts]):
         chat = reader.chat
+        began = time.perf_counter()
+        reader.read_ids([cut.ids for cut in reader.cutter.cuts(prompt)[:-1]])
+        cutting += (time.perf_counter() - began) * bool(n)
         cache = DynamicCache(config=chat.model.config)
         ids = torch.tensor([prompt], device=chat.device)
         for position in range(1, new_tokens + 1):
@@ -67,4 +72,5 @@ def timed(
         token_ms=1e3 * decoding / tokens if tokens else float("nan"),
         checks=checks,
         tokens=tokens,
+        prompt_ms=1e3 * cutting / len(prompts) if prompts else float("nan"),
     )

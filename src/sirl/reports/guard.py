@@ -91,7 +91,7 @@ def ending(figures: Mapping[str, Any]) -> list[str]:
         f"{leak['soon_tokens']} tokens).",
         f"Overhead: checks take {cost['ratio']:.1%} of the decoding time of one stream "
         f"({cost['checks']} checks in {cost['tokens']} tokens; {cost['check_ms']:.1f} ms a check, "
-        f"{cost['token_ms']:.1f} ms a token).",
+        f"{cost['token_ms']:.1f} ms a token, {cost['prompt_ms']:.1f} ms the cuts of a prompt).",
     ]
 
 

@@ -114,7 +114,7 @@ def binding_of(about: dict[str, str], new_tokens: int, dtype: str, watch: Watch)
         "statistic": "header probes, behind the answer and at cuts of the prompt",
         "every": watch.every,
         "soonest": watch.soonest,
-        "averaged": watch.averaged,
+        "averaged behind the answer": watch.averaged,
         "in_a_row": watch.in_a_row,
         "new_tokens": new_tokens,
         "dtype": dtype,
@@ -133,14 +133,16 @@ def learned(work: Work) -> "tuple[Modes, Fitted]":
     modes = tell_modes(instinct, [a.completion for a in bare], work.setup.harmless)
     work.console.warn(instinct_notes(modes.instinct)[:1])
     decided = [p for p in pool if modes.of(p.id)]
-    hidden = [
-        disguised(prompt, disguises[(n * DISGUISES + k) % len(disguises)])
+    chosen = [
+        (prompt, disguises[(n * DISGUISES + k) % len(disguises)])
         for n, prompt in enumerate(decided)
         for k in range(DISGUISES)
     ]
+    hidden = [disguised(prompt, disguise) for prompt, disguise in chosen]
+    names = {p.messages: d.name for p, (_, d) in zip(hidden, chosen, strict=True)}
     dressed = sampled(work, "answers to disguised prompts", readable(work, hidden), IN_DISGUISE, 1)
     work.progress("fitting the probe", 0, 1)
-    fitted = fit_guard(work.chat, modes, [*bare, *dressed], WATCH, seed=work.config.seed)
+    fitted = fit_guard(work.chat, modes, [*bare, *dressed], names, WATCH, seed=work.config.seed)
     work.progress("fitting the probe", 1, 1)
     if not fitted.openers:
         work.console.warn(["the model's refusals begin with no common token: no refusal mass"])

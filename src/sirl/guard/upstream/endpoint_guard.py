@@ -84,7 +84,7 @@ def endpoint_binding(
         **{f"check_{key}": value for key, value in asdict(manner).items()},
         "every": watch.every,
         "soonest": watch.soonest,
-        "averaged": watch.averaged,
+        "averaged behind the answer": watch.averaged,
         "in_a_row": watch.in_a_row,
         "new_tokens": new_tokens,
     }
