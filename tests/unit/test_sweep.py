@@ -56,8 +56,8 @@ def test_the_best_step_has_the_greatest_defence_among_those_that_keep_the_price(
         "step 10 has the greatest defence under a rise of refusals in points of at most 2 for "
         "look-alikes and 1 for ordinary prompts, and a loss of at most 2 points of solved tasks: "
         "80% (start 50%), look-alikes refused 12% (start 10%), ordinary prompts refused 1% (start "
-        "0%), no tasks were asked; the best of several steps looks better than it is, so evaluate it on "
-        "other requests"
+        "0%), no tasks were asked; the best of several steps looks better than it is, so evaluate "
+        "it on other requests"
     )
 
 

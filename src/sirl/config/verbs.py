@@ -152,8 +152,8 @@ class SweepConfig(EvaluationSettings):
     )
     steps: str | None = Field(
         None,
-        description="steps to evaluate along with the starting model, comma-separated [default: every "
-        "checkpoint that is kept]",
+        description="steps to evaluate along with the starting model, comma-separated [default: "
+        "every checkpoint that is kept]",
     )
     max_lookalike_rise: float = Field(
         0.02, ge=0, le=1, description="price cap: rise of refusals of look-alikes, as a share"
