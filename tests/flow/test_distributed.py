@@ -22,6 +22,7 @@ QUIET = {**os.environ, "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive"}
 DYING = """
 import os, sys
 import sirl.training.update as update
+from sirl.cli.main import main
 learned, seen = update.PolicyLearner.learn, 0
 def dying(self, *rest):
     global seen

@@ -224,11 +224,12 @@ def test_a_python_function_prefers_one_model_to_another_in_both_orders(evaluated
     mute = sirl(*asked, "--judge", "python:liking:mute", cwd=tmp_path)
     assert (mute.returncode, "pairs could not be scored by python" in mute.stderr) == (1, True)
     for wrong, complaint in (
-        (("--judge", "python:liking:lost", "--out", "p.json"), "has no 'lost'"),
-        (("--judge", "python:liking:first", "--kind", "lookalikes"), "Did you mean 'lookalike'"),
-        (("--judge", "python:liking:first", "--out", "no/where.json"), "make it first"),
+        (("lost", "--out", "p.json"), "has no 'lost'"),
+        (("first", "--out", "p.json", "--kind", "lookalikes"), "Did you mean 'lookalike'"),
+        (("first", "--out", "no/where.json"), "make it first"),
     ):
-        done = sirl(*pair, *wrong, cwd=tmp_path)
+        judge, *words = wrong
+        done = sirl(*pair, "--judge", f"python:liking:{judge}", *words, cwd=tmp_path)
         assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
         assert complaint in done.stderr
 
