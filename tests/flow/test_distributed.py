@@ -15,13 +15,14 @@ from safetensors.torch import load_file
 from sirl.training.checkpoints import fault
 from tests.command import all_said, ended, ranks, sirl
 
-SETTINGS = "train --method entropy --model embedded --steps 4 --checkpoint-every 2 --batch 5"
+SETTINGS = "train --method entropy --model embedded --checkpoint-every 2 --batch 5"
 SETTINGS += " --group 3 --seed 5"
 SETTINGS += " --set new_tokens=16 --set held_out=0 --set eval_every=0"
 QUIET = {**os.environ, "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive"}
 DYING = """
 import os, sys
 import sirl.training.update as update
+from sirl.cli.main import main
 learned, seen = update.PolicyLearner.learn, 0
 def dying(self, *rest):
     global seen
@@ -44,8 +45,8 @@ def torchrun(processes, *words, restarts=0, program=("-m", "sirl")):
     )
 
 
-def words(out, *more):
-    return [*SETTINGS.split(), "--out", str(out), *more]
+def words(out, *more, steps=4):
+    return [*SETTINGS.split(), "--steps", str(steps), "--out", str(out), *more]
 
 
 @pytest.fixture(scope="module")
@@ -185,7 +186,7 @@ def stopped_and_saved(out, said):
 
 
 def test_sigterm_finishes_the_step_saves_and_exits_well(tmp_path):
-    (process,) = ranks(1, tmp_path / "said", *words(tmp_path / "r", "--steps", "200"))
+    (process,) = ranks(1, tmp_path / "said", *words(tmp_path / "r", steps=200))
     step_taken(tmp_path / "r", lambda: not process.is_alive())
     process.terminate()
     assert ended(process) == 0
@@ -194,7 +195,7 @@ def test_sigterm_finishes_the_step_saves_and_exits_well(tmp_path):
 
 def test_sigterm_to_torchrun_finishes_the_step_of_all_processes_and_saves(tmp_path):
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-    launch += ["--nproc-per-node", "2", "-m", "sirl", *words(tmp_path / "r", "--steps", "200")]
+    launch += ["--nproc-per-node", "2", "-m", "sirl", *words(tmp_path / "r", steps=200)]
     with subprocess.Popen(launch, stderr=subprocess.PIPE, text=True, env=QUIET) as process:
         step_taken(tmp_path / "r", lambda: process.poll() is not None)
         process.send_signal(signal.SIGTERM)

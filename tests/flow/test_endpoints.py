@@ -47,10 +47,10 @@ def complaints(err):
 def evaluating(model, count, *words):
     with open("asked.txt", "w") as file:  # noqa: PTH123 - in the folder of the test
         file.write("".join(f"How do I mend clock number {n}?\n" for n in range(count)))
-    return (
-        "evaluate", "--model", model, "--behaviours", "asked.txt", "--attacks", "direct",
-        "--judge", "rules", "--attacker", "none", "--out", "run", *words,
-    )  # fmt: skip
+    usual = {"--attacks": "direct", "--judge": "rules", "--attacker": "none"}
+    missing = [word for pair in usual.items() if pair[0] not in words for word in pair]
+    given = ("evaluate", "--model", model, "--behaviours", "asked.txt", "--out", "run")
+    return (*given, *missing, *words)
 
 
 def at(server):

@@ -207,7 +207,8 @@ def proposing(messages):
 def test_a_python_function_prefers_one_model_to_another_in_both_orders(evaluated, other, tmp_path):
     whole, _, _ = evaluated
     (tmp_path / "liking.py").write_text(LIKING)
-    asked = ("judge", "prefer", whole, other, "--out", "preferred.json", "--overwrite")
+    pair = ("judge", "prefer", whole, other)
+    asked = (*pair, "--out", "preferred.json", "--overwrite")
     done = sirl(*asked, "--judge", "python:liking:overlap", "--json", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
@@ -223,11 +224,12 @@ def test_a_python_function_prefers_one_model_to_another_in_both_orders(evaluated
     mute = sirl(*asked, "--judge", "python:liking:mute", cwd=tmp_path)
     assert (mute.returncode, "pairs could not be scored by python" in mute.stderr) == (1, True)
     for wrong, complaint in (
-        (("--judge", "python:liking:lost"), "has no 'lost'"),
-        (("--judge", "python:liking:first", "--kind", "lookalikes"), "Did you mean 'lookalike'"),
-        (("--judge", "python:liking:first", "--out", "no/where.json"), "make it first"),
+        (("lost", "--out", "p.json"), "has no 'lost'"),
+        (("first", "--out", "p.json", "--kind", "lookalikes"), "Did you mean 'lookalike'"),
+        (("first", "--out", "no/where.json"), "make it first"),
     ):
-        done = sirl(*asked, *wrong, cwd=tmp_path)
+        judge, *words = wrong
+        done = sirl(*pair, "--judge", f"python:liking:{judge}", *words, cwd=tmp_path)
         assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
         assert complaint in done.stderr
 
@@ -335,7 +337,7 @@ def test_a_recorded_sheet_runs_as_it_is(tmp_path):
 def test_a_judge_is_measured_and_fitted_on_labels(tmp_path):
     labels = shared("data/harmbench_labelled.jsonl")
     few = tmp_path / "few.jsonl"
-    few.write_text("".join(line + "\n" for line in labels.read_text().splitlines()[::3]))
+    few.write_text("".join(line + "\n" for line in labels.read_text().splitlines()[::5]))
     measured = sirl("judge", "calibrate", "--labels", few, "--judge", "rules", "--json")
     assert 0.3 < json.loads(measured.stdout)["overall"]["kappa"] < 0.6
     fitted = sirl("judge", "fit", "--labels", few, "--out", tmp_path / "judge", "--json")

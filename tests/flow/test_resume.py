@@ -18,12 +18,15 @@ SETTINGS = [
     "train", "--method", "entropy",
     "--model", "embedded", "--steps", "4", "--checkpoint-every", "2", "--batch", "2",
     "--group", "2", "--set", "new_tokens=12", "--set", "held_out=3", "--limit", "3", "--set",
-    "attacks=direct,few_shot", "--eval-every", "0", "--seed", "5",
+    "attacks=direct,few_shot", "--seed", "5",
 ]  # fmt: skip
 
 
-def run(out, *more):
-    return sirl(*SETTINGS, "--out", out, *more)
+NO_LOOKS = ("--eval-every", "0")
+
+
+def run(out, *more, looks=NO_LOOKS):
+    return sirl(*SETTINGS, *looks, "--out", out, *more)
 
 
 def die_at(kind: str, count: int, words: list[str]) -> None:
@@ -47,9 +50,9 @@ def die_at(kind: str, count: int, words: list[str]) -> None:
     sirl(*words)
 
 
-def killed(out, kind, count, *more):
+def killed(out, kind, count, *more, looks=NO_LOOKS):
     """The status of a process that dies at its so many-th write or renaming."""
-    return ended(started(die_at, kind, count, [*SETTINGS, "--out", str(out), *more]))
+    return ended(started(die_at, kind, count, [*SETTINGS, *looks, "--out", str(out), *more]))
 
 
 @pytest.fixture(scope="module")
@@ -92,10 +95,11 @@ def figures(run_folder: Path) -> dict:
 )
 def test_killed_at_a_write_and_resumed(unbroken, tmp_path, deaths):
     # Mini-evaluations change no sample, weight or figure; the slow cases have them.
-    minis = ["--eval-every", "2"] if len(deaths) == 1 else []
+    looks = ("--eval-every", "2") if len(deaths) == 1 else NO_LOOKS
     for n, (kind, count) in enumerate(deaths):
-        assert killed(tmp_path / "r", kind, count, *minis, *["--resume"][:n]) == -signal.SIGKILL
-    resumed = run(tmp_path / "r", *minis, "--resume")
+        status = killed(tmp_path / "r", kind, count, *["--resume"][:n], looks=looks)
+        assert status == -signal.SIGKILL
+    resumed = run(tmp_path / "r", "--resume", looks=looks)
     assert resumed.returncode == 0, resumed.stderr
     same(unbroken, tmp_path / "r")
 
@@ -134,7 +138,7 @@ def test_a_full_disk_ends_in_a_sentence_and_loses_nothing(unbroken, tmp_path):
     if subprocess.run(["unshare", "-rm", "true"], capture_output=True, check=False).returncode:
         pytest.skip("mounting a small disk needs user namespaces")
     (tmp_path / "disk").mkdir()
-    command = [sys.executable, "-m", "sirl", *SETTINGS]
+    command = [sys.executable, "-m", "sirl", *SETTINGS, *NO_LOOKS]
     for size, more in ((12, ()), (36, ("--resume",))):
         script = FULL.format(size=size)
         done = subprocess.run(

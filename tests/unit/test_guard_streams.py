@@ -82,6 +82,8 @@ def all_alone(chat):
 
 
 def compared(together, alone):
+    assert len(alone) == len(ASKS)
+    assert all(pieces and len(scores) for pieces, scores, _ in alone)
     for (pieces, scores, _), (own, own_scores, _) in zip(together, alone, strict=True):
         assert [p.token for p in pieces] == [p.token for p in own]
         assert "".join(p.text for p in pieces) == "".join(p.text for p in own)

@@ -79,7 +79,10 @@ def test_a_file_of_the_user_in_a_run_folder_may_be_read_since_it_stays(tmp_path)
 def test_a_word_that_is_also_the_name_of_the_folder_is_no_path(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     a_run(Path("quick"))
-    check_reads(Path("quick"), {"attacks": "quick", "model": "embedded"})
+    words = {"attacks": "quick", "model": "embedded"}
+    check_reads(Path("quick"), words)
+    with pytest.raises(RunError, match="behaviours quick/records.jsonl lies in quick"):
+        check_reads(Path("quick"), {**words, "behaviours": "quick/records.jsonl"})
 
 
 @given(st.dictionaries(st.text(max_size=8), st.text() | st.integers() | st.none()))
