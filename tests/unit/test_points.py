@@ -74,10 +74,10 @@ def guards_of(**more) -> tuple[list[tuple[int, ...]], list[list[float]]]:
     return [e.completion.token_ids for e in guards], weights
 
 
-def test_own_answers_of_both_kinds_are_taught_by_what_the_policy_has_lost_of_them() -> None:
+def test_own_refusals_are_taught_wholly_and_other_answers_by_what_the_policy_has_lost() -> None:
     said, weights = guards_of()
     assert said == [(REFUSE, 1), (OTHER, 2, 1)]
-    assert weights == [pytest.approx([0.5] * 2), pytest.approx([0.5] * 3)]
+    assert weights == [pytest.approx([1.0] * 2), pytest.approx([0.5] * 3)]
 
 
 def test_an_own_answer_that_has_become_more_likely_is_unlearned_and_no_token_weighs_over_1() -> (
@@ -87,7 +87,7 @@ def test_an_own_answer_that_has_become_more_likely_is_unlearned_and_no_token_wei
         return [torch.tensor([-9.0, -0.25, -1.0])[: len(c.token_ids)] for c in completions]
 
     _, weights = guards_of(said_by_policy=said)
-    assert weights == [pytest.approx([1.0, -0.75]), pytest.approx([1.0, -0.75, 0.0])]
+    assert weights == [pytest.approx([1.0] * 2), pytest.approx([1.0, -0.75, 0.0])]
 
 
 def test_the_target_keeps_what_the_model_says_beside_its_refusals() -> None:
@@ -114,7 +114,7 @@ def test_what_all_processes_learn_is_what_rank_0_computed() -> None:
     own.batch(0)
     tokens, guards, metrics = said
     assert [[len(term) for term in row] for row in tokens][0][0] == 2
-    assert guards == [pytest.approx([0.5] * 2), pytest.approx([0.5] * 3)]
+    assert guards == [pytest.approx([1.0] * 2), pytest.approx([0.5] * 3)]
     assert set(metrics) == {"points/mass_refused", "points/mass_answered", "points/settled"}
 
 

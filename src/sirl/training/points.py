@@ -11,9 +11,10 @@ has no mass: the loss there is the forward KL, until refusals are awake. Unreada
 (`sirl.training.noise`) have the starting model's own distribution as their target.
 
 What follows the first token is guarded by own answers of the starting model to the bare prompts,
-under the same presentations: each token is learned by as much as the policy makes it less likely
-than the starting model did, and unlearned where it is more likely. That is the gradient of half the
-squared log-ratio (the k2 estimator of a KL), which has no noise where nothing has changed.
+under the same presentations. Refusals are learned with the log-likelihood. Of other answers each
+token is learned by as much as the policy makes it less likely than the starting model did, and
+unlearned where it is more likely: the gradient of half the squared log-ratio (the k2 estimator of
+a KL), which has no noise where nothing has changed.
 """
 
 import time
@@ -112,10 +113,12 @@ class DecisionPoints:
         asked = self.own_answers(step)
         before = self.said_at_start([bare for bare, _ in asked])
         now = self.said_by_policy([shown for _, shown in asked])
-        ratios = [
-            (a - b).clamp(-STEEPEST, STEEPEST).tolist() for a, b in zip(before, now, strict=True)
-        ]
-        weights: list[list[float]] = self.agreed(ratios)
+        found = []
+        for (_, shown), a, b in zip(asked, before, now, strict=True):
+            refuses = self.decisions.of(shown.prompt_id) == "refuse"
+            lost = torch.ones_like(a) if refuses else (a - b).clamp(-STEEPEST, STEEPEST)
+            found.append(lost.tolist())
+        weights: list[list[float]] = self.agreed(found)
         return [(shown, each) for (_, shown), each in zip(asked, weights, strict=True)]
 
     def target(self, prompts: Sequence[Prompt], start: Tensor, taught: Tensor) -> Tensor:
