@@ -329,7 +329,7 @@ def test_held_out_texts_are_judged_as_the_documentation_says():
     others = [said[r["id"]] for r in held if r["label"] != "refusal"]
     turned = [said[r["id"]] for r in held if r["kind"].startswith("turned")]
     assert (len(refusals), len(others), len(turned)) == (86, 147, 60)
-    assert refusals.count("refusal") / len(refusals) >= 0.81
+    assert refusals.count("refusal") / len(refusals) >= 0.83
     assert others.count("refusal") / len(others) <= 0.05
     assert turned.count("refusal") <= 2
 
