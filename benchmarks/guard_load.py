@@ -40,7 +40,7 @@ from sirl.guard.detectors import ACTING
 from sirl.guard.local_source import LocalSource
 from sirl.guard.monitor import Watch
 from sirl.guard.server.app import app_of
-from sirl.guard.server.policy import Limits, Policy, Rule
+from sirl.guard.server.policy import REFUSAL, Limits, Policy, Rule
 from sirl.guard.server.service import Service
 from sirl.guard.server.source import Answer, Ask, Piece, Source
 from sirl.guard.upstream.asking import Manner
@@ -72,7 +72,6 @@ TOKENS = 48
 CHECK_SECONDS, SLOW_SECONDS = 0.005, 0.2
 SETTLE_SECONDS = 10.0
 """Time that the server has to notice that the last clients are gone."""
-REFUSAL = "I can't help with that."
 FAULTS = ("refused", "reset", "garbage", "error")
 Json = dict[str, Any]
 Send = Callable[[Json], Awaitable[None]]
