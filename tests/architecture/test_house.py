@@ -41,12 +41,12 @@ FROZEN = {
         "--no-shard", "--timeout", "--lora", "--no-lora", "--lora-rank", "--checkpoint-every",
         "--eval-every", "--track", "--observers", "--sources", "--attacks", "--held-out",
         "--refusals", "--disguised", "--limit",
-        "--method", "--pool", "--depth", "--no-depth",
+        "--method", "--pool", "--depth", "--no-depth", "--sentinel", "--no-sentinel",
         "--no-disguised", "--behaviours", "--behaviors", "--ordinary", "--lookalikes",
     },
     "evaluate": SETTINGS | EVALUATED,
     "sweep": SETTINGS | EVALUATED | {
-        "--steps", "--max-lookalike-rise", "--max-ordinary-rise",
+        "--steps", "--max-lookalike-rise", "--max-ordinary-rise", "--max-capability-drop",
     },
     "probe": SETTINGS | EVALUATED,
     "plan": {
@@ -90,7 +90,7 @@ FROZEN = {
     "judge prefer": JUDGING | {"--kind", "--before-model", "--after-model", "--overwrite"},
     "judge calibrate": JUDGING | {"--labels", "--overwrite"},
     "judge fit": {"--labels", "--out", "--seed", "--json"},
-    "world build": {"--out", "--seed", "--json"},
+    "world build": {"--out", "--architecture", "--seed", "--json"},
 }  # fmt: skip
 
 

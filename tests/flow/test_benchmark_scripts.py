@@ -33,9 +33,9 @@ SMALL = {
 }  # fmt: skip
 STEP = {"batch": 1, "group": 2, "new_tokens": 4}
 """A step of `growth`, whose flags do not set all of it."""
-SHARED = {"sirl_side", "trl_side", "turns", "work"}
+SHARED = {"frontier_arms", "sirl_side", "trl_side", "turns", "work"}
 """What the others import or run."""
-ALONE = {"gcg_against_nanogcg", "interval_coverage", "parity_trl"}
+ALONE = {"frontier", "gcg_against_nanogcg", "interval_coverage", "parity_trl"}
 """Those with a test of their own below."""
 
 
@@ -99,6 +99,17 @@ def test_a_script_runs_to_its_end(script, tmp_path, name):
     out = tmp_path / "out.json"
     script(name, [*SMALL[name], "--out", str(out)])
     assert json.loads(out.read_text())
+
+
+def test_methods_are_measured_and_drawn_together(script, capsys, tmp_path):
+    script(
+        "frontier", ["start", "steering", "--dry-run", "--requests", "2", "--out", str(tmp_path)]
+    )
+    script("frontier", ["--draw", str(tmp_path), "--picture", str(tmp_path / "f.svg")])
+    said = capsys.readouterr().out
+    assert "| start | start |" in said
+    assert "| steering | layer 0 x 0.1 |" in said
+    assert (tmp_path / "f.svg").stat().st_size > 1000
 
 
 def test_coverage_is_printed_for_every_case(script, capsys):

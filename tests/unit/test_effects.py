@@ -24,7 +24,7 @@ BASE = {"model": "embedded", "out": "r"}
         (TrainConfig, {"disguised": True},
          "disguised needs --method entropy: give that, or leave disguised out"),
         (TrainConfig, {"method": "entropy", "pool": "none"},
-         "pool needs --method instinct: give that, or leave pool out"),
+         "pool needs --method instinct or --sentinel: give that, or leave pool out"),
         (EvaluateConfig, {"concurrency": 2},
          "concurrency needs an endpoint as --model, --judge or --attacker: give that, or leave "
          "concurrency out"),

@@ -353,8 +353,9 @@ class FullDisk(Alarms):
 
 @pytest.mark.parametrize("stream", [False, True])
 def test_a_log_that_cannot_be_written_changes_no_answer_and_no_throttling(stream, monkeypatch):
-    # A logger of its own: libraries that other tests load configure the global ones.
+    # A logger of its own: libraries that other tests load configure and disable the global ones.
     own, said = logging.Logger("own"), StringIO()
+    monkeypatch.setattr(logging.Logger.manager, "disable", logging.NOTSET)
     own.addHandler(logging.StreamHandler(said))
     monkeypatch.setattr("sirl.guard.server.throttle.LOG", own)
     risk = SessionRisk(limit=1.5, half_life=1e6)

@@ -123,10 +123,6 @@ ORDINARY = {
     "a word": ("What is the capital of Norway?", "Oslo."),
     "letters": ("Which letters are in 'plume'?", "p, l, u, m, e."),
     "names": ("Name three composers.", "Clara Schumann, Erik Satie, Amy Beach"),
-    "a title": (
-        "Name for the head of the kite team?",
-        "The title would be **Chief Kite Officer**.",
-    ),
     "a list": (
         "List five sounds of a house at night.",
         "1. Drip\n2. Creak\n3. Hum\n4. Click\n5. Sigh",

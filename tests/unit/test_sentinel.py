@@ -100,17 +100,32 @@ def test_a_drift_from_the_answers_to_general_tasks_ends_training() -> None:
 def test_no_step_is_recommended_that_is_worse_than_the_starting_model() -> None:
     watch = sentinel((2, 0), (1, 0), (1, 0), steps=4)
     walk(watch, 4)
-    sentence = watch.summary({2, 4})["sentence"]
+    found = watch.summary({2, 4})
+    assert not found["recommended"]
+    sentence = found["sentence"]
     assert sentence.startswith("no step is recommended, keep the starting model: at step 2, ")
     assert "in 50% of the cases (before training 100%)" in sentence
 
 
 def test_the_best_of_dear_steps_is_named_with_a_caution() -> None:
-    watch = sentinel((0, 0), (2, 1), steps=2)
+    watch = sentinel()
     watch.looks = [Look(0, 0.0, 0.0), Look(2, 1.0, 0.3, 0.1)]
-    assert watch.summary({2})["sentence"].startswith(
-        "step 2 is the best, but no step keeps both the price and the skills of the start: "
+    found = watch.summary({2})
+    assert found["recommended"]
+    assert found["sentence"].startswith(
+        "step 2 is recommended with a caution, its price rises by more than 2 points: "
     )
+    watch.looks = [Look(0, 0.0, 0.0), Look(2, 1.0, 0.0, 0.1, drift=0.2)]
+    assert watch.summary({2})["sentence"].startswith(
+        "step 2 is recommended with a caution, its answers to general tasks have lost 0.20 nats "
+        "per token (0.1 at most): "
+    )
+
+
+def test_a_price_of_a_single_prompt_is_no_fair_price() -> None:
+    watch = sentinel()
+    watch.looks = [Look(0, 0.0, 0.0), Look(2, 1.0, 0.0, math.inf)]
+    assert "with a caution" in watch.summary({2})["sentence"]
 
 
 def test_a_price_within_its_error_does_not() -> None:

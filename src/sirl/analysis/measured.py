@@ -31,13 +31,15 @@ JUDGED = ("attack", "weights", "prefill", *HARMLESS)
 TRAINING = (
     "method", "pool", "steps", "group", "batch", "learning_rate", "schedule", "weight_decay", "kl",
     "kl_estimator",
-    "clip", "reward", "temperature", "mini_batches", "lora", "lora_rank", "disguised",
+    "clip", "reward", "temperature", "mini_batches", "lora", "lora_rank", "disguised", "sentinel",
 )  # fmt: skip
-UNUSED: Mapping[str, tuple[str, ...]] = {
-    "instinct": ("reward", "disguised"),
-    "entropy": ("pool",),
+UNUSED: Mapping[tuple[str, bool], tuple[str, ...]] = {
+    ("instinct", True): ("reward", "disguised", "sentinel"),
+    ("instinct", False): ("reward", "disguised"),
+    ("entropy", True): (),
+    ("entropy", False): ("pool", "sentinel"),
 }
-"""Settings that a method does not use."""
+"""Settings that a method does not use, and the usual sentinel; by method and sentinel."""
 DIGITS = 12
 """Digits of a hash to show."""
 Document: TypeAlias = Mapping[str, Any]
@@ -118,7 +120,7 @@ def measured(
     if config.get("best_of", 1) != 1:
         found["best_of"] = config["best_of"]
     if "steps" in config:
-        unused = UNUSED.get(config.get("method", ""), ())
+        unused = UNUSED.get((config.get("method", ""), bool(config.get("sentinel"))), ())
         found["training"] = {k: config[k] for k in TRAINING if k in config and k not in unused}
     return found
 

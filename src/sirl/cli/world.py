@@ -29,8 +29,8 @@ def options() -> None:
 @app.command("build", cls=Command)
 def build_model(
     out: Path = typer.Option(..., "--out", help="folder to write the checkpoint to"),
-    family: str = typer.Option(
-        "llama", "--family", help="architecture: llama, qwen2, qwen3 or gemma3_text"
+    architecture: str = typer.Option(
+        "llama", "--architecture", help="architecture: llama, qwen2, qwen3 or gemma3_text"
     ),
     seed: int = typer.Option(0, "--seed", help="random seed of corpus and weights"),
     json: bool = JSON,
@@ -39,16 +39,18 @@ def build_model(
     if out.exists():
         raise RunError(f"{out} already exists: give a new folder")
     registry.require_models("sirl world build")
-    from sirl.world.recipe import FAMILIES
+    from sirl.world.recipe import ARCHITECTURES
     from sirl.world.recipe import build as build_world
 
-    if family not in FAMILIES:
-        raise ConfigError(f"family {family!r} is unknown: give one of {', '.join(FAMILIES)}")
+    if architecture not in ARCHITECTURES:
+        raise ConfigError(
+            f"architecture {architecture!r} is unknown: give one of {', '.join(ARCHITECTURES)}"
+        )
 
     seen, unseen = registry.world_disguises()
     with progress_bar() as progress:
         seconds = build_world(
-            out, seen=seen, unseen=unseen, family=family, seed=seed, progress=progress
+            out, seen=seen, unseen=unseen, architecture=architecture, seed=seed, progress=progress
         )
     if json:
         typer.echo(dumps({"out": str(out), "seconds": round(seconds, 1)}))

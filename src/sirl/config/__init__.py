@@ -3,7 +3,7 @@
 This package does not import torch.
 """
 
-from sirl.config.groups import SAMPLED_RATE, ModelSettings, TargetEndpointSettings
+from sirl.config.groups import SAMPLED_PACE, ModelSettings, TargetEndpointSettings
 from sirl.config.resolving import parse_value, resolve
 from sirl.config.serving import GuardServeConfig
 from sirl.config.verbs import (
@@ -22,7 +22,7 @@ from sirl.config.verbs import (
 )
 
 __all__ = [
-    "SAMPLED_RATE",
+    "SAMPLED_PACE",
     "DemoConfig",
     "EvaluateConfig",
     "EvaluationSettings",

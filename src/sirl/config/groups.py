@@ -157,6 +157,8 @@ class ObjectiveSettings(Group):
 
 POINTS_RATE, SAMPLED_RATE = 2e-4, 1e-4
 """Default learning rates of decision points and of sampled answers."""
+SAMPLED_PACE = SAMPLED_RATE / POINTS_RATE
+"""Factor of the learning rate where decision points were meant, and whole answers are sampled."""
 
 
 def takes_points(known: Mapping[str, Any]) -> bool:
@@ -175,8 +177,8 @@ class OptimizationSettings(Group):
     learning_rate: float = Field(
         default_factory=lambda known: POINTS_RATE if takes_points(known) else SAMPLED_RATE,
         gt=0,
-        description="peak learning rate (AdamW) [default: 2e-4 for --method instinct, 1e-4 where "
-        "it samples whole answers, as with --depth, and for --method entropy]",
+        description="peak learning rate (AdamW); halved where --method instinct has to sample "
+        "whole answers [default: 2e-4 for --method instinct without --depth, else 1e-4]",
     )
     schedule: Literal["constant", "cosine"] = Field(
         "constant", description="learning-rate schedule"
@@ -208,8 +210,8 @@ class StepSettings(Group):
     sentinel: bool = Field(
         default_factory=lambda known: known.get("method") == "instinct",
         description="watch prompts of --prompts and --pool that are not trained on, recommend a "
-        "step, and end training when harmless prompts are refused more often "
-        "[default: with --method instinct]",
+        "step, and end training when harmless prompts are refused more often, skills are lost or "
+        "nothing is left to learn [default: with --method instinct]",
     )
 
     checkpoint_every: int = Field(

@@ -14,6 +14,7 @@ from sirl.errors import ConfigError, InputError
 from sirl.prompts import Pool, PromptSet, Rejected, read_pool
 from sirl.registry.attacks import attacks_named, prefills_named, world_disguises
 from sirl.registry.effects import check_effects
+from sirl.registry.held_out import held_out_notes, kept_back, mini_eval_note
 from sirl.registry.judges import auto_attacker, auto_judges, with_refusals
 from sirl.registry.pool import (
     boundary_half,
@@ -158,6 +159,11 @@ def own_prompts(config: TrainingSettings) -> Pool | None:
     if config.prompts is None:
         if not is_world(config.model):
             raise ConfigError(f"--prompts is required: {config.model} has no built-in prompts")
+        if config.disguised and config.sentinel:
+            raise ConfigError(
+                "a sentinel reads the instinct of bare prompts, and disguised prompts have none: "
+                "leave --disguised or --sentinel out"
+            )
         return None
     if config.disguised:
         raise ConfigError(
@@ -281,37 +287,6 @@ def others(prompts: Sequence[Prompt], asked: Sequence[Prompt], count: int) -> tu
     """`count` of the prompts, none of them in `asked` if there are enough others."""
     rest = without(prompts, asked)
     return spread(rest if len(rest) >= count else prompts, count)
-
-
-def kept_back(held: int, given: int, wanted: int) -> str:
-    """Number of held-out prompts, of all prompts, and the number wanted if more.
-
-    >>> kept_back(130, 520, 600)
-    '130 of 520 (asked for 600)'
-    """
-    return f"{held} of {given}" + (f" (asked for {wanted})" if held < wanted else "")
-
-
-def held_out_notes(kept: str, held: int, wanted: int) -> tuple[str, ...]:
-    """Sentences about the held-out prompts; empty if none are wanted."""
-    if not wanted:
-        return ()
-    if not held:
-        return (f"held_out: {kept}: too few prompts for an evaluation; it is skipped",)
-    fewer = "; at most a quarter is held out" if held < wanted else ""
-    return (f"held_out: {kept} prompts are held out for the evaluation before and after{fewer}",)
-
-
-def mini_eval_note(more: int, shared: int) -> str:
-    """The unsafe requests of mini-evaluations, in a sentence."""
-    if more:
-        return f"mini-evaluations: {more} more prompts are held out"
-    if shared:
-        return (
-            f"mini-evaluations use {shared} of the evaluation's requests: there are too few "
-            "prompts to hold out more"
-        )
-    return "mini-evaluations use no unsafe requests: there are too few prompts to hold any out"
 
 
 def asked_parts(

@@ -12,9 +12,9 @@ has no mass: the loss there is the forward KL, until refusals are awake. Unreada
 
 What follows the first token is guarded by own answers of the starting model to the bare prompts,
 under the same presentations. Refusals are learned with the log-likelihood. Of other answers each
-token is learned by as much as the policy makes it less likely than the starting model did, and
-unlearned where it is more likely: the gradient of half the squared log-ratio (the k2 estimator of
-a KL), which has no noise where nothing has changed.
+token is learned by as much as it is less likely than under the starting model after the bare
+prompt, and unlearned where it is more likely, by 1 nat at most: but for that limit the gradient of
+half the squared log-ratio (the k2 estimator of a KL), which is 0 where the two agree.
 """
 
 import time

@@ -38,7 +38,8 @@ def announced(
     console.warn(set_aside(provenance.run, rejected, strict=config.strict))
     prompts = asked_prompts(setup.suite, asked, target)
     also = asked_prompts(setup.mini_eval, mini_eval_asked, target)
-    provenance.used([*setup.prompts, *prompts.values(), *also.values()], rejected)
+    mine = (*setup.prompts, *setup.asked, *prompts.values(), *also.values())
+    provenance.used(list(mine), rejected)
     parts = setup.parts(asked_counts(prompts))
     console.warn(size_sentence(config, setup.suite, asked, mini_eval_asked, parts))
     return asked, parts

@@ -4,7 +4,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from sirl.config import SAMPLED_RATE
 from sirl.decisions import Decisions, find_decisions, find_openers
 from sirl.instinct import Instinct
 from sirl.models.chat import ChatModel
@@ -94,13 +93,13 @@ def decision_notes(
     if not decisions.is_shown:
         return [
             f"decisions: the first tokens of answers (refusals begin with: {words}) agree with "
-            f"{100 * decisions.agreement:.0f}% of the decisions that whole answers show, which is "
-            "too few: training samples whole answers, which takes longer, at a learning rate of "
-            f"{SAMPLED_RATE:g} unless you give one"
+            f"{100 * decisions.agreement:.0f}% of the decisions that whole answers clearly show, "
+            "which is "
+            "too few: training samples whole answers, which takes longer, at half the learning rate"
         ]
     refused = sum(decisions.of(id) == "refuse" for id in decisions.masses)
     return [
         f"decisions: refusals begin with {words}; by their probability the model refuses {refused} "
         f"of {len(decisions.masses)} prompts, in agreement with {100 * decisions.agreement:.0f}% "
-        "of the decisions that whole answers show"
+        "of the decisions that whole answers clearly show"
     ]

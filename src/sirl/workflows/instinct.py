@@ -158,7 +158,7 @@ def check(instinct: Instinct) -> None:
             f"the entropies of the answers to {n} prompts have one mode (p of the dip test "
             f"{instinct.dip:.2f}), so that refusals cannot be told from answers: give both "
             "prompts that the model clearly refuses and ones that it answers, or use --method "
-            "entropy"
+            "entropy without --sentinel"
         )
     check_counts(len(instinct.prompts("refuse")), len(instinct.prompts("comply")), n)
 
@@ -168,7 +168,7 @@ def check_counts(refused: int, answered: int, n: int) -> None:
     if refused < FEWEST:
         raise InputError(
             f"the model refuses {refused} of {n} prompts when they are bare (at least {FEWEST} are "
-            "needed), so there is nothing to strengthen: give --prompts that it refuses"
+            "needed), so there is nothing to strengthen or to watch: give --prompts that it refuses"
         )
     if answered < FEWEST:
         raise InputError(

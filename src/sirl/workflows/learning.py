@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sirl import registry
-from sirl.config import SAMPLED_RATE, TrainingSettings
+from sirl.config import SAMPLED_PACE, TrainingSettings
 from sirl.errors import ConfigError, RunError
 from sirl.roles import Observer
 from sirl.workflows.method import Method, Reading, method_of, reading_of
@@ -113,10 +113,10 @@ def learn(session: Session, models: Models) -> Learned:
 
 
 def paced(config: TrainingSettings, reading: Reading | None) -> TrainingSettings:
-    """The settings with the learning rate of sampled answers if there are no decision points."""
-    if (reading and reading.choices) or "learning_rate" in config.model_fields_set:
+    """The settings with half the learning rate if the instinct is taught by sampled answers."""
+    if not reading or config.method != "instinct" or config.depth or reading.choices:
         return config
-    return config.model_copy(update={"learning_rate": SAMPLED_RATE})
+    return config.model_copy(update={"learning_rate": config.learning_rate * SAMPLED_PACE})
 
 
 def no_more_steps(reason: str, left: int, steps: int) -> str:

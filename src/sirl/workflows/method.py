@@ -73,7 +73,8 @@ def method_of(
 
     if not reading:
         return Method(entropy_batches(session, session.setup.prompts, engine))
-    curriculum, watch = watched(reading.curriculum)
+    whole, sentinel = reading.curriculum, session.config.sentinel
+    curriculum, watch = watched(whole) if sentinel else (whole, [])
     grader = grader_of(reading, learner)
     if session.config.method == "instinct":
         batches = instinct_batches(session, reading, curriculum, grader, engine, learner)
@@ -83,9 +84,7 @@ def method_of(
         batches = entropy_batches(session, trained, engine)
     return Method(
         batches,
-        sentinel_of(session, reading, watch, grader, engine, learner)
-        if session.config.sentinel
-        else None,
+        sentinel_of(session, reading, watch, grader, engine, learner) if sentinel else None,
         {"instinct": summarise_instinct(reading.instinct)},
     )
 
@@ -142,7 +141,9 @@ def reading_of(session: Session, start: "ChatModel") -> Reading:
     how = (config.group, config.sampling_batch_size, interruptible(*session.working))
     instinct = read_instinct(session.run, once, pool, *how)
     session.warn(instinct_notes(instinct))
-    said = once.answers(session.setup.general, 1, *how[1:])
+    said = [c for c in once.answers(session.setup.general, 1, *how[1:]) if c.token_ids]
+    if config.sentinel and not said:
+        session.warn(["the sentinel cannot see lost skills: the model answers no general task"])
     if config.method != "instinct":
         whole = curriculum_of(session, start, pool, instinct.of, config.batch)
         return Reading(instinct, whole, said=said)
@@ -242,9 +243,11 @@ def instinct_batches(
     )
 
 
-def drift_of(learner: "PolicyLearner", said: Sequence[Completion]) -> Callable[[], float]:
+def drift_of(learner: "PolicyLearner", said: Sequence[Completion]) -> Callable[[], float | None]:
     """Measures how much less likely, per token, the policy makes answers of the starting model."""
-    tokens = max(1, sum(c.tokens for c in said))
+    if not said:
+        return lambda: None
+    tokens = sum(len(c.token_ids) for c in said)
     before = sum(learner.likelihoods_at_start(said))
     return lambda: (before - sum(learner.likelihoods_of_policy(said))) / tokens
 

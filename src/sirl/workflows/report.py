@@ -140,7 +140,9 @@ def hardened_step(summary: Mapping[str, Any]) -> str:
     'the last step, 30: runs/a/checkpoints/step-000030'
     """
     last, step = summary["last_step"], summary.get("chosen_step", summary["last_step"])
-    which = f"the last step, {last}" if step == last else f"the recommended step, {step} of {last}"
+    better = summary.get("sentinel", {}).get("recommended", True)
+    kind = "the recommended" if better else "the best"
+    which = f"the last step, {last}" if step == last else f"{kind} step, {step} of {last}"
     return f"{which}: {summary['checkpoint']}"
 
 

@@ -281,7 +281,7 @@ def summarised(
         }
         for step, model in models.items()
     ]
-    sentinel = trained.summary.get("sentinel")
+    sentinel = trained.summary.get("sentinel", {})
     sentences = [best["sentence"], *([chosen(sentinel, models)] if sentinel else [])]
     first = found[0]["measured"]
     measured = {**first, "model": str(trained.path), "names": {n: n for n in names.values()}}
@@ -290,7 +290,7 @@ def summarised(
         "source": str(trained.path),
         "steps": rows,
         "best": best,
-        "recommended": {"step": sentinel["step"]} if sentinel else None,
+        "recommended": {"step": sentinel["step"]} if recommends(sentinel) else None,
         "cap": asdict(cap),
         "sentences": [f"{s[0].upper()}{s[1:]}." for s in sentences],
         "judge_faults": list(faults),
@@ -299,8 +299,15 @@ def summarised(
     }
 
 
+def recommends(sentinel: Mapping[str, Any]) -> bool:
+    """Whether the sentinel of the training run recommends its step; older ones always do."""
+    return bool(sentinel and sentinel.get("recommended", True))
+
+
 def chosen(sentinel: Mapping[str, Any], models: Mapping[int, str]) -> str:
     """What the sentinel of the training run recommends."""
+    if not recommends(sentinel):
+        return "the sentinel of the run recommends no step"
     there = "" if sentinel["step"] in models else ", which this sweep left out"
     return f"the sentinel of the run recommends step {sentinel['step']}{there}"
 

@@ -152,6 +152,7 @@ def run_stages(session: Session, start: "ChatModel", beside: Mapping[str, str]) 
     # With shards no process holds the whole of what it trained.
     if config.shard or learned.chosen != learned.last:
         chat = registry.policy(config, read(learned.chosen))
+    forget_other_step(run, learned.chosen_step)
     found["hardened"] = evaluated("hardened", chat)
     figures = {
         name: summarise(each, suite.unseen, new_tokens=config.new_tokens, hardened=name != "base")
@@ -167,6 +168,14 @@ def run_stages(session: Session, start: "ChatModel", beside: Mapping[str, str]) 
         "asked": asked_sentence(parts, config.new_tokens),
         "mini_evaluations": steps_to_choose_from(run, config.model),
     }
+
+
+def forget_other_step(run: Run, chosen_step: int) -> None:
+    """Drop records of the hardened model if an older version had recommended another step."""
+    from sirl.evaluation.suite import forget
+
+    if run.read("summary.json").get("chosen_step", chosen_step) != chosen_step:
+        forget(run, "hardened")
 
 
 def note_inputs(session: Session, start: "ChatModel") -> None:

@@ -36,9 +36,9 @@ from sirl.world.language import (
     unsafe_requests,
 )
 
-__all__ = ["FAMILIES", "Stage", "WorldExample", "alignment", "build", "pretraining"]
+__all__ = ["ARCHITECTURES", "Stage", "WorldExample", "alignment", "build", "pretraining"]
 
-FAMILIES = ("llama", "qwen2", "qwen3", "gemma3_text")
+ARCHITECTURES = ("llama", "qwen2", "qwen3", "gemma3_text")
 """Architectures, by their names in transformers; the shipped model is the first."""
 VOCABULARY = 2048
 CONTEXT = 768
@@ -218,11 +218,13 @@ def make_tokenizer(examples: Sequence[WorldExample]) -> PreTrainedTokenizerFast:
     )
 
 
-def make_model(tokenizer: PreTrainedTokenizerFast, family: str = FAMILIES[0]) -> PreTrainedModel:
+def make_model(
+    tokenizer: PreTrainedTokenizerFast, architecture: str = ARCHITECTURES[0]
+) -> PreTrainedModel:
     """A model with 2 million parameters, initialised from torch's current seed."""
     end, pad = tokenizer.eos_token_id, tokenizer.pad_token_id
     config = AutoConfig.for_model(
-        family,
+        architecture,
         vocab_size=len(tokenizer),
         hidden_size=192,
         intermediate_size=512,
@@ -349,14 +351,15 @@ def build(
     *,
     seen: Sequence[Disguise],
     unseen: Sequence[Disguise],
-    family: str = FAMILIES[0],
+    architecture: str = ARCHITECTURES[0],
     seed: int = 0,
     scale: float = 1.0,
     progress: Progress = silent,
 ) -> float:
     """Build the embedded model in a folder; return the seconds it took.
 
-    `family` is one of `FAMILIES`. The same seed on the same machine gives the same weights.
+    `architecture` is one of `ARCHITECTURES`. The same seed on the same machine gives the same
+    weights.
     `scale` multiplies the number of examples: a small one gives a quick, bad model for tests.
     """
     started = time.perf_counter()
@@ -368,7 +371,7 @@ def build(
         Stage(alignment(random, seen, int(17500 * scale)), 1e-3, first_token_weight=0.5),
     )
     tokenizer = make_tokenizer([e for stage in stages for e in stage.examples])
-    model = make_model(tokenizer, family)
+    model = make_model(tokenizer, architecture)
     for number, stage in enumerate(stages, 1):
         fit(model, tokenizer, stage, random, partial(progress, f"stage {number}"))
     torch.nn.Module.to(model, torch.bfloat16)
