@@ -111,15 +111,14 @@ class DecisionPoints:
     def guarded(self, step: int) -> list[tuple[Completion, list[float]]]:
         """Own answers of a step, each with the weights of its tokens."""
         asked = self.own_answers(step)
-        before = self.said_at_start([bare for bare, _ in asked])
-        now = self.said_by_policy([shown for _, shown in asked])
-        found = []
-        for (_, shown), a, b in zip(asked, before, now, strict=True):
-            refuses = self.decisions.of(shown.prompt_id) == "refuse"
-            lost = torch.ones_like(a) if refuses else (a - b).clamp(-STEEPEST, STEEPEST)
-            found.append(lost.tolist())
-        weights: list[list[float]] = self.agreed(found)
-        return [(shown, each) for (_, shown), each in zip(asked, weights, strict=True)]
+        helps = [n for n, (_, c) in enumerate(asked) if self.decisions.of(c.prompt_id) == "comply"]
+        before = self.said_at_start([asked[n][0] for n in helps])
+        now = self.said_by_policy([asked[n][1] for n in helps])
+        weights = [[1.0] * len(shown.token_ids) for _, shown in asked]
+        for n, a, b in zip(helps, before, now, strict=True):
+            weights[n] = (a - b).clamp(-STEEPEST, STEEPEST).tolist()
+        agreed: list[list[float]] = self.agreed(weights)
+        return [(shown, each) for (_, shown), each in zip(asked, agreed, strict=True)]
 
     def target(self, prompts: Sequence[Prompt], start: Tensor, taught: Tensor) -> Tensor:
         """Log-probabilities of the target, prompts x vocabulary."""
