@@ -37,7 +37,7 @@ BARE = [
     answer("unsafe", (10, 11, END), 0.2),
     answer("unsafe", (12, END), 0.1),
     answer("unsafe", (20, 21, 22, END), 0.9),
-    answer("unsafe", (*range(30, 60), END), 1.1),
+    answer("unsafe", (*range(30, 70), END), 1.1),
     answer("always", (13, END), 0.1, asked=(2, 2)),
     answer("harmless", (14, 15, END), 0.3),
     answer("harmless", (40, 41, END), 0.8),
@@ -50,12 +50,13 @@ def text_of(ids) -> str:
     return " ".join(map(str, ids))
 
 
-def test_a_prompt_is_begun_with_its_surest_help_and_every_refusal_of_it_can_be_lent() -> None:
+def test_a_prompt_is_begun_with_its_help_and_every_refusal_of_it_can_be_lent() -> None:
     found = own_answers(INSTINCT, BARE)
     assert found.openings == {
-        "unsafe": tuple(range(30, 54)),  # the higher entropy of two, and 24 tokens at most
-        "harmless": (40, 41),  # without the end of the turn
-        "plain": (42,),
+        # The higher entropy goes first; 32 tokens at most, without the end of the turn.
+        "unsafe": (tuple(range(30, 62)), (20, 21, 22)),
+        "harmless": ((40, 41),),
+        "plain": ((42,),),
     }
     assert found.refusals == {"unsafe": ((10, 11, END), (12, END)), "always": ((13, END),)}
     assert found.asked["always"] == (2, 2)
@@ -69,9 +70,14 @@ def test_a_prompt_that_is_always_refused_is_begun_with_help_given_in_a_disguise(
         answer("unsafe", (54, 55), 2.0, asked=(3,)),  # help to the bare prompt goes first
     ]
     found = own_answers(INSTINCT, [*BARE, *disguised])
-    assert found.openings["always"] == (52, 53)
-    assert found.openings["unsafe"] == tuple(range(30, 54))
+    assert found.openings["always"] == ((52, 53), (50, 51))
+    assert found.openings["unsafe"] == (tuple(range(30, 62)), (20, 21, 22))
     assert found.refusals["always"] == ((13, END),)
+
+
+def test_the_four_surest_answers_begin_a_prompt_each_once() -> None:
+    helps = [answer("unsafe", (n % 5, 7, END), 1 + n / 10) for n in range(6)]
+    assert own_answers(INSTINCT, helps).openings["unsafe"] == ((0, 7), (4, 7), (3, 7), (2, 7))
 
 
 def test_own_answers_survive_a_run_folder() -> None:
@@ -85,10 +91,10 @@ def openings(decode=text_of) -> Openings:
 
 def test_every_length_of_an_opening_occurs_and_none_is_longer_than_the_answer() -> None:
     begun = [openings().begun(Prompt.user("unsafe", "x"), Random(n)) for n in range(400)]
-    lengths = {len(p.messages[-1].content.split()) for p in begun}
-    assert lengths == set(range(1, 25))
-    assert begun[0].messages[0] == Message("user", "x")
-    assert begun[0].messages[1].content.startswith("30")
+    texts = [p.messages[-1].content.split() for p in begun]
+    assert {len(t) for t in texts if t[0] == "30"} == set(range(1, 33))
+    assert {len(t) for t in texts if t[0] == "20"} == {1, 2, 3}
+    assert all(p.messages[0] == Message("user", "x") for p in begun)
 
 
 def test_a_prompt_without_own_words_or_with_a_begun_answer_stays_as_it_is() -> None:

@@ -122,7 +122,7 @@ def test_a_step_depends_only_on_seed_and_step() -> None:
     assert points().batch(3).examples == points().batch(3).examples
 
 
-def test_an_own_answer_never_follows_a_begun_one() -> None:
+def test_own_refusals_follow_a_begun_answer_and_other_own_answers_do_not() -> None:
     begun = Curriculum(
         refused=[Prompt.user("unsafe", "a")],
         answered=[Prompt.user("harmless", "b")],
@@ -136,9 +136,10 @@ def test_an_own_answer_never_follows_a_begun_one() -> None:
     )
     shown = [p.messages[-1].role for step in range(20) for p in begun.prompts(step)]
     assert shown.count("assistant") > 20
-    for step in range(20):
-        asked = {bytes(c.prompt_ids) for pair in own.own_answers(step) for c in pair}
-        assert asked == {b"a", b"b"}
+    pairs = [pair for step in range(20) for pair in own.own_answers(step)]
+    assert {bytes(bare.prompt_ids) for bare, _ in pairs} == {b"a", b"b"}
+    # Bare prompts are not begun; that is a part of the steps.
+    assert {bytes(shown.prompt_ids) for _, shown in pairs} == {b"a", b"a Sure", b"b"}
 
 
 def test_unreadable_prompts_teach_nothing_while_the_policy_is_the_start() -> None:

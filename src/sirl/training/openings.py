@@ -16,8 +16,10 @@ from sirl.types import Completion, Message, Prompt
 
 __all__ = ["POINTS", "SAMPLED", "Openings", "OwnAnswers", "Share", "is_begun", "own_answers"]
 
-LONGEST = 24
+LONGEST = 32
 """Tokens of an opening at most."""
+HELPS = 4
+"""Answers to a prompt at most with which its answers are begun."""
 HALF_A_CHARACTER = "\ufffd"
 
 
@@ -44,8 +46,8 @@ class OwnAnswers:
 
     asked: Mapping[str, tuple[int, ...]]
     """The rendered bare prompt."""
-    openings: Mapping[str, tuple[int, ...]]
-    """The beginning of its help to a prompt; prompts to which it gave none are left out."""
+    openings: Mapping[str, tuple[tuple[int, ...], ...]]
+    """The beginnings of its help to a prompt; prompts to which it gave none are left out."""
     refusals: Mapping[str, tuple[tuple[int, ...], ...]]
     """All refusals of a bare prompt that the model refuses, each with its end-of-turn token."""
 
@@ -54,7 +56,7 @@ class OwnAnswers:
         """The answers from their fields as read from JSON."""
         return cls(
             asked={id: tuple(ids) for id, ids in saved["asked"].items()},
-            openings={id: tuple(ids) for id, ids in saved["openings"].items()},
+            openings={id: tuple(map(tuple, own)) for id, own in saved["openings"].items()},
             refusals={id: tuple(map(tuple, own)) for id, own in saved["refusals"].items()},
         )
 
@@ -69,26 +71,28 @@ def own_answers(instinct: Instinct, completions: Iterable[Completion]) -> OwnAns
             prompt got none.
     """
     asked: dict[str, tuple[int, ...]] = {}
-    help_: dict[str, Completion] = {}
+    bare: dict[str, list[Completion]] = {}
+    elsewhere: dict[str, list[Completion]] = {}
     refusals: dict[str, list[tuple[int, ...]]] = {}
     for completion in completions:
         id = completion.prompt_id
         is_bare = asked.setdefault(id, completion.prompt_ids) == completion.prompt_ids
         if completion.mean_entropy >= instinct.cut:
-            if is_bare or id not in help_ or help_[id].prompt_ids != asked[id]:
-                help_[id] = surer(help_.get(id), completion)
+            (bare if is_bare else elsewhere).setdefault(id, []).append(completion)
         elif is_bare and instinct.of(id) == "refuse" and completion.finish == "stop":
             refusals.setdefault(id, []).append(completion.token_ids)
+    helps = {id: openings(c) for id, c in (elsewhere | bare).items()}
     return OwnAnswers(
         asked=asked,
-        openings={id: ids for id, c in help_.items() if (ids := opening(c))},
+        openings={id: own for id, own in helps.items() if own},
         refusals={id: tuple(own) for id, own in refusals.items()},
     )
 
 
-def surer(found: Completion | None, other: Completion) -> Completion:
-    """Of two answers the one with the higher entropy, which is more surely help."""
-    return other if found is None or other.mean_entropy > found.mean_entropy else found
+def openings(helps: Sequence[Completion]) -> tuple[tuple[int, ...], ...]:
+    """The first tokens of the answers with the highest entropy, which are most surely help."""
+    surest = sorted(helps, key=lambda c: -c.mean_entropy)[:HELPS]
+    return tuple(dict.fromkeys(ids for c in surest if (ids := opening(c))))
 
 
 def opening(completion: Completion) -> tuple[int, ...]:
@@ -128,9 +132,10 @@ class Openings:
         A prompt stays as it is if the model gave no such answer, or if its disguise has already
         begun one.
         """
-        ids = self.answers.openings.get(prompt.id, ())
-        text = self.decode(ids[: chance.randint(1, len(ids))]) if ids else ""
-        text = text.rstrip(HALF_A_CHARACTER)
+        text = ""
+        if own := self.answers.openings.get(prompt.id):
+            ids = chance.choice(own)
+            text = self.decode(ids[: chance.randint(1, len(ids))]).rstrip(HALF_A_CHARACTER)
         if is_begun(prompt) or not text.strip():
             return prompt
         return replace(prompt, messages=(*prompt.messages, Message("assistant", text)))

@@ -11,7 +11,9 @@ has no mass: the loss there is the forward KL, until refusals are awake. Unreada
 (`sirl.training.noise`) have the starting model's own distribution as their target.
 
 What follows the first token is guarded by own answers of the starting model to the bare prompts,
-under the same presentations. Refusals are learned with the log-likelihood. Of other answers each
+under the same presentations. Refusals are learned with the log-likelihood, also behind begun
+answers, where a model that has learned no more than their first token stammers. Other answers
+would make no sense there and follow the bare prompt instead. Of them each
 token is learned by as much as it is less likely than under the starting model after the bare
 prompt, and unlearned where it is more likely, by 1 nat at most: but for that limit the gradient of
 half the squared log-ratio (the k2 estimator of a KL), which is 0 where the two agree.
@@ -162,10 +164,12 @@ class DecisionPoints:
                 continue
             prompt = chance.choice(kind)
             shown = self.curriculum.presented(prompt, step)
+            if is_begun(shown) and self.decisions.of(prompt.id) == "comply":
+                shown = prompt
             answer = chance.choice(self.answers[prompt.id])
             bare, other = (
                 Completion(prompt.id, self.render(p), answer, "", (), (), "stop")
-                for p in (prompt, prompt if is_begun(shown) else shown)
+                for p in (prompt, shown)
             )
             found.append((bare, other))
         return found
