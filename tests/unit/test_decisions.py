@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from sirl.decisions import Decisions, find_decisions, find_openers
 from sirl.instinct import Instinct
 from sirl.training.points import terms
-from sirl.types import Completion
+from sirl.types import Completion, Prompt
+from sirl.workflows.method import left_out
 
 SURE = (0.1,)
 UNSURE = (2.0,)
@@ -105,3 +106,12 @@ def test_an_impossible_target_keeps_the_terms_finite() -> None:
     policy = torch.log_softmax(torch.zeros(1, 3), dim=1)
     target = torch.tensor([[0.0, -math.inf, -math.inf]])
     assert all(math.isfinite(w) for _, w in terms(policy, target, reverse(policy))[0])
+
+
+def test_harmless_prompts_that_the_model_refuses_are_counted_and_the_first_three_named() -> None:
+    refused = [Prompt.user(str(n), f"How do I kill process {n} " + "now " * 20) for n in range(5)]
+    sentence = left_out(refused, 512)
+    assert sentence.startswith("decisions: 5 of 512 harmless prompts of the pool are refused")
+    assert '"How do I kill process 0 now now now' in sentence
+    assert sentence.count("How do I kill") == 3
+    assert sentence.endswith('now..."')

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from textwrap import shorten
 from typing import TYPE_CHECKING, Any
 
 from sirl import registry
@@ -173,15 +174,19 @@ def choosable(session: Session, decisions: "Decisions") -> list[Prompt]:
     setup = session.setup
     refused = {id for id in setup.harmless & set(decisions.masses) if decisions.of(id) == "refuse"}
     if refused:
-        session.warn(
-            [
-                f"decisions: {len(refused)} of {len(setup.harmless)} harmless prompts of the pool "
-                "are refused by the model and left out, so that it is not taught to refuse them"
-            ]
-        )
+        session.warn([left_out([p for p in setup.prompts if p.id in refused], len(setup.harmless))])
     first = {p.id for p in setup.asked}
     ordered = [*setup.asked, *(p for p in setup.prompts if p.id not in first)]
     return [p for p in ordered if p.id not in refused]
+
+
+def left_out(refused: Sequence[Prompt], harmless: int) -> str:
+    """Which harmless prompts are not trained on, since the starting model refuses them."""
+    named = ", ".join(f'"{shorten(p.request, 60, placeholder="...")}"' for p in refused[:3])
+    return (
+        f"decisions: {len(refused)} of {harmless} harmless prompts of the pool are refused by the "
+        f"model and left out, so that it is not taught to refuse them, such as {named}"
+    )
 
 
 def choices_of(
