@@ -54,7 +54,7 @@ def find_refusal_openers(records: Sequence[Record]) -> Openers:
         return Openers((), found.cut, "the entropies of the answers have one mode")
     names = list(ids)
     pieces = tuple(names[n] for n in find_openers(answers, found.cut))
-    why = "" if pieces else "answers of low entropy begin with no token of their own"
+    why = "" if pieces else "no first token is specific to answers of low entropy"
     return Openers(pieces, found.cut, why)
 
 
@@ -93,8 +93,8 @@ def summarise_mass(
         "cut": openers.cut,
         "by_attack": {name: both({name: own}, masses) for name, own in unsafe.items()},
         "over_refusal": {k: both({k: own}, masses) for k, own in harmless.items() if own},
-        "sentence": f"refusals begin with {words}, and the first-token refusal mass is the exact "
-        "probability of these; a refusal behind words of help is not in it",
+        "sentence": f"refusals begin with {words}; the first-token refusal mass is the exact "
+        "probability of these tokens and misses refusals that follow words of help",
     }
     if unsafe:
         found["mean"] = both(unsafe, masses)

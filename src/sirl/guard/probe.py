@@ -70,7 +70,9 @@ class LinearProbe:
             found = cls(int(document["layer"]), weights, float(document["bias"]), document["about"])
             valid = weights.ndim == 1 and np.isfinite([*weights, found.bias]).all()
         except (KeyError, TypeError, ValueError) as error:
-            raise InputError(f"{where} holds no probe of a guard: calibrate again") from error
+            raise InputError(
+                f"{where} does not contain the probe of a guard: calibrate again"
+            ) from error
         if not valid:
             raise InputError(f"the probe in {where} is damaged: calibrate again")
         return found

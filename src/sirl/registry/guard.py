@@ -223,5 +223,5 @@ def guard_searches(config: GuardEvaluateConfig) -> tuple[Search, ...]:
     named = attacks_named(config.searches)
     if not named or any(isinstance(a, Disguise) for a in named):
         other = next((a.name for a in named if isinstance(a, Disguise)), config.searches)
-        raise ConfigError(f"--searches {other} is no search: give it to --attacks")
+        raise ConfigError(f"--searches {other} is not a search: give it to --attacks")
     return tuple(a for a in named if isinstance(a, Search))

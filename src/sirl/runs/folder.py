@@ -268,7 +268,7 @@ def settings_of(verb: str, path: Path) -> dict[str, Any]:
     before = run.read(ABOUT).get("verb", verb)
     if before != verb:
         raise RunError(
-            f"{path} is a run of sirl {before}, and sirl {verb} cannot go on with it: give another "
+            f"{path} is a run of sirl {before}, and sirl {verb} cannot continue it: give another "
             "--out"
         )
     # How weights are held depends on the processes of this launch.

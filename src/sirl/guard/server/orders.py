@@ -143,7 +143,7 @@ def check_bias(request: Sampled, limits: Limits) -> None:
         )
     for key in bias:
         if not (key.isascii() and key.isdigit() and len(key) < 10):
-            raise refused(f"logit_bias: {key[:40]!r} is no token id", "logit_bias")
+            raise refused(f"logit_bias: {key[:40]!r} is not a token id", "logit_bias")
 
 
 def conversation(said: Sequence[Said], limits: Limits, param: str) -> tuple[Message, ...]:
