@@ -1,4 +1,4 @@
-"""The first-token refusal mass beside the sampled refusals.
+"""First-token refusal mass, next to the refusals among sampled answers.
 
 The mass is the probability that an answer begins with a token that begins the model's refusals; it
 is exact, while one sampled answer is 0 or 1. Which tokens these are is learned from the answers of
@@ -75,7 +75,7 @@ def is_begun(record: Record) -> bool:
 def summarise_mass(
     openers: Openers, records: Sequence[Record], masses: Mapping[str, float]
 ) -> dict[str, Any]:
-    """Mean refusal mass per attack, over attacks and of harmless prompts, beside sampled refusals.
+    """Mean refusal mass and sampled refusals: per attack, over attacks, of harmless prompts.
 
     Args:
         openers: The tokens that begin refusals.

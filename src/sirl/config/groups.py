@@ -52,7 +52,7 @@ class ModelSettings(Group):
 
 
 class RunSettings(Group):
-    """The run folder, and what holds for the whole run."""
+    """The run folder, and settings of the whole run."""
 
     out: str = Field(..., description="run folder to write")
     seed: int = Field(0, description="random seed")

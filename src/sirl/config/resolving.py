@@ -155,5 +155,5 @@ FITTING = {
 
 
 def fitting(kind: str, bounds: Mapping[str, Any], said: str) -> str:
-    """What a value must be, in words; those of pydantic where there are no better ones."""
+    """What a value must be, in words; in pydantic's words for other kinds of errors."""
     return FITTING[kind].format(**bounds) if kind in FITTING else f"valid ({said})"

@@ -60,7 +60,7 @@ class AccessSettings(Group):
 
 
 class UpstreamSettings(Group):
-    """A model that is only an API, in front of which the guard stands."""
+    """A model behind an API, whose answers the guard watches."""
 
     upstream: str | None = Field(
         None,

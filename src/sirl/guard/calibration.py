@@ -69,7 +69,7 @@ def false_alarm_range(n: int, alpha: float) -> tuple[float, float]:
 
 @dataclass(frozen=True)
 class Binding:
-    """What a calibration holds for, and nothing else."""
+    """What a calibration is valid for."""
 
     weights: str
     """SHA-256 of the weights."""

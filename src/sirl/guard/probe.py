@@ -1,7 +1,7 @@
 """A linear probe of the model's own opinion: would it refuse what it is saying?
 
 The probe is a logistic regression on the states that checks read. It is fitted without labels: its
-positives come from prompts that the model itself refuses when they stand bare, its negatives from
+positives come from prompts that the model itself refuses when they are bare, its negatives from
 prompts that it answers. scikit-learn fits it, numpy scores it, and its weights are JSON.
 """
 

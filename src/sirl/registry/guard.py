@@ -1,4 +1,4 @@
-"""The prompts of a guard: those that it is fitted on, and those that set its threshold."""
+"""Prompts of a guard: some to fit it, others to set its threshold."""
 
 import hashlib
 import importlib.util

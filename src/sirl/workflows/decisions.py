@@ -1,4 +1,4 @@
-"""Reads what the starting model decides at the first token of an answer, before the first step."""
+"""Reads the starting model's decisions at the first token of an answer, before the first step."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass

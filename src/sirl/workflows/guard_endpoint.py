@@ -1,4 +1,4 @@
-"""`sirl guard calibrate --model URL#MODEL`: the guard of a model that is only an API."""
+"""The workflow of `sirl guard calibrate --model URL#MODEL`: the guard of a model behind an API."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace

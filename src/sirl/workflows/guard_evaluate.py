@@ -1,4 +1,4 @@
-"""The workflow of `sirl guard evaluate`: what a calibrated guard detects of fresh attacks."""
+"""The workflow of `sirl guard evaluate`: how well a calibrated guard detects new attacks."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict

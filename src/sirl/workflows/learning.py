@@ -1,4 +1,4 @@
-"""The training part of `sirl train`: learn with a method, and name the step to use."""
+"""The training part of `sirl train`: train with a method and choose the step to use."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

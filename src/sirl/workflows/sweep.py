@@ -1,4 +1,4 @@
-"""The workflow of `sirl sweep`: the checkpoints of a training run, evaluated beside each other."""
+"""The workflow of `sirl sweep`: the checkpoints of a training run, evaluated side by side."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress

@@ -1,4 +1,4 @@
-"""What the playground asks for: its settings, disguised requests, and the model to compare with."""
+"""Routes of the playground: its settings, disguised requests, and the model to compare with."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

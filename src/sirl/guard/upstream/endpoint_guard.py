@@ -1,4 +1,4 @@
-"""The guard of a model that is only an API: what it has learned, and what it holds for."""
+"""The guard of a model behind an API: what it has learned, and what it is valid for."""
 
 import hashlib
 import json
@@ -75,7 +75,7 @@ def witness_prompts(openers: Sequence[str]) -> list[tuple[Message, ...]]:
 def endpoint_binding(
     identity: Identity, openers: Sequence[str], manner: Manner, new_tokens: int, watch: Watch
 ) -> Binding:
-    """What a calibration holds for."""
+    """What a calibration is valid for."""
     mode = {
         "statistic": f"{DETECTOR}, asked again, of the likeliest tokens",
         "upstream_model": identity.name,

@@ -9,7 +9,7 @@ LONGEST = 1 << 20
 
 
 class BrokenFrameError(ValueError):
-    """The bytes are no events."""
+    """The bytes are not events."""
 
 
 class Frames:
