@@ -66,7 +66,7 @@ def test_without_decisions_whole_answers_are_sampled_and_an_early_end_stays_one(
     monkeypatch.setattr("sys.argv", ["sirl", *map(str, words)])
     with pytest.raises(SystemExit, match="0"):
         main()
-    assert "which is too few: training samples whole answers" in capfd.readouterr().err
+    assert "so training samples whole answers" in capfd.readouterr().err
     assert "reward/mean" in metrics(early)[0]
     was = summary(early)
     assert was["last_step"] < 20
