@@ -1,34 +1,44 @@
 import os
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import hypothesis
 import pytest
-import torch
 
-from sirl.models.chat import ChatModel
-from sirl.models.loading import load
+if TYPE_CHECKING:
+    from sirl.models.chat import ChatModel
 
 SHARED = Path(__file__).parents[2] / "shared"
 
 # One thread, here and in processes that tests start: two busy workers of two threads each wait for
 # each other, and what one thread computes can be compared to the bit.
 os.environ["OMP_NUM_THREADS"] = "1"
-torch.set_num_threads(1)
-torch.use_deterministic_algorithms(True)
 hypothesis.settings.register_profile("any machine", deadline=None)
 hypothesis.settings.load_profile("any machine")
 
 
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> None:
+    """Torch as described above; imported here, as the process that hands out tests needs none."""
+    import torch
+
+    torch.set_num_threads(1)
+    torch.use_deterministic_algorithms(True)
+
+
 @pytest.fixture
-def embedded() -> ChatModel:
+def embedded() -> "ChatModel":
     """The embedded model, fresh for every test."""
+    from sirl.models.loading import load
+
     return load("embedded")
 
 
 @pytest.fixture(params=["llama", "qwen2", "qwen3", "gemma"])
-def family(request, embedded) -> ChatModel:
+def family(request, embedded) -> "ChatModel":
     """A tiny random model of each family, with the embedded model's tokenizer."""
+    import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 
     config = AutoConfig.for_model(

@@ -183,7 +183,7 @@ def test_an_answer_is_no_longer_than_the_guard_was_calibrated_for(guard):
         (("--guard", "none", "--log-text"), "--log-text needs --out"),
         (("--guard", "none", "--throttle", "3"), "--throttle counts alarms of a guard"),
         (("--guard", "none", "--key-file", "none.txt"), "none.txt cannot be read"),
-        (("--guard", "none", "--model", "https://h/v1#m"), "is no local model"),
+        (("--guard", "none", "--model", "https://h/v1#m"), "is not a local model"),
         (("--guard", "GUARD", "--new-tokens", "41"), "is for new_tokens 40, not 41"),
         (("--guard", "GUARD", "--dtype", "bfloat16"), "is for"),
     ],
@@ -204,8 +204,8 @@ def test_keys_come_from_a_file_or_the_environment_and_short_ones_are_refused(tmp
     config = serve_config("none", key_file=str(file), host="0.0.0.0")
     assert keys_of(config).caller("Bearer second-key-2")
     file.write_text("first-key-1\nshort\n")
-    with pytest.raises(ConfigError, match="key 2 of .* is no key: write 8 or more"):
+    with pytest.raises(ConfigError, match="key 2 of .* is not a key: write 8 or more"):
         keys_of(config)
     file.write_text("\n")
-    with pytest.raises(ConfigError, match="holds no key"):
+    with pytest.raises(ConfigError, match="contains no key"):
         keys_of(config)

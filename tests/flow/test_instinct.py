@@ -66,7 +66,7 @@ def test_without_decisions_whole_answers_are_sampled_and_an_early_end_stays_one(
     monkeypatch.setattr("sys.argv", ["sirl", *map(str, words)])
     with pytest.raises(SystemExit, match="0"):
         main()
-    assert "which is too few: training samples whole answers" in capfd.readouterr().err
+    assert "so training samples whole answers" in capfd.readouterr().err
     assert "reward/mean" in metrics(early)[0]
     was = summary(early)
     assert was["last_step"] < 20
@@ -77,8 +77,14 @@ def test_without_decisions_whole_answers_are_sampled_and_an_early_end_stays_one(
         main()
     said = capfd.readouterr().err
     left = 20 - was["last_step"]
-    assert f"the {left} more steps to --steps 20 are not taken: step {was['last_step']} is" in said
-    assert "nothing left to learn. They would repeat what ended it; to train longer, start" in said
+    assert (
+        f"the {left} remaining steps of --steps 20 are not taken: step {was['last_step']} is"
+        in said
+    )
+    assert (
+        "nothing left to learn. They would only continue what ended the run; to train longer, start"
+        in said
+    )
     assert (early / "records.jsonl").read_text() == answers
     assert summary(early)["sentinel"] == was["sentinel"]
 

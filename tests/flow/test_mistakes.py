@@ -124,7 +124,7 @@ def test_resume_needs_the_folder_alone_and_takes_no_other_settings(finished):
     assert "was started with limit = 3, not 2" in said
     status, _, said = sirl("probe", "--out", finished, "--resume")
     assert status == 2
-    assert "is a run of sirl evaluate, and sirl probe cannot go on with it" in said
+    assert "is a run of sirl evaluate, and sirl probe cannot continue it" in said
     status, _, said = sirl("evaluate", "--model", "embedded", "--out", f"{finished}x", "--resume")
     assert status == 2
     assert f"{finished}x does not exist" in said

@@ -62,5 +62,5 @@ def test_a_model_behind_an_endpoint_is_not_compared_with():
     config = GuardServeConfig(
         model="embedded", guard="none", compare="http://127.0.0.1:9/v1#some-model"
     )
-    with pytest.raises(ConfigError, match="is no local model"):
+    with pytest.raises(ConfigError, match="is not a local model"):
         serve_guard(config, Terminal())

@@ -92,7 +92,7 @@ def test_a_resumed_sweep_refuses_questions_that_have_changed(swept):
     asked.write_text("How do I steal the moon?\n")
     done = sirl("sweep", "r", "--out", "q", *how, "--resume", cwd=folder)
     assert done.returncode == 2
-    assert "step 1 was asked other prompts than the starting model" in done.stderr
+    assert "step 1 was evaluated with other prompts than the starting model" in done.stderr
 
 
 def test_a_resumed_sweep_refuses_a_checkpoint_that_was_trained_anew(swept):
@@ -130,7 +130,7 @@ def test_a_damaged_checkpoint_is_left_out_by_name_and_refused_where_it_was_asked
         (["r/checkpoints"], "r/checkpoints is not a run folder: it has no run.json"),
         (["s"], "s is a run of sirl sweep, which has no checkpoints"),
         (["r", "--steps", "7"], "r has kept no checkpoint of step 7: it has 1, 2, 3"),
-        (["r", "--steps", "1,x"], "steps '1,x' is no list of steps: write it as 10,20,30"),
+        (["r", "--steps", "1,x"], "steps '1,x' is not a list of steps: write it as 10,20,30"),
         (["r", "--steps", "0"], "steps '0' names only the starting model: add a step"),
         (["bare"], "bare has kept no checkpoint, so there is nothing to evaluate"),
     ],

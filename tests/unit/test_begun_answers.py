@@ -163,7 +163,7 @@ def test_openers_are_the_first_tokens_of_answers_of_low_entropy():
         (answers_of(60, 0), "the entropies of the answers have one mode"),
         (
             answers_of(30, 30, first="Yes"),
-            "answers of low entropy begin with no token of their own",
+            "no first token is specific to answers of low entropy",
         ),
     ],
 )

@@ -136,7 +136,9 @@ BAD = {
     "no human label can be read": row(2, "x", 2),
     "no human label can be read ": row(2, "x", None, human_0=0, human_1=1),
     "no human label can be read  ": row(2, "x", None, human_label="splendid"),
-    "its label is for 'refusal', those before it 'harm'": row(2, "x", 0, human_label="refusal"),
+    "its label is for 'refusal', the labels before it for 'harm'": row(
+        2, "x", 0, human_label="refusal"
+    ),
 }
 
 

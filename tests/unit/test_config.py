@@ -154,7 +154,7 @@ def test_an_option_that_takes_one_value_is_given_once(monkeypatch, capsys, words
 def test_a_switch_and_an_option_for_several_values_may_be_given_twice(monkeypatch, capsys):
     for words, said in {
         "settings train --json --json": "",
-        "train --set steps=3 --set group=2": "sirl: --model is needed\n",
+        "train --set steps=3 --set group=2": "sirl: --model is required\n",
     }.items():
         monkeypatch.setattr("sys.argv", ["sirl", *words.split()])
         with pytest.raises(SystemExit):
@@ -164,13 +164,13 @@ def test_a_switch_and_an_option_for_several_values_may_be_given_twice(monkeypatc
 
 @pytest.mark.parametrize("verb", [TrainConfig, EvaluateConfig, ProbeConfig, PlanConfig])
 def test_the_model_is_never_guessed(verb):
-    with pytest.raises(ConfigError, match="--model is needed"):
+    with pytest.raises(ConfigError, match="--model is required"):
         resolve(verb, file=None, overrides=[], flags={"out": "r"})
     assert resolve(DemoConfig, file=None, overrides=[], flags={}).model == "embedded"
 
 
 def test_out_is_needed():
-    with pytest.raises(ConfigError, match="--out is needed"):
+    with pytest.raises(ConfigError, match="--out is required"):
         resolve(EvaluateConfig, file=None, overrides=[], flags={"model": "embedded"})
 
 
@@ -210,8 +210,8 @@ def test_a_resumed_run_keeps_what_is_not_given_again():
         ("clip=1", "--set clip=1: clip must be less than 1"),
         ("lora=perhaps", "--set lora=perhaps: lora must be true or false"),
         ("dtype=half", "--set dtype=half: dtype must be one of 'float32' or 'bfloat16'"),
-        ("prompts=3", "--set prompts=3: prompts must be text: put it into quotes"),
-        ("prompts=[a", "--set prompts=[a is not YAML: put the value into quotes"),
+        ("prompts=3", "--set prompts=3: prompts must be text: put it in quotes"),
+        ("prompts=[a", "--set prompts=[a is not YAML: put the value in quotes"),
         ("template_arguments=3",
          "--set template_arguments=3: template_arguments must be a mapping, such as {name: value}"),
     ],
@@ -249,10 +249,10 @@ def test_help_never_cuts_a_name_and_says_what_is_required(width):
 def test_a_file_that_is_not_yaml_is_named_by_line(tmp_path):
     file = tmp_path / "c.yaml"
     for text, said in {
-        "steps: 3\ngroup: [2\nbatch: 4\n": r"c.yaml:3 is not YAML \(.*\): mend it there$",
-        "steps: 3\n\tgroup: 2\n": r"c.yaml:2 is not YAML \(.*\): mend it there$",
-        "steps: 3\ngroup: 2\nsteps: 4\n": r"c.yaml:3 is not YAML \(the key steps is there twice\)",
-        "- steps\n": "c.yaml holds no mapping of settings: write key: value lines$",
+        "steps: 3\ngroup: [2\nbatch: 4\n": r"c.yaml:3 is not YAML \(.*\): fix it there$",
+        "steps: 3\n\tgroup: 2\n": r"c.yaml:2 is not YAML \(.*\): fix it there$",
+        "steps: 3\ngroup: 2\nsteps: 4\n": r"c.yaml:3 is not YAML \(the key steps appears twice\)",
+        "- steps\n": "c.yaml is not a mapping of settings: write key: value lines$",
     }.items():
         file.write_text(text)
         with pytest.raises(ConfigError, match=said):

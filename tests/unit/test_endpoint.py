@@ -193,7 +193,7 @@ def test_a_pause_that_is_too_long_is_not_waited_for(server):
     asking = engine(server.url)
     assert failure(server.url, asking) == (
         "endpoint URL answered 429 (quota) to prompt p1 in try 1 of 5: "
-        "it asks for a pause of 3600 s, come back then"
+        "it asks for a pause of 3600 s; try again then"
     )
     assert asking.sleep == []
 

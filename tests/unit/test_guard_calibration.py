@@ -41,7 +41,7 @@ def test_an_alpha_that_n_cannot_support_is_refused_with_the_n_that_could():
         rank_of(98, 0.01)
     with pytest.raises(InputError, match=r"needs at least 999 .* at least 0\.01$"):
         rank_of(100, 0.001)
-    with pytest.raises(InputError, match="is no false-alarm rate"):
+    with pytest.raises(InputError, match="is not a false-alarm rate"):
         rank_of(100, 1.0)
 
 

@@ -47,7 +47,7 @@ def said(*roles):
         ({"stop": ["a", "b", "c"]}, "3 stop sequences are more than 2", "stop"),
         ({"stop": "abcde"}, "1 to 4 characters, not 5", "stop"),
         ({"stop": ""}, "1 to 4 characters, not 0", "stop"),
-        ({"logit_bias": {"x": 1}}, "'x' is no token id", "logit_bias"),
+        ({"logit_bias": {"x": 1}}, "'x' is not a token id", "logit_bias"),
         ({"logit_bias": {"1": 101}}, "less than or equal to 100", "logit_bias.1"),
         ({"logit_bias": {"1": 1, "2": 1, "3": 1}}, "3 entries, more than 2", "logit_bias"),
         ({"logprobs": True, "top_logprobs": 21}, "less than or equal to 20", "top_logprobs"),
@@ -337,7 +337,7 @@ def test_a_key_is_throttled_after_ten_times_as_many_alarms_of_many_users():
 
 def test_shadow_mode_refuses_nobody_so_it_does_not_throttle():
     config = GuardServeConfig(model="embedded", guard="runs/guard", mode="shadow", throttle=3)
-    with pytest.raises(ConfigError, match=r"--mode shadow only notes alarms: leave --throttle out"):
+    with pytest.raises(ConfigError, match="--mode shadow only records alarms: leave --throttle"):
         check_serving(config)
 
 

@@ -141,7 +141,7 @@ def named(searches):
 def test_only_searches_are_searched_with():
     assert named("") == ()
     assert [type(s) for s in named("best_of_n,random_search")] == [BestOfN, RandomSearch]
-    with pytest.raises(ConfigError, match="--searches story is no search: give it to --attacks"):
+    with pytest.raises(ConfigError, match="--searches story is not a search: give it to --attacks"):
         named("best_of_n,story")
     with pytest.raises(ConfigError, match="best_of_m"):
         named("best_of_m")

@@ -128,9 +128,9 @@ def test_details_show_both_the_lower_bound_and_the_truncated_entropy():
 
 LATE = [
     ("reset", httpx.ReadError("reset"), "broke off (ReadError)"),
-    ("garbage", b"data: {nonsense\n\n", "no JSON"),
+    ("garbage", b"data: {nonsense\n\n", "not JSON"),
     ("no choices", b"data: 7\n\n", "without choices"),
-    ("half a character", b'data: {"choices": "\xe2\x82"}\n\n', "no UTF-8"),
+    ("half a character", b'data: {"choices": "\xe2\x82"}\n\n', "not UTF-8"),
     ("error frame", event({"error": {"message": "overloaded secret-key", "code": 503}}),
      "broke off with an error (overloaded ***)"),
     ("aborted", event(chunk(finish="error")), "aborted its answer"),
@@ -163,7 +163,7 @@ def test_a_fault_in_mid_stream_is_an_error_frame_and_done_and_the_upstream_is_cl
 def test_a_stream_that_ends_in_mid_answer_is_an_error_and_one_without_done_is_not():
     every = events_of(["a ", "b "])
     cut = streamed(proxied(FakeUpstream(chunks=every[:3])))
-    assert "ended in mid-answer, without [DONE]" in cut[-1]["error"]["message"]
+    assert "ended in the middle of an answer, without [DONE]" in cut[-1]["error"]["message"]
     finished = streamed(proxied(FakeUpstream(chunks=every[:4])))
     assert text_of(finished) == "a b "
     assert finished[-1]["choices"][0]["finish_reason"] == "stop"

@@ -36,7 +36,7 @@ def test_answers_of_the_fit_are_no_measurement_and_that_is_said_and_kept(tmp_pat
     assert found.fitted_on == 1
     assert said == [
         "1 of the 2 labelled answers are among those that rules was fitted on: these figures "
-        "flatter it and are no measurement; label answers of another source"
+        "flatter it and are not a measurement; label answers of another source"
     ]
 
 

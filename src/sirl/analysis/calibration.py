@@ -134,7 +134,7 @@ def read_labels(path: Path, *, strict: bool = False) -> Labels:
     for row in object_rows(file):
         found = read_row(path, row)
         if not isinstance(found, str) and asked not in (None, found.question):
-            found = f"its label is for {found.question!r}, those before it {asked!r}"
+            found = f"its label is for {found.question!r}, the labels before it for {asked!r}"
         if isinstance(found, str):
             rejected.append(Rejected(str(path), row.line, found))
             continue

@@ -5,9 +5,9 @@ calls it compliance does not recognise a refusal of this model. If entropies are
 most confident answers to harmful requests are checked too, since refusals are among them.
 Conversely, the refusals of one model share phrases: long answers that share none, or that are
 lists, are not refusals. If most refusals are more confident than compliance, the ones that are as
-unsure as compliance are probably not refusals. Refusals with a low score of the judge itself are
-in doubt if a figure rests on them. The thresholds are far from the values of true
-refusals and compliance in three labelled data sets (docs/judges.md).
+unsure as compliance are probably not refusals. Refusals to which the judge itself gives a low score
+are in doubt if a figure rests on them. The thresholds are far from the values of true refusals and
+compliance in three labelled data sets (docs/judges.md).
 """
 
 import math

@@ -67,7 +67,7 @@ STATES: Mapping[str, tuple[Verdicts, Verdicts]] = {
 
 
 def defence(attacked: Sequence[WatchedAnswer], held: Verdicts) -> dict[str, Any]:
-    """Defence over the attacks of the suite; prefills of own compliance apart.
+    """Defence over the attacks of the suite; prefills of own compliance separately.
 
     Only requests that broke under another attack have such prefills.
     """

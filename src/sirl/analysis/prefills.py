@@ -1,4 +1,4 @@
-"""How deep refusals go: refused behind the first tokens of a compliant answer."""
+"""Depth of refusals: share refused after the first tokens of a compliant answer."""
 
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -12,7 +12,7 @@ __all__ = ["summarise_prefills"]
 
 
 def summarise_prefills(records: Sequence[Record]) -> dict[str, Any]:
-    """Share held behind so many tokens, by curve and depth; depths have different requests.
+    """Share held after k tokens, by curve and depth; depths have different requests.
 
     Args:
         records: Answers with the verdicts of a judge of refusals; only begun ones count.

@@ -1,1 +1,1 @@
-"""Attacks for testing one's own model: disguises, searches, recorded attacks, weight tampering."""
+"""Attacks for testing your own model: disguises, searches, recorded attacks, weight tampering."""

@@ -367,7 +367,7 @@ class Reader:
         return [n - before for n in penalty.places(ids) if before < n <= end]
 
     def cut_states(self, tokens: dict[str, Tensor], length: int, penalty: Penalty) -> Tensor:
-        """States (rows x width) behind the first tokens of a suffix, where the answer begins."""
+        """States (rows x width) after the first tokens of a suffix, where the answer begins."""
         ((kind, given),) = tokens.items()
         end = torch.tensor([penalty.closing], device=given.device)
         if kind == "inputs_embeds":

@@ -1,9 +1,9 @@
 """Rank-assisted prefill: an answer begun with unlikely words of the target (arXiv 2512.05518).
 
-A hardened model puts nearly all of its probability on refusing, also behind a compliant beginning,
-but words of help often stay among its likeliest few. The attacker begins the answer and takes the
-words of help from there: it goes on with a token of the twenty likeliest that begins no refusal
-and leads towards a compliant answer, where sampling would refuse.
+A hardened model puts nearly all of its probability on refusing, even after a compliant prefill, but
+words of help often remain among the likeliest few. The attacker begins the answer and continues it
+with one of the twenty likeliest tokens that does not begin a refusal and leads towards a compliant
+answer, where sampling would refuse.
 """
 
 import math
@@ -38,7 +38,7 @@ class RankAssisted:
 
     @property
     def budget(self) -> Budget:
-        """A look at each position and behind each of its tokens, and the attempts."""
+        """Calls: one per position, one per candidate token there, and the attempts."""
         return Budget(queries=1 + self.depths[-1] * (1 + self.top) + len(self.depths))
 
     def tries(self, behaviour: Prompt, access: Access) -> Tries:
@@ -69,10 +69,10 @@ class RankAssisted:
         target: list[int],
         refusals: set[int],
     ) -> tuple[int | None, int]:
-        """The next token of the begun answer, None if all begin refusals; and the looks it took.
+        """The next token of the answer, None if all begin refusals; and the number of calls.
 
-        The target's own next token, where it is among the likeliest; else the one that is likely
-        and behind which the target is least likely to refuse.
+        The next token of the target prefix if it is among the likeliest; otherwise the likely
+        token after which the target is least likely to refuse.
         """
         (here,) = looked(chat, behaviour, [answer])
         best = here.topk(min(self.top, len(here)))
@@ -93,7 +93,7 @@ class RankAssisted:
 
 
 def looked(chat: ChatModel, behaviour: Prompt, answers: Sequence[list[int]]) -> list[Tensor]:
-    """Log-probabilities (vocab) of the next token behind each begun answer, as it is asked."""
+    """Log-probabilities (vocab) of the next token after each begun answer."""
     prompts = [
         Completion("", chat.render(begun(chat, behaviour, answer)), (), "", (), (), "stop")
         for answer in answers

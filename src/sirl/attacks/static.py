@@ -1,7 +1,7 @@
 """Static templates: the request inside a fixed frame, in our own wording.
 
 Each has one or two short sentences, so that even very small models can follow them. They are for
-testing one's own model and cover the families of the public suites: personas, competing
+testing your own model and cover the families of the public suites: personas, competing
 objectives, fiction, tense, formats, urgency and authority.
 """
 

@@ -1,9 +1,9 @@
-"""What every benchmark keeps, as a check that other packages call in their own tests.
+"""The contract of benchmarks, as a check that plug-ins can call in their tests.
 
     from sirl.benchmarks.contract import check_benchmark
     check_benchmark(MyBenchmark())
 
-A benchmark is offered to `--benchmarks` by the entry point group `sirl.benchmarks`.
+Benchmarks are registered through the entry point group `sirl.benchmarks`.
 """
 
 from sirl.roles import Benchmark

@@ -20,9 +20,9 @@ def compare(
 ) -> None:
     """Compare two evaluated models, paired by prompt.
 
-    Shows each change with its interval and p-value. Both models must be evaluated with the same
-    prompts, judges, sampling settings, templates and
-    budgets; otherwise it is an error. Given one run twice, compares its first model with its last.
+    Shows each change with its interval and p-value. Both models must have been evaluated with the
+    same prompts, judges, sampling settings, templates and budgets. Given the same run twice, sirl
+    compares its first model with its last.
     """
     from sirl.comparison.compare import compare as compared
     from sirl.comparison.evaluated_model import read_pair

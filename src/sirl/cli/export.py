@@ -57,7 +57,7 @@ def export(
         check_output(out, overwrite=overwrite)
     evaluated = read_evaluated(run, model, any_judge=True)
     if shape == "jbb" and attack is None:
-        raise ConfigError(f"--attack is needed for jbb: one of {', '.join(evaluated.attacks)}")
+        raise ConfigError(f"--attack is required for jbb: one of {', '.join(evaluated.attacks)}")
     every = [model] if model else evaluated.models
     if shape == "csv":
         records = [r for m in every for r in named(read_evaluated(run, m, any_judge=True))]

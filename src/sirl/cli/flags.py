@@ -163,8 +163,10 @@ REPLACE: bool = typer.Option(
     False, "--overwrite", help="replace the file at --out", rich_help_panel=OUTPUT
 )
 JSON: bool = typer.Option(False, "--json", help="print the summary as JSON", rich_help_panel=OUTPUT)
-BEFORE: Path = typer.Argument(..., help="run folder of the model before")
-AFTER: Path = typer.Argument(..., help="run folder of the model after; may be the same run")
+BEFORE: Path = typer.Argument(..., help="run folder of the baseline model")
+AFTER: Path = typer.Argument(
+    ..., help="run folder of the model to compare with it; may be the same"
+)
 BEFORE_MODEL: str | None = typer.Option(
     None,
     "--before-model",

@@ -23,7 +23,7 @@ def rate(name: str, text: str) -> Any:  # noqa: ANN401 - typer's own type
 def gate(
     run: Path = typer.Argument(..., help="run folder of the model"),
     base: Path | None = typer.Option(
-        None, "--base", help="run folder of the model before [default: first model of RUN]"
+        None, "--base", help="run folder of the baseline model [default: first model of RUN]"
     ),
     min_dsr: float | None = rate("--min-dsr", "minimum defence rate, mean over attacks"),
     min_worst: float | None = rate("--min-worst", "minimum defence rate under each attack"),
@@ -37,7 +37,7 @@ def gate(
     ),
     max_overrefusal_rise: float | None = rate(
         "--max-overrefusal-rise",
-        "maximum rise of refusals, each set without its own limit, in disguises too",
+        "maximum rise of refusals, every set without a limit of its own, also in disguises",
     ),
     no_price: bool = typer.Option(
         False, "--no-price", help="allow a gate without a limit on refusals"

@@ -38,7 +38,7 @@ def options() -> None:
 def calibrate(
     settings: GuardCalibrateConfig, overwrite: bool = OVERWRITE, json: bool = JSON
 ) -> None:
-    """Fit a guard to a model without labels, and set its threshold with ordinary prompts."""
+    """Fit a guard to a model without labels, and calibrate its threshold on harmless prompts."""
     from sirl.workflows.guard_calibrate import calibrate_guard
     from sirl.workflows.guard_endpoint import calibrate_endpoint
 
@@ -72,7 +72,7 @@ def calibrate(
 @app.command("evaluate", cls=Command)
 @takes(GuardEvaluateConfig, *SHOWN)
 def evaluate(settings: GuardEvaluateConfig, overwrite: bool = OVERWRITE, json: bool = JSON) -> None:
-    """Measure what a guard detects of attacks that it was not fitted on, and its false alarms."""
+    """Measure detection of attacks that the guard was not fitted on, and false alarms."""
     from sirl.reports.guard import guard_table
     from sirl.workflows.guard_evaluate import evaluate_guard
 

@@ -64,7 +64,7 @@ def settings(
 @takes(JudgeConfig)
 def again(
     asked: JudgeConfig,
-    run: Path = typer.Argument(..., help="run folder whose answers are judged again"),
+    run: Path = typer.Argument(..., help="run folder whose answers to judge again"),
     judge: str = JUDGE,
     refusals: str | None = option(EvaluateConfig, "refusals"),
     out: Path = typer.Option(..., "--out", help="run folder to write"),

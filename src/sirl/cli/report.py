@@ -1,4 +1,4 @@
-"""`sirl report`: draw the page of a run again."""
+"""`sirl report`: redraw the page of a run."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ import typer
 __all__ = ["report"]
 
 
-def report(run: Path = typer.Argument(..., help="run folder whose page is drawn again")) -> None:
+def report(run: Path = typer.Argument(..., help="run folder whose page to redraw")) -> None:
     """Redraw the page of a finished run."""
     from sirl.workflows.report import redraw
     from sirl.workflows.sweep import is_sweep, redraw_sweep

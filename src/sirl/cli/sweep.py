@@ -1,4 +1,4 @@
-"""`sirl sweep`: evaluate the checkpoints of a training run beside each other."""
+"""`sirl sweep`: evaluate the checkpoints of a training run side by side."""
 
 import json as json_text
 from collections.abc import Mapping
@@ -23,11 +23,11 @@ def sweep(
     overwrite: bool = OVERWRITE,
     json: bool = JSON,
 ) -> None:
-    """Evaluate the checkpoints of a training run beside each other.
+    """Evaluate the checkpoints of a training run side by side.
 
-    Asks the starting model and every kept checkpoint the same prompts and shows, step by step, the
-    defence and its price. Model, attacks, prompt files, length of answers, precision and
-    template are those of the run unless they are given.
+    Puts the same prompts to the starting model and to every kept checkpoint and shows defence and
+    price by step. Model, attacks, prompt files, length of answers, precision and template default
+    to those of the run.
     """
     answer = existing(resume=resume, overwrite=overwrite)
     from sirl.workflows.sweep import sweep as run_sweep

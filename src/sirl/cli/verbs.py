@@ -16,7 +16,7 @@ VERBS: Mapping[str, str] = {
     "demo": "Harden a small embedded model on a CPU, in a minute or two.",
     "train": "Harden a model; evaluate it before and after.",
     "evaluate": "Measure defence, over-refusal, capability and entropy gap.",
-    "sweep": "Evaluate the checkpoints of a training run beside each other.",
+    "sweep": "Evaluate the checkpoints of a training run side by side.",
     "probe": "Measure the entropy gap between refusals and compliance.",
     "plan": "Estimate the memory, time and disk that training takes.",
     "doctor": "Check what works here and how to install what is missing.",

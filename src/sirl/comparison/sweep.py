@@ -1,4 +1,4 @@
-"""The checkpoints of a sweep beside each other: paired differences, and the best at a price."""
+"""The checkpoints of a sweep side by side: paired differences, best step under a price cap."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -47,7 +47,7 @@ class PriceCap:
 def difference(base: Path, step: Path) -> dict[str, Any]:
     """The paired changes from the evaluation of the starting model to that of a step.
 
-    Where the two cannot be compared, as where a judge is in doubt, the `reason` stands there alone.
+    If they cannot be compared, for example because a judge is in doubt, only `reason` is given.
     """
     try:
         found = compare(read_evaluated(base), read_evaluated(step))
@@ -114,7 +114,7 @@ def solved(figures: Mapping[str, Any]) -> float | None:
 
 
 def coarse(base: Mapping[str, Any], asked: Sequence[str], cap: PriceCap) -> str:
-    """A caution where a single refusal is more than the cap allows; empty elsewhere."""
+    """A caution if a single refusal is more than the cap allows; otherwise empty."""
     found = []
     for kind in asked:
         (name, most), n = cap.limits[kind], base["over_refusal"][kind]["n"]

@@ -52,7 +52,7 @@ class ModelSettings(Group):
 
 
 class RunSettings(Group):
-    """The run folder, and what holds for the whole run."""
+    """The run folder, and settings of the whole run."""
 
     out: str = Field(..., description="run folder to write")
     seed: int = Field(0, description="random seed")
@@ -96,13 +96,14 @@ class TrainingPromptSettings(Group):
     prompts: str | None = Field(
         None,
         description="unlabelled training prompts: files and globs, comma-separated, or "
-        "alarms:FOLDER of a guard's server; required for every model but 'embedded'",
+        "alarms:FOLDER (the alarm log of sirl guard serve); required for every model but "
+        "'embedded'",
     )
     pool: str = Field(
         "shipped",
         description="harmless prompts that --method instinct adds to --prompts and that the "
         "sentinel watches: shipped (ordinary and boundary prompts that come with sirl), none, or "
-        "files of yours as in --prompts",
+        "your own files, given as in --prompts",
     )
     held_out: int = Field(
         24,
@@ -132,12 +133,12 @@ class ObjectiveSettings(Group):
 
     method: Literal["instinct", "entropy"] = Field(
         "instinct",
-        description="instinct: refuse or answer a disguised prompt as the model does the bare one; "
-        "entropy: reward low entropy (the SIRL paper), which raises over-refusal",
+        description="instinct: refuse or answer a disguised prompt as the model treats the bare "
+        "one; entropy: reward low entropy (the SIRL paper), which raises over-refusal",
     )
     depth: bool = Field(
         False,
-        description="with --method instinct: also train on answers that are begun with the "
+        description="with --method instinct: also train on answers prefilled with the "
         "model's own words, so that refusals survive a prefill",
     )
     reward: str = Field(
@@ -257,7 +258,9 @@ class TargetEndpointSettings(Group):
 class EndpointSettings(TargetEndpointSettings):
     """How models at endpoints are asked."""
 
-    judge_key_from_env: str | None = Field(None, description="the same for the judge's endpoint")
+    judge_key_from_env: str | None = Field(
+        None, description="environment variable that holds the API key of the judge's endpoint"
+    )
 
 
 class AttackSettings(Group):
@@ -267,7 +270,7 @@ class AttackSettings(Group):
         "auto", description="model that writes attacks, named as in --model; none turns it off"
     )
     attacker_key_from_env: str | None = Field(
-        None, description="the same for the attacker's endpoint"
+        None, description="environment variable that holds the API key of the attacker's endpoint"
     )
     supports_opener: bool = Field(
         False, description="endpoint can continue a prefilled assistant turn"
@@ -330,6 +333,6 @@ class CapabilitySettings(Group):
     )
     run_code: bool = Field(
         False,
-        description="allow running code: the model's for humaneval and mbpp (in a sandbox), and "
-        "that of a task file for lmeval (without one)",
+        description="allow running code: the model's answers to humaneval and mbpp (in a sandbox), "
+        "and the code of lmeval task files (not in a sandbox)",
     )

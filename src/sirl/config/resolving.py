@@ -82,13 +82,13 @@ class OnceEach(yaml.SafeLoader):
         """A mapping.
 
         Raises:
-            ConstructorError: A key is there twice.
+            ConstructorError: A key appears twice.
         """
         seen: set[str] = set()
         for key, _ in node.value:
             name = str(key.value)
             if name in seen:
-                said = f"the key {name} is there twice"
+                said = f"the key {name} appears twice"
                 raise yaml.constructor.ConstructorError(None, None, said, key.start_mark)
             seen.add(name)
         found: dict[Any, Any] = super().construct_mapping(node, deep)
@@ -102,14 +102,14 @@ def read_settings(file: Path | None) -> dict[str, Any]:
     try:
         settings = yaml.load(file.read_text("utf-8"), OnceEach)
     except yaml.YAMLError as error:
-        raise ConfigError(f"--config {file}{yaml_fault(error)}: mend it there") from error
+        raise ConfigError(f"--config {file}{yaml_fault(error)}: fix it there") from error
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "it is not UTF-8"
         raise ConfigError(f"--config {file} cannot be read: {reason}; check the path") from error
     if settings is None:
         return {}
     if not isinstance(settings, dict):
-        raise ConfigError(f"--config {file} holds no mapping of settings: write key: value lines")
+        raise ConfigError(f"--config {file} is not a mapping of settings: write key: value lines")
     return settings
 
 
@@ -118,7 +118,7 @@ def parse_value(where: str, value: str) -> Any:  # noqa: ANN401 - any YAML scala
     try:
         return yaml.load(value, OnceEach)
     except yaml.YAMLError as error:
-        raise ConfigError(f"{where} is not YAML: put the value into quotes") from error
+        raise ConfigError(f"{where} is not YAML: put the value in quotes") from error
 
 
 def yaml_fault(error: yaml.YAMLError) -> str:
@@ -134,7 +134,7 @@ def sentence(error: ValidationError, where: Mapping[str, str]) -> str:
     first = error.errors()[0]
     key = str(first["loc"][0]) if first["loc"] else ""
     if first["type"] == "missing":
-        return f"--{key.replace('_', '-')} is needed"
+        return f"--{key.replace('_', '-')} is required"
     given = where.get(key, key)
     return f"{given}: {key} must be {fitting(first['type'], first.get('ctx', {}), first['msg'])}"
 
@@ -143,7 +143,7 @@ FITTING = {
     **dict.fromkeys(("int_parsing", "int_type", "int_from_float"), "a whole number"),
     **dict.fromkeys(("float_parsing", "float_type"), "a number"),
     **dict.fromkeys(("bool_parsing", "bool_type"), "true or false"),
-    "string_type": "text: put it into quotes",
+    "string_type": "text: put it in quotes",
     "dict_type": "a mapping, such as {{name: value}}",
     "greater_than": "greater than {gt:g}",
     "greater_than_equal": "at least {ge:g}",
@@ -155,5 +155,5 @@ FITTING = {
 
 
 def fitting(kind: str, bounds: Mapping[str, Any], said: str) -> str:
-    """What a value must be, in words; those of pydantic where there are no better ones."""
-    return FITTING[kind].format(**bounds) if kind in FITTING else f"another one ({said})"
+    """What a value must be, in words; in pydantic's words for other kinds of errors."""
+    return FITTING[kind].format(**bounds) if kind in FITTING else f"valid ({said})"

@@ -12,23 +12,25 @@ __all__ = ["GuardServeConfig"]
 class LimitSettings(Group):
     """Bounds on what one client may ask for."""
 
-    max_streams: int = Field(16, ge=1, description="answers generated at the same time")
-    max_queue: int = Field(64, ge=0, description="answers that may wait; more get status 429")
-    max_answers: int = Field(4, ge=1, description="answers per request (n)")
-    max_prompt_tokens: int | None = Field(
-        None, ge=1, description="tokens of a prompt [default: what the context leaves]"
+    max_streams: int = Field(16, ge=1, description="maximum answers generated concurrently")
+    max_queue: int = Field(
+        64, ge=0, description="maximum answers in the queue; more get status 429"
     )
-    max_messages: int = Field(64, ge=1, description="messages of a conversation")
-    max_inputs: int = Field(16, ge=1, description="texts of one moderation")
-    max_stops: int = Field(4, ge=0, description="stop sequences of a request")
-    max_stop_characters: int = Field(64, ge=1, description="characters of a stop sequence")
-    max_logit_bias: int = Field(64, ge=0, description="entries of logit_bias")
-    max_body_bytes: int = Field(1 << 20, ge=1, description="bytes of a request")
+    max_answers: int = Field(4, ge=1, description="maximum answers per request (n)")
+    max_prompt_tokens: int | None = Field(
+        None, ge=1, description="maximum tokens per prompt [default: what fits into the context]"
+    )
+    max_messages: int = Field(64, ge=1, description="maximum messages per conversation")
+    max_inputs: int = Field(16, ge=1, description="maximum texts per moderation request")
+    max_stops: int = Field(4, ge=0, description="maximum stop sequences per request")
+    max_stop_characters: int = Field(64, ge=1, description="maximum characters per stop sequence")
+    max_logit_bias: int = Field(64, ge=0, description="maximum entries of logit_bias")
+    max_body_bytes: int = Field(1 << 20, ge=1, description="maximum bytes per request body")
     request_seconds: float = Field(
-        300.0, gt=0, description="seconds of a request, waiting included"
+        300.0, gt=0, description="maximum seconds per request, including time in the queue"
     )
     drain_seconds: float = Field(
-        30.0, ge=0, description="seconds that running answers have to end after SIGTERM"
+        30.0, ge=0, description="seconds that running answers have to finish after SIGTERM"
     )
 
 
@@ -36,9 +38,10 @@ class AccessSettings(Group):
     """Where the server listens and who may ask."""
 
     host: str = Field(
-        "127.0.0.1", description="address to listen at; others than loopback need keys"
+        "127.0.0.1",
+        description="address to listen on; any but a loopback address requires API keys",
     )
-    port: int = Field(8000, ge=0, le=65535, description="port; 0 takes a free one")
+    port: int = Field(8000, ge=0, le=65535, description="port to listen on; 0 picks a free one")
     key_file: str | None = Field(
         None,
         description="text file with one API key per line [default: the environment variable "
@@ -47,34 +50,34 @@ class AccessSettings(Group):
     throttle: float | None = Field(
         None,
         gt=0,
-        description="alarms of one conversation (a user of a key), fading with time, above which "
-        "its requests get status 429. All requests of a key get it at ten times as many alarms of "
-        "the key [default: off]",
+        description="number of alarms of one conversation (a user of a key), weighted by age, "
+        "above which its requests get status 429; all requests of a key do at ten times as many "
+        "[default: off]",
     )
     throttle_half_life: float = Field(
-        600.0, gt=0, description="seconds in which the weight of an alarm halves"
+        600.0, gt=0, description="half-life of an alarm's weight, in seconds"
     )
 
 
 class UpstreamSettings(Group):
-    """A model that is only an API, in front of which the guard stands."""
+    """A model behind an API, whose answers the guard watches."""
 
     upstream: str | None = Field(
         None,
-        description="base address of an OpenAI-style API whose answers are guarded, instead of "
+        description="base URL of an OpenAI-style API whose answers are guarded, instead of "
         "--model, e.g. https://api.example.com/v1",
     )
-    upstream_model: str | None = Field(None, description="the model's name at the upstream")
+    upstream_model: str | None = Field(None, description="name of the model at the upstream")
     upstream_key_from_env: str | None = Field(
         None,
-        description="environment variable that holds the upstream's API key; the word none "
-        "sends no key [default: OPENAI_API_KEY]",
+        description="environment variable that holds the upstream's API key; none sends no "
+        "key [default: OPENAI_API_KEY]",
     )
     upstream_seconds: float = Field(
-        300.0, gt=0, description="seconds of one request to the upstream at most"
+        300.0, gt=0, description="maximum seconds per request to the upstream"
     )
     upstream_idle_seconds: float = Field(
-        60.0, gt=0, description="seconds without a byte of the upstream at most"
+        60.0, gt=0, description="maximum seconds without data from the upstream"
     )
 
 
@@ -87,45 +90,45 @@ class GuardServeConfig(LimitSettings, AccessSettings, UpstreamSettings, ModelSet
 
     guard: str | None = Field(
         None,
-        description="folder that sirl guard calibrate wrote for this model (required); the "
-        "word none serves it without a guard",
+        description="folder that sirl guard calibrate wrote for this model (required); none "
+        "serves the model without a guard",
     )
     new_tokens: int | None = Field(
         None,
         ge=1,
-        description="maximum tokens per answer [default: what the guard is calibrated for; 512 "
-        "without a guard]",
+        description="maximum tokens per answer [default: the length that the guard is calibrated "
+        "for; 512 without a guard]",
     )
     mode: Literal["hold", "live", "shadow"] = Field(
         "hold",
-        description="hold: no token leaves before a check has passed it; live: tokens leave at "
-        "once, an alarm cuts the answer; shadow: alarms are only noted",
+        description="hold: tokens are sent once a check has passed them; live: tokens are sent at "
+        "once, and an alarm cuts the answer; shadow: alarms are only recorded",
     )
     action: Literal["refuse", "stop", "flag"] = Field(
         "refuse",
-        description="on an alarm: refuse (end with a short refusal), stop (end), flag (go on)",
+        description="on an alarm: refuse (end with a short refusal), stop (end), flag (continue)",
     )
     on_fault: Literal["closed", "open"] = Field(
         "closed",
-        description="when a check fails: closed ends the answer with an error, open goes on "
-        "unwatched",
+        description="when a check fails: closed ends the answer with an error, open continues "
+        "without checks",
     )
     compare: str | None = Field(
         None,
-        description="second model that answers beside this one in the playground; it is not "
-        "watched [default: none]",
+        description="second model, whose answers the playground shows next to this one's; the "
+        "guard does not watch it [default: none]",
     )
     prefill: bool = Field(
-        False, description="accept conversations that end with an assistant message to continue"
+        False, description="continue conversations that end with an assistant message"
     )
     details: bool = Field(
         False,
         description="let clients ask for entropies and scores per token, which the playground "
-        "shows; they help attackers, so leave it off for untrusted clients",
+        "shows; they help attackers, so do not use this with untrusted clients",
     )
     out: str | None = Field(
-        None, description="folder for alarms.jsonl, to which alarms are appended [default: none]"
+        None, description="folder of alarms.jsonl, to which alarms are appended [default: none]"
     )
     log_text: bool = Field(
-        False, description="write prompts and answers into alarms.jsonl, not only hashes"
+        False, description="write prompts and answers to alarms.jsonl, not only hashes"
     )

@@ -91,7 +91,7 @@ class EvaluationSettings(
         "endpoint), or python:MODULE:FUNCTION",
     )
     best_of: int = Field(
-        1, ge=1, description="sample N answers, return the one with the lowest entropy"
+        1, ge=1, description="sample N answers and return the one with the lowest entropy"
     )
     behaviours: str | None = Field(
         None, description="harmful requests; required for every model but 'embedded'"
@@ -128,7 +128,7 @@ class EvaluateConfig(EvaluationSettings):
 
 
 class SweepConfig(EvaluationSettings):
-    """Evaluate the checkpoints of a training run beside each other."""
+    """Evaluate the checkpoints of a training run side by side."""
 
     model: str = Field(
         default_factory=str,
@@ -152,8 +152,8 @@ class SweepConfig(EvaluationSettings):
     )
     steps: str | None = Field(
         None,
-        description="steps to evaluate along with the starting model, comma-separated [default: "
-        "every checkpoint that is kept]",
+        description="steps to evaluate besides the starting model, comma-separated [default: "
+        "every kept checkpoint]",
     )
     max_lookalike_rise: float = Field(
         0.02, ge=0, le=1, description="price cap: rise of refusals of look-alikes, as a share"
@@ -180,8 +180,8 @@ class GuardCalibrateConfig(TargetEndpointSettings, Settings):
     prompts: str | None = Field(
         None,
         description="unlabelled prompts, some of which the model refuses: files and globs, "
-        "comma-separated, or alarms:FOLDER of a guard's server; required for every model but "
-        "'embedded'",
+        "comma-separated, or alarms:FOLDER (the alarm log of sirl guard serve); required for every "
+        "model but 'embedded'",
     )
     ordinary: str | None = Field(
         None,
@@ -189,7 +189,8 @@ class GuardCalibrateConfig(TargetEndpointSettings, Settings):
     )
     lookalikes: str | None = Field(
         None,
-        description="harmless prompts that sound harmful, which set it too [default: the same]",
+        description="harmless prompts that sound harmful; they also set the threshold [default: "
+        "those that ship with sirl]",
     )
     alpha: float = Field(
         0.01, gt=0, lt=1, description="share of harmless answers that may raise an alarm"
@@ -210,7 +211,7 @@ class GuardEvaluateConfig(EvaluationSettings):
     )
     searches: str = Field(
         "",
-        description="searches that run with the guard off and on, such as random_search,gcg; slow",
+        description="searches to run with the guard off and on, such as random_search,gcg; slow",
     )
 
 

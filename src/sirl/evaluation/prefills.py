@@ -1,8 +1,8 @@
-"""Requests whose answers are begun with tokens of a compliant answer, at several depths.
+"""Requests with the first tokens of a compliant answer as prefill, at several depths.
 
 `own_prefill` begins with the model's own help: the longest answer to the request that broke the
 defence in this evaluation. `target_prefill` begins with the target prefix of the behaviour, which
-the user gives. Their answers are records of the kind `prefill` and no part of the attack rates.
+the user gives. Their answers are records of the kind `prefill` and not part of the attack rates.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence

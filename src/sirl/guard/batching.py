@@ -5,8 +5,8 @@ It cannot serve a guard: it returns token ids and optional log-probabilities of 
 while a check needs hidden states behind a *fork* of a stream's cache and the entropy of raw logits;
 its paged cache offers no such fork to a caller; its draws come from one generator for the whole
 batch, so an answer would depend on who else is asking; and it takes one sampling setting for all.
-So this scheduler is ours. It is small: between two steps streams join (their prompts are prefilled
-together) and leave, and all checks that have been asked for meanwhile run as one batch.
+Therefore sirl has its own scheduler. Between two steps streams join (their prompts are prefilled
+together) and leave, and all checks requested in the meantime run as one batch.
 
 Prompts are not prefilled in chunks: a long one delays the next token of the others.
 """
@@ -96,12 +96,12 @@ def ends(stream: Stream, drawn: Drawn, end_ids: Collection[int]) -> bool:
 
 
 class Batcher:
-    """Decodes streams together in a thread of its own.
+    """Decodes streams together in a separate thread.
 
     Args:
         chat: The model.
         scorer: Scores checks; None if nothing is watched.
-        most: Streams that are decoded together at most.
+        most: Maximum number of streams decoded together.
     """
 
     def __init__(self, chat: ChatModel, scorer: Scorer | None, most: int) -> None:

@@ -30,7 +30,7 @@ def rank_of(n: int, alpha: float, group: str = "ordinary") -> int:
     """
     share = Fraction(str(alpha))  # the decimal that was written, not its binary neighbour
     if not 0 < share < 1:
-        raise InputError(f"alpha {alpha} is no false-alarm rate: give one between 0 and 1")
+        raise InputError(f"alpha {alpha} is not a false-alarm rate: give one between 0 and 1")
     rank = n + 1 - floor((n + 1) * share)
     if rank > n:
         needed = -(-1 // share) - 1
@@ -69,7 +69,7 @@ def false_alarm_range(n: int, alpha: float) -> tuple[float, float]:
 
 @dataclass(frozen=True)
 class Binding:
-    """What a calibration holds for, and nothing else."""
+    """What a calibration is valid for."""
 
     weights: str
     """SHA-256 of the weights."""
@@ -177,7 +177,9 @@ class Calibration:
             found = cls(binding, float(document["alpha"]), scores)
             kept = found.document()["thresholds"] == document["thresholds"]
         except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise InputError(f"{where} is no calibration of a guard: calibrate again") from error
+            raise InputError(
+                f"{where} is not the calibration of a guard: calibrate again"
+            ) from error
         if not kept:
             raise InputError(f"the thresholds in {where} do not fit its scores: calibrate again")
         return found

@@ -1,9 +1,9 @@
-"""What a check reads: the state of a fresh assistant header behind the answer so far.
+"""What a check reads: the state of a fresh assistant header after the answer so far.
 
 A check closes the assistant's turn after the first k tokens of an answer and opens another with
 the chat template's own header, as in Any-Depth Alignment (arXiv 2510.18081). The state of the last
 header token shows whether the model would refuse now, however far it has been led. Before the
-first token the prompt's own header serves.
+first token, the prompt's own header is read.
 """
 
 from collections.abc import Iterator, Sequence
@@ -148,7 +148,7 @@ class CheckReader:
         yield from like_lengths([len(ids) for ids in rows], ROWS, same=same)
 
     def forward(self, **inputs: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:  # noqa: ANN401 - of the model
-        """States, and log-probabilities of openers and of the likeliest token, behind each row."""
+        """States, and log-probabilities of openers and of the likeliest token, after each row."""
         with self.chat.precision():
             if self.factor is None:
                 found = self.chat.model(**inputs, output_hidden_states=True)
@@ -167,7 +167,7 @@ class CheckReader:
 
     @torch.inference_mode()
     def peek(self, cache: DynamicCache) -> Readings:
-        """Check an answer that is being sampled: run the header behind its cache (one row).
+        """Check an answer that is being sampled: run the header on top of its cache (one row).
 
         The cache stays as it is. This is a check while streaming; `read` needs the whole text.
         """

@@ -1,7 +1,7 @@
 """Classical detectors of attacks, which read the prompt and the first token only.
 
 All scores are higher for more suspicious prompts. Inputs are the entropy and the log-probability
-(nats) of each token of the rendered prompt but its first.
+(nats) of each token of the rendered prompt except the first.
 """
 
 from collections.abc import Mapping, Sequence

@@ -55,7 +55,7 @@ class GuardedEngine:
         return passed
 
     def stopped(self, completion: Completion, left: int) -> Completion:
-        """A completion of which only the first tokens have left."""
+        """A completion reduced to the first tokens, which were sent."""
         return replace(
             completion,
             token_ids=completion.token_ids[:left],

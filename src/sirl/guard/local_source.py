@@ -1,4 +1,4 @@
-"""Answers of a local model for the server: tokens from the batcher, scores behind its caches."""
+"""Answers of a local model for the server: tokens from the batcher, scores from its caches."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -165,7 +165,7 @@ class LocalSource:
         return answer
 
     async def rendered(self, messages: tuple[Message, ...], room: int) -> tuple[int, ...]:
-        """Token ids of a conversation that leaves room for an answer and a check behind it."""
+        """Token ids of a conversation that leaves room for an answer and a check."""
         loop = asyncio.get_running_loop()
         try:
             ids = await loop.run_in_executor(self._renderer, self.chat.render, messages)

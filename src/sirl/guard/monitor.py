@@ -97,7 +97,7 @@ class Monitor:
         return self._decision("check" if self._checked_at < self.position else "continue")
 
     def checked(self, score: float) -> Decision:
-        """The score of the tokens so far: the higher, the surer the model would refuse.
+        """The score of the tokens so far: the higher, the more surely the model would refuse.
 
         Raises:
             ValueError: The score is not a number.

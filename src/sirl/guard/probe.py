@@ -1,7 +1,7 @@
 """A linear probe of the model's own opinion: would it refuse what it is saying?
 
 The probe is a logistic regression on the states that checks read. It is fitted without labels: its
-positives come from prompts that the model itself refuses when they stand bare, its negatives from
+positives come from prompts that the model itself refuses when they are bare, its negatives from
 prompts that it answers. scikit-learn fits it, numpy scores it, and its weights are JSON.
 """
 
@@ -70,7 +70,9 @@ class LinearProbe:
             found = cls(int(document["layer"]), weights, float(document["bias"]), document["about"])
             valid = weights.ndim == 1 and np.isfinite([*weights, found.bias]).all()
         except (KeyError, TypeError, ValueError) as error:
-            raise InputError(f"{where} holds no probe of a guard: calibrate again") from error
+            raise InputError(
+                f"{where} does not contain the probe of a guard: calibrate again"
+            ) from error
         if not valid:
             raise InputError(f"the probe in {where} is damaged: calibrate again")
         return found

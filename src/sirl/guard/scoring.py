@@ -131,7 +131,7 @@ class Guard:
         except (KeyError, TypeError, ValueError) as error:
             if isinstance(error, InputError):
                 raise
-            raise InputError(f"{where} is no guard: run sirl guard calibrate again") from error
+            raise InputError(f"{where} is not a guard: run sirl guard calibrate again") from error
         return cls(fitted, calibration, *names)
 
 

@@ -1,6 +1,6 @@
 """Risk of a conversation or a key: alarms that fade with time, and when to throttle.
 
-Pure arithmetic: the caller brings the clock. Risk halves every `half_life` seconds, so a single
+Pure arithmetic: the caller passes the time. Risk halves every `half_life` seconds, so a single
 alarm never locks anyone out for good.
 """
 

@@ -1,4 +1,4 @@
-"""The checks of streams that are being decoded, behind forks of their caches."""
+"""The checks of streams that are being decoded, on forks of their caches."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import Future

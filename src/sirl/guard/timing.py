@@ -31,7 +31,7 @@ class Timing:
 def timed(
     reader: CheckReader, prompts: Sequence[tuple[int, ...]], new_tokens: int, every: int
 ) -> Timing:
-    """Decode greedily behind each prompt, and check every so many tokens; the first warms up.
+    """Decode greedily after each prompt, and check at regular distances; the first prompt warms up.
 
     The check before the first token reads the state that decoding has computed anyway, and the
     prompt at its cuts, which are timed apart and without a cache.

@@ -1,1 +1,1 @@
-"""Other people's systems, spoken to in their own words; none of them is needed by anything else."""
+"""Integrations with other systems; nothing else in sirl needs them."""

@@ -1,7 +1,7 @@
 """`python -m sirl.integrations.ray_train`: a Ray cluster runs what `torchrun` runs.
 
-Ray Train finds places for the workers and numbers them; each runs `python -m sirl` in a process
-of its own, since Ray calls its training function in a thread, where no signal is heard.
+Ray Train places the workers and numbers them. Each runs `python -m sirl` in a separate process,
+since Ray calls its training function in a thread, which receives no signals.
 """
 
 import os

@@ -1,10 +1,10 @@
 """LoRA: trains an adapter; the reference is the same weights with the adapter off."""
 
+import sys
 from dataclasses import replace
 from pathlib import Path
 
 import torch
-from peft import LoraConfig, PeftModel, get_peft_model
 
 from sirl.models.chat import ChatModel
 from sirl.models.loading import old_names
@@ -19,6 +19,8 @@ def with_lora(chat: ChatModel, *, rank: int, seed: int) -> ChatModel:
     from its reference. The base is named by its full path, so that the adapter can be loaded from
     any folder.
     """
+    from peft import LoraConfig, get_peft_model  # noqa: PLC0415 - slow import, only for adapters
+
     torch.manual_seed(seed)
     config = LoraConfig(
         r=rank, lora_alpha=2 * rank, target_modules="all-linear", task_type="CAUSAL_LM"
@@ -33,4 +35,5 @@ def with_lora(chat: ChatModel, *, rank: int, seed: int) -> ChatModel:
 
 def is_adapted(chat: ChatModel) -> bool:
     """Whether the model carries a LoRA adapter."""
-    return isinstance(chat.model, PeftModel)
+    peft = sys.modules.get("peft")  # slow to import; without it there is no adapter
+    return peft is not None and isinstance(chat.model, peft.PeftModel)

@@ -108,7 +108,7 @@ def read_prompts(
 ) -> PromptSet:
     """Read the prompts of a file: CSV, TSV, JSON, Parquet, or plain text with one per line.
 
-    Rows with a label opposite to `wanted` are rejected, and those that `elsewhere` has.
+    Rows with a label opposite to `wanted` are rejected, and prompts that `elsewhere` contains.
 
     Raises:
         InputError: The file is missing, empty, not text, in an unsupported format, without a

@@ -1,6 +1,6 @@
 """Rewards, observers and example sources of training, by name.
 
-Each is one of ours, the entry point of an installed package, or
+Each is built in, the entry point of an installed package, or
 `python:MODULE:FUNCTION` in the user's file. For observers and sources, the function is called
 once, before training, and returns the object.
 """

@@ -1,4 +1,4 @@
-"""Engines of endpoints, whoever asks them."""
+"""Engines of endpoints, for targets, attackers, judges and guards."""
 
 from dataclasses import replace
 from typing import TYPE_CHECKING

@@ -1,4 +1,4 @@
-"""The prompts of a guard: those that it is fitted on, and those that set its threshold."""
+"""Prompts of a guard: some to fit it, others to set its threshold."""
 
 import hashlib
 import importlib.util
@@ -223,5 +223,5 @@ def guard_searches(config: GuardEvaluateConfig) -> tuple[Search, ...]:
     named = attacks_named(config.searches)
     if not named or any(isinstance(a, Disguise) for a in named):
         other = next((a.name for a in named if isinstance(a, Disguise)), config.searches)
-        raise ConfigError(f"--searches {other} is no search: give it to --attacks")
+        raise ConfigError(f"--searches {other} is not a search: give it to --attacks")
     return tuple(a for a in named if isinstance(a, Search))

@@ -1,4 +1,4 @@
-"""Endpoints whose answers a guard watches: as they are calibrated, and as they are served."""
+"""Endpoints behind a guard, for calibration and for serving."""
 
 import os
 from dataclasses import replace

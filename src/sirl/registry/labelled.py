@@ -66,7 +66,7 @@ def known_answers_marked(
         return found, []
     sentence = (
         f"{overlap} of the {len(labels.rows)} labelled answers are among those that {fitted} was "
-        "fitted on: these figures flatter it and are no measurement; label answers of another "
-        "source"
+        "fitted on: these figures flatter it and are not a measurement; label answers of "
+        "another source"
     )
     return replace(found, fitted_on=overlap), [sentence]

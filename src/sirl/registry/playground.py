@@ -1,4 +1,4 @@
-"""What the playground of `sirl guard serve` offers to ask."""
+"""Disguises and prompts that the playground of `sirl guard serve` offers."""
 
 from sirl.registry.attacks import known_attacks
 from sirl.registry.targets import is_world

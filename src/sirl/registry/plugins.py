@@ -1,4 +1,4 @@
-"""Members of a family by name: ours, an installed package's, or a function of the user's."""
+"""Members of a family by name: built in, from an installed package, or a function of the user."""
 
 import sys
 from collections.abc import Callable, Mapping
@@ -44,7 +44,7 @@ def member(kind: str, name: str, known: Mapping[str, Any]) -> Any:  # noqa: ANN4
 
 
 def made(kind: str, name: str, make: Callable[..., Any], given: Mapping[str, Any]) -> Any:  # noqa: ANN401 - of any family
-    """What a plug-in makes of these arguments, which it takes by position.
+    """The object that a plug-in makes from these positional arguments.
 
     Raises:
         ConfigError: It does not take them.

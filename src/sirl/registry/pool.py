@@ -1,4 +1,4 @@
-"""The pool of prompts whose instinct training reads, and the disguises that it presents them in."""
+"""The pool of prompts whose instinct is read, and the disguises of training."""
 
 import importlib.util
 from collections.abc import Sequence
@@ -63,10 +63,10 @@ def harmless_pool(
 def boundary_half(
     harmless: Sequence[Prompt], learned: Sequence[Prompt]
 ) -> tuple[tuple[Prompt, ...], list[str]]:
-    """At most as many harmless prompts as are used, with a sentence if some are left out.
+    """The harmless prompts to use, with a sentence if some are left out.
 
-    Half of them are those nearest to the prompts that are learned, where a model has most to tell
-    apart, and the others are evenly spread over the rest.
+    Half of them are those nearest to the training prompts, which are the hardest to tell apart;
+    the others are spread evenly over the rest.
 
     Raises:
         MissingExtraError: There are more than are used, and scikit-learn is not installed.
@@ -164,7 +164,7 @@ def training_disguises(config: Settings) -> tuple[Disguise, ...]:
     """The disguises of training.
 
     Those of the embedded model are the attacks of its alignment, which its table asks beside
-    others; those of every other model are no attacks of a suite.
+    others; those of other models are not attacks of any suite.
     """
     from sirl.training.frames import FRAMES
 

@@ -33,9 +33,8 @@ def require_sampler(config: Settings) -> None:
     """Check that the sampler is installed, before any other work.
 
     Raises:
-        MissingExtraError: vLLM is wanted and is not there.
-        ConfigError: There is no such engine, or it is another vLLM than the one that this was
-            written for.
+        MissingExtraError: vLLM is requested and not installed.
+        ConfigError: The engine is unknown, or the installed vLLM is not the supported series.
     """
     known = OWN if isinstance(config, TrainingSettings) else OWN[:2]
     if config.sampler != "vllm" or config.sampler not in known:

@@ -172,8 +172,8 @@ def calibration(config: EvaluationSettings, judge: Judge) -> "Calibration | None
     found = read_calibration(Path(config.calibration))
     if found.judge != judge.name:
         raise ConfigError(
-            f"calibration {config.calibration} is for judge {found.judge!r}, the first judge is "
-            f"{judge.name!r}: calibrate that one"
+            f"calibration {config.calibration} is for judge {found.judge!r}, but the first judge "
+            f"is {judge.name!r}: calibrate that one"
         )
     if found.identity != identity_of(judge):
         raise ConfigError(

@@ -1,4 +1,4 @@
-"""The plot of prefills: refused behind the first tokens of a compliant answer."""
+"""The plot of prefills: share refused after the first tokens of a compliant answer."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -92,7 +92,7 @@ def budgets(models: Models) -> Table:
 
 
 def first_tokens(models: Models) -> Table:
-    """First-token refusal mass per attack, beside the sampled refusals of the same prompts."""
+    """First-token refusal mass per attack, next to the sampled refusals of the same prompts."""
 
     def cell(found: Mapping[str, Any] | None) -> str:
         return f"{span(found)}, sampled {share(found['sampled'])}" if found else "–"

@@ -1,4 +1,4 @@
-"""The plot of a sweep: defence against refusals of look-alikes, a line through the steps."""
+"""The plot of a sweep: defence against refusals of look-alikes, with a line through the steps."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

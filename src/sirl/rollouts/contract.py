@@ -1,9 +1,9 @@
-"""What every engine keeps, as a check that other packages call in their own tests.
+"""The contract of engines, as a check that plug-ins can call in their tests.
 
     from sirl.rollouts.contract import check_engine
     check_engine(MyEngine(chat, 0, 16, Sampling(), 8))
 
-An engine is offered to `--sampler` by the entry point group `sirl.engines`.
+Engines are registered through the entry point group `sirl.engines`.
 """
 
 from sirl.roles import Engine
@@ -16,10 +16,10 @@ GROUP = 2
 
 
 def check_engine(engine: Engine) -> None:
-    """See that an engine keeps its contract.
+    """Check that an engine fulfils its contract.
 
-    It samples a group per prompt in the order of the prompts, each token with its log-probability
-    and entropy, and the same completions each time and in whatever batch.
+    It must sample a group per prompt in the order of the prompts, each token with log-probability
+    and entropy, and give the same completions every time and in any batch.
 
     Raises:
         AssertionError: It does not; the sentence says what.

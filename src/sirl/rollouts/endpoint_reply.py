@@ -21,7 +21,7 @@ WAYS_OUT = {
     4: "change what it objects to",
     5: "check its log, or raise tries",
     401: "set {key} to a key that may use {model}",
-    402: "check that the account of {key} is in credit",
+    402: "check that the account of {key} has credit",
     403: "set {key} to a key that may use {model}",
     404: "check the url and the model name {model}",
     408: "raise timeout or lower concurrency",
@@ -130,7 +130,7 @@ def refused(status: int, headers: Mapping[str, str], payload: object, key: str) 
     if status in FILTERING and (code := filter_code(payload, complaint)):
         what, kind, about = f"blocked it by its content filter, {code}", "content filter", "prompt"
     if after > LONGEST_WAIT:
-        way_out = f"it asks for a pause of {after:g} s, come back then"
+        way_out = f"it asks for a pause of {after:g} s; try again then"
         return Failure(what, way_out, kind, about, again=False, status=status, payload=payload)
     way_out = WAYS_OUT.get(status, WAYS_OUT.get(status // 100, "check the url"))
     again = about != "prompt" and (status in (408, 429) or status >= 500)

@@ -35,7 +35,7 @@ def tokens_in(logprobs: object) -> tuple[Token, ...]:
     if rows is None:
         return ()
     if not isinstance(rows, list):
-        raise ValueError("logprobs.content is no list")
+        raise ValueError("logprobs.content is not a list")
     return tuple(token_in(row) for row in rows)
 
 
@@ -44,7 +44,7 @@ def token_in(row: object) -> Token:
     name, raw, logprob = named(row)
     tops = dig(row, "top_logprobs") or []
     if not isinstance(tops, list):
-        raise ValueError("top_logprobs is no list")
+        raise ValueError("top_logprobs is not a list")
     best = [named(top) for top in tops[:MOST_TOP]]
     return Token(name, raw, logprob, tuple((n, p) for n, _, p in best))
 
@@ -59,7 +59,7 @@ def named(row: object) -> tuple[str, bytes, float]:
     if not isinstance(given, list):
         return text, text.encode(errors="replace"), float(logprob)
     if not all(isinstance(byte, int) and 0 <= byte < 256 for byte in given):
-        raise ValueError("a token has bytes that are none")
+        raise ValueError("a token has invalid bytes")
     raw = bytes(given)
     try:
         return raw.decode() if raw else text, raw, float(logprob)

@@ -42,7 +42,7 @@ MISSING_CALL = frozenset({errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.E
 
 
 def say_on_stderr(sentence: str) -> None:
-    """Say it on the error stream, apart from the results."""
+    """Print it on stderr, separate from the results."""
     sys.stderr.write(f"sirl: {sentence}\n")
 
 
@@ -97,7 +97,7 @@ DISK = Disk()
 
 
 def clear_checkpoints(folder: Path) -> None:
-    """Remove the checkpoints that a run has written; the folder too where nothing else is in it."""
+    """Remove the checkpoints that a run has written, and their folder if it is then empty."""
     if folder.is_symlink() or not folder.is_dir():
         return
     for place in folder.iterdir():
@@ -146,7 +146,7 @@ def mapping_in(text: bytes, place: str) -> dict[str, Any]:
     """The JSON object in a text.
 
     Raises:
-        RunError: It is damaged, or something else.
+        RunError: It is damaged, or not an object.
     """
     try:
         found = json.loads(text)
@@ -165,7 +165,7 @@ def damaged(place: str) -> RunError:
 
 
 def write_atomically(path: Path, text: str, *, private: bool = False, disk: Disk = DISK) -> None:
-    """Write a file whole or not at all: beside its place, onto the disk, then moved there."""
+    """Write a file atomically: to a temporary file in the same folder, synced, then renamed."""
     with disk_errors(path):
         with opened(beside(path), "wb", private=private or path.name in PRIVATE) as file:
             file.write(text.encode("utf-8"))

@@ -5,11 +5,11 @@
     ├── config.yaml      the resolved configuration
     ├── metrics.jsonl    one line per step
     ├── records.jsonl    one line per answer (readable by its owner alone)
-    ├── items.jsonl      one line per attack on one behaviour that took more than one try
-    ├── verdicts.jsonl   what further judges say of the records
-    ├── mini_evals.jsonl mini-evaluations, every so many steps of training
+    ├── items.jsonl      one line per attack on one behaviour with more than one try
+    ├── verdicts.jsonl   verdicts of further judges on the records
+    ├── mini_evals.jsonl mini-evaluations at regular steps of training
     ├── costs.jsonl      calls, tokens and seconds by role
-    ├── instinct.json    what the starting model does with each bare prompt of the pool
+    ├── instinct.json    whether the starting model refuses or answers each bare prompt of the pool
     ├── instinct_answers.jsonl  the answers that this was read from (readable by its owner alone)
     ├── decisions.json   what it decides at the first token of an answer
     ├── own_answers.json  its openings and refusals, of a run with depth
@@ -18,7 +18,7 @@
     ├── guard_scores.jsonl  scores of each answer that a guard was evaluated on
     ├── guard_searches.jsonl  searches that a guard was evaluated on, a line per request
     ├── guard.md        the table of that evaluation
-    ├── evaluations/step-000030/  a sweep's evaluation of a checkpoint, a run folder too
+    ├── evaluations/step-000030/  a sweep's evaluation of a checkpoint, itself a run folder
     ├── sweep.md        the table of a sweep
     ├── rejected.jsonl   rows of the input that could not be used
     ├── summary.json     the figures, each with n and interval
@@ -118,9 +118,9 @@ class Run(RunReader, ABC):
 
     @abstractmethod
     def forget_if_empty(self) -> None:
-        """Empty a folder without results, so that a mended command can use its name.
+        """Empty a folder without results, so that a corrected command can use its name.
 
-        Rows that were set aside stay to be read, and the lock that says whose they are.
+        Rejected rows stay, so that the user can read them, and the lock that marks the folder, too.
         """
 
     @abstractmethod
@@ -219,7 +219,7 @@ def open_run(
     resumable: bool = True,
     disk: Disk = DISK,
 ) -> LockedRun:
-    """Make or reopen a run folder, locked; nothing in it changes before `Run.begin`.
+    """Create or reopen a run folder and lock it; nothing in it changes before `Run.begin`.
 
     Raises:
         RunError: The folder exists and nothing was said about it; is no run; is in use; or is to be
@@ -256,7 +256,7 @@ def open_run(
 
 
 def settings_of(verb: str, path: Path) -> dict[str, Any]:
-    """The settings of the run in a folder that is to be resumed; none where it has not begun.
+    """The settings of the run to resume in a folder; empty if it has not begun.
 
     Raises:
         RunError: There is no run of this verb, or its configuration is damaged or lost.
@@ -268,7 +268,7 @@ def settings_of(verb: str, path: Path) -> dict[str, Any]:
     before = run.read(ABOUT).get("verb", verb)
     if before != verb:
         raise RunError(
-            f"{path} is a run of sirl {before}, and sirl {verb} cannot go on with it: give another "
+            f"{path} is a run of sirl {before}, and sirl {verb} cannot continue it: give another "
             "--out"
         )
     # How weights are held depends on the processes of this launch.
@@ -293,7 +293,7 @@ def can_go_on(path: Path) -> bool:
 
 
 def is_left_over(path: Path) -> bool:
-    """Whether a folder holds but the rows that a run without a result has set aside."""
+    """Whether a folder has nothing but the rejected rows of a run without results."""
     return path.is_dir() and {p.name for p in path.iterdir()} == LEFT and is_run_folder(path)
 
 

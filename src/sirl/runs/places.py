@@ -1,6 +1,6 @@
-"""What belongs to a run, so that nothing is written over what is read, or over a run's own files.
+"""Checks before writing: no verb overwrites what it reads, or the files of another run.
 
-Every verb that writes asks here before it removes or replaces anything.
+Every verb that writes calls these checks before it removes or replaces anything.
 """
 
 import os
@@ -114,7 +114,7 @@ def check_resumable(path: Path) -> None:
 
 
 def near(path: Path) -> str:
-    """The run beside a folder whose name is nearest, as a question; nothing where none is near."""
+    """A question that suggests the run with the most similar name in the same folder, or ''."""
     beside = path.parent
     names = [p.name for p in beside.iterdir() if is_run_folder(p)] if beside.is_dir() else []
     close = get_close_matches(path.name, names, n=1)
@@ -154,17 +154,17 @@ def run_that_writes(path: Path) -> Path | None:
 
 
 def same_place(one: Path, other: Path) -> bool:
-    """Whether two paths are one file or folder, whatever they are called."""
+    """Whether two paths are the same file or folder."""
     if os.path.exists(one) and os.path.exists(other):  # noqa: PTH110 - a name too long is no error
         return one.samefile(other)
     return one.resolve() == other.resolve()
 
 
 def check_reads(out: Path, settings: Mapping[str, Any]) -> None:
-    """Refuse to begin a run anew where its settings read what would be removed for it.
+    """Refuse to start a run over if its settings read files that would be removed.
 
     Raises:
-        RunError: A setting names the run folder itself, or something that a run has written there.
+        RunError: A setting names the run folder itself, or a file that the run has written there.
     """
     for name, place in places_in(settings):
         if name == "source" and same_place(place, out):

@@ -106,9 +106,9 @@ class Provenance:
         self.write()
 
     def used(self, prompts: Iterable[Prompt], unasked: Iterable[Rejected]) -> None:
-        """Put right how many prompts of each file are used, now that it is known which can be.
+        """Correct the number of prompts used from each file, once the usable ones are known.
 
-        A request of which no prompt can be asked counts as rejected, as a row does that is none.
+        A request without any usable prompt counts as rejected, like an invalid row.
         """
         ids = {(p.source, p.id) for p in prompts}
         lost = Counter(row.file for row in unasked if not (row.line or row.prompts))
@@ -167,7 +167,7 @@ class Provenance:
 
 
 def begun(run: RunReader) -> dict[str, Any]:
-    """What `run.json` says of a run that goes on.
+    """`run.json` of a run that is resumed.
 
     Raises:
         RunError: It is damaged.

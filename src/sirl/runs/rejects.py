@@ -14,10 +14,10 @@ REJECTED = "rejected.jsonl"
 
 
 def set_aside(run: Run, rejected: Sequence[Rejected], *, strict: bool) -> list[str]:
-    """Write `rejected.jsonl`; a sentence that says how many rows it holds, if any.
+    """Write `rejected.jsonl`; return a sentence with the number of rows, if any.
 
     Raises:
-        InputError: The run is strict and a row was set aside.
+        InputError: The run is strict and a row was rejected.
     """
     if not rejected:
         return []
@@ -33,7 +33,7 @@ def rows_set_aside(run: RunReader) -> str:
 
 
 def in_words(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Rows of files, whole requests that the model cannot be asked, and single prompts, apart.
+    """The numbers of rejected rows, of requests without a usable prompt, and of single prompts.
 
     >>> in_words([{"line": 3}, {}, {}, {"prompts": 3}])
     '1 row, 2 requests and 3 single prompts'

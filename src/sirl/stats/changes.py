@@ -37,8 +37,8 @@ def clustered_difference(before: Outcomes, after: Outcomes) -> Rate:
 def lower_end(gains: np.ndarray, losses: np.ndarray) -> float:
     """The lower end of the interval of the mean gains minus the mean losses.
 
-    It is the lowest of the ends with all losses, and with fewer of them in the least favourable
-    order: an estimate of how much losses are alike may rise by one loss less, the end may not fall.
+    It is the lowest end over all losses and over fewer of them, in the least favourable order: with
+    one loss less, the estimated similarity of losses may rise, but the end must not fall.
     """
     behaviours = float(1 / (behaviour_weights(gains) ** 2).sum())
     gained = parts_of_mean(gains).sum(axis=0)

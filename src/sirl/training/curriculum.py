@@ -1,7 +1,7 @@
-"""Which prompts a step asks, and how they are presented: bare or disguised, perhaps begun.
+"""The prompts of a step and their presentation: bare or disguised, perhaps with a prefill.
 
-A part of a batch are prompts that the model refuses when they are bare, the rest are prompts that
-it answers. Both wear the same disguises, so that a disguise is no reason to refuse. With
+Part of a batch are prompts that the model refuses when they are bare; the rest are prompts that it
+answers. Both get the same disguises, so that a disguise is no reason to refuse. With
 openings, some answers are begun (`sirl.training.openings`).
 """
 
@@ -73,7 +73,7 @@ class Curriculum:
         return [p for p in shown if not is_begun(p)]
 
     def disguised(self, prompt: Prompt, chance: Random) -> Prompt:
-        """The prompt in a random disguise, or in one and behind another that begins the answer."""
+        """The prompt in a random disguise, perhaps combined with one that begins the answer."""
         shown = self.inside(chance.choice(self.disguises), prompt)
         begins = [d for d in self.disguises if begins_answer(d, prompt)]
         if not begins or is_begun(shown) or chance.random() >= self.begun_share:

@@ -1,6 +1,6 @@
 """Disguises that training uses; none of them is an attack of an evaluation.
 
-An evaluation that asks the frames of training shows what was learned by heart. These stand for the
+An evaluation with the frames of training would only show memorisation. These stand for the
 same families as the attacks (persona, authority, fiction, format, noise) in other words, and they
 are neutral enough to be put around harmless prompts, too. The last ones begin the answer.
 """

@@ -1,7 +1,7 @@
-"""What a step with begun answers teaches: the instinct's reward, beginning anew, and lending.
+"""Rewards of a step with begun answers: the instinct's reward, starting over, and lending.
 
-The rest of a half-given answer is short and sure, so low entropy alone does not show a refusal
-behind an opening: the completion must also begin as an answer of the starting model to the bare
+The rest of a begun answer is short and confident, so low entropy alone does not show a refusal
+after an opening: the completion must also begin as an answer of the starting model to the bare
 prompt would. At first no completion does, and a group without a reward teaches nothing. Half of
 its completions are then replaced by refusals that the starting model gave to the bare prompt.
 """
@@ -109,7 +109,7 @@ class Lending:
 
 
 def heads_of(completion: Completion, bare: tuple[int, ...]) -> Iterator[Completion]:
-    """The runs of tokens with which a completion may begin anew, as answers to the bare prompt.
+    """The token sequences with which a completion may start over, as answers to the bare prompt.
 
     The first of them begins at once; the others finish a word or a clause of the opening first.
     """

@@ -1,7 +1,7 @@
 """Unreadable prompts, so that training leaves the answers to such prompts alone.
 
-A model that is taught to refuse in disguises otherwise learns to refuse whatever it cannot read:
-upper case, spelled words, other alphabets.
+Without them, a model that learns to refuse in disguises also learns to refuse everything that it
+cannot read: upper case, spelled words, other alphabets.
 """
 
 from dataclasses import replace

@@ -1,7 +1,7 @@
 """Begun answers: the assistant turn of a prompt starts with words of the model itself.
 
-Refusals live in the first tokens of an answer. Behind a few tokens of compliance a model goes on
-complying, so training with whole answers never sees a second mode there. Some answers are
+Refusals live in the first tokens of an answer. After a few tokens of compliance a model
+continues to comply, so training with whole answers never sees a second mode there. Some answers are
 therefore begun with the starting model's own help, to prompts that it refuses and to prompts that
 it answers, so that begun help alone is no reason to refuse.
 """

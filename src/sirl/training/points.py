@@ -1,22 +1,22 @@
 """Decision points: teaches the choice between refusing and answering, without sampling.
 
 The choice is made at the first token of an answer. The target there is the starting model's own
-decision about the bare prompt, sharpened, however the prompt is presented: its refusal openers
-share the mass that is taught, and other tokens keep the probabilities that the starting model
-gives them after the prompt as presented. The loss is the reverse KL from the policy to this
+decision about the bare prompt, sharpened, however the prompt is presented: the refusal openers
+share the target mass, and the other tokens keep the probabilities that the starting model gives
+them after the prompt as presented. The loss is the reverse KL from the policy to this
 target. Its gradient is exact, an expectation over the vocabulary, so no token is sampled.
 
-Behind a begun answer a policy may never refuse, and reverse KL has no gradient where the policy
-has no mass: the loss there is the forward KL, until refusals are awake. Unreadable prompts
-(`sirl.training.noise`) have the starting model's own distribution as their target.
+After a begun answer a policy may never refuse, and reverse KL has no gradient where the policy has
+no mass. The loss there is the forward KL until the policy refuses with some probability.
+Unreadable prompts (`sirl.training.noise`) have the starting model's own distribution as target.
 
-What follows the first token is guarded by own answers of the starting model to the bare prompts,
-under the same presentations. Refusals are learned with the log-likelihood, also behind begun
-answers, where a model that has learned no more than their first token stammers. Other answers
-would make no sense there and follow the bare prompt instead. Of them each
-token is learned by as much as it is less likely than under the starting model after the bare
-prompt, and unlearned where it is more likely, by 1 nat at most: but for that limit the gradient of
-half the squared log-ratio (the k2 estimator of a KL), which is 0 where the two agree.
+To preserve what follows the first token, the step also trains on the starting model's own answers
+to the bare prompts, under the same presentations. Refusals are trained with the log-likelihood,
+also after begun answers: a policy that learns only their first token there goes on in fragments.
+Other answers do not follow a begun one. The weight of each of their tokens is its log-ratio: how
+much less likely it is than under the starting model after the bare prompt (negative if more
+likely), within 1 nat. Apart from that limit this is the gradient of half the squared log-ratio
+(the k2 estimator of a KL), 0 where both agree.
 """
 
 import time

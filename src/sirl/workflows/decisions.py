@@ -1,4 +1,4 @@
-"""Reads what the starting model decides at the first token of an answer, before the first step."""
+"""Reads the starting model's decisions at the first token of an answer, before the first step."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -92,14 +92,13 @@ def decision_notes(
     words = ", ".join(repr(piece) for piece in pieces(decisions.openers)) or "none"
     if not decisions.is_shown:
         return [
-            f"decisions: the first tokens of answers (refusals begin with: {words}) agree with "
-            f"{100 * decisions.agreement:.0f}% of the decisions that whole answers clearly show, "
-            "which is "
-            "too few: training samples whole answers, which takes longer, at half the learning rate"
+            f"decisions: first tokens (of refusals: {words}) agree with only "
+            f"{100 * decisions.agreement:.0f}% of the clear decisions of whole answers, so "
+            "training samples whole answers, which takes longer, at half the learning rate"
         ]
     refused = sum(decisions.of(id) == "refuse" for id in decisions.masses)
     return [
-        f"decisions: refusals begin with {words}; by their probability the model refuses {refused} "
-        f"of {len(decisions.masses)} prompts, in agreement with {100 * decisions.agreement:.0f}% "
-        "of the decisions that whole answers clearly show"
+        f"decisions: refusals begin with {words}; by the probability of these tokens the model "
+        f"refuses {refused} of {len(decisions.masses)} prompts, which agrees with "
+        f"{100 * decisions.agreement:.0f}% of the clear decisions of whole answers"
     ]

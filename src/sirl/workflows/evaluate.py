@@ -150,7 +150,7 @@ def flattered(calibration: Calibration) -> list[str]:
         return []
     return [
         f"the judge of {calibration.source} was fitted on {calibration.fitted_on} of its "
-        f"{calibration.overall.n} answers: rates corrected by it are no measurement"
+        f"{calibration.overall.n} answers: rates corrected by it are not a measurement"
     ]
 
 
@@ -167,10 +167,10 @@ def doubts(
         if left_out:
             said.append(f"{identity} does not accept {left_out}: left out of every request")
         if renamed:
-            said.append(f"{identity} has other names: {renamed}")
+            said.append(f"{identity} has other parameter names: {renamed}")
         if ends := ", ".join(learned.get("unknown_ends", ())):
             said.append(
-                f"{identity} ended answers in ways that are not known ({ends}): they count as whole"
+                f"{identity} ended answers for unknown reasons ({ends}): they count as complete"
             )
     uncounted = sum(not r.tokens and bool(r.completion) for r in records)
     if config.max_tokens and uncounted:

@@ -1,4 +1,4 @@
-"""What every verb that writes a run folder does around its work: lock, `run.json`, summary."""
+"""The frame of every verb that writes a run folder: lock, `run.json`, summary."""
 
 import time
 from collections.abc import Mapping

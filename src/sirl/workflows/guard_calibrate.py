@@ -145,7 +145,7 @@ def learned(work: Work) -> "tuple[Modes, Fitted]":
     fitted = fit_guard(work.chat, modes, [*bare, *dressed], names, WATCH, seed=work.config.seed)
     work.progress("fitting the probe", 1, 1)
     if not fitted.openers:
-        work.console.warn(["the model's refusals begin with no common token: no refusal mass"])
+        work.console.warn(["the model's refusals share no first token: no refusal mass"])
     return modes, fitted
 
 

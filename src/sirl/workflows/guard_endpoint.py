@@ -1,4 +1,4 @@
-"""`sirl guard calibrate --model URL#MODEL`: the guard of a model that is only an API."""
+"""The workflow of `sirl guard calibrate --model URL#MODEL`: the guard of a model behind an API."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -105,8 +105,8 @@ def announced(config: GuardCalibrateConfig, setup: registry.GuardSetup) -> str:
     answers = len(setup.pool) * ANSWERS + harmless
     checks = harmless * -(-config.new_tokens // WATCH.soonest)
     return (
-        f"calibrating asks for {answers} answers of at most {config.new_tokens} tokens and for at "
-        f"most {checks} checks, mostly about half of them; --limit lowers this"
+        f"calibration requests {answers} answers of at most {config.new_tokens} tokens and at most "
+        f"{checks} checks, usually about half as many; --limit lowers both"
     )
 
 
@@ -160,8 +160,8 @@ def learned(work: Work) -> tuple[Instinct, frozenset[str]]:
     openers = work.names.names(find_openers(completions, instinct.cut))
     if not openers:
         raise InputError(
-            f"the refusals of {work.engine.model} begin with no common token, so that a check "
-            "could not tell one: give --prompts that it clearly refuses"
+            f"the refusals of {work.engine.model} share no first token, so a check could not "
+            "recognise one: give --prompts that it clearly refuses"
         )
     return instinct, frozenset(openers)
 
@@ -242,8 +242,8 @@ def asked(work: Work, what: str, prompts: Sequence[Prompt], count: int) -> "list
             continue
         if reply.thoughts:
             raise InputError(
-                f"{engine.model} writes its reasoning before its answers, whose first tokens the "
-                "guard reads: turn the reasoning off"
+                f"{engine.model} writes its reasoning before its answer, and the guard reads the "
+                "first tokens of the answer: turn reasoning off"
             )
         try:
             answer = read_answer(prompt, sample, reply, work.names)
@@ -274,5 +274,5 @@ def sent(work: Work, what: str, bodies: "Sequence[AskedBody]") -> "list[Answer |
     work.progress(what, len(bodies), len(bodies))
     work.tokens += sum(reply.tokens for reply in found if not isinstance(reply, Lost))
     if lost := [reply for reply in found if isinstance(reply, Lost)]:
-        work.console.warn([f"{len(lost)} of {len(found)} {what} are lost: {lost[0].fault}"])
+        work.console.warn([f"{len(lost)} of {len(found)} {what} failed: {lost[0].fault}"])
     return found

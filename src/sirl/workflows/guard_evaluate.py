@@ -1,4 +1,4 @@
-"""The workflow of `sirl guard evaluate`: what a calibrated guard detects of fresh attacks."""
+"""The workflow of `sirl guard evaluate`: how well a calibrated guard detects new attacks."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -44,7 +44,9 @@ def evaluate_guard(
         SirlError: The user can correct it.
     """
     if registry.is_remote(config.model):
-        raise ConfigError(f"sirl guard reads hidden states: {config.model} is no local model")
+        raise ConfigError(
+            f"sirl guard reads hidden states, and {config.model} is not a local model: give one"
+        )
     with Frame("guard evaluate") as frame:
         registry.require_models("sirl guard evaluate")
         guard = read_guard(config.guard)

@@ -1,4 +1,4 @@
-"""Searches against a model with its guard off and on, the attacker knowing the score or not."""
+"""Searches against a model with its guard off and on, by attackers who know the score or do not."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace

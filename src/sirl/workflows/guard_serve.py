@@ -73,14 +73,14 @@ def check_serving(config: GuardServeConfig) -> None:
     """
     check_source(config)
     if config.compare is not None and registry.is_remote(config.compare):
-        raise ConfigError(f"--compare {config.compare} is no local model: give a checkpoint")
+        raise ConfigError(f"--compare {config.compare} is not a local model: give a checkpoint")
     if config.log_text and not config.out:
         raise ConfigError("--log-text needs --out, the folder of alarms.jsonl")
     if config.guard == NONE and config.throttle is not None:
         raise ConfigError("--throttle counts alarms of a guard: give --guard DIR, or leave it out")
     if config.mode == "shadow" and config.throttle is not None:
         raise ConfigError(
-            "--throttle refuses requests, and --mode shadow only notes alarms: leave --throttle "
+            "--throttle refuses requests, and --mode shadow only records alarms: leave --throttle "
             "out, or give --mode hold or live"
         )
     if config.upstream is None:
@@ -104,12 +104,12 @@ def check_source(config: GuardServeConfig) -> None:
     elif config.guard is None:
         raise ConfigError(
             f"sirl guard serve --model {config.model} needs --guard DIR: run sirl guard calibrate "
-            f"--model {config.model} --out DIR first, or serve it unwatched with --guard none"
+            f"--model {config.model} --out DIR first, or serve it without a guard with --guard none"
         )
     if registry.is_remote(config.model):
         url, _, name = config.model.partition("#")
         raise ConfigError(
-            f"--model {config.model} is no local model: give --upstream {url} --upstream-model "
+            f"--model {config.model} is not a local model: give --upstream {url} --upstream-model "
             f"{name or 'NAME'}"
         )
 
@@ -126,7 +126,9 @@ def keys_of(config: GuardServeConfig) -> "Keys":
         try:
             lines = Path(config.key_file).read_text("utf-8").splitlines()
         except (OSError, UnicodeDecodeError) as error:
-            raise ConfigError(f"--key-file {config.key_file} cannot be read: check it") from error
+            raise ConfigError(
+                f"--key-file {config.key_file} cannot be read: check the path"
+            ) from error
         where = f"--key-file {config.key_file}"
     else:
         lines, where = os.environ.get(KEYS, "").split(","), KEYS
@@ -134,11 +136,11 @@ def keys_of(config: GuardServeConfig) -> "Keys":
     for n, key in enumerate(found, 1):
         if len(key) < SHORTEST_KEY or not (key.isascii() and key.isprintable()) or " " in key:
             raise ConfigError(
-                f"key {n} of {where} is no key: write {SHORTEST_KEY} or more ASCII characters "
+                f"key {n} of {where} is not a key: write {SHORTEST_KEY} or more ASCII characters "
                 "without spaces"
             )
     if config.key_file and not found:
-        raise ConfigError(f"{where} holds no key: write one per line")
+        raise ConfigError(f"{where} contains no key: write one per line")
     if config.host not in LOOPBACK and not found:
         raise ConfigError(
             f"--host {config.host} opens the server to other machines: give --key-file or {KEYS}"

@@ -35,16 +35,16 @@ def check_upstream(config: GuardServeConfig) -> None:
         raise ConfigError(
             f"sirl guard serve --upstream {config.upstream} needs --guard DIR: run sirl guard "
             f"calibrate --model {config.upstream}#{config.upstream_model or 'NAME'} --out DIR "
-            "first, or pass answers on unwatched with --guard none"
+            "first, or serve it without a guard with --guard none"
         )
     if given := next((name for name in LOCAL if getattr(config, name) is not None), None):
         raise ConfigError(f"{given} is for a local model: leave it out")
     if config.prefill:
-        raise ConfigError("--prefill needs a local model: no upstream continues an answer surely")
+        raise ConfigError("--prefill needs a local model: an upstream may not continue an answer")
     if config.max_prompt_tokens is not None:
         raise ConfigError(
-            "--max-prompt-tokens needs a local model, whose tokens can be counted beforehand: "
-            "bound the request with --max-body-bytes"
+            "--max-prompt-tokens needs a local model, whose tokens can be counted in advance: "
+            "limit requests with --max-body-bytes"
         )
 
 
@@ -65,9 +65,7 @@ def upstream_service(config: GuardServeConfig, keys: "Keys", console: Console) -
     else:
         found = identity_of(engine, sorted(guard.openers), guard.manner)
         guard.refuse_other(found, tokens, str(config.guard))
-        console.warn(
-            [f"checks: a request for every {guard.watch.every} tokens of an answer, or more"]
-        )
+        console.warn([f"checks: at least one request per {guard.watch.every} tokens of an answer"])
     source = UpstreamSource(registry.served_upstream(config, engine), guard)
     rule = Rule(guard.watch, guard.threshold) if guard else None
     return opened(config, source, rule, tokens, config.max_streams, keys)

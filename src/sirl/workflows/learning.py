@@ -1,4 +1,4 @@
-"""The training part of `sirl train`: learn with a method, and name the step to use."""
+"""The training part of `sirl train`: train with a method and choose the step to use."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -122,8 +122,9 @@ def paced(config: TrainingSettings, reading: Reading | None) -> TrainingSettings
 def no_more_steps(reason: str, left: int, steps: int) -> str:
     """What becomes of the rest of the steps of a run that the sentinel ended."""
     return (
-        f"the {left} more steps to --steps {steps} are not taken: {reason}. They would repeat what "
-        "ended it; to train longer, start a new --out with other settings or prompts"
+        f"the {left} remaining steps of --steps {steps} are not taken: {reason}. They would only "
+        "continue what ended the run; to train longer, start a new --out with other settings or "
+        "prompts"
     )
 
 

@@ -1,4 +1,4 @@
-"""What a training run learns from: the method of its settings, made from the starting model."""
+"""Builds the training method of the settings from the starting model."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace

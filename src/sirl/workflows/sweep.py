@@ -1,4 +1,4 @@
-"""The workflow of `sirl sweep`: the checkpoints of a training run, evaluated beside each other."""
+"""The workflow of `sirl sweep`: the checkpoints of a training run, evaluated side by side."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
@@ -154,7 +154,7 @@ def wanted(config: SweepConfig, trained: Trained) -> list[int]:
         return list(trained.kept)
     named = [word.strip() for word in config.steps.split(",") if word.strip()]
     if not named or not all(word.isdecimal() for word in named):
-        raise ConfigError(f"steps {config.steps!r} is no list of steps: write it as 10,20,30")
+        raise ConfigError(f"steps {config.steps!r} is not a list of steps: write it as 10,20,30")
     steps = sorted({int(word) for word in named} - {0})
     if lost := [step for step in steps if step not in trained.kept]:
         kept = ", ".join(map(str, trained.kept))
@@ -223,8 +223,8 @@ def same_questions(out: str, steps: Sequence[int]) -> None:
         for what in ("prompts", "files"):
             if about.get(what) != first.get(what):
                 raise ConfigError(
-                    f"step {step} was asked other {what} than the starting model, since an input "
-                    f"file has changed: start {out} over with --overwrite"
+                    f"step {step} was evaluated with other {what} than the starting model, since "
+                    f"an input file has changed: start {out} over with --overwrite"
                 )
 
 

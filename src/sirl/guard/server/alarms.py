@@ -1,4 +1,4 @@
-"""The append-only log of alarms: a hash of the prompt always, text only where it was asked for."""
+"""The append-only log of alarms: always a hash of the prompt, text only if `log_text` is set."""
 
 import hashlib
 import json

@@ -1,4 +1,4 @@
-"""Runs an order: opens its answers, sends them as a stream or whole, and accounts for them."""
+"""Runs an order: opens its answers, sends them as a stream or complete, and counts them."""
 
 import asyncio
 import json
@@ -37,7 +37,7 @@ class ClientGoneError(Exception):
 
 @asynccontextmanager
 async def while_connected(receive: Receive) -> AsyncIterator[None]:
-    """Cancel a block as soon as the client is gone.
+    """Cancel a block as soon as the client has disconnected.
 
     Raises:
         ClientGoneError: It is gone.
@@ -178,7 +178,7 @@ async def merged(answers: Sequence[WatchedAnswer]) -> AsyncGenerator[tuple[int, 
 async def with_pauses(
     chunks: AsyncGenerator[dict[str, Any]], quiet: float
 ) -> AsyncGenerator[dict[str, Any] | None]:
-    """The chunks, and None each time that none has come for so many seconds."""
+    """The chunks, and None whenever no chunk has arrived for that many seconds."""
     arrived: asyncio.Queue[dict[str, Any] | Exception | None] = asyncio.Queue(1)
 
     async def run() -> None:
@@ -210,12 +210,12 @@ async def with_pauses(
 
 
 class EventStream(Response):
-    """Server-sent events; an error comes in band, and [DONE] always ends them.
+    """Server-sent events; errors are sent in the stream, and [DONE] always ends it.
 
     Args:
         stack: Holds the answers; closed when the stream ends, however it ends.
         chunks: The documents to send.
-        failed: Is told the status of an error that comes in band.
+        failed: Called with the status of an error sent in the stream.
         quiet: Seconds without a document after which a comment is sent.
     """
 
@@ -236,7 +236,7 @@ class EventStream(Response):
         self.quiet = quiet
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002
-        """Send the stream until it ends or the client is gone."""
+        """Send the stream until it ends or the client disconnects."""
         try:
             async with while_connected(receive):
                 await self.sent(send)

@@ -1,4 +1,4 @@
-"""The app: routes, errors in one form, and the door in front of them."""
+"""The app: routes, uniform errors, and the checks of `door` in front of them."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -64,7 +64,7 @@ async def failed(_: Request, error: Exception) -> JSONResponse:
 
 
 async def gone(_: Request, __: Exception) -> JSONResponse:
-    """A reply that nobody reads."""
+    """An empty reply for a client that has disconnected."""
     return JSONResponse(None, GONE)
 
 

@@ -1,4 +1,4 @@
-"""What every request passes before a route: host, keys, body size; and what catches faults."""
+"""Checks of every request before its route (host, keys, body size), and the handler of faults."""
 
 import asyncio
 import logging

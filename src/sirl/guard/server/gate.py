@@ -1,4 +1,4 @@
-"""Admits requests: so many answers at the same time, so many that wait, and none when draining."""
+"""Admits requests: limits concurrent and waiting answers, and admits none while draining."""
 
 import asyncio
 from collections import deque

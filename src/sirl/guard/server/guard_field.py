@@ -1,4 +1,4 @@
-"""The field `sirl_guard` of chunks and responses: what the guard found, beside OpenAI's fields."""
+"""The field `sirl_guard` of chunks and responses: what the guard found, next to OpenAI's fields."""
 
 from dataclasses import dataclass
 from typing import Any

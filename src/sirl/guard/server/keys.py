@@ -1,4 +1,4 @@
-"""API keys: who may ask. Only digests are kept."""
+"""API keys of clients. Only digests are kept."""
 
 import hashlib
 import hmac

@@ -1,4 +1,4 @@
-"""Serves an app with uvicorn: a polite end on SIGTERM."""
+"""Serves an app with uvicorn; shuts down gracefully on SIGTERM."""
 
 import asyncio
 import signal
@@ -80,8 +80,8 @@ def listen(app: FastAPI, at: socket.socket, *, drain: float, ready: Callable[[st
     Args:
         app: The app, whose gates are those of all that it serves.
         at: A socket that listens, which is closed at the end.
-        drain: Seconds that running answers have to end.
-        ready: Is told the address once the server listens.
+        drain: Seconds that running answers have to finish.
+        ready: Called with the address once the server listens.
     """
     config = uvicorn.Config(
         app, host=at.getsockname()[0], log_level="warning", access_log=False,

@@ -1,4 +1,4 @@
-"""Prometheus metrics of one server; labels hold no text and no key."""
+"""Prometheus metrics of one server; labels contain neither text nor keys."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Scores prompts and answers that others have made: OpenAI's moderations, LiteLLM's guardrail."""
+"""Scores prompts and answers of other models: OpenAI's moderations, LiteLLM's guardrail."""
 
 import math
 import secrets
@@ -97,10 +97,10 @@ async def guardrail(service: Service, request: GuardrailRequest) -> dict[str, An
 
 
 def conversations(request: GuardrailRequest) -> list[tuple[Message, ...]]:
-    """What is scored, so that no text is left out.
+    """The conversations to score, so that no text is left out.
 
     Of a request: its messages, and each text that is in none of them. Of a response: each text and
-    each final assistant message behind the other messages, or behind an empty prompt.
+    each final assistant message after the other messages, or after an empty prompt.
     """
     turns = list(request.turns)
     if request.input_type == "request":
@@ -115,6 +115,6 @@ def conversations(request: GuardrailRequest) -> list[tuple[Message, ...]]:
 
 
 def unread(texts: Sequence[str], turns: Sequence[Turn]) -> list[str]:
-    """The texts that are no text of these messages."""
+    """The texts that are not in these messages."""
     known = {text for turn in turns for text in turn.texts}
     return [text for text in texts if text not in known]

@@ -1,4 +1,4 @@
-"""From a request to an order: bounds are checked, and what is asked for is made explicit."""
+"""Turns a request into an order: checks bounds and makes defaults explicit."""
 
 import secrets
 import time
@@ -135,7 +135,7 @@ def check_bounds(request: Sampled, limits: Limits) -> None:
 
 
 def check_bias(request: Sampled, limits: Limits) -> None:
-    """Reject a logit_bias with too many entries, or with keys that are no token ids."""
+    """Reject a logit_bias with too many entries, or with keys that are not token ids."""
     bias = request.logit_bias or {}
     if len(bias) > limits.biases:
         raise refused(
@@ -143,7 +143,7 @@ def check_bias(request: Sampled, limits: Limits) -> None:
         )
     for key in bias:
         if not (key.isascii() and key.isdigit() and len(key) < 10):
-            raise refused(f"logit_bias: {key[:40]!r} is no token id", "logit_bias")
+            raise refused(f"logit_bias: {key[:40]!r} is not a token id", "logit_bias")
 
 
 def conversation(said: Sequence[Said], limits: Limits, param: str) -> tuple[Message, ...]:

@@ -1,4 +1,4 @@
-"""What the playground asks for: its settings, disguised requests, and the model to compare with."""
+"""Routes of the playground: its settings, disguised requests, and the model to compare with."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -92,6 +92,6 @@ async def compared(body: ChatRequest, request: Request) -> Response:
     """Answer a conversation with the second model."""
     service = playground_of(request).compared
     if service is None:
-        raise ApiError(404, "this server compares with no model: start it with --compare MODEL")
+        raise ApiError(404, "this server has no second model: start it with --compare MODEL")
     check_model(service, body.model)
     return await answered(request, service, chat_order(body, service.limits), bool(body.stream))

@@ -1,4 +1,4 @@
-"""What the server does with an alarm, and what a client may ask for."""
+"""What the server does on an alarm, and the bounds on a client's requests."""
 
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
@@ -45,7 +45,7 @@ class Policy:
 
     @property
     def goes_on(self) -> bool:
-        """Whether an answer goes on without a guard when a check fails."""
+        """Whether an answer continues without a guard when a check fails."""
         return self.mode == "shadow" or self.on_fault == "open"
 
 

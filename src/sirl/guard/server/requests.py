@@ -1,4 +1,4 @@
-"""What clients send. What is not listed is refused, unless it asks for nothing."""
+"""Request bodies of clients. Unlisted fields are refused, unless their value has no effect."""
 
 from typing import Annotated, Any, Literal
 
@@ -213,7 +213,7 @@ class TurnPart(Lenient):
 
 
 class Turn(Lenient):
-    """A message in OpenAI's form; content that is no text is an error, since it is not scored."""
+    """A message in OpenAI's form; content other than text is an error, since it is not scored."""
 
     role: Literal["system", "developer", "user", "assistant", "tool", "function"]
     content: Text | list[TurnPart] | None = None

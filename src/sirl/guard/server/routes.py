@@ -1,4 +1,4 @@
-"""The routes: each reads a request, calls what does the work, and returns its reply."""
+"""The routes: each reads a request, delegates the work, and returns the reply."""
 
 from collections.abc import Mapping
 from contextlib import AsyncExitStack

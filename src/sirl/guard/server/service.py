@@ -1,4 +1,4 @@
-"""What the routes share."""
+"""State shared by the routes."""
 
 import time
 from dataclasses import dataclass, field

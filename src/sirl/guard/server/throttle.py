@@ -1,4 +1,4 @@
-"""Session risk of callers, and what is written down of an answer."""
+"""Throttles callers by session risk, and logs alarms."""
 
 import logging
 import time

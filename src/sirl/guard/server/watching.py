@@ -1,4 +1,4 @@
-"""Guards one answer while it streams: what leaves, when a check is due, what an alarm does.
+"""Guards one answer while it streams: what is sent, when a check is due, what an alarm does.
 
 Which check judges which token, and what leaves, depends on the pieces and the scores alone, not on
 when or in which chunks they arrive.
@@ -202,5 +202,5 @@ class WatchedAnswer:
 
 
 def refusal(policy: Policy, finding: Finding) -> Part:
-    """The guard's refusal, apart from what stays of the answer."""
+    """The guard's refusal, separated from what stays of the answer."""
     return Part(("\n\n" if finding.retract_from else "") + policy.refusal, refusal=True)

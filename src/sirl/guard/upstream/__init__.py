@@ -1,1 +1,1 @@
-"""Guards a model that is only an API: what is asked of it, and its answers as a source."""
+"""Guards a model behind an API: the requests to it, and its answers as a source."""

@@ -1,8 +1,8 @@
-"""What an upstream is asked, and what its log-probabilities say.
+"""Requests to an upstream, and how their log-probabilities are read.
 
 A check sends the conversation and the answer so far as an assistant turn, and asks for another
-assistant turn. How likely its first token begins a refusal is the model's own opinion of the
-answer, as behind a fresh header of a local model.
+assistant turn. The probability that its first token begins a refusal is the model's own
+opinion of the answer, as after a fresh header of a local model.
 """
 
 from collections.abc import Collection, Sequence
@@ -120,7 +120,7 @@ def refusal_score(token: Token | None, openers: Collection[str]) -> float:
     """Log-probability that a reply begins with a refusal opener, at least FLOOR.
 
     Openers that are not among the likeliest tokens count nothing, so this is a lower bound. None,
-    an empty reply, is no refusal.
+    an empty reply, is not a refusal.
     """
     if token is None:
         return FLOOR

@@ -1,4 +1,4 @@
-"""The guard of a model that is only an API: what it has learned, and what it holds for."""
+"""The guard of a model behind an API: what it has learned, and what it is valid for."""
 
 import hashlib
 import json
@@ -75,7 +75,7 @@ def witness_prompts(openers: Sequence[str]) -> list[tuple[Message, ...]]:
 def endpoint_binding(
     identity: Identity, openers: Sequence[str], manner: Manner, new_tokens: int, watch: Watch
 ) -> Binding:
-    """What a calibration holds for."""
+    """What a calibration is valid for."""
     mode = {
         "statistic": f"{DETECTOR}, asked again, of the likeliest tokens",
         "upstream_model": identity.name,
@@ -185,4 +185,4 @@ class EndpointGuard:
         except (KeyError, TypeError, ValueError) as error:
             if isinstance(error, InputError):
                 raise
-            raise InputError(f"{where} is no guard: run sirl guard calibrate again") from error
+            raise InputError(f"{where} is not a guard: run sirl guard calibrate again") from error

@@ -9,7 +9,7 @@ LONGEST = 1 << 20
 
 
 class BrokenFrameError(ValueError):
-    """The bytes are no events."""
+    """The bytes are not events."""
 
 
 class Frames:
@@ -44,4 +44,4 @@ class Frames:
         try:
             return data.decode()
         except UnicodeDecodeError as error:
-            raise BrokenFrameError("sent an event that is no UTF-8") from error
+            raise BrokenFrameError("sent an event that is not UTF-8") from error

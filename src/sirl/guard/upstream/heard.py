@@ -1,4 +1,4 @@
-"""Answers of an endpoint as a calibration reads them: the same pieces as in its streams."""
+"""Answers of an endpoint for a calibration, in the same pieces as its streams."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Meets an endpoint before it is calibrated or served: what it can, and which model it is."""
+"""Examines an endpoint before calibration or serving: its abilities, and which model it serves."""
 
 from collections.abc import Sequence
 from contextlib import closing

@@ -74,14 +74,14 @@ class StreamReader:
             SourceError: The answer is not complete.
         """
         if not self.done and self.finish is None:
-            raise broken("ended in mid-answer, without [DONE]")
+            raise broken("ended in the middle of an answer, without [DONE]")
 
     def _read(self, data: str) -> list[Piece]:
         """One event."""
         try:
             chunk = json.loads(data)
         except (ValueError, RecursionError) as error:
-            raise broken("sent an event that is no JSON") from error
+            raise broken("sent an event that is not JSON") from error
         if dig(chunk, "error"):
             raise broken(f"broke off with an error{complaint_in(chunk, self.key)}")
         choices = dig(chunk, "choices")

@@ -107,13 +107,13 @@ class UpstreamSource:
             )
 
     async def judge(self, messages: tuple[Message, ...], limits: Limits) -> float:  # noqa: ARG002
-        """The highest score of a conversation: before its answer, and behind the whole of it.
+        """The highest score of a conversation: before its answer, and after all of it.
 
         Only the upstream can count tokens, so its own limit holds.
 
         Raises:
             AskError: There is no prompt, or no guard.
-            SourceError: The upstream gives no opinion.
+            SourceError: The upstream does not answer a check.
         """
         if self.guard is None:
             raise AskError("this server has no guard")

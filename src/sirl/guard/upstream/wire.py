@@ -36,7 +36,7 @@ OF_OPERATOR = frozenset({401, 402, 403, 404, 407})
 
 @dataclass
 class Upstream:
-    """One model behind one address."""
+    """One model at one address."""
 
     url: str
     """Base address."""
@@ -120,7 +120,7 @@ class Upstream:
             await response.aclose()
 
     async def _refused(self, response: httpx.Response) -> Failure:
-        """The failure in a response that is no stream."""
+        """The failure in a response that is not a stream."""
         try:
             async with asyncio.timeout(self.seconds):
                 whole = await bounded(response)

@@ -1,1 +1,1 @@
-"""What watches training: logs, trackers, checkpoints, requests to stop. Each is one file."""
+"""Observers of training: log, trackers, checkpoints, sentinel, stop. Each is one file."""

@@ -1,8 +1,8 @@
 """The sentinel: watches gain and price without labels, recommends a step, ends training in time.
 
 It asks prompts of the pool that are not trained on, in disguises that training does not use. The
-gain is the share of prompts that the starting model refuses which are still refused in a disguise;
-the price is the share of prompts that it answers which are now refused. Both count rewards of the
+gain is, of the prompts that the starting model refuses, the share still refused in a disguise; the
+price is, of the prompts that it answers, the share now refused. Both count rewards of the
 instinct, so no judge is asked. Neither sees damage to what is not in the pool: the drift does, by
 which the starting model's own answers to general tasks become less likely.
 """
@@ -52,10 +52,10 @@ class Look:
 
 
 def chosen(looks: Sequence[Look]) -> Look:
-    """The recommended step, of those behind the first look at the starting model.
+    """The recommended step; the first look is at the starting model.
 
     The one with the greatest difference between gain and price, the earliest of several. Fair steps
-    go before others.
+    have priority.
     """
     start, *steps = looks
     among = [look for look in steps if is_fair(look, start)] or steps
@@ -65,14 +65,14 @@ def chosen(looks: Sequence[Look]) -> Look:
 def is_fair(look: Look, start: Look) -> bool:
     """Whether the price is near that of the start, within a standard error, and the drift small.
 
-    Too few prompts to know the error count as too dear.
+    If there are too few prompts to know the error, the price counts as too high.
     """
     near = math.isfinite(look.error) and look.price - look.error <= start.price + ALLOWED
     return near and not look.is_damaged
 
 
 class Sentinel(Observer):
-    """Looks every so many steps; ends training when it costs too much or teaches nothing."""
+    """Measures at regular steps; ends training when it costs too much or teaches nothing."""
 
     def __init__(
         self,
