@@ -34,7 +34,8 @@ def test_a_run_keeps_the_starting_models_own_answers(unbroken):
     own = json.loads((unbroken / "run" / "own_answers.json").read_text())
     assert set(own["asked"]) == set(instinct["shares"])
     assert set(own["refusals"]) == {id for id, share in instinct["shares"].items() if share > 0.5}
-    assert max(map(len, own["openings"].values())) <= 24
+    assert {len(helps) for helps in own["openings"].values()} <= {1, 2, 3, 4}
+    assert max(len(ids) for helps in own["openings"].values() for ids in helps) <= 32
 
 
 def test_begun_answers_are_taught_at_decision_points(unbroken):
@@ -53,3 +54,16 @@ def test_a_run_that_goes_on_from_an_early_step_ends_with_the_same_weights(unbrok
     done = sirl(*words)
     assert done.returncode == 0, done.stderr
     assert weights(cut) == weights(unbroken / "run")
+
+
+def test_a_run_of_a_version_with_one_opening_per_prompt_is_not_resumed(unbroken):
+    older = unbroken / "older"
+    shutil.copytree(unbroken / "run", older)
+    own = json.loads((older / "own_answers.json").read_text())
+    own["openings"] = {id: helps[0] for id, helps in own["openings"].items()}
+    (older / "own_answers.json").write_text(json.dumps(own))
+    shutil.rmtree(older / "checkpoints" / "step-000005")
+    words = [*SETTINGS, "--prompts", unbroken / "prompts.txt", "--out", older, "--resume"]
+    done = sirl(*words)
+    assert done.returncode == 2
+    assert "had one opening per prompt: start over with --overwrite" in done.stderr

@@ -142,8 +142,16 @@ def read_own_answers(
         group: Answers per prompt.
         rows: Answers sampled between two reports of progress.
         progress: Told of prompts that are read.
+
+    Raises:
+        ConfigError: A resumed run holds those of an older version.
     """
     if saved := run.read(ANSWERS):
+        if any(isinstance(token, int) for own in saved["openings"].values() for token in own):
+            raise ConfigError(
+                f"{run.path} was begun by a version of sirl that had one opening per prompt: start "
+                "over with --overwrite"
+            )
         return OwnAnswers.revived(saved)
     found = own_answers(instinct, asked.answers(prompts, group, rows, progress))
     run.write(ANSWERS, asdict(found))
