@@ -267,3 +267,13 @@ def test_the_papers_method_keeps_its_own_learning_rate_beside_the_instinct() -> 
     assert (paper.method, paper.steps, paper.learning_rate) == ("entropy", 30, 1e-4)
     assert config.learning_rate == 2e-4
     assert TrainConfig(model="embedded", out="x", depth=True).learning_rate == 1e-4
+
+
+def test_an_adapter_learns_at_five_times_the_rate_of_all_weights_but_for_the_papers_method() -> (
+    None
+):
+    def rate(**more) -> float:
+        return TrainConfig(model="embedded", out="x", lora=True, **more).learning_rate
+
+    assert (rate(), rate(depth=True)) == pytest.approx((1e-3, 5e-4))
+    assert (rate(method="entropy"), rate(learning_rate=3e-5)) == (1e-4, 3e-5)

@@ -158,6 +158,9 @@ class ObjectiveSettings(Group):
 
 POINTS_RATE, SAMPLED_RATE = 2e-4, 1e-4
 """Default learning rates of decision points and of sampled answers."""
+ADAPTER_PACE = 5
+"""Factor of the default learning rate of --method instinct with LoRA, which moves fewer weights: on
+a model of 135 million parameters it gains as much as all weights, with a tenth of the drift."""
 SAMPLED_PACE = SAMPLED_RATE / POINTS_RATE
 """Factor of the learning rate where decision points were meant, and whole answers are sampled."""
 
@@ -165,6 +168,13 @@ SAMPLED_PACE = SAMPLED_RATE / POINTS_RATE
 def takes_points(known: Mapping[str, Any]) -> bool:
     """Whether settings ask for decision points, which have no noise of sampling."""
     return known.get("method") == "instinct" and not known.get("depth")
+
+
+def usual_rate(known: Mapping[str, Any]) -> float:
+    """The learning rate where none is given."""
+    rate = POINTS_RATE if takes_points(known) else SAMPLED_RATE
+    is_adapter = known.get("method") == "instinct" and known.get("lora")
+    return rate * ADAPTER_PACE if is_adapter else rate
 
 
 class OptimizationSettings(Group):
@@ -175,11 +185,14 @@ class OptimizationSettings(Group):
         ge=1,
         description="training steps; with --method instinct the maximum",
     )
+    lora: bool = Field(False, description="train a LoRA adapter instead of all weights")
+    lora_rank: int = Field(16, ge=1, description="LoRA rank (r)")
     learning_rate: float = Field(
-        default_factory=lambda known: POINTS_RATE if takes_points(known) else SAMPLED_RATE,
+        default_factory=usual_rate,
         gt=0,
         description="peak learning rate (AdamW); halved where --method instinct has to sample "
-        "whole answers [default: 2e-4 for --method instinct without --depth, else 1e-4]",
+        "whole answers [default: 2e-4 for --method instinct, 1e-4 with --depth, five times as "
+        "much with --lora; 1e-4 for --method entropy]",
     )
     schedule: Literal["constant", "cosine"] = Field(
         "constant", description="learning-rate schedule"
@@ -192,8 +205,6 @@ class OptimizationSettings(Group):
         16384, ge=1, description="tokens per micro-batch; a shared prompt counts once"
     )
     max_gradient_norm: float = Field(1.0, gt=0, description="clip the gradient norm to this value")
-    lora: bool = Field(False, description="train a LoRA adapter instead of all weights")
-    lora_rank: int = Field(16, ge=1, description="LoRA rank (r)")
 
 
 class ProcessSettings(Group):
