@@ -203,7 +203,8 @@ def scores_of(
     Raises:
         InputError: Too few answers are left for alpha.
     """
-    from sirl.guard.scoring import heard, scored
+    from sirl.guard.replaying import scored
+    from sirl.guard.scoring import heard
 
     what = f"answers to {group} prompts"
     answers = sampled(work, what, readable(work, prompts), 1, step=2)
