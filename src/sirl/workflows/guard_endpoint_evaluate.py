@@ -10,7 +10,7 @@ from sirl.config import GuardEvaluateConfig
 from sirl.errors import ConfigError
 from sirl.evaluation.asked import ATTACKED, Query
 from sirl.evaluation.suite import Suite, askable, unmet
-from sirl.guard.detectors import ACTING, CONTROL, CUTS, STREAM
+from sirl.guard.detectors import ACTING, CUTS, STREAM
 from sirl.guard.replaying import Heard
 from sirl.reports.guard import guard_table
 from sirl.roles import Console
@@ -44,7 +44,7 @@ UNDEFINED = {
     STREAM: STATES,
     "probe_prompt": STATES,
     CUTS: STATES,
-    CONTROL: STATES,
+    "random labels": STATES,
     "prompt_perplexity": PROMPT,
     "windowed_perplexity": PROMPT,
     "prompt_cusum": PROMPT,
