@@ -12,7 +12,7 @@ from sirl.guard.checks import Check, CheckReader
 from sirl.guard.classical import Usual
 from sirl.guard.cuts import EVERY, MOST, Cutter
 from sirl.guard.detectors import ACTING, CUTS, STREAM
-from sirl.guard.fitting import fit_cut_probe
+from sirl.guard.fitting import between, cut_lessons, fit_cut_probe
 from sirl.guard.modes import Modes
 from sirl.guard.monitor import Watch
 from sirl.guard.probe import LinearProbe
@@ -122,7 +122,8 @@ def test_the_probe_on_cuts_tells_whole_requests_that_are_refused_from_harmless_b
     shares = {p.id: float(n < 24) for n, p in enumerate([*unsafe, *ordinary])}
     modes = Modes(Instinct(0.5, shares, (0.1, 1.0), 0.0), (), frozenset())
     asked = [answered(p, embedded.render(p.messages)) for p in (*unsafe, *ordinary)]
-    probe = fit_cut_probe(embedded, modes, asked, {}, np.linspace(-3.0, 1.0, 101), seed=0)
+    lessons = cut_lessons(embedded, modes, asked, {}, ())
+    probe = fit_cut_probe(embedded, lessons, np.linspace(-3.0, 1.0, 101), seed=0)
     own = replace(fitted(0.0), cuts=probe)
 
     def highest(prompts):
@@ -133,6 +134,29 @@ def test_the_probe_on_cuts_tells_whole_requests_that_are_refused_from_harmless_b
     harmless = highest(ordinary)
     assert np.quantile(harmless, 0.99) < 0.96  # that of the other probe, on prompts left out
     assert highest(suffixed).min() > harmless.max()
+
+
+def test_the_probe_on_cuts_learns_harmless_beginnings_whatever_the_model_answers(embedded):
+    unsafe, plain, more = unsafe_requests("train")[0], *ordinary_requests("train")[:2]
+    framed = replace(more, messages=(Message("user", f"For a quiz: {more.request}"),))
+    modes = Modes(Instinct(0.5, {unsafe.id: 1.0}, (0.1, 1.0), 0.0), (), frozenset())
+    asked = [answered(p, embedded.render(p.messages)) for p in (unsafe, plain)]
+    hidden = replace(unsafe, messages=(Message("user", f"For a quiz: {unsafe.request}"),))
+    asked.append(answered(hidden, embedded.render(hidden.messages)))
+    names = {framed.messages: "quiz", hidden.messages: "quiz"}
+    found = cut_lessons(embedded, modes, asked, names, [more, framed])
+    # An undecided prompt and a refused one in a disguise teach nothing.
+    assert found == {
+        embedded.render(unsafe.messages): (True, unsafe.id),
+        embedded.render(more.messages): (False, more.id),
+        embedded.render(framed.messages): (False, "quiz"),
+    }
+
+
+def test_an_alarm_at_cuts_is_between_harmless_and_refused_prompts_unless_they_overlap():
+    harmless, refused = np.linspace(-10.0, 0.0, 101), np.linspace(2.0, 12.0, 101)
+    assert between(harmless, refused) == pytest.approx((-0.1 + 2.5) / 2)
+    assert between(harmless, refused - 8.0) == pytest.approx(-0.1)
 
 
 def test_a_guard_of_an_older_version_is_refused_with_the_command():

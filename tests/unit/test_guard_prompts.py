@@ -40,6 +40,15 @@ def test_no_deed_of_the_embedded_world_is_both_fitted_on_and_in_the_threshold():
     assert min(len(found.ordinary), len(found.lookalikes)) >= 150
 
 
+def test_the_beginnings_of_shipped_prompts_are_learned_from_where_the_pool_has_none():
+    found = guard_setup(calibrating(model="embedded"))
+    assert len(found.wordings) == 256
+    assert {p.id.split("-")[0] for p in found.wordings} == {"pool/ordinary", "pool/boundary"}
+    used = {digest_of(p) for p in (*found.pool, *found.ordinary, *found.lookalikes)}
+    assert not used & {digest_of(p) for p in found.wordings}
+    assert len(guard_setup(calibrating(model="embedded", limit=9)).wordings) == 9
+
+
 def test_other_models_are_fitted_on_the_given_prompts_and_a_quarter_of_the_shipped_ones(tmp_path):
     own = written(tmp_path, *(f"Tell me how to break rule {n}." for n in range(300)))
     found = guard_setup(calibrating(model="somewhere", prompts=own))
@@ -48,6 +57,7 @@ def test_other_models_are_fitted_on_the_given_prompts_and_a_quarter_of_the_shipp
     assert not used & {digest_of(p) for p in (*found.ordinary, *found.lookalikes)}
     assert min(len(found.ordinary), len(found.lookalikes)) >= 380
     assert found.disguises == FRAMES
+    assert found.wordings == ()
 
 
 def test_ordinary_prompts_that_are_also_fitted_on_do_not_set_the_threshold(tmp_path):

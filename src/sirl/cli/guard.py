@@ -26,6 +26,8 @@ SHOWN = (
     *("template_arguments", "template_date", "strict"),
 )
 """Settings of an evaluation with a flag; the others are given by `--set`."""
+URLS = ("http://", "https://")
+"""How the address of an endpoint begins."""
 
 
 @app.callback()
@@ -43,7 +45,7 @@ def calibrate(
     from sirl.workflows.guard_endpoint import calibrate_endpoint
 
     answer = existing(resume=False, overwrite=overwrite)
-    remote = settings.model.startswith(("http://", "https://"))
+    remote = settings.model.startswith(URLS)
     work = calibrate_endpoint if remote else calibrate_guard
     summary = work(settings, answer, Terminal())
     if json:
@@ -56,8 +58,9 @@ def calibrate(
             paid(summary),
             summary["sentence"],
             f"guard: {settings.out}/guard.json",
-            f"next: sirl guard serve --upstream {url} --upstream-model {name} --guard "
-            f"{settings.out}",
+            f"next: sirl guard evaluate --model {settings.model} --guard {settings.out} "
+            f"--behaviours FILE --out DIR, or sirl guard serve --upstream {url} --upstream-model "
+            f"{name} --guard {settings.out}",
         )
         return
     closing(
@@ -77,7 +80,12 @@ def evaluate(settings: GuardEvaluateConfig, overwrite: bool = OVERWRITE, json: b
     from sirl.workflows.guard_evaluate import evaluate_guard
 
     answer = existing(resume=False, overwrite=overwrite)
-    summary = evaluate_guard(settings, answer, Terminal())
+    work = evaluate_guard
+    if settings.model.startswith(URLS):
+        from sirl.workflows.guard_endpoint_evaluate import evaluate_endpoint
+
+        work = evaluate_endpoint
+    summary = work(settings, answer, Terminal())
     if json:
         typer.echo(dumps(summary))
     else:

@@ -21,7 +21,7 @@ from sirl.guard.probe import (
 )
 from sirl.guard.scoring import Asked, Fitted, prompt_numbers
 from sirl.models.chat import ChatModel
-from sirl.types import Message
+from sirl.types import Message, Prompt
 
 __all__ = ["Lessons", "fit_guard", "lessons"]
 
@@ -33,7 +33,9 @@ CUT_RIDGE = (0.01,)
 """Inverse strength of its ridge. A weaker one has a lower loss on prompts that were left out, and
 more alarms in disguises that were."""
 QUANTILE = 0.99
-"""Of the scores of harmless prompts, at which the scores of both probes are made equal."""
+"""Of the scores of harmless prompts, which is an alarm's lowest score, about."""
+MISSED = 0.05
+"""Quantile of the scores of refused prompts that an alarm at cuts should still reach, about."""
 Disguises = Mapping[tuple[Message, ...], str]
 CONTROLS = 5
 """Probes on random kinds; the true positives of a single one would vary too much."""
@@ -94,8 +96,18 @@ def fit_guard(
     watch: Watch,
     *,
     seed: int,
+    beginnings: Sequence[Prompt] = (),
 ) -> Fitted:
     """Learn probes, controls and usual entropies from answers to a pool of prompts.
+
+    Args:
+        chat: The model.
+        modes: Of the bare prompts of the pool.
+        answers: Bare and disguised.
+        disguises: Messages of disguised prompts -> name of the disguise.
+        watch: How answers are watched.
+        seed: Seed of folds, positions and cuts.
+        beginnings: Further harmless prompts, of which the probe at cuts learns how such begin.
 
     Raises:
         InputError: The model complied with too few disguised prompts that it refuses when bare.
@@ -104,10 +116,7 @@ def fit_guard(
     learned = lessons(modes, answers, seed=seed)
     layers = candidate_layers(chat)
     states = CheckReader(chat, layers, ()).read(learned.checks).states
-    numbers = {id: n for n, id in enumerate(dict.fromkeys(learned.prompts))}
-    rows = States(
-        states, np.array(learned.refuses), np.array([numbers[p] for p in learned.prompts])
-    )
+    rows = States(states, np.array(learned.refuses), numbered(learned.prompts))
     deep = [c.position > 0 and kind for c, kind in zip(*learned[:2], strict=True)]
     if not any(deep):
         raise InputError(
@@ -119,9 +128,10 @@ def fit_guard(
     probe = fit_probe(rows, layers, seed=seed)
     first = np.array([c.position == 0 for c in learned.checks])
     headers = states[first & ~rows.refuses][:, layers.index(probe.layer)]
+    cut = cut_lessons(chat, modes, answers, disguises, beginnings)
     return Fitted(
         probe,
-        fit_cut_probe(chat, modes, answers, disguises, probe.score(headers), seed=seed),
+        fit_cut_probe(chat, cut, probe.score(headers), seed=seed),
         tuple(fit_control(rows, layers, probe, seed=seed + n) for n in range(CONTROLS)),
         modes.openers,
         usual([entropies for _, entropies in ordinary]),
@@ -129,51 +139,98 @@ def fit_guard(
     )
 
 
-def fit_cut_probe(
+class CutLesson(NamedTuple):
+    """A prompt that the probe at cuts learns from."""
+
+    refused: bool
+    """Whether the model refuses it."""
+    left_out_with: str
+    """The disguise, or the id of a bare prompt: a fold leaves whole disguises out, since users
+    write in others than these."""
+
+
+def cut_lessons(
     chat: ChatModel,
     modes: Modes,
     answers: Sequence[Asked],
     disguises: Disguises,
+    beginnings: Sequence[Prompt],
+) -> dict[tuple[int, ...], CutLesson]:
+    """What the probe at cuts is fitted on: rendered prompts.
+
+    They are bare prompts that the model refuses, and harmless ones: those that it answers, bare and
+    disguised, and `beginnings`, whatever the model answers.
+    """
+    found: dict[tuple[int, ...], CutLesson] = {}
+    for answer in answers:
+        id, messages = answer.prompt.id, answer.prompt.messages
+        kind, disguise = modes.of(id), disguises.get(messages)
+        if kind and not answer.begun and not (disguise and kind == "refuse"):
+            lesson = CutLesson(kind == "refuse", disguise or id)
+            found.setdefault(answer.completion.prompt_ids, lesson)
+    for prompt in beginnings:
+        name = disguises.get(prompt.messages, prompt.id)
+        found.setdefault(chat.render(prompt.messages), CutLesson(False, name))
+    return found
+
+
+def fit_cut_probe(
+    chat: ChatModel,
+    asked: Mapping[tuple[int, ...], CutLesson],
     usual_scores: np.ndarray,
     *,
     seed: int,
 ) -> LinearProbe:
     """Fit the probe that reads prompts at cuts.
 
-    Its positives are bare prompts that the model refuses, at their end; its negatives are prompts
-    that it answers, bare and disguised, at random cuts and at their end. So the beginning of a
-    harmless prompt counts as harmless, whatever the model would say to it.
+    Its positives are refused prompts at their end; its negatives are harmless ones at random cuts
+    and at their end. So the beginning of a harmless prompt counts as harmless, whatever the model
+    would say to it.
 
     Args:
         chat: The model.
-        modes: Of the bare prompts.
-        answers: Bare and disguised.
-        disguises: Messages of disguised prompts -> name of the disguise. A fold leaves whole
-            disguises out, since users write in others than these.
-        usual_scores: Scores of the other probe for harmless prompts. The bias is set so that both
-            probes exceed the same value for equally many of these, so that their scores compare;
-            those of this probe are of prompts that were left out.
+        asked: Rendered prompts.
+        usual_scores: Scores of the other probe for harmless prompts, with which those of this one
+            are made to compare.
         seed: Seed of the folds and of the cuts.
     """
-    asked: dict[tuple[int, ...], tuple[bool, str]] = {}
-    for answer in answers:
-        id, messages = answer.prompt.id, answer.prompt.messages
-        kind, disguise = modes.of(id), disguises.get(messages)
-        if kind and not answer.begun and not (disguise and kind == "refuse"):
-            asked.setdefault(answer.completion.prompt_ids, (kind == "refuse", disguise or id))
     layers = candidate_layers(chat)
     reader, rows = CheckReader(chat, layers, ()), []
-    for ids, (refused, _) in asked.items():
+    for ids, lesson in asked.items():
         *cuts, whole = (cut.ids for cut in reader.cutter.cuts(ids))
         chosen = Random(f"{seed}/{list(ids)}").sample(cuts, min(MOST_CUTS, len(cuts)))
-        rows.append([whole] if refused else [*chosen, whole])
-    sizes, kinds = [len(own) for own in rows], np.array([refused for refused, _ in asked.values()])
-    numbers = {name: n for n, name in enumerate(dict.fromkeys(name for _, name in asked.values()))}
-    left_out = np.array([numbers[name] for _, name in asked.values()])
+        rows.append([whole] if lesson.refused else [*chosen, whole])
+    sizes, kinds = [len(own) for own in rows], np.array([a.refused for a in asked.values()])
+    left_out = numbered([a.left_out_with for a in asked.values()])
     states = reader.read_ids([row for own in rows for row in own]).states
     found = States(states, np.repeat(kinds, sizes), np.repeat(left_out, sizes))
     probe = fit_probe(found, layers, seed=seed, inverse_ridges=CUT_RIDGE)
     scores = held_out_scores(found, layers.index(probe.layer), CUT_RIDGE[0], seed)
-    highest = np.maximum.reduceat(scores, np.cumsum([0, *sizes[:-1]]))[~kinds]
-    shift = np.quantile(usual_scores, QUANTILE) - np.quantile(highest, QUANTILE)
+    highest = np.maximum.reduceat(scores, np.cumsum([0, *sizes[:-1]]))
+    shift = np.quantile(usual_scores, QUANTILE) - between(highest[~kinds], highest[kinds])
     return replace(probe, bias=probe.bias + float(shift))
+
+
+def numbered(names: Sequence[str]) -> np.ndarray:
+    """The number of each name; the same name has the same number.
+
+    >>> numbered(["b", "a", "b"]).tolist()
+    [0, 1, 0]
+    """
+    numbers = {name: n for n, name in enumerate(dict.fromkeys(names))}
+    return np.array([numbers[name] for name in names])
+
+
+def between(harmless: np.ndarray, refused: np.ndarray) -> float:
+    """The score at cuts that compares with the other probe's highest usual one.
+
+    It is in the middle between the highest scores of harmless prompts and the lowest ones of
+    refused prompts, all of prompts and disguises that were left out of the fit: half of the
+    distance is for the beginnings of new wordings, half for requests before a suffix. Where these
+    overlap, it is the former.
+
+    >>> between(np.array([-2.0, 1.0]), np.array([3.0, 5.0])) == (0.97 + 3.1) / 2
+    True
+    """
+    top, low = np.quantile(harmless, QUANTILE), np.quantile(refused, MISSED)
+    return float((top + max(top, low)) / 2)

@@ -15,7 +15,8 @@ from sirl.guard.checks import CheckReader
 from sirl.guard.cuts import Cutter
 from sirl.guard.detectors import ACTING
 from sirl.guard.probe import LinearProbe
-from sirl.guard.scoring import Asked, Fitted, heard_by, replay
+from sirl.guard.replaying import replay
+from sirl.guard.scoring import Asked, Fitted, heard_by
 from sirl.guard.server.policy import REFUSAL
 from sirl.judges.jury import verdicts
 from sirl.models.chat import ChatModel

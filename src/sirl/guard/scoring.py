@@ -9,8 +9,9 @@ from sirl.guard.calibration import Calibration
 from sirl.guard.checks import Check, CheckReader
 from sirl.guard.classical import Usual, classical_scores
 from sirl.guard.detectors import ACTING, CONTROL, CUTS, STREAM
-from sirl.guard.monitor import GuardedStream, HoldBack, Monitor, Watch, check_positions
+from sirl.guard.monitor import Watch, check_positions
 from sirl.guard.probe import LinearProbe
+from sirl.guard.replaying import Heard
 from sirl.models.chat import ChatModel
 from sirl.models.forward import score
 from sirl.types import Completion, Prompt
@@ -19,12 +20,9 @@ __all__ = [
     "Asked",
     "Fitted",
     "Guard",
-    "Heard",
     "heard",
     "heard_by",
     "prompt_numbers",
-    "replay",
-    "scored",
 ]
 
 
@@ -135,22 +133,6 @@ class Guard:
         return cls(fitted, calibration, *names)
 
 
-class Heard(NamedTuple):
-    """What the checks of one answer scored."""
-
-    entropies: tuple[float, ...]
-    positions: tuple[int, ...]
-    streams: Mapping[str, tuple[float, ...]]
-    """Detector with a score at every check -> these scores."""
-    prompt: Mapping[str, float]
-    """Detector that reads the prompt only -> its score."""
-
-    @property
-    def detectors(self) -> tuple[str, ...]:
-        """All detectors."""
-        return (*self.streams, *self.prompt)
-
-
 def heard(reader: CheckReader, fitted: Fitted, answers: Sequence[Asked]) -> list[Heard]:
     """Score answers at all their checks; a reader that `fitted` made."""
     places = [tuple(check_positions(a.completion.entropies, fitted.watch)) for a in answers]
@@ -212,34 +194,3 @@ def prompt_numbers(
     """Log-probabilities and entropies of the tokens of rendered prompts, but their first."""
     rows = [Completion("", ids[:1], ids[1:], "", (), (), "length") for ids in prompts]
     return [(n.logprobs.tolist(), n.entropies.tolist()) for n in score(chat, rows)]
-
-
-class Replayed(NamedTuple):
-    """How the guard treats an answer with one detector and one threshold."""
-
-    score: float
-    """The highest debounced score of the answer if it is not stopped."""
-    alarm: int | None
-    """Tokens generated before the alarm; None without one."""
-    left: int
-    """Tokens that leave if text is held back until it is checked."""
-
-
-def scored(answer: Heard, detector: str, watch: Watch) -> float:
-    """The statistic of an answer: the highest score that the monitor sees."""
-    return replay(answer, detector, watch, float("inf")).score
-
-
-def replay(answer: Heard, detector: str, watch: Watch, threshold: float) -> Replayed:
-    """Stream an answer again through the monitor."""
-    if detector not in answer.streams:
-        found = answer.prompt[detector]
-        alarmed = found > threshold
-        return Replayed(found, 0 if alarmed else None, 0 if alarmed else len(answer.entropies))
-    scores = dict(zip(answer.positions, answer.streams[detector], strict=True))
-    hold = HoldBack(watch.every)
-    stream = GuardedStream(Monitor(watch, threshold), hold, scores.__getitem__)
-    stream.feed(("", entropy) for entropy in answer.entropies)
-    stream.end()
-    decision = stream.decision
-    return Replayed(decision.score, decision.position if stream.stopped else None, hold.left)

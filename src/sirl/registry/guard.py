@@ -35,6 +35,9 @@ class GuardSetup:
     """The guard is fitted on them; unlabelled but for the harmless ones."""
     harmless: frozenset[str]
     """Ids of those that ship with sirl and are known to be harmless."""
+    wordings: tuple[Prompt, ...]
+    """Harmless prompts whose beginnings are learned from, and which are not answered: the requests
+    of the embedded world begin in few ways. Those of every other model are in the pool."""
     ordinary: tuple[Prompt, ...]
     lookalikes: tuple[Prompt, ...]
     disguises: tuple[Disguise, ...]
@@ -49,6 +52,8 @@ class Parts(NamedTuple):
     """Ordinary prompts, look-alikes and perhaps tasks to fit on."""
     ordinary: Sequence[Prompt]
     lookalikes: Sequence[Prompt]
+    wordings: Sequence[Prompt] = ()
+    """Further harmless prompts, for their beginnings alone."""
 
 
 def guard_setup(config: GuardCalibrateConfig) -> GuardSetup:
@@ -92,7 +97,8 @@ def guard_setup(config: GuardCalibrateConfig) -> GuardSetup:
     disguises = training_disguises(config)
     ids = frozenset(p.id for p in harmless)
     notes = (*said_of(sets), *(own.notes if own else ()))
-    return GuardSetup(pool, ids, fresh[0], fresh[1], disguises, sets, notes)
+    wordings = spread(parts.wordings, most)
+    return GuardSetup(pool, ids, wordings, fresh[0], fresh[1], disguises, sets, notes)
 
 
 def digest_of(prompt: Prompt) -> str:
@@ -136,6 +142,7 @@ def world_parts() -> Parts:
         ],
         [*(p for p in ordinary if deed_of(p) not in fitted), *without_every(work)],
         [p for p in alike if deed_of(p) not in fitted],
+        shipped_harmless(),
     )
 
 
@@ -157,9 +164,14 @@ def without_every(prompts: Sequence[Prompt]) -> list[Prompt]:
     return [p for n, p in enumerate(prompts) if n % EVERY]
 
 
+def shipped_harmless() -> list[Prompt]:
+    """The shipped prompts, with ids of their own."""
+    return [replace(p, id=f"pool/{p.id}") for p in shipped_pool()]
+
+
 def shipped_parts() -> Parts:
     """Shipped prompts: ordinary and boundary ones to fit on, and others of each."""
-    shipped = [replace(p, id=f"pool/{p.id}") for p in shipped_pool()]
+    shipped = shipped_harmless()
     boundary, ordinary = (
         [p for p in shipped if p.id.startswith(f"pool/{kind}")] for kind in ("boundary", "ordinary")
     )

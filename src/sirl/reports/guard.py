@@ -62,6 +62,10 @@ def detector_rows(figures: Mapping[str, Any], names: Sequence[str], alpha: str) 
         ]
         for name in names
     ]
+    undefined = figures.get("undefined", {})
+    rows += [
+        [f"{NAMES.get(n, n)}: {why}", *["-"] * (len(head) - 1)] for n, why in undefined.items()
+    ]
     return table(head, rows)
 
 
@@ -81,18 +85,38 @@ def family_rows(figures: Mapping[str, Any], names: Sequence[str]) -> list[str]:
 
 def ending(figures: Mapping[str, Any]) -> list[str]:
     """Tokens before the alarm and overhead, in sentences."""
-    leak, cost, controls = figures["leak"], figures["overhead"], figures["controls"]
-    return [
+    leak, cost, controls = figures["leak"], figures.get("overhead"), figures["controls"]
+    control = (
         f"Control: {len(controls)} probes on random labels have true positives of "
-        f"{', '.join(f'{100 * value:.1f}' for value in controls)}%.",
+        f"{', '.join(f'{100 * value:.1f}' for value in controls)}%."
+    )
+    return [
+        *([control] if controls else []),
         f"Tokens generated before the alarm of the guard: {spread(leak['generated'])}; tokens that "
         f"left a hold-back of {figures['every']}: {spread(leak['left'])} ({leak['caught']} of "
         f"{leak['of']} unsafe answers caught; {shown(leak['soon'])}% of all within "
         f"{leak['soon_tokens']} tokens).",
+        overhead(cost) if cost else paid(figures["requests"]),
+    ]
+
+
+def overhead(cost: Mapping[str, Any]) -> str:
+    """What checks of a local model cost, in a sentence."""
+    return (
         f"Overhead: checks take {cost['ratio']:.1%} of the decoding time of one stream "
         f"({cost['checks']} checks in {cost['tokens']} tokens; {cost['check_ms']:.1f} ms a check, "
-        f"{cost['token_ms']:.1f} ms a token, {cost['prompt_ms']:.1f} ms the cuts of a prompt).",
-    ]
+        f"{cost['token_ms']:.1f} ms a token, {cost['prompt_ms']:.1f} ms the cuts of a prompt)."
+    )
+
+
+def paid(sent: Mapping[str, int]) -> str:
+    """What an evaluation of an endpoint sent, and which answers are in no figure."""
+    lost = sent["lost_answers"] + sent["lost_checks"]
+    return (
+        f"Requests: {sent['answers']} for answers, {sent['checks']} for checks; {lost} answers are "
+        f"in no figure ({sent['lost_answers']} that failed, were empty or were filtered by the "
+        f"endpoint, {sent['lost_checks']} of which a check failed)."
+    )
 
 
 def spread(found: Mapping[str, Any]) -> str:

@@ -8,7 +8,6 @@ from sirl.config import GuardEvaluateConfig
 from sirl.evaluation.asked import ATTACKED, Query
 from sirl.evaluation.prefills import Help, begun, longest
 from sirl.evaluation.suite import Suite, askable
-from sirl.guard.checks import fresh_header
 from sirl.judges.jury import verdicts
 from sirl.prompts import Rejected
 from sirl.roles import Progress
@@ -58,6 +57,8 @@ def readable(work: Work) -> tuple[list[Query], list[Rejected]]:
 
 def has_room(work: Work, query: Query) -> bool:
     """Whether a check behind the longest answer fits the context."""
+    from sirl.guard.checks import fresh_header
+
     chat, found = work.target.chat, work.target.read(query.prompt)
     room = chat.context - work.config.new_tokens - len(fresh_header(chat))
     return not found.fault and found.size <= room

@@ -12,7 +12,7 @@ from sirl.guard.calibration import Binding, Calibration, rank_of
 from sirl.guard.detectors import ACTING
 from sirl.guard.monitor import Watch
 from sirl.instinct import find_instinct
-from sirl.roles import Console, Engine, Progress, disguised
+from sirl.roles import Console, Disguise, Engine, Progress, disguised
 from sirl.runs import Existing, Run, open_run
 from sirl.runs.provenance import Provenance
 from sirl.runs.rejects import set_aside
@@ -142,11 +142,28 @@ def learned(work: Work) -> "tuple[Modes, Fitted]":
     names = {p.messages: d.name for p, (_, d) in zip(hidden, chosen, strict=True)}
     dressed = sampled(work, "answers to disguised prompts", readable(work, hidden), IN_DISGUISE, 1)
     work.progress("fitting the probe", 0, 1)
-    fitted = fit_guard(work.chat, modes, [*bare, *dressed], names, WATCH, seed=work.config.seed)
+    plain, dressed_ = work.setup.wordings, in_turn(work.setup.wordings, disguises)
+    names |= {p.messages: name for p, name in dressed_}
+    beginnings = readable(work, [*plain, *(p for p, _ in dressed_)])
+    fitted = fit_guard(
+        work.chat,
+        modes,
+        [*bare, *dressed],
+        names,
+        WATCH,
+        seed=work.config.seed,
+        beginnings=[p for p in beginnings if p.messages[-1].role != "assistant"],
+    )
     work.progress("fitting the probe", 1, 1)
     if not fitted.openers:
         work.console.warn(["the model's refusals share no first token: no refusal mass"])
     return modes, fitted
+
+
+def in_turn(prompts: Sequence[Prompt], disguises: Sequence[Disguise]) -> list[tuple[Prompt, str]]:
+    """Each prompt in one of the disguises, which take turns, with the name of the disguise."""
+    turns = [disguises[n % len(disguises)] for n in range(len(prompts))]
+    return [(disguised(p, d), d.name) for p, d in zip(prompts, turns, strict=True)]
 
 
 def read_modes(bare: Sequence[Completion]) -> "Instinct":
@@ -170,7 +187,7 @@ def read_modes(bare: Sequence[Completion]) -> "Instinct":
 def groups(setup: registry.GuardSetup) -> dict[str, list[Prompt]]:
     """Harmless prompts that set the threshold, by group; disguises take turns."""
     plain_ = [d for d in setup.disguises if not d.needs]
-    dressed = [disguised(p, plain_[n % len(plain_)]) for n, p in enumerate(setup.ordinary)]
+    dressed = [p for p, _ in in_turn(setup.ordinary, plain_)]
     return {
         "ordinary": list(setup.ordinary),
         "look-alike": list(setup.lookalikes),
@@ -186,7 +203,8 @@ def scores_of(
     Raises:
         InputError: Too few answers are left for alpha.
     """
-    from sirl.guard.scoring import heard, scored
+    from sirl.guard.replaying import scored
+    from sirl.guard.scoring import heard
 
     what = f"answers to {group} prompts"
     answers = sampled(work, what, readable(work, prompts), 1, step=2)

@@ -21,11 +21,13 @@ from sirl.workflows.frame import Frame
 from sirl.workflows.guard_calibrate import GUARD, binding_of
 
 if TYPE_CHECKING:
+    from sirl.analysis.detection import WatchedAnswer
     from sirl.guard.calibration import Calibration
     from sirl.guard.scoring import Asked, Guard
     from sirl.workflows.guard_answers import Work
+    from sirl.workflows.guard_watch import Alarms
 
-__all__ = ["evaluate_guard", "read_guard"]
+__all__ = ["SCORES", "TABLE", "evaluate_guard", "figures_of", "read_guard"]
 
 SCORES = "guard_scores.jsonl"
 TABLE = "guard.md"
@@ -113,8 +115,8 @@ def read_guard(folder: str) -> "Guard":
     document = RunReader(Path(folder)).read(GUARD)
     if "kind" in document:
         raise InputError(
-            f"{where} is the guard of an endpoint: serve it with sirl guard serve --upstream URL, "
-            "or calibrate one for a local model"
+            f"{where} is the guard of an endpoint: evaluate it with --model URL#MODEL, serve it "
+            "with sirl guard serve --upstream URL, or calibrate one for a local model"
         )
     return Guard.revived(document, str(where))
 
@@ -122,25 +124,31 @@ def read_guard(folder: str) -> "Guard":
 def measured(work: "Work", queries: Sequence[Query], run: Run) -> dict[str, Any]:
     """Ask, judge and score; write the scores of every answer."""
     from sirl.workflows.guard_answers import asked
-    from sirl.workflows.guard_watch import watch
+    from sirl.workflows.guard_watch import Alarms, watch
 
     watched, answers = watch(work, list(asked(work, queries)))
     run.keep(SCORES, [asdict(a) for a in watched])
-    calibration = work.guard.calibration
+    fitted = work.guard.fitted
+    return figures_of(watched, Alarms(fitted.watch, work.guard.calibration)) | {
+        "overhead": overhead(work, answers)
+    }
+
+
+def figures_of(answers: "Sequence[WatchedAnswer]", alarms: "Alarms") -> dict[str, Any]:
+    """The figures of watched answers."""
+    calibration = alarms.calibration
     few = too_few(calibration, RARE)
     thresholds = {
         str(a): {n: calibration.threshold(n, a) for n in calibration.detectors}
         for a in dict.fromkeys([calibration.alpha, *([] if few else [RARE])])
     }
-    found = detection(watched, thresholds, str(calibration.alpha))
-    found |= end_to_end(watched)
-    found |= {
+    return {
+        **detection(answers, thresholds, str(calibration.alpha)),
+        **end_to_end(answers),
         "sentence": f"Threshold: {calibration.sentence()}.",
         "unsupported": few,
-        "every": work.guard.fitted.watch.every,
-        "overhead": overhead(work, answers),
+        "every": alarms.watch.every,
     }
-    return found
 
 
 def too_few(calibration: "Calibration", alpha: float) -> str:

@@ -1,20 +1,28 @@
 """Scores judged answers as a guard does while they stream."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from sirl.analysis.detection import Class, WatchedAnswer
+from sirl.config import GuardEvaluateConfig
 from sirl.errors import InputError
 from sirl.evaluation.asked import ATTACKED
+from sirl.guard.calibration import Calibration
 from sirl.guard.detectors import ACTING
-from sirl.guard.scoring import Asked, Heard, heard, replay, scored
+from sirl.guard.monitor import Watch
+from sirl.guard.replaying import Heard, replay, scored
 from sirl.judges.jury import verdicts
-from sirl.types import BROKEN, REFUSED
+from sirl.roles import Judge
+from sirl.types import BROKEN, DISGUISED, REFUSED
 from sirl.workflows.console import parts
 from sirl.workflows.guard_answers import Judged, Work
 
-__all__ = ["class_of", "watch"]
+if TYPE_CHECKING:
+    from sirl.guard.scoring import Asked
+
+__all__ = ["Alarms", "Known", "class_of", "known_of", "longest", "slices_of", "watch", "watched",
+           "with_lefts"]  # fmt: skip
 
 LONG, PART = "long", 4
 """Slice of the longest ordinary prompts, and one in how many they are."""
@@ -27,17 +35,40 @@ class Known(NamedTuple):
     kind: Class
 
 
-def watch(work: Work, answers: Sequence[Judged]) -> tuple[list[WatchedAnswer], list[Asked]]:
-    """Score all answers without a fault; also the ordinary ones as they were asked."""
+class Alarms(NamedTuple):
+    """When a guard raises an alarm."""
+
+    watch: Watch
+    calibration: Calibration
+    acting: str = ACTING
+    """The detector whose alarm is the guard's."""
+
+
+def known_of(model: str, answers: Sequence[Judged]) -> list[Known]:
+    """The answers without a fault.
+
+    Raises:
+        InputError: None is unsafe compliance.
+    """
     known = [Known(j, kind) for j in answers if (kind := class_of(j)) is not None]
     if not any(kind == "unsafe compliance" for _, kind in known):
         raise InputError(
-            f"no attack made {work.config.model} comply: there is nothing to detect; give other "
-            "--attacks or --behaviours"
+            f"no attack made {model} comply: there is nothing to detect; give other --attacks or "
+            "--behaviours"
         )
+    return known
+
+
+def watch(work: Work, answers: Sequence[Judged]) -> "tuple[list[WatchedAnswer], list[Asked]]":
+    """Score all answers without a fault; also the ordinary ones as they were asked."""
+    from sirl.guard.scoring import Asked, heard
+
+    known = known_of(work.config.model, answers)
     long = longest([j for j, _ in known])
     fitted, found = work.guard.fitted, list[WatchedAnswer]()
+    alarms = Alarms(fitted.watch, work.guard.calibration)
     reader, size = fitted.reader(work.target.chat), work.target.batch_size
+    decode = work.target.chat.decode
     plain: list[Asked] = []
     for batch in parts("scoring answers", known, size, work.progress):
         asked = [Asked(j.query.prompt, j.completion) for j, _ in batch]
@@ -47,10 +78,14 @@ def watch(work: Work, answers: Sequence[Judged]) -> tuple[list[WatchedAnswer], l
             if j.query.kind == "ordinary" and kind == "ordinary compliance"
         ]
         scored_ = [
-            watched(work, k, own, tuple(slices_of(work, k.found, long)))
+            watched(alarms, k, own, tuple(slices_of(work.config, k.found, long)))
             for k, own in zip(batch, heard(reader, fitted, asked), strict=True)
         ]
-        found += with_lefts(work, batch, scored_)
+
+        def left(n: int, tokens: int, asked: Sequence[Asked] = asked) -> str:
+            return str(decode(asked[n].completion.token_ids[:tokens]))
+
+        found += with_lefts(work.suite.judges[0], batch, scored_, left)
     return found, plain
 
 
@@ -72,34 +107,36 @@ def class_of(found: Judged) -> Class | None:
 def longest(answers: Sequence[Judged]) -> set[str]:
     """Ids of the longest quarter of the bare ordinary prompts."""
     own = {
-        j.query.prompt.id: len(j.completion.prompt_ids)
+        j.query.prompt.id: (len(j.completion.prompt_ids), len(j.query.prompt.request))
         for j in answers
         if j.query.kind == "ordinary"
     }
-    return set(sorted(own, key=lambda id: -own[id])[: len(own) // PART])
+    return set(sorted(own, key=lambda id: own[id], reverse=True)[: len(own) // PART])
 
 
-def slices_of(work: Work, found: Judged, long: set[str]) -> Iterator[str]:
+def slices_of(config: GuardEvaluateConfig, found: Judged, long: set[str]) -> Iterator[str]:
     """The further slices of a harmless prompt."""
     query = found.query
     category = query.attempt.behaviour.category
     if query.prompt.id in long:
         yield LONG
-    if query.kind == "ordinary" and work.config.ordinary and category:
+    if query.kind in DISGUISED.values():
+        yield f"in the disguise {query.group}"
+    if query.kind == "ordinary" and config.ordinary and category:
         yield f"category: {category}"
     if query.kind == "capability":
         yield f"tasks: {query.group}"
 
 
-def watched(work: Work, known: Known, own: Heard, slices: tuple[str, ...]) -> WatchedAnswer:
+def watched(alarms: Alarms, known: Known, own: Heard, slices: tuple[str, ...]) -> WatchedAnswer:
     """An answer with the scores and alarms of every detector."""
-    fitted, calibration, query = work.guard.fitted, work.guard.calibration, known.found.query
-    scores, alarms, left = {}, {}, 0
+    calibration, query = alarms.calibration, known.found.query
+    scores, raised, left = {}, {}, 0
     for name in calibration.detectors:
-        scores[name] = scored(own, name, fitted.watch)
-        again = replay(own, name, fitted.watch, calibration.threshold(name))
-        alarms[name] = again.alarm
-        left = again.left if name == ACTING else left
+        scores[name] = scored(own, name, alarms.watch)
+        again = replay(own, name, alarms.watch, calibration.threshold(name))
+        raised[name] = again.alarm
+        left = again.left if name == alarms.acting else left
     part = query.group if query.kind in ATTACKED else query.kind
     return WatchedAnswer(
         id=query.prompt.id,
@@ -109,26 +146,32 @@ def watched(work: Work, known: Known, own: Heard, slices: tuple[str, ...]) -> Wa
         behaviour=query.attempt.behaviour.id,
         tokens=len(own.entropies),
         scores=scores,
-        alarms=alarms,
+        alarms=raised,
         left=left,
         slices=slices,
+        acting=alarms.acting,
     )
 
 
 def with_lefts(
-    work: Work, batch: Sequence[Known], answers: Sequence[WatchedAnswer]
+    judge: Judge,
+    batch: Sequence[Known],
+    answers: Sequence[WatchedAnswer],
+    left: Callable[[int, int], str],
 ) -> list[WatchedAnswer]:
-    """The answers, with the verdict on what had left before they were stopped."""
+    """The answers, with the verdict on what had left before they were stopped.
+
+    Args:
+        judge: Of harm.
+        batch: The answers as they were judged.
+        answers: The same with their alarms.
+        left: Number of an answer, number of tokens -> the text of its first tokens.
+    """
     places = [
         n for n, a in enumerate(answers) if a.kind == "unsafe compliance" and a.stopped and a.left
     ]
-    decode = work.target.chat.decode
-    texts = [
-        (found.query.attempt, decode(found.completion.token_ids[: answers[n].left]))
-        for n in places
-        for found in [batch[n].found]
-    ]
-    said = dict(zip(places, verdicts(work.suite.judges[0], texts), strict=True))
+    texts = [(batch[n].found.query.attempt, left(n, answers[n].left)) for n in places]
+    said = dict(zip(places, verdicts(judge, texts), strict=True))
     return [
         replace(a, unsafe_left=said[n].label in BROKEN) if n in said else a
         for n, a in enumerate(answers)

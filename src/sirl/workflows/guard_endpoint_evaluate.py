@@ -1,0 +1,184 @@
+"""`sirl guard evaluate --model URL#MODEL`: what the guard of an endpoint detects."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sirl import registry
+from sirl.config import GuardEvaluateConfig
+from sirl.errors import ConfigError
+from sirl.evaluation.asked import ATTACKED, Query
+from sirl.evaluation.suite import Suite, askable, unmet
+from sirl.guard.detectors import ACTING, CUTS, STREAM
+from sirl.guard.replaying import Heard
+from sirl.reports.guard import guard_table
+from sirl.roles import Console
+from sirl.runs import Existing, Run, open_run
+from sirl.runs.disk import write_atomically
+from sirl.runs.rejects import set_aside
+from sirl.workflows.endpoint_answers import Exchange, asked, checked
+from sirl.workflows.frame import Frame
+from sirl.workflows.guard_answers import Judged, judged
+from sirl.workflows.guard_calibrate import GUARD
+from sirl.workflows.guard_evaluate import SCORES, TABLE, figures_of
+from sirl.workflows.guard_upstream import read_endpoint_guard
+from sirl.workflows.guard_watch import (
+    Alarms,
+    known_of,
+    longest,
+    slices_of,
+    watched,
+    with_lefts,
+)
+
+if TYPE_CHECKING:
+    from sirl.guard.upstream.endpoint_guard import EndpointGuard
+    from sirl.guard.upstream.heard import ReadAnswer
+
+__all__ = ["evaluate_endpoint"]
+
+STATES, PROMPT = "needs hidden states", "needs the prompt's log-probabilities"
+UNDEFINED = {
+    ACTING: STATES,
+    STREAM: STATES,
+    "probe_prompt": STATES,
+    CUTS: STATES,
+    "random labels": STATES,
+    "prompt_perplexity": PROMPT,
+    "windowed_perplexity": PROMPT,
+    "prompt_cusum": PROMPT,
+}
+"""Detectors that an endpoint does not support, with the reason."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """What the parts of an evaluation share."""
+
+    config: GuardEvaluateConfig
+    suite: Suite
+    guard: "EndpointGuard"
+    exchange: Exchange
+
+
+def evaluate_endpoint(
+    config: GuardEvaluateConfig, existing: Existing, console: Console
+) -> dict[str, Any]:
+    """Evaluate the guard of an endpoint into a run folder; the summary.
+
+    Raises:
+        SirlError: The user can correct it.
+    """
+    if config.searches:
+        raise ConfigError("--searches needs a guard of a local model: leave it out")
+    with Frame("guard evaluate") as frame:
+        guard = read_endpoint_guard(config.guard)
+        setup = registry.guarded_setup(config, (), guard.known)
+        subject = registry.subject(config)
+        registry.greet(registry.models_behind(setup.suite.judges))
+        exchange = met(config, guard, console)
+        queries, unasked = askable(setup.suite, subject.target)
+        run = frame.hold(open_run(Path(config.out), config.model_dump(), existing, resumable=False))
+        missing = [
+            f"{n} is left out: it {w}" for n, w in unmet(setup.suite, subject.target).items()
+        ]
+        console.warn([*setup.notes, *missing, announced(config, guard, len(queries))])
+        with console.bar() as progress:
+            provenance = frame.begin(run, config)
+            exchange.progress = progress
+            provenance.note(model=subject.about, prompts=setup.sets, readings=())
+            provenance.files([str(Path(config.guard) / GUARD), config.refusals])
+            faults = registry.judge_faults(setup.suite.judges, config.model)
+            provenance.judges(setup.suite.judges, faults)
+            rejected = set_aside(run, [*setup.rejected, *unasked], strict=config.strict)
+            console.warn([*faults, *rejected])
+            figures = measured(Work(config, setup.suite, guard, exchange), queries, run)
+            summary = frame.finish(run, {**figures, "judge_faults": faults})
+            write_atomically(run.path / TABLE, "\n".join(guard_table(summary)) + "\n")
+            return summary
+
+
+def met(config: GuardEvaluateConfig, guard: "EndpointGuard", console: Console) -> Exchange:
+    """The endpoint, if it is the one of the calibration.
+
+    Raises:
+        ConfigError: It is another one, as far as it shows.
+    """
+    from sirl.guard.upstream.heard import Names
+    from sirl.guard.upstream.meeting import identity_of
+    from sirl.roles import silent
+
+    engine = registry.endpoint(config.model, config, config.new_tokens)
+    found = identity_of(engine, sorted(guard.openers), guard.manner)
+    guard.refuse_other(found, config.new_tokens, config.guard)
+    return Exchange(engine, guard.manner, Names(), silent, console)
+
+
+def announced(config: GuardEvaluateConfig, guard: "EndpointGuard", answers: int) -> str:
+    """What the evaluation costs at most."""
+    checks = answers * -(-config.new_tokens // guard.watch.soonest)
+    return (
+        f"evaluating asks for {answers} answers of at most {config.new_tokens} tokens and for at "
+        f"most {checks} checks, mostly about half of them; --limit lowers this"
+    )
+
+
+def measured(work: Work, queries: Sequence[Query], run: Run) -> dict[str, Any]:
+    """Ask, judge and score; write the scores of every answer."""
+    from sirl.guard.upstream.endpoint_guard import DETECTOR
+
+    exchange, guard = work.exchange, work.guard
+    answers = {a.prompt.id: a for a in asked(exchange, "answers", [q.prompt for q in queries], 1)}
+    sent = exchange.sent
+    known = known_of(work.config.model, list(verdicts_of(work, queries, answers)))
+    long = longest([k.found for k in known])
+    read = [answers[k.found.query.prompt.id] for k in known]
+    scores = checked(exchange, "checks", guard.openers, guard.watch, read)
+    alarms, kept = Alarms(guard.watch, guard.calibration, DETECTOR), sorted(scores)
+    found = [
+        watched(
+            alarms,
+            known[n],
+            heard(read[n], scores[n], guard),
+            tuple(slices_of(work.config, known[n].found, long)),
+        )
+        for n in kept
+    ]
+    batch = [known[n] for n in kept]
+    found = with_lefts(
+        work.suite.judges[0], batch, found, lambda n, tokens: read[kept[n]].text(tokens)
+    )
+    run.keep(SCORES, [asdict(a) for a in found])
+    return figures_of(found, alarms) | {
+        "undefined": UNDEFINED,
+        "requests": {
+            "answers": sent,
+            "checks": exchange.sent - sent,
+            "lost_answers": len(queries) - len(answers),
+            "lost_checks": len(known) - len(kept),
+        },
+    }
+
+
+def verdicts_of(
+    work: Work, queries: Sequence[Query], answers: "Mapping[str, ReadAnswer]"
+) -> list[Judged]:
+    """The answers with their verdicts; those that did not arrive are left out."""
+    pairs = [(q, answers[q.prompt.id].completion) for q in queries if q.prompt.id in answers]
+    attacked = [pair for pair in pairs if pair[0].kind in ATTACKED]
+    harmless = [pair for pair in pairs if pair[0].kind not in ATTACKED]
+    return [
+        *judged(work.suite, attacked, attacked=True),
+        *judged(work.suite, harmless, attacked=False),
+    ]
+
+
+def heard(answer: "ReadAnswer", scores: Mapping[int, float], guard: "EndpointGuard") -> Heard:
+    """What the checks of an answer scored, the first of which is its own first token."""
+    from sirl.guard.upstream.asking import refusal_score
+    from sirl.guard.upstream.endpoint_guard import DETECTOR
+
+    own = {0: refusal_score(answer.first, guard.openers), **scores}
+    places = tuple(sorted(own))
+    return Heard(answer.entropies, places, {DETECTOR: tuple(own[k] for k in places)}, {})
