@@ -12,7 +12,7 @@ from sirl.guard.checks import Check, CheckReader
 from sirl.guard.classical import Usual
 from sirl.guard.cuts import EVERY, MOST, Cutter
 from sirl.guard.detectors import ACTING, CUTS, STREAM
-from sirl.guard.fitting import between, cut_lessons, fit_cut_probe
+from sirl.guard.fitting import between, cut_examples, fit_cut_probe
 from sirl.guard.modes import Modes
 from sirl.guard.monitor import Watch
 from sirl.guard.probe import LinearProbe
@@ -122,8 +122,8 @@ def test_the_probe_on_cuts_tells_whole_requests_that_are_refused_from_harmless_b
     shares = {p.id: float(n < 24) for n, p in enumerate([*unsafe, *ordinary])}
     modes = Modes(Instinct(0.5, shares, (0.1, 1.0), 0.0), (), frozenset())
     asked = [answered(p, embedded.render(p.messages)) for p in (*unsafe, *ordinary)]
-    lessons = cut_lessons(embedded, modes, asked, {}, ())
-    probe = fit_cut_probe(embedded, lessons, np.linspace(-3.0, 1.0, 101), seed=0)
+    examples = cut_examples(embedded, modes, asked, {}, ())
+    probe = fit_cut_probe(embedded, examples, np.linspace(-3.0, 1.0, 101), seed=0)
     own = replace(fitted(0.0), cuts=probe)
 
     def highest(prompts):
@@ -144,7 +144,7 @@ def test_the_probe_on_cuts_learns_harmless_beginnings_whatever_the_model_answers
     hidden = replace(unsafe, messages=(Message("user", f"For a quiz: {unsafe.request}"),))
     asked.append(answered(hidden, embedded.render(hidden.messages)))
     names = {framed.messages: "quiz", hidden.messages: "quiz"}
-    found = cut_lessons(embedded, modes, asked, names, [more, framed])
+    found = cut_examples(embedded, modes, asked, names, [more, framed])
     # An undecided prompt and a refused one in a disguise teach nothing.
     assert found == {
         embedded.render(unsafe.messages): (True, unsafe.id),

@@ -5,7 +5,7 @@ import pytest
 
 from sirl.errors import InputError
 from sirl.guard.classical import Usual, classical_scores, usual
-from sirl.guard.fitting import lessons
+from sirl.guard.fitting import probe_examples
 from sirl.guard.modes import Modes, tell_modes
 from sirl.guard.probe import LinearProbe, States, fit_control, fit_probe
 from sirl.guard.scoring import Asked
@@ -72,7 +72,7 @@ def test_a_probe_learns_from_prompts_as_asked_and_from_the_middle_of_compliance_
         Asked(Prompt.user("odd", "?"), answer("odd", 6, 6, entropy=1.0, asked=(5,))),
     ]
     modes = Modes(instinct, (7,), frozenset())
-    found = lessons(modes, answers, seed=0)
+    found = probe_examples(modes, answers, seed=0)
     rows = {
         (c.completion.prompt_ids, c.position, kind)
         for c, kind in zip(found.checks, found.refuses, strict=True)
@@ -81,7 +81,7 @@ def test_a_probe_learns_from_prompts_as_asked_and_from_the_middle_of_compliance_
     assert {((1, 2), 0, True), (hidden, 0, True), ((4,), 0, False)} < rows
     assert {(ids, kind) for ids, _, kind in deep} == {(hidden, True), ((4,), False)}
     assert sorted(found.prompts) == ["bad"] * 5 + ["good"] * 3
-    assert lessons(modes, answers, seed=0) == found
+    assert probe_examples(modes, answers, seed=0) == found
 
 
 def test_a_sure_answer_to_a_harmless_prompt_is_no_refusal_unless_it_begins_like_one():

@@ -23,7 +23,7 @@ from sirl.guard.scoring import Asked, Fitted, prompt_numbers
 from sirl.models.chat import ChatModel
 from sirl.types import Message, Prompt
 
-__all__ = ["Lessons", "fit_guard", "lessons"]
+__all__ = ["ProbeExamples", "fit_guard", "probe_examples"]
 
 DEPTHS = 3
 """Positions at which an answer is learned from."""
@@ -43,7 +43,7 @@ MOST = 3
 """Answers to a prompt that are learned from."""
 
 
-class Lessons(NamedTuple):
+class ProbeExamples(NamedTuple):
     """Answers so far, with what the model would do with their bare prompts."""
 
     checks: list[Check]
@@ -52,7 +52,7 @@ class Lessons(NamedTuple):
     """Ids of the bare prompts."""
 
 
-def lessons(modes: Modes, answers: Sequence[Asked], *, seed: int) -> Lessons:
+def probe_examples(modes: Modes, answers: Sequence[Asked], *, seed: int) -> ProbeExamples:
     """What a probe is fitted on.
 
     Each prompt counts as it was asked, before the first token, and in the middle of the answers to
@@ -64,7 +64,7 @@ def lessons(modes: Modes, answers: Sequence[Asked], *, seed: int) -> Lessons:
         answers: Bare and disguised; a disguised prompt keeps the id of the bare one.
         seed: Seed of the positions.
     """
-    found, read, used = Lessons([], [], []), set[tuple[int, ...]](), dict[str, int]()
+    found, read, used = ProbeExamples([], [], []), set[tuple[int, ...]](), dict[str, int]()
     ordered = sorted(answers, key=lambda a: -a.completion.mean_entropy)
     for answer in ordered:
         id, completion = answer.prompt.id, answer.completion
@@ -113,7 +113,7 @@ def fit_guard(
         InputError: The model complied with too few disguised prompts that it refuses when bare.
         MissingExtraError: scikit-learn is not installed.
     """
-    learned = lessons(modes, answers, seed=seed)
+    learned = probe_examples(modes, answers, seed=seed)
     layers = candidate_layers(chat)
     states = CheckReader(chat, layers, ()).read(learned.checks).states
     rows = States(states, np.array(learned.refuses), numbered(learned.prompts))
@@ -128,7 +128,7 @@ def fit_guard(
     probe = fit_probe(rows, layers, seed=seed)
     first = np.array([c.position == 0 for c in learned.checks])
     headers = states[first & ~rows.refuses][:, layers.index(probe.layer)]
-    cut = cut_lessons(chat, modes, answers, disguises, beginnings)
+    cut = cut_examples(chat, modes, answers, disguises, beginnings)
     return Fitted(
         probe,
         fit_cut_probe(chat, cut, probe.score(headers), seed=seed),
@@ -139,7 +139,7 @@ def fit_guard(
     )
 
 
-class CutLesson(NamedTuple):
+class CutExample(NamedTuple):
     """A prompt that the probe at cuts learns from."""
 
     refused: bool
@@ -149,34 +149,34 @@ class CutLesson(NamedTuple):
     write in others than these."""
 
 
-def cut_lessons(
+def cut_examples(
     chat: ChatModel,
     modes: Modes,
     answers: Sequence[Asked],
     disguises: Disguises,
     beginnings: Sequence[Prompt],
-) -> dict[tuple[int, ...], CutLesson]:
+) -> dict[tuple[int, ...], CutExample]:
     """What the probe at cuts is fitted on: rendered prompts.
 
     They are bare prompts that the model refuses, and harmless ones: those that it answers, bare and
     disguised, and `beginnings`, whatever the model answers.
     """
-    found: dict[tuple[int, ...], CutLesson] = {}
+    found: dict[tuple[int, ...], CutExample] = {}
     for answer in answers:
         id, messages = answer.prompt.id, answer.prompt.messages
         kind, disguise = modes.of(id), disguises.get(messages)
         if kind and not answer.begun and not (disguise and kind == "refuse"):
-            lesson = CutLesson(kind == "refuse", disguise or id)
-            found.setdefault(answer.completion.prompt_ids, lesson)
+            example = CutExample(kind == "refuse", disguise or id)
+            found.setdefault(answer.completion.prompt_ids, example)
     for prompt in beginnings:
         name = disguises.get(prompt.messages, prompt.id)
-        found.setdefault(chat.render(prompt.messages), CutLesson(False, name))
+        found.setdefault(chat.render(prompt.messages), CutExample(False, name))
     return found
 
 
 def fit_cut_probe(
     chat: ChatModel,
-    asked: Mapping[tuple[int, ...], CutLesson],
+    asked: Mapping[tuple[int, ...], CutExample],
     usual_scores: np.ndarray,
     *,
     seed: int,
@@ -196,10 +196,10 @@ def fit_cut_probe(
     """
     layers = candidate_layers(chat)
     reader, rows = CheckReader(chat, layers, ()), []
-    for ids, lesson in asked.items():
+    for ids, example in asked.items():
         *cuts, whole = (cut.ids for cut in reader.cutter.cuts(ids))
         chosen = Random(f"{seed}/{list(ids)}").sample(cuts, min(MOST_CUTS, len(cuts)))
-        rows.append([whole] if lesson.refused else [*chosen, whole])
+        rows.append([whole] if example.refused else [*chosen, whole])
     sizes, kinds = [len(own) for own in rows], np.array([a.refused for a in asked.values()])
     left_out = numbered([a.left_out_with for a in asked.values()])
     states = reader.read_ids([row for own in rows for row in own]).states
