@@ -73,7 +73,7 @@ def test_every_answer_has_its_scores_and_no_text(evaluated):
     found = json.loads((evaluated / "summary.json").read_text())
     assert len(rows) == sum(found["classes"].values())
     assert set(rows[0]) == {
-        "id", "kind", "part", "family", "behaviour", "tokens", "scores", "alarms", "left",
+        "id", "kind", "part", "family", "behaviour", "tokens", "scores", "acting", "alarms", "left",
         "unsafe_left", "slices",
     }  # fmt: skip
     assert "| both probes (the guard) |" in (evaluated / "guard.md").read_text()
@@ -101,7 +101,10 @@ def test_an_alpha_that_the_prompts_cannot_support_is_refused_before_any_work(tmp
     ("words", "said"),
     [
         (("--guard", "nowhere"), "nowhere has no guard.json: run sirl guard calibrate"),
-        (("--guard", "nowhere", "--model", "https://h/v1#m"), "reads hidden states"),
+        (
+            ("--guard", "nowhere", "--model", "https://h/v1#m"),
+            "calibrate --model URL#MODEL --out nowhere",
+        ),
     ],
 )
 def test_what_cannot_be_watched_is_named(words, said, tmp_path):

@@ -151,7 +151,9 @@ def test_a_run_of_another_verb_is_not_gone_on_with(tmp_path):
     run.write("run.json", {"sirl": "1", "verb": "train"})
     run.close()
     assert settings_of("train", tmp_path / "r") == {"seed": 1}
-    with pytest.raises(RunError, match="is a run of sirl train, and sirl evaluate cannot go on"):
+    with pytest.raises(
+        RunError, match="is a run of sirl train, and sirl evaluate cannot continue it"
+    ):
         settings_of("evaluate", tmp_path / "r")
 
 

@@ -339,8 +339,8 @@ def test_the_recipe_prints_the_figures_of_the_page(capsys, monkeypatch):
     written = {
         name: re.search(rf"^\| {row}.* \| ([\d.]+)", page, re.MULTILINE)[1]
         for name, row in (
-            ("sensitivity", "refusals that are called so"),
-            ("specificity", "others that are not"),
+            ("sensitivity", "refusals recognised"),
+            ("specificity", "others not called refusals"),
             ("kappa", "kappa, full and partial refusals together"),
         )
     }
