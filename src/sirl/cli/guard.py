@@ -5,6 +5,7 @@ from typing import Any
 
 import typer
 
+from sirl import registry
 from sirl.cli.command import Command
 from sirl.cli.console import Terminal, closing
 from sirl.cli.flags import JSON, OVERWRITE, existing, takes
@@ -26,8 +27,6 @@ SHOWN = (
     *("template_arguments", "template_date", "strict"),
 )
 """Settings of an evaluation with a flag; the others are given by `--set`."""
-URLS = ("http://", "https://")
-"""How the address of an endpoint begins."""
 
 
 @app.callback()
@@ -45,7 +44,7 @@ def calibrate(
     from sirl.workflows.guard_endpoint import calibrate_endpoint
 
     answer = existing(resume=False, overwrite=overwrite)
-    remote = settings.model.startswith(URLS)
+    remote = registry.is_address(settings.model)
     work = calibrate_endpoint if remote else calibrate_guard
     summary = work(settings, answer, Terminal())
     if json:
@@ -81,7 +80,7 @@ def evaluate(settings: GuardEvaluateConfig, overwrite: bool = OVERWRITE, json: b
 
     answer = existing(resume=False, overwrite=overwrite)
     work = evaluate_guard
-    if settings.model.startswith(URLS):
+    if registry.is_address(settings.model):
         from sirl.workflows.guard_endpoint_evaluate import evaluate_endpoint
 
         work = evaluate_endpoint

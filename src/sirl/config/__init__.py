@@ -3,7 +3,12 @@
 This package does not import torch.
 """
 
-from sirl.config.groups import SAMPLED_PACE, ModelSettings, TargetEndpointSettings
+from sirl.config.groups import (
+    SAMPLED_PACE,
+    ModelSettings,
+    TargetEndpointSettings,
+    takes_points,
+)
 from sirl.config.resolving import parse_value, resolve
 from sirl.config.serving import GuardServeConfig
 from sirl.config.verbs import (
@@ -40,4 +45,5 @@ __all__ = [
     "TrainingSettings",
     "parse_value",
     "resolve",
+    "takes_points",
 ]

@@ -32,6 +32,7 @@ __all__ = [
     "function_subject",
     "greet",
     "in_process",
+    "is_address",
     "is_function",
     "is_remote",
     "is_world",
@@ -58,9 +59,14 @@ class Subject:
         return self.target.chat.manner.notes if self.target.chat else ()
 
 
+def is_address(model: str) -> bool:
+    """Whether a model is named by the address of its endpoint."""
+    return model.startswith(("http://", "https://"))
+
+
 def is_remote(model: str) -> bool:
     """Whether a model is an endpoint or a function, not a local checkpoint."""
-    return model.startswith(("http://", "https://")) or is_function(model)
+    return is_address(model) or is_function(model)
 
 
 def is_function(model: str) -> bool:

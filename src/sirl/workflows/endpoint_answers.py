@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from sirl.rollouts.endpoint import EndpointEngine
     from sirl.rollouts.endpoint_reply import Answer
 
-__all__ = ["Exchange", "asked", "checked"]
+__all__ = ["Exchange", "asked", "checked", "cost_of"]
 
 TOGETHER = 64
 """Requests between two reports of progress."""
@@ -36,6 +36,15 @@ class Exchange:
     """Requests."""
     tokens: int = 0
     """Tokens that the endpoint has written."""
+
+
+def cost_of(work: str, answers: int, watched: int, new_tokens: int, watch: Watch) -> str:
+    """What a work costs at most: its answers, and the checks of those that are watched."""
+    checks = watched * -(-new_tokens // watch.soonest)
+    return (
+        f"{work} requests {answers} answers of at most {new_tokens} tokens and at most {checks} "
+        "checks, usually about half as many; --limit lowers both"
+    )
 
 
 def checked(

@@ -16,7 +16,7 @@ from sirl.roles import Console
 from sirl.runs import Existing, Run, open_run
 from sirl.runs.rejects import set_aside
 from sirl.types import Prompt
-from sirl.workflows.endpoint_answers import Exchange, asked, checked
+from sirl.workflows.endpoint_answers import Exchange, asked, checked, cost_of
 from sirl.workflows.frame import Frame
 from sirl.workflows.guard_calibrate import GUARD, groups, read_modes
 from sirl.workflows.instinct import instinct_notes, summarise_instinct
@@ -88,11 +88,7 @@ def announced(config: GuardCalibrateConfig, setup: registry.GuardSetup) -> str:
     """What the calibration costs at most."""
     harmless = sum(map(len, groups(setup).values()))
     answers = len(setup.pool) * ANSWERS + harmless
-    checks = harmless * -(-config.new_tokens // WATCH.soonest)
-    return (
-        f"calibration requests {answers} answers of at most {config.new_tokens} tokens and at most "
-        f"{checks} checks, usually about half as many; --limit lowers both"
-    )
+    return cost_of("calibration", answers, harmless, config.new_tokens, WATCH)
 
 
 def calibrated(work: Work, run: Run) -> dict[str, Any]:

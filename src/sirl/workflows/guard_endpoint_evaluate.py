@@ -17,7 +17,7 @@ from sirl.roles import Console
 from sirl.runs import Existing, Run, open_run
 from sirl.runs.disk import write_atomically
 from sirl.runs.rejects import set_aside
-from sirl.workflows.endpoint_answers import Exchange, asked, checked
+from sirl.workflows.endpoint_answers import Exchange, asked, checked, cost_of
 from sirl.workflows.frame import Frame
 from sirl.workflows.guard_answers import Judged, judged
 from sirl.workflows.guard_calibrate import GUARD
@@ -83,7 +83,9 @@ def evaluate_endpoint(
         missing = [
             f"{n} is left out: it {w}" for n, w in unmet(setup.suite, subject.target).items()
         ]
-        console.warn([*setup.notes, *missing, announced(config, guard, len(queries))])
+        n = len(queries)
+        cost = cost_of("evaluation", n, n, config.new_tokens, guard.watch)
+        console.warn([*setup.notes, *missing, cost])
         with console.bar() as progress:
             provenance = frame.begin(run, config)
             exchange.progress = progress
@@ -113,15 +115,6 @@ def met(config: GuardEvaluateConfig, guard: "EndpointGuard", console: Console) -
     found = identity_of(engine, sorted(guard.openers), guard.manner)
     guard.refuse_other(found, config.new_tokens, config.guard)
     return Exchange(engine, guard.manner, Names(), silent, console)
-
-
-def announced(config: GuardEvaluateConfig, guard: "EndpointGuard", answers: int) -> str:
-    """What the evaluation costs at most."""
-    checks = answers * -(-config.new_tokens // guard.watch.soonest)
-    return (
-        f"evaluating asks for {answers} answers of at most {config.new_tokens} tokens and for at "
-        f"most {checks} checks, mostly about half of them; --limit lowers this"
-    )
 
 
 def measured(work: Work, queries: Sequence[Query], run: Run) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sirl import registry
-from sirl.config import SAMPLED_PACE, TrainingSettings
+from sirl.config import SAMPLED_PACE, TrainingSettings, takes_points
 from sirl.errors import ConfigError, RunError
 from sirl.roles import Observer
 from sirl.workflows.method import Method, Reading, method_of, reading_of
@@ -114,7 +114,7 @@ def learn(session: Session, models: Models) -> Learned:
 
 def paced(config: TrainingSettings, reading: Reading | None) -> TrainingSettings:
     """The settings with half the learning rate if the instinct is taught by sampled answers."""
-    if not reading or config.method != "instinct" or config.depth or reading.choices:
+    if not reading or reading.choices or not takes_points(vars(config)):
         return config
     return config.model_copy(update={"learning_rate": config.learning_rate * SAMPLED_PACE})
 
