@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING
 
 import hypothesis
 import pytest
+from beartype import BeartypeConf
+from beartype.claw import beartype_package
 
 if TYPE_CHECKING:
     from sirl.models.chat import ChatModel
@@ -14,6 +16,22 @@ SHARED = Path(__file__).parents[2] / "shared"
 # One thread, here and in processes that tests start: two busy workers of two threads each wait for
 # each other, and what one thread computes can be compared to the bit.
 os.environ["OMP_NUM_THREADS"] = "1"
+# Types are checked at every call, and shapes in `sirl.entropy` and `sirl.policy`. The packages
+# left out import types only for the type checker, which jaxtyping's slower hook tolerates;
+# pyproject.toml names them for it.
+beartype_package(
+    "sirl",
+    conf=BeartypeConf(
+        claw_is_pep526=False,
+        claw_skip_package_names=(
+            "sirl.cli",
+            "sirl.entropy",
+            "sirl.policy",
+            "sirl.registry",
+            "sirl.workflows",
+        ),
+    ),
+)
 hypothesis.settings.register_profile("any machine", deadline=None)
 hypothesis.settings.load_profile("any machine")
 

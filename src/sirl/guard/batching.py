@@ -34,7 +34,7 @@ SHARE = 1024
 """Columns of the cache that each of the most streams may have when all run."""
 
 
-def settle(answer: "Future[Any]", work: Callable[[], Any]) -> None:
+def settle(answer: Future[Any], work: Callable[[], Any]) -> None:
     """Run work for its result, if it is still wanted."""
     if not answer.set_running_or_notify_cancel():
         return
@@ -144,13 +144,13 @@ class Batcher:
         """Forget a stream, finished or not."""
         self._put(stream)
 
-    def check(self, stream: Stream, position: int) -> "Future[float]":
+    def check(self, stream: Stream, position: int) -> Future[float]:
         """The score of a stream's first tokens."""
         wanted = Wanted(stream, position, Future())
         self._put(wanted)
         return wanted.answer
 
-    def call(self, work: Callable[[], Any]) -> "Future[Any]":
+    def call(self, work: Callable[[], Any]) -> Future[Any]:
         """Run other work on the model between two steps."""
         answer: Future[Any] = Future()
         self._put((work, answer))

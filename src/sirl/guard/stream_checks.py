@@ -38,7 +38,7 @@ class Wanted(NamedTuple):
 
     stream: Stream
     position: int
-    answer: "Future[float]"
+    answer: Future[float]
 
 
 class Row(NamedTuple):

@@ -103,7 +103,7 @@ class StreamReader:
             raise broken(f"sent malformed log-probabilities ({error})") from error
         if not text and any(dig(choice, "delta", name) for name in THOUGHTS):
             tokens = ()
-        if self.watched and text and not all(token.top for token in tokens or [Token("", b"", 0)]):
+        if self.watched and text and not (tokens and all(token.top for token in tokens)):
             raise broken("sent text without log-probabilities")
         self._ended(choice)
         if not tokens:
