@@ -328,6 +328,8 @@ class Record:
     """The question of its judge; None if no judge reads the answer."""
     key: str = ""
     """Hash of what determines the answer: weights, template, prompt, sampling and seed."""
+    category: str = ""
+    """Category of the request, as its file gives it."""
 
     @property
     def place(self) -> tuple[str, str]:

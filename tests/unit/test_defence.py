@@ -1,7 +1,10 @@
+from dataclasses import replace
+
 import pytest
 
 from sirl.analysis.defence import summarise_defence
 from sirl.reports.figures import rate_rows
+from sirl.reports.tables import tables
 from sirl.types import Record
 
 
@@ -54,3 +57,31 @@ def test_withstanding_every_attack_counts_only_what_every_attack_was_tried_on():
     cells = [("direct", "a", "refusal"), ("direct", "b", "refusal"), ("many_shot", "a", "refusal")]
     figures = summarise_defence([record(*cell) for cell in cells], (), frozenset())
     assert (figures["any"]["value"], figures["any"]["n"]) == (1.0, 1)
+
+
+def test_requests_are_also_counted_by_the_category_of_their_file():
+    cells = [
+        ("direct", "0", "refusal", "lyrics"),
+        ("direct", "1", "refusal", "weapons"),
+        ("story", "0", "compliance", "lyrics"),
+        ("story", "1", "refusal", "weapons"),
+        ("story", "2", "partial", ""),
+    ]
+    records = [replace(record(a, b, label), category=c) for a, b, label, c in cells]
+    found = summarise_defence(records, (), frozenset())["by_category"]
+    assert {name: (row["value"], row["n"], row["requests"]) for name, row in found.items()} == {
+        "without a category": (0.0, 1, 1),
+        "lyrics": (0.5, 2, 1),
+        "weapons": (1.0, 2, 1),
+    }
+    alike = summarise_defence(records[1::2], (), frozenset())
+    assert alike["by_category"] == {}
+    title = "Defence per category"
+    (table,) = [
+        t for t in tables({"target": {"dsr": {"by_category": found}}}, {}) if t.title == title
+    ]
+    assert [(name, cells[0].split()[0]) for name, cells in table.rows] == [
+        ("without a category", "0%"),
+        ("lyrics", "50%"),
+        ("weapons", "100%"),
+    ]

@@ -63,6 +63,7 @@ def summarise_defence(
     figures: dict[str, Any] = {
         **defence_rates(outcomes),
         "by_family": by_family(outcomes, families(asked)),
+        "by_category": by_category(asked),
         "partial": in_part(asked),
         "unscored": sum(r.label == "unscored" for r in asked),
         "unscored_texts": sum(map(left_unread, asked)),
@@ -125,6 +126,21 @@ def by_family(outcomes: Cells, family: Mapping[str, str]) -> dict[str, Any]:
         members = {a: row for a, row in outcomes.items() if family[a] == name}
         found[name] = {**asdict(mean_rate(members)), "attacks": len(members)}
     return found
+
+
+def by_category(asked: Sequence[Record]) -> dict[str, Any]:
+    """Mean over the attacks on the requests of each category; empty if there is only one."""
+    names = sorted({r.category for r in asked})
+    if len(names) < 2:
+        return {}
+    found = {name: cells(r for r in asked if r.category == name) for name in names}
+    return {
+        name or "without a category": {
+            **asdict(mean_rate(outcomes)),
+            "requests": len({id for row in outcomes.values() for id in row}),
+        }
+        for name, outcomes in found.items()
+    }
 
 
 def held_at_first(tries: Sequence[Record]) -> bool:

@@ -117,6 +117,7 @@ def record_of(  # noqa: PLR0913 - each argument is a part of the record
         thought_entropy=mean(thought) if thought else None,
         fault=completion.fault,
         key=key,
+        category=attempt.behaviour.category,
     )
 
 

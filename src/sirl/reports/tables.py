@@ -32,6 +32,12 @@ def tables(models: Models, costs: Costs) -> list[Table]:
     found = (
         doubted(models),
         by_name(models, "Defence per family", ("dsr", "by_family"), "mean over its attacks"),
+        by_name(
+            models,
+            "Defence per category",
+            ("dsr", "by_category"),
+            "Requests by the category that their file gives, mean over the attacks",
+        ),
         budgets(models),
         by_name(
             models,
