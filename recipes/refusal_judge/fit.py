@@ -5,7 +5,8 @@
 The texts in this folder were written for this purpose and may be distributed. The XSTest labels
 (CC-BY-4.0, arXiv 2308.01263) are used to fit the weights of fragments of those texts; fragments
 that occur only in XSTest answers are dropped. All choices (fragments, trees, regularisation) were
-made by cross-validation by request on these two sources; `held_out.jsonl` is only for testing.
+made by cross-validation by request on these two sources; the held-out files are only for
+testing.
 """
 
 import argparse
@@ -33,7 +34,17 @@ HERE = Path(__file__).parent
 MODEL = HERE.parents[1] / "src" / "sirl" / "judges" / "refusal_model.json"
 LEFT_OUT = ("change_subject",)
 """Kinds of texts left out of the fit: they are refusals only together with their request."""
-TEXTS = ("refusals", "compliances", "short", "plain", "near", "more", "unusual", "indirect")
+TEXTS = (
+    "refusals",
+    "compliances",
+    "short",
+    "plain",
+    "near",
+    "more",
+    "unusual",
+    "indirect",
+    "voices",
+)
 NATURAL = ("natural", "bare")
 """Answers of a small model to ordinary prompts, and brief answers of our own."""
 PLAIN = ("C", "E", "short", "manner", "near-miss")
