@@ -102,15 +102,19 @@ def find_decisions(
 
 
 def best_cut(values: Sequence[float], is_above: Sequence[bool]) -> float:
-    """The cut with the most values on their side; of several the middle one."""
+    """The cut with the most values on their side; of several the middle one.
+
+    Equal values, of which masses near 0 have many, are never cut apart.
+    """
     order = np.argsort(values, kind="stable")
     ordered, above = np.array(values)[order], np.array(is_above)[order]
     right = np.concatenate([[0], np.cumsum(~above)]) + above.sum()
     right -= np.concatenate([[0], np.cumsum(above)])
-    best = np.flatnonzero(right == right.max())
+    apart = np.concatenate([[True], ordered[1:] != ordered[:-1], [True]])
+    best = np.flatnonzero(apart & (right == right[apart].max()))
     place = int(best[len(best) // 2])
-    low, high = ordered[max(0, place - 1)], ordered[min(place, len(ordered) - 1)]
-    return float(low + high) / 2
+    ends = np.concatenate([[ordered[0] - 1], ordered, [ordered[-1] + 1]])
+    return float(ends[place] + ends[place + 1]) / 2
 
 
 def log_odds(share: float) -> float:

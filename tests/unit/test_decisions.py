@@ -48,6 +48,16 @@ def test_the_threshold_is_where_most_prompts_are_decided_as_by_their_answers() -
     assert found.threshold == pytest.approx(middle)
 
 
+def test_prompts_of_equal_mass_are_decided_alike_in_any_order() -> None:
+    """Of ten masses of 0, nine prompts are answered; the five of 0.9 are refused."""
+    shares = {str(n): float(n >= 9) for n in range(15)}
+    masses = {id: (0.9 if int(id) >= 10 else 0.0,) for id in shares}
+    for order in (sorted(masses, key=int), sorted(masses, key=int, reverse=True)):
+        found = find_decisions((7,), {id: masses[id] for id in order}, instinct(shares))
+        assert [found.of(str(n)) for n in range(15)] == ["comply"] * 10 + ["refuse"] * 5
+        assert found.agreement == pytest.approx(14 / 15)
+
+
 def test_decisions_that_contradict_the_answers_are_not_shown() -> None:
     masses = {str(n): (0.9 if n % 2 else 0.1,) for n in range(20)}
     found = find_decisions((7,), masses, instinct({str(n): float(n < 10) for n in range(20)}))

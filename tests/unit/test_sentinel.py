@@ -1,7 +1,10 @@
 """The sentinel: gain and price without labels, the recommended step, and the end of training."""
 
+import json
 import math
 from dataclasses import replace
+
+import pytest
 
 from sirl.instinct import Instinct
 from sirl.roles import Control
@@ -122,10 +125,25 @@ def test_the_best_of_dear_steps_is_named_with_a_caution() -> None:
     )
 
 
-def test_a_price_of_a_single_prompt_is_no_fair_price() -> None:
+@pytest.mark.parametrize(
+    ("error", "words"), [(None, "price"), (0.375, "price (standard error 38 points)")]
+)
+def test_a_price_of_too_few_prompts_is_no_fair_price(error, words) -> None:
     watch = sentinel()
-    watch.looks = [Look(0, 0.0, 0.0), Look(2, 1.0, 0.0, math.inf)]
-    assert "with a caution" in watch.summary({2})["sentence"]
+    watch.looks = [Look(0, 0.0, 0.0), Look(2, 1.0, 0.375 if error else 0.0, error)]
+    sentence = watch.summary({2})["sentence"]
+    assert sentence.startswith(
+        "step 2 is recommended with a caution, too few harmless prompts are watched to know its "
+        f"{words}: "
+    )
+    assert sentence.endswith("; give more harmless prompts with --pool")
+    json.dumps(watch.state(), allow_nan=False)
+
+
+def test_a_price_that_falls_by_more_than_a_large_error_is_fair() -> None:
+    watch = sentinel()
+    watch.looks = [Look(0, 0.0, 0.3), Look(2, 1.0, 0.1, 0.08)]
+    assert watch.summary({2})["sentence"].startswith("step 2 is recommended: ")
 
 
 def test_a_price_within_its_error_does_not() -> None:
@@ -182,7 +200,7 @@ def test_a_step_without_a_checkpoint_is_not_recommended() -> None:
 def test_a_reward_that_is_given_decides_and_nan_does_not_count() -> None:
     answers_to = answers({"u0": True, "u1": True, "h0": True, "h1": True})
     watch = Sentinel(lambda: answers_to, INSTINCT, 2, 10, lambda _: [1.0, 0.0, math.nan, 1.0])
-    assert watch.look(0) == Look(0, 0.5, 0.0, math.inf)  # one prompt says nothing of the error
+    assert watch.look(0) == Look(0, 0.5, 0.0, None)  # one prompt says nothing of the error
 
 
 def test_unjudged_steps_are_not_recommended_and_do_not_end_training() -> None:

@@ -24,7 +24,8 @@ __all__ = ["Look", "Sentinel", "chosen"]
 ALLOWED = 0.02
 """Rise of the price that a chosen step may have."""
 TOO_DEAR = 0.05
-"""Rise of the price that ends training, if two looks in a row show it, or one by two errors."""
+"""Rise of the price that ends training, if two looks in a row show it, or one by two errors; an
+error above it says that the watched prompts are too few to know the price."""
 FLAT, KL = 0.9, 0.1
 """Share of groups without a difference in reward, and KL between policy and start in nats per
 token, from which there is nothing left to learn and noise moves the weights."""
@@ -39,11 +40,17 @@ class Look:
     step: int
     gain: float
     price: float
-    error: float = 0.0
-    """Standard error of the rise of the price since the start, over prompts."""
+    error: float | None = 0.0
+    """Standard error of the rise of the price since the start, over prompts; None if there are
+    fewer than two."""
     drift: float | None = None
     """Estimate of the KL from the start to the policy on answers to general tasks, in nats per
     token; may be below 0, and is None where it was not measured."""
+
+    @property
+    def spread(self) -> float:
+        """The error, infinite if it is not known."""
+        return math.inf if self.error is None else self.error
 
     @property
     def is_damaged(self) -> bool:
@@ -63,12 +70,14 @@ def chosen(looks: Sequence[Look]) -> Look:
 
 
 def is_fair(look: Look, start: Look) -> bool:
-    """Whether the price is near that of the start, within a standard error, and the drift small.
+    """Whether the price is near that of the start, and the drift small.
 
-    If there are too few prompts to know the error, the price counts as too high.
+    A price is near if it is within a standard error, or by more than one below what is allowed if
+    the error is large.
     """
-    near = math.isfinite(look.error) and look.price - look.error <= start.price + ALLOWED
-    return near and not look.is_damaged
+    most = start.price + ALLOWED
+    known = look.spread <= TOO_DEAR and look.price - look.spread <= most
+    return (known or look.price + look.spread <= most) and not look.is_damaged
 
 
 class Sentinel(Observer):
@@ -176,7 +185,7 @@ class Sentinel(Observer):
 
     def is_dear(self, look: Look, errors: int) -> bool:
         """Whether the price is too high by so many standard errors."""
-        return look.price - errors * look.error > self.looks[0].price + TOO_DEAR
+        return look.price - errors * look.spread > self.looks[0].price + TOO_DEAR
 
     def judged(self, looks: Sequence[Look]) -> list[Look]:
         """The looks at steps that may be recommended or end training."""
@@ -233,17 +242,23 @@ def recommendation(best: Look, start: Look) -> str:
         )
     if is_fair(best, start):
         return f"step {best.step} is recommended: {found}"
-    lost = (
-        f"its answers to general tasks have lost {best.drift:.2f} nats per token ({KL} at most)"
-        if best.is_damaged
-        else f"its price rises by more than {100 * ALLOWED:.0f} points"
-    )
-    return (
-        f"step {best.step} is recommended with a caution, {lost}: {found}; look earlier with a "
-        "smaller --checkpoint-every, or lower --learning-rate"
-    )
+    reason, remedy = caution(best, start)
+    return f"step {best.step} is recommended with a caution, {reason}: {found}; {remedy}"
 
 
-def standard_error(values: Sequence[float]) -> float:
-    """Standard error of a mean; infinite for fewer than two values."""
-    return stdev(values) / math.sqrt(len(values)) if len(values) > 1 else math.inf
+def caution(best: Look, start: Look) -> tuple[str, str]:
+    """Why a step is not fair, and what to do about it."""
+    sooner = "look earlier with a smaller --checkpoint-every, or lower --learning-rate"
+    if best.is_damaged:
+        lost = f"its answers to general tasks have lost {best.drift:.2f} nats per token"
+        return f"{lost} ({KL} at most)", sooner
+    if best.price - best.spread > start.price + ALLOWED:
+        return f"its price rises by more than {100 * ALLOWED:.0f} points", sooner
+    known = "" if best.error is None else f" (standard error {100 * best.error:.0f} points)"
+    few = f"too few harmless prompts are watched to know its price{known}"
+    return few, "give more harmless prompts with --pool"
+
+
+def standard_error(values: Sequence[float]) -> float | None:
+    """Standard error of a mean; None for fewer than two values."""
+    return stdev(values) / math.sqrt(len(values)) if len(values) > 1 else None
