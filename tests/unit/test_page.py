@@ -233,7 +233,7 @@ def test_one_attack_is_shown_once():
 
 def test_mini_evaluations_have_one_heading_before_training():
     row = {"step": 0, "dsr": rate(0.5), "over_refusal": {"ordinary": rate(0.0)}, "model": "r/a/b"}
-    html = render(PageData("t", MODELS, mini_evals=[row], curves=[{"step": 1}]))
+    html = render(PageData("t", MODELS, mini_evals=[row], curves=[{"step": 1, "reward/mean": 0.1}]))
     assert html.count("Mini-evaluations by step") == 1
     assert (
         html.index("Mini-evaluations by step")

@@ -243,7 +243,7 @@ def test_the_table_has_defence_price_intervals_and_what_to_deploy():
         ("step 20", ["95% (85 to 100, n = 108)", "0% (0 to 14, n = 24)", "75% (55 to 95, n = 24)",
                 "not saved"]),
     ]  # fmt: skip
-    assert "No step is chosen" in table.note
+    assert "They do not choose the step" in table.note
     assert table.note.endswith("For the defence, n counts attacks on 12 requests")
     assert step_table([]).rows == []
 
@@ -290,6 +290,20 @@ def test_curves_have_n_and_intervals_and_no_line_without_a_name(width):
     alone = [{k: v for k, v in row.items() if k != "dsr"} for row in ROWS]
     assert "ordinary refused (n = 24)" in mini_eval_curves(alone)
     assert "stroke-dasharray" not in training_curves([{"step": 1, "reward/mean": -0.5}])
+
+
+@pytest.mark.parametrize("width", [WIDE, NARROW])
+def test_only_what_was_measured_of_training_has_a_panel(width):
+    rows = [
+        {"step": step, "points/mass_refused": 0.2 * step, "update/loss": -0.5, "kl/reference": None}
+        for step in (1, 2, 3)
+    ]
+    rows[2] |= {"sentinel/gain": 0.9}
+    said = training_curves(rows, width)
+    assert "refusal mass where the start refuses" in said
+    assert "own refusals kept in disguises" in said
+    for unmeasured in ("reward", "entropy", "KL to the starting model", "length"):
+        assert unmeasured not in said
 
 
 def test_the_hint_measures_what_the_table_measured():

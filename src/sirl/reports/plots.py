@@ -65,11 +65,17 @@ ROOM = 1.6
 """Height of a panel relative to its highest bar; the rest is for the legend."""
 DASHES = ("-", "--", ":", "-.")
 CURVES = (
-    ("reward/mean", "reward (nats)"),
+    ("reward/mean", "reward"),
     ("entropy/mean", "mean token entropy (nats)"),
     ("kl/reference", "KL to the starting model (nats)"),
     ("completion/length", "length (tokens)"),
+    ("points/mass_refused", "refusal mass where the start refuses"),
+    ("points/mass_answered", "refusal mass where the start answers"),
+    ("sentinel/gain", "sentinel: own refusals kept in disguises"),
+    ("sentinel/price", "sentinel: own answers refused in disguises"),
+    ("sentinel/drift", "sentinel: drift on general tasks (nats per token)"),
 )
+"""Metrics of a training run that are drawn where they were measured, each in a panel."""
 
 
 def figure(width: float, height: float) -> Figure:
@@ -221,18 +227,22 @@ def entropy_histograms(
 
 
 def training_curves(rows: Sequence[Mapping[str, Any]], width: float = WIDE) -> str:
-    """Reward, entropy, KL and length over the steps."""
-    steps = [row["step"] for row in rows]
+    """What was measured of training over the steps; a metric without a value has no panel."""
+    there = [c for c in CURVES if any(row.get(c[0]) is not None for row in rows)]
     across = 2 if width == WIDE else 1
-    drawn = figure(width, 8.8 / across)
-    panels = drawn.subplots(4 // across, across).flat
-    for axes, (key, label) in zip(panels, CURVES, strict=True):
-        values = [math.nan if row.get(key) is None else row[key] for row in rows]
-        axes.plot(steps, values, color=AFTER, linewidth=1.8)
+    lines = math.ceil(len(there) / across)
+    drawn = figure(width, 2.2 * lines)
+    panels = list(drawn.subplots(lines, across, squeeze=False).flat)
+    for axes, (key, label) in zip(panels, there, strict=False):
+        known = [(row["step"], row[key]) for row in rows if row.get(key) is not None]
+        dots = "o" if len(known) < len(rows) else None
+        axes.plot(*zip(*known, strict=True), color=AFTER, linewidth=1.8, marker=dots, markersize=4)
         axes.set_title(label, fontsize=10, loc="left", color=INK)
         axes.set_xlabel("step", fontsize=9)
         style(axes)
-    return svg(drawn, "Training curves: reward, entropy, KL and length by step")
+    for axes in panels[len(there) :]:
+        axes.set_visible(False)
+    return svg(drawn, f"Training curves by step: {', '.join(label for _, label in there)}")
 
 
 def budget_curves(models: Mapping[str, Mapping[str, Any]], width: float = WIDE) -> str:

@@ -10,8 +10,8 @@ from sirl.reports.text import visible
 __all__ = ["step_table"]
 
 NOTE = (
-    "Rates with 95% intervals. No step is chosen: weigh defence against refusals of harmless "
-    "prompts, then evaluate the step that you mean to deploy with sirl evaluate on other requests"
+    "Rates with 95% intervals. They do not choose the step, so that it is not tuned on what it is "
+    "evaluated with; evaluate the step that you mean to deploy with sirl evaluate on other requests"
 )
 
 

@@ -144,8 +144,9 @@ class PolicyLearner:
             norms.append(norm)
             skipped += not (math.isfinite(share.loss) and math.isfinite(norm))
         self.chat.count_update()
+        penalised = any(e.kl_weight != 0 for e in examples)
         return {
-            "kl/reference": sums.kl / len(parts),
+            **({"kl/reference": sums.kl / len(parts)} if penalised else {}),
             "update/loss": sums.loss / len(parts),
             "update/clipped_fraction": sums.clipped / len(parts),
             "update/gradient_norm": sum(norms) / len(norms),

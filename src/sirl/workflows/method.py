@@ -7,6 +7,7 @@ from textwrap import shorten
 from typing import TYPE_CHECKING, Any
 
 from sirl import registry
+from sirl.config import TrainingSettings
 from sirl.errors import ConfigError
 from sirl.roles import BatchSource, Engine
 from sirl.types import Completion, Prompt, Sampling
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 __all__ = ["Method", "Reading", "method_of", "reading_of"]
 
 MODES = ("refuse", "comply")
+PENALTY = ("kl", "kl_estimator")
+"""Settings of the KL penalty."""
 WATCHED_ANSWERS = 4
 """Answers to each watched prompt at a look."""
 PER_PROMPT = 4
@@ -149,6 +152,7 @@ def reading_of(session: Session, start: "ChatModel") -> Reading:
         whole = curriculum_of(session, start, pool, instinct.of, config.batch)
         return Reading(instinct, whole, said=said)
     if choices := choices_of(session, start, instinct, once):
+        session.warn(without_penalty(config))
         chosen = choosable(session, choices.decisions)
         size = PER_PROMPT * config.batch
         whole = curriculum_of(session, start, chosen, choices.decisions.of, size)
@@ -178,6 +182,18 @@ def choosable(session: Session, decisions: "Decisions") -> list[Prompt]:
     first = {p.id for p in setup.asked}
     ordered = [*setup.asked, *(p for p in setup.prompts if p.id not in first)]
     return [p for p in ordered if p.id not in refused]
+
+
+def without_penalty(config: TrainingSettings) -> list[str]:
+    """Which of the user's settings decision points do not use, in a sentence."""
+    fields = type(config).model_fields
+    idle = [f"--{k.replace('_', '-')}" for k in PENALTY if getattr(config, k) != fields[k].default]
+    if not idle or config.sources:
+        return []
+    return [
+        f"{' and '.join(idle)} {'have' if len(idle) > 1 else 'has'} no effect on decision points: "
+        "their targets keep to the starting model without a KL penalty"
+    ]
 
 
 def left_out(refused: Sequence[Prompt], harmless: int) -> str:

@@ -127,9 +127,10 @@ class Sentinel(Observer):
     def on_step(self, taken: int, metrics: dict[str, float], control: Control) -> None:
         """Look if it is time; add what is seen to the metrics; end training if there is reason."""
         judged = taken > self.unjudged
-        flat = metrics.get("group/flat", 0.0)  # decision points have no groups
+        # Decision points have neither groups nor a KL penalty.
+        flat, far = metrics.get("group/flat", 0.0), metrics.get("kl/reference", 0.0)
         self.flat = self.flat + 1 if judged and flat >= FLAT else 0
-        self.far = self.far + 1 if judged and metrics["kl/reference"] > KL else 0
+        self.far = self.far + 1 if judged and far > KL else 0
         if taken >= self.steps:
             pass  # it ends anyway, and a longer run may go on from here
         elif self.flat >= PATIENCE:
