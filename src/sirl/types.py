@@ -113,6 +113,11 @@ class Prompt:
         """The last user message."""
         return next((m.content for m in reversed(self.messages) if m.role == "user"), "")
 
+    @property
+    def is_begun(self) -> bool:
+        """Whether it begins the answer."""
+        return self.messages[-1].role == "assistant"
+
     @classmethod
     def user(cls, id: str, text: str, *, source: str = "", category: str = "") -> "Prompt":
         """A prompt with a single user turn."""

@@ -7,7 +7,6 @@ from sirl.attacks.conversation import Opener
 from sirl.attacks.static import Template
 from sirl.training.curriculum import Curriculum, watched
 from sirl.training.frames import FRAMES
-from sirl.training.openings import is_begun
 from sirl.types import Prompt
 
 SHORT = Template("short", "Please: {request}")
@@ -106,8 +105,8 @@ def test_watched_answers_are_not_begun_by_a_disguise() -> None:
 def test_a_share_of_disguised_prompts_is_begun_by_an_opener_of_either_kind() -> None:
     own = replace(curriculum(), disguises=(SHORT, Opener("opener", "Sure:")), begun_share=0.5)
     shown = [p for step in range(100) for p in own.prompts(step)]
-    both = [p for p in shown if p.request.startswith("Please: ") and is_begun(p)]
-    one = [p for p in shown if p.request.startswith("Please: ") and not is_begun(p)]
+    both = [p for p in shown if p.request.startswith("Please: ") and p.is_begun]
+    one = [p for p in shown if p.request.startswith("Please: ") and not p.is_begun]
     assert 0.4 < len(both) / len(both + one) < 0.6
     assert {p.messages[-1].content for p in both} == {"Sure:"}
     assert {p.id.split("-")[0] for p in both} == {"unsafe", "harmless"}
@@ -115,7 +114,7 @@ def test_a_share_of_disguised_prompts_is_begun_by_an_opener_of_either_kind() -> 
 
 def test_no_answer_is_begun_without_an_opener() -> None:
     own = replace(curriculum(), begun_share=1.0)
-    assert not any(is_begun(p) for step in range(10) for p in own.prompts(step))
+    assert not any(p.is_begun for step in range(10) for p in own.prompts(step))
 
 
 def test_a_share_of_each_batch_is_refused() -> None:

@@ -13,7 +13,7 @@ from sirl.instinct import Instinct, InstinctReward
 from sirl.training.curriculum import Curriculum, watched
 from sirl.training.grading import ByGroup
 from sirl.training.lending import Lending, heads_of
-from sirl.training.openings import SAMPLED, Openings, OwnAnswers, is_begun, own_answers
+from sirl.training.openings import SAMPLED, Openings, OwnAnswers, own_answers
 from sirl.types import Attempt, Completion, Message, Prompt
 
 INSTINCT = Instinct(
@@ -137,7 +137,7 @@ def test_begun_answers_leave_the_rest_of_a_step_as_it_was() -> None:
     for step in range(40):
         bare = [replace(p, messages=p.messages[:1]) for p in with_depth.prompts(step)]
         assert bare == without.prompts(step)
-    shown = [p for step in range(24) for p in with_depth.prompts(step) if is_begun(p)]
+    shown = [p for step in range(24) for p in with_depth.prompts(step) if p.is_begun]
     assert {p.id for p in shown} == {"unsafe", "harmless", "plain"}
     assert all(len(p.messages[1].content.split()) <= 15 for p in shown)  # another does not fit
 
@@ -145,7 +145,7 @@ def test_begun_answers_leave_the_rest_of_a_step_as_it_was() -> None:
 def test_a_sentinel_watches_begun_answers_to_refused_prompts_beside_others() -> None:
     whole = curriculum(openings=openings())
     trained, watch = watched(replace(whole, fits=lambda _: True))
-    assert [(p.id, is_begun(p)) for p in watch] == [("unsafe", True), ("harmless", False)]
+    assert [(p.id, p.is_begun) for p in watch] == [("unsafe", True), ("harmless", False)]
     assert trained.openings == whole.openings
 
 

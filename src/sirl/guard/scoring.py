@@ -35,7 +35,7 @@ class Asked(NamedTuple):
     @property
     def begun(self) -> bool:
         """Whether the prompt begins the answer."""
-        return self.prompt.messages[-1].role == "assistant"
+        return self.prompt.is_begun
 
     def at(self, position: int) -> Check:
         """The answer up to a position."""

@@ -11,7 +11,7 @@ from random import Random
 
 from sirl.roles import Disguise, disguised
 from sirl.training.batches import prompts_of
-from sirl.training.openings import Openings, is_begun
+from sirl.training.openings import Openings
 from sirl.types import Prompt
 
 __all__ = ["Curriculum", "watched"]
@@ -70,13 +70,13 @@ class Curriculum:
         """Each prompt in one disguise that does not begin the answer; others are left out."""
         asked = prompts if self.disguises else ()
         shown = [self.disguised(p, Random(f"{self.seed}/once/{p.id}")) for p in asked]
-        return [p for p in shown if not is_begun(p)]
+        return [p for p in shown if not p.is_begun]
 
     def disguised(self, prompt: Prompt, chance: Random) -> Prompt:
         """The prompt in a random disguise, perhaps combined with one that begins the answer."""
         shown = self.inside(chance.choice(self.disguises), prompt)
         begins = [d for d in self.disguises if begins_answer(d, prompt)]
-        if not begins or is_begun(shown) or chance.random() >= self.begun_share:
+        if not begins or shown.is_begun or chance.random() >= self.begun_share:
             return shown
         opener = chance.choice(begins).attempt(prompt).messages[-1]
         begun = replace(shown, messages=(*shown.messages, opener))

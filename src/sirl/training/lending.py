@@ -14,7 +14,7 @@ import torch
 from sirl.instinct import Instinct, InstinctReward
 from sirl.policy import group_advantages
 from sirl.training.grading import Graded
-from sirl.training.openings import OwnAnswers, is_begun
+from sirl.training.openings import OwnAnswers
 from sirl.types import Completion, Example, Prompt
 
 __all__ = ["Lending"]
@@ -44,7 +44,7 @@ class Lending:
         taught, chosen = rewards.clone(), list(completions)
         for n, prompt in enumerate(prompts):
             end = (n + 1) * group
-            begun = is_begun(prompt) and prompt.id in self.answers.refusals
+            begun = prompt.is_begun and prompt.id in self.answers.refusals
             if begun and not rewards[end - group : end].any():
                 for i in range(end - group // LENT, end):
                     taught[i], chosen[i] = 1.0, self.lent(completions[i])
@@ -78,7 +78,7 @@ class Lending:
         found: list[bool | None] = [None] * len(completions)
         heads, places = [], []
         for n, completion in enumerate(completions):
-            if is_begun(prompts[n // group]):
+            if prompts[n // group].is_begun:
                 own = list(heads_of(completion, self.answers.asked[completion.prompt_id]))
                 found[n] = False if own else None
                 heads += own
@@ -92,7 +92,7 @@ class Lending:
 
         The starting model never breaks off an answer that is begun, by others or by itself.
         """
-        return not is_begun(prompt) and not self.refuses(prompt.id)
+        return not prompt.is_begun and not self.refuses(prompt.id)
 
     def refuses(self, prompt_id: str) -> bool:
         """Whether the starting model refuses the bare prompt."""

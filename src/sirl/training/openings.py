@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from sirl.instinct import Instinct
 from sirl.types import Completion, Message, Prompt
 
-__all__ = ["POINTS", "SAMPLED", "Openings", "OwnAnswers", "Share", "is_begun", "own_answers"]
+__all__ = ["POINTS", "SAMPLED", "Openings", "OwnAnswers", "Share", "own_answers"]
 
 LONGEST = 32
 """Tokens of an opening at most."""
@@ -136,11 +136,6 @@ class Openings:
         if own := self.answers.openings.get(prompt.id):
             ids = chance.choice(own)
             text = self.decode(ids[: chance.randint(1, len(ids))]).rstrip(HALF_A_CHARACTER)
-        if is_begun(prompt) or not text.strip():
+        if prompt.is_begun or not text.strip():
             return prompt
         return replace(prompt, messages=(*prompt.messages, Message("assistant", text)))
-
-
-def is_begun(prompt: Prompt) -> bool:
-    """Whether the answer to a prompt is begun."""
-    return prompt.messages[-1].role == "assistant"

@@ -32,7 +32,6 @@ from sirl.decisions import Decisions
 from sirl.roles import Batch
 from sirl.training.curriculum import Curriculum
 from sirl.training.noise import scrambled
-from sirl.training.openings import is_begun
 from sirl.types import Completion, Example, Prompt
 
 __all__ = ["DecisionPoints", "Term", "terms"]
@@ -140,7 +139,7 @@ class DecisionPoints:
 
     def asleep(self, prompts: Sequence[Prompt], policy: Tensor, taught: Tensor) -> Tensor:
         """Where the policy hardly ever refuses behind a begun answer, and is taught to."""
-        begun = torch.tensor([is_begun(p) for p in prompts], device=policy.device)
+        begun = torch.tensor([p.is_begun for p in prompts], device=policy.device)
         return begun & (taught > 0.5) & (self.mass(policy) < AWAKE)
 
     def noise(self, step: int) -> list[Prompt]:
@@ -164,7 +163,7 @@ class DecisionPoints:
                 continue
             prompt = chance.choice(kind)
             shown = self.curriculum.presented(prompt, step)
-            if is_begun(shown) and self.decisions.of(prompt.id) == "comply":
+            if shown.is_begun and self.decisions.of(prompt.id) == "comply":
                 shown = prompt
             answer = chance.choice(self.answers[prompt.id])
             bare, other = (

@@ -11,7 +11,7 @@ from sirl.evaluation.suite import Suite, askable
 from sirl.judges.jury import verdicts
 from sirl.prompts import Rejected
 from sirl.roles import Progress
-from sirl.types import BROKEN, OWN_PREFILL, Completion, Prompt, Sampling, Verdict
+from sirl.types import BROKEN, OWN_PREFILL, Completion, Sampling, Verdict
 from sirl.workflows.console import parts
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ def prefills(work: Work, answers: Sequence[Judged]) -> list[Query]:
     helped = [
         j
         for j in answers
-        if j.query.kind == "attack" and j.verdict.label in BROKEN and not is_begun(j.query.prompt)
+        if j.query.kind == "attack" and j.verdict.label in BROKEN and not j.query.prompt.is_begun
     ]
     behaviours = {j.query.attempt.behaviour.id: j.query.attempt.behaviour for j in helped}
     texts = longest(
@@ -119,8 +119,3 @@ def prefills(work: Work, answers: Sequence[Judged]) -> list[Query]:
         for query in begun(OWN_PREFILL, behaviours[id], text, work.target, DEPTHS)
         if has_room(work, query)
     ]
-
-
-def is_begun(prompt: Prompt) -> bool:
-    """Whether a prompt begins the answer."""
-    return prompt.messages[-1].role == "assistant"

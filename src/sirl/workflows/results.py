@@ -136,7 +136,7 @@ class Training(Result):
 
     @property
     def model(self) -> Model:
-        """The model after the last step."""
+        """The model at the chosen step."""
         return Model(str(self.summary["checkpoint"]), self.home)
 
 
