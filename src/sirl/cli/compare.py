@@ -37,6 +37,6 @@ def compare(
         typer.echo(line)
     closing(
         {},
-        "p: exact McNemar test per rate, paired by prompt. Adjusted p: corrected over all tests "
-        "of the table.",
+        "p: exact McNemar test per rate, paired by prompt. Adjusted p: corrected (Holm) within its "
+        "group: attacks, harmless prompts bare, harmless prompts in disguises, or tasks.",
     )

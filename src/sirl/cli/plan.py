@@ -139,8 +139,13 @@ def time_sentence(config: PlanConfig, plan: dict[str, Any]) -> str:
     each = sum(plan["seconds"].values())
     parts = ", ".join(f"{name} {value:.3g} s" for name, value in plan["seconds"].items())
     rates = plan["rates"]
+    which = (
+        " if the instinct is taught by sampled answers (decision points sample none)"
+        if config.method == "instinct"
+        else ""
+    )
     return (
-        f"time: at least {each:.3g} s per step with full-length answers ({parts}), "
+        f"time: at least {each:.3g} s per step with full-length answers ({parts}){which}, "
         f"{each * config.steps / 60:.3g} min for {config.steps} steps, less if answers end sooner; "
         f"at {rates['operations'] / 1e9:.3g} GFLOP/s and {rates['bytes'] / 1e9:.3g} GB/s "
         f"({rates['source']})"

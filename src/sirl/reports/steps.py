@@ -33,7 +33,7 @@ def step_table(rows: Sequence[Mapping[str, Any]]) -> Table:
         for row in rows
     ]
     note = f"{NOTE}{of_pairs(rows)}{alarms(rows)}"
-    return Table("Mini-evaluations by step", [*paths, "model"], cells, note)
+    return Table("Mini-evaluations by step", [*paths, "checkpoint"], cells, note)
 
 
 def as_model(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -42,8 +42,8 @@ def as_model(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def place(row: Mapping[str, Any]) -> str:
-    """The checkpoint of a row, or 'not saved'."""
-    return visible(row["model"]) if row.get("model") else "not saved"
+    """The name of a row's checkpoint in the run's folder of checkpoints, or 'not saved'."""
+    return visible(row["model"].rpartition("/checkpoints/")[2]) if row.get("model") else "not saved"
 
 
 def of_pairs(rows: Sequence[Mapping[str, Any]]) -> str:

@@ -197,7 +197,7 @@ def change_rows(found: Mapping[str, Any]) -> list[str]:
 def moved(figures: Mapping[str, Any]) -> str:
     """One change: both rates, the difference with its interval, p, and the least detectable one.
 
-    Interval and p are for this pair of rates; the adjusted p is corrected over the table.
+    Interval and p are for this pair of rates; the adjusted p is corrected within its group.
     """
     old, new, by = figures["before"], figures["after"], figures["difference"]
     named = [f" ({rate['attack']})" if "attack" in rate else "" for rate in (old, new)]
