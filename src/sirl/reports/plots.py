@@ -76,6 +76,8 @@ CURVES = (
     ("sentinel/drift", "sentinel: drift on general tasks (nats per token)"),
 )
 """Metrics of a training run that are drawn where they were measured, each in a panel."""
+SHARES = ("points/", "sentinel/gain", "sentinel/price")
+"""Beginnings of the names of those from 0 to 1."""
 
 
 def figure(width: float, height: float) -> Figure:
@@ -237,6 +239,8 @@ def training_curves(rows: Sequence[Mapping[str, Any]], width: float = WIDE) -> s
         known = [(row["step"], row[key]) for row in rows if row.get(key) is not None]
         dots = "o" if len(known) < len(rows) else None
         axes.plot(*zip(*known, strict=True), color=AFTER, linewidth=1.8, marker=dots, markersize=4)
+        if key.startswith(SHARES):
+            axes.set_ylim(-0.03, 1.03)
         axes.set_title(label, fontsize=10, loc="left", color=INK)
         axes.set_xlabel("step", fontsize=9)
         style(axes)
