@@ -15,6 +15,7 @@ from typing import Any
 from scipy.special import betaincinv
 
 from sirl.errors import ConfigError, InputError
+from sirl.guard.documents import CalibrationShape, check_shape
 
 __all__ = ["Binding", "Calibration", "false_alarm_range", "rank_of", "threshold_of"]
 
@@ -129,6 +130,17 @@ class Calibration:
         rate = self.alpha if alpha is None else alpha
         return max(threshold_of(own[detector], rate) for own in self.scores.values())
 
+    def check_detector(self, detector: str, where: str) -> None:
+        """Check that a detector has a threshold.
+
+        Raises:
+            InputError: It has no scores in a group.
+        """
+        if detector not in self.detectors:
+            raise InputError(
+                f"{where} lacks scores of {detector} in a group: run sirl guard calibrate again"
+            )
+
     def sentence(self) -> str:
         """The false-alarm rate, in words."""
         parts = []
@@ -166,20 +178,22 @@ class Calibration:
         Raises:
             InputError: The document is damaged.
         """
+        check_shape(CalibrationShape, document, where)
+        binding = Binding(document["weights"], document["template"], dict(document["mode"]))
+        scores = {
+            group: {name: tuple(map(float, values)) for name, values in own.items()}
+            for group, own in document["scores"].items()
+        }
+        found = cls(binding, document["alpha"], scores)
         try:
-            binding = Binding(
-                str(document["weights"]), str(document["template"]), dict(document["mode"])
-            )
-            scores = {
-                str(group): {str(k): tuple(map(float, v)) for k, v in own.items()}
-                for group, own in document["scores"].items()
-            }
-            found = cls(binding, float(document["alpha"]), scores)
             kept = found.document()["thresholds"] == document["thresholds"]
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except InputError as error:
             raise InputError(
-                f"{where} is not the calibration of a guard: calibrate again"
+                f"the scores in {where} support no threshold ({error}): run sirl guard calibrate "
+                "again"
             ) from error
         if not kept:
-            raise InputError(f"the thresholds in {where} do not fit its scores: calibrate again")
+            raise InputError(
+                f"the thresholds in {where} do not fit its scores: run sirl guard calibrate again"
+            )
         return found

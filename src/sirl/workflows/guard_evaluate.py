@@ -62,6 +62,7 @@ def evaluate_guard(
             subject = registry.subject(config)
             other = binding_of(subject.about, config.new_tokens, config.dtype, guard.fitted.watch)
             guard.calibration.binding.refuse_other(other, config.guard)
+            guard.check_model(subject.target.chat, str(Path(config.guard) / GUARD))
             registry.greet(registry.models_behind(setup.suite.judges))
             provenance = frame.begin(run, config)
             provenance.note(model=subject.about, prompts=setup.sets, readings=subject.notes)
