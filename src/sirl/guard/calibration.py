@@ -20,6 +20,14 @@ from sirl.guard.documents import CalibrationShape, check_shape
 __all__ = ["Binding", "Calibration", "false_alarm_range", "rank_of", "threshold_of"]
 
 
+GIVEN = {
+    "dtype": "--dtype {0}",
+    "new_tokens": "--new-tokens {0}",
+    "upstream_model": "--upstream-model {0}, or --model URL#{0}",
+}
+"""Parts of the mode that a user gives, with the flag; the others come from the calibration."""
+
+
 def rank_of(n: int, alpha: float, group: str = "ordinary") -> int:
     """The rank, from 1, of the order statistic that is the threshold, of n answers of a group.
 
@@ -85,16 +93,19 @@ class Binding:
         Raises:
             ConfigError: They are others.
         """
+        again = "run sirl guard calibrate again"
         if self.weights != other.weights:
             what, way = "other weights than this model has", "calibrate this model"
         elif self.template != other.template:
-            what, way = "another chat template", "give its template_arguments, or calibrate again"
+            what, way = "another chat template", f"give its --template-arguments, or {again}"
         elif changed := sorted(
-            k for k in {*self.mode, *other.mode} if self.mode.get(k) != other.mode.get(k)
+            (k for k in {*self.mode, *other.mode} if self.mode.get(k) != other.mode.get(k)),
+            key=lambda k: (k in GIVEN, k),  # no flag helps while another change needs calibrating
         ):
-            key = changed[0]
-            what = f"{key} {self.mode.get(key)}, not {other.mode.get(key)}"
-            way = f"give the same {key}, or run sirl guard calibrate again"
+            key, own = changed[0], self.mode.get(changed[0])
+            what = f"{key} {own}, not {other.mode.get(key)}"
+            flag = GIVEN.get(key, "").format(own)
+            way = f"give the same {key} ({flag}), or {again}" if flag and own else again
         else:
             return
         raise ConfigError(f"the calibration in {where} is for {what}: {way}")
