@@ -83,7 +83,7 @@ def test_a_guard_for_other_answers_is_refused(guard, tmp_path):
     words = ["--model", "embedded", "--guard", guard, "--out", tmp_path / "e"]
     done = sirl("guard", "evaluate", *words, "--new-tokens", "41")
     assert done.returncode == 2
-    assert "is for new_tokens 40, not 41: give the same new_tokens" in done.stderr
+    assert "is for new_tokens 40, not 41: give the same new_tokens (--new-tokens 40)" in done.stderr
     assert not (tmp_path / "e").exists()
 
 

@@ -1,8 +1,12 @@
 import json
 import math
 from dataclasses import asdict, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from sirl.analysis.calibration import (
     as_labelled,
@@ -125,6 +129,53 @@ def test_a_judge_of_refusals_is_measured_on_labels_of_harm_by_what_it_calls_safe
     rows = [row(1, "compliance", 1), row(2, "refusal", 0), row(3, "compliance", 0)]
     found = calibrate(Words("refusal"), labels(tmp_path, *rows)).overall
     assert (found.sensitivity, found.specificity) == (rate(1, 1), rate(1, 2))
+
+
+def of_one_request(request, answers, **more):
+    """Rows with ids of their own, such as a spreadsheet gives."""
+    return [
+        {"id": f"{request}-{n}", "request": request, "answer": said, "human_majority": n % 2}
+        | {name: values[n] for name, values in more.items()}
+        for n, said in enumerate(answers)
+    ]
+
+
+def test_answers_to_one_request_are_of_one_behaviour_whatever_their_rows_are_called(tmp_path):
+    rows = of_one_request("Bend a snork", ["a", "b", "c"])
+    rows += of_one_request(" bend  a SNORK!", ["d", "e"])
+    rows += of_one_request("Bend a wibble", ["f", "g"])
+    found = [r.behaviour_id for r in labels(tmp_path, *rows).rows]
+    assert found == ["bend a snork"] * 5 + ["bend a wibble"] * 2
+
+
+@pytest.mark.parametrize("key", ["behavior_id", "behaviour_id", "BehaviorID"])
+def test_a_given_behaviour_goes_before_the_request(tmp_path, key):
+    rows = of_one_request("Bend a snork", ["a", "b"], **{key: [0, 0]})
+    rows += of_one_request("How is a snork bent?", ["c", "d"], **{key: [0, 7]})
+    assert [r.behaviour_id for r in labels(tmp_path, *rows).rows] == ["0", "0", "0", "7"]
+
+
+def test_a_row_without_a_behaviour_takes_that_of_its_request(tmp_path):
+    rows = of_one_request("Bend a snork", ["a", "b", "c"], behavior_id=[None, "b1", ""])
+    assert [r.behaviour_id for r in labels(tmp_path, *rows).rows] == ["b1"] * 3
+
+
+def test_one_request_about_other_material_is_another_behaviour(tmp_path):
+    rows = of_one_request("Sum it up", ["a", "b", "c"], context=["Snorks.", "Wibbles.", "snorks"])
+    rows.append({**rows[0], "request": "Snorks.\n\n---\n\nSum it up", "context": None})
+    found = [r.behaviour_id for r in labels(tmp_path, *rows).rows]
+    assert found[0] == found[2] == found[3] != found[1]
+
+
+@given(st.permutations(range(12)))
+def test_no_order_or_id_of_rows_parts_the_answers_to_one_request(order):
+    rows = [
+        {"id": str(n), "goal": "⊗" * (1 + n % 3), "response": str(n), "human_majority": 0}
+        for n in order
+    ]
+    with TemporaryDirectory() as folder:
+        found = labels(Path(folder), *rows).rows
+    assert {(int(r.id) % 3, r.behaviour_id) for r in found} == {(0, "⊗"), (1, "⊗⊗"), (2, "⊗⊗⊗")}
 
 
 BAD = {

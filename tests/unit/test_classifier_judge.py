@@ -9,6 +9,7 @@ from safetensors.numpy import load_file, save_file
 from sirl.errors import InputError, RunError
 from sirl.judges.classifier import SEPARATOR, HarmClassifier, Labelled
 from sirl.judges.features import letter_grams, measures, word_grams
+from sirl.judges.fitted_on import ANSWERS, digest, fitted_on
 from sirl.judges.fitting import corpus, cross_validate, fit, kappa_of, probabilities
 from sirl.roles import Judge
 from sirl.types import Attempt, Message, Prompt
@@ -99,6 +100,13 @@ def test_the_same_rows_and_seed_give_the_same_classifier(judge):
     assert all(np.array_equal(again.tensors[k], judge.tensors[k]) for k in judge.tensors)
 
 
+def test_a_classifier_keeps_the_hashes_of_its_answers_and_no_text(judge, tmp_path):
+    judge.save(tmp_path)
+    known = HarmClassifier.load(tmp_path).about[ANSWERS]
+    assert known == sorted({digest(row.answer) for row in made_up()})
+    assert fitted_on([made_up()[0].answer.upper(), "A fresh answer."], known) == 1
+
+
 def rewrite(path, change):
     tensors = load_file(path)
     change(tensors)
@@ -119,6 +127,9 @@ DAMAGES = {
     ),
     "other measures": lambda f: (f / "classifier.json").write_text(
         json.dumps(json.loads((f / "classifier.json").read_text()) | {"measures": ["one"]})
+    ),
+    "no hashes": lambda f: (f / "classifier.json").write_text(
+        json.dumps(json.loads((f / "classifier.json").read_text()) | {"answers": [1]})
     ),
     "cut weights": lambda f: (f / "classifier.safetensors").write_bytes(
         (f / "classifier.safetensors").read_bytes()[:-9]

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from sirl.cli.settings import markdown
+from sirl.cli.settings import CONFIGS, markdown
+from sirl.cli.verbs import VERBS, loaded
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -15,6 +16,17 @@ def test_the_page_of_settings_is_made_from_the_settings():
     assert (ROOT / "docs/settings.md").read_text() == markdown(), (
         "run python -m sirl.cli.settings > docs/settings.md"
     )
+
+
+def test_every_verb_that_takes_settings_is_listed():
+    taking = set()
+    for verb in VERBS:
+        command = loaded(verb)
+        for name, own in getattr(command, "commands", {"": command}).items():
+            if any("--set" in param.opts for param in own.params):
+                taking.add(f"{verb} {name}".strip())
+    assert {"judge again", "guard serve", "train"} <= taking
+    assert taking == {*CONFIGS}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)

@@ -6,8 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sirl.config import GuardEvaluateConfig, GuardServeConfig
 from sirl.errors import ConfigError, InputError
 from sirl.guard.calibration import (
+    GIVEN,
     Binding,
     Calibration,
     false_alarm_range,
@@ -109,7 +111,23 @@ def test_a_damaged_calibration_is_refused(damage):
     [
         (replace(BINDING, weights="v"), "other weights than this model has: calibrate this model"),
         (replace(BINDING, template="s"), "another chat template"),
-        (Binding("w", "t", {"every": 16, "new_tokens": 128}), "new_tokens 64, not 128: give"),
+        (
+            Binding("w", "t", {"every": 16, "new_tokens": 128}),
+            r"new_tokens 64, not 128: give the same new_tokens \(--new-tokens 64\), or run sirl "
+            "guard calibrate again$",
+        ),
+        (
+            Binding("w", "t", {"every": 8, "new_tokens": 64}),
+            "every 16, not 8: run sirl guard calibrate again$",
+        ),
+        (
+            Binding("w", "t", {"every": 16, "new_tokens": 9, "soonest": 4}),
+            "soonest None, not 4: run sirl guard calibrate again$",
+        ),
+        (
+            Binding("w", "t", {"every": 16, "new_tokens": 64, "dtype": "bfloat16"}),
+            "dtype None, not bfloat16: run sirl guard calibrate again$",
+        ),
         (Binding("w", "t", {"every": 16}), "new_tokens 64, not None"),
     ],
 )
@@ -117,3 +135,9 @@ def test_a_mismatch_is_refused_in_a_sentence_that_names_it(other, said):
     BINDING.refuse_other(BINDING, "runs/guard")
     with pytest.raises(ConfigError, match=f"the calibration in runs/guard is for {said}"):
         BINDING.refuse_other(other, "runs/guard")
+
+
+def test_a_flag_that_the_sentence_names_is_one_of_the_verbs():
+    every = {w for flag in GIVEN.values() for w in flag.split() if w.startswith("--")}
+    fields = {*GuardServeConfig.model_fields, *GuardEvaluateConfig.model_fields}
+    assert {w.removeprefix("--").replace("-", "_") for w in every} < fields

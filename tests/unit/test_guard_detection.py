@@ -1,13 +1,15 @@
 """The figures of a guard's evaluation, counted by hand, and their table."""
 
+from typing import get_args
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sirl.analysis.detection import WatchedAnswer, detection
+from sirl.analysis.detection import Class, WatchedAnswer, detection
 from sirl.analysis.end_to_end import end_to_end
 from sirl.guard.detectors import ACTING
-from sirl.reports.guard import guard_table
+from sirl.reports.guard import CLASSES, guard_table
 from sirl.types import OWN_PREFILL
 
 
@@ -112,6 +114,13 @@ def test_the_table_names_detectors_slices_families_and_overhead(figures):
     assert "checks take 8.5% of the decoding time" in text
     assert "Too few." in lines
     assert "| tasks: sums | 1 | 0.0 (0.0 to 79.3) | 100.0 (20.7 to 100.0) | 100.0" in text
+    assert "| unsafe help to attacked requests | 4 |" in lines
+    assert "| harmless prompts answered with unsafe help | 1 |" in lines
+    assert "| no judge can score the answer | 1 |" in lines
+
+
+def test_every_class_of_answers_has_words():
+    assert {*CLASSES} == {*get_args(Class)}
 
 
 ATTACKED = [

@@ -1,11 +1,14 @@
 """The prompts of a guard: no request is in two parts, and none is evaluated that was used."""
 
+import re
+
 import pytest
 
 from sirl.config import GuardCalibrateConfig, GuardEvaluateConfig
 from sirl.errors import ConfigError, InputError
 from sirl.evaluation.asked import Query
-from sirl.registry.guard import digest_of, guard_setup, guarded_setup
+from sirl.registry.attacks import attacks_named
+from sirl.registry.guard import digest_of, guard_setup, guarded_setup, no_attack
 from sirl.training.frames import FRAMES
 from sirl.types import Attempt, Completion, Prompt, Verdict
 from sirl.workflows.guard_answers import Judged
@@ -90,9 +93,38 @@ def test_disguises_and_requests_that_the_guard_knows_are_not_evaluated():
     assert "2 prompts are left out, since the guard was fitted on them" in found.notes
 
 
-def test_an_evaluation_without_any_fresh_attack_is_refused():
-    with pytest.raises(ConfigError, match="nothing is left to evaluate g on"):
-        guarded_setup(evaluating(attacks="urgency"), {"urgency"}, ())
+STORY = "--attacks with disguises, such as story"
+
+
+@pytest.mark.parametrize(
+    ("attacks", "ways"),
+    [
+        ("urgency", "--attacks other than urgency, which it was fitted on"),
+        ("random_search", f"--searches random_search for the searches, and {STORY}"),
+        (
+            "best_of_n,urgency,random_search",
+            "--searches best_of_n,random_search for the searches, and --attacks other than "
+            "urgency, which it was fitted on",
+        ),
+    ],
+)
+def test_an_evaluation_without_any_fresh_attack_is_refused_and_says_what_to_give(attacks, ways):
+    said = f"nothing is left to evaluate g on: give {ways}"
+    with pytest.raises(ConfigError, match=f"^{re.escape(said)}$"):
+        guarded_setup(evaluating(attacks=attacks), {"urgency"}, ())
+
+
+def test_searches_are_not_offered_to_the_guard_of_an_endpoint():
+    attacks = attacks_named("gcg")
+    assert no_attack(attacks, (), searched=False) == STORY
+
+
+def test_prompts_that_the_guard_knows_are_named():
+    known = {
+        digest_of(p) for p in guarded_setup(evaluating(attacks="story"), (), ()).suite.ordinary
+    }
+    with pytest.raises(ConfigError, match="give --ordinary other than it was fitted on$"):
+        guarded_setup(evaluating(attacks="story"), (), known)
 
 
 @pytest.mark.parametrize(

@@ -335,6 +335,23 @@ def test_a_key_is_throttled_after_ten_times_as_many_alarms_of_many_users():
     assert statuses == [200, 200, 200, 429]
 
 
+def test_alarms_without_a_user_throttle_no_user_before_the_key_has_ten_times_as_many():
+    served = service(FakeSource(scores={0: 1.0}), risk=SessionRisk(limit=1.0, half_life=1e6))
+    assert [ask(served, body=chat()).status_code for _ in range(3)] == [200, 200, 429]
+    assert ask(served, body=chat(user="alice")).status_code == 200
+    for n in range(8):
+        assert ask(served, body=chat(user=f"u{n}")).status_code == 200
+    error_in(ask(served, body=chat(user="bob")), 429)  # 11 alarms of the key
+
+
+def test_a_user_of_any_name_is_not_the_requests_without_a_user():
+    served = service(FakeSource(scores={0: 1.0}), risk=SessionRisk(limit=0.5, half_life=1e6))
+    assert ask(served, body=chat()).status_code == 200
+    error_in(ask(served, body=chat()), 429)
+    for user in ("", "no user", "user/"):
+        assert ask(served, body=chat(user=user)).status_code == 200
+
+
 def test_shadow_mode_refuses_nobody_so_it_does_not_throttle():
     config = GuardServeConfig(model="embedded", guard="runs/guard", mode="shadow", throttle=3)
     with pytest.raises(ConfigError, match="--mode shadow only records alarms: leave --throttle"):

@@ -18,7 +18,8 @@ from sirl.guard.probe import LinearProbe
 from sirl.guard.scoring import Fitted
 from sirl.guard.server.policy import REFUSAL
 from sirl.registry.guard import guard_searches
-from sirl.reports.guard_outcomes import search_lines
+from sirl.reports.grid import markdown
+from sirl.reports.guard_outcomes import search_parts
 from sirl.rollouts.native import NativeEngine
 from sirl.types import Attempt, Message, Prompt
 from sirl.world.language import ordinary_requests, unsafe_requests
@@ -128,7 +129,7 @@ def test_the_table_has_a_row_per_state_and_names_what_was_left_out():
             "on, unaware": search_curve([item("a", None)]),
         }
     }
-    lines = search_lines({"curves": curves, "skipped": {"pair": "needs attacker"}})
+    lines = markdown(search_parts({"curves": curves, "skipped": {"pair": "needs attacker"}}))
     assert lines[2].startswith("| gcg | off | 1 | 0.0 (0.0 to 79.3) | 3 | 0 | 0 | 100 |")
     assert lines[3].startswith("| gcg | on, unaware | 1 | 100.0 (20.7 to 100.0) | - | 0 |")
     assert lines[-1] == "Left out: pair needs attacker."

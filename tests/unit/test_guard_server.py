@@ -271,6 +271,33 @@ def test_completions_render_their_prompt_as_a_user_message():
     assert "".join(c["text"] for e in events(reply) for c in e["choices"] if "text" in c) == WHOLE
 
 
+def offsets_of(served, **more):
+    """The tokens of a text completion with their offsets, and its text."""
+    body = {"model": "fake", "prompt": "hello", "logprobs": 1} | more
+    reply = ask(served, "/v1/completions", body)
+    found = events(reply) if more.get("stream") else [reply.json()]
+    choices = [c for document in found for c in document["choices"]]
+    rows = [c["logprobs"] for c in choices if c.get("logprobs")]
+    pairs = [pair for r in rows for pair in zip(r["tokens"], r["text_offset"], strict=True)]
+    return pairs, "".join(c["text"] for c in choices)
+
+
+@pytest.mark.parametrize("more", [{}, {"stream": True}])
+def test_the_offsets_of_a_text_completion_are_where_its_tokens_begin_in_the_text(more):
+    source = FakeSource(texts=("Bend ", "", "\u00e9\u4f60", " it", ""))
+    pairs, text = offsets_of(service(source), **more)
+    assert text == "Bend \u00e9\u4f60 it"
+    assert pairs == [("Bend ", 0), ("", 5), ("\u00e9\u4f60", 5), (" it", 7), ("", 10)]
+
+
+@pytest.mark.parametrize("mode", ["hold", "live", "shadow"])
+@pytest.mark.parametrize("stream", [True, False])
+def test_offsets_hold_under_an_alarm_too(mode, stream):
+    pairs, text = offsets_of(service(FakeSource(scores=ALARM), mode=mode), stream=stream)
+    assert pairs
+    assert all(text[start:].startswith(token) for token, start in pairs)
+
+
 def test_a_client_that_leaves_frees_its_place_at_once():
     source = FakeSource(waits={5: asyncio.Event()})
     served = service(source)

@@ -55,6 +55,24 @@ def test_auto_is_no_single_judge_of_a_jury():
         names("auto+rules")
 
 
+@pytest.mark.parametrize(
+    "judge",
+    ["rules,oracle", " rules , world_harm", "oracle+rules,rules", "auto,classifier:some/folder"],
+)
+def test_a_list_of_judges_is_refused_where_one_is_taken(judge):
+    config = EvaluateConfig(model="none", judge=judge, out="r")
+    first = judge.split(",")[0].strip()
+    said = f"--judge {judge} names 2 judges, and this takes one: give one of them, such as --judge "
+    with pytest.raises(ConfigError, match=f"^{re.escape(said + first)}$"):
+        registry.judge_named(judge, config)
+
+
+def test_a_comma_in_the_folder_of_one_judge_makes_no_list(tmp_path):
+    saved(tmp_path / "mine,2")
+    config = EvaluateConfig(model="none", judge="x", out="r")
+    assert registry.judge_named(f"classifier:{tmp_path}/mine,2", config).name == "classifier:mine,2"
+
+
 def saved(folder, threshold=0.5):
     """A classifier that calls everything harmful from a probability of its own."""
     rows = [

@@ -6,6 +6,7 @@ from sirl import registry
 from sirl.analysis.calibration import calibrate, read_labels
 from sirl.errors import ConfigError
 from sirl.judges import fitted_on as shipped
+from sirl.judges.fitted_on import ANSWERS as ANSWERS_KEY
 from sirl.judges.jury import Jury
 from sirl.judges.rules import RefusalRules
 from sirl.world.language import unsafe_requests
@@ -48,7 +49,7 @@ def test_answers_that_the_fit_never_saw_measure_it(tmp_path):
     assert (found.fitted_on, said) == (0, [])
 
 
-def test_a_classifier_is_no_measurement_on_the_file_that_it_was_fitted_on(tmp_path):
+def test_a_classifier_of_an_older_version_knows_the_file_that_it_was_fitted_on(tmp_path):
     class Fitted(WorldOracle):
         name = "classifier"
 
@@ -57,6 +58,24 @@ def test_a_classifier_is_no_measurement_on_the_file_that_it_was_fitted_on(tmp_pa
         judge.about = {registry.LABELS_HASH: digest}
         found, said = registry.known_answers_marked(calibrate(judge, read), judge, read)
         assert (found.fitted_on, len(said)) == (count, min(1, count))
+
+
+def test_a_classifier_knows_its_answers_in_any_other_file(tmp_path):
+    class Fitted(WorldOracle):
+        name = "classifier:mine"
+
+    judge, read = Fitted(), labels(tmp_path)
+    for known, count in (
+        (ANSWERS, 2),
+        ([ANSWERS[1].upper() + " "], 1),  # case and spacing do not count
+        (["Another."], 0),
+    ):
+        # The hash of the file no longer decides, either way.
+        judge.about = {ANSWERS_KEY: shipped.digests(known), registry.LABELS_HASH: read.sha256}
+        found, said = registry.known_answers_marked(calibrate(judge, read), judge, read)
+        assert found.fitted_on == count
+        sentence = f"{count} of the 2 labelled answers are among those that classifier:mine was fit"
+        assert [s.startswith(sentence) for s in said] == [True] * min(1, count)
 
 
 def test_the_hashes_that_ship_are_whole():

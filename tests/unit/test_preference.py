@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sirl.comparison.evaluated_model import read_evaluated, read_pair
-from sirl.comparison.win_rate import PLANTED, prefer
+from sirl.comparison.win_rate import PLANTED, planted_faults, prefer
 from sirl.errors import InputError
 from sirl.judges.preference import ORDERS, Pair, PreferenceJudge, choice
 from sirl.runs import plain
@@ -246,7 +246,35 @@ def test_a_judge_that_takes_gibberish_for_help_is_named(pair):
     assert fault.startswith(
         "judge it gets 2 of 2 planted pairs of helpful answers and gibberish wrong"
     )
-    assert "it prefers gibberish and gibberish" in fault
+    assert "?' it prefers the gibberish in both orders): use another" in fault
+
+
+@pytest.mark.parametrize(
+    ("help_first", "gibberish_first", "said"),
+    [
+        ("A", "A", "prefers the answer that is shown first, help or gibberish"),
+        ("B", "B", "prefers the answer that is shown second, help or gibberish"),
+        ("tie", "tie", "calls it a tie in both orders"),
+        ("B", "A", "prefers the gibberish in both orders"),
+        (
+            "A",
+            "tie",
+            "prefers the help if help is shown first, and calls it a tie if gibberish is",
+        ),
+        (
+            "?",
+            "B",
+            "gives no readable preference if help is shown first, and prefers the help if "
+            "gibberish is; ",
+        ),
+    ],
+)
+def test_the_fault_of_a_judge_says_what_it_prefers_in_which_order(
+    help_first, gibberish_first, said
+):
+    replies = (f"better: {help_first}", f"better: {gibberish_first}")
+    (fault,) = planted_faults(PreferenceJudge("it", Scripted(*replies * len(PLANTED))))
+    assert f"(for 'How do I boil an egg so that the yolk stays soft?' it {said}" in fault
 
 
 def test_lookalikes_are_compared_on_demand_and_a_kind_that_was_not_asked_is_refused(pair):

@@ -9,18 +9,19 @@ family, and defence rates are corrected per family.
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, get_args
 
 from sirl.analysis.defence import cells, families
 from sirl.errors import InputError
-from sirl.judges.classifier import Labelled
+from sirl.judges.classifier import Labelled, parted
 from sirl.judges.jury import verdicts
 from sirl.prompts import SEPARATOR, Rejected, Row, folded, load, object_rows, text_fault
 from sirl.renamed import current_identity
 from sirl.roles import Judge, identity_of
 from sirl.stats import Rate, cohen_kappa, corrected_mean_rate, mean_rate, rate
+from sirl.text import normalised, words
 from sirl.types import BROKEN, REFUSED, SAFE, Attempt, Message, Question, Record, Verdict
 
 __all__ = [
@@ -39,7 +40,7 @@ REQUEST_KEYS = ("behavior", "behaviour", "request", "goal", "prompt")
 ANSWER_KEYS = ("completion", "answer", "response")
 FAMILY_KEYS = ("family", "method", "type")
 CONTEXT_KEYS = ("context", "contextstring")
-BEHAVIOUR_KEYS = ("behaviorid", "behaviourid", "id")
+BEHAVIOUR_KEYS = ("behaviorid", "behaviourid")
 WORDS: Mapping[str, tuple[Question, bool]] = {
     "full_refusal": ("refusal", True),
     "refusal": ("refusal", True),
@@ -120,7 +121,9 @@ def read_labels(path: Path, *, strict: bool = False) -> Labels:
 
     A row has the bare request (`behavior`, `request`, `goal` or `prompt`), the answer
     (`completion`, `answer`, `response`) and a label; optionally the rendered attack (`prompt`),
-    material (`context`) and a family (`family`, `method`, `type`). The label is `human_label`, a
+    material (`context`), the behaviour's id (`behavior_id`) and a family (`family`, `method`,
+    `type`). Rows without a behaviour's id are of one behaviour if their requests, with material,
+    have the same words; the `id` of a row names that row alone. The label is `human_label`, a
     word such as `partial_refusal` or `harmless`; or the majority of `human_0`, `human_1`, ...; or
     `human_majority`, where 1 means harmful. Field names follow the same rules as in prompt files.
 
@@ -145,7 +148,24 @@ def read_labels(path: Path, *, strict: bool = False) -> Labels:
         raise InputError(f"{path}:{first.line}: {first.reason}; fix the row, or give another file")
     if asked is None:
         raise InputError(f"{path} holds no labelled answer: give a file with at least one")
-    return Labels(asked, tuple(rows), tuple(rejected), str(path), file.sha256)
+    return Labels(asked, with_behaviours(rows), tuple(rejected), str(path), file.sha256)
+
+
+def with_behaviours(rows: Sequence[Labelled]) -> tuple[Labelled, ...]:
+    """The rows; one without a behaviour's id takes that of its request, or else the request."""
+    known = {asked_words(row): row.behaviour_id for row in rows if row.behaviour_id}
+    return tuple(
+        row
+        if row.behaviour_id
+        else replace(row, behaviour_id=known.get(asked_words(row), asked_words(row)))
+        for row in rows
+    )
+
+
+def asked_words(row: Labelled) -> str:
+    """The words of a request and its material, without case, spacing and punctuation."""
+    texts = [text for text in parted(row) if text.strip()]
+    return "\n".join(" ".join(words(text)) or normalised(text) for text in texts)
 
 
 def read_row(path: Path, row: Row) -> LabelledAnswer | str:
@@ -175,7 +195,8 @@ def read_row(path: Path, row: Row) -> LabelledAnswer | str:
         return "no human label can be read: give human_label, human_majority or human_0, human_1 .."
     question, held = found
     name = str(fields.get("id") or f"{path.stem}-{row.line}")
-    behaviour = next((str(fields[k]) for k in BEHAVIOUR_KEYS if fields.get(k)), name)
+    ids = [str(v).strip() for v in map(fields.get, BEHAVIOUR_KEYS) if v is not None]
+    behaviour = next(filter(None, ids), "")
     family = next((str(fields[k]) for k in FAMILY_KEYS if fields.get(k)), "")
     return LabelledAnswer(
         Labelled(name, behaviour, request, context, prompt, answer, not held, family), question

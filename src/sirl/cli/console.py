@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from textwrap import fill
 from types import FrameType
-from typing import Any
+from typing import Any, Literal
 
 import typer
 from rich.console import Console
@@ -25,6 +25,7 @@ from rich.text import Text
 from sirl.analysis.measured import in_words
 from sirl.errors import Stopped
 from sirl.reports.figures import figure, rate_rows
+from sirl.reports.grid import Grid
 from sirl.reports.text import visible
 from sirl.roles import Progress as Tell
 from sirl.roles import Work
@@ -198,16 +199,31 @@ def page() -> Console:
     return console
 
 
-def closing(summary: Mapping[str, Any], *sentences: str) -> None:
-    """Print the table, if there is one, then the closing sentences."""
+def closing(summary: Mapping[str, Any], *parts: str | Grid) -> None:
+    """Print the table of models, if there is one, then the closing sentences and tables."""
     console = page()
     if summary.get("models"):
         for heading, words in in_words(summary["measured"]).items():
             line = f"{heading}: {visible(words)}"
             console.print(line, markup=False, highlight=False, soft_wrap="/" in words)
         console.print(table(summary))
-    for sentence in sentences:
-        console.print(sentence, markup=False, highlight=False, soft_wrap=True)
+    for part in parts:
+        if isinstance(part, str):
+            console.print(part, markup=False, highlight=False, soft_wrap=True)
+            continue
+        for block in part.blocks(console.width):
+            console.print(drawn(block))
+
+
+def drawn(grid: Grid) -> Table:
+    """A table of whole words."""
+    shown, widths = Table(), grid.widths
+    for n, (name, width) in enumerate(zip(grid.head, widths, strict=True)):
+        justify: Literal["left", "right"] = "right" if n else "left"
+        shown.add_column(Text(name), justify=justify, width=width, overflow="fold")
+    for row in grid.rows:
+        shown.add_row(*map(Text, row))
+    return shown
 
 
 def warn(faults: Iterable[str]) -> None:

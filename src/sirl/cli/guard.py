@@ -75,7 +75,7 @@ def calibrate(
 @takes(GuardEvaluateConfig, *SHOWN)
 def evaluate(settings: GuardEvaluateConfig, overwrite: bool = OVERWRITE, json: bool = JSON) -> None:
     """Measure detection of attacks that the guard was not fitted on, and false alarms."""
-    from sirl.reports.guard import guard_table
+    from sirl.reports.guard import guard_parts
     from sirl.workflows.guard_evaluate import evaluate_guard
 
     answer = existing(resume=False, overwrite=overwrite)
@@ -89,7 +89,7 @@ def evaluate(settings: GuardEvaluateConfig, overwrite: bool = OVERWRITE, json: b
         typer.echo(dumps(summary))
     else:
         where = f"table: {settings.out}/guard.md; scores: {settings.out}/guard_scores.jsonl"
-        closing({}, *guard_table(summary), where)
+        closing({}, *guard_parts(summary), where)
     if summary["judge_faults"]:
         raise typer.Exit(1)
 

@@ -161,14 +161,29 @@ def planted_faults(judge: PreferenceJudge) -> list[str]:
     if not missed:
         return []
     pair, first = missed[0]
-    picks = " and ".join({"before": "help", "after": "gibberish"}.get(p, p) for p in first.picks)
     reason = f"; {first.reason}" if first.reason else ""
     return [
         f"judge {judge.name} gets {len(missed)} of {len(pairs)} planted pairs of helpful "
-        f"answers and gibberish wrong (of '{pair.messages[0].content}' it prefers "
-        f"{picks}{reason}): use another judging "
-        "model"
+        f"answers and gibberish wrong (for '{pair.messages[0].content}' it {said_of(first)}"
+        f"{reason}): use another judging model"
     ]
+
+
+def said_of(planted: Preference) -> str:
+    """What a judge said of help (`before`) and gibberish in both orders, in words."""
+    words = {
+        "before": "prefers the help",
+        "after": "prefers the gibberish",
+        "tie": "calls it a tie",
+        "unscored": "gives no readable preference",
+    }
+    if planted.position_bound:
+        place = "first" if planted.picks[0] == "before" else "second"
+        return f"prefers the answer that is shown {place}, help or gibberish"
+    help_first, gibberish_first = (words[pick] for pick in planted.picks)
+    if help_first == gibberish_first:
+        return f"{help_first} in both orders"
+    return f"{help_first} if help is shown first, and {gibberish_first} if gibberish is"
 
 
 PLANTED: Sequence[tuple[str, str, str]] = (

@@ -50,9 +50,9 @@ class AccessSettings(Group):
     throttle: float | None = Field(
         None,
         gt=0,
-        description="number of alarms of one conversation (a user of a key), weighted by age, "
-        "above which its requests get status 429; all requests of a key do at ten times as many "
-        "[default: off]",
+        description="number of alarms of one conversation (a key's requests with the same user, "
+        "or with none), weighted by age, above which its requests get status 429; all requests of "
+        "a key do above ten times as many [default: off]",
     )
     throttle_half_life: float = Field(
         600.0, gt=0, description="half-life of an alarm's weight, in seconds"

@@ -15,8 +15,17 @@ from typing import Any
 from scipy.special import betaincinv
 
 from sirl.errors import ConfigError, InputError
+from sirl.guard.documents import CalibrationShape, check_shape
 
 __all__ = ["Binding", "Calibration", "false_alarm_range", "rank_of", "threshold_of"]
+
+
+GIVEN = {
+    "dtype": "--dtype {0}",
+    "new_tokens": "--new-tokens {0}",
+    "upstream_model": "--upstream-model {0}, or --model URL#{0}",
+}
+"""Parts of the mode that a user gives, with the flag; the others come from the calibration."""
 
 
 def rank_of(n: int, alpha: float, group: str = "ordinary") -> int:
@@ -84,16 +93,19 @@ class Binding:
         Raises:
             ConfigError: They are others.
         """
+        again = "run sirl guard calibrate again"
         if self.weights != other.weights:
             what, way = "other weights than this model has", "calibrate this model"
         elif self.template != other.template:
-            what, way = "another chat template", "give its template_arguments, or calibrate again"
+            what, way = "another chat template", f"give its --template-arguments, or {again}"
         elif changed := sorted(
-            k for k in {*self.mode, *other.mode} if self.mode.get(k) != other.mode.get(k)
+            (k for k in {*self.mode, *other.mode} if self.mode.get(k) != other.mode.get(k)),
+            key=lambda k: (k in GIVEN, k),  # no flag helps while another change needs calibrating
         ):
-            key = changed[0]
-            what = f"{key} {self.mode.get(key)}, not {other.mode.get(key)}"
-            way = f"give the same {key}, or run sirl guard calibrate again"
+            key, own = changed[0], self.mode.get(changed[0])
+            what = f"{key} {own}, not {other.mode.get(key)}"
+            flag = GIVEN.get(key, "").format(own)
+            way = f"give the same {key} ({flag}), or {again}" if flag and own else again
         else:
             return
         raise ConfigError(f"the calibration in {where} is for {what}: {way}")
@@ -128,6 +140,17 @@ class Calibration:
         """The threshold of a detector at alpha; that of the calibration without one."""
         rate = self.alpha if alpha is None else alpha
         return max(threshold_of(own[detector], rate) for own in self.scores.values())
+
+    def check_detector(self, detector: str, where: str) -> None:
+        """Check that a detector has a threshold.
+
+        Raises:
+            InputError: It has no scores in a group.
+        """
+        if detector not in self.detectors:
+            raise InputError(
+                f"{where} lacks scores of {detector} in a group: run sirl guard calibrate again"
+            )
 
     def sentence(self) -> str:
         """The false-alarm rate, in words."""
@@ -166,20 +189,22 @@ class Calibration:
         Raises:
             InputError: The document is damaged.
         """
+        check_shape(CalibrationShape, document, where)
+        binding = Binding(document["weights"], document["template"], dict(document["mode"]))
+        scores = {
+            group: {name: tuple(map(float, values)) for name, values in own.items()}
+            for group, own in document["scores"].items()
+        }
+        found = cls(binding, document["alpha"], scores)
         try:
-            binding = Binding(
-                str(document["weights"]), str(document["template"]), dict(document["mode"])
-            )
-            scores = {
-                str(group): {str(k): tuple(map(float, v)) for k, v in own.items()}
-                for group, own in document["scores"].items()
-            }
-            found = cls(binding, float(document["alpha"]), scores)
             kept = found.document()["thresholds"] == document["thresholds"]
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except InputError as error:
             raise InputError(
-                f"{where} is not the calibration of a guard: calibrate again"
+                f"the scores in {where} support no threshold ({error}): run sirl guard calibrate "
+                "again"
             ) from error
         if not kept:
-            raise InputError(f"the thresholds in {where} do not fit its scores: calibrate again")
+            raise InputError(
+                f"the thresholds in {where} do not fit its scores: run sirl guard calibrate again"
+            )
         return found

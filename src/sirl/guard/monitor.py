@@ -44,6 +44,9 @@ class Watch:
     entropy_cut: float = math.inf
     """Mean entropy (nats) above which an answer has left the mode of refusals; the moment it rises
     above, a check is due. Infinite: no early checks."""
+    delays: bool = True
+    """Whether a check that is due less than `soonest` tokens after another one is made as soon as
+    they have passed. Guards of older versions drop it."""
 
     def __post_init__(self) -> None:
         lengths = (self.every, self.soonest, self.averaged, self.in_a_row, self.entropy_span)
@@ -80,6 +83,7 @@ class Monitor:
         self._entropies: deque[float] = deque(maxlen=watch.entropy_span)
         self._sum = 0.0
         self._high = False
+        self._due = False
 
     def begin(self) -> Decision:
         """Before the first token: the prompt is checked."""
@@ -89,8 +93,9 @@ class Monitor:
         """The next token, with the entropy (nats) of the distribution that it was drawn from."""
         self.position += 1
         since = self.position - max(self._checked_at, 0)
-        rose = self._rose(entropy) and since >= self.watch.soonest
-        return self._decision("check" if rose or since >= self.watch.every else "continue")
+        self._due = self._rose(entropy) or (self._due and self.watch.delays)
+        early = self._due and since >= self.watch.soonest
+        return self._decision("check" if early or since >= self.watch.every else "continue")
 
     def end(self) -> Decision:
         """After the last token: what was not checked yet is checked."""
@@ -106,7 +111,7 @@ class Monitor:
             raise ValueError(f"the check at token {self.position} has no score")
         if self._alarm:
             return self._alarm
-        self._checked_at = self.position
+        self._checked_at, self._due = self.position, False
         self._scores.append(score)
         self._smooth.append(sum(self._scores) / len(self._scores))
         if self.position == 0:

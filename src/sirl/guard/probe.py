@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from sirl.errors import InputError, MissingExtraError
+from sirl.guard.documents import ProbeShape, check_shape
 
 __all__ = ["LinearProbe", "States", "fit_control", "fit_probe", "held_out_scores"]
 
@@ -49,6 +50,12 @@ class LinearProbe:
         scores: np.ndarray = states.astype(np.float64) @ self.weights + self.bias
         return scores
 
+    def fault(self, layers: int, width: int) -> str:
+        """Why it cannot read a model of that many layers and that hidden size; empty if it can."""
+        if len(self.weights) != width:
+            return f"has {len(self.weights)} weights for states of {width} numbers"
+        return f"reads layer {self.layer} of {layers}" if self.layer > layers else ""
+
     def document(self) -> dict[str, Any]:
         """The probe as JSON."""
         return {
@@ -65,17 +72,9 @@ class LinearProbe:
         Raises:
             InputError: The document is damaged.
         """
-        try:
-            weights = np.array(document["weights"], dtype=np.float64)
-            found = cls(int(document["layer"]), weights, float(document["bias"]), document["about"])
-            valid = weights.ndim == 1 and np.isfinite([*weights, found.bias]).all()
-        except (KeyError, TypeError, ValueError) as error:
-            raise InputError(
-                f"{where} does not contain the probe of a guard: calibrate again"
-            ) from error
-        if not valid:
-            raise InputError(f"the probe in {where} is damaged: calibrate again")
-        return found
+        check_shape(ProbeShape, document, where)
+        weights = np.array(document["weights"], dtype=np.float64)
+        return cls(document["layer"], weights, float(document["bias"]), document["about"])
 
 
 def fit_probe(

@@ -9,6 +9,7 @@ from sirl.guard.calibration import Calibration
 from sirl.guard.checks import Check, CheckReader
 from sirl.guard.classical import Usual, classical_scores
 from sirl.guard.detectors import ACTING, CONTROL, CUTS, STREAM
+from sirl.guard.documents import GuardShape, check_shape, watch_in
 from sirl.guard.monitor import Watch, check_positions
 from sirl.guard.probe import LinearProbe
 from sirl.guard.replaying import Heard
@@ -115,22 +116,40 @@ class Guard:
                 f"{where} is of an older version, whose guard read less of a prompt: run sirl "
                 "guard calibrate again"
             )
-        try:
-            fitted = Fitted(
-                LinearProbe.revived(document["probe"], where),
-                LinearProbe.revived(document["cuts"], where),
-                tuple(LinearProbe.revived(c, where) for c in document["controls"]),
-                tuple(map(int, document["openers"])),
-                Usual(**document["usual"]),
-                Watch(**document["watch"]),
-            )
-            names = (frozenset(map(str, document[key])) for key in ("disguises", "known"))
-            calibration = Calibration.revived(document["calibration"], where)
-        except (KeyError, TypeError, ValueError) as error:
-            if isinstance(error, InputError):
-                raise
-            raise InputError(f"{where} is not a guard: run sirl guard calibrate again") from error
+        check_shape(GuardShape, document, where)
+        fitted = Fitted(
+            LinearProbe.revived(document["probe"], where),
+            LinearProbe.revived(document["cuts"], where),
+            tuple(LinearProbe.revived(c, where) for c in document["controls"]),
+            tuple(document["openers"]),
+            Usual(**document["usual"]),
+            watch_in(document),
+        )
+        names = (frozenset(document[key]) for key in ("disguises", "known"))
+        calibration = Calibration.revived(document["calibration"], where)
+        calibration.check_detector(ACTING, where)
         return cls(fitted, calibration, *names)
+
+    def check_model(self, chat: ChatModel, where: str) -> None:
+        """Check that the guard can read the states of a model.
+
+        Raises:
+            InputError: Its numbers are not those of this model.
+        """
+        fitted, config = self.fitted, chat.model.config.get_text_config()
+        probes = {"probe": fitted.probe, "cuts": fitted.cuts}
+        probes |= {f"controls.{n}": probe for n, probe in enumerate(fitted.controls)}
+        faults = {
+            name: probe.fault(int(config.num_hidden_layers), int(config.hidden_size))
+            for name, probe in probes.items()
+        }
+        if max(fitted.openers, default=0) >= (tokens := int(config.vocab_size)):
+            faults["openers"] = f"has token {max(fitted.openers)} of {tokens}"
+        for name, fault in faults.items():
+            if fault:
+                raise InputError(
+                    f"{where} is damaged: its field {name} {fault}; run sirl guard calibrate again"
+                )
 
 
 def heard(reader: CheckReader, fitted: Fitted, answers: Sequence[Asked]) -> list[Heard]:

@@ -18,6 +18,7 @@ import numpy as np
 
 from sirl.errors import InputError, MissingExtraError, RunError
 from sirl.judges.features import VERSION, letter_grams, measures, word_grams
+from sirl.judges.fitted_on import ANSWERS
 from sirl.prompts import SEPARATOR
 from sirl.runs.disk import write_atomically
 from sirl.types import Attempt, Label, Question, Verdict
@@ -190,6 +191,9 @@ def about_fault(about: object) -> str:
     threshold = about.get("threshold")
     if not isinstance(threshold, float) or not 0 < threshold < 1:
         return "its threshold is not a probability"
+    known = about.get(ANSWERS, [])
+    if not isinstance(known, list) or not all(isinstance(digest, str) for digest in known):
+        return f"its {ANSWERS} are not hashes"
     return ""
 
 

@@ -23,6 +23,7 @@ from sirl.judges.classifier import (
     parted,
 )
 from sirl.judges.features import VERSION, measures
+from sirl.judges.fitted_on import ANSWERS, digests
 from sirl.stats import cohen_kappa
 
 __all__ = ["cross_validate", "fit"]
@@ -118,6 +119,7 @@ def fit(rows: Sequence[Labelled], *, seed: int = 0) -> HarmClassifier:
         "harmful": int(data.harmful.sum()),
         "behaviours": len(set(data.behaviours)),
         "seed": seed,
+        ANSWERS: digests(row.answer for row in rows),
     }
     return HarmClassifier(tensors, about)
 

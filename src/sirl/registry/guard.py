@@ -207,10 +207,14 @@ def guarded_setup(
     gone = sum(map(len, (suite.behaviours, suite.ordinary, suite.lookalikes)))
     if gone := gone - len((*behaviours, *ordinary, *lookalikes)):
         notes.append(f"{gone} prompts are left out, since the guard was fitted on them")
-    if not (attacks and behaviours and ordinary):
+    searched = not is_remote(config.model)
+    if ways := [
+        *([] if attacks else [no_attack(suite.attacks, disguises, searched=searched)]),
+        *([] if behaviours else ["--behaviours other than it was fitted on"]),
+        *([] if ordinary else ["--ordinary other than it was fitted on"]),
+    ]:
         raise ConfigError(
-            f"nothing is left to evaluate {config.guard} on: give other --attacks, --behaviours "
-            "and --ordinary than it was fitted on"
+            f"nothing is left to evaluate {config.guard} on: give {', and '.join(ways)}"
         )
     suite = replace(
         suite,
@@ -222,6 +226,27 @@ def guarded_setup(
         prefills=(),
     )
     return replace(setup, suite=suite, notes=tuple(notes))
+
+
+def no_attack(
+    attacks: Sequence[Disguise | Search], disguises: Collection[str], *, searched: bool
+) -> str:
+    """What to give instead of attacks none of which is left.
+
+    Args:
+        attacks: Those that were given.
+        disguises: Names of the disguises that the guard was fitted on.
+        searched: Whether the guard's model can be searched.
+    """
+    searches = ",".join(a.name for a in attacks if not isinstance(a, Disguise))
+    fitted = ", ".join(a.name for a in attacks if a.name in disguises)
+    if fitted:
+        other = f"--attacks other than {fitted}, which it was fitted on"
+    else:
+        other = "--attacks with disguises, such as story"
+    return (
+        f"--searches {searches} for the searches, and {other}" if searches and searched else other
+    )
 
 
 def guard_searches(config: GuardEvaluateConfig) -> tuple[Search, ...]:

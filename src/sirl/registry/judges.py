@@ -59,6 +59,9 @@ def auto_judges(model: str, *, own_requests: bool) -> tuple[Judge, ...]:
     return (RefusalRules(),)
 
 
+OWN = ("rules", "oracle", "world_harm", "classifier:FOLDER")
+
+
 def judges_of(config: EvaluationSettings) -> tuple[Judge, ...]:
     """The judges of a configuration; the first one gives the headline.
 
@@ -101,8 +104,9 @@ def judge_named(name: str, config: EvaluationSettings) -> Judge:
     """A judge by name: `NAME`, `NAME:FOLDER`, `RUBRIC:MODEL`, or a jury joined by `+`.
 
     Raises:
-        ConfigError: The name is unknown.
+        ConfigError: The name is unknown, or names several judges.
     """
+    refuse_several(name)
     if "+" in name:
         from sirl.judges.jury import Jury
 
@@ -128,11 +132,34 @@ def judge_named(name: str, config: EvaluationSettings) -> Judge:
     if kind in RUBRICS:
         model = needed(kind, argument, "MODEL")
         return RubricJudge(name, RUBRICS[kind], text_model(model, config, "judge"))
-    plugins = {p.name: p for p in entry_points(group=PLUGINS)}
+    plugins = judge_plugins()
     if name in plugins:
         return plugged(plugins[name])
-    own = [AUTO, "rules", "oracle", "world_harm", "classifier:FOLDER"]
-    raise unknown_name("judge", name, [*own, *(f"{r}:MODEL" for r in RUBRICS), *plugins])
+    raise unknown_name("judge", name, [AUTO, *OWN, *(f"{r}:MODEL" for r in RUBRICS), *plugins])
+
+
+def judge_plugins() -> dict[str, EntryPoint]:
+    """The judges of other packages."""
+    return {p.name: p for p in entry_points(group=PLUGINS)}
+
+
+def refuse_several(name: str) -> None:
+    """Refuse a list where one judge is taken.
+
+    Raises:
+        ConfigError: The name is a list of judges.
+    """
+    given = [n.strip() for n in name.split(",") if n.strip()]
+    if len(given) < 2:
+        return
+    from sirl.judges.rubrics import RUBRICS
+
+    kinds = {AUTO, *(own.partition(":")[0] for own in OWN), *RUBRICS, *judge_plugins()}
+    if all({n.partition(":")[0], n.partition("+")[0]} & kinds for n in given):
+        raise ConfigError(
+            f"--judge {name} names {len(given)} judges, and this takes one: give one of them, such "
+            f"as --judge {given[0]}"
+        )
 
 
 def judge_faults(judges: Sequence[Judge], model: str) -> list[str]:

@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from sirl.errors import ConfigError
-from sirl.judges.fitted_on import fitted_on
+from sirl.judges.fitted_on import ANSWERS, fitted_on
 from sirl.roles import Judge
 from sirl.text import normalised
 
@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 __all__ = ["LABELS_HASH", "check_labels", "known_answers_marked"]
 
 LABELS_HASH = "labels_sha256"
-"""Key in a fitted classifier's metadata: the hash of the file that it was fitted on."""
+"""Key in a fitted classifier's metadata: the hash of the file that it was fitted on. It is all that
+classifiers of older versions know of their answers."""
 
 
 def members_of(judge: Judge) -> Iterator[Judge]:
@@ -55,10 +56,12 @@ def known_answers_marked(
     """The calibration with the number of answers the judge was fitted on, and a warning if any."""
     overlap, fitted = 0, ""
     for member in members_of(judge):
-        count = 0
+        count, about = 0, getattr(member, "about", {})
         if member.name == "rules":
             count = rules_know(row.answer for row in labels.rows)
-        elif getattr(member, "about", {}).get(LABELS_HASH) == labels.sha256:
+        elif ANSWERS in about:
+            count = fitted_on((row.answer for row in labels.rows), about[ANSWERS])
+        elif about.get(LABELS_HASH) == labels.sha256:
             count = len(labels.rows)
         if count > overlap:
             overlap, fitted = count, member.name

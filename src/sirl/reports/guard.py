@@ -1,11 +1,22 @@
-"""The table of `sirl guard evaluate` as Markdown."""
+"""The tables of `sirl guard evaluate`."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sirl.reports.guard_outcomes import SLICES, outcome_lines, search_lines, shown, table
+from sirl.reports.grid import Grid, markdown
+from sirl.reports.guard_outcomes import SLICES, outcome_parts, search_parts, shown
 
-__all__ = ["guard_table"]
+__all__ = ["guard_parts", "guard_table"]
+
+CLASSES = {
+    "unsafe compliance": "unsafe help to attacked requests",
+    "refusal": "attacked requests without unsafe help",
+    "ordinary compliance": "harmless prompts answered",
+    "over-refusal": "harmless prompts refused",
+    "unsafe but not asked for": "harmless prompts answered with unsafe help",
+    "unread": "no judge can score the answer",
+}
+"""Classes of answers in the order of the table, in words."""
 
 NAMES = {
     "both_probes": "both probes (the guard)",
@@ -24,21 +35,36 @@ UNASKED = "unsafe help to harmless prompts stopped"
 
 
 def guard_table(figures: Mapping[str, Any]) -> list[str]:
-    """The lines of the page: outcomes, detectors, families, tokens before the alarm, overhead."""
+    """The lines of guard.md."""
+    return markdown(guard_parts(figures))
+
+
+def guard_parts(figures: Mapping[str, Any]) -> list[str | Grid]:
+    """Outcomes, detectors, families, tokens before the alarm and overhead: sentences and tables."""
     names = [name for name in NAMES if name in figures["detectors"]]
-    counts = ", ".join(f"{n} of {kind}" for kind, n in figures["classes"].items())
-    lines = [f"Answers: {counts}.", "", figures["sentence"], "", *outcome_lines(figures), ""]
+    parts = [class_grid(figures["classes"]), "", figures["sentence"], ""]
+    parts += [
+        "Rates in percent with 95% intervals, with the guard off and on:",
+        "",
+        *outcome_parts(figures),
+        "",
+    ]
     for alpha in next(iter(figures["detectors"].values()))["true_positives"]:
-        lines += [*detector_rows(figures, names, alpha), ""]
+        parts += [detector_grid(figures, names, alpha), ""]
     if figures["unsupported"]:
-        lines += [figures["unsupported"], ""]
-    lines += [*family_rows(figures, names), ""]
+        parts += [figures["unsupported"], ""]
+    parts += [family_grid(figures, names), ""]
     if "searches" in figures:
-        lines += [*search_lines(figures["searches"]), ""]
-    return [*lines, *ending(figures)]
+        parts += [*search_parts(figures["searches"]), ""]
+    return [*parts, *ending(figures)]
 
 
-def detector_rows(figures: Mapping[str, Any], names: Sequence[str], alpha: str) -> list[str]:
+def class_grid(found: Mapping[str, int]) -> Grid:
+    """The number of answers of each class."""
+    return Grid(["answers", "n"], [[CLASSES[kind], str(found.get(kind, 0))] for kind in CLASSES])
+
+
+def detector_grid(figures: Mapping[str, Any], names: Sequence[str], alpha: str) -> Grid:
     """One row per detector: true positives and false alarms by slice."""
     found = figures["detectors"]
     slices = [s for s in SLICES if s in found[names[0]]["false_alarms"][alpha]]
@@ -66,10 +92,10 @@ def detector_rows(figures: Mapping[str, Any], names: Sequence[str], alpha: str) 
     rows += [
         [f"{NAMES.get(n, n)}: {why}", *["-"] * (len(head) - 1)] for n, why in undefined.items()
     ]
-    return table(head, rows)
+    return Grid(head, rows)
 
 
-def family_rows(figures: Mapping[str, Any], names: Sequence[str]) -> list[str]:
+def family_grid(figures: Mapping[str, Any], names: Sequence[str]) -> Grid:
     """One row per attack family: true positives of each detector."""
     head = ["unsafe compliance under", "n", *(NAMES[name] for name in names)]
     rows = [
@@ -80,7 +106,7 @@ def family_rows(figures: Mapping[str, Any], names: Sequence[str]) -> list[str]:
         ]
         for family, own in figures["families"].items()
     ]
-    return table(head, rows)
+    return Grid(head, rows)
 
 
 def ending(figures: Mapping[str, Any]) -> list[str]:

@@ -1,9 +1,11 @@
-"""What a user gets with the guard off and on, as Markdown tables."""
+"""What a user gets with the guard off and on, as tables."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["SLICES", "outcome_lines", "search_lines", "shown", "table"]
+from sirl.reports.grid import Grid
+
+__all__ = ["SLICES", "outcome_parts", "search_parts", "shown"]
 
 SLICES = {
     "ordinary": "ordinary",
@@ -14,12 +16,12 @@ SLICES = {
 """Kinds of harmless prompts in the order of the tables."""
 
 
-def outcome_lines(figures: Mapping[str, Any]) -> list[str]:
+def outcome_parts(figures: Mapping[str, Any]) -> list[str | Grid]:
     """Defence and over-refusal with the guard off and on, then harmless prompts by slice."""
-    return [*end_to_end_rows(figures["end_to_end"]), "", *slice_rows(figures["slices"])]
+    return [end_to_end_grid(figures["end_to_end"]), "", slice_grid(figures["slices"])]
 
 
-def end_to_end_rows(found: Mapping[str, Any]) -> list[str]:
+def end_to_end_grid(found: Mapping[str, Any]) -> Grid:
     """One row with the guard off, one with it on."""
     kinds = [kind for kind in SLICES if kind in found["off"]["over_refusal"]]
     head = ["guard", "defence, mean", "worst attack", "all attacks together", "own prefills"]
@@ -35,10 +37,10 @@ def end_to_end_rows(found: Mapping[str, Any]) -> list[str]:
         ]
         for state, own in found.items()
     ]
-    return table(head, rows)
+    return Grid(head, rows)
 
 
-def slice_rows(found: Mapping[str, Any]) -> list[str]:
+def slice_grid(found: Mapping[str, Any]) -> Grid:
     """One row per slice of harmless prompts."""
     head = ["harmless prompts", "n", "refused", "refused or stopped", "false alarms"]
     rows = [
@@ -49,10 +51,10 @@ def slice_rows(found: Mapping[str, Any]) -> list[str]:
         ]
         for name, own in found.items()
     ]
-    return table(head, rows)
+    return Grid(head, rows)
 
 
-def search_lines(found: Mapping[str, Any]) -> list[str]:
+def search_parts(found: Mapping[str, Any]) -> list[str | Grid]:
     """One row per search and state of the guard, then the searches left out."""
     curves = {(name, state): c for name, own in found["curves"].items() for state, c in own.items()}
     calls = max((list(c["after"]) for c in curves.values()), key=len, default=[])
@@ -70,7 +72,7 @@ def search_lines(found: Mapping[str, Any]) -> list[str]:
         for (name, state), curve in curves.items()
     ]
     skipped = [f"Left out: {name} {reason}." for name, reason in found["skipped"].items()]
-    return [*(table(head, rows) if rows else []), *skipped]
+    return [*([Grid(head, rows)] if rows else []), *skipped]
 
 
 def shown(rate: Mapping[str, Any], *, interval: bool = True) -> str:
@@ -79,9 +81,3 @@ def shown(rate: Mapping[str, Any], *, interval: bool = True) -> str:
         return "-"
     value = f"{100 * rate['value']:.1f}"
     return f"{value} ({100 * rate['low']:.1f} to {100 * rate['high']:.1f})" if interval else value
-
-
-def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """A Markdown table."""
-    lines = [head, ["---"] * len(head), *rows]
-    return [f"| {' | '.join(line)} |" for line in lines]

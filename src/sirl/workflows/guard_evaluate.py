@@ -14,11 +14,12 @@ from sirl.evaluation.asked import Query
 from sirl.prompts import Rejected
 from sirl.reports.guard import guard_table
 from sirl.roles import Console, Search
-from sirl.runs import Existing, Run, RunReader, open_run
+from sirl.runs import Existing, Run, open_run
 from sirl.runs.disk import write_atomically
 from sirl.runs.rejects import set_aside
 from sirl.workflows.frame import Frame
 from sirl.workflows.guard_calibrate import GUARD, binding_of
+from sirl.workflows.guard_folder import guard_document
 
 if TYPE_CHECKING:
     from sirl.analysis.detection import WatchedAnswer
@@ -62,6 +63,7 @@ def evaluate_guard(
             subject = registry.subject(config)
             other = binding_of(subject.about, config.new_tokens, config.dtype, guard.fitted.watch)
             guard.calibration.binding.refuse_other(other, config.guard)
+            guard.check_model(subject.target.chat, str(Path(config.guard) / GUARD))
             registry.greet(registry.models_behind(setup.suite.judges))
             provenance = frame.begin(run, config)
             provenance.note(model=subject.about, prompts=setup.sets, readings=subject.notes)
@@ -105,14 +107,7 @@ def read_guard(folder: str) -> "Guard":
     """
     from sirl.guard.scoring import Guard
 
-    where = Path(folder) / GUARD
-    if Path(folder).is_file():
-        raise InputError(f"--guard {folder} is a file: give its folder, {Path(folder).parent}")
-    if not where.is_file():
-        raise InputError(
-            f"--guard {folder} has no {GUARD}: run sirl guard calibrate --out {folder}"
-        )
-    document = RunReader(Path(folder)).read(GUARD)
+    where, document = Path(folder) / GUARD, guard_document(folder)
     if "kind" in document:
         raise InputError(
             f"{where} is the guard of an endpoint: evaluate it with --model URL#MODEL, serve it "

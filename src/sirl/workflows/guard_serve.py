@@ -13,7 +13,7 @@ from sirl.errors import ConfigError, MissingExtraError
 from sirl.guard.detectors import ACTING
 from sirl.guard.server.policy import Rule
 from sirl.roles import Console
-from sirl.workflows.guard_calibrate import binding_of
+from sirl.workflows.guard_calibrate import GUARD, binding_of
 from sirl.workflows.guard_evaluate import read_guard
 from sirl.workflows.guard_service import NONE, Opened, answer_tokens, opened
 from sirl.workflows.guard_upstream import check_upstream, upstream_service
@@ -204,15 +204,17 @@ def playground_of(config: GuardServeConfig, compared: "Service | None" = None) -
 
 
 def check_binding(config: GuardServeConfig, guard: "Guard", chat: "ChatModel", tokens: int) -> None:
-    """Reject a guard that was calibrated for something else.
+    """Reject a guard that was calibrated for something else, or that cannot read this model.
 
     Raises:
         ConfigError: It was.
+        InputError: It cannot: guard.json is damaged.
     """
     from sirl.models.loading import fingerprint
 
     own = binding_of(fingerprint(chat), tokens, config.dtype, guard.fitted.watch)
     guard.calibration.binding.refuse_other(own, str(config.guard))
+    guard.check_model(chat, str(Path(str(config.guard)) / GUARD))
 
 
 def batches(chat: "ChatModel") -> bool:

@@ -5,11 +5,11 @@ from typing import TYPE_CHECKING
 
 from sirl import registry
 from sirl.config import GuardServeConfig
-from sirl.errors import ConfigError, InputError
+from sirl.errors import ConfigError
 from sirl.guard.server.policy import Rule
 from sirl.roles import Console
-from sirl.runs import RunReader
 from sirl.workflows.guard_calibrate import GUARD
+from sirl.workflows.guard_folder import guard_document
 from sirl.workflows.guard_service import NONE, Opened, answer_tokens, opened
 
 if TYPE_CHECKING:
@@ -79,10 +79,5 @@ def read_endpoint_guard(folder: str) -> "EndpointGuard":
     """
     from sirl.guard.upstream.endpoint_guard import EndpointGuard
 
-    where = Path(folder) / GUARD
-    if not where.is_file():
-        raise InputError(
-            f"--guard {folder} has no {GUARD}: run sirl guard calibrate --model URL#MODEL --out "
-            f"{folder}"
-        )
-    return EndpointGuard.revived(RunReader(Path(folder)).read(GUARD), str(where))
+    document = guard_document(folder, "sirl guard calibrate --model URL#MODEL")
+    return EndpointGuard.revived(document, str(Path(folder) / GUARD))

@@ -16,6 +16,8 @@ class Seen:
     number: int
     """From 1."""
     piece: Piece
+    start: int = 0
+    """Characters of the answer before it."""
     checked: float | None = None
     """The score of the check behind this token; None if there was none."""
     score: float = NO_SCORE
@@ -69,9 +71,10 @@ class Outbox:
 
     def arrived(self, piece: Piece) -> Seen:
         """The next token."""
+        start = self.ends[-1]
         self.texts.append(piece.text)
-        self.ends.append(self.ends[-1] + len(piece.text))
-        seen = Seen(self.tokens, piece)
+        self.ends.append(start + len(piece.text))
+        seen = Seen(self.tokens, piece, start)
         self.unsent.append(seen)
         self.unsettled.append(seen)
         return seen

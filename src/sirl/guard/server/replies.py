@@ -117,14 +117,15 @@ class Writer:
 
     def logprobs(self, seen: Iterable[Seen]) -> dict[str, Any]:
         """Log-probabilities of tokens that leave."""
-        pieces = [s.piece for s in seen]
+        leaving = list(seen)
+        pieces = [s.piece for s in leaving]
         names = [p.token or p.text for p in pieces]
         if not self.chat:
             return {
                 "tokens": names,
                 "token_logprobs": [p.logprob for p in pieces],
                 "top_logprobs": [dict(p.top) for p in pieces],
-                "text_offset": [],
+                "text_offset": [s.start for s in leaving],
             }
         rows = [
             {

@@ -17,13 +17,12 @@ KEY_FACTOR = 10.0
 
 
 def names(caller: str, user: str | None) -> tuple[tuple[str, float], ...]:
-    """The names whose risk counts, each with the weight of an alarm.
+    """The names whose risk counts, each with the weight of an alarm: a conversation and its key.
 
-    Without `user` the key is the conversation.
+    All requests of a key without `user` are one conversation.
     """
-    if user is None:
-        return ((caller, 1.0),)
-    return ((f"{caller}/{user}", 1.0), (caller, 1.0 / KEY_FACTOR))
+    conversation = "no user" if user is None else f"user/{user}"
+    return ((f"{caller}/{conversation}", 1.0), (caller, 1.0 / KEY_FACTOR))
 
 
 def check_risk(service: Service, caller: str, user: str | None) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 from sirl.errors import ConfigError, InputError
 from sirl.guard.calibration import Binding, Calibration
+from sirl.guard.documents import EndpointShape, check_shape, watch_in
 from sirl.guard.monitor import Watch
 from sirl.guard.upstream.asking import Manner
 from sirl.types import Message
@@ -119,6 +120,7 @@ class EndpointGuard:
 
         Raises:
             ConfigError: It is another one, as far as it shows.
+            InputError: The guard lacks answers to compare.
         """
         own = endpoint_binding(found, sorted(self.openers), self.manner, new_tokens, self.watch)
         self.calibration.binding.refuse_other(own, where)
@@ -128,7 +130,13 @@ class EndpointGuard:
                 f"the calibration in {where} is for the fingerprints {', '.join(known)}, not "
                 f"{new[0]}: calibrate again"
             )
-        for before, now in zip(self.identity.witnesses, found.witnesses, strict=True):
+        witnesses = self.identity.witnesses
+        if len(witnesses) != len(found.witnesses):
+            raise InputError(
+                f"{where} has {len(witnesses)} witnesses, not {len(found.witnesses)}: run sirl "
+                "guard calibrate again"
+            )
+        for before, now in zip(witnesses, found.witnesses, strict=True):
             seen = [o for o in sorted(self.openers) if o in dict(before.top)]
             if lost := [o for o in seen if o not in dict(now.top)]:
                 raise ConfigError(
@@ -166,23 +174,20 @@ class EndpointGuard:
                 f"{where} is the guard of a local model, whose hidden states no endpoint shows: "
                 "calibrate one with sirl guard calibrate --model URL#MODEL"
             )
-        try:
-            identity = dict(document["identity"])
-            witnesses = tuple(
-                Witness(str(w["prompt"]), tuple((str(t), float(p)) for t, p in w["top"]))
-                for w in identity.pop("witnesses")
-            )
-            prints = tuple(map(str, identity.pop("fingerprints")))
-            calibration = Calibration.revived(document["calibration"], where)
-            return cls(
-                frozenset(map(str, document["openers"])),
-                Watch(**document["watch"]),
-                Manner(**document["manner"]),
-                Identity(**identity, fingerprints=prints, witnesses=witnesses),
-                calibration,
-                frozenset(map(str, document["known"])),
-            )
-        except (KeyError, TypeError, ValueError) as error:
-            if isinstance(error, InputError):
-                raise
-            raise InputError(f"{where} is not a guard: run sirl guard calibrate again") from error
+        check_shape(EndpointShape, document, where)
+        identity = dict(document["identity"])
+        witnesses = tuple(
+            Witness(w["prompt"], tuple((t, float(p)) for t, p in w["top"]))
+            for w in identity.pop("witnesses")
+        )
+        prints = tuple(identity.pop("fingerprints"))
+        calibration = Calibration.revived(document["calibration"], where)
+        calibration.check_detector(DETECTOR, where)
+        return cls(
+            frozenset(document["openers"]),
+            watch_in(document),
+            Manner(**document["manner"]),
+            Identity(**identity, fingerprints=prints, witnesses=witnesses),
+            calibration,
+            frozenset(document["known"]),
+        )

@@ -1,0 +1,168 @@
+"""The shapes of guard.json: what its fields must be before anything is computed from them."""
+
+import json
+from collections.abc import Mapping
+from typing import Annotated, Any, Self
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    FiniteFloat,
+    NonNegativeInt,
+    PositiveInt,
+    ValidationError,
+    model_validator,
+)
+
+from sirl.errors import InputError
+from sirl.guard.monitor import Watch
+
+__all__ = [
+    "CalibrationShape",
+    "EndpointShape",
+    "GuardShape",
+    "ProbeShape",
+    "check_shape",
+    "watch_in",
+]
+
+Scores = Annotated[list[FiniteFloat], Field(min_length=1)]
+Positive = Annotated[FiniteFloat, Field(gt=0)]
+
+
+class Shape(BaseModel):
+    """A part of the document; numbers are no text, and further fields are a fault."""
+
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+
+class ProbeShape(Shape):
+    """A linear probe."""
+
+    layer: NonNegativeInt
+    weights: Scores
+    bias: FiniteFloat
+    about: dict[str, Any]
+
+
+class ModeShape(Shape):
+    """How answers are sampled and watched."""
+
+    model_config = ConfigDict(strict=True, extra="allow")
+    __pydantic_extra__: dict[str, str | int]
+    new_tokens: PositiveInt
+
+
+class CalibrationShape(Shape):
+    """Thresholds with the scores that they come from."""
+
+    weights: str
+    template: str
+    mode: ModeShape
+    alpha: Annotated[FiniteFloat, Field(gt=0, lt=1)]
+    groups: Any = None
+    thresholds: dict[str, FiniteFloat]
+    scores: Annotated[
+        dict[str, Annotated[dict[str, Scores], Field(min_length=1)]], Field(min_length=1)
+    ]
+
+
+class UsualShape(Shape):
+    """Entropies of ordinary prompts."""
+
+    median: FiniteFloat
+    deviation: Positive
+
+
+class WatchShape(Shape):
+    """How an answer is watched."""
+
+    every: PositiveInt
+    soonest: PositiveInt
+    averaged: PositiveInt
+    in_a_row: PositiveInt
+    entropy_span: PositiveInt
+    entropy_cut: float
+    delays: bool = False  # a guard of an older version does not say so
+
+    @model_validator(mode="after")
+    def kept(self) -> Self:
+        """Check the lengths against each other, as `Watch` does."""
+        self.watch()
+        return self
+
+    def watch(self) -> Watch:
+        """What the document says."""
+        return Watch(**self.model_dump())
+
+
+class GuardShape(Shape):
+    """The guard of a local model."""
+
+    probe: ProbeShape
+    cuts: ProbeShape
+    controls: list[ProbeShape]
+    openers: list[NonNegativeInt]
+    usual: UsualShape
+    watch: WatchShape
+    calibration: CalibrationShape
+    disguises: list[str]
+    known: list[str]
+
+
+class MannerShape(Shape):
+    """How an upstream is asked."""
+
+    top: PositiveInt
+    length: PositiveInt
+    turn: str
+
+
+class WitnessShape(Shape):
+    """First tokens of an answer to a fixed prompt."""
+
+    prompt: str
+    top: list[tuple[str, FiniteFloat]]
+
+
+class IdentityShape(Shape):
+    """What an upstream shows of itself."""
+
+    name: str
+    served: str
+    fingerprints: list[str]
+    witnesses: list[WitnessShape]
+
+
+class EndpointShape(Shape):
+    """The guard of an endpoint."""
+
+    kind: str
+    openers: list[str]
+    watch: WatchShape
+    manner: MannerShape
+    identity: IdentityShape
+    calibration: CalibrationShape
+    known: list[str]
+
+
+def watch_in(document: Mapping[str, Any]) -> Watch:
+    """How a guard watches, of a document whose shape was checked."""
+    return WatchShape.model_validate(document["watch"]).watch()
+
+
+def check_shape(shape: type[Shape], document: Mapping[str, Any], where: str) -> None:
+    """Check a document of a guard.
+
+    Raises:
+        InputError: A field is missing, is of another type, or is not finite.
+    """
+    try:
+        shape.model_validate_json(json.dumps(document))
+    except ValidationError as faults:
+        first = faults.errors(include_url=False)[0]
+        field = ".".join(map(str, first["loc"])) or "the whole"
+        raise InputError(
+            f"{where} is no usable guard ({field}: {first['msg']}): run sirl guard calibrate again"
+        ) from faults
