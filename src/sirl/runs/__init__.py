@@ -2,12 +2,14 @@
 
 from sirl.runs.disk import plain
 from sirl.runs.folder import Existing, Run, open_run, settings_of
+from sirl.runs.lists import lists_kept
 from sirl.runs.reader import RunReader, missing_steps, rows_by_step
 
 __all__ = [
     "Existing",
     "Run",
     "RunReader",
+    "lists_kept",
     "missing_steps",
     "open_run",
     "plain",

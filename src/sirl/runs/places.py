@@ -20,11 +20,14 @@ __all__ = [
     "LOCK",
     "MARK",
     "NAMES",
+    "PROMPTS",
     "SUMMARY",
     "check_output",
     "check_reads",
     "check_resumable",
+    "in_this_folder",
     "is_run_folder",
+    "lists_in",
     "log_place",
     "rename_logs",
 ]
@@ -60,6 +63,10 @@ NAMES = (
 )
 """All that a run writes, in the order in which `--overwrite` removes it: a folder that a kill left
 half removed is still known as a run."""
+PROMPTS = "prompts"
+"""Folder of the lists of prompts that a notebook has given."""
+LIST = re.compile(r"[0-9a-f]{8}/\w+\.jsonl")
+"""Name of such a list in that folder: a hash of the list, and the setting that it is given for."""
 MARK = b"sirl\n"
 """What the lock of a run folder holds."""
 
@@ -75,6 +82,26 @@ def is_run_folder(path: Path) -> bool:
         return "sirl" in mapping_in(read(about), str(about))
     except RunError:
         return False
+
+
+def lists_in(path: Path) -> list[Path] | None:
+    """The lists of prompts in a run folder; None if there is anything else among them."""
+    folder = path / PROMPTS
+    found = [place for place in folder.rglob("*") if not place.is_dir()]
+    ours = all(LIST.fullmatch(place.relative_to(folder).as_posix()) for place in found)
+    return found if ours else None
+
+
+def in_this_folder(settings: Mapping[str, Any], path: Path) -> dict[str, Any]:
+    """The settings of the run in `path`, whose lists of prompts may have been moved with it."""
+    before = Path(str(settings.get("out", "")), PROMPTS)
+
+    def moved(value: Any) -> Any:  # noqa: ANN401 - any setting
+        if not isinstance(value, str) or Path(value).parent.parent != before:
+            return value
+        return str(path / PROMPTS / Path(value).relative_to(before))
+
+    return {name: moved(value) for name, value in settings.items()}
 
 
 def log_place(run: Path, name: str) -> Path:
