@@ -2,13 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sirl.config import EvaluationSettings
-from sirl.errors import ConfigError, InputError, unknown_name
+from sirl.errors import ConfigError, InputError
 from sirl.registry.keys import Asker
+from sirl.registry.plugins import from_plugin, member
 from sirl.registry.targets import (
     chat_model,
     endpoint,
@@ -38,8 +38,6 @@ __all__ = [
 ]
 
 AUTO = "auto"
-PLUGINS = "sirl.judges"
-"""Entry point group of other packages; each entry point is a judge object."""
 REPLY_TOKENS = 512
 """Maximum tokens of a verdict or of an attacker's proposal."""
 GREEDY, RANDOM = Sampling(temperature=0.0), Sampling()
@@ -128,11 +126,10 @@ def judge_named(name: str, config: EvaluationSettings) -> Judge:
     if kind in RUBRICS:
         model = needed(kind, argument, "MODEL")
         return RubricJudge(name, RUBRICS[kind], text_model(model, config, "judge"))
-    plugins = {p.name: p for p in entry_points(group=PLUGINS)}
-    if name in plugins:
-        return plugged(plugins[name])
     own = [AUTO, "rules", "oracle", "world_harm", "classifier:FOLDER"]
-    raise unknown_name("judge", name, [*own, *(f"{r}:MODEL" for r in RUBRICS), *plugins])
+    known = dict.fromkeys([*own, *(f"{r}:MODEL" for r in RUBRICS)])
+    judge: Judge = from_plugin("judge", name, member("judge", name, known), Judge)
+    return judge
 
 
 def judge_faults(judges: Sequence[Judge], model: str) -> list[str]:
@@ -158,17 +155,6 @@ def needed(kind: str, argument: str, what: str) -> str:
     if not argument:
         raise ConfigError(f"--judge {kind} is incomplete: write {kind}:{what}")
     return argument
-
-
-def plugged(plugin: EntryPoint) -> Judge:
-    """Load the judge of another package."""
-    judge = plugin.load()
-    if not isinstance(judge, Judge):
-        raise ConfigError(
-            f"the entry point {plugin.name} of {PLUGINS} ({plugin.value}) is not a judge: let "
-            "it name an object that sirl.judges.contract.check_judge accepts"
-        )
-    return judge
 
 
 def auto_attacker(model: str) -> "TextModel | None":
