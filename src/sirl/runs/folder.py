@@ -59,14 +59,18 @@ from sirl.runs.disk import (
 from sirl.runs.places import (
     ABOUT,
     CONFIG,
+    LEFT,
     LOCK,
     MARK,
     NAMES,
     PROMPTS,
+    UNFINISHED,
     check_reads,
     check_resumable,
+    is_left_over,
     is_run_folder,
     lists_in,
+    names_with_content,
     rename_logs,
 )
 from sirl.runs.reader import RunReader
@@ -90,10 +94,6 @@ CHANGEABLE = {
     *("max_lookalike_rise", "max_ordinary_rise", "max_capability_drop"),
 }
 """Settings that do not change what a run finds, or may grow."""
-UNFINISHED = frozenset({LOCK, CONFIG, ABOUT, "rejected.jsonl"})
-"""What a run writes before it has a result."""
-LEFT = frozenset({LOCK, "rejected.jsonl"})
-"""What stays of a run that ended without a result and had set rows aside."""
 
 
 class Run(RunReader, ABC):
@@ -186,11 +186,11 @@ class LockedRun(Run):
         """Empty a folder without results."""
         with suppress(OSError):  # tidying up after an error, which is what is to be told
             self.check_held()
-            names = names_beside_lists(self.path)
+            names = names_with_content(self.path)
             if names <= UNFINISHED:
                 kept = LEFT if names >= LEFT else frozenset()
-                for name in names - kept:
-                    (self.path / name).unlink()
+                for name in {*NAMES, LOCK} - kept:
+                    (self.path / name).unlink(missing_ok=True)
                 if not kept:
                     clear_lists(self.path)
                     self.path.rmdir()
@@ -306,20 +306,6 @@ def can_go_on(path: Path) -> bool:
             "restore the file, or start over with --overwrite"
         )
     return False
-
-
-def is_left_over(path: Path) -> bool:
-    """Whether a folder has nothing but rejected rows or lists of prompts, without a result."""
-    if not path.is_dir() or not is_run_folder(path):
-        return False
-    names = names_beside_lists(path)
-    return names == LEFT or (names == {LOCK} and bool(lists_in(path)))
-
-
-def names_beside_lists(path: Path) -> set[str]:
-    """What a folder holds besides lists of prompts."""
-    names = {p.name for p in path.iterdir()}
-    return names if lists_in(path) is None else names - {PROMPTS}
 
 
 def take_lock(path: Path, disk: Disk = DISK) -> int:
