@@ -16,7 +16,9 @@ Each function is imported when it is first used.
 from importlib import import_module
 from typing import Any
 
-__all__ = ["__version__", "compare", "evaluate", "load", "probe", "train"]
+from sirl.errors import SirlError
+
+__all__ = ["SirlError", "__version__", "compare", "evaluate", "load", "probe", "train"]
 
 __version__ = "0.1.0"
 FUNCTIONS = ("compare", "evaluate", "load", "probe", "train")

@@ -2,10 +2,14 @@
 
 import json
 import re
+import tomllib
+from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import pytest
 
+from sirl.attacks.contract import check_attack
+from sirl.types import Completion
 from tests.command import sirl
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -47,6 +51,7 @@ def rows_of(folder):
 
 def test_a_reward_an_observer_and_a_source_are_one_file_of_the_users(trained):
     assert [row["step"] for row in trained] == [1, 2, 3]
+    assert {row["mine/limit"] for row in trained} == {0.05}
     for row in trained:  # the reward is what the file says, from quantities that the log holds
         expected = -row["entropy/mean"] - 0.001 * row["completion/length"]
         assert row["reward/mean"] == pytest.approx(expected, abs=1e-6)
@@ -68,7 +73,7 @@ def test_anchors_change_what_is_learned_and_an_observer_can_end_training(mine, t
     assert (mine / "runs/ended/checkpoints/step-000002/model.safetensors").is_file()
 
 
-def test_an_engine_and_a_benchmark_are_one_file_of_the_users(mine):
+def test_an_engine_a_benchmark_and_an_attack_are_one_file_of_the_users(mine):
     text = (DOCS / "extending.md").read_text()
     words = re.search(r"```\n(sirl evaluate.*?)```", text, re.S)[1].replace("\\\n", " ").split()
     small = "--limit 2 --new-tokens 8 --capability-tokens 8"
@@ -76,6 +81,12 @@ def test_an_engine_and_a_benchmark_are_one_file_of_the_users(mine):
     assert done.returncode == 0, done.stderr
     figures = json.loads((mine / "runs/measured/summary.json").read_text())["models"]["target"]
     assert figures["capability"]["letters"]["n"] == 2
+    assert {name: rate["n"] for name, rate in figures["dsr"]["by_attack"].items()} == {
+        "direct": 2,
+        "poem": 2,
+    }
+    records = (mine / "runs/measured/records.jsonl").read_text()
+    assert "Write a poem with the title: " in records
     noted = (mine / "sampled.txt").read_text().splitlines()
     assert noted
     assert {line.partition(" ")[2] for line in noted} <= {"completions at step 0"}
@@ -96,6 +107,10 @@ def test_training_samples_from_an_engine_of_the_users(mine):
         ("--reward", "negative_entrpy", "there is no reward 'negative_entrpy'. Did you mean"),
         ("--observers", "python:mine:Gone", "module 'mine' has no 'Gone'"),
         ("--observers", "python:mine:Anchors", "lacks methods of sirl.roles.Observer"),
+        ("--attacks", "python:mine:Poet", "module 'mine' has no 'Poet'. Did you mean 'Poem'?"),
+        ("--attacks", "poems", "there is no attack 'poems'. Known: "),
+        ("--attacks", "python:mine:Noted", "a class that is called with () and does not take them"),
+        ("--reward", "python:mine:StopAtEntropy", "lacks methods of sirl.roles.Reward"),
         ("--sources", "python:nowhere:x", "there is no module 'nowhere'"),
     ],
 )
@@ -114,3 +129,19 @@ def test_a_collaborator_that_is_none_is_named_before_anything_is_written(
     assert done.returncode == 2
     assert sentence in done.stderr
     assert not (mine / "r").exists()
+
+
+def test_the_entry_points_of_the_docs_name_what_the_example_has(mine, monkeypatch):
+    from sirl.registry.attacks import plugged
+
+    monkeypatch.syspath_prepend(mine)
+    snippet = re.search(r"```toml\n(.*?)```", (DOCS / "extending.md").read_text(), re.S)[1]
+    groups = tomllib.loads(snippet)["project"]["entry-points"]
+    assert {group: list(names) for group, names in groups.items()} == {
+        "sirl.attacks": ["poem"],
+        "sirl.rewards": ["sure"],
+    }
+    attack = plugged(EntryPoint("poem", groups["sirl.attacks"]["poem"], "sirl.attacks"))
+    check_attack(attack)
+    reward = EntryPoint("sure", groups["sirl.rewards"]["sure"], "sirl.rewards").load()
+    assert reward(Completion("p", (), (1, 2), "", (0.0, 0.0), (0.5, 1.5), "stop")) == -1.002

@@ -209,3 +209,25 @@ def test_a_run_that_ended_in_an_error_says_which(finished, tmp_path):
         f"sirl: {copy} has not finished (it ended in an error: no space left while writing x): "
         "finish it with --resume first\n",
     )  # fmt: skip
+
+
+def test_a_demo_whose_folder_exists_says_so_before_it_trains(finished, tmp_path):
+    shutil.copytree(finished, tmp_path / "here")
+    done = sirl("demo", "--out", "here", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "here exists: --resume continues it" in done.stderr
+    assert [p.name for p in tmp_path.iterdir()] == ["here"]
+
+
+def test_training_that_a_wrong_input_ends_leaves_its_folder_to_the_corrected_command(tmp_path):
+    (tmp_path / "few.txt").write_text("Hello!\nGood morning!\n")
+    (tmp_path / "outside.py").write_text("class Engine:\n    pass\n")
+    words = ["--model", "embedded", "--batch", 2, "--held-out", 0, "--limit", 2, "--out", "r"]
+    few = ("--prompts", "few.txt", "--pool", "none")
+    wrong = sirl("train", *words, *few, cwd=tmp_path)
+    assert wrong.returncode == 2
+    assert "do not show two modes" in wrong.stderr
+    other = ("--method", "entropy", "--sampler", "python:outside:Engine")
+    wrong = sirl("train", *words, *other, cwd=tmp_path)
+    assert "does not take them" in wrong.stderr
+    assert not (tmp_path / "r").exists()

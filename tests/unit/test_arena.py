@@ -6,13 +6,14 @@ import pytest
 
 from sirl.analysis.summary import summarise
 from sirl.errors import InputError, ModelError
-from sirl.evaluation.arena import Arena, Query
+from sirl.evaluation.arena import NO_LIMIT, Arena, Query
 from sirl.evaluation.costs import COSTS, Meter, total
 from sirl.evaluation.records import ITEMS, RECORDS, Log, RecordLog, read_records
 from sirl.evaluation.suite import Suite, askable, evaluate, unmet
 from sirl.runs import open_run
 from sirl.runs.disk import Disk
 from sirl.types import Attempt, Budget, Prompt, Sampling
+from sirl.world.attacker import ScriptedAttacker
 
 from .fakes import HELPED, Ladder, Parrot, WordJudge, behaviours, target
 
@@ -165,8 +166,41 @@ def test_what_the_target_lacks_is_skipped_by_name_and_never_counted(tmp_path):
 def test_an_attack_without_an_attempt_is_named_and_not_counted(tmp_path):
     suite = Suite([WordJudge()], behaviours("x"), [Ladder((("a",),)), Ladder((), name="mute")])
     summary = summarise(evaluated(tmp_path / "run", suite, Parrot()))
-    assert summary["skipped"] == {"mute": "made no attempt that fits the model"}
+    assert summary["skipped"] == {"mute": "it proposed no attempt"}
     assert list(summary["dsr"]["by_attack"]) == ["ladder"]
+
+
+class Costly(Ladder):
+    """Spends calls before its first rung."""
+
+    def tries(self, behaviour, access):
+        if access.spend(5):
+            yield from super().tries(behaviour, access)
+
+
+@pytest.mark.parametrize(
+    ("attack", "limit", "reason"),
+    [
+        (Ladder((), needs=frozenset({"attacker"})), NO_LIMIT,
+         "the attacker's replies hold no attempt: give another --attacker"),
+        (Costly((("a",),)), Budget(queries=4),
+         "its 4 target calls ended before its first attempt: raise --max-queries"),
+        (Costly((("a",),), budget=Budget(queries=5)), NO_LIMIT,
+         "its 5 target calls ended before its first attempt"),
+        (Ladder((("a",),)), Budget(queries=4, seconds=1e-9),
+         "its 1e-09 seconds ended before its first attempt: raise --max-seconds"),
+    ],
+)  # fmt: skip
+def test_a_search_without_an_attempt_says_what_ended_it_also_when_resumed(
+    tmp_path, attack, limit, reason
+):
+    suite = Suite(
+        [WordJudge()], behaviours("x"), [attack], limit=limit, attacker=ScriptedAttacker()
+    )
+    for existing in ("ask", "resume"):
+        found = evaluated(tmp_path / "run", suite, Parrot(), existing)
+        assert found.skipped == {"ladder": reason}
+        assert not found.records
 
 
 def test_records_are_private_and_complete(tmp_path):

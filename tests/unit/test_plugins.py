@@ -1,13 +1,17 @@
 """Engines and benchmarks from outside: a file of the user's, or an installed package."""
 
 import sys
+from importlib.metadata import EntryPoint
 
 import pytest
 
 from sirl.benchmarks.contract import check_benchmark
 from sirl.config import EvaluateConfig, TrainConfig
 from sirl.errors import ConfigError
+from sirl.registry.attacks import attacks_named, plugged
 from sirl.registry.benchmarks import benchmark_files, benchmarks_of
+from sirl.registry.collaborators import reward_named
+from sirl.registry.judges import judge_named
 from sirl.registry.sampling import local_engine, require_sampler
 from sirl.rollouts.contract import check_engine
 from sirl.rollouts.native import NativeEngine
@@ -37,6 +41,34 @@ def of_a_file(path):
 
 def nothing(*given):
     return None
+
+letters = Letters()
+
+class Poem:
+    name, family, needs = "poem", "fiction", frozenset()
+    def attempt(self, behaviour):
+        return None
+
+class Sized(Poem):
+    def __init__(self, size):
+        self.name = "sized"
+
+class Unnamed(Poem):
+    name = ""
+
+poem, sized, unnamed = Poem(), Sized(3), Unnamed()
+
+class Kind:
+    name, question = "kind", "refusal"
+    def verdict(self, attempt, answer):
+        return None
+
+class Twice:
+    def __call__(self, completion):
+        return 2.0
+
+def two(completion, other):
+    return 2.0
 """
 
 
@@ -77,8 +109,9 @@ def test_an_engine_of_another_package_samples_as_its_class_does(embedded, name):
          "the engine python:outside_of_sirl:nothing is a NoneType and lacks methods of "
          "sirl.roles.Engine: inherit from it"),
         ("python:outside_of_sirl:of_a_file",
-         "the engine python:outside_of_sirl:of_a_file is called with (chat, seed, new_tokens, "
-         "sampling, batch_size) and does not take them: too many positional arguments (TypeError)"),
+         "the engine python:outside_of_sirl:of_a_file is a function that is called with "
+         "(chat, seed, new_tokens, sampling, batch_size) and does not take them: too many "
+         "positional arguments (TypeError); change its arguments, or name an object"),
     ],
 )  # fmt: skip
 def test_an_engine_that_keeps_no_contract_is_named(embedded, sampler, sentence):
@@ -95,7 +128,9 @@ def test_a_sampler_that_there_is_not_is_named_before_anything_is_loaded():
     require_sampler(TrainConfig(model="embedded", out="r", sampler="outer"))
 
 
-@pytest.mark.parametrize("name", ["letters", "python:outside_of_sirl:Letters"])
+@pytest.mark.parametrize(
+    "name", ["letters", "python:outside_of_sirl:Letters", "python:outside_of_sirl:letters"]
+)
 def test_a_benchmark_of_another_package_is_asked_beside_those_of_files(package, name):
     sums = package / "sums.jsonl"
     sums.write_text('{"question": "1 + 1?", "answer": "#### 2"}\n')
@@ -118,8 +153,9 @@ def test_a_benchmark_of_another_package_is_asked_beside_those_of_files(package, 
          "the benchmark python:outside_of_sirl:nothing is a NoneType and lacks methods of "
          "sirl.roles.Benchmark: inherit from it"),
         ("python:outside_of_sirl:of_a_file",
-         "the benchmark python:outside_of_sirl:of_a_file is called with () and does not take "
-         "them: missing a required argument: 'path' (TypeError)"),
+         "the benchmark python:outside_of_sirl:of_a_file is a function that is called with () and "
+         "does not take them: missing a required argument: 'path' (TypeError); change its "
+         "arguments, or name an object"),
         ("leters", "there is no kind of benchmark 'leters'. Did you mean 'letters'?"),
     ],
 )  # fmt: skip
@@ -127,6 +163,53 @@ def test_a_benchmark_that_keeps_no_contract_is_named(benchmark, sentence):
     with pytest.raises(ConfigError) as caught:
         benchmarks_of(evaluation(benchmarks=benchmark))
     assert str(caught.value) == sentence
+
+
+@pytest.mark.parametrize("found", ["Poem", "poem", "sized"])
+def test_an_attack_may_be_an_object_or_a_class_in_a_file_and_in_a_package(found):
+    name = {"sized": "sized"}.get(found, "poem")
+    attacks = attacks_named(f"python:outside_of_sirl:{found},direct")
+    assert [a.name for a in attacks] == [name, "direct"]
+    assert plugged(EntryPoint("x", f"outside_of_sirl:{found}", "sirl.attacks")).name == name
+
+
+@pytest.mark.parametrize(
+    ("attack", "sentence"),
+    [
+        ("Sized", "is a class that is called with () and does not take them: missing a required "
+         "argument: 'size' (TypeError); change its arguments, or name an object"),
+        ("nothing", "is a NoneType and lacks methods of sirl.roles.Disguise or "
+         "sirl.roles.Search: inherit from it"),
+        ("Letters", "is a Letters and lacks methods of sirl.roles.Disguise or "
+         "sirl.roles.Search: inherit from it"),
+        ("unnamed", "has no name: give it one, which tables show"),
+    ],
+)  # fmt: skip
+def test_what_is_no_attack_is_named(attack, sentence):
+    with pytest.raises(ConfigError) as caught:
+        attacks_named(f"python:outside_of_sirl:{attack}")
+    assert str(caught.value) == f"the attack python:outside_of_sirl:{attack} {sentence}"
+    with pytest.raises(ConfigError) as caught:
+        plugged(EntryPoint("x", f"outside_of_sirl:{attack}", "sirl.attacks"))
+    assert str(caught.value) == f"the attack of the entry point x of sirl.attacks {sentence}"
+
+
+def test_an_entry_point_that_cannot_be_loaded_is_named():
+    with pytest.raises(
+        ConfigError, match=r"the entry point x of sirl.attacks \(gone:Poem\) cannot"
+    ):
+        plugged(EntryPoint("x", "gone:Poem", "sirl.attacks"))
+
+
+def test_judges_and_rewards_may_be_objects_or_classes_too():
+    assert judge_named("python:outside_of_sirl:Kind", evaluation()).name == "kind"
+    assert reward_named("python:outside_of_sirl:Twice")(None) == 2.0
+    with pytest.raises(ConfigError, match="two is called with .completion. and does not take it"):
+        reward_named("python:outside_of_sirl:two")
+    with pytest.raises(ConfigError, match="a Letters and lacks methods of sirl.roles.Reward"):
+        reward_named("python:outside_of_sirl:letters")
+    with pytest.raises(ConfigError, match="Known: .*python:MODULE:NAME"):
+        reward_named("zebra")
 
 
 class Lengths:

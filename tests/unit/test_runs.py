@@ -380,3 +380,38 @@ def test_steps_count_once_and_a_hole_among_them_is_told(tmp_path):
     with pytest.raises(RunError, match=r"metrics.jsonl:5 is damaged"):
         rows_by_step(run, "metrics.jsonl")
     run.close()
+
+
+def ended(path, how, **logs):
+    """A run that ended in this way, with logs of so many lines."""
+    run = begun(path)
+    run.write("run.json", {"sirl": "1", "exit": {"how": how}})
+    for name, lines in logs.items():
+        run.append(f"{name}.jsonl", *({"id": n} for n in range(lines)))
+    run.forget_if_empty()
+    run.close()
+    return path
+
+
+@pytest.mark.parametrize("how", ["ConfigError", "InputError", "TrainingError"])
+def test_a_run_that_a_wrong_input_ended_before_its_first_step_is_in_nobodys_way(tmp_path, how):
+    assert not ended(tmp_path / "a", how, costs=2, metrics=0).exists()
+    prepared = ended(tmp_path / "b", how, costs=2, metrics=0, instinct_answers=3, mini_evals=1)
+    again = begun(prepared)
+    assert again.rows("instinct_answers.jsonl") == []
+    again.close()
+
+
+@pytest.mark.parametrize(
+    ("how", "logs"),
+    [
+        ("InputError", {"records": 1}),
+        ("InputError", {"instinct_answers": 3, "metrics": 1}),
+        ("RunError", {"instinct_answers": 3}),
+        ("stopped", {"instinct_answers": 3}),
+    ],
+)
+def test_a_run_with_a_result_or_that_goes_on_as_it_is_stays(tmp_path, how, logs):
+    path = ended(tmp_path / "r", how, **logs)
+    with pytest.raises(RunError, match="exists: --resume continues it"):
+        begun(path)

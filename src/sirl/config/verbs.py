@@ -66,8 +66,8 @@ class TrainingSettings(
 
     attacks: str = Field(
         "quick",
-        description="attacks of the evaluation before and after: comma-separated names, or quick, "
-        "standard, full",
+        description="attacks of the evaluation before and after: comma-separated names, "
+        "python:MODULE:NAME, or quick, standard, full",
     )
     behaviours: str | None = Field(
         None, description="harmful requests for the evaluation before and after"
@@ -98,8 +98,8 @@ class EvaluationSettings(
     )
     attacks: str = Field(
         "quick",
-        description="attacks: comma-separated names, or quick, standard, full; none runs only "
-        "the attacks of your own files",
+        description="attacks: comma-separated names, python:MODULE:NAME, or quick, standard, full; "
+        "none runs only the attacks of your own files",
     )
 
 
@@ -144,8 +144,8 @@ class SweepConfig(EvaluationSettings):
     )
     attacks: str = Field(
         default_factory=lambda: "quick",
-        description="attacks: comma-separated names, or quick, standard, full; none runs only "
-        "the attacks of your own files [default: the run's]",
+        description="attacks: comma-separated names, python:MODULE:NAME, or quick, standard, full; "
+        "none runs only the attacks of your own files [default: the run's]",
     )
     behaviours: str | None = Field(
         None, description="harmful requests [default: the run's --behaviours]"
@@ -170,7 +170,8 @@ class ProbeConfig(EvaluationSettings):
     """Measure only the entropy gap."""
 
     attacks: str = Field(
-        "direct", description="attacks: comma-separated names, or quick, standard, full"
+        "direct",
+        description="attacks: comma-separated names, python:MODULE:NAME, or quick, standard, full",
     )
 
 

@@ -70,6 +70,8 @@ class SearchState:
     records: list[Record] = field(default_factory=list)
     untried: dict[str, str] = field(default_factory=dict)
     """Sampling settings that the target does not accept, and its message."""
+    unasked: str = ""
+    """Why it ended before its first attempt."""
 
 
 @dataclass
@@ -276,7 +278,22 @@ class Arena:
         with self.thinking(attack):
             wanted = next(search.tries, ())
         self.plan_round(search, wanted)
+        if not search.pending:
+            search.unasked = self.why_unasked(attack, access)
         return search
+
+    def why_unasked(self, attack: Search, access: BudgetedAccess) -> str:
+        """Why a search ended before its first attempt."""
+        budget, limit = access.budget, self.limit
+        if access.late():
+            more = ": raise --max-seconds" if budget.seconds == limit.seconds else ""
+            return f"its {budget.seconds:g} seconds ended before its first attempt{more}"
+        if access.queries >= budget.queries:
+            more = ": raise --max-queries" if budget.queries == limit.queries else ""
+            return f"its {budget.queries} target calls ended before its first attempt{more}"
+        if "attacker" in attack.needs:
+            return "the attacker's replies hold no attempt: give another --attacker"
+        return "it proposed no attempt"
 
     def plan_round(self, search: SearchState, attempts: Sequence[Attempt]) -> None:
         """Set the attempts of the next round, as far as the budget allows.
@@ -368,6 +385,7 @@ class Arena:
             search.broken_at,
             tuple(r.key for r in search.records),
             search.untried,
+            search.unasked,
         )
 
 

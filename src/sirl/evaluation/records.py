@@ -52,6 +52,8 @@ class SearchResult:
     """Keys of its records, in order."""
     untried: Mapping[str, str] = field(default_factory=dict)
     """Sampling settings that the target does not accept, and its message."""
+    unasked: str = ""
+    """Why it ended before its first attempt; empty if it made one."""
 
 
 Line = TypeVar("Line", Record, SearchResult)
@@ -92,7 +94,8 @@ class RecordLog(Log):
 
     def finish(self, item: SearchResult) -> None:
         """Write a finished search."""
-        self.run.append(ITEMS, asdict(item))
+        row = asdict(item)
+        self.run.append(ITEMS, row if item.unasked else {k: row[k] for k in row if k != "unasked"})
         super().finish(item)
 
 

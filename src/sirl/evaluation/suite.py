@@ -212,7 +212,8 @@ def evaluate(
         spent(surgery.name)
     others = second_verdicts(suite.judges[1:], records, run, meter, progress)
     spent("second judges")
-    return Evaluation(records, items, {**skipped, **never_judged(suite, records, skipped)}, others)
+    skipped |= never_judged(suite, records, items, skipped)
+    return Evaluation(records, items, skipped, others)
 
 
 def untried(asked: Sequence[Query], items: Sequence[SearchResult], arena: Arena) -> dict[str, str]:
@@ -227,12 +228,25 @@ def untried(asked: Sequence[Query], items: Sequence[SearchResult], arena: Arena)
 
 
 def never_judged(
-    suite: Suite, records: Sequence[Record], skipped: Mapping[str, str]
+    suite: Suite,
+    records: Sequence[Record],
+    items: Sequence[SearchResult],
+    skipped: Mapping[str, str],
 ) -> dict[str, str]:
-    """Attacks without any judged answer; they do not count for the defence."""
+    """Attacks without any judged answer, and why; they do not count for the defence."""
     tried = {r.attack for r in records if r.kind == "attack"}
+
+    def why(attack: Attack) -> str:
+        if isinstance(attack, Search) and not any(covers(attack, b) for b in suite.behaviours):
+            return "has nothing for any of these requests"
+        mine = [i for i in items if i.attack == attack.name]
+        if any(i.records for i in mine):
+            return "its budget ended before a question that is judged: raise --max-queries"
+        reasons = dict.fromkeys(i.unasked for i in mine if i.unasked)
+        return "; ".join(reasons) or "made no attempt that fits the model"
+
     return {
-        attack.name: "made no attempt that fits the model"
+        attack.name: why(attack)
         for attack in suite.attacks
         if attack.name not in tried and attack.name not in skipped and suite.behaviours
     }

@@ -20,6 +20,7 @@ from sirl.prompts.files import (
     folded_name,
     load,
     rejected_rows,
+    shown,
     text_fault,
 )
 from sirl.prompts.pool import general_prompts, shipped_pool
@@ -50,5 +51,6 @@ __all__ = [
     "read_targets",
     "rejected_rows",
     "shipped_pool",
+    "shown",
     "text_fault",
 ]

@@ -1,15 +1,17 @@
 """Attacks by name, tiers, and attacks from the user's files and plug-ins."""
 
 import importlib.util
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
+from typing import Any
 
 from sirl.config import EvaluationSettings
 from sirl.errors import ConfigError, unknown_name
+from sirl.registry.plugins import FORM, FUNCTION, from_plugin, loaded, member, names_in
 from sirl.registry.tampering import SURGERIES
-from sirl.roles import Attack, Disguise, Search
+from sirl.roles import Attack, Disguise
 from sirl.types import PREFILLS
 
 __all__ = [
@@ -44,7 +46,7 @@ GRADIENT = ("gcg", "gcg_anti_refusal", "gcg_low_entropy", "rank_prefill")
 APART = (*SURGERIES, *PREFILLS)
 """What `--attacks` also names and is no attack: its answers are counted apart."""
 PLUGINS = "sirl.attacks"
-"""Entry point group of other packages; each entry point is an attack object."""
+"""Entry point group of other packages; each entry point is an attack object or its class."""
 
 
 @cache
@@ -90,22 +92,36 @@ def plugged(plugin: EntryPoint) -> Attack:
     Raises:
         ConfigError: The entry point is not an attack.
     """
-    attack = plugin.load()
-    if not isinstance(attack, Disguise | Search):
-        raise ConfigError(
-            f"the entry point {plugin.name} of {PLUGINS} ({plugin.value}) is not an attack: let "
-            "it name an object that sirl.attacks.contract.check_attack accepts"
-        )
+    return attack_of(f"of the entry point {plugin.name} of {PLUGINS}", loaded(plugin))
+
+
+def attack_of(name: str, found: Any) -> Attack:  # noqa: ANN401 - of the user's
+    """The attack that a plug-in or the user's file names: an object, or a class to make it of.
+
+    Raises:
+        ConfigError: It is none.
+    """
+    attack: Attack = from_plugin("attack", name, found, Attack)
+    faults = [n for n in ("name", "family") if not is_word(getattr(attack, n))]
+    if faults:
+        raise ConfigError(f"the attack {name} has no {faults[0]}: give it one, which tables show")
     return attack
 
 
-def add(attacks: dict[str, Attack], attack: Attack, source: str) -> None:
-    """Add an attack under its name.
+def is_word(text: object) -> bool:
+    """Whether it is text without spaces around it."""
+    return isinstance(text, str) and text.strip() == text != ""
+
+
+def add(
+    attacks: dict[str, Attack], attack: Attack, source: str, taken: Sequence[str] = GRADIENT
+) -> None:
+    """Add an attack under its name, which is none of `taken`, nor any that `--attacks` knows.
 
     Raises:
         ConfigError: The name is taken.
     """
-    if attack.name in (*attacks, *GRADIENT, *TIERS, *APART):
+    if attack.name in (*attacks, *taken, *TIERS, *APART):
         raise ConfigError(f"the attack {attack.name!r} of {source} has a name that is taken")
     attacks[attack.name] = attack
 
@@ -131,7 +147,7 @@ def attack_names() -> tuple[str, ...]:
 
 
 def attacks_named(names: str) -> tuple[Attack, ...]:
-    """The attacks of a comma-separated list of names and tiers (quick, standard, full).
+    """The attacks of a comma-separated list of names, tiers and `python:MODULE:NAME`.
 
     Names of weight surgeries and curves of prefills are accepted and left out of the result.
 
@@ -140,13 +156,19 @@ def attacks_named(names: str) -> tuple[Attack, ...]:
     """
     known = attack_names()
     chosen: list[str] = []
-    for name in (n.strip() for n in names.split(",") if n.strip()):
+    own: dict[str, Attack] = {}
+    for name in dict.fromkeys(names_in(names)):
+        if name.startswith(FUNCTION):
+            attack = attack_of(name, member("attack", name, {}))
+            add(own, attack, name, taken=known)
+            chosen.append(attack.name)
+            continue
         if name not in known and name not in (*TIERS, *APART):
-            raise unknown_name("attack", name, [*known, *TIERS, *APART])
+            raise unknown_name("attack", name, [*known, *TIERS, *APART, FORM])
         chosen += members(name) if name in TIERS else [name]
     if not chosen:
         raise ConfigError("--attacks names no attack: give names, quick, standard or full")
-    attacks = known_attacks(gradient=not set(GRADIENT).isdisjoint(chosen))
+    attacks = known_attacks(gradient=not set(GRADIENT).isdisjoint(chosen)) | own
     return tuple(attacks[name] for name in dict.fromkeys(chosen) if name in attacks)
 
 

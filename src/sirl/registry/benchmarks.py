@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from sirl.config import EvaluationSettings
 from sirl.errors import ConfigError, unknown_name
 from sirl.prompts import Rejected
-from sirl.registry.plugins import FUNCTION, checked, made, member
+from sirl.registry.plugins import FUNCTION, from_plugin, member
 from sirl.roles import Benchmark
 
 if TYPE_CHECKING:
@@ -67,8 +67,7 @@ def from_outside(name: str) -> Benchmark:
     Raises:
         ConfigError: There is none of that name, or it does not keep its contract.
     """
-    make = member("benchmark", name, {})
-    found: Benchmark = checked("benchmark", name, made("benchmark", name, make, {}), Benchmark)
+    found: Benchmark = from_plugin("benchmark", name, member("benchmark", name, {}), Benchmark)
     if not isinstance(found.name, str) or not found.name.strip():
         raise ConfigError(f"the benchmark {name} has no name: give it one, which tables show")
     if not found.prompts():

@@ -1,15 +1,18 @@
 """Rewards, observers and example sources of training, by name.
 
 Each is built in, the entry point of an installed package, or
-`python:MODULE:FUNCTION` in the user's file. For observers and sources, the function is called
-once, before training, and returns the object.
+`python:MODULE:NAME` in the user's file: an object, or a class or function that is called once,
+before training, and returns the object. Sources are given the model.
 """
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
+from inspect import signature
 from typing import TYPE_CHECKING
 
 from sirl.config import TrainingSettings
-from sirl.registry.plugins import checked, member, names_in
+from sirl.errors import ConfigError, first_line
+from sirl.registry.plugins import from_plugin, member, names_in
 from sirl.roles import ExampleSource, Observer, Reward
 
 if TYPE_CHECKING:
@@ -40,7 +43,15 @@ def reward_named(name: str) -> Reward:
     """
     from sirl.rewards import REWARDS
 
-    found: Reward = member("reward", name, REWARDS)
+    found: Reward = from_plugin("reward", name, member("reward", name, REWARDS), Reward)
+    try:
+        with suppress(ValueError):  # some functions of C do not tell their arguments
+            signature(found).bind("completion")
+    except TypeError as error:
+        raise ConfigError(
+            f"the reward {name} is called with (completion) and does not take it: "
+            f"{first_line(error)}; change its arguments"
+        ) from error
     return found
 
 
@@ -51,7 +62,7 @@ def observers(config: TrainingSettings) -> dict[str, Observer]:
         ConfigError: The name is unknown, or the object has the wrong type.
     """
     return {
-        name: checked("observer", name, member("observer", name, OBSERVERS)(), Observer)
+        name: from_plugin("observer", name, member("observer", name, OBSERVERS), Observer)
         for name in names_in(config.observers)
     }
 
@@ -62,7 +73,8 @@ def example_sources(config: TrainingSettings, chat: "ChatModel") -> tuple[Exampl
     Raises:
         ConfigError: The name is unknown, or the object has the wrong type.
     """
+    given = {"chat": chat}
     return tuple(
-        checked("source", name, member("source", name, SOURCES)(chat), ExampleSource)
+        from_plugin("source", name, member("source", name, SOURCES), ExampleSource, given)
         for name in names_in(config.sources)
     )

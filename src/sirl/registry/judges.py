@@ -2,13 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sirl.config import EvaluationSettings
-from sirl.errors import ConfigError, InputError, unknown_name
+from sirl.errors import ConfigError, InputError
 from sirl.registry.keys import Asker
+from sirl.registry.plugins import from_plugin, member
 from sirl.registry.targets import (
     chat_model,
     endpoint,
@@ -38,8 +39,6 @@ __all__ = [
 ]
 
 AUTO = "auto"
-PLUGINS = "sirl.judges"
-"""Entry point group of other packages; each entry point is a judge object."""
 REPLY_TOKENS = 512
 """Maximum tokens of a verdict or of an attacker's proposal."""
 GREEDY, RANDOM = Sampling(temperature=0.0), Sampling()
@@ -132,15 +131,9 @@ def judge_named(name: str, config: EvaluationSettings) -> Judge:
     if kind in RUBRICS:
         model = needed(kind, argument, "MODEL")
         return RubricJudge(name, RUBRICS[kind], text_model(model, config, "judge"))
-    plugins = judge_plugins()
-    if name in plugins:
-        return plugged(plugins[name])
-    raise unknown_name("judge", name, [AUTO, *OWN, *(f"{r}:MODEL" for r in RUBRICS), *plugins])
-
-
-def judge_plugins() -> dict[str, EntryPoint]:
-    """The judges of other packages."""
-    return {p.name: p for p in entry_points(group=PLUGINS)}
+    known = dict.fromkeys([AUTO, *OWN, *(f"{r}:MODEL" for r in RUBRICS)])
+    judge: Judge = from_plugin("judge", name, member("judge", name, known), Judge)
+    return judge
 
 
 def refuse_several(name: str) -> None:
@@ -149,13 +142,12 @@ def refuse_several(name: str) -> None:
     Raises:
         ConfigError: The name is a list of judges.
     """
-    given = [n.strip() for n in name.split(",") if n.strip()]
-    if len(given) < 2:
-        return
     from sirl.judges.rubrics import RUBRICS
 
-    kinds = {AUTO, *(own.partition(":")[0] for own in OWN), *RUBRICS, *judge_plugins()}
-    if all({n.partition(":")[0], n.partition("+")[0]} & kinds for n in given):
+    given = [n.strip() for n in name.split(",") if n.strip()]
+    kinds = {AUTO, *(own.partition(":")[0] for own in OWN), *RUBRICS}
+    kinds |= entry_points(group="sirl.judges").names
+    if len(given) > 1 and all({n.partition(":")[0], n.partition("+")[0]} & kinds for n in given):
         raise ConfigError(
             f"--judge {name} names {len(given)} judges, and this takes one: give one of them, such "
             f"as --judge {given[0]}"
@@ -185,17 +177,6 @@ def needed(kind: str, argument: str, what: str) -> str:
     if not argument:
         raise ConfigError(f"--judge {kind} is incomplete: write {kind}:{what}")
     return argument
-
-
-def plugged(plugin: EntryPoint) -> Judge:
-    """Load the judge of another package."""
-    judge = plugin.load()
-    if not isinstance(judge, Judge):
-        raise ConfigError(
-            f"the entry point {plugin.name} of {PLUGINS} ({plugin.value}) is not a judge: let "
-            "it name an object that sirl.judges.contract.check_judge accepts"
-        )
-    return judge
 
 
 def auto_attacker(model: str) -> "TextModel | None":

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from sirl.config import Settings, TrainingSettings
 from sirl.errors import ConfigError, MissingExtraError
-from sirl.registry.plugins import checked, made, member
+from sirl.registry.plugins import from_plugin, member
 from sirl.roles import Engine
 from sirl.types import Sampling
 
@@ -92,8 +92,8 @@ def local_engine(config: Settings, chat: "ChatModel", sampling: Sampling) -> Eng
             "sampling": sampling,
             "batch_size": config.sampling_batch_size,
         }
-        engine = made("engine", config.sampler, member("engine", config.sampler, {}), given)
-        found: Engine = checked("engine", config.sampler, engine, Engine)
+        engine = member("engine", config.sampler, {})
+        found: Engine = from_plugin("engine", config.sampler, engine, Engine, given)
         return found
     if config.sampler == "huggingface" or chat.manner.generates:
         from sirl.rollouts.huggingface import HuggingFaceEngine

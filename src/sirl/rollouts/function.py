@@ -8,12 +8,13 @@ from collections.abc import Callable, Generator, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib.machinery import PathFinder
 from pathlib import Path
+from typing import Any
 
 from sirl.errors import ConfigError, Stopped, did_you_mean
 from sirl.rollouts.arrivals import Contact, Lost, in_order, losses_apart
 from sirl.types import Completion, Prompt
 
-__all__ = ["Chat", "FunctionEngine", "load_function"]
+__all__ = ["Chat", "FunctionEngine", "load_function", "load_name"]
 
 LONGEST_MESSAGE = 200
 """Maximum characters of an error message."""
@@ -109,8 +110,23 @@ def load_function(path: str) -> Chat:
     """Import the callable at "package.module:name", which runs the module.
 
     Raises:
-        ConfigError: The path is malformed, there is no such module or callable, the import raises,
-            or this process has already loaded another module of that name.
+        ConfigError: There is none, or no such module.
+    """
+    function: Chat = load_name(path)
+    if not callable(function):
+        raise ConfigError(
+            f"{path} is a value of type {type(function).__name__}: name a function that takes "
+            "messages and returns text"
+        )
+    return function
+
+
+def load_name(path: str) -> Any:  # noqa: ANN401 - any object
+    """Import the object at "package.module:name", which runs the module.
+
+    Raises:
+        ConfigError: The path is malformed, there is no such module or name, the import raises, or
+            this process has already loaded another module of that name.
     """
     if not re.fullmatch(r"\w+(\.\w+)*:\w+", path):
         raise ConfigError(f"function {path!r} is malformed: write package.module:name")
@@ -129,13 +145,7 @@ def load_function(path: str) -> Chat:
     if not hasattr(module, name):
         known = [n for n, value in vars(module).items() if callable(value) and n[0] != "_"]
         raise ConfigError(f"module {module_name!r} has no {name!r}. {did_you_mean(name, known)}")
-    function: Chat = getattr(module, name)
-    if not callable(function):
-        raise ConfigError(
-            f"{path} is a value of type {type(function).__name__}: name a function that takes "
-            "messages and returns text"
-        )
-    return function
+    return getattr(module, name)
 
 
 def check_place(name: str) -> None:

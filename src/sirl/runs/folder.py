@@ -3,6 +3,7 @@
     runs/NAME/
     ├── run.json         verb, versions, seeds, hashes, hardware, exit
     ├── config.yaml      the resolved configuration
+    ├── prompts/         lists of prompts given in a notebook (readable by their owner alone)
     ├── metrics.jsonl    one line per step
     ├── records.jsonl    one line per answer (readable by its owner alone)
     ├── items.jsonl      one line per attack on one behaviour with more than one try
@@ -35,7 +36,7 @@ import json
 import os
 import shutil
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
@@ -58,12 +59,18 @@ from sirl.runs.disk import (
 from sirl.runs.places import (
     ABOUT,
     CONFIG,
+    LEFT,
     LOCK,
     MARK,
     NAMES,
+    PROMPTS,
+    UNFINISHED,
     check_reads,
     check_resumable,
+    is_left_over,
     is_run_folder,
+    lists_in,
+    names_with_content,
     rename_logs,
 )
 from sirl.runs.reader import RunReader
@@ -72,6 +79,8 @@ __all__ = [
     "Existing",
     "LockedRun",
     "Run",
+    "check_free",
+    "clear_lists",
     "open_run",
     "settings_of",
 ]
@@ -85,10 +94,6 @@ CHANGEABLE = {
     *("max_lookalike_rise", "max_ordinary_rise", "max_capability_drop"),
 }
 """Settings that do not change what a run finds, or may grow."""
-UNFINISHED = frozenset({LOCK, CONFIG, ABOUT, "rejected.jsonl"})
-"""What a run writes before it has a result."""
-LEFT = frozenset({LOCK, "rejected.jsonl"})
-"""What stays of a run that ended without a result and had set rows aside."""
 
 
 class Run(RunReader, ABC):
@@ -150,6 +155,7 @@ class LockedRun(Run):
                         cut_torn_line(self.path / name)
             else:
                 clear(self.path)
+                clear_lists(self.path, kept={str(value) for value in self._config.values()})
         text = yaml.safe_dump(dict(self._config), sort_keys=False)
         write_atomically(self.path / CONFIG, text, disk=self.disk)
 
@@ -180,12 +186,13 @@ class LockedRun(Run):
         """Empty a folder without results."""
         with suppress(OSError):  # tidying up after an error, which is what is to be told
             self.check_held()
-            names = {p.name for p in self.path.iterdir()}
+            names = names_with_content(self.path)
             if names <= UNFINISHED:
                 kept = LEFT if names >= LEFT else frozenset()
-                for name in names - kept:
-                    (self.path / name).unlink()
+                for name in {*NAMES, LOCK} - kept:
+                    (self.path / name).unlink(missing_ok=True)
                 if not kept:
+                    clear_lists(self.path)
                     self.path.rmdir()
 
     def append(self, name: str, *rows: Mapping[str, Any]) -> None:
@@ -226,19 +233,9 @@ def open_run(
             resumed and its configuration is lost; or to be overwritten and it is read.
         ConfigError: It is to be resumed with another configuration.
     """
-    if existing == "resume":
-        check_resumable(path)
-    else:
+    if existing != "resume":
         check_reads(path, config)
-    with disk_errors(path):
-        occupied = path.exists() and (not path.is_dir() or any(path.iterdir()))
-        occupied = occupied and not is_left_over(path)
-        is_run = occupied and path.is_dir() and is_run_folder(path)
-    if occupied and existing == "ask":
-        goes_on = "--resume continues it, " if resumable else ""
-        raise RunError(f"{path} exists: {goes_on}--overwrite starts over, or give another --out")
-    if occupied and not is_run:
-        raise RunError(f"{path} is not a run folder: give another --out")
+    check_free(path, existing, resumable=resumable)
     with disk_errors(path):
         path.mkdir(parents=True, exist_ok=True)
         lock = take_lock(path, disk)
@@ -253,6 +250,25 @@ def open_run(
         run.close()
         raise
     return run
+
+
+def check_free(path: Path, existing: Existing, *, resumable: bool = True) -> None:
+    """See that a run may be written to a folder.
+
+    Raises:
+        RunError: The folder exists and nothing was said about it; or is no run.
+    """
+    if existing == "resume":
+        check_resumable(path)
+    with disk_errors(path):
+        occupied = path.exists() and (not path.is_dir() or any(path.iterdir()))
+        occupied = occupied and not is_left_over(path)
+        is_run = occupied and path.is_dir() and is_run_folder(path)
+    if occupied and existing == "ask":
+        goes_on = "--resume continues it, " if resumable else ""
+        raise RunError(f"{path} exists: {goes_on}--overwrite starts over, or give another --out")
+    if occupied and not is_run:
+        raise RunError(f"{path} is not a run folder: give another --out")
 
 
 def settings_of(verb: str, path: Path) -> dict[str, Any]:
@@ -292,11 +308,6 @@ def can_go_on(path: Path) -> bool:
     return False
 
 
-def is_left_over(path: Path) -> bool:
-    """Whether a folder has nothing but the rejected rows of a run without results."""
-    return path.is_dir() and {p.name for p in path.iterdir()} == LEFT and is_run_folder(path)
-
-
 def take_lock(path: Path, disk: Disk = DISK) -> int:
     """The folder's lock; the system lets go of it when the process dies."""
     lock = os.open(path / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
@@ -316,6 +327,12 @@ def check_same(run: RunReader, config: Mapping[str, Any]) -> None:
     # A setting that one side does not know is from another version, and stands at its default.
     for key in sorted({*before} & {*config} - CHANGEABLE):
         if before.get(key) != config.get(key):
+            given = [Path(str(side.get(key))).parents[1:2] for side in (before, config)]
+            if given == [(path / PROMPTS,)] * 2:
+                raise ConfigError(
+                    f"{path} was started with another list of {key}: resume with the same list, "
+                    "or start over with --overwrite"
+                )
             raise ConfigError(
                 f"{path} was started with {key} = {before.get(key)!r}, not {config.get(key)!r}: "
                 "resume with the same settings, or start over with --overwrite"
@@ -331,6 +348,17 @@ def clear(path: Path) -> None:
             shutil.rmtree(entry)
         else:
             entry.unlink(missing_ok=True)
+
+
+def clear_lists(path: Path, kept: Collection[str] = ()) -> None:
+    """Remove lists of prompts, except those of these names, and folders that are then empty."""
+    found = lists_in(path) or ()
+    for place in found:
+        if str(place) not in kept:
+            place.unlink()
+    for folder in (*{place.parent for place in found}, path / PROMPTS):
+        with suppress(OSError):  # there is none, or some lists are kept
+            folder.rmdir()
 
 
 def check_ours(path: Path) -> None:

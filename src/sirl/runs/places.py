@@ -6,6 +6,7 @@ Every verb that writes calls these checks before it removes or replaces anything
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -17,15 +18,22 @@ from sirl.runs.disk import disk_errors, mapping_in, read
 __all__ = [
     "ABOUT",
     "CONFIG",
+    "LEFT",
     "LOCK",
     "MARK",
     "NAMES",
+    "PROMPTS",
     "SUMMARY",
+    "UNFINISHED",
     "check_output",
     "check_reads",
     "check_resumable",
+    "in_this_folder",
+    "is_left_over",
     "is_run_folder",
+    "lists_in",
     "log_place",
+    "names_with_content",
     "rename_logs",
 ]
 
@@ -60,6 +68,21 @@ NAMES = (
 )
 """All that a run writes, in the order in which `--overwrite` removes it: a folder that a kill left
 half removed is still known as a run."""
+PROMPTS = "prompts"
+"""Folder of the lists of prompts that a notebook has given."""
+LIST = re.compile(r"[0-9a-f]{8}/\w+\.jsonl")
+"""Name of such a list in that folder: a hash of the list, and the setting that it is given for."""
+UNFINISHED = frozenset({LOCK, CONFIG, ABOUT, "rejected.jsonl", "costs.jsonl"})
+"""What a run writes before it has a result."""
+PREPARED = UNFINISHED | {
+    *("mini_evals.jsonl", "instinct_answers.jsonl", "instinct.json"),
+    *("decisions.json", "own_answers.json"),
+}
+"""What training writes before the first step."""
+WRONG = ("ConfigError", "InputError", "TrainingError")
+"""How a run ends that another input, or another setting, would mend."""
+LEFT = frozenset({LOCK, "rejected.jsonl"})
+"""What stays of a run that ended without a result and had set rows aside."""
 MARK = b"sirl\n"
 """What the lock of a run folder holds."""
 
@@ -75,6 +98,48 @@ def is_run_folder(path: Path) -> bool:
         return "sirl" in mapping_in(read(about), str(about))
     except RunError:
         return False
+
+
+def lists_in(path: Path) -> list[Path] | None:
+    """The lists of prompts in a run folder; None if there is anything else among them."""
+    folder = path / PROMPTS
+    found = [place for place in folder.rglob("*") if not place.is_dir()]
+    ours = all(LIST.fullmatch(place.relative_to(folder).as_posix()) for place in found)
+    return found if ours else None
+
+
+def is_left_over(path: Path) -> bool:
+    """Whether a folder has no result of a run: nothing, or what was made before a wrong input."""
+    if not path.is_dir() or not is_run_folder(path):
+        return False
+    names = names_with_content(path)
+    if names == LEFT or (names == {LOCK} and lists_in(path)):
+        return True
+    if ABOUT not in names or not names <= PREPARED:
+        return False
+    with suppress(RunError):  # a damaged document is no sign of anything
+        ended = mapping_in(read(path / ABOUT), ABOUT).get("exit")
+        return isinstance(ended, dict) and ended.get("how") in WRONG
+    return False
+
+
+def names_with_content(path: Path) -> set[str]:
+    """What a folder holds besides lists of prompts and logs without a line."""
+    logs = {name for name in NAMES if name.endswith(".jsonl")}
+    names = {p.name for p in path.iterdir() if p.name not in logs or p.stat().st_size}
+    return names if lists_in(path) is None else names - {PROMPTS}
+
+
+def in_this_folder(settings: Mapping[str, Any], path: Path) -> dict[str, Any]:
+    """The settings of the run in `path`, whose lists of prompts may have been moved with it."""
+    before = Path(str(settings.get("out", "")), PROMPTS)
+
+    def moved(value: Any) -> Any:  # noqa: ANN401 - any setting
+        if not isinstance(value, str) or Path(value).parent.parent != before:
+            return value
+        return str(path / PROMPTS / Path(value).relative_to(before))
+
+    return {name: moved(value) for name, value in settings.items()}
 
 
 def log_place(run: Path, name: str) -> Path:

@@ -7,7 +7,7 @@ import yaml
 
 from sirl.renamed import current_settings, current_summary
 from sirl.runs.disk import DISK, Disk, damaged, mapping_in, read
-from sirl.runs.places import CONFIG, SUMMARY, log_place
+from sirl.runs.places import CONFIG, SUMMARY, in_this_folder, log_place
 
 __all__ = ["RunReader", "missing_steps", "rows_by_step"]
 
@@ -51,7 +51,7 @@ class RunReader:
             raise damaged(str(self.path / CONFIG)) from error
         if not isinstance(found, dict) or not found:
             raise damaged(str(self.path / CONFIG))
-        return current_settings(found)
+        return in_this_folder(current_settings(found), self.path)
 
 
 def rows_by_step(run: RunReader, name: str) -> dict[int, dict[str, Any]]:

@@ -2,16 +2,23 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol, runtime_checkable
+from math import isfinite
+from textwrap import shorten
+from typing import NamedTuple, Protocol, SupportsFloat, runtime_checkable
 
 import torch
 from torch import Tensor
 
+from sirl.errors import TrainingError, printable
 from sirl.policy import group_advantages
 from sirl.roles import Reward
 from sirl.types import Completion, Example, Prompt
 
 __all__ = ["ByGroup", "Graded", "Grader", "examples_of"]
+
+
+LONGEST = 100
+"""Maximum characters of what a reward has returned, in a message."""
 
 
 class Graded(NamedTuple):
@@ -41,16 +48,46 @@ class ByGroup:
     """Rewards each completion alone and standardises within its group; satisfies `Grader`."""
 
     reward: Reward
+    name: str = "of this run"
+    """Name of the reward in messages."""
 
     def rewards(self, prompts: Sequence[Prompt], completions: Sequence[Completion]) -> list[float]:  # noqa: ARG002 - the role's signature
-        """The reward of each completion."""
-        return [self.reward(c) for c in completions]
+        """The reward of each completion; it may be NaN for one without tokens.
+
+        Raises:
+            TrainingError: The reward returned something else than a finite number.
+        """
+        return [number(self.name, self.reward(c), c) for c in completions]
 
     def grade(self, prompts: Sequence[Prompt], completions: Sequence[Completion]) -> Graded:
         """The rewards, advantages and training examples of a step."""
         rewards = torch.tensor(self.rewards(prompts, completions), dtype=torch.float64)
         advantages = group_advantages(rewards, len(completions) // len(prompts))
         return Graded(rewards, advantages, examples_of(completions, advantages))
+
+
+def number(name: str, returned: object, completion: Completion) -> float:
+    """What a reward has returned for a completion, as a number.
+
+    Raises:
+        TrainingError: It is none, or not finite although the completion's own numbers are.
+    """
+    try:
+        found = float(returned) if isinstance(returned, SupportsFloat) else None
+    except (TypeError, ValueError, RuntimeError):  # an array of several numbers
+        found = None
+    # Numbers of the policy that are not finite are a fault of its own, which the loop watches.
+    known = completion.token_ids and all(
+        map(isfinite, (*completion.entropies, *completion.logprobs))
+    )
+    if found is None or (known and not isfinite(found)):
+        shown = printable(shorten(repr(returned), LONGEST))
+        raise TrainingError(
+            f"the reward {name} returned {shown} for an answer of {len(completion.token_ids)} "
+            f"tokens to the prompt {completion.prompt_id}: let it return a finite number for every "
+            "answer, then continue with --resume"
+        )
+    return found
 
 
 def examples_of(completions: Sequence[Completion], advantages: Tensor) -> list[Example]:

@@ -1,10 +1,11 @@
 """The workflow of `sirl demo`: the paper's method and the instinct, side by side."""
 
+from pathlib import Path
 from typing import Any
 
 from sirl.config import DemoConfig, TrainConfig
 from sirl.roles import Console
-from sirl.runs import Existing
+from sirl.runs import Existing, check_free
 from sirl.workflows.train import train
 
 __all__ = ["PAPER", "demo"]
@@ -24,10 +25,16 @@ def demo(config: DemoConfig, existing: Existing, console: Console) -> dict[str, 
     """Train by both methods and evaluate base and both; the summary, with the seconds of both.
 
     The run of the paper's method is in a folder beside it, with the suffix `-paper`.
+
+    Raises:
+        RunError: A folder exists, before anything is trained.
     """
-    first = train(paper_settings(config), "train", existing, console)
-    found = train(config, "demo", existing, console, beside={PAPER: first["checkpoint"]})
-    return {**found, "seconds": round(first["seconds"] + found["seconds"], 1)}
+    first = paper_settings(config)
+    for folder in (first.out, config.out):
+        check_free(Path(folder), existing)
+    paper = train(first, "train", existing, console)
+    found = train(config, "demo", existing, console, beside={PAPER: paper["checkpoint"]})
+    return {**found, "seconds": round(paper["seconds"] + found["seconds"], 1)}
 
 
 def paper_settings(config: DemoConfig) -> TrainConfig:

@@ -193,6 +193,8 @@ def observers(
             session.setup.mini_eval, measured, run, config.eval_every, config.steps, session.warn
         ),
         **({"sentinel": sentinel} if sentinel else {}),
+        # Before the log, which then holds what they add to the metrics.
+        **session.observers,
         "log": MetricsLog(run),
         "trackers": Trackers(
             registry.trackers(config) if ranks.main else {},
@@ -201,7 +203,6 @@ def observers(
         "progress": ProgressBar(session.working.progress, config.steps),
         "broken": StopWhenBroken(lambda: checkpoints.last_good),
         "stop": StopOnRequest(session.working.stop, config.steps),
-        **session.observers,
         "checkpoints": checkpoints,
     }
     return found, checkpoints

@@ -106,7 +106,8 @@ def entropy_batches(session: Session, trained: Sequence[Prompt], engine: Engine)
             "not watch: lower it, give more --prompts, or leave --sentinel out"
         )
     prompts = partial(prompts_of, trained, config.batch, config.seed)
-    return Rollouts(prompts, engine, ByGroup(registry.reward_named(config.reward)), config.group)
+    grader = ByGroup(registry.reward_named(config.reward), config.reward)
+    return Rollouts(prompts, engine, grader, config.group)
 
 
 def curriculum_of(

@@ -1,24 +1,28 @@
 """The functions of `import sirl`, for notebooks and scripts.
 
 They take the settings of the command line as keywords and accept lists of requests for files.
-Without `out`, files are written to a temporary folder that is deleted with the result.
+A run folder keeps the lists that it was given. Without `out`, it is a temporary one that is deleted
+with the result.
 """
 
 import json
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from os import PathLike, fspath
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
+
+from pydantic import BaseModel
 
 from sirl import registry
 from sirl.comparison.compare import compare as compare_arms
 from sirl.comparison.evaluated_model import read_pair
 from sirl.config import EvaluateConfig, ProbeConfig, TrainConfig, resolve
 from sirl.errors import ConfigError, ModelError
+from sirl.prompts import shown
 from sirl.roles import Progress, Work
-from sirl.runs import Existing, RunReader, rows_by_step
+from sirl.runs import Existing, RunReader, lists_kept, rows_by_step
 from sirl.types import Completion, Prompt, Sampling
 from sirl.workflows.evaluate import evaluate as run_evaluation
 from sirl.workflows.results import Comparison, Evaluation, Home, Model, Result, Training
@@ -26,9 +30,10 @@ from sirl.workflows.results import Comparison, Evaluation, Home, Model, Result, 
 __all__ = ["compare", "evaluate", "load", "probe", "sampled", "train"]
 
 AnyModel: TypeAlias = str | Path | Model
-Prompts: TypeAlias = str | Path | Iterable[str | Prompt]
-"""A file, as on the command line, or the requests."""
-LISTS = ("prompts", "behaviours", "ordinary", "lookalikes", "trained_on")
+Verb = TypeVar("Verb", bound=BaseModel)
+Prompts: TypeAlias = str | Path | Iterable[str | Prompt | Mapping[str, Any]]
+"""A file, as on the command line, or the requests: texts, prompts, or rows of such a file."""
+LISTS = ("prompts", "pool", "behaviours", "ordinary", "lookalikes", "trained_on")
 """Settings that name files of prompts."""
 LOG = logging.getLogger("sirl")
 
@@ -92,7 +97,8 @@ def evaluate(
         SirlError: The caller can correct it.
     """
     asked = {"behaviours": behaviours, "ordinary": ordinary, "lookalikes": lookalikes}
-    with configured(EvaluateConfig, model, out, {**settings, **asked}) as (config, home):
+    with configured(EvaluateConfig, model, out, existing, {**settings, **asked}) as made:
+        config, home = made
         return Evaluation(home, run_evaluation(config, "evaluate", existing, Logging()))
 
 
@@ -109,7 +115,8 @@ def probe(
     Raises:
         SirlError: The caller can correct it.
     """
-    with configured(ProbeConfig, model, out, {**settings, "behaviours": behaviours}) as made:
+    asked = {"behaviours": behaviours}
+    with configured(ProbeConfig, model, out, existing, {**settings, **asked}) as made:
         config, home = made
         return Evaluation(home, run_evaluation(config, "probe", existing, Logging()))
 
@@ -132,7 +139,8 @@ def train(
     from sirl.workflows.train import train as run_training  # noqa: PLC0415 - needs torch
 
     asked = {"prompts": prompts, "behaviours": behaviours}
-    with configured(TrainConfig, model, out, {**settings, **asked}) as (config, home):
+    with configured(TrainConfig, model, out, existing, {**settings, **asked}) as made:
+        config, home = made
         summary = run_training(config, "train", existing, Logging())
         run = RunReader(home.path)
         return Training(home, summary, list(rows_by_step(run, "metrics.jsonl").values()))
@@ -158,18 +166,21 @@ def compare(
 
 @contextmanager
 def configured(
-    kind: Any,  # noqa: ANN401 - the settings of a verb
+    kind: type[Verb],
     model: AnyModel,
     out: str | Path | None,
+    existing: Existing,
     settings: Mapping[str, Any],
-) -> Iterator[tuple[Any, Home]]:
-    """The settings of a verb, with lists of prompts written to files, and its output folder."""
+) -> Iterator[tuple[Verb, Home]]:
+    """The settings of a verb, and its output folder, which keeps lists of prompts as files."""
     home = Home(Path(out)) if out else Home.temporary("run")
-    with TemporaryDirectory(prefix="sirl-prompts-") as place:
-        flags = {
-            name: on_disk(Path(place) / f"{name}.jsonl", value) if name in LISTS else value
-            for name, value in settings.items()
-        }
+    lists = {
+        name: json_lines(name, value)
+        for name, value in settings.items()
+        if name in LISTS and not isinstance(value, str | PathLike | None)
+    }
+    with lists_kept(home.path, existing, lists) as files:
+        flags = {name: as_text(name, value) for name, value in settings.items()} | files
         flags |= {
             "model": model.path if isinstance(model, Model) else str(model),
             "out": str(home.path),
@@ -177,22 +188,62 @@ def configured(
         yield resolve(kind, file=None, overrides=[], flags=flags), home
 
 
-def on_disk(path: Path, prompts: Prompts | None) -> str | None:
-    """The file of some prompts; a list is written to `path`."""
-    if prompts is None or isinstance(prompts, str | Path):
-        return str(prompts) if prompts is not None else None
-    rows = [
-        {"prompt": p}
-        if isinstance(p, str)
-        else {
-            "id": p.id,
-            "messages": [{"role": m.role, "content": m.content} for m in p.messages],
-            "category": p.category,
-        }
-        for p in prompts
-    ]
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
-    return str(path)
+def as_text(name: str, value: Any) -> Any:  # noqa: ANN401 - any setting
+    """The value of a setting as the command line would give it.
+
+    Raises:
+        ConfigError: It is a collection, which is text with commas there.
+    """
+    if isinstance(value, PathLike):
+        return fspath(value)
+    if isinstance(value, list | tuple | set | frozenset) and name not in LISTS:
+        raise ConfigError(
+            f"{name} is a {type(value).__name__}, and only {', '.join(LISTS)} may be lists: give "
+            f"text, such as {name}='a,b' for several names, or the path of a file"
+        )
+    return value
+
+
+def json_lines(name: str, prompts: Iterable[Any]) -> str:
+    """Requests as the lines of a file.
+
+    Raises:
+        ConfigError: There are none, or something among them is no request.
+    """
+    if isinstance(prompts, Mapping | bytes) or not isinstance(prompts, Iterable):
+        raise ConfigError(
+            f"{name} is a {type(prompts).__name__}: give a file, or a list of requests"
+        )
+    if hasattr(prompts, "columns"):
+        raise ConfigError(f"{name} is a table: give its rows, {name}=table.to_dict('records')")
+    lines = []
+    for number, prompt in enumerate(prompts):
+        try:
+            lines.append(json.dumps(row_of(prompt)) + "\n")
+        except (TypeError, ValueError) as error:
+            raise ConfigError(
+                f"{name}[{number}] is {shown(repr(prompt))}, which is no request: give text, a "
+                "sirl.types.Prompt, or a row such as {'prompt': '...'}, of text and numbers"
+            ) from error
+    if not lines:
+        raise ConfigError(f"{name} is empty: give at least one request, or leave it out")
+    return "".join(lines)
+
+
+def row_of(prompt: Any) -> dict[str, Any]:  # noqa: ANN401 - of a caller
+    """A request as a row of a file.
+
+    Raises:
+        TypeError: It is none.
+    """
+    if isinstance(prompt, str):
+        return {"prompt": prompt}
+    if isinstance(prompt, Mapping):
+        return dict(prompt)
+    if not isinstance(prompt, Prompt):
+        raise TypeError
+    messages = [{"role": m.role, "content": m.content} for m in prompt.messages]
+    return {"id": prompt.id, "messages": messages, "category": prompt.category}
 
 
 def sampled(model: str, requests: Iterable[str], *, new_tokens: int, seed: int) -> list[Completion]:

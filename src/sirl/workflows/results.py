@@ -55,12 +55,12 @@ class Model:
         return sampled(self.path, requests, new_tokens=new_tokens, seed=seed)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Result:
     """Figures of a run and its folder."""
 
-    home: Home = field(repr=False)
-    summary: Mapping[str, Any] = field(repr=False)
+    home: Home
+    summary: Mapping[str, Any]
     """The content of `summary.json`."""
 
     def to_dict(self) -> dict[str, Any]:
@@ -79,6 +79,12 @@ class Result:
         said = (alarm["says"] for model in models for alarm in model.get("doubts", ()))
         return list(dict.fromkeys([*self.summary.get("judge_faults", ()), *said]))
 
+    def __repr__(self) -> str:
+        """The headline figures, one per line, with a column per model."""
+        names = [visible(self.summary["measured"]["names"][r]) for r in self.summary["models"]]
+        rows = [f"  {label}: {' -> '.join(c)}" for label, c in rate_rows(self.summary["models"])]
+        return "\n".join([f"{type(self).__name__} of {' -> '.join(names)}", *rows])
+
     def _repr_html_(self) -> str:
         """The headline table, with a caption that says what was measured."""
         models, what = self.summary["models"], self.summary["measured"]
@@ -94,7 +100,7 @@ class Result:
         )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Evaluation(Result):
     """The figures of one model."""
 
@@ -127,30 +133,30 @@ class Evaluation(Result):
         return found
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Training(Result):
     """A hardened model, with the figures before and after training."""
 
-    metrics: Sequence[Mapping[str, Any]] = field(default=(), repr=False)
+    metrics: Sequence[Mapping[str, Any]] = ()
     """A row per step: reward, entropy, KL, loss, seconds."""
 
     @property
     def model(self) -> Model:
-        """The model at the chosen step."""
+        """The model after the chosen step, which `summary.json` names."""
         return Model(str(self.summary["checkpoint"]), self.home)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Comparison:
     """Paired differences between two models, with tests."""
 
-    changes: Mapping[str, Any] = field(repr=False)
+    changes: Mapping[str, Any]
 
     def to_dict(self) -> dict[str, Any]:
         """All changes, with intervals and tests."""
         return dict(self.changes)
 
-    def __str__(self) -> str:
+    def __repr__(self) -> str:
         return "\n".join(change_rows(self.changes))
 
     def _repr_html_(self) -> str:
