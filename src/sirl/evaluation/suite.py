@@ -190,15 +190,7 @@ def evaluate(
         what = f"{'tasks of' if task else 'asking'} {target.name}"
         records += replace(arena, target=target.asked(task=task)).answers(mine, what)
     spent("questions")
-    items: list[SearchResult] = []
-    for attack in suite.attacks:
-        if isinstance(attack, Search) and attack.name not in skipped:
-            covered = [b for b in suite.behaviours if covers(attack, b)]
-            try:
-                items += arena.play(attack, covered, "attack")
-            except Unsuited as reason:
-                skipped[attack.name] = str(reason)
-            spent(attack.name)
+    items = searched(suite, arena, skipped, spent)
     skipped |= untried(asked, items, arena)
     records += [log.records[key] for item in items for key in item.records]
     if suite.prefills:
@@ -214,6 +206,22 @@ def evaluate(
     spent("second judges")
     skipped |= never_judged(suite, records, items, skipped)
     return Evaluation(records, items, skipped, others)
+
+
+def searched(
+    suite: Suite, arena: Arena, skipped: dict[str, str], spent: Callable[[str], None]
+) -> list[SearchResult]:
+    """The results of all searches; one that the target does not suit is added to `skipped`."""
+    items: list[SearchResult] = []
+    for attack in suite.attacks:
+        if isinstance(attack, Search) and attack.name not in skipped:
+            covered = [b for b in suite.behaviours if covers(attack, b)]
+            try:
+                items += arena.play(attack, covered, "attack")
+            except Unsuited as reason:
+                skipped[attack.name] = str(reason)
+            spent(attack.name)
+    return items
 
 
 def untried(asked: Sequence[Query], items: Sequence[SearchResult], arena: Arena) -> dict[str, str]:
