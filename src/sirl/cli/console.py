@@ -28,6 +28,7 @@ from sirl.reports.figures import figure, rate_rows
 from sirl.reports.text import visible
 from sirl.roles import Progress as Tell
 from sirl.roles import Work
+from sirl.text import many
 from sirl.types import HARMLESS
 
 __all__ = [
@@ -231,8 +232,8 @@ def faults_of(summary: Mapping[str, Any]) -> list[str]:
         for judge, view in seen.items():
             if missing := view.get("unscored_texts"):
                 faults.append(
-                    f"{missing} answers of {name} could not be scored by {judge} and count as "
-                    "broken: the run folder holds the reasons; then run sirl judge again"
+                    f"{many(missing, 'answer')} of {name} could not be scored by {judge}: counted "
+                    "as broken: the run folder holds the reasons; then run sirl judge again"
                 )
         for kind, found in (model.get("over_refusal") or {}).items():
             if missing := found.get("unscored_texts"):

@@ -8,7 +8,7 @@ from typing import Any
 from rich.table import Table
 
 from sirl.cli.console import page
-from sirl.config import TrainingSettings
+from sirl.config import EvaluateConfig, TrainingSettings
 from sirl.registry.targets import is_world
 from sirl.reports.steps import step_table
 from sirl.workflows.report import hardened_step
@@ -50,6 +50,16 @@ def again(config: TrainingSettings, summary: Mapping[str, Any]) -> str:
         if file := getattr(config, flag):
             words += [f"--{flag}", file]
     words += ["--attacks", config.attacks, "--new-tokens", str(config.new_tokens)]
+    for name in ("limit", "dtype", "seed", "sampling_batch_size"):
+        if (value := getattr(config, name)) != EvaluateConfig.model_fields[name].default:
+            words += [f"--{name.replace('_', '-')}", str(value)]
+    if (
+        config.sampler != "vllm"
+        and config.sampler != EvaluateConfig.model_fields["sampler"].default
+    ):
+        words += ["--sampler", config.sampler]
+    if config.strict:
+        words.append("--strict")
     if config.template_arguments:
         words += ["--template-arguments", json.dumps(config.template_arguments)]
     if config.template_date:
