@@ -5,9 +5,8 @@ import shlex
 from collections.abc import Mapping
 from typing import Any
 
-from rich.table import Table
-
 from sirl.cli.console import page
+from sirl.cli.wide_tables import fitting_tables
 from sirl.config import EvaluateConfig, TrainingSettings
 from sirl.registry.targets import is_world
 from sirl.reports.steps import step_table
@@ -21,15 +20,10 @@ def show_steps(summary: Mapping[str, Any], *, as_json: bool) -> None:
     found = step_table(summary["mini_evaluations"])
     if as_json or not found.rows:
         return
-    shown = Table(title=found.title, caption=found.note, title_justify="left")
-    shown.caption_justify = "left"
-    shown.add_column("", justify="right", no_wrap=True)
-    for name in found.header[:-1]:
-        shown.add_column(name, overflow="fold")
-    for step, cells in found.rows:
-        shown.add_row(step, *cells[:-1])
     console = page()
-    console.print(shown, markup=False)
+    rows = [(step, cells[:-1]) for step, cells in found.rows]
+    for shown in fitting_tables(found.title, found.note, found.header[:-1], rows, console.width):
+        console.print(shown, markup=False)
     for step, cells in found.rows:  # a path on its own line stays whole
         console.print(f"{step}: {cells[-1]}", markup=False, highlight=False, soft_wrap=True)
 
