@@ -9,9 +9,18 @@ import re
 import unicodedata
 from collections.abc import Set as AbstractSet
 
-__all__ = ["jaccard", "normalised", "words"]
+__all__ = ["jaccard", "many", "normalised", "words"]
 
 WORD = re.compile(r"[\u0e00-\u0fff\u2e80-\ua4cf\uf900-\ufaff]|[^\W_\u0e00-\u0fff\u2e80-\ua4cf]+")
+
+
+def many(n: int, one: str, more: str = "") -> str:
+    """A number of things.
+
+    >>> many(1, "prompt"), many(2, "prompt"), many(1, "row is", "rows are"), many(1000, "row")
+    ('1 prompt', '2 prompts', '1 row is', '1,000 rows')
+    """
+    return f"{n:,} {one if n == 1 else more or f'{one}s'}"
 
 
 def normalised(text: str) -> str:

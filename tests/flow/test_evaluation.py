@@ -285,7 +285,7 @@ def test_a_judge_that_answers_nonsense_scores_nothing_and_the_exit_says_so(tmp_p
         cwd=tmp_path, env={"NO_PROXY": "*"},
     )  # fmt: skip
     assert done.returncode == 1, done.stderr
-    assert "1 answers of python:answering:chat could not be scored" in done.stderr
+    assert "1 answer of python:answering:chat could not be scored" in done.stderr
     assert "banana" in lines(tmp_path / "run" / "records.jsonl")[0]["reason"]
     summary = json.loads(done.stdout)
     assert summary["judge_faults"]

@@ -75,7 +75,7 @@ def test_what_was_not_tested_to_its_end_is_counted_and_said(folder):
     done = sirl("evaluate", "--model", "python:models:leaves", *words, "--json", cwd=folder)
     found = json.loads(done.stdout)["models"]["target"]["unfinished"]
     assert (found["n"], found["tasks"], found["kinds"]) == (1, 1, {"stopped": 1})
-    assert "of 1 answers to tasks 1 stopped: they count as unsolved" in done.stderr
+    assert "of 1 answer to tasks 1 stopped: they count as unsolved" in done.stderr
     (row,) = map(json.loads, (folder / "run" / "records.jsonl").read_text().splitlines()[-1:])
     assert row["reason"] == "stopped: the answer's process has ended"
 

@@ -154,9 +154,9 @@ def test_a_file_of_both_kinds_is_asked_by_its_labels(tmp_path):
     assert [row.line for row in asked.rejected] == [2, 3]
     assert asked.notes == (
         f"column prompt of {path}, 1 prompt",
-        f"1 rows of {path} are labelled safe and are skipped, since unsafe prompts are expected",
+        f"1 row of {path} is labelled safe and skipped, since unsafe prompts are expected",
         f"column prompt of {path}, 1 prompt",
-        f"1 rows of {path} are labelled unsafe and are skipped, since safe prompts are expected",
+        f"1 row of {path} is labelled unsafe and skipped, since safe prompts are expected",
     )
 
 
@@ -178,7 +178,7 @@ def test_what_was_read_of_training_prompts_is_said(tmp_path):
     )  # fmt: skip
     found = registry.evaluation_setup(config)
     assert len(found.trained_on) == 2
-    assert found.notes[-1] == f"trained_on: column prompt of {path}, 2 prompts; 1 rows are skipped"
+    assert found.notes[-1] == f"trained_on: column prompt of {path}, 2 prompts; 1 row is skipped"
 
 
 def test_the_instinct_trains_on_harmless_prompts_beside_so_many_of_ones_own(tmp_path):

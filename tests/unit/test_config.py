@@ -277,3 +277,25 @@ def test_an_adapter_learns_at_five_times_the_rate_of_all_weights_but_for_the_pap
 
     assert (rate(), rate(depth=True)) == pytest.approx((1e-3, 5e-4))
     assert (rate(method="entropy"), rate(learning_rate=3e-5)) == (1e-4, 3e-5)
+
+
+def test_help_shows_settings_where_readers_look_and_no_empty_default():
+    from typer.testing import CliRunner
+
+    from sirl.cli.main import app
+
+    def told(*words):
+        return CliRunner().invoke(app, [*words, "--help"], terminal_width=100).output
+
+    train, guard = told("train"), told("guard", "evaluate")
+    panels = {part.split(":")[0]: part for part in train.split("\n\n")}
+    for flag, panel in {
+        "--seed": "Sampling",
+        "--sentinel": "Checks and checkpoints during training",
+        "--checkpoint-every": "Checks and checkpoints during training",
+        "--timeout": "Hardware",
+    }.items():
+        assert f"  {flag} " in panels[panel]
+    assert "Endpoint" not in panels
+    assert "[default: none]" in guard
+    assert "[default: ]" not in train + guard + told("guard", "serve")

@@ -109,7 +109,7 @@ def test_a_request_that_the_queue_cannot_hold_is_refused_and_changes_no_count():
     async def run():
         gate, end = Gate(1, 1, 60.0), asyncio.Event()
         await started(held(gate, end), held(gate, end))
-        with pytest.raises(ApiError, match="1 answers are being made and 1 wait"):
+        with pytest.raises(ApiError, match="1 answer is being made and 1 wait"):
             await held(gate, end)
         counts = gate.active, gate.waiting
         end.set()

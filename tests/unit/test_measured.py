@@ -3,7 +3,14 @@ from dataclasses import replace
 
 import pytest
 
-from sirl.analysis.measured import called, counted_prompts, cut_answers, in_words, measured
+from sirl.analysis.measured import (
+    called,
+    counted_prompts,
+    cut_answers,
+    file_in_words,
+    in_words,
+    measured,
+)
 from sirl.comparison.compare import compare
 from sirl.comparison.evaluated_model import read_evaluated
 from sirl.errors import InputError
@@ -151,3 +158,9 @@ def test_an_endpoint_that_takes_no_seed_is_compared(tmp_path):
         for name, found in (("a", dialects), ("b", {}))
     ]
     assert compare(*pair)["dsr"]["mean"]["before"]["value"] == 0.5
+
+
+def test_one_prompt_is_one_prompt():
+    file = {"file": "a.csv", "n": 1, "sha256": "0123456789abcdef"}
+    assert file_in_words(file).startswith("a.csv (1 prompt, sha256 ")
+    assert file_in_words({**file, "n": 2}).startswith("a.csv (2 prompts, sha256 ")

@@ -189,3 +189,8 @@ def test_the_verb_reads_a_configuration_alone_and_says_what_to_change(tmp_path):
     unknown = plan("--model", "embedded", "--gpus", 2)
     assert unknown.returncode == 2
     assert "does not say how much memory they have" in unknown.stderr
+
+
+def test_a_gpu_that_the_table_lacks_is_named_with_those_that_it_has():
+    with pytest.raises(ConfigError, match="--gpu FOO is not in the table of GPUs. Known: .*t4"):
+        gpu_named("FOO")

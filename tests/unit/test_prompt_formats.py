@@ -258,8 +258,7 @@ def test_rows_that_their_file_labels_otherwise_are_set_aside(tmp_path, wanted, i
     assert faults(found) == [(line, f"its label is {word}, and {wanted} prompts are expected")]
     other = "unsafe" if wanted == "safe" else "safe"
     assert found.notes == (
-        f"1 rows of {path} are labelled {other} and are skipped, since {wanted} prompts are "
-        "expected",
+        f"1 row of {path} is labelled {other} and skipped, since {wanted} prompts are expected",
     )
 
 
@@ -327,3 +326,11 @@ def test_a_path_that_no_system_knows_is_named_and_not_a_fault_of_ours(tmp_path):
     for name in ("x" * 300, "y/" * 2500, "nul\0"):
         with pytest.raises(InputError, match="cannot be read"):
             read_prompts(tmp_path / name)
+
+
+def test_an_item_of_an_array_that_is_no_request_is_named_by_its_number(tmp_path):
+    path = tmp_path / "a.json"
+    path.write_text('["a request", {"prompt": "another"}, 3]')
+    assert faults(read_prompts(path)) == [(1, "item 3 of the array is not a JSON object")]
+    path.write_text('{"prompt": "a request"}\n3\n')
+    assert faults(read_prompts(path)) == [(2, "the line is not a JSON object")]

@@ -415,3 +415,13 @@ def test_a_run_with_a_result_or_that_goes_on_as_it_is_stays(tmp_path, how, logs)
     path = ended(tmp_path / "r", how, **logs)
     with pytest.raises(RunError, match="exists: --resume continues it"):
         begun(path)
+
+
+def test_a_damaged_document_names_the_command_that_can_write_it_anew(tmp_path):
+    (tmp_path / "summary.json").write_text("{")
+    with pytest.raises(RunError) as caught:
+        RunReader(tmp_path).read("summary.json")
+    assert str(caught.value) == (
+        f"{tmp_path}/summary.json is damaged and cannot be read: restore the file, or give the "
+        "command that wrote it again, with --overwrite"
+    )

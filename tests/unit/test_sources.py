@@ -97,7 +97,7 @@ def test_alarms_with_text_are_prompts_and_the_others_are_counted(tmp_path):
     )
     pool = read_pool(f"alarms:{tmp_path}/g")
     assert [(p.request, p.source) for p in pool.prompts] == [("melt the moon", str(log))]
-    assert pool.sets[0].notes == (f"2 of 4 alarms of {log} have no text and are left out",)
+    assert pool.sets[0].notes == (f"of 4 alarms of {log}, 2 have no text and are left out",)
     assert [(r.line, r.reason) for r in pool.sets[0].rejected] == [
         (4, "the same prompt is in line 1")
     ]

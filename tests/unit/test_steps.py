@@ -202,7 +202,7 @@ def test_a_resume_counts_a_step_once_and_tells_of_a_lost_one(run, first):
     assert rows == [(1, "a"), (2, "c"), (4, "d")]
     log = run.path / "metrics.jsonl"
     assert said == [
-        f"{log} holds 1 steps twice; each counts once",
+        f"{log} holds 1 step twice; each counts once",
         f"{log} lacks 1 of 4 steps, the first being step 3: curves leave them out",
     ]
 
@@ -329,6 +329,12 @@ def test_the_hint_measures_what_the_table_measured():
         """--template-arguments '{"thinking": false}' --template-date 2026-01-31 --out"""
         in again(told, summary)
     )
+    other = {"limit": 15, "dtype": "bfloat16", "seed": 3, "sampler": "huggingface", "strict": True}
+    assert (
+        "--new-tokens 32 --limit 15 --dtype bfloat16 --seed 3 --sampler huggingface --strict --out"
+        in again(config.model_copy(update=other), summary)
+    )
+    assert "--sampler" not in again(config.model_copy(update={"sampler": "vllm"}), summary)
     world = TrainConfig(model="embedded", out="runs/m")
     assert "--behaviours" not in again(world, summary)
     assert hardened_model(summary) == [

@@ -77,7 +77,8 @@ def test_a_cap_that_is_finer_than_one_prompt_is_said():
     few["over_refusal"] = {"lookalike": rate(0.1, 100), "ordinary": rate(0.0, 20)}
     found = best_step({0: few, 10: few | {"dsr": figures(0.9)["dsr"]}}, CAP)
     assert found["sentence"].endswith(
-        "; the cap is finer than 20 ordinary prompts, of which one is 5.0 points: ask more"
+        "; a single refusal already exceeds the cap: one of 20 ordinary prompts is 5 points "
+        "(cap 1); give more of them"
     )
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from sirl.evaluation.asked import UNCHECKED
 from sirl.stats import rate
+from sirl.text import many
 from sirl.types import Record
 
 __all__ = ["summarise_capability", "unfinished"]
@@ -46,5 +47,5 @@ def unfinished(records: Sequence[Record]) -> dict[str, Any]:
         "n": sum(found.values()),
         "tasks": len(tasks),
         "kinds": found,
-        "sentence": f"of {len(tasks)} answers to tasks {listed}: they count as unsolved",
+        "sentence": f"of {many(len(tasks), 'answer')} to tasks {listed}: they count as unsolved",
     }

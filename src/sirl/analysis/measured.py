@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
 
+from sirl.text import many
 from sirl.types import HARMLESS, Question, Record
 
 __all__ = [
@@ -165,14 +166,14 @@ def left_out(about: Document) -> list[str]:
 
 def in_words(found: Document) -> dict[str, str]:
     """What was measured: heading -> text."""
-    asked = ", ".join(f"{n} {what}" for what, n in found["asked"].items())
+    asked = ", ".join(many(n, what.removesuffix("s"), what) for what, n in found["asked"].items())
     names = found["attacks"]["names"]
     given = found["attacks"]["given"]
     tier = f"{given}: " if given and "," not in given and given not in names else ""
     degrees = found["temperature"]
     # Summaries of older versions count rows.
     rows = found.get("rows_set_aside", 0)
-    aside = found.get("set_aside", f"{rows} rows" if rows else "")
+    aside = found.get("set_aside", many(rows, "row") if rows else "")
     owner = found.get("sampled_by", "endpoint")
     heat = f"the {owner}'s own temperature" if degrees is None else f"temperature {degrees:g}"
     words = {
@@ -196,7 +197,7 @@ def best(found: Document) -> str:
 
 def file_in_words(file: Document) -> str:
     """A file with its number of prompts and the beginning of its hash."""
-    prompts = f"{file['n']} prompts, " if "n" in file else ""
+    prompts = f"{many(file['n'], 'prompt')}, " if "n" in file else ""
     return f"{file['file']} ({prompts}sha256 {file['sha256'][:DIGITS]})"
 
 

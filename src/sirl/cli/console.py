@@ -29,6 +29,7 @@ from sirl.reports.grid import Grid
 from sirl.reports.text import visible
 from sirl.roles import Progress as Tell
 from sirl.roles import Work
+from sirl.text import many
 from sirl.types import HARMLESS
 
 __all__ = [
@@ -247,8 +248,8 @@ def faults_of(summary: Mapping[str, Any]) -> list[str]:
         for judge, view in seen.items():
             if missing := view.get("unscored_texts"):
                 faults.append(
-                    f"{missing} answers of {name} could not be scored by {judge} and count as "
-                    "broken: the run folder holds the reasons; then run sirl judge again"
+                    f"{many(missing, 'answer')} of {name} could not be scored by {judge}: counted "
+                    "as broken: the run folder holds the reasons; then run sirl judge again"
                 )
         for kind, found in (model.get("over_refusal") or {}).items():
             if missing := found.get("unscored_texts"):

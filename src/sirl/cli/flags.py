@@ -10,7 +10,7 @@ from typing import Any, Literal, get_args, get_origin
 import typer
 from pydantic import BaseModel
 
-from sirl.cli.grouped_help import OUTPUT, PANELS
+from sirl.cli.grouped_help import HARDWARE, OUTPUT, PANELS
 from sirl.config import parse_value, resolve
 from sirl.errors import ConfigError
 from sirl.runs import Existing, settings_of
@@ -88,7 +88,7 @@ def option(config: type[BaseModel], name: str) -> Any:  # noqa: ANN401 - typer's
     setting = config.model_fields[name]
     # A default that depends on other settings stands in the description.
     unset = setting.default_factory or isinstance(setting.default, bool | None)
-    note = f" [default: {setting.default}]"
+    note = f" [default: {'none' if setting.default == '' else setting.default}]"
     note = " [required]" if setting.is_required() else "" if unset else note
     choices = (
         get_args(bare(setting.annotation))
@@ -101,7 +101,7 @@ def option(config: type[BaseModel], name: str) -> Any:  # noqa: ANN401 - typer's
         help=f"{setting.description}{note}",
         metavar="|".join(map(str, choices)) or None,
         show_default=False,
-        rich_help_panel=panel_of(name),
+        rich_help_panel=panel_of(config, name),
     )
 
 
@@ -112,8 +112,10 @@ def names_of(config: type[BaseModel], name: str) -> list[str]:
     return [own, *ALIASES.get(name, ())]
 
 
-def panel_of(name: str) -> str | None:
+def panel_of(config: type[BaseModel], name: str) -> str | None:
     """The help panel of a setting; None for one that no panel lists."""
+    if name == "timeout" and "shard" in config.model_fields:
+        return HARDWARE  # processes wait for each other, not for an endpoint
     return next((panel for panel, names in PANELS.items() if name in names), None)
 
 

@@ -11,9 +11,9 @@ from typing import Any
 
 from typer.core import TyperCommand
 
-__all__ = ["OUTPUT", "PANELS", "GroupedHelp"]
+__all__ = ["HARDWARE", "OUTPUT", "PANELS", "GroupedHelp"]
 
-OUTPUT = "Output"
+HARDWARE, OUTPUT = "Hardware", "Output"
 PANELS: Mapping[str, tuple[str, ...]] = {
     "Model": ("model", "dtype", "template_arguments", "template_date"),
     "Data (prompt files: CSV, TSV, JSON, JSONL, Parquet or text)": (
@@ -22,6 +22,7 @@ PANELS: Mapping[str, tuple[str, ...]] = {
     ),
     "Sampling": (
         "sampler", "new_tokens", "sampling_batch_size", "temperature", "group", "batch", "best_of",
+        "seed",
     ),
     "Guard": (
         "guard", "alpha", "mode", "action", "on_fault", "prefill", "log_text", "throttle",
@@ -41,7 +42,10 @@ PANELS: Mapping[str, tuple[str, ...]] = {
         "steps", "learning_rate", "schedule", "weight_decay", "mini_batches", "token_budget",
         "max_gradient_norm", "lora", "lora_rank",
     ),
-    "Hardware": ("shard", "gpus", "gpu", "gpu_memory"),
+    "Checks and checkpoints during training": (
+        "eval_every", "sentinel", "checkpoint_every", "observers", "track",
+    ),
+    HARDWARE: ("shard", "gpus", "gpu", "gpu_memory"),
     "Evaluation": (
         "attacks", "searches", "attacker", "judge", "sheet", "templates", "transcripts", "targets",
         "max_queries", "max_tokens", "max_seconds", "calibration", "benchmarks",
@@ -52,7 +56,7 @@ PANELS: Mapping[str, tuple[str, ...]] = {
         "requests_per_minute", "concurrency", "tries", "timeout", "key_from_env",
         "judge_key_from_env", "attacker_key_from_env", "supports_opener",
     ),
-    OUTPUT: ("out", "checkpoint_every", "sentinel", "eval_every", "observers", "track", "seed"),
+    OUTPUT: ("out",),
 }  # fmt: skip
 """Help panels, in the order of `--help`, and the settings of each."""
 HYPHEN, UNBROKEN = re.compile(r"(?<=\S)-(?=\S)"), "\u2011"

@@ -10,6 +10,7 @@ from sirl.cli.command import Command
 from sirl.cli.console import Terminal, closing
 from sirl.cli.flags import JSON, OVERWRITE, existing, takes
 from sirl.config import GuardCalibrateConfig, GuardEvaluateConfig, GuardServeConfig
+from sirl.text import many
 
 __all__ = ["app"]
 
@@ -108,7 +109,8 @@ def paid(summary: dict[str, Any]) -> str:
     openers = ", ".join(map(repr, summary["openers"]))
     return (
         f"refusal openers: {openers}; threshold {summary['threshold']:.2f} (log-probability of a "
-        f"refusal); {summary['requests']} requests, {summary['tokens']} tokens written"
+        f"refusal); {many(summary['requests'], 'request')}, "
+        f"{many(summary['tokens'], 'token')} written"
     )
 
 
@@ -117,6 +119,7 @@ def fitted(summary: dict[str, Any]) -> str:
     probe, openers = summary["probe"], ", ".join(map(repr, summary["openers"])) or "none"
     loss = min(probe["log_loss"].values())
     return (
-        f"probe: layer {probe['layer']}, {probe['rows']} states of {probe['prompts']} prompts, "
-        f"cross-validated log loss {loss:.3f}; refusal openers: {openers}"
+        f"probe: layer {probe['layer']}, {many(probe['rows'], 'state')} of "
+        f"{many(probe['prompts'], 'prompt')}, cross-validated log loss {loss:.3f}; "
+        f"refusal openers: {openers}"
     )

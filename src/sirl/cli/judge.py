@@ -23,6 +23,7 @@ from sirl.cli.flags import (
 )
 from sirl.config import EvaluateConfig, JudgeConfig
 from sirl.errors import RunError, unknown_name
+from sirl.text import many
 
 __all__ = ["app"]
 
@@ -203,7 +204,8 @@ def fit(
         return
     closing(
         {},
-        f"{out}: fitted on {len(rows)} answers, {len(read.rejected)} invalid rows skipped",
+        f"{out}: fitted on {many(len(rows), 'answer')}, "
+        f"{many(len(read.rejected), 'invalid row')} skipped",
         *claims(found),
         f"next: sirl evaluate --judge classifier:{out} --model MODEL --behaviours FILE --out DIR",
     )

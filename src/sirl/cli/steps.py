@@ -5,10 +5,9 @@ import shlex
 from collections.abc import Mapping
 from typing import Any
 
-from rich.table import Table
-
 from sirl.cli.console import page
-from sirl.config import TrainingSettings
+from sirl.cli.wide_tables import fitting_tables
+from sirl.config import EvaluateConfig, TrainingSettings
 from sirl.registry.targets import is_world
 from sirl.reports.steps import step_table
 from sirl.workflows.report import hardened_step
@@ -21,15 +20,10 @@ def show_steps(summary: Mapping[str, Any], *, as_json: bool) -> None:
     found = step_table(summary["mini_evaluations"])
     if as_json or not found.rows:
         return
-    shown = Table(title=found.title, caption=found.note, title_justify="left")
-    shown.caption_justify = "left"
-    shown.add_column("", justify="right", no_wrap=True)
-    for name in found.header[:-1]:
-        shown.add_column(name, overflow="fold")
-    for step, cells in found.rows:
-        shown.add_row(step, *cells[:-1])
     console = page()
-    console.print(shown, markup=False)
+    rows = [(step, cells[:-1]) for step, cells in found.rows]
+    for shown in fitting_tables(found.title, found.note, found.header[:-1], rows, console.width):
+        console.print(shown, markup=False)
     for step, cells in found.rows:  # a path on its own line stays whole
         console.print(f"{step}: {cells[-1]}", markup=False, highlight=False, soft_wrap=True)
 
@@ -50,6 +44,16 @@ def again(config: TrainingSettings, summary: Mapping[str, Any]) -> str:
         if file := getattr(config, flag):
             words += [f"--{flag}", file]
     words += ["--attacks", config.attacks, "--new-tokens", str(config.new_tokens)]
+    for name in ("limit", "dtype", "seed", "sampling_batch_size"):
+        if (value := getattr(config, name)) != EvaluateConfig.model_fields[name].default:
+            words += [f"--{name.replace('_', '-')}", str(value)]
+    if (
+        config.sampler != "vllm"
+        and config.sampler != EvaluateConfig.model_fields["sampler"].default
+    ):
+        words += ["--sampler", config.sampler]
+    if config.strict:
+        words.append("--strict")
     if config.template_arguments:
         words += ["--template-arguments", json.dumps(config.template_arguments)]
     if config.template_date:

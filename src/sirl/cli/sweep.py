@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import typer
-from rich.table import Table
 
 from sirl.cli.console import Terminal, check_trusted, closing, faults_of, page
 from sirl.cli.flags import JSON, OVERWRITE, RESUME, existing, takes
+from sirl.cli.wide_tables import fitting_tables
 from sirl.config import SweepConfig
 
 __all__ = ["sweep"]
@@ -53,11 +53,6 @@ def show(summary: Mapping[str, Any]) -> None:
 
     console = page()
     for found in sweep_tables(summary):
-        shown = Table(title=found.title, title_justify="left", caption=found.note)
-        shown.caption_justify = "left"
-        shown.add_column("", no_wrap=True)
-        for name in found.header:
-            shown.add_column(name, overflow="fold")
-        for step, cells in found.rows:
-            shown.add_row(step, *cells)
-        console.print(shown, markup=False)
+        parts = (found.title, found.note, found.header, found.rows)
+        for shown in fitting_tables(*parts, console.width):
+            console.print(shown, markup=False)

@@ -119,8 +119,10 @@ def coarse(base: Mapping[str, Any], asked: Sequence[str], cap: PriceCap) -> str:
     for kind in asked:
         (name, most), n = cap.limits[kind], base["over_refusal"][kind]["n"]
         if n * most < 1:
-            found.append(f"{n} {name}, of which one is {100 / n:.1f} points")
-    return f"; the cap is finer than {' and '.join(found)}: ask more" if found else ""
+            found.append(f"one of {n} {name} is {100 / n:.3g} points (cap {100 * most:g})")
+    if not found:
+        return ""
+    return f"; a single refusal already exceeds the cap: {', '.join(found)}; give more of them"
 
 
 def said(step: int, base: Mapping[str, Any], figures: Mapping[str, Any], cap: PriceCap) -> str:

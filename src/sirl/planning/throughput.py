@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import torch
 
-from sirl.errors import unknown_name
+from sirl.errors import ConfigError, did_you_mean
 from sirl.planning.memory import HALF, Shape, Step, trained
 
 __all__ = ["GPUS", "Gpu", "Rates", "gpu_named", "measured_rates", "seconds"]
@@ -65,7 +65,7 @@ def gpu_named(name: str) -> Gpu:
         ConfigError: The name is not in the table.
     """
     if name not in GPUS:
-        raise unknown_name("GPU in the table", name, GPUS)
+        raise ConfigError(f"--gpu {name} is not in the table of GPUs. {did_you_mean(name, GPUS)}")
     return GPUS[name]
 
 

@@ -53,13 +53,13 @@ class Document:
         said = getattr(error, "msg", "") or "unexpected text after a value"
         return InputError(f"{self.path}:{where}: this is not valid JSON ({said}): fix it there")
 
-    def row(self, at: int) -> tuple[Row, int]:
-        """The row that starts at an offset, and the offset after it."""
+    def row(self, at: int, what: str = "the value") -> tuple[Row, int]:
+        """The row that starts at an offset, called `what`, and the offset after it."""
         try:
             value, end = self.value(at)
         except (ValueError, RecursionError) as error:
             raise self.fail(at, error) from error
-        return row_of(self.line(at), value, self.twice), end
+        return row_of(self.line(at), value, self.twice, what), end
 
     def array(self, at: int) -> tuple[list[Row], int]:
         """The rows of an array, each with its line number, and the offset after the array."""
@@ -68,7 +68,7 @@ class Document:
         if self.text[at : at + 1] == "]":
             return rows, at + 1
         while True:
-            row, at = self.row(at)
+            row, at = self.row(at, f"item {len(rows) + 1} of the array")
             rows.append(row)
             at = self.skip(at)
             if self.text[at : at + 1] == "]":
@@ -98,15 +98,15 @@ class Document:
         return rows
 
 
-def row_of(line: int, value: Any, twice: list[str]) -> Row:  # noqa: ANN401 - any JSON value
-    """The row of a JSON value; a string is a prompt."""
+def row_of(line: int, value: Any, twice: list[str], what: str) -> Row:  # noqa: ANN401 - any JSON value
+    """The row of a JSON value, called `what` in its fault; a string is a prompt."""
     if twice:
         return Row(line, {}, f"the key {shown(twice[0])!r} appears twice")
     if isinstance(value, dict):
         return Row(line, value)
     if isinstance(value, str):
         return Row(line, {"prompt": value})
-    return Row(line, {}, "the line is not a JSON object")
+    return Row(line, {}, f"{what} is not a JSON object")
 
 
 def json_rows(file: File) -> list[Row]:
@@ -162,7 +162,7 @@ def line_rows(file: File, document: Document) -> list[Row]:
                 ) from None
             rows.append(Row(number, {}, "the line is not JSON"))
             continue
-        rows.append(row_of(number, value, document.twice))
+        rows.append(row_of(number, value, document.twice, "the line"))
     return rows
 
 

@@ -21,7 +21,7 @@ from sirl.prompts.files import (
     text_fault,
 )
 from sirl.prompts.tables import Format, any_rows
-from sirl.text import normalised
+from sirl.text import many, normalised
 from sirl.types import Message, Prompt, Role
 
 __all__ = [
@@ -238,25 +238,25 @@ class Reader:
     def read(self) -> str:
         """A sentence: the columns or lines read, and the number of prompts."""
         n = len(self.prompts)
-        many = f"{n} prompt{'s' if n != 1 else ''}"
+        prompts = many(n, "prompt")
         if self.format == "text":
-            return f"lines of {self.path}, {many}"
+            return f"lines of {self.path}, {prompts}"
         several = len(self.columns) > 1
         parts = [
             " + ".join(map(shown, names)) + (f" ({count})" if several else "")
             for names, count in self.columns.items()
         ]
         passed = f"; not used: {', '.join(map(shown, self.passed))}" if self.passed else ""
-        return f"column {', '.join(parts)} of {self.path}, {many}{passed}"
+        return f"column {', '.join(parts)} of {self.path}, {prompts}{passed}"
 
     def notes(self) -> tuple[str, ...]:
         """Warnings about labels in the file."""
         notes = []
         if self.unwanted:
             other = "unsafe" if self.wanted == "safe" else "safe"
+            rows = many(self.unwanted, f"row of {self.path} is", f"rows of {self.path} are")
             notes.append(
-                f"{self.unwanted} rows of {self.path} are labelled {other} and are skipped, "
-                f"since {self.wanted} prompts are expected"
+                f"{rows} labelled {other} and skipped, since {self.wanted} prompts are expected"
             )
         if self.wanted and self.labels:
             few = ", ".join(list(self.labels)[:5])

@@ -15,6 +15,7 @@ from sirl.errors import InputError
 from sirl.prompts.files import load, shown
 from sirl.prompts.reading import TURN_KEYS, Elsewhere, PromptSet, Reader, read_prompts, read_rows
 from sirl.prompts.tables import object_rows
+from sirl.text import many
 from sirl.types import Prompt
 
 __all__ = ["ALARMS", "Pool", "files_of", "read_pool"]
@@ -69,8 +70,10 @@ def read_pool(
     prompts = tuple(p for s in sets for p in s.prompts)
     notes = []
     if n := known.repeated:
-        many = f"{n} prompts are" if n > 1 else "1 prompt is"
-        notes.append(f"{many} in more than one file of {shown(names)}: only the first is used")
+        notes.append(
+            f"{many(n, 'prompt is', 'prompts are')} in more than one file of {shown(names)}: only "
+            "the first is used"
+        )
     return Pool(prompts, tuple(sets), tuple(notes))
 
 
@@ -158,5 +161,8 @@ def read_alarms(path: Path, known: Elsewhere, *, strict: bool) -> PromptSet:
     found = read_rows(file, asked, reader, strict=strict)
     if not silent:
         return found
-    note = f"{len(silent)} of {len(rows)} alarms of {path} have no text and are left out"
+    note = (
+        f"of {many(len(rows), 'alarm')} of {path}, "
+        f"{many(len(silent), 'has no text and is', 'have no text and are')} left out"
+    )
     return replace(found, notes=(*found.notes, note))

@@ -15,6 +15,7 @@ from sirl.registry.pool import WORLD_FAMILIES, training_disguises
 from sirl.registry.suites import EvaluationSetup, evaluation_setup, said_of, spread
 from sirl.registry.targets import is_remote, is_world
 from sirl.roles import Disguise, Search
+from sirl.text import many
 from sirl.types import Prompt
 
 __all__ = ["GuardSetup", "digest_of", "guard_searches", "guard_setup", "guarded_setup"]
@@ -206,7 +207,9 @@ def guarded_setup(
     )
     gone = sum(map(len, (suite.behaviours, suite.ordinary, suite.lookalikes)))
     if gone := gone - len((*behaviours, *ordinary, *lookalikes)):
-        notes.append(f"{gone} prompts are left out, since the guard was fitted on them")
+        notes.append(
+            f"{many(gone, 'prompt is', 'prompts are')} left out, since the guard was fitted on them"
+        )
     searched = not is_remote(config.model)
     if ways := [
         *([] if attacks else [no_attack(suite.attacks, disguises, searched=searched)]),

@@ -17,6 +17,7 @@ from sirl.registry.sampling import require_sampler
 from sirl.registry.tampering import surgeries_named
 from sirl.registry.targets import is_world
 from sirl.roles import Attack, Benchmark, Judge, identity_of
+from sirl.text import many
 from sirl.types import Budget, Prompt
 
 if TYPE_CHECKING:
@@ -189,7 +190,7 @@ def trained_on(config: EvaluationSettings) -> tuple[tuple[Prompt, ...], tuple[st
         return (), ()
     found = read_pool(config.trained_on, strict=config.strict)
     n = sum(len(s.rejected) for s in found.sets)
-    aside = f"; {n} rows are skipped" if n else ""
+    aside = f"; {many(n, 'row is', 'rows are')} skipped" if n else ""
     read = "; ".join(s.read for s in found.sets)
     return found.prompts, (f"trained_on: {read}{aside}",)
 

@@ -160,7 +160,8 @@ def mapping_in(text: bytes, place: str) -> dict[str, Any]:
 def damaged(place: str) -> RunError:
     """What to say of a file of a run that does not hold what a run writes."""
     return RunError(
-        f"{place} is damaged and cannot be read: restore the file, or start over with --overwrite"
+        f"{place} is damaged and cannot be read: restore the file, or give the command that wrote "
+        "it again, with --overwrite"
     )
 
 

@@ -8,6 +8,7 @@ import yaml
 from sirl.renamed import current_settings, current_summary
 from sirl.runs.disk import DISK, Disk, damaged, mapping_in, read
 from sirl.runs.places import CONFIG, SUMMARY, in_this_folder, log_place
+from sirl.text import many
 
 __all__ = ["RunReader", "missing_steps", "rows_by_step"]
 
@@ -66,9 +67,8 @@ def rows_by_step(run: RunReader, name: str) -> dict[int, dict[str, Any]]:
             raise damaged(f"{run.path / name}:{number}")
     found = {row["step"]: row for row in rows}
     if len(found) < len(rows):
-        run.disk.once(
-            f"{run.path / name} holds {len(rows) - len(found)} steps twice; each counts once"
-        )
+        twice = many(len(rows) - len(found), "step")
+        run.disk.once(f"{run.path / name} holds {twice} twice; each counts once")
     return dict(sorted(found.items()))
 
 

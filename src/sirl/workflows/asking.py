@@ -12,6 +12,7 @@ from sirl.registry import TrainingSetup
 from sirl.roles import Console, Search
 from sirl.runs.provenance import Provenance
 from sirl.runs.rejects import set_aside
+from sirl.text import many
 from sirl.types import Prompt
 
 if TYPE_CHECKING:
@@ -100,13 +101,15 @@ def size_sentence(
     """Number of answers that the evaluation and the mini-evaluations will sample."""
     said = []
     if asked or any(isinstance(attack, Search) for attack in suite.attacks):
-        asks = f"the evaluation samples {len(asked):,} answers before and again after training"
+        asks = (
+            f"the evaluation samples {many(len(asked), 'answer')} before and again after training"
+        )
         said.append(f"{asks}{searches(suite)}: {', '.join(parts)}")
     if config.eval_every and mini_eval_asked:
         last = config.steps % config.eval_every > 0
         times = 1 + config.steps // config.eval_every + last
         said.append(
-            f"{times} mini-evaluations sample {len(mini_eval_asked):,} answers each; "
+            f"{times} mini-evaluations sample {many(len(mini_eval_asked), 'answer')} each; "
             "--set eval_every=0 turns them off"
         )
     if said and len(asked) > MANY:

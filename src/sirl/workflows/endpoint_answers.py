@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from sirl.errors import InputError, ModelError
 from sirl.guard.monitor import Watch
 from sirl.roles import Console, Progress
+from sirl.text import many
 from sirl.types import Prompt
 
 if TYPE_CHECKING:
@@ -42,8 +43,8 @@ def cost_of(work: str, answers: int, watched: int, new_tokens: int, watch: Watch
     """What a work costs at most: its answers, and the checks of those that are watched."""
     checks = watched * -(-new_tokens // watch.soonest)
     return (
-        f"{work} requests {answers} answers of at most {new_tokens} tokens and at most {checks} "
-        "checks, usually about half as many; --limit lowers both"
+        f"{work} requests {many(answers, 'answer')} of at most {many(new_tokens, 'token')} and at "
+        f"most {many(checks, 'check')}, usually about half as many; --limit lowers both"
     )
 
 

@@ -16,6 +16,7 @@ from sirl.roles import Console, Disguise, Engine, Progress, disguised
 from sirl.runs import Existing, Run, open_run
 from sirl.runs.provenance import Provenance
 from sirl.runs.rejects import set_aside
+from sirl.text import many
 from sirl.types import Completion, Prompt, Sampling
 from sirl.workflows.console import parts
 from sirl.workflows.frame import Frame
@@ -241,6 +242,6 @@ def readable(work: Work, prompts: Sequence[Prompt]) -> list[Prompt]:
     kept = [p for p in prompts if len(work.chat.render(p.messages)) <= room]
     if len(kept) < len(prompts):
         work.console.warn(
-            [f"{len(prompts) - len(kept)} of {len(prompts)} prompts leave no room for an answer"]
+            [f"no room for an answer: {len(prompts) - len(kept)} of {many(len(prompts), 'prompt')}"]
         )
     return kept

@@ -12,6 +12,7 @@ from sirl.instinct import Instinct, find_instinct
 from sirl.roles import Engine, Progress
 from sirl.runs import Run
 from sirl.stats import mean
+from sirl.text import many
 from sirl.training.openings import OwnAnswers, own_answers
 from sirl.types import Completion, Prompt
 from sirl.workflows.console import parts
@@ -196,8 +197,9 @@ def instinct_notes(instinct: Instinct) -> list[str]:
     ]
     if instinct.border < FEW_BORDER * len(instinct.shares):
         notes.append(
-            f"only {instinct.border} prompts of the pool are near the border between refusal and "
-            "answer, so over-refusal may rise: add harmless prompts that sound alarming"
+            f"only {many(instinct.border, 'prompt of the pool is', 'prompts of the pool are')} "
+            "near the border between refusal and answer, so over-refusal may rise: add "
+            "harmless prompts that sound alarming"
         )
     return notes
 

@@ -20,6 +20,7 @@ from sirl.evaluation.target import Target
 from sirl.roles import Control, Observer
 from sirl.runs import Run, RunReader, rows_by_step
 from sirl.stats import mean
+from sirl.text import many
 from sirl.types import Record
 
 __all__ = ["MINI_EVALS", "MiniEvaluations", "steps_to_choose_from"]
@@ -58,8 +59,8 @@ class MiniEvaluations(Observer):
         if lost := len(before) - len(kept):
             self.warn(
                 [
-                    f"{lost} mini-evaluations of {self.run.path} used other requests, as older "
-                    "versions did, and are dropped"
+                    f"{many(lost, 'mini-evaluation')} of {self.run.path} used other requests, as "
+                    "older versions did: dropped"
                 ]
             )
 

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from sirl.guard.server.faults import ApiError, busy
+from sirl.text import many
 
 __all__ = ["Gate"]
 
@@ -83,7 +84,8 @@ class Gate:
             return
         if self.waiting + answers > self.queue:
             raise busy(
-                f"{self.active} answers are being made and {self.waiting} wait: try again later",
+                f"{many(self.active, 'answer is', 'answers are')} being made and "
+                f"{self.waiting} wait: try again later",
                 "overloaded",
                 SOON,
             )
