@@ -61,6 +61,16 @@ def test_the_best_step_has_the_greatest_defence_among_those_that_keep_the_price(
     )
 
 
+def test_the_price_in_disguises_is_said_beside_the_cap():
+    base, best = figures(0.5, 0.10, 0.0), figures(0.8, 0.10, 0.0)
+    base["over_refusal"]["ordinary_disguised"] = rate(0.0)
+    best["over_refusal"]["ordinary_disguised"] = rate(0.10)
+    assert (
+        "ordinary prompts refused 0% (start 0%), in disguises 10% (start 0%), which the cap leaves "
+        "out, no tasks"
+    ) in best_step({0: base, 10: best}, CAP)["sentence"]
+
+
 def test_a_step_that_solves_fewer_tasks_than_it_may_is_not_the_best():
     steps = {
         0: figures(0.5, 0.1, 0.0, solved=0.98),

@@ -8,6 +8,7 @@ from typing import Any
 from sirl.comparison.compare import compare
 from sirl.comparison.evaluated_model import read_evaluated
 from sirl.errors import InputError
+from sirl.types import DISGUISED
 
 __all__ = ["PriceCap", "best_step", "difference"]
 
@@ -135,6 +136,10 @@ def said(step: int, base: Mapping[str, Any], figures: Mapping[str, Any], cap: Pr
             if all(rates)
             else f"{name} were not asked"
         )
+        hidden = [f.get("over_refusal", {}).get(DISGUISED[kind]) for f in (base, figures)]
+        if all(hidden):
+            was, now = (100 * rate["value"] for rate in hidden)
+            prices.append(f"in disguises {now:.0f}% (start {was:.0f}%), which the cap leaves out")
     tasks = [solved(f) for f in (base, figures)]
     prices.append(
         f"tasks solved {100 * tasks[1]:.0f}% (start {100 * tasks[0]:.0f}%)"
