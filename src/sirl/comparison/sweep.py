@@ -8,7 +8,7 @@ from typing import Any
 from sirl.comparison.compare import compare
 from sirl.comparison.evaluated_model import read_evaluated
 from sirl.errors import InputError
-from sirl.types import DISGUISED
+from sirl.types import DISGUISED, Kind
 
 __all__ = ["PriceCap", "best_step", "difference"]
 
@@ -28,7 +28,7 @@ class PriceCap:
     """Fall of the share of tasks that are solved, of all benchmarks together."""
 
     @property
-    def limits(self) -> dict[str, tuple[str, float]]:
+    def limits(self) -> dict[Kind, tuple[str, float]]:
         """Name and limit by kind of prompt."""
         return {
             "lookalike": ("look-alikes", self.lookalike),
@@ -94,7 +94,7 @@ def unnamed(sentence: str) -> dict[str, Any]:
 
 
 def dear(
-    base: Mapping[str, Any], figures: Mapping[str, Any], asked: Sequence[str], cap: PriceCap
+    base: Mapping[str, Any], figures: Mapping[str, Any], asked: Sequence[Kind], cap: PriceCap
 ) -> bool:
     """Whether a step refuses more harmless prompts, or solves fewer tasks, than it may."""
     before, now = solved(base), solved(figures)
@@ -114,7 +114,7 @@ def solved(figures: Mapping[str, Any]) -> float | None:
     return sum(r["value"] * r["n"] for r in rates) / total if total else None
 
 
-def coarse(base: Mapping[str, Any], asked: Sequence[str], cap: PriceCap) -> str:
+def coarse(base: Mapping[str, Any], asked: Sequence[Kind], cap: PriceCap) -> str:
     """A caution if a single refusal is more than the cap allows; otherwise empty."""
     found = []
     for kind in asked:
