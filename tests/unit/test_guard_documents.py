@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from sirl.errors import InputError
 from sirl.guard.calibration import Binding, Calibration
 from sirl.guard.classical import Usual
-from sirl.guard.monitor import Watch, check_positions
+from sirl.guard.monitor import Watch
 from sirl.guard.probe import LinearProbe
 from sirl.guard.scoring import Fitted, Guard
 from sirl.guard.upstream.asking import Manner
@@ -144,16 +144,6 @@ def test_any_other_value_anywhere_is_refused_in_a_sentence_or_read(guard, data):
     bad = damaged(guard, path, data.draw(JUNK))
     with suppress(InputError):
         assert type(guard).revived(bad, "g/guard.json").document().keys() == bad.keys()
-
-
-@pytest.mark.parametrize("guard", [LOCAL, REMOTE])
-def test_a_guard_of_an_older_version_keeps_its_checks(guard):
-    document = json.loads(json.dumps(guard.document()))
-    del document["watch"]["delays"]
-    again = type(guard).revived(document, "g/guard.json")
-    watch = again.fitted.watch if isinstance(again, Guard) else again.watch
-    assert watch == Watch(entropy_cut=0.7, delays=False)
-    assert check_positions([0.1] * 14 + [0.9] * 30, watch) == [0, 16, 32, 44]
 
 
 def test_a_sound_guard_reads_its_model(embedded):

@@ -18,14 +18,7 @@ from pydantic import (
 from sirl.errors import InputError
 from sirl.guard.monitor import Watch
 
-__all__ = [
-    "CalibrationShape",
-    "EndpointShape",
-    "GuardShape",
-    "ProbeShape",
-    "check_shape",
-    "watch_in",
-]
+__all__ = ["CalibrationShape", "EndpointShape", "GuardShape", "ProbeShape", "check_shape"]
 
 Scores = Annotated[list[FiniteFloat], Field(min_length=1)]
 Positive = Annotated[FiniteFloat, Field(gt=0)]
@@ -84,17 +77,12 @@ class WatchShape(Shape):
     in_a_row: PositiveInt
     entropy_span: PositiveInt
     entropy_cut: float
-    delays: bool = False  # a guard of an older version does not say so
 
     @model_validator(mode="after")
     def kept(self) -> Self:
         """Check the lengths against each other, as `Watch` does."""
-        self.watch()
+        Watch(**self.model_dump())
         return self
-
-    def watch(self) -> Watch:
-        """What the document says."""
-        return Watch(**self.model_dump())
 
 
 class GuardShape(Shape):
@@ -145,11 +133,6 @@ class EndpointShape(Shape):
     identity: IdentityShape
     calibration: CalibrationShape
     known: list[str]
-
-
-def watch_in(document: Mapping[str, Any]) -> Watch:
-    """How a guard watches, of a document whose shape was checked."""
-    return WatchShape.model_validate(document["watch"]).watch()
 
 
 def check_shape(shape: type[Shape], document: Mapping[str, Any], where: str) -> None:

@@ -33,7 +33,8 @@ class Watch:
     every: int = 16
     """Tokens between two checks at most."""
     soonest: int = 8
-    """Tokens between two checks at least."""
+    """Tokens between two checks at least, but for the end. A rise of the entropy sooner after a
+    check asks for none: the next regular one sees it."""
     averaged: int = 2
     """The score is the mean of so many last checks behind the answer; that of the prompt counts by
     itself."""
@@ -43,10 +44,8 @@ class Watch:
     """Tokens over which the entropy is averaged."""
     entropy_cut: float = math.inf
     """Mean entropy (nats) above which an answer has left the mode of refusals; the moment it rises
-    above, a check is due. Infinite: no early checks."""
-    delays: bool = True
-    """Whether a check that is due less than `soonest` tokens after another one is made as soon as
-    they have passed. Guards of older versions drop it."""
+    above, a check is due, unless one was made less than `soonest` tokens before. Infinite: no early
+    checks."""
 
     def __post_init__(self) -> None:
         lengths = (self.every, self.soonest, self.averaged, self.in_a_row, self.entropy_span)
@@ -83,7 +82,6 @@ class Monitor:
         self._entropies: deque[float] = deque(maxlen=watch.entropy_span)
         self._sum = 0.0
         self._high = False
-        self._due = False
 
     def begin(self) -> Decision:
         """Before the first token: the prompt is checked."""
@@ -93,9 +91,8 @@ class Monitor:
         """The next token, with the entropy (nats) of the distribution that it was drawn from."""
         self.position += 1
         since = self.position - max(self._checked_at, 0)
-        self._due = self._rose(entropy) or (self._due and self.watch.delays)
-        early = self._due and since >= self.watch.soonest
-        return self._decision("check" if early or since >= self.watch.every else "continue")
+        rose = self._rose(entropy) and since >= self.watch.soonest
+        return self._decision("check" if rose or since >= self.watch.every else "continue")
 
     def end(self) -> Decision:
         """After the last token: what was not checked yet is checked."""
@@ -111,7 +108,7 @@ class Monitor:
             raise ValueError(f"the check at token {self.position} has no score")
         if self._alarm:
             return self._alarm
-        self._checked_at, self._due = self.position, False
+        self._checked_at = self.position
         self._scores.append(score)
         self._smooth.append(sum(self._scores) / len(self._scores))
         if self.position == 0:

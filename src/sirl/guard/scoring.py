@@ -9,7 +9,7 @@ from sirl.guard.calibration import Calibration
 from sirl.guard.checks import Check, CheckReader
 from sirl.guard.classical import Usual, classical_scores
 from sirl.guard.detectors import ACTING, CONTROL, CUTS, STREAM
-from sirl.guard.documents import GuardShape, check_shape, watch_in
+from sirl.guard.documents import GuardShape, check_shape
 from sirl.guard.monitor import Watch, check_positions
 from sirl.guard.probe import LinearProbe
 from sirl.guard.replaying import Heard
@@ -123,7 +123,7 @@ class Guard:
             tuple(LinearProbe.revived(c, where) for c in document["controls"]),
             tuple(document["openers"]),
             Usual(**document["usual"]),
-            watch_in(document),
+            Watch(**document["watch"]),
         )
         names = (frozenset(document[key]) for key in ("disguises", "known"))
         calibration = Calibration.revived(document["calibration"], where)

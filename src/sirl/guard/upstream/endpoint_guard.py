@@ -9,7 +9,7 @@ from typing import Any
 
 from sirl.errors import ConfigError, InputError
 from sirl.guard.calibration import Binding, Calibration
-from sirl.guard.documents import EndpointShape, check_shape, watch_in
+from sirl.guard.documents import EndpointShape, check_shape
 from sirl.guard.monitor import Watch
 from sirl.guard.upstream.asking import Manner
 from sirl.types import Message
@@ -185,7 +185,7 @@ class EndpointGuard:
         calibration.check_detector(DETECTOR, where)
         return cls(
             frozenset(document["openers"]),
-            watch_in(document),
+            Watch(**document["watch"]),
             Manner(**document["manner"]),
             Identity(**identity, fingerprints=prints, witnesses=witnesses),
             calibration,
