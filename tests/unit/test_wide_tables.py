@@ -4,7 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from sirl.cli.wide_tables import fitting_tables
+from sirl.cli.wide_tables import fitting_grids, fitting_tables
+from sirl.reports.grid import Grid
 
 
 def printed(tables, width):
@@ -52,3 +53,29 @@ def test_no_word_is_ever_broken_and_no_line_too_long(columns, width):
     said = printed(tables, width)
     assert max(map(len, said.splitlines())) <= width
     assert {word for text in (*header, *cells) for word in text.split()} <= set(said.split())
+
+
+def test_a_grid_is_turned_where_that_needs_fewer_tables():
+    wide = Grid(["guard", *(f"measure {n}" for n in range(9))], [["off", *"123456789"]])
+    (table,) = fitting_grids(wide, 40)
+    assert table.title == "guard"
+    assert [column.header for column in table.columns] == ["", "off"]
+    assert table.row_count == 9
+    (table,) = fitting_grids(Grid(["a", "b", "c"], [["[x]", "1", "2"]]), 80)
+    assert [column.header for column in table.columns] == ["", "b", "c"]
+    assert "[x]" in printed([table], 80)
+
+
+def test_a_long_name_of_a_row_goes_on_in_the_next_line():
+    said = printed(fitting_grids(Grid(["a", "b"], [["word " * 20, "12345"]]), 60), 60)
+    assert max(map(len, said.splitlines())) <= 60
+    assert said.count("word") == 20
+    assert "12345" in said
+
+
+def test_a_rate_and_its_interval_stay_in_one_line_where_a_table_is_cut():
+    rates = ["100.0 (72.2 to 100.0)", "98.7 (97.0 to 99.5)"] * 3
+    grid = Grid(["detector", *(f"false alarms {n}" for n in range(6))], [["probe", *rates]] * 6)
+    said = printed(fitting_grids(grid, 80), 80)
+    assert [said.count(rate) for rate in rates[:2]] == [18, 18]
+    assert max(map(len, said.splitlines())) <= 80

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from textwrap import fill
 from types import FrameType
-from typing import Any, Literal
+from typing import Any
 
 import typer
 from rich.console import Console
@@ -23,6 +23,7 @@ from rich.table import Table
 from rich.text import Text
 
 from sirl.analysis.measured import in_words
+from sirl.cli.wide_tables import fitting_grids
 from sirl.errors import Stopped
 from sirl.reports.figures import figure, rate_rows
 from sirl.reports.grid import Grid
@@ -212,19 +213,8 @@ def closing(summary: Mapping[str, Any], *parts: str | Grid) -> None:
         if isinstance(part, str):
             console.print(part, markup=False, highlight=False, soft_wrap=True)
             continue
-        for block in part.blocks(console.width):
-            console.print(drawn(block))
-
-
-def drawn(grid: Grid) -> Table:
-    """A table of whole words."""
-    shown, widths = Table(), grid.widths
-    for n, (name, width) in enumerate(zip(grid.head, widths, strict=True)):
-        justify: Literal["left", "right"] = "right" if n else "left"
-        shown.add_column(Text(name), justify=justify, width=width, overflow="fold")
-    for row in grid.rows:
-        shown.add_row(*map(Text, row))
-    return shown
+        for block in fitting_grids(part, console.width):
+            console.print(block, markup=False, highlight=False)
 
 
 def warn(faults: Iterable[str]) -> None:

@@ -5,10 +5,16 @@ from textwrap import fill
 
 from rich.table import Table
 
-__all__ = ["fitting_tables"]
+from sirl.reports.grid import Grid
+
+__all__ = ["fitting_grids", "fitting_tables"]
 
 NARROWEST = 14
 """Characters to which a column may be narrowed; more where a word is longer."""
+RATE = 22
+"""The same where cells are rates with one decimal and their interval."""
+LABEL = 30
+"""The same for the names of the rows."""
 FRAME = 3
 """Characters of the border and the blanks of a column."""
 
@@ -19,16 +25,17 @@ def fitting_tables(
     header: Sequence[str],
     rows: Sequence[tuple[str, Sequence[str]]],
     width: int,
+    narrowest: int = NARROWEST,
 ) -> list[Table]:
     """The table, or several with some of its columns each, none wider than `width`.
 
     A column that is too wide alone stays whole: its words are what can be searched and copied.
     """
-    names = [name for name, _ in rows]
+    names = wrapped([name for name, _ in rows], LABEL)
     columns = [[head, *(cells[n] for _, cells in rows)] for n, head in enumerate(header)]
-    left = width - max(map(len, names), default=0) - FRAME - 1
+    left = width - width_of(names) - FRAME - 1
     tables = []
-    for part in parts(columns, left):
+    for part in parts(columns, left, narrowest):
         shown = Table(title=title, title_justify="left", caption_justify="left")
         shown.add_column("", no_wrap=True)
         for head, *_ in part:
@@ -41,9 +48,18 @@ def fitting_tables(
     return tables
 
 
-def parts(columns: Sequence[Sequence[str]], left: int) -> list[list[list[str]]]:
+def fitting_grids(grid: Grid, width: int) -> list[Table]:
+    """A grid under the head of its labels as title; turned where that needs fewer tables."""
+    both = (
+        fitting_tables(head[0], "", head[1:], [(row[0], row[1:]) for row in rows], width, RATE)
+        for head, rows in (grid, grid.turned)
+    )
+    return min(both, key=len)
+
+
+def parts(columns: Sequence[Sequence[str]], left: int, narrowest: int) -> list[list[list[str]]]:
     """The columns in order, as many together as have room, with lines as long as they may be."""
-    narrow = [wrapped(column, NARROWEST) for column in columns]
+    narrow = [wrapped(column, narrowest) for column in columns]
     found: list[list[list[str]]] = [[]]
     room = left
     for column in narrow:
