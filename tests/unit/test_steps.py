@@ -173,6 +173,17 @@ def test_a_count_of_broken_steps_goes_on_after_a_resume():
         step(ending, 5, **{"update/skipped": 1.0})
 
 
+def test_training_whose_every_step_was_skipped_is_an_error_however_short():
+    skipped = {"update/skipped": 1.0}
+    vain = StopWhenBroken(lambda: None, steps=2)
+    step(vain, 1, **skipped)
+    with pytest.raises(TrainingError, match=r"^2 optimizer steps in a row up to step 2 .*start"):
+        step(vain, 2, **skipped)
+    learned = StopWhenBroken(lambda: None, steps=2)
+    step(learned, 1)
+    assert step(learned, 2, **skipped).broken
+
+
 def test_steps_are_counted_from_one_everywhere(run):
     said = []
     log, bar = MetricsLog(run), ProgressBar(lambda *told: said.append(told), steps=2)

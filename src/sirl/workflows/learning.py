@@ -201,7 +201,7 @@ def observers(
             lambda sentence: session.warn([sentence]),
         ),
         "progress": ProgressBar(session.working.progress, config.steps),
-        "broken": StopWhenBroken(lambda: checkpoints.last_good),
+        "broken": StopWhenBroken(lambda: checkpoints.last_good, steps=config.steps),
         "stop": StopOnRequest(session.working.stop, config.steps),
         "checkpoints": checkpoints,
     }

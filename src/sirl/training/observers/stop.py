@@ -6,6 +6,7 @@ from typing import Any
 
 from sirl.errors import TrainingError
 from sirl.roles import Control, Observer
+from sirl.text import many
 
 __all__ = ["StopOnRequest", "StopWhenBroken"]
 
@@ -25,13 +26,21 @@ class StopOnRequest(Observer):
 
 
 class StopWhenBroken(Observer):
-    """Ends training after several steps in a row without a finite loss and gradient."""
+    """Ends training after several steps in a row without a finite loss and gradient.
 
-    def __init__(self, last_good: Callable[[], Path | None], patience: int = 3) -> None:
+    Training of fewer steps, none of which was finite, ends with an error too.
+    """
+
+    def __init__(
+        self, last_good: Callable[[], Path | None], patience: int = 3, steps: int | None = None
+    ) -> None:
         self.last_good = last_good
         """The newest checkpoint after which a step was finite."""
         self.patience = patience
+        self.steps = steps
         self.in_a_row = 0
+        self.learned = False
+        """Whether a step was finite."""
 
     def on_start(self, taken: int, state: Mapping[str, Any]) -> None:
         """Restore the count."""
@@ -47,7 +56,9 @@ class StopWhenBroken(Observer):
         broken = int(metrics["update/skipped"])
         self.in_a_row = self.in_a_row + broken if broken == metrics["update/steps"] else 0
         control.broken = bool(self.in_a_row)
-        if self.in_a_row >= self.patience:
+        self.learned |= not control.broken
+        is_vain = taken == self.steps and not self.learned and not self.last_good()
+        if self.in_a_row >= self.patience or is_vain:
             raise TrainingError(self.sentence(taken))
 
     def state(self) -> dict[str, Any]:
@@ -63,6 +74,7 @@ class StopWhenBroken(Observer):
             else "there is no good checkpoint yet: start over"
         )
         return (
-            f"{self.in_a_row} optimizer steps in a row up to step {taken} had a loss or gradient "
-            f"that is not finite; {back}, with a lower --learning-rate, a higher --kl, or float32"
+            f"{many(self.in_a_row, 'optimizer step')} in a row up to step {taken} had a loss or "
+            f"gradient that is not finite; {back}, with a lower --learning-rate, a higher --kl, or "
+            "float32"
         )
