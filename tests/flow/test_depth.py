@@ -1,4 +1,4 @@
-"""Training with begun answers: what a run folder holds, and that it resumes to the same end."""
+"""Training with begun answers and suffixes: what a run keeps, and that it resumes alike."""
 
 import json
 import shutil
@@ -9,9 +9,9 @@ from sirl.world.language import ordinary_requests, unsafe_requests
 from tests.command import sirl
 
 SETTINGS = [
-    "train", "--model", "embedded", "--method", "instinct", "--depth", "--pool", "none", "--steps",
-    "5", "--checkpoint-every", "1", "--batch", "8", "--group", "4", "--new-tokens", "24",
-    "--held-out", "0", "--eval-every", "0", "--seed", "5",
+    "train", "--model", "embedded", "--method", "instinct", "--depth", "--suffixes", "--pool",
+    "none", "--steps", "5", "--checkpoint-every", "1", "--batch", "8", "--group", "4",
+    "--new-tokens", "24", "--held-out", "0", "--eval-every", "0", "--seed", "5",
 ]  # fmt: skip
 
 
@@ -43,6 +43,7 @@ def test_begun_answers_are_taught_at_decision_points(unbroken):
     lines = (unbroken / "run" / "metrics.jsonl").read_text().splitlines()
     assert decisions["openers"]
     assert all("points/settled" in json.loads(line) for line in lines)
+    assert all(0 < json.loads(line)["points/decided_under_attack"] < 1 for line in lines)
 
 
 def test_a_run_that_goes_on_from_an_early_step_ends_with_the_same_weights(unbroken):

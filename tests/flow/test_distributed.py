@@ -167,6 +167,10 @@ def test_wrong_input_is_said_once_and_ends_all(tmp_path):
     lonely = sirl(*words(tmp_path / "s", "--set", "shard=true"))
     assert lonely.returncode == 2
     assert "shard needs several processes: start them with torchrun" in lonely.stderr
+    given = ["train", "--model", "embedded", "--shard", "--depth", "--suffixes"]
+    searching = sirl(*given, "--out", tmp_path / "s")
+    assert searching.returncode == 2
+    assert "--suffixes cannot be used with --shard" in searching.stderr
 
 
 def step_taken(out, process_ends):

@@ -16,6 +16,8 @@ BASE = {"model": "embedded", "out": "r"}
          "lora_rank needs --lora: give that, or leave lora_rank out"),
         (TrainConfig, {"depth": True, "method": "entropy"},
          "depth needs --method instinct: give that, or leave depth out"),
+        (TrainConfig, {"suffixes": True},
+         "suffixes needs --depth: give that, or leave suffixes out"),
         (TrainConfig, {"held_out": 0, "attacks": "full"},
          "attacks needs an evaluation, which --held-out or --behaviours provide: give that, or "
          "leave attacks out"),

@@ -1,5 +1,6 @@
 import math
 from dataclasses import replace
+from random import Random
 
 import pytest
 import torch
@@ -8,6 +9,7 @@ from sirl.attacks.static import Template
 from sirl.decisions import Decisions
 from sirl.training.curriculum import Curriculum
 from sirl.training.points import DecisionPoints, terms
+from sirl.training.suffixes import Attacked
 from sirl.types import Message, Prompt
 
 VOCABULARY = 10
@@ -197,3 +199,40 @@ def test_only_begun_answers_that_shall_be_refused_can_be_asleep() -> None:
         for row in (START, asleep)
     ]
     assert rows == [[False, False], [False, False], [False, False], [True, False]]
+
+
+def test_prompts_with_a_suffix_are_taught_the_decision_about_the_bare_prompt() -> None:
+    hard = [Prompt.user("unsafe", "a !x"), Prompt.user("harmless", "b !x")]
+    batch = points(attacked=lambda _: hard).batch(0)
+    told = {
+        bytes(e.completion.prompt_ids).decode(): math.copysign(1, e.advantage)
+        for e in batch.examples
+        if e.completion.token_ids == (REFUSE,)
+    }
+    assert {text: sign for text, sign in told.items() if "!x" in text} == {
+        "a !x": 1.0,
+        "b !x": -1.0,
+    }
+    # The start decides so with 20% and 80%.
+    assert batch.metrics["points/decided_under_attack"] == pytest.approx(0.5)
+    assert "points/decided_under_attack" not in points().batch(0).metrics
+
+
+def test_every_other_prompt_with_a_suffix_is_to_be_refused_and_failed_searches_are_left_out() -> (
+    None
+):
+    asked = list[tuple[str, bool]]()
+
+    def search(prompt: Prompt, chance: Random, refuses: bool) -> Prompt | None:
+        asked.append((prompt.request, refuses))
+        return Prompt.user(prompt.id, f"{prompt.request} {chance.random()}") if refuses else None
+
+    def drawn(step: int) -> list[Prompt]:
+        return Attacked(search, points().curriculum, 4, lambda value: value).prompts(step)
+
+    found = drawn(0)
+    assert [refuses for _, refuses in asked] == [True, False, True, False]
+    assert [text[-1] for text, _ in asked] == ["a", "b", "a", "b"]
+    assert [p.id for p in found] == ["unsafe", "unsafe"]
+    assert drawn(0) == found
+    assert drawn(1) != found

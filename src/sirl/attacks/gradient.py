@@ -262,14 +262,10 @@ class Reader:
         """The model's token embedding module, including the scaling of some models."""
         return self.slot.chat.model.get_input_embeddings()
 
-    @cached_property
+    @property
     def allowed(self) -> Tensor:
-        """Token ids allowed in a suffix: printable ASCII without special tokens."""
-        tokenizer = self.slot.chat.tokenizer
-        reserved = set(tokenizer.get_added_vocab().values()) | set(tokenizer.all_special_ids)
-        texts = tokenizer.batch_decode([[i] for i in range(len(tokenizer))])
-        printable = [i for i, t in enumerate(texts) if t and t.isascii() and t.isprintable()]
-        return torch.tensor([i for i in printable if i not in reserved])
+        """Token ids allowed in a suffix."""
+        return self.slot.chat.plain_ids
 
     @cached_property
     def table(self) -> Tensor:

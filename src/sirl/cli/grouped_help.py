@@ -37,7 +37,9 @@ PANELS: Mapping[str, tuple[str, ...]] = {
         "max_streams", "max_queue", "max_answers", "max_prompt_tokens", "max_messages",
         "max_inputs", "max_stops", "max_stop_characters", "max_logit_bias", "max_body_bytes",
     ),
-    "Objective": ("method", "pool", "depth", "reward", "kl", "kl_estimator", "clip", "sources"),
+    "Objective": (
+        "method", "pool", "depth", "suffixes", "reward", "kl", "kl_estimator", "clip", "sources",
+    ),
     "Optimization": (
         "steps", "learning_rate", "schedule", "weight_decay", "mini_batches", "token_budget",
         "max_gradient_norm", "lora", "lora_rank",

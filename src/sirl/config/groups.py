@@ -141,6 +141,12 @@ class ObjectiveSettings(Group):
         description="with --method instinct: also train on answers prefilled with the "
         "model's own words, so that refusals survive a prefill",
     )
+    suffixes: bool = Field(
+        False,
+        description="with --depth: also train on prompts with searched suffixes (GCG), so that "
+        "searches succeed less often; a step takes several times as long, and more harmless "
+        "prompts in disguises are refused",
+    )
     reward: str = Field(
         "negative_entropy",
         description="reward: negative_entropy (SIRL), a control (reversed, random, perplexity, "

@@ -4,9 +4,11 @@ import re
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Literal
 
 import torch
+from torch import Tensor
 
 from sirl.errors import InputError, ModelError, first_line, printable
 from sirl.models.template import Voice
@@ -86,6 +88,15 @@ class ChatModel:
         """Rows of the embedding; the tokenizer may have more tokens."""
         rows: int = self.model.get_input_embeddings().weight.shape[0]
         return rows
+
+    @cached_property
+    def plain_ids(self) -> Tensor:
+        """Ids of the tokens that are printable ASCII, without special tokens."""
+        reserved = set(self.tokenizer.get_added_vocab().values())
+        reserved |= set(self.tokenizer.all_special_ids)
+        texts = self.tokenizer.batch_decode([[i] for i in range(len(self.tokenizer))])
+        found = [i for i, t in enumerate(texts) if t and t.isascii() and t.isprintable()]
+        return torch.tensor([i for i in found if i not in reserved])
 
     @property
     def manner(self) -> Manner:

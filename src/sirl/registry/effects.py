@@ -38,6 +38,8 @@ def without_effect(settings: Settings) -> Iterator[tuple[str, str]]:
                 yield name, "--method entropy"
         else:
             yield "depth", "--method instinct"
+        if not settings.depth:
+            yield "suffixes", "--depth"
         if not settings.reads_instinct:
             yield "pool", "--method instinct or --sentinel"
         if not settings.held_out and settings.behaviours is None:

@@ -54,11 +54,14 @@ def ranks(config: TrainingSettings) -> "Ranks":
     """The processes of this run: one, or those started by `torchrun`.
 
     Raises:
-        ConfigError: `shard` with a single process.
+        ConfigError: `shard` with a single process, or with `suffixes`.
     """
     from sirl.training.parallel import Ranks
 
     size = int(os.environ.get("WORLD_SIZE", "1"))
+    if config.shard and config.suffixes:
+        # A search takes gradients again and again, and FSDP shards the weights after each.
+        raise ConfigError("--suffixes cannot be used with --shard: leave one of them out")
     if size == 1 and config.shard:
         raise ConfigError(
             "shard needs several processes: start them with torchrun --nproc-per-node N "

@@ -9,6 +9,8 @@ target. Its gradient is exact, an expectation over the vocabulary, so no token i
 After a begun answer a policy may never refuse, and reverse KL has no gradient where the policy has
 no mass. The loss there is the forward KL until the policy refuses with some probability.
 Unreadable prompts (`sirl.training.noise`) have the starting model's own distribution as target.
+Prompts with a searched suffix (`sirl.training.suffixes`) have the target of the bare prompt; the
+loss there is the forward KL, too, where the policy hardly ever decides as it is taught.
 
 To preserve what follows the first token, the step also trains on the starting model's own answers
 to the bare prompts, under the same presentations. Refusals are trained with the log-likelihood,
@@ -42,7 +44,8 @@ COVERED, MOST = 0.99, 32
 SETTLED = 0.02
 """Distance to the target at which a decision is taught."""
 AWAKE = 0.1
-"""Refusal mass behind a begun answer from which reverse KL teaches."""
+"""Mass of the taught decision, behind a begun answer or a searched suffix, from which reverse KL
+teaches."""
 FLOOR = 1e-9
 STEEPEST = 1.0
 """Log-ratio of a token of an own answer at most, in nats; with 1 it weighs as in fine-tuning."""
@@ -78,17 +81,21 @@ class DecisionPoints:
     """The same under the policy."""
     agreed: Callable[[Any], Any]
     """The value of rank 0, as rounding may differ."""
+    attacked: Callable[[int], Sequence[Prompt]] = lambda _: ()
+    """The prompts of a step with searched suffixes, as `sirl.training.suffixes` gives them."""
 
     def batch(self, step: int) -> Batch:
         """The batch of a step, counted from 0."""
         started = time.perf_counter()
-        prompts, noise = self.curriculum.prompts(step), self.noise(step)
+        plain, noise = self.curriculum.prompts(step), self.noise(step)
+        prompts = [*plain, *self.attacked(step)]
         asked = [self.render(p) for p in (*prompts, *noise)]
         policy, start = self.of_policy(asked), self.at_start(asked)
         n = len(prompts)
         taught = torch.tensor([self.decisions.taught(p.id) for p in prompts]).to(policy)
         asleep = torch.zeros(len(asked), dtype=torch.bool, device=policy.device)
-        asleep[:n] = self.asleep(prompts, policy[:n], taught)
+        asleep[: len(plain)] = self.asleep(plain, policy[: len(plain)], taught[: len(plain)])
+        asleep[len(plain) : n] = self.decided(policy[:n], taught)[len(plain) :] < AWAKE
         target = torch.cat([self.target(prompts, start[:n], taught), start[n:]])
         found = self.agreed(terms(policy, target, asleep))
         points = [
@@ -106,7 +113,11 @@ class DecisionPoints:
                 for c, each in guards
             ),
         ]
-        metrics = self.agreed(self.metrics(policy[:n], taught))
+        metrics = self.metrics(policy[: len(plain)], taught[: len(plain)])
+        if len(plain) < n:
+            decided = self.decided(policy[:n], taught)[len(plain) :]
+            metrics["points/decided_under_attack"] = float(decided.mean())
+        metrics = self.agreed(metrics)
         return Batch(examples, metrics | {"seconds/points": time.perf_counter() - started})
 
     def guarded(self, step: int) -> list[tuple[Completion, list[float]]]:
@@ -141,6 +152,11 @@ class DecisionPoints:
         """Where the policy hardly ever refuses behind a begun answer, and is taught to."""
         begun = torch.tensor([p.is_begun for p in prompts], device=policy.device)
         return begun & (taught > 0.5) & (self.mass(policy) < AWAKE)
+
+    def decided(self, policy: Tensor, taught: Tensor) -> Tensor:
+        """Probability of the taught decision of each row."""
+        mass = self.mass(policy)
+        return torch.where(taught > 0.5, mass, 1 - mass)
 
     def noise(self, step: int) -> list[Prompt]:
         """The unreadable prompts of a step, in its presentations."""

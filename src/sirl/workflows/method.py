@@ -3,12 +3,13 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from random import Random
 from textwrap import shorten
 from typing import TYPE_CHECKING, Any
 
 from sirl import registry
 from sirl.config import TrainingSettings
-from sirl.errors import ConfigError
+from sirl.errors import ConfigError, ModelError
 from sirl.roles import BatchSource, Engine
 from sirl.types import Completion, Prompt, Sampling
 from sirl.workflows.console import interruptible
@@ -250,8 +251,10 @@ def instinct_batches(
     from sirl.training.rollouts import Rollouts
 
     if not reading.choices:
+        if session.config.suffixes:
+            session.warn(["--suffixes has no effect: it needs decision points"])
         return Rollouts(curriculum.prompts, engine, grader, session.config.group)
-    return DecisionPoints(
+    points = DecisionPoints(
         reading.choices.decisions,
         reading.choices.answers,
         curriculum,
@@ -263,6 +266,35 @@ def instinct_batches(
         learner.said_by_policy,
         learner.ranks.agreed,
     )
+    if not session.config.suffixes:
+        return points
+    attacked = attacked_of(session, reading.choices, curriculum, learner)
+    return replace(points, attacked=attacked)
+
+
+def attacked_of(
+    session: Session, choices: "Choices", curriculum: "Curriculum", learner: "PolicyLearner"
+) -> Callable[[int], Sequence[Prompt]]:
+    """Gives the prompts of each step with suffixes that are searched against the policy.
+
+    Raises:
+        ConfigError: The model does not allow it.
+    """
+    from sirl.training.suffixes import Attacked, SuffixSearch
+
+    search = SuffixSearch(learner.chat, choices.decisions.openers)
+    try:
+        with learner.parallel.unsharded():
+            search.check(curriculum.refused[0])
+    except ModelError as error:
+        raise ConfigError(f"--suffixes cannot be used with this model: {error}") from error
+
+    def attack(prompt: Prompt, chance: Random, refuses: bool) -> Prompt | None:
+        with learner.parallel.unsharded():
+            return search.attacked(prompt, chance, refuses=refuses)
+
+    count = session.config.batch // 2
+    return Attacked(attack, curriculum, count, learner.ranks.agreed).prompts
 
 
 def drift_of(learner: "PolicyLearner", said: Sequence[Completion]) -> Callable[[], float | None]:
