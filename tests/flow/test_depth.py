@@ -10,7 +10,7 @@ from tests.command import sirl
 
 SETTINGS = [
     "train", "--model", "embedded", "--method", "instinct", "--depth", "--suffixes", "--pool",
-    "none", "--steps", "5", "--checkpoint-every", "1", "--batch", "8", "--group", "4",
+    "none", "--steps", "5", "--checkpoint-every", "1", "--batch", "4", "--group", "4",
     "--new-tokens", "24", "--held-out", "0", "--eval-every", "0", "--seed", "5",
 ]  # fmt: skip
 

@@ -249,7 +249,7 @@ def test_the_table_has_defence_price_intervals_and_what_to_deploy():
         "Refused (rules)",
         "Ordinary refused",
         "Look-alikes refused",
-        "checkpoint",
+        "model",
     ]
     assert table.rows == [
         ("step 0", ["60% (50 to 65, n = 108)", "0% (0 to 14, n = 24)", "25% (5 to 45, n = 24)",

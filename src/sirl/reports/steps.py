@@ -33,7 +33,7 @@ def step_table(rows: Sequence[Mapping[str, Any]]) -> Table:
         for row in rows
     ]
     note = f"{NOTE}{of_pairs(rows)}{alarms(rows)}"
-    return Table("Mini-evaluations by step", [*paths, "checkpoint"], cells, note)
+    return Table("Mini-evaluations by step", [*paths, "model"], cells, note)
 
 
 def as_model(row: Mapping[str, Any]) -> dict[str, Any]:
