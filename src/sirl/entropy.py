@@ -16,7 +16,6 @@ from torch import Tensor
 __all__ = [
     "TokenNumbers",
     "at_least_float32",
-    "entropy_curve",
     "masked_mean",
     "self_certainty",
     "token_entropy",
@@ -117,10 +116,3 @@ def masked_mean(
     """
     total = values.masked_fill(~is_completion, 0.0).sum(dim=1)
     return total / is_completion.sum(dim=1)
-
-
-def entropy_curve(
-    entropies: Float[Tensor, "rows seq"], is_completion: Bool[Tensor, "rows seq"]
-) -> Float[Tensor, " seq"]:
-    """Mean entropy per position over the completions that reach it; NaN if none does."""
-    return masked_mean(entropies.T, is_completion.T)

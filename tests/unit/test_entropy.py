@@ -7,7 +7,6 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
 from sirl.entropy import (
-    entropy_curve,
     masked_mean,
     self_certainty,
     token_entropy,
@@ -82,13 +81,6 @@ def test_padding_does_not_move_the_mean(values, padding):
 
 def test_a_row_without_tokens_has_no_mean():
     assert masked_mean(torch.ones(1, 2), torch.zeros(1, 2, dtype=torch.bool)).isnan().all()
-
-
-def test_the_curve_averages_over_rows_that_reach_a_position():
-    curve = entropy_curve(
-        torch.tensor([[1.0, 5.0], [3.0, 9.0]]), torch.tensor([[True, True], [True, False]])
-    )
-    assert curve.tolist() == [2.0, 5.0]
 
 
 def test_token_numbers_are_the_three_together():

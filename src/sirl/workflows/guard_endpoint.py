@@ -12,6 +12,7 @@ from sirl.errors import InputError
 from sirl.guard.calibration import Calibration, rank_of
 from sirl.guard.monitor import Watch
 from sirl.instinct import Instinct
+from sirl.registry.suites import spread
 from sirl.roles import Console
 from sirl.runs import Existing, Run, open_run
 from sirl.runs.rejects import set_aside
@@ -72,16 +73,10 @@ def bounded(setup: registry.GuardSetup) -> registry.GuardSetup:
     """The prompts that are asked: every one costs requests."""
     return replace(
         setup,
-        pool=evenly(setup.pool, POOL),
-        ordinary=evenly(setup.ordinary, HARMLESS),
-        lookalikes=evenly(setup.lookalikes, HARMLESS),
+        pool=spread(setup.pool, POOL),
+        ordinary=spread(setup.ordinary, HARMLESS),
+        lookalikes=spread(setup.lookalikes, HARMLESS),
     )
-
-
-def evenly(prompts: Sequence[Prompt], most: int) -> tuple[Prompt, ...]:
-    """At most so many prompts, evenly spaced."""
-    n = min(most, len(prompts))
-    return tuple(prompts[k * len(prompts) // n] for k in range(n))
 
 
 def announced(config: GuardCalibrateConfig, setup: registry.GuardSetup) -> str:
