@@ -10,13 +10,12 @@ import math
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 __all__ = [
     "TokenNumbers",
     "at_least_float32",
-    "masked_mean",
     "self_certainty",
     "token_entropy",
     "token_logprobs",
@@ -101,18 +100,3 @@ def token_numbers(
 def log_size(wide: Float[Tensor, "*batch vocab"]) -> float:
     """Entropy of the uniform distribution over the vocabulary, in nats."""
     return math.log(wide.shape[-1])  # a tensor would need a device transfer
-
-
-def masked_mean(
-    values: Float[Tensor, "rows seq"], is_completion: Bool[Tensor, "rows seq"]
-) -> Float[Tensor, " rows"]:
-    """Mean of each row over its completion tokens; padding is ignored.
-
-    NaN for a row without completion tokens.
-
-    >>> values = torch.tensor([[1.0, 3.0, 99.0]])
-    >>> masked_mean(values, torch.tensor([[True, True, False]])).item()
-    2.0
-    """
-    total = values.masked_fill(~is_completion, 0.0).sum(dim=1)
-    return total / is_completion.sum(dim=1)

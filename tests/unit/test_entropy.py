@@ -7,7 +7,6 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
 from sirl.entropy import (
-    masked_mean,
     self_certainty,
     token_entropy,
     token_logprobs,
@@ -68,19 +67,6 @@ def test_bfloat16_logits_are_reduced_in_float32():
     x = torch.tensor([[[8.0, 0.0, 0.0, 1.0]]], dtype=torch.bfloat16)
     assert token_entropy(x).dtype == torch.float32
     assert token_entropy(x).item() == pytest.approx(oracle([8.0, 0.0, 0.0, 1.0]), rel=1e-5)
-
-
-@given(npst.arrays("float64", (3, 4), elements=st.floats(-9, 9)), st.floats(allow_nan=True))
-def test_padding_does_not_move_the_mean(values, padding):
-    x = torch.from_numpy(values)
-    is_completion = torch.tensor([[True] * 4, [True, True, False, False], [True] + [False] * 3])
-    before = masked_mean(x, is_completion)
-    assert torch.equal(before, masked_mean(x.masked_fill(~is_completion, padding), is_completion))
-    assert before[1].item() == pytest.approx((values[1, 0] + values[1, 1]) / 2, abs=1e-12)
-
-
-def test_a_row_without_tokens_has_no_mean():
-    assert masked_mean(torch.ones(1, 2), torch.zeros(1, 2, dtype=torch.bool)).isnan().all()
 
 
 def test_token_numbers_are_the_three_together():
