@@ -34,11 +34,11 @@ TRAINING = (
     "kl_estimator",
     "clip", "reward", "temperature", "mini_batches", "lora", "lora_rank", "disguised", "sentinel",
 )  # fmt: skip
-PENALTY = ("kl", "kl_estimator", "clip")
+SAMPLED_ONLY = ("kl", "kl_estimator", "clip")
 """Settings that decision points, with which the instinct usually teaches, do not use."""
 UNUSED: Mapping[tuple[str, bool], tuple[str, ...]] = {
-    ("instinct", True): ("reward", "disguised", "sentinel", *PENALTY),
-    ("instinct", False): ("reward", "disguised", *PENALTY),
+    ("instinct", True): ("reward", "disguised", "sentinel", *SAMPLED_ONLY),
+    ("instinct", False): ("reward", "disguised", *SAMPLED_ONLY),
     ("entropy", True): (),
     ("entropy", False): ("pool", "sentinel"),
 }

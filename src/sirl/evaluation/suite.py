@@ -169,8 +169,17 @@ def evaluate(
     """Evaluate a target; answers of an interrupted evaluation are reused."""
     skipped = unmet(suite, target)
     log, meter = RecordLog(run, target.name), Meter()
-    judges, asking = (suite.judges[0], suite.refusals), (suite.openers, suite.attacker)
-    arena = Arena(target, *judges, log, *asking, meter, progress, suite.limit)
+    arena = Arena(
+        target,
+        suite.judges[0],
+        suite.refusals,
+        log,
+        suite.openers,
+        suite.attacker,
+        meter,
+        progress,
+        suite.limit,
+    )
 
     def spent(on: str) -> None:
         run.append(COSTS, {"model": target.name, **meter.row(on)})

@@ -268,7 +268,7 @@ def drawings(data: PageData) -> list[tuple[str, Draw, list[str]]]:
         drawn.append(("Confidence", partial(plots.entropy_histograms, data.entropies), said))
     if data.mini_evals:
         drawn.append((STEPS, partial(plots.mini_eval_curves, data.mini_evals), []))
-    if any(row.get(key) is not None for row in data.curves for key, _ in plots.CURVES):
+    if plots.measured_curves(data.curves):
         drawn.append(("Training", partial(plots.training_curves, data.curves), []))
     return drawn
 

@@ -28,6 +28,7 @@ __all__ = [
     "attack_bars",
     "budget_curves",
     "entropy_histograms",
+    "measured_curves",
     "mini_eval_curves",
     "training_curves",
 ]
@@ -228,9 +229,14 @@ def entropy_histograms(
     return svg(drawn, "Histograms of mean token entropy by kind of answer")
 
 
+def measured_curves(rows: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
+    """Those of `CURVES` that have a value at some step."""
+    return [c for c in CURVES if any(row.get(c[0]) is not None for row in rows)]
+
+
 def training_curves(rows: Sequence[Mapping[str, Any]], width: float = WIDE) -> str:
     """What was measured of training over the steps; a metric without a value has no panel."""
-    there = [c for c in CURVES if any(row.get(c[0]) is not None for row in rows)]
+    there = measured_curves(rows)
     across = 2 if width == WIDE else 1
     lines = math.ceil(len(there) / across)
     drawn = figure(width, 2.2 * lines)

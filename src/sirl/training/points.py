@@ -88,14 +88,16 @@ class DecisionPoints:
         """The batch of a step, counted from 0."""
         started = time.perf_counter()
         plain, noise = self.curriculum.prompts(step), self.noise(step)
-        prompts = [*plain, *self.attacked(step)]
+        hard = self.attacked(step)
+        prompts = [*plain, *hard]
         asked = [self.render(p) for p in (*prompts, *noise)]
         policy, start = self.of_policy(asked), self.at_start(asked)
-        n = len(prompts)
+        m, n = len(plain), len(prompts)
         taught = torch.tensor([self.decisions.taught(p.id) for p in prompts]).to(policy)
         asleep = torch.zeros(len(asked), dtype=torch.bool, device=policy.device)
-        asleep[: len(plain)] = self.asleep(plain, policy[: len(plain)], taught[: len(plain)])
-        asleep[len(plain) : n] = self.decided(policy[:n], taught)[len(plain) :] < AWAKE
+        asleep[:m] = self.asleep(plain, policy[:m], taught[:m])
+        decided = self.decided(policy[m:n], taught[m:])
+        asleep[m:n] = decided < AWAKE
         target = torch.cat([self.target(prompts, start[:n], taught), start[n:]])
         found = self.agreed(terms(policy, target, asleep))
         points = [
@@ -113,9 +115,8 @@ class DecisionPoints:
                 for c, each in guards
             ),
         ]
-        metrics = self.metrics(policy[: len(plain)], taught[: len(plain)])
-        if len(plain) < n:
-            decided = self.decided(policy[:n], taught)[len(plain) :]
+        metrics = self.metrics(policy[:m], taught[:m])
+        if hard:
             metrics["points/decided_under_attack"] = float(decided.mean())
         metrics = self.agreed(metrics)
         return Batch(examples, metrics | {"seconds/points": time.perf_counter() - started})

@@ -80,7 +80,7 @@ class SuffixSearch:
         """
         _ = self.reader(slot(self.chat, prompt, self.length), refuses=True).prefix
 
-    def attacked(self, prompt: Prompt, chance: Random, *, refuses: bool) -> Prompt | None:
+    def attacked(self, prompt: Prompt, chance: Random, refuses: bool) -> Prompt | None:
         """The prompt with a searched suffix after its last turn.
 
         Args:

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from random import Random
 from textwrap import shorten
 from typing import TYPE_CHECKING, Any
 
@@ -284,17 +283,11 @@ def attacked_of(
 
     search = SuffixSearch(learner.chat, choices.decisions.openers)
     try:
-        with learner.parallel.unsharded():
-            search.check(curriculum.refused[0])
+        search.check(curriculum.refused[0])
     except ModelError as error:
         raise ConfigError(f"--suffixes cannot be used with this model: {error}") from error
-
-    def attack(prompt: Prompt, chance: Random, refuses: bool) -> Prompt | None:
-        with learner.parallel.unsharded():
-            return search.attacked(prompt, chance, refuses=refuses)
-
     count = session.config.batch // 2
-    return Attacked(attack, curriculum, count, learner.ranks.agreed).prompts
+    return Attacked(search.attacked, curriculum, count, learner.ranks.agreed).prompts
 
 
 def drift_of(learner: "PolicyLearner", said: Sequence[Completion]) -> Callable[[], float | None]:
