@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from sirl.analysis.calibration import read_calibration
+from sirl.errors import Stopped
 from sirl.models.folder import EMBEDDED_PATH
 from tests.command import sirl
 from tests.conftest import shared
@@ -217,6 +218,22 @@ def test_a_demo_whose_folder_exists_says_so_before_it_trains(finished, tmp_path)
     assert done.returncode == 2
     assert "here exists: --resume continues it" in done.stderr
     assert [p.name for p in tmp_path.iterdir()] == ["here"]
+
+
+def test_a_demo_that_ended_in_its_first_run_is_resumed(finished, tmp_path, monkeypatch):
+    shutil.copytree(finished, tmp_path / "here-paper")
+    runs = []
+
+    def train(config, verb, existing, *_, **__):
+        runs.append((verb, Path(config.out).name, existing))
+        raise Stopped
+
+    monkeypatch.setattr("sirl.workflows.demo.train", train)
+    assert sirl("demo", "--out", "here", "--resume", cwd=tmp_path).returncode == 130
+    assert runs == [("train", "here-paper", "resume")]
+    done = sirl("demo", "--out", "there", "--resume", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "sirl: there does not exist, and there is nothing to resume" in done.stderr
 
 
 def test_training_that_a_wrong_input_ends_leaves_its_folder_to_the_corrected_command(tmp_path):

@@ -153,7 +153,7 @@ def test_a_refused_list_leaves_the_folder_as_it_was(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
     sirl.probe("embedded", behaviours=UNSAFE, new_tokens=8, out="x")
     before = sorted(tmp_path.rglob("*"))
-    with pytest.raises(RunError, match="x exists: --resume continues it"):
+    with pytest.raises(RunError, match="x exists: existing='resume' continues it"):
         sirl.probe("embedded", behaviours=UNSAFE[:2], new_tokens=8, out="x")
     with pytest.raises(ConfigError, match="there is no setting 'new_tokns'"):
         sirl.probe("embedded", behaviours=UNSAFE[:2], new_tokns=8, out="x", existing="overwrite")

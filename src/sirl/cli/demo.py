@@ -1,13 +1,23 @@
 """`sirl demo`: the whole method on the embedded model."""
 
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
 from sirl.cli.console import Terminal, finish
 from sirl.cli.flags import JSON, OVERWRITE, RESUME, existing, takes
 from sirl.config import DemoConfig
+from sirl.runs import settings_of
 
 __all__ = ["demo"]
 
 
-@takes(DemoConfig, "out", "seed")
+def settings_of_second(verb: str, out: Path) -> Mapping[str, Any]:
+    """The settings of a demo to resume; none if it ended in its first run, before this folder."""
+    return settings_of(verb, out) if out.exists() else {}
+
+
+@takes(DemoConfig, "out", "seed", resumed=settings_of_second)
 def demo(
     settings: DemoConfig,
     resume: bool = RESUME,

@@ -43,12 +43,16 @@ ALIASES: Mapping[str, tuple[str, ...]] = {
 """Names of the same settings in other tools."""
 
 
-def takes(config: type[BaseModel], *fields: str) -> Callable[[Callable[..., None]], Any]:
+def takes(
+    config: type[BaseModel],
+    *fields: str,
+    resumed: Callable[[str, Path], Mapping[str, Any]] = settings_of,
+) -> Callable[[Callable[..., None]], Any]:
     """Add an option for each setting to a command and pass it the resolved settings.
 
     The first parameter of the command receives the settings; its other parameters stay options.
     Without `fields`, every setting gets an option, with the setting's description, type and
-    default.
+    default. `resumed` reads the settings of the run that `--resume` continues.
     """
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
@@ -66,7 +70,7 @@ def takes(config: type[BaseModel], *fields: str) -> Callable[[Callable[..., None
                 file=given.pop("config", None),
                 overrides=given.pop("set_"),
                 flags={name: value_of(config, name, given.pop(name)) for name in named},
-                resumed=partial(settings_of, command.__name__) if given.get("resume") else None,
+                resumed=partial(resumed, command.__name__) if given.get("resume") else None,
             )
             command(settings, **given)
 

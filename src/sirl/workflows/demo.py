@@ -24,16 +24,19 @@ PAPER_STEPS = 30
 def demo(config: DemoConfig, existing: Existing, console: Console) -> dict[str, Any]:
     """Train by both methods and evaluate base and both; the summary, with the seconds of both.
 
-    The run of the paper's method is in a folder beside it, with the suffix `-paper`.
+    The run of the paper's method comes first, in a folder beside it with the suffix `-paper`. A
+    demo that ended in that run has no second folder to resume.
 
     Raises:
         RunError: A folder exists, before anything is trained.
     """
     first = paper_settings(config)
-    for folder in (first.out, config.out):
-        check_free(Path(folder), existing)
+    ended_in_first = Path(first.out).exists() and not Path(config.out).exists()
+    second: Existing = "ask" if ended_in_first else existing
+    for folder, answer in ((config.out, second), (first.out, existing)):
+        check_free(Path(folder), answer)
     paper = train(first, "train", existing, console)
-    found = train(config, "demo", existing, console, beside={PAPER: paper["checkpoint"]})
+    found = train(config, "demo", second, console, beside={PAPER: paper["checkpoint"]})
     return {**found, "seconds": round(paper["seconds"] + found["seconds"], 1)}
 
 

@@ -7,6 +7,7 @@ with the result.
 
 import json
 import logging
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from os import PathLike, fspath
@@ -19,7 +20,7 @@ from sirl import registry
 from sirl.comparison.compare import compare as compare_arms
 from sirl.comparison.evaluated_model import read_pair
 from sirl.config import EvaluateConfig, ProbeConfig, TrainConfig, resolve
-from sirl.errors import ConfigError, ModelError
+from sirl.errors import ConfigError, ModelError, SirlError
 from sirl.prompts import shown
 from sirl.roles import Progress, Work
 from sirl.runs import Existing, RunReader, lists_kept, rows_by_step
@@ -35,6 +36,11 @@ Prompts: TypeAlias = str | Path | Iterable[str | Prompt | Mapping[str, Any]]
 """A file, as on the command line, or the requests: texts, prompts, or rows of such a file."""
 LISTS = ("prompts", "pool", "behaviours", "ordinary", "lookalikes", "trained_on")
 """Settings that name files of prompts."""
+COMMAND_OR_OPTION = re.compile(
+    r"(?P<command>sirl [a-z]+ [^;,]*)|--(?:set )?(?P<name>[a-z_-]+)(?P<value> [\d.])?"
+)
+EXISTING = ("resume", "overwrite")
+"""Options of the command line that are values of `existing` here."""
 LOG = logging.getLogger("sirl")
 
 
@@ -44,7 +50,7 @@ class Logging:
     def warn(self, sentences: Iterable[str]) -> None:
         """Log warnings."""
         for sentence in sentences:
-            LOG.warning(sentence)
+            LOG.warning(in_python(sentence))
 
     @contextmanager
     def bar(self) -> Iterator[Progress]:
@@ -172,20 +178,47 @@ def configured(
     existing: Existing,
     settings: Mapping[str, Any],
 ) -> Iterator[tuple[Verb, Home]]:
-    """The settings of a verb, and its output folder, which keeps lists of prompts as files."""
+    """The settings of a verb, and its output folder, which keeps lists of prompts as files.
+
+    Raises:
+        SirlError: A setting is wrong, or the verb raised it; options are named as keywords.
+    """
     home = Home(Path(out)) if out else Home.temporary("run")
     lists = {
         name: json_lines(name, value)
         for name, value in settings.items()
         if name in LISTS and not isinstance(value, str | PathLike | None)
     }
-    with lists_kept(home.path, existing, lists) as files:
-        flags = {name: as_text(name, value) for name, value in settings.items()} | files
-        flags |= {
-            "model": model.path if isinstance(model, Model) else str(model),
-            "out": str(home.path),
-        }
-        yield resolve(kind, file=None, overrides=[], flags=flags), home
+    where = {
+        "model": model.path if isinstance(model, Model) else str(model),
+        "out": str(home.path),
+    }
+    try:
+        with lists_kept(home.path, existing, lists) as files:
+            flags = {name: as_text(name, value) for name, value in settings.items()}
+            yield resolve(kind, file=None, overrides=[], flags={**flags, **files, **where}), home
+    except SirlError as error:
+        error.args = (in_python(str(error)),)
+        raise
+
+
+def in_python(sentence: str) -> str:
+    """A sentence for the command line with its options as keywords; commands stay as they are.
+
+    >>> in_python("r exists: --resume continues it, or give another --out")
+    "r exists: existing='resume' continues it, or give another out"
+    >>> in_python("use --steps 100; next: sirl sweep r --limit 8")
+    'use steps=100; next: sirl sweep r --limit 8'
+    """
+
+    def keyword(found: re.Match[str]) -> str:
+        if found["command"]:
+            return found["command"]
+        if found["name"] in EXISTING:
+            return f"existing={found['name']!r}"
+        return found["name"].replace("-", "_") + (found["value"] or "").replace(" ", "=")
+
+    return COMMAND_OR_OPTION.sub(keyword, sentence)
 
 
 def as_text(name: str, value: Any) -> Any:  # noqa: ANN401 - any setting
