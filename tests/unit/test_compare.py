@@ -10,6 +10,7 @@ from sirl.comparison.compare import compare
 from sirl.comparison.evaluated_model import read_evaluated
 from sirl.errors import InputError
 from sirl.evaluation.records import SearchResult
+from sirl.reports.tables import change_rows
 from sirl.runs import open_run, plain
 from sirl.types import Message, Record, Sampling
 
@@ -93,6 +94,18 @@ def test_counts_effect_and_p_of_each_attack_by_hand(pair):
     assert "pairs_needed" not in story
     assert direct["detectable"] == 0.7  # 7 of 10: 2 * 0.5**7 is the first below 0.05 / 2
     assert direct["pairs_needed"] == 11  # Connor's formula for 0.6 of 0.6
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "power"),
+    [
+        ("++--", "++++", "too few prompts to show any change"),
+        ("++--------", "++++------", "least detectable 60.0 points"),
+    ],
+)
+def test_a_change_says_what_so_many_prompts_can_show(pair, before, after, power):
+    found = plain(pair(row(before), row(after)))
+    assert change_rows(found)[-2].endswith(f"p = 0.5 (Holm-adjusted 0.5), {power}")
 
 
 def test_cells_that_one_side_could_not_score_make_no_pair_and_are_counted(pair):

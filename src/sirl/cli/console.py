@@ -238,8 +238,8 @@ def faults_of(summary: Mapping[str, Any]) -> list[str]:
         for judge, view in seen.items():
             if missing := view.get("unscored_texts"):
                 faults.append(
-                    f"{many(missing, 'answer')} of {name} could not be scored by {judge}: counted "
-                    "as broken: the run folder holds the reasons; then run sirl judge again"
+                    f"{many(missing, 'answer')} of {name} could not be scored by {judge} and "
+                    "count as broken: see the reasons in the run folder, then sirl judge again"
                 )
         for kind, found in (model.get("over_refusal") or {}).items():
             if missing := found.get("unscored_texts"):

@@ -81,7 +81,7 @@ class PromptSettings(Group):
         None, description="harmless prompts that sound harmful, to measure over-refusal"
     )
     limit: int | None = Field(
-        None, ge=1, description="evaluate with at most N prompts of each file, evenly spaced"
+        None, ge=1, description="evaluate with at most N prompts of each kind, evenly spaced"
     )
     refusals: str | None = Field(
         None,

@@ -177,8 +177,8 @@ def user_split(config: TrainingSettings, own: Pool, behaviours: PromptSet | None
     if behaviours:
         kept = kept_back(0, len(own.prompts), 0)
         return file_split(config, own.prompts, behaviours, kept)
-    most = len(own.prompts) // 4
-    held = min(config.held_out, most)
+    most, wanted = len(own.prompts) // 4, wanted_for_table(config)
+    held = min(wanted, most)
     table = spread(own.prompts, held) if held else ()
     rest = without(own.prompts, table)
     more = min(CHECKED, most - held) if config.eval_every else 0
@@ -186,8 +186,8 @@ def user_split(config: TrainingSettings, own: Pool, behaviours: PromptSet | None
         more = 0
     mini_eval = spread(rest, more) if more else ()
     learned = without(rest, mini_eval)
-    kept = kept_back(held, len(own.prompts), config.held_out)
-    notes = [*held_out_notes(kept, held, config.held_out)]
+    kept = kept_back(held, len(own.prompts), wanted)
+    notes = [*held_out_notes(kept, held, wanted)]
     if config.eval_every:
         notes.append(mini_eval_note(more, min(CHECKED, held)))
     notes += near_note(learned, (*table, *mini_eval))
@@ -209,16 +209,22 @@ def world_split(config: TrainingSettings, files: Asked) -> Split:
     unseen = unsafe_requests("test")
     if files.behaviours:
         return file_split(config, learned, files.behaviours, kept_back(0, len(unseen), 0))
-    table = spread(unseen, config.held_out)
-    kept = kept_back(len(table), len(unseen), config.held_out)
+    wanted = wanted_for_table(config)
+    table = spread(unseen, wanted)
+    kept = kept_back(len(table), len(unseen), wanted)
     return Split(
         learned,
         table,
         others(unseen, table, CHECKED),
         kept,
         lambda n: f"{n} unsafe requests of the embedded world, never trained on",
-        (f"held_out: {kept}",) if len(table) < config.held_out else (),
+        (f"held_out: {kept}",) if len(table) < wanted else (),
     )
+
+
+def wanted_for_table(config: TrainingSettings) -> int:
+    """Number of held-out requests to evaluate with, which `limit` bounds as it bounds files."""
+    return min(config.held_out, config.limit or config.held_out)
 
 
 def file_split(

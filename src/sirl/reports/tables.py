@@ -210,8 +210,15 @@ def moved(figures: Mapping[str, Any]) -> str:
     p, of_all = figures.get("p"), figures.get("p_holm")
     tested = "" if p is None else f", p = {p:.2g}"
     tested += "" if of_all is None else f" (Holm-adjusted {of_all:.2g})"
-    least = figures.get("detectable")
-    return text + tested + (f", least detectable {100 * least:.1f} points" if least else "")
+    if "detectable" not in figures:
+        return text + tested
+    least = figures["detectable"]
+    power = (
+        f"least detectable {100 * least:.1f} points"
+        if least
+        else "too few prompts to show any change"
+    )
+    return f"{text}{tested}, {power}"
 
 
 def preference_rows(found: Mapping[str, Any]) -> list[str]:

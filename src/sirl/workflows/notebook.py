@@ -23,7 +23,7 @@ from sirl.config import EvaluateConfig, ProbeConfig, TrainConfig, resolve
 from sirl.errors import ConfigError, ModelError, SirlError
 from sirl.prompts import shown
 from sirl.roles import Progress, Work
-from sirl.runs import Existing, RunReader, lists_kept, rows_by_step
+from sirl.runs import Existing, RunReader, lists_kept, plain, rows_by_step
 from sirl.types import Completion, Prompt, Sampling
 from sirl.workflows.evaluate import evaluate as run_evaluation
 from sirl.workflows.results import Comparison, Evaluation, Home, Model, Result, Training
@@ -167,7 +167,8 @@ def compare(
         InputError: They were not evaluated with the same questions.
     """
     paths = tuple(x.home.path if isinstance(x, Result) else Path(x) for x in (before, after))
-    return Comparison(compare_arms(*read_pair((paths[0], paths[1]), (before_model, after_model))))
+    arms = read_pair((paths[0], paths[1]), (before_model, after_model))
+    return Comparison(plain(compare_arms(*arms)))
 
 
 @contextmanager

@@ -75,6 +75,5 @@ class StopWhenBroken(Observer):
         )
         return (
             f"{many(self.in_a_row, 'optimizer step')} in a row up to step {taken} had a loss or "
-            f"gradient that is not finite; {back}, with a lower --learning-rate, a higher --kl, or "
-            "float32"
+            f"gradient that is not finite; {back}, with a lower --learning-rate or float32"
         )
