@@ -60,6 +60,13 @@ def test_what_is_kept_from_training_is_said(tmp_path, n, wanted, every, more, ke
     assert len(setup.mini_eval.behaviours) == (more or min(12, table))
 
 
+def test_a_limit_bounds_the_requests_held_out_too(tmp_path):
+    setup = training(prompts(tmp_path / "p.txt", range(200)), limit=5, eval_every=0)
+    assert (len(setup.prompts), len(setup.suite.behaviours)) == (195, 5)
+    world = registry.training_setup(TrainConfig(model="embedded", out="o", limit=5))
+    assert len(world.suite.behaviours) == 5
+
+
 def test_the_table_asks_the_files_given_and_nothing_that_they_ask_is_trained_on(tmp_path):
     learned = prompts(tmp_path / "p.txt", range(40))
     behaviours = prompts(tmp_path / "b.txt", range(30, 60))
