@@ -56,8 +56,8 @@ from sirl.models.folder import EMBEDDED_PATH
 from sirl.models.loading import load
 from sirl.rollouts.trial import settle_sampler
 from sirl.types import Message
-from sirl.workflows.guard_evaluate import read_guard
-from sirl.workflows.guard_serve import scorer_of
+from sirl.workflows.guard.evaluate import read_guard
+from sirl.workflows.guard.serve import scorer_of
 
 CLIENTS = 1.25
 """Clients per stream: those beyond one wait in the queue."""

@@ -124,7 +124,7 @@ def serve_config(guard, **settings):
 def served(guard, **settings):
     from sirl.cli.console import Terminal
     from sirl.guard.server.keys import Keys
-    from sirl.workflows.guard_serve import opened_service
+    from sirl.workflows.guard.serve import opened_service
 
     opened = opened_service(serve_config(guard, **settings), Keys(), Terminal())
     try:
@@ -200,7 +200,7 @@ def test_what_cannot_be_served_is_refused_at_the_start(guard, words, said, tmp_p
 
 
 def test_keys_come_from_a_file_or_the_environment_and_short_ones_are_refused(tmp_path):
-    from sirl.workflows.guard_serve import keys_of
+    from sirl.workflows.guard.serve import keys_of
 
     file = tmp_path / "keys"
     file.write_text("first-key-1\n\nsecond-key-2\n")

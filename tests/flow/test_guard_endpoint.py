@@ -90,7 +90,7 @@ def guard(server, prompts, tmp_path_factory):
 def opened(server, folder, name="toy", **settings):
     from sirl.cli.console import Terminal
     from sirl.guard.server.keys import Keys
-    from sirl.workflows.guard_serve import check_serving, opened_service
+    from sirl.workflows.guard.serve import check_serving, opened_service
 
     own = {"upstream": server.url, "upstream_model": name, "guard": str(folder)}
     config = GuardServeConfig(**own | settings)
@@ -180,7 +180,7 @@ def test_settings_that_an_upstream_cannot_follow_are_named(guard, server, settin
 
 
 def test_the_guard_of_an_endpoint_is_none_of_a_local_model(guard):
-    from sirl.workflows.guard_evaluate import read_guard
+    from sirl.workflows.guard.evaluate import read_guard
 
     with pytest.raises(SirlError, match="is the guard of an endpoint"):
         read_guard(str(guard[0]))

@@ -6,7 +6,7 @@ from sirl.cli.console import Terminal
 from sirl.config import GuardServeConfig
 from sirl.errors import ConfigError
 from sirl.guard.server.keys import Keys
-from sirl.workflows.guard_serve import (
+from sirl.workflows.guard.serve import (
     compared_service,
     opened_service,
     playground_of,

@@ -5,9 +5,9 @@ import re
 import pytest
 
 from sirl.errors import InputError
-from sirl.workflows.guard_evaluate import read_guard
-from sirl.workflows.guard_folder import guard_document
-from sirl.workflows.guard_upstream import read_endpoint_guard
+from sirl.workflows.guard.evaluate import read_guard
+from sirl.workflows.guard.folder import guard_document
+from sirl.workflows.guard.upstream import read_endpoint_guard
 
 READERS = {
     read_guard: "run sirl guard calibrate --out",

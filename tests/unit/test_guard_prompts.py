@@ -11,8 +11,8 @@ from sirl.registry.attacks import attacks_named
 from sirl.registry.guard import digest_of, guard_setup, guarded_setup, no_attack
 from sirl.training.frames import FRAMES
 from sirl.types import Attempt, Completion, Prompt, Verdict
-from sirl.workflows.guard_answers import Judged
-from sirl.workflows.guard_watch import class_of
+from sirl.workflows.guard.answers import Judged
+from sirl.workflows.guard.watch import class_of
 from sirl.world.benchmarks import BENCHMARKS
 from sirl.world.language import deed_of
 

@@ -13,7 +13,7 @@ from sirl.guard.server.alarms import Alarms
 from sirl.guard.server.keys import Keys
 from sirl.guard.server.policy import Limits
 from sirl.guard.session import SessionRisk
-from sirl.workflows.guard_serve import check_serving
+from sirl.workflows.guard.serve import check_serving
 from tests.unit.fake_source import CHAT, RULE, FakeSource, ask, chat, client_of, finding, service
 
 SMALL = Limits(

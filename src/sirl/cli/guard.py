@@ -41,8 +41,8 @@ def calibrate(
     settings: GuardCalibrateConfig, overwrite: bool = OVERWRITE, json: bool = JSON
 ) -> None:
     """Fit a guard to a model without labels, and calibrate its threshold on harmless prompts."""
-    from sirl.workflows.guard_calibrate import calibrate_guard
-    from sirl.workflows.guard_endpoint import calibrate_endpoint
+    from sirl.workflows.guard.calibrate import calibrate_guard
+    from sirl.workflows.guard.calibrate_endpoint import calibrate_endpoint
 
     answer = existing(resume=False, overwrite=overwrite)
     remote = registry.is_address(settings.model)
@@ -77,12 +77,12 @@ def calibrate(
 def evaluate(settings: GuardEvaluateConfig, overwrite: bool = OVERWRITE, json: bool = JSON) -> None:
     """Measure detection of attacks that the guard was not fitted on, and false alarms."""
     from sirl.reports.guard import guard_parts
-    from sirl.workflows.guard_evaluate import evaluate_guard
+    from sirl.workflows.guard.evaluate import evaluate_guard
 
     answer = existing(resume=False, overwrite=overwrite)
     work = evaluate_guard
     if registry.is_address(settings.model):
-        from sirl.workflows.guard_endpoint_evaluate import evaluate_endpoint
+        from sirl.workflows.guard.evaluate_endpoint import evaluate_endpoint
 
         work = evaluate_endpoint
     summary = work(settings, answer, Terminal())
@@ -99,7 +99,7 @@ def evaluate(settings: GuardEvaluateConfig, overwrite: bool = OVERWRITE, json: b
 @takes(GuardServeConfig)
 def serve(settings: GuardServeConfig) -> None:
     """Serve a model as an OpenAI-compatible endpoint whose guard watches every answer."""
-    from sirl.workflows.guard_serve import serve_guard
+    from sirl.workflows.guard.serve import serve_guard
 
     serve_guard(settings, Terminal())
 

@@ -18,15 +18,15 @@ from sirl.runs import Existing, Run, open_run
 from sirl.runs.disk import write_atomically
 from sirl.runs.rejects import set_aside
 from sirl.workflows.frame import Frame
-from sirl.workflows.guard_calibrate import GUARD, binding_of
-from sirl.workflows.guard_folder import guard_document
+from sirl.workflows.guard.calibrate import GUARD, binding_of
+from sirl.workflows.guard.folder import guard_document
 
 if TYPE_CHECKING:
     from sirl.analysis.detection import WatchedAnswer
     from sirl.guard.calibration import Calibration
     from sirl.guard.scoring import Asked, Guard
-    from sirl.workflows.guard_answers import Work
-    from sirl.workflows.guard_watch import Alarms
+    from sirl.workflows.guard.answers import Work
+    from sirl.workflows.guard.watch import Alarms
 
 __all__ = ["SCORES", "TABLE", "evaluate_guard", "figures_of", "read_guard"]
 
@@ -71,7 +71,7 @@ def evaluate_guard(
             faults = registry.judge_faults(setup.suite.judges, config.model)
             provenance.judges(setup.suite.judges, faults)
             console.warn(faults)
-            from sirl.workflows.guard_answers import Work
+            from sirl.workflows.guard.answers import Work
 
             work = Work(config, setup.suite, subject.target, guard, progress)
             figures = reported(work, searches, setup.rejected, run, console)
@@ -88,8 +88,8 @@ def reported(
     console: Console,
 ) -> dict[str, Any]:
     """The figures of all answers, and of the searches if there are any."""
-    from sirl.workflows.guard_answers import readable
-    from sirl.workflows.guard_searches import search_figures
+    from sirl.workflows.guard.answers import readable
+    from sirl.workflows.guard.searches import search_figures
 
     queries, unasked = readable(work)
     console.warn(set_aside(run, [*rejected, *unasked], strict=work.config.strict))
@@ -118,8 +118,8 @@ def read_guard(folder: str) -> "Guard":
 
 def measured(work: "Work", queries: Sequence[Query], run: Run) -> dict[str, Any]:
     """Ask, judge and score; write the scores of every answer."""
-    from sirl.workflows.guard_answers import asked
-    from sirl.workflows.guard_watch import Alarms, watch
+    from sirl.workflows.guard.answers import asked
+    from sirl.workflows.guard.watch import Alarms, watch
 
     watched, answers = watch(work, list(asked(work, queries)))
     run.keep(SCORES, [asdict(a) for a in watched])

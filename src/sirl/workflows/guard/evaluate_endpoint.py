@@ -17,13 +17,13 @@ from sirl.roles import Console
 from sirl.runs import Existing, Run, open_run
 from sirl.runs.disk import write_atomically
 from sirl.runs.rejects import set_aside
-from sirl.workflows.endpoint_answers import Exchange, asked, checked, cost_of
 from sirl.workflows.frame import Frame
-from sirl.workflows.guard_answers import Judged, judged
-from sirl.workflows.guard_calibrate import GUARD
-from sirl.workflows.guard_evaluate import SCORES, TABLE, figures_of
-from sirl.workflows.guard_upstream import read_endpoint_guard
-from sirl.workflows.guard_watch import (
+from sirl.workflows.guard.answers import Judged, judged
+from sirl.workflows.guard.calibrate import GUARD
+from sirl.workflows.guard.endpoint_answers import Exchange, asked, checked, cost_of
+from sirl.workflows.guard.evaluate import SCORES, TABLE, figures_of
+from sirl.workflows.guard.upstream import read_endpoint_guard
+from sirl.workflows.guard.watch import (
     Alarms,
     known_of,
     longest,

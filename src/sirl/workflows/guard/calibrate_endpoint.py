@@ -17,9 +17,9 @@ from sirl.roles import Console
 from sirl.runs import Existing, Run, open_run
 from sirl.runs.rejects import set_aside
 from sirl.types import Prompt
-from sirl.workflows.endpoint_answers import Exchange, asked, checked, cost_of
 from sirl.workflows.frame import Frame
-from sirl.workflows.guard_calibrate import GUARD, groups, read_modes
+from sirl.workflows.guard.calibrate import GUARD, groups, read_modes
+from sirl.workflows.guard.endpoint_answers import Exchange, asked, checked, cost_of
 from sirl.workflows.instinct import instinct_notes, summarise_instinct
 
 __all__ = ["calibrate_endpoint"]

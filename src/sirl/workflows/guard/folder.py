@@ -6,7 +6,7 @@ from typing import Any
 
 from sirl.errors import InputError
 from sirl.runs import RunReader
-from sirl.workflows.guard_calibrate import GUARD
+from sirl.workflows.guard.calibrate import GUARD
 
 __all__ = ["guard_document"]
 

@@ -13,10 +13,10 @@ from sirl.errors import ConfigError, MissingExtraError
 from sirl.guard.detectors import ACTING
 from sirl.guard.server.policy import Rule
 from sirl.roles import Console
-from sirl.workflows.guard_calibrate import GUARD, binding_of
-from sirl.workflows.guard_evaluate import read_guard
-from sirl.workflows.guard_service import NONE, Opened, answer_tokens, opened
-from sirl.workflows.guard_upstream import check_upstream, upstream_service
+from sirl.workflows.guard.calibrate import GUARD, binding_of
+from sirl.workflows.guard.evaluate import read_guard
+from sirl.workflows.guard.service import NONE, Opened, answer_tokens, opened
+from sirl.workflows.guard.upstream import check_upstream, upstream_service
 
 if TYPE_CHECKING:
     from sirl.guard.scoring import Guard

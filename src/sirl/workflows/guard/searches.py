@@ -16,7 +16,7 @@ from sirl.guard.guarded import GuardedEngine, ScorePenalty, StopsAreSafe, penali
 from sirl.roles import Search
 from sirl.runs import Run
 from sirl.types import Prompt, Sampling
-from sirl.workflows.guard_answers import Work
+from sirl.workflows.guard.answers import Work
 
 __all__ = ["search_figures"]
 

@@ -8,9 +8,9 @@ from sirl.config import GuardServeConfig
 from sirl.errors import ConfigError
 from sirl.guard.server.policy import Rule
 from sirl.roles import Console
-from sirl.workflows.guard_calibrate import GUARD
-from sirl.workflows.guard_folder import guard_document
-from sirl.workflows.guard_service import NONE, Opened, answer_tokens, opened
+from sirl.workflows.guard.calibrate import GUARD
+from sirl.workflows.guard.folder import guard_document
+from sirl.workflows.guard.service import NONE, Opened, answer_tokens, opened
 
 if TYPE_CHECKING:
     from sirl.guard.server.keys import Keys

@@ -16,7 +16,7 @@ from sirl.judges.jury import verdicts
 from sirl.roles import Judge
 from sirl.types import BROKEN, DISGUISED, REFUSED
 from sirl.workflows.console import parts
-from sirl.workflows.guard_answers import Judged, Work
+from sirl.workflows.guard.answers import Judged, Work
 
 if TYPE_CHECKING:
     from sirl.guard.scoring import Asked

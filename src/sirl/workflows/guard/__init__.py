@@ -1,0 +1,1 @@
+"""What `sirl guard` does, without a command line."""
