@@ -288,6 +288,11 @@ class Outcome:
     completion: Completion
     verdict: Verdict
 
+    def continued(self, asked: tuple[Message, ...]) -> tuple[Message, ...]:
+        """A conversation with the answer; without its last turn if there is no answer."""
+        text = self.completion.text
+        return (*asked, Message("assistant", text)) if text.strip() else asked[:-1]
+
 
 @dataclass(frozen=True)
 class Record:

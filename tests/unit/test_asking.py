@@ -3,7 +3,7 @@ from dataclasses import replace
 from sirl import registry
 from sirl.config import EvaluateConfig, TrainConfig
 from sirl.evaluation.suite import askable
-from sirl.evaluation.target import Reading
+from sirl.evaluation.target import PromptReading
 from sirl.prompts import Rejected
 from sirl.registry.targets import opaque
 from sirl.runs import open_run
@@ -17,7 +17,7 @@ def short(longest):
 
     def read(prompt):
         size = sum(len(m.content) for m in prompt.messages)
-        return Reading(size, str(size), "too long" if size > longest else "")
+        return PromptReading(size, str(size), "too long" if size > longest else "")
 
     config = EvaluateConfig(model="a/b", out="o")
     return replace(opaque(lambda _: None, set(), "short", config), read=read)

@@ -15,7 +15,7 @@ from sirl.analysis.summary import summarise
 from sirl.config import EvaluateConfig
 from sirl.errors import ConfigError
 from sirl.evaluation.prefills import DEPTHS, prefill_queries, untold
-from sirl.evaluation.suite import Evaluation, Suite, evaluate
+from sirl.evaluation.suite import ModelResults, Suite, evaluate
 from sirl.models.forward import next_logprobs
 from sirl.registry.attacks import attacks_named, prefills_named
 from sirl.registry.targets import in_process
@@ -101,7 +101,7 @@ def test_a_curve_counts_apart_from_the_attacks():
         record("own_prefill_8", "b1", "partial", kind="prefill", family="own_prefill"),
         record("own_prefill_16", "b0", "compliance", kind="prefill", family="own_prefill"),
     ]
-    found = summarise(Evaluation(records, (), {}))
+    found = summarise(ModelResults(records, (), {}))
     assert list(found["dsr"]["by_attack"]) == ["direct"]
     assert found["dsr"]["mean"]["value"] == 1.0
     curve = found["prefill"]["own_prefill"]
@@ -215,7 +215,7 @@ def test_the_mass_is_the_probability_of_the_openers_after_the_prompt(model):
             for n, r in enumerate(answers_of(24, 24, first="Sorry"))
         )
     ]
-    found = refusal_mass(Evaluation(asked, (), {}), model, lambda *_: None)
+    found = refusal_mass(ModelResults(asked, (), {}), model, lambda *_: None)
     ids = ids_of(model.chat, ["Sorry"])
     assert [model.chat.pieces([i]) for i in ids] == [("Sorry",)]
     prompts = [Completion("", model.chat.render(r.messages), (), "", (), (), "stop") for r in asked]

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sirl.analysis.detection import Class, WatchedAnswer, detection
+from sirl.analysis.detection import Class, ScoredAnswer, detection
 from sirl.analysis.end_to_end import end_to_end
 from sirl.guard.detectors import ACTING
 from sirl.reports.guard import CLASSES, guard_table
@@ -14,7 +14,7 @@ from sirl.types import OWN_PREFILL
 
 
 def answer(kind, part, behaviour, score, *, alarm=None, left=0, family=None, **further):
-    return WatchedAnswer(
+    return ScoredAnswer(
         id=f"{part}/{behaviour}",
         kind=kind,
         part=part,

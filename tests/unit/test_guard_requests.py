@@ -9,7 +9,7 @@ import pytest
 
 from sirl.config import GuardServeConfig
 from sirl.errors import ConfigError, RunError
-from sirl.guard.server.alarms import Alarms
+from sirl.guard.server.alarms import AlarmLog
 from sirl.guard.server.keys import Keys
 from sirl.guard.server.policy import Limits
 from sirl.guard.session import SessionRisk
@@ -358,7 +358,7 @@ def test_shadow_mode_refuses_nobody_so_it_does_not_throttle():
         check_serving(config)
 
 
-class FullDisk(Alarms):
+class FullDisk(AlarmLog):
     """A log of alarms that cannot be written."""
 
     def __init__(self):

@@ -8,8 +8,8 @@ from dataclasses import replace
 import pytest
 
 from sirl.errors import RunError
-from sirl.guard.server.alarms import Alarms, prompt_hash
-from sirl.guard.server.answering import opened, stream
+from sirl.guard.server.alarms import AlarmLog, prompt_hash
+from sirl.guard.server.answering import answers_to, stream
 from sirl.guard.server.keys import Keys
 from sirl.guard.server.orders import chat_order
 from sirl.guard.server.policy import Limits
@@ -229,7 +229,7 @@ def test_the_time_to_the_first_text_begins_when_the_request_was_received():
     served = service(FakeSource(("a", "b")), rule=None)
 
     async def run():
-        async with opened(served, order, "caller") as answers:
+        async with answers_to(served, order, "caller") as answers:
             return [chunk async for chunk in stream(served, order, answers)]
 
     asyncio.run(run())
@@ -251,7 +251,7 @@ def rows(folder):
 
 def test_an_alarm_is_appended_with_the_hash_of_the_prompt_and_no_text(tmp_path):
     for _ in range(2):
-        alarms = Alarms(tmp_path / "a", log_text=False)
+        alarms = AlarmLog(tmp_path / "a", log_text=False)
         served = service(FakeSource(scores={8: 1.0}), alarms=alarms)
         reply = ask(served, body=chat("secret"))
         ask(service(alarms=alarms), body=chat())
@@ -269,7 +269,7 @@ def test_an_alarm_is_appended_with_the_hash_of_the_prompt_and_no_text(tmp_path):
 
 
 def test_text_is_logged_where_it_is_asked_for_and_so_is_a_failed_check(tmp_path):
-    alarms = Alarms(tmp_path, log_text=True)
+    alarms = AlarmLog(tmp_path, log_text=True)
     ask(service(FakeSource(scores={8: 1.0}), alarms=alarms), body=chat("hello"))
     ask(service(FakeSource(check_fails_at=4), alarms=alarms), body=chat("hello"))
     alarms.close()
@@ -280,9 +280,9 @@ def test_text_is_logged_where_it_is_asked_for_and_so_is_a_failed_check(tmp_path)
 
 
 def test_two_servers_do_not_write_one_log(tmp_path):
-    alarms = Alarms(tmp_path, log_text=False)
+    alarms = AlarmLog(tmp_path, log_text=False)
     with pytest.raises(RunError, match="is in use by another process"):
-        Alarms(tmp_path, log_text=False)
+        AlarmLog(tmp_path, log_text=False)
     alarms.close()
 
 

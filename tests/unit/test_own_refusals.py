@@ -6,7 +6,7 @@ import pytest
 
 from sirl.analysis.own_refusals import summarise_own_refusals
 from sirl.evaluation.suite import Suite
-from sirl.evaluation.target import Reading
+from sirl.evaluation.target import PromptReading
 from sirl.runs import open_run
 from sirl.types import Completion, Prompt
 from sirl.workflows.own_refusals import own_refusals
@@ -94,7 +94,7 @@ def test_a_resumed_run_reads_what_was_found_and_other_weights_are_asked_again(ru
 
 def test_prompts_that_the_model_cannot_read_are_left_out(run):
     def reading(prompt):
-        return Reading(1, prompt.request, "too long" if prompt.request == "3" else "")
+        return PromptReading(1, prompt.request, "too long" if prompt.request == "3" else "")
 
     found = read(run, (4,) * 6 + (3,), (0,) * 6, read=reading)
     assert found["n"] == {"unsafe": 6, "lookalike": 6}

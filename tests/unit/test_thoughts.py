@@ -11,7 +11,7 @@ from sirl.evaluation.access import BudgetedAccess
 from sirl.evaluation.arena import Arena, Query
 from sirl.evaluation.costs import Meter
 from sirl.evaluation.records import Log
-from sirl.evaluation.suite import Evaluation
+from sirl.evaluation.suite import ModelResults
 from sirl.evaluation.target import PLAIN, Target, digest, read_as_text
 from sirl.models.thoughts import answer_of, begun, left_open, parts, set_apart
 from sirl.reports.figures import rate_rows
@@ -405,7 +405,7 @@ def test_the_summary_the_table_and_the_terminal_say_how_many_thoughts_were_not_s
     (record,) = records_of(Thinker("<think>", HELPED, "</think>", "\n", REFUSED, SPECIAL), asked())
     found = unshown_thoughts([record, replace(record, thoughts="")])
     assert found["sentence"] == "1 of 2 answers had thoughts that the judge was not shown"
-    summary = summarise(Evaluation([record], (), {}))
+    summary = summarise(ModelResults([record], (), {}))
     assert (summary["thoughts"]["n"], summary["thoughts"]["of"]) == (1, 1)
     row = ("Answers with thoughts that the judge was not shown", ["1 of 1"])
     assert row in rate_rows({"target": summary})

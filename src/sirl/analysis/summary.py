@@ -14,14 +14,14 @@ from sirl.analysis.measured import counted_prompts, cut_answers, unshown_thought
 from sirl.analysis.prefills import summarise_prefills
 from sirl.analysis.price import summarise_over_refusal
 from sirl.evaluation.arena import ATTACKED
-from sirl.evaluation.suite import Evaluation
+from sirl.evaluation.suite import ModelResults
 from sirl.types import Record
 
 __all__ = ["by_refusal", "summarise"]
 
 
 def summarise(
-    evaluation: Evaluation,
+    evaluation: ModelResults,
     unseen: frozenset[str] = frozenset(),
     *,
     new_tokens: int | None = None,
@@ -66,7 +66,7 @@ def summarise(
     return summary
 
 
-def in_doubt(evaluation: Evaluation) -> dict[str, Any]:
+def in_doubt(evaluation: ModelResults) -> dict[str, Any]:
     """Alarms about the judge, and the reason if a check was impossible; empty without either."""
     found: dict[str, Any] = {}
     if alarms := summarise_doubts(evaluation.records):
@@ -94,7 +94,7 @@ def unanswered(records: Sequence[Record]) -> dict[str, Any]:
     }
 
 
-def by_refusal(evaluation: Evaluation) -> Sequence[Record]:
+def by_refusal(evaluation: ModelResults) -> Sequence[Record]:
     """The records with a refusal judge's verdicts on attacks; unchanged without such a judge."""
     if question_of(evaluation.records) == "refusal":
         return evaluation.records

@@ -38,7 +38,7 @@ class Branch(NamedTuple):
     nearness: float
 
 
-def opened(behaviour: Prompt, stream: int) -> Branch:
+def first_branch(behaviour: Prompt, stream: int) -> Branch:
     """Start a conversation with the attacker."""
     task = INSTRUCTIONS.format(request=behaviour.request)
     start = f"Attempt {stream + 1}: nothing has been tried yet. Write the first prompt."
@@ -123,7 +123,7 @@ class Pair:
 
     def tries(self, behaviour: Prompt, access: Access) -> Tries:
         """One attempt per stream and round; ends after `PATIENCE` rounds without a proposal."""
-        branches = [opened(behaviour, n) for n in range(self.streams)]
+        branches = [first_branch(behaviour, n) for n in range(self.streams)]
         failures = 0
         while failures < PATIENCE:
             found, branches = proposed(behaviour, self.name, branches, access)
@@ -148,7 +148,7 @@ class Tap:
 
     def tries(self, behaviour: Prompt, access: Access) -> Tries:
         """The children of the kept branches, one generation per round."""
-        branches = [opened(behaviour, 0)]
+        branches = [first_branch(behaviour, 0)]
         for _ in range(self.depth):
             children = [
                 branch._replace(turns=variant(branch.turns, n))

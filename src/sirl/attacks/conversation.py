@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 
 from sirl.roles import Access, Disguise, Search, Tries
-from sirl.types import Attempt, Budget, Message, Need, Outcome, Prompt
+from sirl.types import Attempt, Budget, Message, Need, Prompt
 
 __all__ = ["ATTACKS", "Crescendo", "Demonstrations", "HalfAnswered", "Opener", "SystemOverride"]
 
@@ -157,7 +157,7 @@ class Crescendo:
             for question in questions:
                 asked = (*history, Message("user", question.replace("{topic}", topic)))
                 (outcome,) = yield [Attempt(behaviour, self.name, asked, probe=True)]
-                history = answered(asked, outcome)
+                history = outcome.continued(asked)
             for wording in requests:
                 turn = Message("user", wording.replace("{request}", request))
                 yield [Attempt(behaviour, self.name, (*history, turn))]
@@ -172,12 +172,6 @@ def topic_of(request: str) -> str:
     words = re.findall(r"[^\W\d_]{4,}", request)
     content = [word for word in words if word.lower() not in GRAMMAR.split()]
     return ", ".join(content[-TOPIC_WORDS:]) or request
-
-
-def answered(asked: tuple[Message, ...], outcome: Outcome) -> tuple[Message, ...]:
-    """The conversation with the answer; without its last turn if there is no answer."""
-    text = outcome.completion.text
-    return (*asked, Message("assistant", text)) if text.strip() else asked[:-1]
 
 
 ATTACKS: tuple[Disguise | Search, ...] = (

@@ -26,7 +26,7 @@ from sirl.prompts import (
 )
 from sirl.roles import Access, Tries
 from sirl.text import normalised
-from sirl.types import Attempt, Budget, Message, Need, Outcome, Prompt
+from sirl.types import Attempt, Budget, Message, Need, Prompt
 
 __all__ = ["Replay", "Sheet", "Transcripts", "read_sheet", "read_transcripts"]
 
@@ -110,14 +110,8 @@ class Transcripts:
             for turn in script[:-1]:
                 asked = (*history, Message("user", turn))
                 (outcome,) = yield [Attempt(behaviour, self.name, asked, probe=True)]
-                history = answered(asked, outcome)
+                history = outcome.continued(asked)
             yield [Attempt(behaviour, self.name, (*history, Message("user", script[-1])))]
-
-
-def answered(asked: tuple[Message, ...], outcome: Outcome) -> tuple[Message, ...]:
-    """The conversation with the answer; without its last turn if there is no answer."""
-    text = outcome.completion.text
-    return (*asked, Message("assistant", text)) if text.strip() else asked[:-1]
 
 
 class Cells(NamedTuple):

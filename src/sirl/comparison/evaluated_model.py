@@ -11,7 +11,7 @@ from sirl.analysis.summary import by_refusal
 from sirl.errors import InputError, did_you_mean
 from sirl.evaluation.records import SearchResult, read_items, read_records
 from sirl.evaluation.second_judges import read_second_verdicts, recorded
-from sirl.evaluation.suite import Evaluation
+from sirl.evaluation.suite import ModelResults
 from sirl.renamed import current_identity
 from sirl.runs import RunReader
 from sirl.runs.disk import damaged
@@ -99,7 +99,7 @@ def read_evaluated(
     answered = counted(own, mine)
     if not any_judge and (alarms := doubts(answered)):
         raise InputError(f"{path} does not count, {alarms[0].says}")
-    refusal_view = by_refusal(Evaluation(answered, mine, {}, read_second_verdicts(run, answered)))
+    refusal_view = by_refusal(ModelResults(answered, mine, {}, read_second_verdicts(run, answered)))
     return EvaluatedModel(
         path,
         chosen,

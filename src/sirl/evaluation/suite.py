@@ -21,7 +21,7 @@ from sirl.roles import Attack, Benchmark, Disguise, Judge, Progress, Search, sil
 from sirl.runs import Run
 from sirl.types import DISGUISED, Attempt, Budget, Kind, Prompt, Record, Sampling
 
-__all__ = ["GREEDY", "Evaluation", "Suite", "Surgery", "askable", "evaluate", "forget", "unmet"]
+__all__ = ["GREEDY", "ModelResults", "Suite", "Surgery", "askable", "evaluate", "forget", "unmet"]
 
 GREEDY = Sampling(temperature=0.0)
 """Sampling settings of benchmark tasks."""
@@ -102,7 +102,7 @@ class Suite:
 
 
 @dataclass(frozen=True)
-class Evaluation:
+class ModelResults:
     """The results of one model."""
 
     records: Sequence[Record]
@@ -165,7 +165,7 @@ def askable(suite: Suite, target: Target) -> tuple[list[Query], list[Rejected]]:
 
 def evaluate(
     suite: Suite, asked: Sequence[Query], target: Target, run: Run, progress: Progress = silent
-) -> Evaluation:
+) -> ModelResults:
     """Evaluate a target; answers of an interrupted evaluation are reused."""
     skipped = unmet(suite, target)
     log, meter = RecordLog(run, target.name), Meter()
@@ -205,7 +205,7 @@ def evaluate(
     others = second_verdicts(suite.judges[1:], records, run, meter, progress)
     spent("second judges")
     skipped |= never_judged(suite, records, items, skipped)
-    return Evaluation(records, items, skipped, others)
+    return ModelResults(records, items, skipped, others)
 
 
 def searched(

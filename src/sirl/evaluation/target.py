@@ -11,7 +11,15 @@ from sirl.models.thoughts import begun, set_apart
 from sirl.roles import Engine
 from sirl.types import Completion, Message, Need, Prompt, Sampling
 
-__all__ = ["Likelihoods", "Reading", "Target", "digest", "no_pieces", "read_as_text", "settings_of"]
+__all__ = [
+    "Likelihoods",
+    "PromptReading",
+    "Target",
+    "digest",
+    "no_pieces",
+    "read_as_text",
+    "settings_of",
+]
 
 PLAIN = (
     Prompt.user("plain", "What is the capital of France?"),
@@ -24,7 +32,7 @@ Likelihoods = Callable[[Sequence[tuple[Message, ...]], str], list[float]]
 """Mean log-probability per token (nats) of an answer after each conversation."""
 
 
-class Reading(NamedTuple):
+class PromptReading(NamedTuple):
     """A prompt as the target reads it."""
 
     size: int
@@ -46,7 +54,7 @@ class Target:
     identity: str
     """Hash of weights or address, maximum answer length and seed."""
     engine: Callable[[Sampling], Engine]
-    read: Callable[[Prompt], Reading]
+    read: Callable[[Prompt], PromptReading]
     pieces: Callable[[Sequence[int]], tuple[str, ...]]
     """Decodes each token separately."""
     offers: frozenset[Need]
@@ -153,10 +161,10 @@ def settings_of(value: object) -> object:
     return getattr(value, "__qualname__", type(value).__qualname__)
 
 
-def read_as_text(prompt: Prompt) -> Reading:
+def read_as_text(prompt: Prompt) -> PromptReading:
     """The reading of a prompt by a target whose tokenizer is not known."""
     turns = [asdict(m) for m in prompt.messages]
-    return Reading(sum(len(m.content) for m in prompt.messages), digest(turns), "")
+    return PromptReading(sum(len(m.content) for m in prompt.messages), digest(turns), "")
 
 
 def no_pieces(token_ids: Sequence[int]) -> tuple[str, ...]:

@@ -22,7 +22,7 @@ from typing import Any
 import torch
 
 from sirl.errors import ModelError
-from sirl.guard.slots import Batch, Drawn, Stream
+from sirl.guard.slots import DecodingBatch, Drawn, Stream
 from sirl.guard.stream_checks import Checks, Join, Scorer, Told, Wanted
 from sirl.models.chat import ChatModel
 from sirl.models.forward import head_factor
@@ -110,7 +110,7 @@ class Batcher:
         self.most = most
         self.cells = max(chat.context, most * SHARE)
         """Rows x columns of the cache at most: every row is as wide as the longest."""
-        self.batch = Batch(chat, head_factor(chat))
+        self.batch = DecodingBatch(chat, head_factor(chat))
         self._inbox: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._waiting: dict[Stream, Join] = {}
         self._known: dict[Stream, Join] = {}
@@ -179,7 +179,7 @@ class Batcher:
         except Exception as error:  # a fault of the model ends the streams, not the server
             LOG.exception("decoding failed")
             self._end_all(error)
-            self.batch = Batch(self.chat, self.batch.factor)
+            self.batch = DecodingBatch(self.chat, self.batch.factor)
         return True
 
     def _put(self, wanted: object) -> None:

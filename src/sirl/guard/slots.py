@@ -21,7 +21,7 @@ from sirl.rollouts.local import left_padded
 from sirl.rollouts.token_draws import pick, row_key, uniforms
 from sirl.types import Sampling
 
-__all__ = ["Batch", "Drawn", "Layers", "Stream", "behind", "prefix"]
+__all__ = ["DecodingBatch", "Drawn", "Layers", "Stream", "behind", "prefix"]
 
 WINDOW = 64
 """Positions per block of uniforms."""
@@ -71,7 +71,7 @@ class Stream:
         return self._uniforms[position - self._window.start]
 
 
-class Batch:
+class DecodingBatch:
     """The streams that are being decoded.
 
     Args:

@@ -11,7 +11,7 @@ from torch.nn.functional import pad
 from sirl.errors import ModelError
 from sirl.guard.checks import ROWS, Check
 from sirl.guard.scoring import Fitted
-from sirl.guard.slots import Batch, Drawn, Layers, Stream, behind, prefix
+from sirl.guard.slots import DecodingBatch, Drawn, Layers, Stream, behind, prefix
 from sirl.models.chat import ChatModel
 from sirl.rollouts.local import left_padded
 from sirl.types import Completion
@@ -65,7 +65,9 @@ class Scorer:
         self.fitted = fitted
         self.reader = fitted.reader(chat)
 
-    def rows(self, stream: Stream, position: int, batch: Batch, *, begun: bool) -> list[Row]:
+    def rows(
+        self, stream: Stream, position: int, batch: DecodingBatch, *, begun: bool
+    ) -> list[Row]:
         """What a check of a stream reads: the answer so far; first, the prompt at its cuts too."""
         own = tuple(stream.token_ids[:position])
         so_far = Completion("", stream.prompt_ids, own, "", (), (), "length")
@@ -134,7 +136,9 @@ class Checks:
         self.scorer = scorer
         self.wanted: list[Wanted] = []
 
-    def run(self, batch: Batch, known: Mapping[Stream, Join], waiting: Collection[Stream]) -> None:
+    def run(
+        self, batch: DecodingBatch, known: Mapping[Stream, Join], waiting: Collection[Stream]
+    ) -> None:
         """Run the checks whose streams have been prefilled."""
         ready = [w for w in self.wanted if w.stream not in waiting]
         self.wanted = [w for w in self.wanted if w.stream in waiting]

@@ -219,7 +219,7 @@ def score(
     chat: ChatModel, completions: Sequence[Completion], *, token_budget: int = 8192
 ) -> list[TokenNumbers]:
     """Per completion: log-probability, entropy and certainty of its tokens, in the given order."""
-    rows = measured(chat, completions, token_budget, numbers_of)
+    rows = numbers_by_completion(chat, completions, token_budget, numbers_of)
     return [TokenNumbers(*row) for row in rows]
 
 
@@ -227,7 +227,7 @@ def score_logprobs(
     chat: ChatModel, completions: Sequence[Completion], token_budget: int = 8192
 ) -> list[Tensor]:
     """Per completion: log-probabilities of its tokens, for the KL penalty."""
-    rows = measured(chat, completions, token_budget, lambda p: (logprobs_of(p),))
+    rows = numbers_by_completion(chat, completions, token_budget, lambda p: (logprobs_of(p),))
     return [logprobs for (logprobs,) in rows]
 
 
@@ -239,7 +239,7 @@ def next_logprobs(
     Only the prompt ids are read.
     """
     firsts = [replace(c, token_ids=(0,)) for c in completions]
-    rows = measured(chat, firsts, token_budget, lambda p: (distributions_of(p),))
+    rows = numbers_by_completion(chat, firsts, token_budget, lambda p: (distributions_of(p),))
     return [distribution[0] for (distribution,) in rows]
 
 
@@ -259,7 +259,7 @@ def answer_likelihoods(
 
 
 @torch.no_grad()
-def measured(
+def numbers_by_completion(
     chat: ChatModel,
     completions: Sequence[Completion],
     token_budget: int,

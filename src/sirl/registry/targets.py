@@ -19,7 +19,7 @@ from sirl.roles import Engine
 from sirl.types import Message, Need, Prompt, Sampling
 
 if TYPE_CHECKING:
-    from sirl.evaluation.target import Reading, Target
+    from sirl.evaluation.target import PromptReading, Target
     from sirl.models.chat import ChatModel
     from sirl.rollouts.endpoint import EndpointEngine
 
@@ -173,24 +173,24 @@ def in_process(
     )
 
 
-def reader(chat: "ChatModel", new_tokens: int) -> "Callable[[Prompt], Reading]":
+def reader(chat: "ChatModel", new_tokens: int) -> "Callable[[Prompt], PromptReading]":
     """A function that renders a prompt for a local model and checks that it fits the context."""
-    from sirl.evaluation.target import Reading, digest
+    from sirl.evaluation.target import PromptReading, digest
     from sirl.models.thoughts import left_open
 
     @lru_cache(maxsize=PROMPTS_REMEMBERED)
-    def read(messages: tuple[Message, ...]) -> Reading:
+    def read(messages: tuple[Message, ...]) -> PromptReading:
         try:
             ids = chat.render(messages)
         except InputError as error:
-            return Reading(0, "", str(error))
+            return PromptReading(0, "", str(error))
         room = len(ids) + new_tokens <= chat.context
         fault = (
             f"{len(ids)} tokens leave no room for an answer of {new_tokens} in a context of "
             f"{chat.context}"
         )
         opened = left_open("".join(chat.pieces(ids[-TAIL:])))
-        return Reading(len(ids), digest(ids), "" if room else fault, opened)
+        return PromptReading(len(ids), digest(ids), "" if room else fault, opened)
 
     return lambda prompt: read(prompt.messages)
 

@@ -91,7 +91,7 @@ class Split:
 
 
 @dataclass(frozen=True)
-class Asked:
+class EvaluationFiles:
     """The user's files of evaluation prompts."""
 
     behaviours: PromptSet | None
@@ -114,7 +114,7 @@ def training_setup(config: TrainingSettings) -> TrainingSetup:
         InputError: A file has no valid row, or every training prompt is also evaluated.
     """
     check_effects(config)
-    files = Asked(*read_sets(config))
+    files = EvaluationFiles(*read_sets(config))
     own = own_prompts(config)
     split = user_split(config, own, files.behaviours) if own else world_split(config, files)
     if config.method == "instinct" and config.batch < FEWEST_IN_BATCH:
@@ -198,7 +198,7 @@ def user_split(config: TrainingSettings, own: Pool, behaviours: PromptSet | None
     return Split(learned, table, mini_eval or spread(table, CHECKED), kept, asked, tuple(notes))
 
 
-def world_split(config: TrainingSettings, files: Asked) -> Split:
+def world_split(config: TrainingSettings, files: EvaluationFiles) -> Split:
     """Split the embedded world's requests, which are disguised if `disguised` is set."""
     from sirl.world.language import unsafe_requests
 
@@ -296,7 +296,7 @@ def others(prompts: Sequence[Prompt], asked: Sequence[Prompt], count: int) -> tu
 
 
 def asked_parts(
-    config: TrainingSettings, files: Asked, split: Split, counts: Mapping[str, int]
+    config: TrainingSettings, files: EvaluationFiles, split: Split, counts: Mapping[str, int]
 ) -> list[str]:
     """The prompts of the evaluation, in words; empty if there is none."""
     ours = "of the embedded world" if is_world(config.model) else "built into sirl"
@@ -324,7 +324,9 @@ Harmless = tuple[tuple[Prompt, ...], tuple[Prompt, ...]]
 """Ordinary prompts and look-alikes."""
 
 
-def suites(config: TrainingSettings, split: Split, files: Asked) -> tuple["Suite", "Suite"]:
+def suites(
+    config: TrainingSettings, split: Split, files: EvaluationFiles
+) -> tuple["Suite", "Suite"]:
     """The evaluation before and after training, and the mini-evaluation."""
     most = min(TABLE_HARMLESS, config.limit or TABLE_HARMLESS)
     ours = harmless_prompts(config.model, most)

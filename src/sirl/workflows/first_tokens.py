@@ -9,7 +9,7 @@ from sirl.analysis.first_tokens import (
     summarise_mass,
 )
 from sirl.analysis.summary import by_refusal
-from sirl.evaluation.suite import Evaluation
+from sirl.evaluation.suite import ModelResults
 from sirl.evaluation.target import Target
 from sirl.roles import Progress
 from sirl.types import Completion, Message
@@ -26,7 +26,7 @@ TOGETHER = 64
 """Prompts between two reports of progress."""
 
 
-def refusal_mass(evaluation: Evaluation, target: Target, progress: Progress) -> dict[str, Any]:
+def refusal_mass(evaluation: ModelResults, target: Target, progress: Progress) -> dict[str, Any]:
     """The figures of `summarise_mass`, read in one forward pass per prompt."""
     openers = find_refusal_openers(evaluation.records)
     searches = {item.attack for item in evaluation.items}

@@ -9,7 +9,7 @@ from sirl import registry
 from sirl.config import SAMPLED_PACE, TrainingSettings, takes_points
 from sirl.errors import ConfigError, RunError
 from sirl.roles import Observer
-from sirl.workflows.method import Method, Reading, method_of, reading_of
+from sirl.workflows.method import Method, StartReading, method_of, reading_of
 from sirl.workflows.session import Session, among, shared
 
 if TYPE_CHECKING:
@@ -112,7 +112,7 @@ def learn(session: Session, models: Models) -> Learned:
     return ending(session, checkpoints, method)
 
 
-def paced(config: TrainingSettings, reading: Reading | None) -> TrainingSettings:
+def paced(config: TrainingSettings, reading: StartReading | None) -> TrainingSettings:
     """The settings with half the learning rate if the instinct is taught by sampled answers."""
     if not reading or reading.choices or not takes_points(vars(config)):
         return config

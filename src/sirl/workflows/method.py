@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from sirl.workflows.decisions import Choices
     from sirl.workflows.instinct import AskedOnce
 
-__all__ = ["Method", "Reading", "method_of", "reading_of"]
+__all__ = ["Method", "StartReading", "method_of", "reading_of"]
 
 MODES = ("refuse", "comply")
 PENALTY = ("kl", "kl_estimator")
@@ -54,7 +54,7 @@ class Method:
 
 
 @dataclass(frozen=True)
-class Reading:
+class StartReading:
     """What the starting model said before the first step."""
 
     instinct: "Instinct"
@@ -69,7 +69,7 @@ class Reading:
 
 
 def method_of(
-    session: Session, reading: "Reading | None", engine: Engine, learner: "PolicyLearner"
+    session: Session, reading: "StartReading | None", engine: Engine, learner: "PolicyLearner"
 ) -> Method:
     """The method of the configuration; `engine` samples from the policy."""
     from sirl.training.curriculum import watched
@@ -135,7 +135,7 @@ def curriculum_of(
     )
 
 
-def reading_of(session: Session, start: "ChatModel") -> Reading:
+def reading_of(session: Session, start: "ChatModel") -> StartReading:
     """Read the starting model's instinct and, for depth, its own answers."""
     from sirl.training.openings import POINTS, SAMPLED, Openings
     from sirl.workflows.instinct import AskedOnce, instinct_notes, read_instinct, read_own_answers
@@ -151,7 +151,7 @@ def reading_of(session: Session, start: "ChatModel") -> Reading:
         session.warn(["the sentinel cannot see lost skills: the model answers no general task"])
     if config.method != "instinct":
         whole = curriculum_of(session, start, pool, instinct.of, config.batch)
-        return Reading(instinct, whole, said=said)
+        return StartReading(instinct, whole, said=said)
     if choices := choices_of(session, start, instinct, once):
         session.warn(without_penalty(config))
         chosen = choosable(session, choices.decisions)
@@ -161,14 +161,14 @@ def reading_of(session: Session, start: "ChatModel") -> Reading:
     else:
         whole = curriculum_of(session, start, pool, instinct.of, config.batch)
     if not config.depth:
-        return Reading(instinct, whole, choices=choices, said=said)
+        return StartReading(instinct, whole, choices=choices, said=said)
     # Help that begins answers to prompts that are always refused comes from a disguise.
     always = [p for p in whole.refused if instinct.shares.get(p.id) == 1]
     asked = [*pool, *whole.disguised_once(always)]
     answers = read_own_answers(session.run, instinct, once, asked, *how)
     share = POINTS if choices else SAMPLED
     openings = Openings.of(answers, start.decode, config.steps, share)
-    return Reading(instinct, replace(whole, openings=openings), answers, choices, said)
+    return StartReading(instinct, replace(whole, openings=openings), answers, choices, said)
 
 
 def choosable(session: Session, decisions: "Decisions") -> list[Prompt]:
@@ -226,7 +226,7 @@ def choices_of(
     return choices if choices.decisions.is_shown else None
 
 
-def grader_of(reading: Reading, learner: "PolicyLearner") -> "Grader":
+def grader_of(reading: StartReading, learner: "PolicyLearner") -> "Grader":
     """Rewards answers in the mode that the starting model chooses for the bare prompt."""
     from sirl.instinct import InstinctReward
     from sirl.training.grading import ByGroup
@@ -239,7 +239,7 @@ def grader_of(reading: Reading, learner: "PolicyLearner") -> "Grader":
 
 def instinct_batches(
     session: Session,
-    reading: Reading,
+    reading: StartReading,
     curriculum: "Curriculum",
     grader: "Grader",
     engine: Engine,
@@ -301,7 +301,7 @@ def drift_of(learner: "PolicyLearner", said: Sequence[Completion]) -> Callable[[
 
 def sentinel_of(
     session: Session,
-    reading: Reading,
+    reading: StartReading,
     watch: Sequence[Prompt],
     grader: "Grader",
     engine: Engine,

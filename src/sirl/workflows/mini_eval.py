@@ -15,7 +15,7 @@ from sirl.analysis.summary import summarise
 from sirl.evaluation.arena import Arena
 from sirl.evaluation.costs import Meter
 from sirl.evaluation.records import Log
-from sirl.evaluation.suite import Evaluation, Suite, askable
+from sirl.evaluation.suite import ModelResults, Suite, askable
 from sirl.evaluation.target import Target
 from sirl.roles import Control, Observer
 from sirl.runs import Run, RunReader, rows_by_step
@@ -86,7 +86,7 @@ class MiniEvaluations(Observer):
         judges = (self.suite.judges[0], self.suite.refusals)
         arena = Arena(target, *judges, Log(), self.suite.openers, None, Meter())
         records = arena.answers(asked)
-        summary = summarise(Evaluation(records, (), {}))
+        summary = summarise(ModelResults(records, (), {}))
         row: dict[str, Any] = {"step": taken, "asked": self.asked}
         if "dsr" in summary:
             row["dsr"] = summary["dsr"]["mean"]

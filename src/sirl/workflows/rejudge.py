@@ -30,7 +30,7 @@ from sirl.evaluation.second_judges import (
     verdict_of,
     verdict_row,
 )
-from sirl.evaluation.suite import Evaluation
+from sirl.evaluation.suite import ModelResults
 from sirl.models.folder import is_hardened
 from sirl.roles import Console, Judge, Progress
 from sirl.runs import Existing, Run, RunReader, open_run
@@ -118,9 +118,9 @@ def judged_models(
     run.append(RECORDS, *map(record_row, records))
     run.append(ITEMS, *(asdict(i) for i in items))
 
-    def of(name: str, skipped: dict[str, str]) -> Evaluation:
+    def of(name: str, skipped: dict[str, str]) -> ModelResults:
         mine, said = ([r for r in rs if r.model == name] for rs in (records, said_before))
-        return Evaluation(mine, [i for i in items if i.model == name], skipped, by_judge(said))
+        return ModelResults(mine, [i for i in items if i.model == name], skipped, by_judge(said))
 
     return {
         name: summarise(

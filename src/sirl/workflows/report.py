@@ -15,7 +15,7 @@ from sirl.comparison.evaluated_model import read_evaluated
 from sirl.evaluation.costs import COSTS, total
 from sirl.evaluation.records import read_records
 from sirl.evaluation.second_judges import read_second_verdicts
-from sirl.evaluation.suite import Evaluation
+from sirl.evaluation.suite import ModelResults
 from sirl.registry.suites import unseen_attacks
 from sirl.reports.page import PageData, ShownAnswer, write_page
 from sirl.reports.text import visible
@@ -42,7 +42,7 @@ def write_report(
     names = {role: visible(name, LONGEST_NAME) for role, name in what["names"].items()}
     models = {names[role]: figures for role, figures in summary["models"].items()}
     lost = missing_steps(run, METRICS, summary.get("last_step", 0))
-    judged = by_refusal(Evaluation(records, (), {}, read_second_verdicts(run, records)))
+    judged = by_refusal(ModelResults(records, (), {}, read_second_verdicts(run, records)))
     data = PageData(
         title=f"sirl {facts['verb']} · {run.path.name}",
         models=models,

@@ -24,7 +24,7 @@ from sirl.workflows.report import write_report
 from sirl.workflows.session import Session, among
 
 if TYPE_CHECKING:
-    from sirl.evaluation.suite import Evaluation
+    from sirl.evaluation.suite import ModelResults
     from sirl.evaluation.target import Target
     from sirl.models.chat import ChatModel
     from sirl.training.parallel import Ranks
@@ -53,7 +53,7 @@ def train(
         extra = registry.observers(config)
         setup = registry.training_setup(config)
         ranks = registry.ranks(config)
-        run = frame.hold(opened(config, existing, ranks))
+        run = frame.hold(run_of(config, existing, ranks))
         if ranks.main:
             console.warn([*nothing_to_resume(run, existing), *setup.notes])
         with quiet_unless(ranks.main), console.working(ranks.any) as working:
@@ -87,7 +87,7 @@ def written(session: Session, frame: Frame, figures: dict[str, Any]) -> dict[str
     return summary
 
 
-def opened(config: TrainingSettings, existing: Existing, ranks: "Ranks") -> Run:
+def run_of(config: TrainingSettings, existing: Existing, ranks: "Ranks") -> Run:
     """The run folder, written to by one process; what torchrun starts again is resumed."""
     folder = Path(config.out)
     if int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) and begun_by(folder) in (
@@ -132,7 +132,7 @@ def run_stages(session: Session, start: "ChatModel", beside: Mapping[str, str]) 
     checkpoint = newest_checkpoint(session)
     note_inputs(session, start)
 
-    def evaluated(name: str, chat: "ChatModel") -> "Evaluation":
+    def evaluated(name: str, chat: "ChatModel") -> "ModelResults":
         target = among(registry.in_process(name, chat, config), ranks)
         return evaluate(suite, asked, target, run, progress)
 

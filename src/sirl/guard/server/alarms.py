@@ -12,7 +12,7 @@ from sirl.guard.server.watching import Finding
 from sirl.runs.disk import DISK, cut_torn_line, disk_errors, opened, plain
 from sirl.types import Message
 
-__all__ = ["ALARMS", "Alarms", "prompt_hash"]
+__all__ = ["ALARMS", "AlarmLog", "prompt_hash"]
 
 ALARMS = "alarms.jsonl"
 
@@ -23,7 +23,7 @@ def prompt_hash(messages: Sequence[Message]) -> str:
     return hashlib.sha256(turns.encode()).hexdigest()
 
 
-class Alarms:
+class AlarmLog:
     """Writes alarms and failed checks to a file of its owner alone.
 
     Args:

@@ -19,7 +19,7 @@ from sirl.guard.server.service import Service
 from sirl.guard.server.throttle import account
 from sirl.guard.server.watching import WatchedAnswer
 
-__all__ = ["ClientGoneError", "EventStream", "opened", "stream", "while_connected", "whole"]
+__all__ = ["ClientGoneError", "EventStream", "answers_to", "stream", "while_connected", "whole"]
 
 LOG = logging.getLogger("sirl.guard")
 DONE = b"data: [DONE]\n\n"
@@ -68,7 +68,9 @@ async def while_connected(receive: Receive) -> AsyncIterator[None]:
 
 
 @asynccontextmanager
-async def opened(service: Service, order: Order, caller: str) -> AsyncIterator[list[WatchedAnswer]]:
+async def answers_to(
+    service: Service, order: Order, caller: str
+) -> AsyncIterator[list[WatchedAnswer]]:
     """The answers of an order, with room to make them; closed and accounted for at the end.
 
     Raises:
@@ -113,7 +115,7 @@ async def closed(answers: Sequence[WatchedAnswer]) -> None:
 
 async def whole(service: Service, order: Order, caller: str) -> dict[str, Any]:
     """The response with all answers."""
-    async with opened(service, order, caller) as answers:
+    async with answers_to(service, order, caller) as answers:
         parts: list[list[Part]] = [[] for _ in answers]
         async with aclosing(merged(answers)) as found:
             async for index, part in found:

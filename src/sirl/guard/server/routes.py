@@ -7,7 +7,7 @@ from typing import Any
 from fastapi import APIRouter, Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
-from sirl.guard.server.answering import EventStream, opened, stream, while_connected, whole
+from sirl.guard.server.answering import EventStream, answers_to, stream, while_connected, whole
 from sirl.guard.server.faults import ApiError, ErrorReply
 from sirl.guard.server.moderation import guardrail, moderate
 from sirl.guard.server.orders import Order, chat_order, text_order
@@ -88,7 +88,7 @@ async def answered(request: Request, service: Service, order: Order, streams: bo
         return JSONResponse(found)
     stack = AsyncExitStack()
     async with while_connected(request.receive):
-        answers = await stack.enter_async_context(opened(service, order, caller))
+        answers = await stack.enter_async_context(answers_to(service, order, caller))
     return EventStream(stack, stream(service, order, answers), request.state.failed)
 
 

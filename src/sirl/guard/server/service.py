@@ -3,7 +3,7 @@
 import time
 from dataclasses import dataclass, field
 
-from sirl.guard.server.alarms import Alarms
+from sirl.guard.server.alarms import AlarmLog
 from sirl.guard.server.gate import Gate
 from sirl.guard.server.keys import Keys
 from sirl.guard.server.metrics import Metrics
@@ -24,7 +24,7 @@ class Service:
     gate: Gate
     metrics: Metrics
     keys: Keys = field(default_factory=Keys)
-    alarms: Alarms | None = None
+    alarms: AlarmLog | None = None
     risk: SessionRisk | None = None
     created: int = field(default_factory=lambda: int(time.time()))
 
@@ -35,7 +35,7 @@ class Service:
         policy: Policy,
         limits: Limits,
         keys: Keys | None = None,
-        alarms: Alarms | None = None,
+        alarms: AlarmLog | None = None,
         risk: SessionRisk | None = None,
     ) -> "Service":
         """A service with its own gate and metrics."""

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from sirl.evaluation.target import Target
     from sirl.guard.scoring import Guard
 
-__all__ = ["Judged", "Work", "asked", "readable"]
+__all__ = ["EvaluationJob", "Judged", "asked", "readable"]
 
 DEPTHS = (8, 16, 24)
 """Tokens of the model's own compliance that a prefill begins the answer with."""
@@ -36,7 +36,7 @@ class Judged:
 
 
 @dataclass(frozen=True)
-class Work:
+class EvaluationJob:
     """What the parts of an evaluation share."""
 
     config: GuardEvaluateConfig
@@ -46,7 +46,7 @@ class Work:
     progress: Progress
 
 
-def readable(work: Work) -> tuple[list[Query], list[Rejected]]:
+def readable(work: EvaluationJob) -> tuple[list[Query], list[Rejected]]:
     """The suite's questions that leave room for an answer and a check behind it; the others."""
     every, unasked = askable(work.suite, work.target)
     kept, long = ([q for q in every if has_room(work, q) == fits] for fits in (True, False))
@@ -55,7 +55,7 @@ def readable(work: Work) -> tuple[list[Query], list[Rejected]]:
     return kept, unasked
 
 
-def has_room(work: Work, query: Query) -> bool:
+def has_room(work: EvaluationJob, query: Query) -> bool:
     """Whether a check behind the longest answer fits the context."""
     from sirl.guard.checks import fresh_header
 
@@ -64,7 +64,7 @@ def has_room(work: Work, query: Query) -> bool:
     return not found.fault and found.size <= room
 
 
-def asked(work: Work, queries: Sequence[Query]) -> Iterator[Judged]:
+def asked(work: EvaluationJob, queries: Sequence[Query]) -> Iterator[Judged]:
     """All answers with their verdicts: to the queries, then to prefills of own compliance.
 
     Tasks have batches for themselves, so that the last bits of the other answers do not depend on
@@ -76,7 +76,7 @@ def asked(work: Work, queries: Sequence[Query]) -> Iterator[Judged]:
     yield from answered(work, "prefills of own compliance", prefills(work, found))
 
 
-def answered(work: Work, what: str, queries: Sequence[Query]) -> Iterator[Judged]:
+def answered(work: EvaluationJob, what: str, queries: Sequence[Query]) -> Iterator[Judged]:
     """Sample and judge queries, in batches of similar length."""
     target, size = work.target, work.target.batch_size
     ordered = sorted(queries, key=lambda q: target.read(q.prompt).size)
@@ -101,7 +101,7 @@ def judged(
         yield Judged(query, completion, verdict, harm)
 
 
-def prefills(work: Work, answers: Sequence[Judged]) -> list[Query]:
+def prefills(work: EvaluationJob, answers: Sequence[Judged]) -> list[Query]:
     """Bare requests whose answers begin with the model's own compliance, at several depths."""
     helped = [
         j

@@ -39,7 +39,7 @@ DISGUISES, IN_DISGUISE = 3, 1
 
 
 @dataclass(frozen=True)
-class Work:
+class CalibrationJob:
     """What the parts of a calibration share."""
 
     config: GuardCalibrateConfig
@@ -74,11 +74,11 @@ def calibrate_guard(
             provenance = frame.begin(run, config)
             rejected = [row for s in setup.sets for row in s.rejected]
             console.warn(set_aside(run, rejected, strict=config.strict))
-            work = Work(config, setup, chat, engine, progress, console)
+            work = CalibrationJob(config, setup, chat, engine, progress, console)
             return frame.finish(run, calibrated(work, run, provenance))
 
 
-def calibrated(work: Work, run: Run, provenance: Provenance) -> dict[str, Any]:
+def calibrated(work: CalibrationJob, run: Run, provenance: Provenance) -> dict[str, Any]:
     """Fit, calibrate and write the guard."""
     from sirl.guard.scoring import Guard
     from sirl.models.loading import fingerprint
@@ -123,7 +123,7 @@ def binding_of(about: dict[str, str], new_tokens: int, dtype: str, watch: Watch)
     return Binding(about["weights"], about["template"], mode)
 
 
-def learned(work: Work) -> "tuple[Modes, Fitted]":
+def learned(work: CalibrationJob) -> "tuple[Modes, Fitted]":
     """What the model does with the pool, and the guard fitted on its answers."""
     from sirl.guard.fitting import fit_guard
     from sirl.guard.modes import tell_modes
@@ -197,7 +197,7 @@ def groups(setup: registry.GuardSetup) -> dict[str, list[Prompt]]:
 
 
 def scores_of(
-    work: Work, fitted: "Fitted", group: str, prompts: Sequence[Prompt], modes: "Modes"
+    work: CalibrationJob, fitted: "Fitted", group: str, prompts: Sequence[Prompt], modes: "Modes"
 ) -> dict[str, tuple[float, ...]]:
     """Scores of the answers to a group, by detector; without refusals, which need no guard.
 
@@ -220,7 +220,7 @@ def scores_of(
 
 
 def sampled(
-    work: Work, what: str, prompts: Sequence[Prompt], group: int, step: int = 0
+    work: CalibrationJob, what: str, prompts: Sequence[Prompt], group: int, step: int = 0
 ) -> "list[Asked]":
     """Several answers to each prompt."""
     from sirl.guard.scoring import Asked
@@ -234,7 +234,7 @@ def sampled(
     return found
 
 
-def readable(work: Work, prompts: Sequence[Prompt]) -> list[Prompt]:
+def readable(work: CalibrationJob, prompts: Sequence[Prompt]) -> list[Prompt]:
     """The prompts that leave room for an answer and a check behind it."""
     from sirl.guard.checks import fresh_header
 

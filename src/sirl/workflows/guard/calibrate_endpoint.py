@@ -32,7 +32,7 @@ HARMLESS = 150
 
 
 @dataclass(frozen=True)
-class Work:
+class EndpointCalibrationJob:
     """What the parts of a calibration share."""
 
     config: GuardCalibrateConfig
@@ -65,7 +65,7 @@ def calibrate_endpoint(
             console.warn(set_aside(run, rejected, strict=config.strict))
             provenance.note(model={"endpoint": engine.identity}, prompts=setup.sets, readings=())
             exchange = Exchange(engine, manner, Names(), progress, console, sent_before)
-            work = Work(config, setup, exchange)
+            work = EndpointCalibrationJob(config, setup, exchange)
             return frame.finish(run, calibrated(work, run))
 
 
@@ -86,7 +86,7 @@ def announced(config: GuardCalibrateConfig, setup: registry.GuardSetup) -> str:
     return cost_of("calibration", answers, harmless, config.new_tokens, WATCH)
 
 
-def calibrated(work: Work, run: Run) -> dict[str, Any]:
+def calibrated(work: EndpointCalibrationJob, run: Run) -> dict[str, Any]:
     """Learn, calibrate and write the guard."""
     from sirl.guard.upstream.endpoint_guard import (
         DETECTOR,
@@ -122,7 +122,7 @@ def calibrated(work: Work, run: Run) -> dict[str, Any]:
     }
 
 
-def learned(work: Work) -> tuple[Instinct, frozenset[str]]:
+def learned(work: EndpointCalibrationJob) -> tuple[Instinct, frozenset[str]]:
     """The model's instinct by its truncated entropies, and the openers of its refusals.
 
     Raises:
@@ -143,7 +143,11 @@ def learned(work: Work) -> tuple[Instinct, frozenset[str]]:
 
 
 def scores_of(
-    work: Work, openers: frozenset[str], watch: Watch, group: str, prompts: Sequence[Prompt]
+    work: EndpointCalibrationJob,
+    openers: frozenset[str],
+    watch: Watch,
+    group: str,
+    prompts: Sequence[Prompt],
 ) -> tuple[float, ...]:
     """Statistics of the answers to a group, in ascending order; without refusals.
 

@@ -16,19 +16,21 @@ from sirl.reports.guard import guard_table
 from sirl.roles import Console, Search
 from sirl.runs import Existing, Run, open_run
 from sirl.runs.disk import write_atomically
+from sirl.runs.provenance import Provenance
 from sirl.runs.rejects import set_aside
 from sirl.workflows.frame import Frame
 from sirl.workflows.guard.calibrate import GUARD, binding_of
 from sirl.workflows.guard.folder import guard_document
 
 if TYPE_CHECKING:
-    from sirl.analysis.detection import WatchedAnswer
+    from sirl.analysis.detection import ScoredAnswer
+    from sirl.evaluation.suite import Suite
     from sirl.guard.calibration import Calibration
     from sirl.guard.scoring import Asked, Guard
-    from sirl.workflows.guard.answers import Work
-    from sirl.workflows.guard.watch import Alarms
+    from sirl.workflows.guard.answers import EvaluationJob
+    from sirl.workflows.guard.watch import AlarmRule
 
-__all__ = ["SCORES", "TABLE", "evaluate_guard", "figures_of", "read_guard"]
+__all__ = ["SCORES", "evaluate_guard", "figures_of", "finished", "judged_by", "read_guard"]
 
 SCORES = "guard_scores.jsonl"
 TABLE = "guard.md"
@@ -67,21 +69,32 @@ def evaluate_guard(
             registry.greet(registry.models_behind(setup.suite.judges))
             provenance = frame.begin(run, config)
             provenance.note(model=subject.about, prompts=setup.sets, readings=subject.notes)
-            provenance.files([str(Path(config.guard) / GUARD), config.refusals])
-            faults = registry.judge_faults(setup.suite.judges, config.model)
-            provenance.judges(setup.suite.judges, faults)
+            faults = judged_by(setup.suite, config, provenance)
             console.warn(faults)
-            from sirl.workflows.guard.answers import Work
+            from sirl.workflows.guard.answers import EvaluationJob
 
-            work = Work(config, setup.suite, subject.target, guard, progress)
+            work = EvaluationJob(config, setup.suite, subject.target, guard, progress)
             figures = reported(work, searches, setup.rejected, run, console)
-            summary = frame.finish(run, {**figures, "judge_faults": faults})
-            write_atomically(run.path / TABLE, "\n".join(guard_table(summary)) + "\n")
-            return summary
+            return finished(frame, run, {**figures, "judge_faults": faults})
+
+
+def judged_by(suite: "Suite", config: GuardEvaluateConfig, provenance: Provenance) -> list[str]:
+    """Record the guard and the judges; sentences about judges that fail on known answers."""
+    provenance.files([str(Path(config.guard) / GUARD), config.refusals])
+    faults = registry.judge_faults(suite.judges, config.model)
+    provenance.judges(suite.judges, faults)
+    return faults
+
+
+def finished(frame: Frame, run: Run, figures: Mapping[str, Any]) -> dict[str, Any]:
+    """Write the summary and its tables."""
+    summary = frame.finish(run, figures)
+    write_atomically(run.path / TABLE, "\n".join(guard_table(summary)) + "\n")
+    return summary
 
 
 def reported(
-    work: "Work",
+    work: "EvaluationJob",
     searches: Sequence[Search],
     rejected: Sequence[Rejected],
     run: Run,
@@ -93,7 +106,7 @@ def reported(
 
     queries, unasked = readable(work)
     console.warn(set_aside(run, [*rejected, *unasked], strict=work.config.strict))
-    summary = measured(work, queries, run)
+    summary = scored_figures(work, queries, run)
     if searches:
         summary["searches"] = search_figures(work, searches, run)
     return summary
@@ -116,20 +129,20 @@ def read_guard(folder: str) -> "Guard":
     return Guard.revived(document, str(where))
 
 
-def measured(work: "Work", queries: Sequence[Query], run: Run) -> dict[str, Any]:
+def scored_figures(work: "EvaluationJob", queries: Sequence[Query], run: Run) -> dict[str, Any]:
     """Ask, judge and score; write the scores of every answer."""
     from sirl.workflows.guard.answers import asked
-    from sirl.workflows.guard.watch import Alarms, watch
+    from sirl.workflows.guard.watch import AlarmRule, watch
 
     watched, answers = watch(work, list(asked(work, queries)))
     run.keep(SCORES, [asdict(a) for a in watched])
     fitted = work.guard.fitted
-    return figures_of(watched, Alarms(fitted.watch, work.guard.calibration)) | {
+    return figures_of(watched, AlarmRule(fitted.watch, work.guard.calibration)) | {
         "overhead": overhead(work, answers)
     }
 
 
-def figures_of(answers: "Sequence[WatchedAnswer]", alarms: "Alarms") -> dict[str, Any]:
+def figures_of(answers: "Sequence[ScoredAnswer]", alarms: "AlarmRule") -> dict[str, Any]:
     """The figures of watched answers."""
     calibration = alarms.calibration
     few = too_few(calibration, RARE)
@@ -157,7 +170,7 @@ def too_few(calibration: "Calibration", alpha: float) -> str:
     )
 
 
-def overhead(work: "Work", answers: "Sequence[Asked]") -> Mapping[str, float]:
+def overhead(work: "EvaluationJob", answers: "Sequence[Asked]") -> Mapping[str, float]:
     """Time of checks while streaming, compared with decoding, one answer at a time."""
     from sirl.guard.timing import timed
 

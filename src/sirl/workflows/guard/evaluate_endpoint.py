@@ -12,19 +12,16 @@ from sirl.evaluation.asked import ATTACKED, Query
 from sirl.evaluation.suite import Suite, askable, unmet
 from sirl.guard.detectors import ACTING, CUTS, STREAM
 from sirl.guard.replaying import Heard
-from sirl.reports.guard import guard_table
 from sirl.roles import Console
 from sirl.runs import Existing, Run, open_run
-from sirl.runs.disk import write_atomically
 from sirl.runs.rejects import set_aside
 from sirl.workflows.frame import Frame
 from sirl.workflows.guard.answers import Judged, judged
-from sirl.workflows.guard.calibrate import GUARD
 from sirl.workflows.guard.endpoint_answers import Exchange, asked, checked, cost_of
-from sirl.workflows.guard.evaluate import SCORES, TABLE, figures_of
+from sirl.workflows.guard.evaluate import SCORES, figures_of, finished, judged_by
 from sirl.workflows.guard.upstream import read_endpoint_guard
 from sirl.workflows.guard.watch import (
-    Alarms,
+    AlarmRule,
     known_of,
     longest,
     slices_of,
@@ -53,7 +50,7 @@ UNDEFINED = {
 
 
 @dataclass(frozen=True)
-class Work:
+class EndpointEvaluationJob:
     """What the parts of an evaluation share."""
 
     config: GuardEvaluateConfig
@@ -90,15 +87,12 @@ def evaluate_endpoint(
             provenance = frame.begin(run, config)
             exchange.progress = progress
             provenance.note(model=subject.about, prompts=setup.sets, readings=())
-            provenance.files([str(Path(config.guard) / GUARD), config.refusals])
-            faults = registry.judge_faults(setup.suite.judges, config.model)
-            provenance.judges(setup.suite.judges, faults)
+            faults = judged_by(setup.suite, config, provenance)
             rejected = set_aside(run, [*setup.rejected, *unasked], strict=config.strict)
             console.warn([*faults, *rejected])
-            figures = measured(Work(config, setup.suite, guard, exchange), queries, run)
-            summary = frame.finish(run, {**figures, "judge_faults": faults})
-            write_atomically(run.path / TABLE, "\n".join(guard_table(summary)) + "\n")
-            return summary
+            work = EndpointEvaluationJob(config, setup.suite, guard, exchange)
+            figures = scored_figures(work, queries, run)
+            return finished(frame, run, {**figures, "judge_faults": faults})
 
 
 def met(config: GuardEvaluateConfig, guard: "EndpointGuard", console: Console) -> Exchange:
@@ -117,7 +111,9 @@ def met(config: GuardEvaluateConfig, guard: "EndpointGuard", console: Console) -
     return Exchange(engine, guard.manner, Names(), silent, console)
 
 
-def measured(work: Work, queries: Sequence[Query], run: Run) -> dict[str, Any]:
+def scored_figures(
+    work: EndpointEvaluationJob, queries: Sequence[Query], run: Run
+) -> dict[str, Any]:
     """Ask, judge and score; write the scores of every answer."""
     from sirl.guard.upstream.endpoint_guard import DETECTOR
 
@@ -128,7 +124,7 @@ def measured(work: Work, queries: Sequence[Query], run: Run) -> dict[str, Any]:
     long = longest([k.found for k in known])
     read = [answers[k.found.query.prompt.id] for k in known]
     scores = checked(exchange, "checks", guard.openers, guard.watch, read)
-    alarms, kept = Alarms(guard.watch, guard.calibration, DETECTOR), sorted(scores)
+    alarms, kept = AlarmRule(guard.watch, guard.calibration, DETECTOR), sorted(scores)
     found = [
         watched(
             alarms,
@@ -155,7 +151,7 @@ def measured(work: Work, queries: Sequence[Query], run: Run) -> dict[str, Any]:
 
 
 def verdicts_of(
-    work: Work, queries: Sequence[Query], answers: "Mapping[str, ReadAnswer]"
+    work: EndpointEvaluationJob, queries: Sequence[Query], answers: "Mapping[str, ReadAnswer]"
 ) -> list[Judged]:
     """The answers with their verdicts; those that did not arrive are left out."""
     pairs = [(q, answers[q.prompt.id].completion) for q in queries if q.prompt.id in answers]

@@ -10,13 +10,13 @@ from sirl.evaluation.arena import Arena, Unsuited
 from sirl.evaluation.costs import Meter
 from sirl.evaluation.records import Log, SearchResult
 from sirl.evaluation.suite import unmet
-from sirl.evaluation.target import Reading, Target, digest
+from sirl.evaluation.target import PromptReading, Target, digest
 from sirl.guard.detectors import ACTING, STREAM
 from sirl.guard.guarded import GuardedEngine, ScorePenalty, StopsAreSafe, penalised
 from sirl.roles import Search
 from sirl.runs import Run
 from sirl.types import Prompt, Sampling
-from sirl.workflows.guard.answers import Work
+from sirl.workflows.guard.answers import EvaluationJob
 
 __all__ = ["search_figures"]
 
@@ -25,7 +25,7 @@ OFF, UNAWARE, ADAPTIVE = "off", "on, unaware", "on, adaptive"
 STREAM_ON = "stream probe alone, unaware"
 
 
-def search_figures(work: Work, searches: Sequence[Search], run: Run) -> dict[str, Any]:
+def search_figures(work: EvaluationJob, searches: Sequence[Search], run: Run) -> dict[str, Any]:
     """Success against calls of each search, by state of the guard; and searches left out."""
     skipped = unmet(replace(work.suite, attacks=tuple(searches)), work.target)
     curves: dict[str, dict[str, Any]] = {}
@@ -44,7 +44,7 @@ def search_figures(work: Work, searches: Sequence[Search], run: Run) -> dict[str
     return {"curves": curves, "skipped": skipped}
 
 
-def states(work: Work, search: Search) -> Iterator[tuple[str, Target, Search]]:
+def states(work: EvaluationJob, search: Search) -> Iterator[tuple[str, Target, Search]]:
     """The guard's states, each with the target and the search that meets it.
 
     An unaware attacker climbs the model's own likelihoods or gradients; an adaptive one subtracts
@@ -64,7 +64,7 @@ def states(work: Work, search: Search) -> Iterator[tuple[str, Target, Search]]:
         yield ADAPTIVE, replace(on, likelihoods=climbed), search
 
 
-def guarded(work: Work, detector: str) -> Target:
+def guarded(work: EvaluationJob, detector: str) -> Target:
     """The target behind its guard at the calibrated threshold of a detector."""
     target, fitted = work.target, work.guard.fitted
     reader = fitted.reader(target.chat)
@@ -74,7 +74,7 @@ def guarded(work: Work, detector: str) -> Target:
     def engine(sampling: Sampling) -> GuardedEngine:
         return GuardedEngine(target.engine(sampling), reader, fitted, threshold, detector)
 
-    def read(prompt: Prompt) -> Reading:
+    def read(prompt: Prompt) -> PromptReading:
         found = target.read(prompt)
         if found.fault or found.size <= room:
             return found
@@ -89,7 +89,7 @@ def guarded(work: Work, detector: str) -> Target:
     )
 
 
-def played(work: Work, target: Target, search: Search, state: str) -> list[SearchResult]:
+def played(work: EvaluationJob, target: Target, search: Search, state: str) -> list[SearchResult]:
     """Run a search on all unsafe requests."""
     suite = work.suite
 

@@ -15,7 +15,7 @@ from sirl.guard.server.policy import Rule
 from sirl.roles import Console
 from sirl.workflows.guard.calibrate import GUARD, binding_of
 from sirl.workflows.guard.evaluate import read_guard
-from sirl.workflows.guard.service import NONE, Opened, answer_tokens, opened
+from sirl.workflows.guard.service import NONE, Opened, answer_tokens, service_with
 from sirl.workflows.guard.upstream import check_upstream, upstream_service
 
 if TYPE_CHECKING:
@@ -172,7 +172,7 @@ def opened_service(config: GuardServeConfig, keys: "Keys", console: Console) -> 
     source = LocalSource(name_of(config.model), chat, scorer, watch, streams)
     source.start()
     rule = rule_of(guard) if guard else None
-    return opened(config, source, rule, tokens, streams, keys)
+    return service_with(config, source, rule, tokens, streams, keys)
 
 
 def compared_service(config: GuardServeConfig, first: "Service") -> Opened:

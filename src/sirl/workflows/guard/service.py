@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from sirl.guard.server.service import Service
     from sirl.guard.upstream.source import UpstreamSource
 
-__all__ = ["NONE", "Opened", "answer_tokens", "opened"]
+__all__ = ["NONE", "Opened", "answer_tokens", "service_with"]
 
 NONE = "none"
 """The value of --guard that serves a model without one."""
@@ -35,7 +35,7 @@ class Opened:
             self.service.alarms.close()
 
 
-def opened(
+def service_with(
     config: GuardServeConfig,
     source: "LocalSource | UpstreamSource",
     rule: Rule | None,
@@ -56,10 +56,10 @@ def opened(
     Raises:
         RunError: The log of alarms cannot be written.
     """
-    from sirl.guard.server.alarms import Alarms
+    from sirl.guard.server.alarms import AlarmLog
     from sirl.guard.server.service import Service
 
-    alarms = Alarms(Path(config.out), log_text=config.log_text) if config.out else None
+    alarms = AlarmLog(Path(config.out), log_text=config.log_text) if config.out else None
     risk = None
     if config.throttle is not None:
         risk = SessionRisk(config.throttle, config.throttle_half_life)

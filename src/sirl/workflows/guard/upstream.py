@@ -10,7 +10,7 @@ from sirl.guard.server.policy import Rule
 from sirl.roles import Console
 from sirl.workflows.guard.calibrate import GUARD
 from sirl.workflows.guard.folder import guard_document
-from sirl.workflows.guard.service import NONE, Opened, answer_tokens, opened
+from sirl.workflows.guard.service import NONE, Opened, answer_tokens, service_with
 
 if TYPE_CHECKING:
     from sirl.guard.server.keys import Keys
@@ -68,7 +68,7 @@ def upstream_service(config: GuardServeConfig, keys: "Keys", console: Console) -
         console.warn([f"checks: at least one request per {guard.watch.every} tokens of an answer"])
     source = UpstreamSource(registry.served_upstream(config, engine), guard)
     rule = Rule(guard.watch, guard.threshold) if guard else None
-    return opened(config, source, rule, tokens, config.max_streams, keys)
+    return service_with(config, source, rule, tokens, config.max_streams, keys)
 
 
 def read_endpoint_guard(folder: str) -> "EndpointGuard":

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
-from sirl.analysis.detection import Class, WatchedAnswer
+from sirl.analysis.detection import Class, ScoredAnswer
 from sirl.config import GuardEvaluateConfig
 from sirl.errors import InputError
 from sirl.evaluation.asked import ATTACKED
@@ -16,12 +16,12 @@ from sirl.judges.jury import verdicts
 from sirl.roles import Judge
 from sirl.types import BROKEN, DISGUISED, REFUSED
 from sirl.workflows.console import parts
-from sirl.workflows.guard.answers import Judged, Work
+from sirl.workflows.guard.answers import EvaluationJob, Judged
 
 if TYPE_CHECKING:
     from sirl.guard.scoring import Asked
 
-__all__ = ["Alarms", "Known", "class_of", "known_of", "longest", "slices_of", "watch", "watched",
+__all__ = ["AlarmRule", "Known", "class_of", "known_of", "longest", "slices_of", "watch", "watched",
            "with_lefts"]  # fmt: skip
 
 LONG, PART = "long", 4
@@ -35,7 +35,7 @@ class Known(NamedTuple):
     kind: Class
 
 
-class Alarms(NamedTuple):
+class AlarmRule(NamedTuple):
     """When a guard raises an alarm."""
 
     watch: Watch
@@ -59,14 +59,16 @@ def known_of(model: str, answers: Sequence[Judged]) -> list[Known]:
     return known
 
 
-def watch(work: Work, answers: Sequence[Judged]) -> "tuple[list[WatchedAnswer], list[Asked]]":
+def watch(
+    work: EvaluationJob, answers: Sequence[Judged]
+) -> "tuple[list[ScoredAnswer], list[Asked]]":
     """Score all answers without a fault; also the ordinary ones as they were asked."""
     from sirl.guard.scoring import Asked, heard
 
     known = known_of(work.config.model, answers)
     long = longest([j for j, _ in known])
-    fitted, found = work.guard.fitted, list[WatchedAnswer]()
-    alarms = Alarms(fitted.watch, work.guard.calibration)
+    fitted, found = work.guard.fitted, list[ScoredAnswer]()
+    alarms = AlarmRule(fitted.watch, work.guard.calibration)
     reader, size = fitted.reader(work.target.chat), work.target.batch_size
     decode = work.target.chat.decode
     plain: list[Asked] = []
@@ -128,7 +130,7 @@ def slices_of(config: GuardEvaluateConfig, found: Judged, long: set[str]) -> Ite
         yield f"tasks: {query.group}"
 
 
-def watched(alarms: Alarms, known: Known, own: Heard, slices: tuple[str, ...]) -> WatchedAnswer:
+def watched(alarms: AlarmRule, known: Known, own: Heard, slices: tuple[str, ...]) -> ScoredAnswer:
     """An answer with the scores and alarms of every detector."""
     calibration, query = alarms.calibration, known.found.query
     scores, raised, left = {}, {}, 0
@@ -138,7 +140,7 @@ def watched(alarms: Alarms, known: Known, own: Heard, slices: tuple[str, ...]) -
         raised[name] = again.alarm
         left = again.left if name == alarms.acting else left
     part = query.group if query.kind in ATTACKED else query.kind
-    return WatchedAnswer(
+    return ScoredAnswer(
         id=query.prompt.id,
         kind=known.kind,
         part=part,
@@ -156,9 +158,9 @@ def watched(alarms: Alarms, known: Known, own: Heard, slices: tuple[str, ...]) -
 def with_lefts(
     judge: Judge,
     batch: Sequence[Known],
-    answers: Sequence[WatchedAnswer],
+    answers: Sequence[ScoredAnswer],
     left: Callable[[int, int], str],
-) -> list[WatchedAnswer]:
+) -> list[ScoredAnswer]:
     """The answers, with the verdict on what had left before they were stopped.
 
     Args:
