@@ -171,7 +171,7 @@ def learned(
     if old:
         scored = [replace(x, old=y) for x, y in zip(scored, old, strict=True)]
     sums = Sums()
-    learner.learn(scored, float(len(scored)), sums)
+    learner.backward(scored, float(len(scored)), sums)
     named = learner.parameters.items()
     return sums.loss, {name: p.grad for name, p in named if p.grad is not None}
 

@@ -92,6 +92,8 @@ class Batch(NamedTuple):
 
     examples: Sequence[Example]
     metrics: dict[str, float]
+    rows: int | None = None
+    """Number of completions that the loss is a mean over; by default the number of examples."""
 
 
 @runtime_checkable
@@ -107,8 +109,10 @@ class BatchSource(Protocol):
 class Learner(Protocol):
     """Updates the policy."""
 
-    def update(self, examples: Sequence[Example], *, step: int) -> dict[str, float]:
-        """Run the optimizer steps of one batch; return its metrics."""
+    def update(
+        self, examples: Sequence[Example], *, step: int, rows: int | None = None
+    ) -> dict[str, float]:
+        """Run the optimizer steps of one batch, with a mean over `rows`; return its metrics."""
         ...
 
 
@@ -117,7 +121,7 @@ class Control:
     """What observers request of the training loop after a step; passed from one to the next."""
 
     save: bool = False
-    """Whether a checkpoint is due."""
+    """Whether a checkpoint is due; set it to True only, since others may have requested one."""
     broken: bool = False
     """Whether the last update was skipped, so the weights must not be saved."""
     stop: str = ""

@@ -64,7 +64,8 @@ def test_anchors_change_what_is_learned_and_an_observer_can_end_training(mine, t
     first, second = trained[0], rows_of(mine / "runs/plain")[0]
     assert first["reward/mean"] == second["reward/mean"]
     assert first["update/gradient_norm"] != second["update/gradient_norm"]
-    text = (mine / "mine.py").read_text().replace('metrics["entropy/mean"] < 0.05', "taken == 2")
+    text = (mine / "mine.py").read_text()
+    text = text.replace('metrics.get("entropy/mean", 1.0) < 0.05', "taken == 2")
     (mine / "mine.py").write_text(text)
     plain[plain.index("runs/plain")] = "runs/ended"
     done = sirl(*plain, cwd=mine)
@@ -73,13 +74,35 @@ def test_anchors_change_what_is_learned_and_an_observer_can_end_training(mine, t
     assert (mine / "runs/ended/checkpoints/step-000002/model.safetensors").is_file()
 
 
-def test_an_engine_a_benchmark_and_an_attack_are_one_file_of_the_users(mine):
+def test_a_source_reads_the_starting_model_also_when_a_run_is_resumed(mine):
+    with (mine / "mine.py").open("a") as file:
+        file.write(
+            "class Kept(Anchors):\n"
+            "    def __init__(self, chat):\n"
+            "        super().__init__(chat)\n"
+            "        with open('said.txt', 'a') as notes:\n"
+            "            notes.write(repr([c.token_ids for c in self.answers]) + '\\n')\n"
+        )
+    words = [w.replace("Anchors", "Kept") for w in command()]
+    words += ["--learning-rate", "1e-2"]
+    words[words.index("--steps") + 1] = "1"
+    assert sirl(*words, cwd=mine).returncode == 0
+    words[words.index("--steps") + 1] = "2"
+    done = sirl(*words, "--resume", cwd=mine)
+    assert done.returncode == 0, done.stderr
+    first, second = (mine / "said.txt").read_text().splitlines()
+    assert first == second
+
+
+def test_an_engine_a_benchmark_an_attack_and_a_judge_are_one_file_of_the_users(mine):
     text = (DOCS / "extending.md").read_text()
     words = re.search(r"```\n(sirl evaluate.*?)```", text, re.S)[1].replace("\\\n", " ").split()
     small = "--limit 2 --new-tokens 8 --capability-tokens 8"
     done = sirl(*words[1:], *small.split(), cwd=mine)
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == 1, done.stderr  # judges are tried on known answers
+    assert "curt" in done.stderr
     figures = json.loads((mine / "runs/measured/summary.json").read_text())["models"]["target"]
+    assert figures["judge"] == "curt"
     assert figures["capability"]["letters"]["n"] == 2
     assert {name: rate["n"] for name, rate in figures["dsr"]["by_attack"].items()} == {
         "direct": 2,

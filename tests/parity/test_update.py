@@ -140,7 +140,7 @@ def test_kl_is_nothing_at_the_start_and_the_sampler_agrees_with_the_trainer(embe
     assert first.update(examples_of(*batch(embedded)), step=1)["kl/reference"] > 1e-4
 
 
-def test_completions_without_a_kl_penalty_add_nothing_to_the_kl(embedded):
+def test_the_kl_is_a_mean_over_the_completions_that_have_a_penalty(embedded):
     completions, advantages = batch(embedded)
     own = learner(embedded, reference=frozen(embedded))
     own.update(examples_of(completions, advantages), step=0)
@@ -153,7 +153,31 @@ def test_completions_without_a_kl_penalty_add_nothing_to_the_kl(embedded):
         found = learner(policy, reference=own.reference).update(chosen, step=0)
         kls.append(found["kl/reference"])
     assert min(kls) > 0
-    assert kls[0] == pytest.approx(kls[1] + kls[2], rel=1e-4)
+    assert kls[0] == pytest.approx((kls[1] + kls[2]) / 2, rel=1e-4)
+
+
+def test_a_loss_is_a_mean_over_as_many_rows_as_are_asked_for(embedded):
+    completions, advantages = batch(embedded)
+    examples = examples_of(completions, advantages)
+    found = []
+    for rows in (None, len(examples), 2 * len(examples)):
+        own = learner(replace(embedded, model=copy.deepcopy(embedded.model)))
+        found.append(own.update(examples, step=0, rows=rows))
+    assert found[0]["update/loss"] == found[1]["update/loss"]
+    for name in ("update/loss", "update/gradient_norm"):
+        assert found[2][name] == pytest.approx(found[0][name] / 2, rel=1e-4)
+    assert found[2]["sampler/mismatch"] == pytest.approx(found[0]["sampler/mismatch"], rel=1e-4)
+
+
+def test_each_mini_batch_has_prompts_of_all_parts_of_the_batch(embedded):
+    own = learner(embedded, mini_batches=2)
+    parts = own.mini_batches(100, step=3)
+    assert sorted(parts[0] + parts[1]) == list(range(100))
+    assert parts == own.mini_batches(100, step=3) != own.mini_batches(100, step=4)
+    for part in parts:
+        assert part == sorted(part)
+        assert 15 < sum(i < 50 for i in part) < 35
+    assert learner(embedded).mini_batches(3, step=0) == [[0, 1, 2]]
 
 
 def test_likelihoods_at_the_start_are_those_of_the_model_before_training(embedded):
@@ -237,7 +261,7 @@ def test_a_step_that_is_not_finite_is_skipped_and_counted(embedded, tmp_path):
     assert gap(before, weights(embedded)) == 0
     done(1, metrics)
     with pytest.raises(
-        TrainingError, match="2 optimizer steps in a row up to step 2 .* no good checkpoint yet"
+        TrainingError, match="2 steps in a row up to step 2 .* no good checkpoint yet"
     ):
         done(2, metrics)
     rows = run.rows("metrics.jsonl")

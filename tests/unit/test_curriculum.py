@@ -95,6 +95,17 @@ def test_watched_prompts_and_their_disguises_are_not_trained_on() -> None:
     ]  # fmt: skip
 
 
+def test_prompts_that_cannot_be_watched_are_trained_on() -> None:
+    whole = Curriculum(
+        prompts("unsafe", 12), prompts("harmless", 20), (), lambda _: True, batch=8, seed=0
+    )
+    trained, watch = watched(whole, lambda p: int(p.id.rpartition("-")[2]) % 2)
+    assert [p.id for p in watch] == [
+        "unsafe-1", "unsafe-9", "harmless-1", "harmless-9", "harmless-17",
+    ]  # fmt: skip
+    assert len(trained.refused) + len(trained.answered) + len(watch) == 32
+
+
 def test_watched_answers_are_not_begun_by_a_disguise() -> None:
     own = replace(curriculum(), disguises=(Opener("opener", "Sure:"), SHORT, SHORT))
     trained, watch = watched(own)

@@ -7,7 +7,7 @@ from sirl.errors import InputError
 from sirl.guard.classical import Usual, classical_scores, usual
 from sirl.guard.fitting import probe_examples
 from sirl.guard.modes import Modes, tell_modes
-from sirl.guard.probe import LinearProbe, States, fit_control, fit_probe
+from sirl.guard.probe import LinearProbe, States, fit_control, fit_probe, folds_of
 from sirl.guard.scoring import Asked
 from sirl.instinct import Instinct
 from sirl.types import Completion, Message, Prompt
@@ -43,6 +43,15 @@ def test_a_control_keeps_rows_of_a_prompt_together_and_knows_nothing_of_the_kind
     gap = scores[rows.refuses].mean() - scores[~rows.refuses].mean()
     own = probe.score(rows.states[:, 1])
     assert abs(gap) < 0.3 * (own[rows.refuses].mean() - own[~rows.refuses].mean())
+
+
+def test_no_fold_has_all_prompts_of_a_kind():
+    prompts = np.arange(60)
+    rows = States(np.zeros((60, 1, 1), np.float32), prompts < 5, prompts)
+    deal = np.random.default_rng(3463).permutation(60)[prompts] % 5
+    assert len({*deal[rows.refuses].tolist()}) == 1  # the first deal would
+    folds = folds_of(rows, 3463)
+    assert {len({*folds[rows.refuses == kind].tolist()}) > 1 for kind in (True, False)} == {True}
 
 
 def test_too_few_prompts_of_one_kind_are_refused():

@@ -69,10 +69,9 @@ def test_a_step_raises_refusals_where_the_model_refuses_and_lowers_them_elsewher
 
 def guards_of(**more) -> tuple[list[tuple[int, ...]], list[list[float]]]:
     """Own answers of a step, and what each of their tokens weighs in the mean over answers."""
-    examples = points(**more).batch(0).examples
-    guards = [e for e in examples if len(e.completion.token_ids) > 1]
-    # The loss is a mean over all examples.
-    weights = [[a * len(guards) / len(examples) for a in e.advantage] for e in guards]
+    batch = points(**more).batch(0)
+    guards = [e for e in batch.examples if len(e.completion.token_ids) > 1]
+    weights = [[a * len(guards) / batch.rows for a in e.advantage] for e in guards]
     return [e.completion.token_ids for e in guards], weights
 
 
@@ -90,6 +89,19 @@ def test_an_own_answer_that_has_become_more_likely_is_unlearned_and_no_token_wei
 
     _, weights = guards_of(said_by_policy=said)
     assert weights == [pytest.approx([1.0] * 2), pytest.approx([1.0, -0.75, 0.0])]
+
+
+def test_the_prompts_of_a_step_weigh_one_each_however_many_tokens_teach_them() -> None:
+    batch = points().batch(0)
+    assert batch.rows == 2
+    firsts = [e for e in batch.examples if len(e.completion.token_ids) == 1]
+    assert len(firsts) > 2
+    policy = START.repeat(2, 1)
+    own = points()
+    taught = torch.tensor([own.decisions.taught(p.id) for p in own.curriculum.prompts(0)])
+    target = own.target(own.curriculum.prompts(0), policy, taught)
+    expected = [t.weight for row in terms(policy, target, torch.zeros(2).bool()) for t in row]
+    assert [e.advantage for e in firsts] == pytest.approx(expected)
 
 
 def test_the_target_keeps_what_the_model_says_beside_its_refusals() -> None:
@@ -235,4 +247,23 @@ def test_every_other_prompt_with_a_suffix_is_to_be_refused_and_failed_searches_a
     assert [text[-1] for text, _ in asked] == ["a", "b", "a", "b"]
     assert [p.id for p in found] == ["unsafe", "unsafe"]
     assert drawn(0) == found
+    asked.clear()
     assert drawn(1) != found
+    # A batch too small for both kinds has them in turn.
+    assert [refuses for _, refuses in asked] == [False, True, False, True]
+
+
+def test_how_often_a_search_draws_changes_no_other_prompt_of_the_step() -> None:
+    many = [Prompt.user(f"unsafe-{n}", str(n)) for n in range(40)]
+    whole = replace(points().curriculum, refused=many, answered=many)
+
+    def drawn(draws: int) -> list[str]:
+        def search(prompt: Prompt, chance: Random, refuses: bool) -> Prompt:
+            del refuses
+            for _ in range(draws):
+                chance.random()
+            return prompt
+
+        return [p.id for p in Attacked(search, whole, 8, lambda value: value).prompts(0)]
+
+    assert drawn(1) == drawn(5)

@@ -1,4 +1,9 @@
-from sirl.attacks import conversation, decoding, translation
+from random import Random
+
+import pytest
+
+from sirl.attacks import conversation, decoding, search, translation
+from sirl.attacks.contract import RefusingAccess
 from sirl.roles import Search
 from sirl.types import Attempt, Budget, Completion, Message, Outcome, Prompt, Verdict
 
@@ -131,3 +136,27 @@ def test_a_translation_that_does_not_come_is_not_asked():
     assert [a.messages[-1].content for attempts in rounds for a in attempts] == [
         "Wie?\n\nAnswer in English."
     ]
+
+
+def test_a_replaced_letter_is_its_neighbour_in_the_alphabet():
+    for letter in "azAZm":
+        drawn = {search.stray(letter, Random(n), 1.0) for n in range(300)}
+        other, *rest = drawn - {letter, letter.swapcase()}
+        assert rest == []
+        assert other.isalpha()
+        assert abs(ord(other) - ord(letter)) == 1
+
+
+@pytest.mark.parametrize(("steps", "tries"), [(8, [2]), (11, [2, 1]), (3, [1]), (0, [])])
+def test_random_search_tries_its_best_suffix_when_the_budget_ends(steps, tries):
+    left = [steps]
+
+    class Spent(RefusingAccess):
+        def likelihoods(self, conversations, answer):
+            left[0] -= 1
+            return super().likelihoods(conversations, answer) if left[0] >= 0 else []
+
+    rounds = play(search.RandomSearch(), Spent(), ["no"] * 9)
+    assert [len(attempts) for attempts in rounds] == tries
+    best = [attempts[0].trace[-1] for attempts in rounds]
+    assert best == sorted(best)

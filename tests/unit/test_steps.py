@@ -16,6 +16,7 @@ from sirl.reports.steps import step_table
 from sirl.roles import Control
 from sirl.runs import open_run
 from sirl.runs.disk import Disk
+from sirl.training.checkpoints import Checkpoint
 from sirl.training.observers.checkpoints import SaveCheckpoints, states_in
 from sirl.training.observers.log import MetricsLog, ProgressBar
 from sirl.training.observers.stop import StopOnRequest, StopWhenBroken
@@ -144,6 +145,19 @@ def test_a_checkpoint_is_saved_when_it_is_due_or_asked_for():
     assert saving.saves == [3, 5, 6, 7]
 
 
+def test_a_resumed_run_knows_the_last_checkpoint_from_which_a_step_was_finite(tmp_path):
+    for name in ("step-000002", "step-000004"):
+        (tmp_path / name).mkdir()
+    saving = SaveCheckpoints(tmp_path, Weightless(), steps=9, every=2)
+    saving.resume(Checkpoint(tmp_path / "step-000004", 4, {"last_good": "step-000002"}))
+    assert saving.last_good == tmp_path / "step-000002"
+    saving.on_step(5, metrics(), Control())
+    assert saving.last_good == tmp_path / "step-000004"
+    for unknown in ({}, {"last_good": ""}, {"last_good": "step-000001"}):
+        saving.resume(Checkpoint(tmp_path / "step-000004", 4, unknown))
+        assert saving.last_good is None
+
+
 def test_broken_weights_are_saved_only_where_training_ends():
     saving = Noting(steps=7, every=2)
     for taken in range(1, 8):
@@ -169,7 +183,7 @@ def test_a_count_of_broken_steps_goes_on_after_a_resume():
     ending = StopWhenBroken(lambda: Path("r/checkpoints/step-000002"), patience=3)
     ending.on_start(4, {"in_a_row": 2})
     assert ending.state() == {"in_a_row": 2}
-    with pytest.raises(TrainingError, match=r"^3 optimizer steps in a row .*step-000002"):
+    with pytest.raises(TrainingError, match=r"^3 steps in a row .*step-000002"):
         step(ending, 5, **{"update/skipped": 1.0})
 
 
@@ -177,7 +191,7 @@ def test_training_whose_every_step_was_skipped_is_an_error_however_short():
     skipped = {"update/skipped": 1.0}
     vain = StopWhenBroken(lambda: None, steps=2)
     step(vain, 1, **skipped)
-    with pytest.raises(TrainingError, match=r"^2 optimizer steps in a row up to step 2 .*start"):
+    with pytest.raises(TrainingError, match=r"^2 steps in a row up to step 2 .*start"):
         step(vain, 2, **skipped)
     learned = StopWhenBroken(lambda: None, steps=2)
     step(learned, 1)

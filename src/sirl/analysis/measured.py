@@ -30,17 +30,17 @@ PARTS = {
 """Kind of record -> name of its prompts in messages."""
 JUDGED = ("attack", "weights", "prefill", *HARMLESS)
 TRAINING = (
-    "method", "pool", "steps", "group", "batch", "learning_rate", "schedule", "weight_decay", "kl",
-    "kl_estimator",
-    "clip", "reward", "temperature", "mini_batches", "lora", "lora_rank", "disguised", "sentinel",
+    "method", "taught_by", "depth", "suffixes", "sources", "pool", "steps", "group", "batch",
+    "learning_rate", "schedule", "weight_decay", "kl", "kl_estimator", "clip", "reward",
+    "temperature", "mini_batches", "lora", "lora_rank", "disguised", "sentinel",
 )  # fmt: skip
 SAMPLED_ONLY = ("kl", "kl_estimator", "clip")
-"""Settings that decision points, with which the instinct usually teaches, do not use."""
+"""Settings that decision points do not use."""
 UNUSED: Mapping[tuple[str, bool], tuple[str, ...]] = {
-    ("instinct", True): ("reward", "disguised", "sentinel", *SAMPLED_ONLY),
-    ("instinct", False): ("reward", "disguised", *SAMPLED_ONLY),
-    ("entropy", True): (),
-    ("entropy", False): ("pool", "sentinel"),
+    ("instinct", True): ("reward", "disguised", "sentinel"),
+    ("instinct", False): ("reward", "disguised"),
+    ("entropy", True): ("taught_by",),
+    ("entropy", False): ("taught_by", "pool", "sentinel"),
 }
 """Settings that a method does not use, and the usual sentinel; by method and sentinel."""
 DIGITS = 12
@@ -123,9 +123,16 @@ def measured(
     if config.get("best_of", 1) != 1:
         found["best_of"] = config["best_of"]
     if "steps" in config:
-        unused = UNUSED.get((config.get("method", ""), bool(config.get("sentinel"))), ())
-        found["training"] = {k: config[k] for k in TRAINING if k in config and k not in unused}
+        found["training"] = training_settings({**config, **about.get("teaching", {})})
     return found
+
+
+def training_settings(config: Document) -> dict[str, Any]:
+    """The settings that a training run used."""
+    unused = {*UNUSED.get((config.get("method", ""), bool(config.get("sentinel"))), ())}
+    if config.get("taught_by") == "decision points" and not config.get("sources"):
+        unused |= {*SAMPLED_ONLY}
+    return {k: config[k] for k in TRAINING if k in config and k not in unused}
 
 
 def files(about: Document) -> list[dict[str, Any]]:
@@ -209,7 +216,7 @@ def settings_in_words(settings: Document) -> str:
     >>> settings_in_words({"steps": 30, "learning_rate": 1e-4, "lora": False, "lora_rank": 16})
     'steps 30, learning rate 0.0001'
     """
-    shown = {k: v for k, v in settings.items() if v is not False}
+    shown = {k: v for k, v in settings.items() if v is not False and v is not None}
     if "lora" not in shown:
         shown.pop("lora_rank", None)
     words: Sequence[str] = [

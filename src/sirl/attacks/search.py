@@ -93,7 +93,10 @@ def stray(letter: str, random: Random, strength: float) -> str:
     draw = random.random()
     if draw < strength * 0.6:
         return letter.swapcase()
-    return chr(ord(letter) ^ 1) if draw < strength * 0.66 and (letter.lower() != "z") else letter
+    if draw >= strength * 0.66:
+        return letter
+    first = ord("a" if letter.islower() else "A")
+    return chr(first + (ord(letter) - first ^ 1))
 
 
 @dataclass(frozen=True)
@@ -138,7 +141,7 @@ class RandomSearch:
     needs: frozenset[Need] = frozenset({"likelihoods"})
 
     def tries(self, behaviour: Prompt, access: Access) -> Tries:
-        """Yield the best suffix so far, twice, every `patience` steps."""
+        """Yield the best suffix so far, twice, every `patience` steps; once as the budget ends."""
         random = random_of(self.name, behaviour, access)
         opener = access.opener(behaviour)
         pool = (*FILLERS, *opener.split(), *string.ascii_letters, *string.punctuation)
@@ -151,7 +154,10 @@ class RandomSearch:
             scores = access.likelihoods(
                 [asking(behaviour, self.name, text).messages for text in texts], opener
             )
+            text = f"{behaviour.request} {' '.join(suffix)}"
             if len(scores) < self.width:  # the budget is spent
+                if len(trace) % self.patience:
+                    yield [asking(behaviour, self.name, text, trace)]
                 return
             for score, candidate in zip(scores, changed, strict=True):
                 if score > best:

@@ -7,7 +7,7 @@ from sirl.config.groups import (
     SAMPLED_PACE,
     ModelSettings,
     TargetEndpointSettings,
-    takes_points,
+    is_at_points_rate,
 )
 from sirl.config.resolving import parse_value, resolve
 from sirl.config.serving import GuardServeConfig
@@ -45,5 +45,5 @@ __all__ = [
     "TrainingSettings",
     "parse_value",
     "resolve",
-    "takes_points",
+    "is_at_points_rate",
 ]

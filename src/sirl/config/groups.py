@@ -171,14 +171,17 @@ SAMPLED_PACE = SAMPLED_RATE / POINTS_RATE
 """Factor of the learning rate where decision points were meant, and whole answers are sampled."""
 
 
-def takes_points(known: Mapping[str, Any]) -> bool:
-    """Whether settings ask for decision points, which have no noise of sampling."""
+def is_at_points_rate(known: Mapping[str, Any]) -> bool:
+    """Whether the learning rate is meant for decision points, which have no noise of sampling.
+
+    With depth, decision points and sampled answers have the same rate.
+    """
     return known.get("method") == "instinct" and not known.get("depth")
 
 
 def usual_rate(known: Mapping[str, Any]) -> float:
     """The learning rate where none is given."""
-    rate = POINTS_RATE if takes_points(known) else SAMPLED_RATE
+    rate = POINTS_RATE if is_at_points_rate(known) else SAMPLED_RATE
     is_adapter = known.get("method") == "instinct" and known.get("lora")
     return rate * ADAPTER_PACE if is_adapter else rate
 
@@ -196,9 +199,9 @@ class OptimizationSettings(Group):
     learning_rate: float = Field(
         default_factory=usual_rate,
         gt=0,
-        description="peak learning rate (AdamW); halved where --method instinct has to sample "
-        "whole answers [default: 2e-4 for --method instinct, 1e-4 with --depth, five times as "
-        "much with --lora; 1e-4 for --method entropy]",
+        description="peak learning rate (AdamW); without --depth halved where --method instinct "
+        "has to sample whole answers [default: 2e-4 for --method instinct, 1e-4 with --depth, five "
+        "times as much with --lora; 1e-4 for --method entropy]",
     )
     schedule: Literal["constant", "cosine"] = Field(
         "constant", description="learning-rate schedule"

@@ -22,7 +22,7 @@ CLASSICAL = ("prompt_perplexity", "windowed_perplexity", "first_token_confidence
 
 @dataclass(frozen=True)
 class Usual:
-    """Entropies of the tokens of ordinary prompts."""
+    """Entropies of the tokens of harmless prompts, bare and in disguises."""
 
     median: float
     deviation: float
@@ -30,7 +30,7 @@ class Usual:
 
 
 def usual(entropies: Sequence[Sequence[float]]) -> Usual:
-    """What is usual in ordinary prompts, one sequence of entropies each."""
+    """What is usual in harmless prompts, one sequence of entropies each."""
     every = np.concatenate([np.asarray(own, dtype=float) for own in entropies])
     median = float(np.median(every))
     return Usual(median, NORMAL * float(np.median(abs(every - median))) or 1.0)
@@ -45,7 +45,7 @@ def classical_scores(
         logprobs: Log-probabilities of its tokens.
         entropies: Entropies of the distributions of its tokens.
         top_logprob: Log-probability of the likeliest first token of the answer.
-        known: Entropies of ordinary prompts, which CUSUM compares with.
+        known: Entropies of harmless prompts, which CUSUM compares with.
 
     >>> found = classical_scores([-1.0, -3.0], [2.0, 4.0], -0.5, Usual(1.0, 1.0))
     >>> [found[name] for name in CLASSICAL]

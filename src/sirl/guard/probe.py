@@ -14,7 +14,7 @@ import numpy as np
 from sirl.errors import InputError, MissingExtraError
 from sirl.guard.documents import ProbeShape, check_shape
 
-__all__ = ["LinearProbe", "States", "fit_control", "fit_probe", "held_out_scores"]
+__all__ = ["LinearProbe", "States", "fit_control", "fit_probe", "folds_of", "held_out_scores"]
 
 FOLDS = 5
 INVERSE_RIDGES = (0.001, 0.01, 0.1)
@@ -130,7 +130,7 @@ def cross_validated(rows: States, place: int, ridge: float, seed: int) -> float:
 
 def held_out_scores(rows: States, place: int, ridge: float, seed: int) -> np.ndarray:
     """The score of each row by a probe that was fitted without its fold."""
-    folds, scores = folds_of(rows.prompts, seed), np.zeros(len(rows.refuses))
+    folds, scores = folds_of(rows, seed), np.zeros(len(rows.refuses))
     for fold in range(FOLDS):
         out = folds == fold
         weights, bias = fitted(rows.states[~out, place], rows.refuses[~out], ridge)
@@ -138,12 +138,14 @@ def held_out_scores(rows: States, place: int, ridge: float, seed: int) -> np.nda
     return scores
 
 
-def folds_of(prompts: np.ndarray, seed: int) -> np.ndarray:
-    """The fold of each row; rows of one prompt share it."""
-    known, place = np.unique(prompts, return_inverse=True)
-    order = np.random.default_rng(seed).permutation(len(known))
-    found: np.ndarray = order[place] % FOLDS
-    return found
+def folds_of(rows: States, seed: int) -> np.ndarray:
+    """The fold of each row; rows of one prompt share it, and no fold has all rows of a kind."""
+    known, place = np.unique(rows.prompts, return_inverse=True)
+    random = np.random.default_rng(seed)
+    while True:
+        found: np.ndarray = random.permutation(len(known))[place] % FOLDS
+        if all(len({*found[rows.refuses == kind].tolist()}) > 1 for kind in (True, False)):
+            return found
 
 
 def fitted(states: np.ndarray, refuses: np.ndarray, ridge: float) -> tuple[np.ndarray, float]:

@@ -117,6 +117,11 @@ class Provenance:
             file["rejected"] += lost[file["file"]]
         self.write()
 
+    def teaching(self, by: str, learning_rate: float) -> None:
+        """Add what training learns from and at which peak rate, which may be the halved one."""
+        self.document["teaching"] = {"taught_by": by, "learning_rate": learning_rate}
+        self.write()
+
     def code_sandbox(self, sentence: str) -> None:
         """Add what protects this machine from code that the model writes."""
         self.document["code_sandbox"] = sentence

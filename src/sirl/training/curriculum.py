@@ -93,9 +93,12 @@ def begins_answer(disguise: Disguise, prompt: Prompt) -> bool:
     return disguise.attempt(prompt).messages[-1].role == "assistant"
 
 
-def watched(whole: Curriculum) -> tuple[Curriculum, list[Prompt]]:
+def watched(
+    whole: Curriculum, watchable: Callable[[Prompt], object] = bool
+) -> tuple[Curriculum, list[Prompt]]:
     """What is trained on, and prompts that are not, as a sentinel presents them.
 
+    Only prompts that are `watchable` are watched; by default every prompt is.
     They are in disguises that training does not use and that do not begin the answer; with
     openings the answer to every other refused one is begun. A curriculum with a single disguise
     uses it for both.
@@ -108,11 +111,10 @@ def watched(whole: Curriculum) -> tuple[Curriculum, list[Prompt]]:
     def shown(prompt: Prompt, n: int) -> Prompt:
         return whole.inside(disguises[n % len(disguises)], prompt) if disguises else prompt
 
-    parts = [list(p[::WATCHED][:MOST_WATCHED]) for p in (whole.refused, whole.answered)]
-    kept = [
-        [p for n, p in enumerate(prompts) if n % WATCHED or n >= WATCHED * MOST_WATCHED]
-        for prompts in (whole.refused, whole.answered)
-    ]
+    kinds = (whole.refused, whole.answered)
+    parts = [[p for p in kind if watchable(p)][::WATCHED][:MOST_WATCHED] for kind in kinds]
+    unseen = {p.id for part in parts for p in part}
+    kept = [[p for p in kind if p.id not in unseen] for kind in kinds]
 
     def begun(prompt: Prompt, n: int) -> Prompt:
         if not whole.openings or n % 2:

@@ -101,25 +101,22 @@ class DecisionPoints:
         target = torch.cat([self.target(prompts, start[:n], taught), start[n:]])
         found = self.agreed(terms(policy, target, asleep))
         points = [
-            (one_token(prompt.id, ids, token), weight / n)
+            Example(one_token(prompt.id, ids, token), weight, kl_weight=0.0, on_policy=False)
             for prompt, ids, own in zip((*prompts, *noise), asked, found, strict=True)
             for token, weight in own
         ]
         guards = self.guarded(step)
-        # The loss is a mean over the examples, and these weights are for a sum.
-        size = len(points) + len(guards)
-        examples = [
-            *(Example(c, w * size, kl_weight=0.0, on_policy=False) for c, w in points),
-            *(
-                Example(c, tuple(a * size / len(guards) for a in each), 0.0, on_policy=False)
-                for c, each in guards
-            ),
+        share = n / max(1, len(guards))  # own answers weigh together as much as the prompts
+        own_answers = [
+            Example(c, tuple(w * share for w in weights), kl_weight=0.0, on_policy=False)
+            for c, weights in guards
         ]
         metrics = self.metrics(policy[:m], taught[:m])
         if hard:
             metrics["points/decided_under_attack"] = float(decided.mean())
         metrics = self.agreed(metrics)
-        return Batch(examples, metrics | {"seconds/points": time.perf_counter() - started})
+        metrics = metrics | {"seconds/points": time.perf_counter() - started}
+        return Batch([*points, *own_answers], metrics, rows=n)
 
     def guarded(self, step: int) -> list[tuple[Completion, list[float]]]:
         """Own answers of a step, each with the weights of its tokens."""

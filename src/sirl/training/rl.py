@@ -23,9 +23,10 @@ def train(
         Stopped: An observer requested it.
     """
     for step in steps:
-        examples, metrics = batches.batch(step)
+        examples, metrics, rows = batches.batch(step)
         more = [example for source in sources for example in source.examples(step)]
-        metrics = metrics | learner.update([*examples, *more], step=step)
+        rows = (rows or len(examples)) + len(more)
+        metrics = metrics | learner.update([*examples, *more], step=step, rows=rows)
         control = Control()
         for observer in observers:
             observer.on_step(step + 1, metrics, control)

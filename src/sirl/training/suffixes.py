@@ -133,11 +133,15 @@ class Attacked:
     """The value of rank 0, as rounding may differ."""
 
     def prompts(self, step: int) -> list[Prompt]:
-        """The prompts of a step: every other one is to be refused; half of them are dressed."""
-        chance = Random(f"{self.curriculum.seed}/suffixes/{step}")
+        """The prompts of a step: every other one is to be refused, and so from step to step.
+
+        Every other pair may be in a disguise; in one that begins the answer, a prompt stays bare.
+        """
         shown, texts = list[Prompt](), list[str | None]()
         for n in range(self.count):
-            refuses = n % 2 == 0
+            # A search draws as often as rounding decides, so each prompt has its own draws.
+            chance = Random(f"{self.curriculum.seed}/suffixes/{step}/{n}")
+            refuses = (n + step) % 2 == 0
             prompt = chance.choice(self.curriculum.refused if refuses else self.curriculum.answered)
             dressed = self.curriculum.dressed(prompt, chance) if n % 4 >= 2 else prompt
             shown.append(prompt if dressed.is_begun else dressed)

@@ -9,8 +9,9 @@ without gradient, under their own prompt or the one that the example gives.
 import math
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
 from functools import partial
+from random import Random
 from typing import Literal
 
 import torch
@@ -72,17 +73,17 @@ class Sums:
     kl: float = 0.0
     clipped: float = 0.0
     mismatch: float = 0.0
+    compared: float = 0.0
+    """Weight of the tokens that the reference scores."""
 
     def over(self, ranks: Ranks) -> "Sums":
         """The sums over all ranks."""
-        return Sums(*ranks.all_reduce_sum([self.loss, self.kl, self.clipped, self.mismatch]))
+        return Sums(*ranks.all_reduce_sum(astuple(self)))
 
     def add(self, other: "Sums") -> None:
         """Add other sums to these."""
-        self.loss += other.loss
-        self.kl += other.kl
-        self.clipped += other.clipped
-        self.mismatch += other.mismatch
+        for name, value in vars(other).items():
+            setattr(self, name, getattr(self, name) + value)
 
 
 class PolicyLearner:
@@ -115,11 +116,13 @@ class PolicyLearner:
             fused=not self.parallel.shards,
         )
 
-    def update(self, examples: Sequence[Example], *, step: int) -> dict[str, float]:
+    def update(
+        self, examples: Sequence[Example], *, step: int, rows: int | None = None
+    ) -> dict[str, float]:
         """Run the optimizer steps of one batch; return its metrics.
 
-        A mini-batch with a non-finite loss or gradient does not change the policy and counts under
-        `update/skipped`.
+        The loss is a mean over `rows` completions, by default over all examples. A mini-batch with
+        a non-finite loss or gradient does not change the policy and counts under `update/skipped`.
 
         Raises:
             TrainingError: A single completion does not fit in memory.
@@ -127,34 +130,35 @@ class PolicyLearner:
         """
         started = time.perf_counter()
         self.chat.refuse_stale([e.completion for e in examples if e.on_policy])
-        parts = self.mini_batches(len(examples))
+        parts = self.mini_batches(len(examples), step)
         mine = [
             [part[i] for i in shard_rows([examples[j].completion for j in part], self.ranks)]
             for part in parts
         ]
+        rows = rows or len(examples)
         with self.parallel.unsharded():
             scored = self.score(examples, [i for rows in mine for i in rows])
         ready = time.perf_counter()
         for group in self.optimizer.param_groups:
             group["lr"] = self.learning_rate(step)
         sums, norms, skipped = Sums(), [], 0
-        for part, rows in zip(parts, mine, strict=True):
-            share, norm = self.descend([scored[i] for i in rows], len(part))
+        for part, own in zip(parts, mine, strict=True):
+            share, norm = self.descend([scored[i] for i in own], rows * len(part) / len(examples))
             sums.add(share)
             norms.append(norm)
             skipped += not (math.isfinite(share.loss) and math.isfinite(norm))
         self.chat.count_update()
         penalised = any(e.kl_weight != 0 for e in examples)
         return {
-            **({"kl/reference": sums.kl / len(parts)} if penalised else {}),
+            **({"kl/reference": sums.kl / sums.compared} if penalised else {}),
             "update/loss": sums.loss / len(parts),
-            "update/clipped_fraction": sums.clipped / len(parts),
+            "update/clipped_fraction": sums.clipped * rows / len(examples) / len(parts),
             "update/gradient_norm": sum(norms) / len(norms),
             "update/learning_rate": self.learning_rate(step),
             "update/skipped": skipped,
             "update/steps": len(parts),
             "update/token_budget": self.token_budget,
-            "sampler/mismatch": sums.mismatch / len(parts),
+            "sampler/mismatch": sums.mismatch * rows / len(examples) / len(parts),
             "seconds/reference": ready - started,
             "seconds/update": time.perf_counter() - ready,
         }
@@ -223,12 +227,16 @@ class PolicyLearner:
             own = partial(next_logprobs, self.chat)
             return torch.stack(self.logprobs(completions_of(prompts), own))
 
-    def mini_batches(self, rows: int) -> list[range]:
-        """The examples of each optimizer step, in order."""
-        size = math.ceil(rows / self.objective.mini_batches)
-        return [range(i, min(i + size, rows)) for i in range(0, rows, size)]
+    def mini_batches(self, count: int, step: int) -> list[list[int]]:
+        """The examples of each optimizer step: a random part of the batch, in its order.
 
-    def descend(self, examples: Sequence[Scored], batch_rows: int) -> tuple[Sums, float]:
+        A batch is ordered by kind of prompt, so that its parts in order would be of one kind each.
+        """
+        size = math.ceil(count / self.objective.mini_batches)
+        order = list(range(count)) if size == count else Random(step).sample(range(count), count)
+        return [sorted(order[i : i + size]) for i in range(0, count, size)]
+
+    def descend(self, examples: Sequence[Scored], batch_rows: float) -> tuple[Sums, float]:
         """One optimizer step on this rank's share of a mini-batch; returns the gradient norm."""
         self.optimizer.zero_grad(set_to_none=True)
         sums = self.gradients(examples, batch_rows).over(self.ranks)
@@ -241,7 +249,7 @@ class PolicyLearner:
         self.optimizer.zero_grad(set_to_none=True)
         return sums, norm
 
-    def gradients(self, examples: Sequence[Scored], batch_rows: int) -> Sums:
+    def gradients(self, examples: Sequence[Scored], batch_rows: float) -> Sums:
         """Accumulate gradients over all ranks; retry with half the token budget when out of memory.
 
         Raises:
@@ -271,26 +279,24 @@ class PolicyLearner:
             )
         self.token_budget //= 2
 
-    def add_up(self, examples: Sequence[Scored], batch_rows: int, sums: Sums) -> None:
+    def add_up(self, examples: Sequence[Scored], batch_rows: float, sums: Sums) -> None:
         """Accumulate the gradients of the examples, micro-batch by micro-batch."""
         rows = micro_batches(self.chat, [x.example.completion for x in examples], self.token_budget)
         rounds = self.ranks.all_reduce_max(len(rows)) if self.parallel.shards else len(rows)
-        scale = (
-            batch_rows / self.ranks.size
-        )  # ranks average gradients, so scale up to get their sum
+        mean_over = batch_rows / self.ranks.size  # ranks average gradients: this makes it a sum
         for n in range(rounds):
             with self.parallel.accumulating(last=n + 1 == rounds):
                 if n < len(rows):
-                    self.learn([examples[i] for i in rows[n]], scale, sums)
+                    self.backward([examples[i] for i in rows[n]], mean_over, sums)
                 else:
                     self.parallel.dummy_pass()
 
-    def learn(self, examples: Sequence[Scored], batch_rows: float, sums: Sums) -> None:
+    def backward(self, examples: Sequence[Scored], mean_over: float, sums: Sums) -> None:
         """Accumulate the gradient of one micro-batch and add to the sums."""
         completions = [x.example.completion for x in examples]
         counts = [len(c.token_ids) for c in completions]
         lengths = torch.tensor(counts)
-        weights = token_weights(lengths, batch_rows).float().to(self.chat.device)
+        weights = token_weights(lengths, mean_over).float().to(self.chat.device)
         reference = torch.cat([x.reference.to(self.chat.device) for x in examples])
         old = [x.old for x in examples if x.old is not None]
         before = torch.cat(old) if old else None
@@ -329,7 +335,8 @@ class PolicyLearner:
         total, logprobs = self.parallel.scorer(completions, loss)
         torch.autograd.backward(total)
         gap = (weights * mismatch(logprobs, examples)).sum()
-        share = [float(v) / self.ranks.size for v in (*torch.stack(seen).sum(dim=0), gap)]
+        found = (*torch.stack(seen).sum(dim=0), gap, weights[compared].sum())
+        share = [float(v) / self.ranks.size for v in found]
         sums.add(Sums(*share))
 
 

@@ -86,15 +86,16 @@ def kept_answers(
 
 
 def decision_notes(
-    decisions: Decisions, pieces: Callable[[Sequence[int]], Sequence[str]]
+    decisions: Decisions, pieces: Callable[[Sequence[int]], Sequence[str]], *, halved: bool
 ) -> list[str]:
-    """What was found, in a sentence."""
+    """What was found, in a sentence; `halved` says whether sampling halves the learning rate."""
     words = ", ".join(repr(piece) for piece in pieces(decisions.openers)) or "none"
     if not decisions.is_shown:
         return [
             f"decisions: first tokens (of refusals: {words}) agree with only "
             f"{100 * decisions.agreement:.0f}% of the clear decisions of whole answers, so "
-            "training samples whole answers, which takes longer, at half the learning rate"
+            "training samples whole answers, which takes longer"
+            + (", at half the learning rate" if halved else "")
         ]
     refused = sum(decisions.of(id) == "refuse" for id in decisions.masses)
     return [

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sirl import registry
-from sirl.config import SAMPLED_PACE, TrainingSettings, takes_points
+from sirl.config import SAMPLED_PACE, TrainingSettings, is_at_points_rate
 from sirl.errors import ConfigError, RunError
 from sirl.roles import Observer
 from sirl.workflows.method import Method, StartReading, method_of, reading_of
@@ -83,7 +83,10 @@ def learn(session: Session, models: Models) -> Learned:
     config, ranks, checkpoint = session.config, session.ranks, models.checkpoint
     # Before the learner shards the weights, which may be those of the starting model.
     reading = reading_of(session, models.start) if config.reads_instinct else None
+    sources = registry.example_sources(config, models.start)
     config = paced(config, reading)
+    by = "decision points" if reading and reading.choices else "sampled answers"
+    session.provenance.teaching(by, config.learning_rate)
     learner = registry.learner(config, models.policy, models.start if checkpoint else None, ranks)
     if checkpoint:
         restore_optimizer(learner, checkpoint)
@@ -104,7 +107,7 @@ def learn(session: Session, models: Models) -> Learned:
             method.batches,
             learner,
             tuple(watching.values()),
-            registry.example_sources(config, models.policy),
+            sources,
         )
     finally:
         for observer in watching.values():
@@ -114,7 +117,7 @@ def learn(session: Session, models: Models) -> Learned:
 
 def paced(config: TrainingSettings, reading: StartReading | None) -> TrainingSettings:
     """The settings with half the learning rate if the instinct is taught by sampled answers."""
-    if not reading or reading.choices or not takes_points(vars(config)):
+    if not reading or reading.choices or not is_at_points_rate(vars(config)):
         return config
     return config.model_copy(update={"learning_rate": config.learning_rate * SAMPLED_PACE})
 
@@ -187,7 +190,8 @@ def observers(
         config.checkpoint_every,
         lambda: {name: state for name, o in found.items() if (state := o.state())},
     )
-    checkpoints.saved = checkpoint.path if checkpoint else None
+    if checkpoint:
+        checkpoints.resume(checkpoint)
     found |= {
         "mini-evaluations": MiniEvaluations(
             session.setup.mini_eval, measured, run, config.eval_every, config.steps, session.warn

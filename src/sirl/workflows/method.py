@@ -78,7 +78,8 @@ def method_of(
     if not reading:
         return Method(entropy_batches(session, session.setup.prompts, engine))
     whole, sentinel = reading.curriculum, session.config.sentinel
-    curriculum, watch = watched(whole) if sentinel else (whole, [])
+    of = reading.instinct.of
+    curriculum, watch = watched(whole, lambda p: of(p.id)) if sentinel else (whole, [])
     grader = grader_of(reading, learner)
     if session.config.method == "instinct":
         batches = instinct_batches(session, reading, curriculum, grader, engine, learner)
@@ -117,7 +118,7 @@ def curriculum_of(
     mode_of: "Callable[[str], Mode | None]",
     batch: int,
 ) -> "Curriculum":
-    """A pool by the mode of each prompt id, with the disguises of training; half is refused."""
+    """A pool by the mode of each prompt id, with the disguises of training."""
     from sirl.training.curriculum import Curriculum
     from sirl.workflows.instinct import check_counts
 
@@ -136,7 +137,7 @@ def curriculum_of(
 
 
 def reading_of(session: Session, start: "ChatModel") -> StartReading:
-    """Read the starting model's instinct and, for depth, its own answers."""
+    """Read the starting model's instinct, its decisions, and own answers for depth."""
     from sirl.training.openings import POINTS, SAMPLED, Openings
     from sirl.workflows.instinct import AskedOnce, instinct_notes, read_instinct, read_own_answers
 
@@ -222,7 +223,7 @@ def choices_of(
     choices = read_choices(
         session.run, instinct, answers, setup.prompts, start, session.ranks, progress
     )
-    session.warn(decision_notes(choices.decisions, start.pieces))
+    session.warn(decision_notes(choices.decisions, start.pieces, halved=not config.depth))
     return choices if choices.decisions.is_shown else None
 
 
@@ -254,16 +255,16 @@ def instinct_batches(
             session.warn(["--suffixes has no effect: it needs decision points"])
         return Rollouts(curriculum.prompts, engine, grader, session.config.group)
     points = DecisionPoints(
-        reading.choices.decisions,
-        reading.choices.answers,
-        curriculum,
-        session.config.batch,
-        lambda prompt: learner.chat.render(prompt.messages),
-        learner.next_at_start,
-        learner.next_of_policy,
-        learner.said_at_start,
-        learner.said_by_policy,
-        learner.ranks.agreed,
+        decisions=reading.choices.decisions,
+        answers=reading.choices.answers,
+        curriculum=curriculum,
+        guards=session.config.batch,
+        render=lambda prompt: learner.chat.render(prompt.messages),
+        at_start=learner.next_at_start,
+        of_policy=learner.next_of_policy,
+        said_at_start=learner.said_at_start,
+        said_by_policy=learner.said_by_policy,
+        agreed=learner.ranks.agreed,
     )
     if not session.config.suffixes:
         return points
@@ -307,17 +308,16 @@ def sentinel_of(
     engine: Engine,
     learner: "PolicyLearner",
 ) -> "Sentinel":
-    """Watches those of the prompts that have an instinct."""
+    """Watches prompts that have an instinct."""
     from sirl.training.observers.sentinel import Sentinel
 
     config, openings = session.config, reading.curriculum.openings
-    known = [p for p in watch if reading.instinct.of(p.id)]
     return Sentinel(
-        lambda: engine.sample(known, group=WATCHED_ANSWERS, step=LOOK),
+        lambda: engine.sample(watch, group=WATCHED_ANSWERS, step=LOOK),
         reading.instinct,
         config.checkpoint_every,
         config.steps,
-        partial(grader.rewards, known),
+        partial(grader.rewards, watch),
         openings.settled if openings else 0,
         drift_of(learner, reading.said),
     )

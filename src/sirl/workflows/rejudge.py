@@ -60,7 +60,7 @@ def rejudge(
         run = frame.hold(open_run(Path(config.out), settings, existing, resumable=False))
         with console.bar() as progress:
             provenance = frame.begin(run, config)
-            kept = ("model", "prompts", "endpoint_dialect", "code_sandbox")
+            kept = ("model", "prompts", "endpoint_dialect", "code_sandbox", "teaching")
             provenance.document |= {
                 key: evaluated.about[key] for key in kept if key in evaluated.about
             }

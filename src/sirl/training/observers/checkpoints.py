@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from sirl.roles import Control, Observer
-from sirl.training.checkpoints import save
+from sirl.training.checkpoints import Checkpoint, save
 from sirl.training.update import PolicyLearner
 
 __all__ = ["SaveCheckpoints", "states_in"]
@@ -36,6 +36,12 @@ class SaveCheckpoints(Observer):
         self.last_good: Path | None = None
         """The newest checkpoint after which a step was finite."""
 
+    def resume(self, checkpoint: Checkpoint) -> None:
+        """Go on from a checkpoint."""
+        self.saved = checkpoint.path
+        good = checkpoint.state.get("last_good", "")
+        self.last_good = self.folder / good if good and (self.folder / good).is_dir() else None
+
     def on_step(self, taken: int, metrics: dict[str, float], control: Control) -> None:
         """Save if a checkpoint is due."""
         if not metrics["update/skipped"]:
@@ -46,7 +52,11 @@ class SaveCheckpoints(Observer):
 
     def save(self, taken: int) -> None:
         """Write a checkpoint."""
-        state = {"token_budget": self.learner.token_budget, "observers": dict(self.states())}
+        state = {
+            "token_budget": self.learner.token_budget,
+            "observers": dict(self.states()),
+            "last_good": self.last_good.name if self.last_good else "",
+        }
         self.saved = save(self.folder, taken, self.learner, state)
 
 

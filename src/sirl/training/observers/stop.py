@@ -54,7 +54,7 @@ class StopWhenBroken(Observer):
             TrainingError: There are too many in a row.
         """
         broken = int(metrics["update/skipped"])
-        self.in_a_row = self.in_a_row + broken if broken == metrics["update/steps"] else 0
+        self.in_a_row = self.in_a_row + 1 if broken == metrics["update/steps"] else 0
         control.broken = bool(self.in_a_row)
         self.learned |= not control.broken
         is_vain = taken == self.steps and not self.learned and not self.last_good()
@@ -74,6 +74,6 @@ class StopWhenBroken(Observer):
             else "there is no good checkpoint yet: start over"
         )
         return (
-            f"{many(self.in_a_row, 'optimizer step')} in a row up to step {taken} had a loss or "
+            f"{many(self.in_a_row, 'step')} in a row up to step {taken} had a loss or "
             f"gradient that is not finite; {back}, with a lower --learning-rate or float32"
         )
