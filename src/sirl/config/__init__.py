@@ -43,7 +43,7 @@ __all__ = [
     "TargetEndpointSettings",
     "TrainConfig",
     "TrainingSettings",
+    "is_at_points_rate",
     "parse_value",
     "resolve",
-    "is_at_points_rate",
 ]

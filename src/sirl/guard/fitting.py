@@ -123,10 +123,8 @@ def fit_guard(
             f"{chat.name} never answers a disguised prompt that it refuses when bare: there is no "
             "compliance to learn from; fit the guard on the model before training"
         )
-    own = {
-        a.prompt.messages: a for a in answers if modes.of(a.prompt.id) == "comply" and not a.begun
-    }
-    ordinary = prompt_numbers(chat, [a.completion.prompt_ids for a in own.values()])
+    harmless = [a for a in answers if modes.of(a.prompt.id) == "comply" and not a.begun]
+    ordinary = prompt_numbers(chat, list({a.completion.prompt_ids: None for a in harmless}))
     probe = fit_probe(rows, layers, seed=seed)
     first = np.array([c.position == 0 for c in learned.checks])
     headers = states[first & ~rows.refuses][:, layers.index(probe.layer)]
