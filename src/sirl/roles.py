@@ -22,7 +22,9 @@ from sirl.types import (
 __all__ = [
     "Access",
     "Attack",
+    "Batch",
     "BatchJudge",
+    "BatchSource",
     "Benchmark",
     "Console",
     "Control",
@@ -38,6 +40,7 @@ __all__ = [
     "StreamingEngine",
     "Tries",
     "Work",
+    "disguised",
     "identity_of",
     "silent",
 ]

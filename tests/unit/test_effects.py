@@ -72,3 +72,21 @@ def test_what_would_change_nothing_is_refused(verb, given, sentence):
 )
 def test_what_has_an_effect_or_is_the_default_passes(verb, given):
     registry.check_effects(verb(**{**BASE, **given}))
+
+
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        (
+            {"max_queries": 4},
+            "--max-queries bounds searches, and --attacks direct,story holds none",
+        ),
+        ({"max_tokens": 200}, "name a search such as best_of_n; --new-tokens bounds the length of"),
+    ],
+)
+def test_a_budget_of_searches_needs_a_search(given, sentence):
+    config = EvaluateConfig(model="embedded", out="o", attacks="direct,story", **given)
+    with pytest.raises(ConfigError, match=sentence):
+        registry.evaluation_setup(config)
+    with_search = config.model_copy(update={"attacks": "direct,best_of_n"})
+    assert len(registry.evaluation_setup(with_search).suite.attacks) == 2

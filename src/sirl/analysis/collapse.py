@@ -12,7 +12,7 @@ from dataclasses import asdict
 from itertools import combinations
 from typing import Any
 
-from sirl.stats import mean, rate
+from sirl.stats import mean, rate, repetition
 from sirl.text import jaccard
 from sirl.types import Record
 
@@ -20,8 +20,8 @@ __all__ = ["collapse_change", "collapse_signs"]
 
 EDGE = 8
 """Length of an opening or a closing, in words."""
-GRAM = 4
-"""n-gram size for repetition, in words."""
+SHORTEST = 4
+"""Words of an answer in which repetition can show."""
 LOOKED_AT = 120
 """Maximum number of answers compared pairwise (7,140 pairs)."""
 
@@ -73,7 +73,7 @@ def signs(answers: Sequence[Record], looked_at: int) -> dict[str, Any]:
         "distinct_openings": len({text[:EDGE] for text in texts}) / n,
         "distinct_closings": len({text[-EDGE:] for text in texts}) / n,
         "self_similarity": self_similarity(texts),
-        "repetition": mean([repetition(t) for t in texts if len(t) >= GRAM]),
+        "repetition": mean([repetition(t) for t in texts if len(t) >= SHORTEST]),
         "tokens": mean([float(r.tokens) for r in answers]),
         "truncated": asdict(rate(sum(r.finish == "length" for r in answers), len(answers))),
         "looked_at": n,
@@ -93,13 +93,3 @@ def self_similarity(texts: Sequence[Sequence[str]]) -> float:
     0.5555555555555555
     """
     return mean([jaccard(a, b) for a, b in combinations([frozenset(t) for t in texts], 2)])
-
-
-def repetition(text: Sequence[str]) -> float:
-    """Share of a text's 4-grams that repeat an earlier one.
-
-    >>> repetition("no no no no no".split())
-    0.5
-    """
-    grams = [tuple(text[i : i + GRAM]) for i in range(len(text) - GRAM + 1)]
-    return 1 - len(set(grams)) / len(grams)

@@ -37,6 +37,7 @@ from sirl.attacks.objectives import (
 from sirl.errors import ModelError
 from sirl.models.chat import ChatModel
 from sirl.models.memory import out_of_memory
+from sirl.models.packing import common_prefix
 from sirl.roles import Access, Tries
 from sirl.types import Attempt, Budget, Message, Need, Prompt
 
@@ -151,7 +152,7 @@ def joined(suffix: Suffix, ranked: Sequence[Suffix]) -> list[Suffix]:
     whole, changed = list(suffix), set[int]()
     found: list[Suffix] = []
     for near in ranked:
-        i = shared(suffix, near)
+        i = common_prefix(suffix, near)
         if i not in changed:
             whole[i] = near[i]
             changed.add(i)
@@ -214,7 +215,7 @@ def slot(chat: ChatModel, behaviour: Prompt, length: int) -> Slot:
     before, _, after = text.rpartition(MARK)
     for start, other in STARTS:
         ids, others = encode(chat, [f"{before}{s * length}{after}" for s in (start, other)])
-        head, tail = shared(ids, others), shared(ids[::-1], others[::-1])
+        head, tail = common_prefix(ids, others), common_prefix(ids[::-1], others[::-1])
         end = len(ids) - tail
         found = Slot(chat, behaviour, before, after, ids[:head], ids[end:], ids[head:end])
         if len(found.start) == length and chat.render(found.messages(found.start)) == ids:
@@ -234,16 +235,6 @@ def encode(chat: ChatModel, texts: Sequence[str]) -> list[tuple[int, ...]]:
     """Token ids of rendered texts."""
     ids = chat.tokenizer(list(texts), add_special_tokens=False)["input_ids"] if texts else []
     return [tuple(row) for row in ids]
-
-
-def shared(one: Sequence[int], other: Sequence[int]) -> int:
-    """Length of the common prefix of two sequences.
-
-    >>> shared([1, 2, 3], [1, 2, 4, 3])
-    2
-    """
-    pairs = enumerate(zip(one, other, strict=False))
-    return next((i for i, (a, b) in pairs if a != b), min(len(one), len(other)))
 
 
 @dataclass

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from sirl.models.chat import ChatModel
+from sirl.models.packing import common_prefix
 from sirl.types import Message
 
 __all__ = ["Cut", "Cutter"]
@@ -46,10 +47,10 @@ class Cutter:
     def of(cls, chat: ChatModel) -> "Cutter":
         """The cutter of a chat template."""
         one, other = (chat.render((Message("user", text),)) for text in TEXTS)
-        head, tail = shared(one, other), shared(one[::-1], other[::-1])
+        head, tail = common_prefix(one, other), common_prefix(one[::-1], other[::-1])
         before = one[:head]
         if (instructed := after_instructions(chat)) is not None:
-            common = shared(before[::-1], instructed[::-1])
+            common = common_prefix(before[::-1], instructed[::-1])
             before = before[len(before) - common :]
         return cls(head, before, one[len(one) - tail :])
 
@@ -71,16 +72,6 @@ class Cutter:
         return max(self.head, next(begins, self.head))
 
 
-def shared(one: Sequence[int], other: Sequence[int]) -> int:
-    """Length of the common beginning.
-
-    >>> shared([1, 2, 3], [1, 2, 4])
-    2
-    """
-    pairs = enumerate(zip(one, other, strict=False))
-    return next((n for n, (a, b) in pairs if a != b), min(len(one), len(other)))
-
-
 def after_instructions(chat: ChatModel) -> Ids | None:
     """What precedes the user's text behind a system message; None if the template takes none."""
     try:
@@ -89,4 +80,4 @@ def after_instructions(chat: ChatModel) -> Ids | None:
         )
     except Exception:  # a template is third-party code and may reject a conversation
         return None
-    return one[: shared(one, other)]
+    return one[: common_prefix(one, other)]

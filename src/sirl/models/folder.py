@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from sirl.errors import ModelError
+from sirl.runs.disk import step_of
 
 __all__ = [
     "EMBEDDED_PATH",
@@ -88,19 +89,13 @@ def hash_of_files(model: str) -> str:
 def inside(folder: Path) -> str:
     """A hint for error messages: the checkpoints in a run folder; empty if there are none."""
     places = [p for p in (folder / "checkpoints", folder) if p.is_dir()]
-    names = [str(c) for place in places for c in place.glob("step-*") if has_model(c)]
-    if not names:
+    found = [c for place in places for c in place.glob("step-*") if has_model(c)]
+    if not found:
         return ""
-    listed = ", ".join(sorted(names, key=step_of))
+    listed = ", ".join(str(c) for c in sorted(found, key=lambda c: (step_of(c), c)))
     return f"; it is a run folder, give one of its checkpoints: {listed}"
 
 
 def has_model(folder: Path) -> bool:
     """Whether a folder holds a model or an adapter."""
     return (folder / "config.json").is_file() or is_adapter(folder)
-
-
-def step_of(name: str) -> tuple[int, str]:
-    """Sort key of a checkpoint: its step and name."""
-    number = name.rpartition("-")[2]
-    return int(number) if number.isdecimal() else 0, name

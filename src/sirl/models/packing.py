@@ -20,7 +20,7 @@ from transformers.masking_utils import sdpa_mask
 
 from sirl.types import Completion
 
-__all__ = ["PACKED", "Layout", "Packed", "pack"]
+__all__ = ["PACKED", "Layout", "Packed", "common_prefix", "pack"]
 
 SLACK = 1 << 14
 """Query-key pairs that cost less to waste than starting another attention block."""
@@ -244,3 +244,13 @@ def taken(states: Tensor, places: Tensor) -> Tensor:
 
 AttentionInterface.register(PACKED, attention)
 AttentionMaskInterface.register(PACKED, sdpa_mask)
+
+
+def common_prefix(one: Sequence[int], other: Sequence[int]) -> int:
+    """Length of the common beginning of two sequences.
+
+    >>> common_prefix([1, 2, 3], [1, 2, 4, 3])
+    2
+    """
+    pairs = enumerate(zip(one, other, strict=False))
+    return next((i for i, (a, b) in pairs if a != b), min(len(one), len(other)))

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from sirl.config import EvaluationSettings, ProbeConfig, TrainingSettings
+from sirl.config import EvaluationSettings, GuardEvaluateConfig, ProbeConfig, TrainingSettings
 from sirl.errors import ConfigError
 from sirl.prompts import PromptSet, Rejected, read_pool, read_prompts, read_targets
 from sirl.registry.attacks import APART, attack_names, attacks_named, own_attacks, prefills_named
@@ -16,7 +16,7 @@ from sirl.registry.judges import attacker_of, judges_of
 from sirl.registry.sampling import require_sampler
 from sirl.registry.tampering import surgeries_named
 from sirl.registry.targets import is_world
-from sirl.roles import Attack, Benchmark, Judge, identity_of
+from sirl.roles import Attack, Benchmark, Judge, Search, identity_of
 from sirl.text import many
 from sirl.types import Budget, Prompt
 
@@ -82,10 +82,12 @@ def evaluation_setup(config: EvaluationSettings) -> EvaluationSetup:
     openers = world_openers(unsafe) if is_world(config.model) else {}
     if config.targets:
         openers |= read_targets(Path(config.targets))
+    attacks = chosen_attacks(config, sheet) if unsafe else ()
+    check_budget(config, attacks)
     suite = Suite(
         judges=judges_of(config),
         behaviours=unsafe,
-        attacks=chosen_attacks(config, sheet) if unsafe else (),
+        attacks=attacks,
         ordinary=ordinary,
         lookalikes=lookalikes,
         benchmarks=benchmarks,
@@ -158,6 +160,22 @@ def chosen_attacks(config: EvaluationSettings, sheet: "Sheet | None") -> tuple[A
     if not chosen and not set(APART) & {n.strip() for n in config.attacks.split(",")}:
         raise ConfigError("--attacks none leaves no attack: give --sheet, --templates or names")
     return chosen
+
+
+def check_budget(config: EvaluationSettings, attacks: Sequence[Attack]) -> None:
+    """Refuse bounds of searches where nothing is searched.
+
+    Raises:
+        ConfigError: A bound is given, and no attack is a search.
+    """
+    if isinstance(config, GuardEvaluateConfig) or any(isinstance(a, Search) for a in attacks):
+        return
+    if given := [n for n in ("max_queries", "max_tokens", "max_seconds") if getattr(config, n)]:
+        hint = "; --new-tokens bounds the length of answers" if given == ["max_tokens"] else ""
+        raise ConfigError(
+            f"--{given[0].replace('_', '-')} bounds searches, and --attacks {config.attacks} holds "
+            f"none: leave it out, or name a search such as best_of_n{hint}"
+        )
 
 
 def calibration(config: EvaluationSettings, judge: Judge) -> "Calibration | None":

@@ -17,9 +17,9 @@ from typing import IO, Any
 from sirl.errors import RunError
 
 __all__ = [
-    "CHECKPOINT",
     "DISK",
     "Disk",
+    "checkpoint_name",
     "clear_checkpoints",
     "cut_torn_line",
     "damaged",
@@ -29,6 +29,7 @@ __all__ = [
     "opened",
     "plain",
     "read",
+    "step_of",
     "sync_file",
     "sync_folder",
     "write_atomically",
@@ -37,6 +38,7 @@ __all__ = [
 PRIVATE = frozenset({"instinct_answers.jsonl", "records.jsonl", "verdicts.jsonl"})
 """Files that hold attacks and answers in full."""
 CHECKPOINT = re.compile(r"step-(\d+)")
+"""Name of a checkpoint, with its step."""
 MISSING_CALL = frozenset({errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL})
 """What a file system answers that lacks a call."""
 
@@ -107,9 +109,24 @@ def clear_checkpoints(folder: Path) -> None:
         folder.rmdir()
 
 
+def checkpoint_name(step: int) -> str:
+    """The name of the checkpoint of a step.
+
+    >>> checkpoint_name(30)
+    'step-000030'
+    """
+    return f"step-{step:06d}"
+
+
+def step_of(place: Path) -> int:
+    """The step of a checkpoint, by its name; -1 if that is no checkpoint's."""
+    named = CHECKPOINT.fullmatch(place.name)
+    return int(named[1]) if named else -1
+
+
 def is_checkpoint(place: Path) -> bool:
     """Whether a folder is a checkpoint that we wrote, whole or damaged."""
-    if not CHECKPOINT.fullmatch(place.name) or place.is_symlink() or not place.is_dir():
+    if step_of(place) < 0 or place.is_symlink() or not place.is_dir():
         return False
     for name, key in (("manifest.json", "sha256"), ("trainer/state.json", "step")):
         with suppress(RunError):

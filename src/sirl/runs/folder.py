@@ -45,7 +45,6 @@ import yaml
 
 from sirl.errors import ConfigError, RunError
 from sirl.runs.disk import (
-    CHECKPOINT,
     DISK,
     Disk,
     clear_checkpoints,
@@ -54,6 +53,7 @@ from sirl.runs.disk import (
     is_checkpoint,
     opened,
     plain,
+    step_of,
     write_atomically,
 )
 from sirl.runs.places import (
@@ -367,7 +367,7 @@ def check_ours(path: Path) -> None:
     if folder.exists() and not folder.is_dir():
         raise RunError(f"{folder} is not a folder, and checkpoints go there: move it away")
     for place in folder.iterdir() if folder.is_dir() else ():
-        if CHECKPOINT.fullmatch(place.name) and not is_checkpoint(place):
+        if step_of(place) >= 0 and not is_checkpoint(place):
             raise RunError(
                 f"{place} is not a checkpoint that sirl wrote and is not overwritten: move it "
                 "away, or give another --out"

@@ -18,6 +18,7 @@ from sirl.stats.rates import (
     rate,
     wilson,
 )
+from sirl.stats.repetition import repetition
 
 __all__ = [
     "Outcomes",
@@ -36,5 +37,6 @@ __all__ = [
     "otsu",
     "power_hint",
     "rate",
+    "repetition",
     "wilson",
 ]

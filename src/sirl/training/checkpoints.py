@@ -36,10 +36,11 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 from sirl.errors import RunError
 from sirl.models.chat import ChatModel
 from sirl.runs.disk import (
-    CHECKPOINT,
+    checkpoint_name,
     disk_errors,
     is_checkpoint,
     mapping_in,
+    step_of,
     sync_file,
     sync_folder,
 )
@@ -69,7 +70,7 @@ def save(folder: Path, step: int, learner: PolicyLearner, state: Mapping[str, An
     Raises:
         RunError: The disk is full; earlier checkpoints are untouched.
     """
-    place = folder / f"step-{step:06d}"
+    place = folder / checkpoint_name(step)
     beside = folder / f".writing-{place.name}"
     ranks = learner.ranks
     try:
@@ -238,18 +239,12 @@ def fault(folder: Path) -> str:
 def newest(folder: Path) -> tuple[Checkpoint | None, list[str]]:
     """The newest intact checkpoint, if any, and a warning for each newer one skipped."""
     passed_over = []
-    for place in sorted(folder.glob("step-*"), key=steps_of, reverse=True):
+    for place in sorted(folder.glob("step-*"), key=step_of, reverse=True):
         if wrong := fault(place):
             passed_over.append(f"{place} is skipped: {wrong}")
             continue
         return read(place), passed_over
     return None, passed_over
-
-
-def steps_of(place: Path) -> int:
-    """The step in the name of a checkpoint; -1 if there is none."""
-    named = CHECKPOINT.fullmatch(place.name)
-    return int(named[1]) if named else -1
 
 
 def read(place: Path) -> Checkpoint:

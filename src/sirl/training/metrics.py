@@ -5,13 +5,13 @@ from collections.abc import Sequence
 import numpy as np
 from torch import Tensor
 
+from sirl.stats import repetition
 from sirl.types import Completion
 
-__all__ = ["batch_metrics", "repetition"]
+__all__ = ["batch_metrics"]
 
 OPENING = 8
 """Tokens of an opening."""
-NGRAM = 4
 
 
 def batch_metrics(
@@ -37,13 +37,3 @@ def batch_metrics(
         "completion/repetition": float(np.mean([repetition(c.token_ids) for c in completions])),
         "group/flat": flat.double().mean().item(),
     }
-
-
-def repetition(token_ids: Sequence[int]) -> float:
-    """Share of a completion's 4-grams that repeat earlier ones; 0 if it is shorter.
-
-    >>> round(repetition([1, 2, 3, 4, 1, 2, 3, 4]), 6)
-    0.2
-    """
-    grams = [tuple(token_ids[i : i + NGRAM]) for i in range(len(token_ids) - NGRAM + 1)]
-    return 1 - len(set(grams)) / len(grams) if grams else 0.0

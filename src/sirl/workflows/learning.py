@@ -9,6 +9,7 @@ from sirl import registry
 from sirl.config import SAMPLED_PACE, TrainingSettings, is_at_points_rate
 from sirl.errors import ConfigError, RunError
 from sirl.roles import Observer
+from sirl.runs.disk import checkpoint_name, step_of
 from sirl.workflows.method import Method, StartReading, method_of, reading_of
 from sirl.workflows.session import Session, among, shared
 
@@ -148,15 +149,15 @@ def ending(session: Session, checkpoints: "SaveCheckpoints", method: Method) -> 
     last = checkpoints.saved
     if last is None:
         raise RunError(f"{session.run.path} has no checkpoint: start over with --overwrite")
-    step = int(last.name.removeprefix("step-"))
+    step = step_of(last)
     if not method.sentinel:
         return Learned(last, step, last, step, method.figures)
     folder = session.run.path / "checkpoints"
-    whole = [x.step for x in method.sentinel.looks if not fault(folder / f"step-{x.step:06d}")]
+    whole = [x.step for x in method.sentinel.looks if not fault(folder / checkpoint_name(x.step))]
     # Rank 0 alone says what is there, so that all choose the same step.
     whole = session.ranks.agreed(whole)
     found = method.sentinel.summary(whole or [step])
-    chosen = folder / f"step-{found['step']:06d}"
+    chosen = folder / checkpoint_name(found["step"])
     return Learned(last, step, chosen, found["step"], {**method.figures, "sentinel": found})
 
 

@@ -19,6 +19,7 @@ from sirl.evaluation.suite import ModelResults, Suite, askable
 from sirl.evaluation.target import Target
 from sirl.roles import Control, Observer
 from sirl.runs import Run, RunReader, rows_by_step
+from sirl.runs.disk import checkpoint_name
 from sirl.stats import mean
 from sirl.text import many
 from sirl.types import Record
@@ -102,7 +103,7 @@ def steps_to_choose_from(run: RunReader, start: str) -> list[dict[str, Any]]:
     """
 
     def model(step: int) -> str | None:
-        place: Path = run.path / "checkpoints" / f"step-{step:06d}"
+        place: Path = run.path / "checkpoints" / checkpoint_name(step)
         return start if not step else str(place) if place.is_dir() else None
 
     return [{**row, "model": model(row["step"])} for row in rows_by_step(run, MINI_EVALS).values()]

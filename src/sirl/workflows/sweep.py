@@ -18,7 +18,7 @@ from sirl.reports.sweep import difference_table, marks_of, step_rows, sweep_line
 from sirl.reports.tables import attack_table
 from sirl.roles import Console, Progress, Work
 from sirl.runs import Existing, Run, RunReader, open_run
-from sirl.runs.disk import CHECKPOINT, is_checkpoint, read, write_atomically
+from sirl.runs.disk import checkpoint_name, is_checkpoint, read, step_of, write_atomically
 from sirl.runs.provenance import Provenance
 from sirl.workflows.console import nothing_to_resume
 from sirl.workflows.evaluate import evaluate
@@ -115,12 +115,6 @@ def trained_run(source: Path) -> Trained:
         )
     kept = {step_of(place): place for place in places}
     return Trained(source, run.settings(), run.read("summary.json"), dict(sorted(kept.items())))
-
-
-def step_of(place: Path) -> int:
-    """The step of a checkpoint, by its name."""
-    named = CHECKPOINT.fullmatch(place.name)
-    return int(named[1]) if named else 0
 
 
 def completed(config: SweepConfig, trained: Trained) -> SweepConfig:
@@ -230,7 +224,7 @@ def same_questions(out: str, steps: Sequence[int]) -> None:
 
 def folder_of(out: str, step: int) -> Path:
     """The run folder of the evaluation of a step."""
-    return Path(out, EVALUATIONS, f"step-{step:06d}")
+    return Path(out, EVALUATIONS, checkpoint_name(step))
 
 
 @dataclass

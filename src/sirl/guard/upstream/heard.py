@@ -32,7 +32,8 @@ class Names:
 
     def names(self, ids: Sequence[int]) -> tuple[str, ...]:
         """The names of numbers."""
-        return tuple(list(self._ids)[id] for id in ids)
+        known = list(self._ids)
+        return tuple(known[id] for id in ids)
 
 
 @dataclass(frozen=True)

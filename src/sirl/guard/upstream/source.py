@@ -83,14 +83,15 @@ class UpstreamSource:
 
     async def _asked(self, body: AskedBody) -> Reply:
         """The reply to a check; short faults of the upstream are waited out."""
-        for again in reversed(range(TRIES)):
-            found = await self.upstream.post(self.upstream.dialect.translated(body))
-            if isinstance(found, Reply):
-                return found
-            if not (again and found.again and found.after <= LONGEST_PAUSE):
+        tries = 1
+        while not isinstance(
+            found := await self.upstream.post(self.upstream.dialect.translated(body)), Reply
+        ):
+            if tries == TRIES or not found.again or found.after > LONGEST_PAUSE:
                 raise error_of_failure(found)
             await asyncio.sleep(found.after or PAUSE)
-        raise SourceError("the upstream takes no check")
+            tries += 1
+        return found
 
     def check_model(self, served: object) -> None:
         """Reject the opinion of another model.

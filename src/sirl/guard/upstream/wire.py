@@ -137,7 +137,10 @@ class Upstream:
         return Failure(what, "check its settings", "no stream", again=False)
 
     def _learned(self, sent: AskedBody, failure: Failure) -> bool:
-        """Whether to send the request again without what the upstream does not know."""
+        """Learn which parameters the upstream does not take; whether to send the request again.
+
+        It is not sent again if what the guard needs would have to be left out.
+        """
         before = set(self.dialect.left_out)
         if not self.dialect.learn(sent, failure.status, failure.payload):
             return False
