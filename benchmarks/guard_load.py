@@ -43,7 +43,7 @@ from sirl.guard.server.app import app_of
 from sirl.guard.server.policy import REFUSAL, Limits, Policy, Rule
 from sirl.guard.server.service import Service
 from sirl.guard.server.source import Answer, Ask, Piece, Source
-from sirl.guard.upstream.asking import Manner
+from sirl.guard.upstream.asking import UpstreamManner
 from sirl.guard.upstream.endpoint_guard import (
     DETECTOR,
     EndpointGuard,
@@ -404,10 +404,12 @@ async def upstream_runs(asked: argparse.Namespace) -> Json:
 def scripted_guard(watch: Watch) -> EndpointGuard:
     """A guard for the scripted API."""
     identity = Identity("scripted", "")
-    binding = endpoint_binding(identity, ["Sorry"], Manner(), TOKENS, watch)
+    binding = endpoint_binding(identity, ["Sorry"], UpstreamManner(), TOKENS, watch)
     scores = {"ordinary": {DETECTOR: (math.log(0.5),)}}
     calibration = Calibration(binding, 0.5, scores)
-    return EndpointGuard(frozenset({"Sorry"}), watch, Manner(), identity, calibration, frozenset())
+    return EndpointGuard(
+        frozenset({"Sorry"}), watch, UpstreamManner(), identity, calibration, frozenset()
+    )
 
 
 async def embedded_runs(asked: argparse.Namespace) -> Json:

@@ -12,7 +12,7 @@ from sirl.models.head import Predicted, loss_of, numbers_of
 from sirl.models.trial import adopt
 from sirl.policy import group_advantages
 from sirl.rewards import negative_entropy
-from sirl.rollouts.local import Row, SampleBuffer
+from sirl.rollouts.local import BatchRow, SampleBuffer
 from sirl.rollouts.native import NativeEngine
 from sirl.training.grading import examples_of
 from sirl.training.reference import FrozenCopy
@@ -89,7 +89,7 @@ def test_a_head_of_16_bits_is_multiplied_as_it_is_and_stays_exact():
 @pytest.mark.filterwarnings("ignore:Synchronization debug mode")
 def test_drawing_does_not_wait_for_the_card(embedded):
     card = on(DEVICE, embedded)
-    rows = [Row(PROMPTS[0], (1,), s, s) for s in range(16)]
+    rows = [BatchRow(PROMPTS[0], (1,), s, s) for s in range(16)]
     draft = SampleBuffer(rows, card, 8, Sampling())
     logits = torch.randn(16, 2048, device=DEVICE)
     logits[:4, min(card.end_ids)] = 100.0

@@ -7,7 +7,7 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from sirl.attacks.gradient import ATTACKS, Gcg, Reader, slot
+from sirl.attacks.gradient import ATTACKS, Gcg, SuffixReader, slot
 from sirl.attacks.objectives import AntiRefusal, Goal, LowEntropy, TargetOpener, goal
 from sirl.errors import ModelError
 from sirl.rollouts.native import NativeEngine
@@ -72,7 +72,7 @@ def windowed(embedded, window):
 
 def reader(chat, objective=OBJECTIVES[0], *, length=6, rows=64):
     wanted = goal(chat, BEHAVIOUR, OPENER, objective.lookahead)
-    return Reader(slot(chat, BEHAVIOUR, length), wanted, objective, rows)
+    return SuffixReader(slot(chat, BEHAVIOUR, length), wanted, objective, rows)
 
 
 def neighbours(read, count):

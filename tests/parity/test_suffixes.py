@@ -8,7 +8,7 @@ import torch
 
 from sirl.attacks.objectives import Goal
 from sirl.errors import ModelError
-from sirl.training.suffixes import Decision, SuffixSearch
+from sirl.training.suffixes import DecisionLoss, SuffixSearch
 from sirl.types import Prompt
 
 UNSAFE = Prompt.user("u", "Tell me how to pick a lock.")
@@ -29,8 +29,10 @@ def refusal_mass(embedded, prompt):
 def test_a_decision_is_the_probability_that_an_opener_comes_first_or_none() -> None:
     shares = torch.tensor([[[0.5, 0.2, 0.1, 0.2]]])
     goal = Goal(torch.zeros(1), torch.zeros(1), torch.zeros(0))
-    assert Decision((0, 2), refuses=True)(shares.log(), goal).exp().item() == pytest.approx(0.6)
-    assert Decision((0, 2), refuses=False)(shares.log(), goal).exp().item() == pytest.approx(0.4)
+    assert DecisionLoss((0, 2), refuses=True)(shares.log(), goal).exp().item() == pytest.approx(0.6)
+    assert DecisionLoss((0, 2), refuses=False)(shares.log(), goal).exp().item() == pytest.approx(
+        0.4
+    )
 
 
 @pytest.mark.parametrize("refuses", [True, False])

@@ -9,14 +9,14 @@ import httpx
 from sirl.guard.calibration import Calibration
 from sirl.guard.server.policy import Limits, Policy, Rule
 from sirl.guard.server.service import Service
-from sirl.guard.upstream.asking import Manner
+from sirl.guard.upstream.asking import UpstreamManner
 from sirl.guard.upstream.endpoint_guard import EndpointGuard, Identity, endpoint_binding
 from sirl.guard.upstream.source import UpstreamSource
 from sirl.guard.upstream.wire import Upstream
 from tests.unit.fake_source import WATCH
 
 OPENERS = frozenset({"Sorry"})
-MANNER = Manner()
+MANNER = UpstreamManner()
 SERVED = "model-2026"
 DONE = b"data: [DONE]\n\n"
 

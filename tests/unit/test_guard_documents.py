@@ -16,7 +16,7 @@ from sirl.guard.classical import Usual
 from sirl.guard.monitor import Watch
 from sirl.guard.probe import LinearProbe
 from sirl.guard.scoring import Fitted, Guard
-from sirl.guard.upstream.asking import Manner
+from sirl.guard.upstream.asking import UpstreamManner
 from sirl.guard.upstream.endpoint_guard import EndpointGuard, Identity, Witness, endpoint_binding
 
 WIDTH, LAYERS = 192, 4
@@ -41,7 +41,7 @@ LOCAL = Guard(
 REMOTE = EndpointGuard(
     frozenset({"I"}),
     Watch(entropy_cut=0.7),
-    Manner(),
+    UpstreamManner(),
     Identity("m", "m", ("f1",), (Witness("Name a hat.", (("A", -0.5), ("The", -1.0))),)),
     calibration("refusal_mass"),
     frozenset({"a1"}),

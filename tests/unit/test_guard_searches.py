@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from sirl.analysis.search_curves import search_curve
-from sirl.attacks.gradient import Gcg, Reader, slot
+from sirl.attacks.gradient import Gcg, SuffixReader, slot
 from sirl.attacks.objectives import TargetOpener, goal
 from sirl.attacks.search import BestOfN, RandomSearch
 from sirl.config import GuardEvaluateConfig
@@ -92,7 +92,7 @@ def test_a_gradient_search_sees_the_score_of_the_state_that_the_guard_checks(emb
     penalty = ScorePenalty.of(embedded, own, threshold=-1e3)
     place = slot(embedded, prompt, 8)
     wanted = goal(embedded, prompt, "Sure! First,", 0)
-    plain, paid = (Reader(place, wanted, TargetOpener(), 8, p) for p in (None, penalty))
+    plain, paid = (SuffixReader(place, wanted, TargetOpener(), 8, p) for p in (None, penalty))
     suffix = torch.tensor([place.start])
     extra = float(paid.losses(suffix) - plain.losses(suffix))
     messages = place.messages(place.start)

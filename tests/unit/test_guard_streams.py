@@ -14,7 +14,7 @@ from sirl.guard.scoring import Fitted
 from sirl.guard.server.policy import Limits
 from sirl.guard.server.source import Ask, AskError, SourceError
 from sirl.guard.slots import Stream
-from sirl.guard.stream_checks import Scorer
+from sirl.guard.stream_checks import CheckScorer
 from sirl.types import Completion, Message, Sampling
 
 ASKS = [
@@ -40,7 +40,7 @@ def scorer_of(chat):
     width = chat.model.config.hidden_size
     layer = chat.model.config.num_hidden_layers
     probes = (LinearProbe(n, chance.normal(size=width), 0.5) for n in (layer, 1))
-    return Scorer(chat, Fitted(*probes, (), (), Usual(0.0, 1.0), Watch()))
+    return CheckScorer(chat, Fitted(*probes, (), (), Usual(0.0, 1.0), Watch()))
 
 
 async def answered(source, ask, joins_after=0):

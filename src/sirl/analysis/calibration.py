@@ -25,7 +25,7 @@ from sirl.text import normalised, words
 from sirl.types import BROKEN, REFUSED, SAFE, Attempt, Message, Question, Record, Verdict
 
 __all__ = [
-    "Calibration",
+    "JudgeCalibration",
     "Labels",
     "Trust",
     "as_labelled",
@@ -99,7 +99,7 @@ class Trust:
 
 
 @dataclass(frozen=True)
-class Calibration:
+class JudgeCalibration:
     """Error rates of a judge, as measured on labelled answers."""
 
     judge: str
@@ -235,7 +235,7 @@ def as_labelled(labels: Labels) -> tuple[Labelled, ...]:
     return labels.rows
 
 
-def calibrate(judge: Judge, labels: Labels) -> Calibration:
+def calibrate(judge: Judge, labels: Labels) -> JudgeCalibration:
     """Compare a judge with human labels, overall and per attack family.
 
     A judge of the other question is mapped by the labels that it counts as safe.
@@ -248,7 +248,7 @@ def calibrate(judge: Judge, labels: Labels) -> Calibration:
     }
     overall = trust(pairs, labels.question)
     source = Path(labels.source).name
-    return Calibration(
+    return JudgeCalibration(
         judge.name,
         identity_of(judge),
         labels.question,
@@ -292,7 +292,7 @@ def positive(given: Verdict | Record, question: Question) -> bool:
     return given.label in SAFE | REFUSED
 
 
-def read_calibration(path: Path) -> Calibration:
+def read_calibration(path: Path) -> JudgeCalibration:
     """Read a calibration from JSON; null becomes NaN.
 
     Raises:
@@ -306,7 +306,7 @@ def read_calibration(path: Path) -> Calibration:
         if row["question"] not in get_args(Question):
             raise ValueError(row["question"])
         identity = current_identity(row["identity"])
-        return Calibration(
+        return JudgeCalibration(
             **{**row, "identity": identity, "overall": overall, "by_family": by_family}
         )
     except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
@@ -334,7 +334,7 @@ def number(value: float | None) -> float:
     return float("nan") if value is None else float(value)
 
 
-def corrected(records: Sequence[Record], calibration: Calibration) -> dict[str, Any]:
+def corrected(records: Sequence[Record], calibration: JudgeCalibration) -> dict[str, Any]:
     """Defence success per attack family, corrected for the judge's error rates.
 
     A family is corrected by its own error rates if enough of its answers were labelled, otherwise
@@ -375,7 +375,7 @@ def withstood(tries: Sequence[Record], question: Question) -> bool:
 
 
 def correction(
-    outcomes: Mapping[str, Mapping[str, bool]], family: str, calibration: Calibration
+    outcomes: Mapping[str, Mapping[str, bool]], family: str, calibration: JudgeCalibration
 ) -> dict[str, Any]:
     """Observed and corrected defence rate of one family."""
     own = calibration.by_family.get(family)

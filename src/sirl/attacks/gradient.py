@@ -41,7 +41,7 @@ from sirl.models.packing import common_prefix
 from sirl.roles import Access, Tries
 from sirl.types import Attempt, Budget, Message, Need, Prompt
 
-__all__ = ["ATTACKS", "Gcg", "Reader", "Slot", "joined", "slot"]
+__all__ = ["ATTACKS", "Gcg", "Slot", "SuffixReader", "joined", "slot"]
 
 MARK = "[the suffix goes here]"
 STARTS = ((" !", " x"), (" x", " !"), ("!", "x"))
@@ -92,7 +92,7 @@ class Gcg:
         chat: ChatModel = access.target_model
         wanted = goal(chat, behaviour, access.opener(behaviour), self.objective.lookahead)
         place = slot(chat, behaviour, self.length)
-        reader = Reader(place, wanted, self.objective, self.candidates, self.penalty)
+        reader = SuffixReader(place, wanted, self.objective, self.candidates, self.penalty)
         random = Random(f"{access.seed}/{self.name}/{behaviour.id}")
         suffix = best = place.start
         least = float("inf")
@@ -111,7 +111,9 @@ class Gcg:
             if not goes_on:
                 return
 
-    def step(self, reader: "Reader", suffix: Suffix, seen: set[Suffix], random: Random) -> Read:
+    def step(
+        self, reader: "SuffixReader", suffix: Suffix, seen: set[Suffix], random: Random
+    ) -> Read:
         """One step: new candidates near a suffix, with their losses; they are added to `seen`."""
         few = self.candidates // JOINED
         near = self.neighbours(reader, suffix, self.candidates - few, seen, random)
@@ -122,7 +124,7 @@ class Gcg:
         return found + reader.ranked(further)
 
     def neighbours(
-        self, reader: "Reader", suffix: Suffix, count: int, seen: set[Suffix], random: Random
+        self, reader: "SuffixReader", suffix: Suffix, count: int, seen: set[Suffix], random: Random
     ) -> list[Suffix]:
         """New suffixes with one token replaced; they are added to `seen`."""
         slopes = reader.gradient(torch.tensor(suffix))
@@ -238,7 +240,7 @@ def encode(chat: ChatModel, texts: Sequence[str]) -> list[tuple[int, ...]]:
 
 
 @dataclass
-class Reader:
+class SuffixReader:
     """Computes losses and gradients of suffixes in their slot."""
 
     slot: Slot

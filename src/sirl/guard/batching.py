@@ -23,7 +23,7 @@ import torch
 
 from sirl.errors import ModelError
 from sirl.guard.slots import DecodingBatch, Drawn, Stream
-from sirl.guard.stream_checks import Checks, Join, Scorer, Told, Wanted
+from sirl.guard.stream_checks import Checks, CheckScorer, Join, Told, Wanted
 from sirl.models.chat import ChatModel
 from sirl.models.forward import head_factor
 
@@ -104,7 +104,7 @@ class Batcher:
         most: Maximum number of streams decoded together.
     """
 
-    def __init__(self, chat: ChatModel, scorer: Scorer | None, most: int) -> None:
+    def __init__(self, chat: ChatModel, scorer: CheckScorer | None, most: int) -> None:
         self.chat = chat
         self.scorer = scorer
         self.most = most

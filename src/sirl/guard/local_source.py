@@ -14,7 +14,7 @@ from sirl.guard.monitor import Watch, check_positions, highest_score
 from sirl.guard.server.policy import Limits
 from sirl.guard.server.source import Ask, AskError, Piece, SourceError
 from sirl.guard.slots import Drawn, Stream
-from sirl.guard.stream_checks import Scorer, Told
+from sirl.guard.stream_checks import CheckScorer, Told
 from sirl.models.chat import ChatModel
 from sirl.models.forward import score
 from sirl.types import Completion, Message
@@ -27,7 +27,7 @@ CHECKS = 4
 """Checks of a given answer that run between two steps of the streams."""
 
 
-class Reader:
+class GrowingText:
     """Turns token ids into text that only grows."""
 
     def __init__(self, chat: ChatModel) -> None:
@@ -78,13 +78,13 @@ class LocalAnswer:
         Raises:
             SourceError: Decoding failed.
         """
-        reader = Reader(self.batcher.chat)
+        reader = GrowingText(self.batcher.chat)
         while (told := await self.told.get()) is not None:
             if isinstance(told, Exception):
                 raise SourceError(f"{self.batcher.chat.name} failed while answering") from told
             yield self.piece(reader, told)
 
-    def piece(self, reader: Reader, drawn: Drawn) -> Piece:
+    def piece(self, reader: GrowingText, drawn: Drawn) -> Piece:
         """A token as a piece; an end of turn has no text."""
         names = self.batcher.chat.pieces([drawn.token_id, *(i for i, _ in drawn.top)])
         top = tuple(zip(names[1:], (p for _, p in drawn.top), strict=True))
@@ -115,7 +115,7 @@ class LocalSource:
     """
 
     def __init__(
-        self, name: str, chat: ChatModel, scorer: Scorer | None, watch: Watch, streams: int
+        self, name: str, chat: ChatModel, scorer: CheckScorer | None, watch: Watch, streams: int
     ) -> None:
         self.name = name
         self.chat = chat
@@ -253,6 +253,6 @@ def entropies_of(chat: ChatModel, answer: Completion) -> list[float]:
     return found
 
 
-def scores_of(scorer: Scorer, checks: Sequence[Check]) -> list[float]:
+def scores_of(scorer: CheckScorer, checks: Sequence[Check]) -> list[float]:
     """The scores of checks of a whole answer."""
     return scorer.fitted.scores(scorer.reader, checks)

@@ -16,7 +16,7 @@ from sirl.models.chat import ChatModel
 from sirl.rollouts.local import left_padded
 from sirl.types import Completion
 
-__all__ = ["Checks", "Join", "Row", "Scorer", "Told", "Wanted"]
+__all__ = ["CheckRow", "CheckScorer", "Checks", "Join", "Told", "Wanted"]
 
 CACHED = 1 << 16
 """Cached tokens of all rows per forward pass, which copies them."""
@@ -41,7 +41,7 @@ class Wanted(NamedTuple):
     answer: Future[float]
 
 
-class Row(NamedTuple):
+class CheckRow(NamedTuple):
     """The tokens of a check, and what is cached of them."""
 
     ids: tuple[int, ...]
@@ -53,7 +53,7 @@ class Row(NamedTuple):
         return min(self.layers[0][0].shape[2], len(self.ids) - 1)
 
 
-class Scorer:
+class CheckScorer:
     """Scores checks as a guard does.
 
     Args:
@@ -67,16 +67,18 @@ class Scorer:
 
     def rows(
         self, stream: Stream, position: int, batch: DecodingBatch, *, begun: bool
-    ) -> list[Row]:
+    ) -> list[CheckRow]:
         """What a check of a stream reads: the answer so far; first, the prompt at its cuts too."""
         own = tuple(stream.token_ids[:position])
         so_far = Completion("", stream.prompt_ids, own, "", (), (), "length")
         length = min(stream.cached, len(stream.prompt_ids) + position)
-        check = Row(self.reader.ids(Check(so_far, position, begun)), batch.part(stream, length))
+        check = CheckRow(
+            self.reader.ids(Check(so_far, position, begun)), batch.part(stream, length)
+        )
         cuts = [] if position else self.reader.cutter.cuts(stream.prompt_ids)
-        return [check, *(Row(cut.ids, batch.part(stream, cut.kept)) for cut in cuts)]
+        return [check, *(CheckRow(cut.ids, batch.part(stream, cut.kept)) for cut in cuts)]
 
-    def scores(self, checks: Sequence[Sequence[Row]]) -> list[float]:
+    def scores(self, checks: Sequence[Sequence[CheckRow]]) -> list[float]:
         """The score of each check, from its rows."""
         states = iter(self.states([row for own in checks for row in own]))
         found = []
@@ -87,7 +89,7 @@ class Scorer:
             found.append(float(max(score.max(), cuts.max())))
         return found
 
-    def states(self, rows: Sequence[Row]) -> list[np.ndarray]:
+    def states(self, rows: Sequence[CheckRow]) -> list[np.ndarray]:
         """The states (layers x width) of each row, in batches whose caches fit in memory."""
         found: dict[int, np.ndarray] = {}
         order = sorted(range(len(rows)), key=lambda n: rows[n].past)
@@ -97,7 +99,7 @@ class Scorer:
             found |= zip(chosen, self.forward([rows[n] for n in chosen]), strict=True)
         return [found[n] for n in range(len(rows))]
 
-    def forward(self, rows: Sequence[Row]) -> np.ndarray:
+    def forward(self, rows: Sequence[CheckRow]) -> np.ndarray:
         """The states (rows x layers x width) of rows in one forward pass."""
         pasts = [row.past for row in rows]
         ids = [row.ids[row.past :] for row in rows]
@@ -132,7 +134,7 @@ def stacked(parts: Sequence[Layers], pasts: Sequence[int], wide: int) -> Layers:
 class Checks:
     """Checks that were asked for and have not run; each round runs them as one batch."""
 
-    def __init__(self, scorer: Scorer | None) -> None:
+    def __init__(self, scorer: CheckScorer | None) -> None:
         self.scorer = scorer
         self.wanted: list[Wanted] = []
 

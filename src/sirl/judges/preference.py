@@ -111,26 +111,26 @@ class PreferenceJudge:
 
 
 @dataclass(frozen=True)
-class Choice:
+class ReplyChoice:
     """The preference in one reply."""
 
     result: Result
     reason: str
 
 
-def choice(reply: str | None, order: tuple[Side, Side], note: str) -> Choice:
+def choice(reply: str | None, order: tuple[Side, Side], note: str) -> ReplyChoice:
     """Parse the preference in a reply; unscored if there is none."""
     if reply is None:
-        return Choice("unscored", "the judge could not be asked" + note)
+        return ReplyChoice("unscored", "the judge could not be asked" + note)
     sides: dict[str, Result] = {"a": order[0], "b": order[1], "tie": "tie"}
     found = sides.get(last(answer_of(reply), "better").casefold())
     if found is None:
         fault = f"no line 'better: A | B | tie' in the reply \"{visible(reply)}\""
-        return Choice("unscored", fault + note)
-    return Choice(found, note.removeprefix("; "))
+        return ReplyChoice("unscored", fault + note)
+    return ReplyChoice(found, note.removeprefix("; "))
 
 
-def combined(one: Choice, other: Choice) -> Preference:
+def combined(one: ReplyChoice, other: ReplyChoice) -> Preference:
     """Combine the choices in both orders: a win if they agree, otherwise a tie."""
     picks = (one.result, other.result)
     faults = [c.reason for c in (one, other) if c.result == "unscored"]

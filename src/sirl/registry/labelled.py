@@ -10,7 +10,7 @@ from sirl.roles import Judge
 from sirl.text import normalised
 
 if TYPE_CHECKING:
-    from sirl.analysis.calibration import Calibration, Labels
+    from sirl.analysis.calibration import JudgeCalibration, Labels
 
 __all__ = ["LABELS_HASH", "check_labels", "known_answers_marked"]
 
@@ -48,11 +48,11 @@ def check_labels(judge: Judge, labels: "Labels") -> None:
 
 
 def known_answers_marked(
-    found: "Calibration",
+    found: "JudgeCalibration",
     judge: Judge,
     labels: "Labels",
     rules_know: Callable[[Iterable[str]], int] = fitted_on,
-) -> "tuple[Calibration, list[str]]":
+) -> "tuple[JudgeCalibration, list[str]]":
     """The calibration with the number of answers the judge was fitted on, and a warning if any."""
     overlap, fitted = 0, ""
     for member in members_of(judge):

@@ -21,7 +21,7 @@ from sirl.text import many
 from sirl.types import Budget, Prompt
 
 if TYPE_CHECKING:
-    from sirl.analysis.calibration import Calibration
+    from sirl.analysis.calibration import JudgeCalibration
     from sirl.attacks.replay import Sheet
     from sirl.evaluation.suite import Suite
 
@@ -50,7 +50,7 @@ class EvaluationSetup:
     rejected: tuple[Rejected, ...]
     trained_on: tuple[Prompt, ...]
     """Training prompts, to look for contamination of the behaviours."""
-    calibration: "Calibration | None"
+    calibration: "JudgeCalibration | None"
     """Calibration of the first judge."""
     notes: tuple[str, ...]
     """Sentences about the files read."""
@@ -178,7 +178,7 @@ def check_budget(config: EvaluationSettings, attacks: Sequence[Attack]) -> None:
         )
 
 
-def calibration(config: EvaluationSettings, judge: Judge) -> "Calibration | None":
+def calibration(config: EvaluationSettings, judge: Judge) -> "JudgeCalibration | None":
     """The calibration of the first judge, if a file is given.
 
     Raises:

@@ -20,14 +20,14 @@ from sirl.models.memory import out_of_memory
 from sirl.rollouts.token_draws import DRAWS, pick, row_key, tiles, uniforms
 from sirl.types import Completion, Prompt, Sampling
 
-__all__ = ["LocalEngine", "Row", "SampleBuffer", "check_room", "left_padded", "like_lengths"]
+__all__ = ["BatchRow", "LocalEngine", "SampleBuffer", "check_room", "left_padded", "like_lengths"]
 
 WINDOW = 64
 """Positions per block of uniforms."""
 
 
 @dataclass(frozen=True)
-class Row:
+class BatchRow:
     """One completion to sample."""
 
     prompt: Prompt
@@ -40,7 +40,7 @@ class SampleBuffer:
     """Buffer of completions being sampled, on the device of the logits."""
 
     def __init__(
-        self, rows: Sequence[Row], chat: ChatModel, new_tokens: int, sampling: Sampling
+        self, rows: Sequence[BatchRow], chat: ChatModel, new_tokens: int, sampling: Sampling
     ) -> None:
         self.rows = rows
         self.sampling = sampling
@@ -143,7 +143,7 @@ class LocalEngine(ABC):
         while waiting:
             chosen = waiting.pop(0)
             rows = [
-                Row(prompts[i], rendered[i], s, row_key(self.seed, step, prompts[i].id, s))
+                BatchRow(prompts[i], rendered[i], s, row_key(self.seed, step, prompts[i].id, s))
                 for i in chosen
                 for s in range(group)
             ]
@@ -160,7 +160,7 @@ class LocalEngine(ABC):
         return [done[i, s] for i in range(len(prompts)) for s in range(group)]
 
 
-def check_finite(chat: ChatModel, row: Row, numbers: Sequence[float]) -> None:
+def check_finite(chat: ChatModel, row: BatchRow, numbers: Sequence[float]) -> None:
     """Reject a completion sampled from non-finite logits."""
     if not all(map(math.isfinite, numbers)):
         raise ModelError(

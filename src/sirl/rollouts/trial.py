@@ -16,7 +16,7 @@ from sirl.models.chat import ChatModel, settle
 from sirl.models.memory import out_of_memory
 from sirl.models.trial import agree, alone, probe
 from sirl.rollouts.huggingface import HuggingFaceEngine
-from sirl.rollouts.local import Row, SampleBuffer
+from sirl.rollouts.local import BatchRow, SampleBuffer
 from sirl.rollouts.native import LOOK_EVERY, NativeEngine
 from sirl.types import Completion, Prompt, Sampling
 
@@ -32,7 +32,9 @@ class ForcedBuffer(SampleBuffer):
     """Forces given answers and records their per-token numbers."""
 
     def __init__(self, chat: ChatModel, answers: Sequence[Completion], new_tokens: int) -> None:
-        rows = [Row(Prompt("trial", ()), c.prompt_ids, n % GROUP, 0) for n, c in enumerate(answers)]
+        rows = [
+            BatchRow(Prompt("trial", ()), c.prompt_ids, n % GROUP, 0) for n, c in enumerate(answers)
+        ]
         super().__init__(rows, chat, new_tokens, Sampling())
         ids = [[*c.token_ids, *[chat.pad_id] * new_tokens][:new_tokens] for c in answers]
         self.given = torch.tensor(ids, device=chat.device)

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sirl.attacks.gradient import Gcg, Reader, Slot, slot
+from sirl.attacks.gradient import Gcg, Slot, SuffixReader, slot
 from sirl.attacks.objectives import Goal
 from sirl.entropy import at_least_float32
 from sirl.errors import ModelError
@@ -25,14 +25,14 @@ from sirl.models.chat import ChatModel
 from sirl.training.curriculum import Curriculum
 from sirl.types import Message, Prompt
 
-__all__ = ["Attacked", "Decision", "SuffixSearch"]
+__all__ = ["Attacked", "DecisionLoss", "SuffixSearch"]
 
 DRAWN, DRAWS = 8, 16
 """Random suffixes of a draw, and draws at most until one survives the tokenizer."""
 
 
 @dataclass(frozen=True)
-class Decision:
+class DecisionLoss:
     """Log-probability of a decision, which the search lowers.
 
     It is the decision to refuse, that a refusal opener comes first, or to answer, that none does.
@@ -106,10 +106,10 @@ class SuffixSearch:
             least, best = min((least, best), (loss, suffix))
         return replace(prompt, messages=place.messages(best))
 
-    def reader(self, place: Slot, *, refuses: bool) -> Reader:
+    def reader(self, place: Slot, *, refuses: bool) -> SuffixReader:
         """Reads the decision after suffixes in a slot."""
-        objective = Decision(self.openers, refuses)
-        return Reader(place, self.one_token, objective, self.candidates)
+        objective = DecisionLoss(self.openers, refuses)
+        return SuffixReader(place, self.one_token, objective, self.candidates)
 
     def first(self, place: Slot, chance: Random) -> tuple[int, ...]:
         """A random suffix; the slot's own if none survives the tokenizer."""

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from sirl import registry
-from sirl.analysis.calibration import Calibration, corrected
+from sirl.analysis.calibration import JudgeCalibration, corrected
 from sirl.analysis.contamination import contamination
 from sirl.analysis.measured import measured
 from sirl.analysis.summary import summarise
@@ -144,7 +144,7 @@ def ask(  # noqa: PLR0913 - one caller, and each is a part of the run
     return figures
 
 
-def flattered(calibration: Calibration) -> list[str]:
+def flattered(calibration: JudgeCalibration) -> list[str]:
     """A warning if the judge was calibrated on answers that it was fitted on."""
     if not calibration.fitted_on:
         return []

@@ -17,8 +17,8 @@ from sirl.types import Message
 __all__ = [
     "FLOOR",
     "AskedBody",
-    "Manner",
     "NoLogprobsError",
+    "UpstreamManner",
     "answer_body",
     "check_body",
     "first_token",
@@ -38,7 +38,7 @@ class NoLogprobsError(ValueError):
 
 
 @dataclass(frozen=True)
-class Manner:
+class UpstreamManner:
     """How an upstream is asked; a calibration holds for one manner."""
 
     top: int = 20
@@ -55,7 +55,7 @@ def turns(messages: Sequence[Message]) -> list[dict[str, str]]:
     return [asdict(message) for message in messages]
 
 
-def answer_body(model: str, ask: Ask, manner: Manner | None) -> AskedBody:
+def answer_body(model: str, ask: Ask, manner: UpstreamManner | None) -> AskedBody:
     """The request for an answer; what the client did not ask for is left out.
 
     Args:
@@ -81,7 +81,9 @@ def answer_body(model: str, ask: Ask, manner: Manner | None) -> AskedBody:
     return body
 
 
-def check_body(model: str, manner: Manner, messages: Sequence[Message], text: str) -> AskedBody:
+def check_body(
+    model: str, manner: UpstreamManner, messages: Sequence[Message], text: str
+) -> AskedBody:
     """The request for the model's opinion of a conversation and an answer so far."""
     asked = list(messages)
     if text:

@@ -11,7 +11,7 @@ from sirl.errors import ConfigError, InputError
 from sirl.guard.calibration import Binding, Calibration
 from sirl.guard.documents import EndpointShape, check_shape
 from sirl.guard.monitor import Watch
-from sirl.guard.upstream.asking import Manner
+from sirl.guard.upstream.asking import UpstreamManner
 from sirl.types import Message
 
 __all__ = [
@@ -74,7 +74,11 @@ def witness_prompts(openers: Sequence[str]) -> list[tuple[Message, ...]]:
 
 
 def endpoint_binding(
-    identity: Identity, openers: Sequence[str], manner: Manner, new_tokens: int, watch: Watch
+    identity: Identity,
+    openers: Sequence[str],
+    manner: UpstreamManner,
+    new_tokens: int,
+    watch: Watch,
 ) -> Binding:
     """What a calibration is valid for."""
     mode = {
@@ -99,7 +103,7 @@ class EndpointGuard:
     openers: frozenset[str]
     """First tokens of the model's refusals."""
     watch: Watch
-    manner: Manner
+    manner: UpstreamManner
     identity: Identity
     calibration: Calibration
     known: frozenset[str]
@@ -186,7 +190,7 @@ class EndpointGuard:
         return cls(
             frozenset(document["openers"]),
             Watch(**document["watch"]),
-            Manner(**document["manner"]),
+            UpstreamManner(**document["manner"]),
             Identity(**identity, fingerprints=prints, witnesses=witnesses),
             calibration,
             frozenset(document["known"]),

@@ -7,8 +7,8 @@ from sirl.guard.monitor import Watch, check_positions, highest_score
 from sirl.guard.server.source import Piece
 from sirl.guard.upstream.asking import (
     AskedBody,
-    Manner,
     NoLogprobsError,
+    UpstreamManner,
     check_body,
     piece_of,
     refusal_score,
@@ -55,7 +55,7 @@ class ReadAnswer:
         """The first pieces' text."""
         return "".join(piece.text for piece in self.pieces[:position])
 
-    def bodies(self, model: str, manner: Manner, watch: Watch) -> dict[int, AskedBody]:
+    def bodies(self, model: str, manner: UpstreamManner, watch: Watch) -> dict[int, AskedBody]:
         """Position -> the request for its check; the prompt's check needs none."""
         places = check_positions(self.entropies, watch)
         asked = self.prompt.messages

@@ -6,7 +6,13 @@ from dataclasses import replace
 from itertools import product
 
 from sirl.errors import ConfigError, ModelError
-from sirl.guard.upstream.asking import AskedBody, Manner, NoLogprobsError, check_body, first_token
+from sirl.guard.upstream.asking import (
+    AskedBody,
+    NoLogprobsError,
+    UpstreamManner,
+    check_body,
+    first_token,
+)
 from sirl.guard.upstream.endpoint_guard import Identity, Witness, witness_prompts
 from sirl.rollouts.arrivals import Lost
 from sirl.rollouts.endpoint import HELLO, EndpointEngine
@@ -58,7 +64,7 @@ def read(engine: EndpointEngine, reply: Answer | Lost) -> Token | None:
         raise no_logprobs(engine) from error
 
 
-def manner_of(engine: EndpointEngine) -> tuple[Manner, int]:
+def manner_of(engine: EndpointEngine) -> tuple[UpstreamManner, int]:
     """The manner in which an endpoint takes checks, and the requests that it took to find out.
 
     Raises:
@@ -67,13 +73,13 @@ def manner_of(engine: EndpointEngine) -> tuple[Manner, int]:
     """
     sent = 0
 
-    def reply_to(manner: Manner, text: str) -> Answer | Lost:
+    def reply_to(manner: UpstreamManner, text: str) -> Answer | Lost:
         nonlocal sent
         sent += 1
         return replies(engine, [check_body(engine.model, manner, HELLO, text)])[0]
 
     for top, length in product(TOPS, LENGTHS):
-        manner = Manner(top, length)
+        manner = UpstreamManner(top, length)
         reply = reply_to(manner, "")
         if isinstance(reply, Answer) or reply.about == "endpoint":
             break
@@ -87,7 +93,7 @@ def manner_of(engine: EndpointEngine) -> tuple[Manner, int]:
     return manner, sent
 
 
-def identity_of(engine: EndpointEngine, openers: Sequence[str], manner: Manner) -> Identity:
+def identity_of(engine: EndpointEngine, openers: Sequence[str], manner: UpstreamManner) -> Identity:
     """What an endpoint shows of the model behind it.
 
     Raises:

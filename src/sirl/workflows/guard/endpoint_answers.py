@@ -11,7 +11,7 @@ from sirl.text import many
 from sirl.types import Prompt
 
 if TYPE_CHECKING:
-    from sirl.guard.upstream.asking import AskedBody, Manner
+    from sirl.guard.upstream.asking import AskedBody, UpstreamManner
     from sirl.guard.upstream.heard import Names, ReadAnswer
     from sirl.rollouts.arrivals import Lost
     from sirl.rollouts.endpoint import EndpointEngine
@@ -29,7 +29,7 @@ class Exchange:
 
     engine: "EndpointEngine"
     """Its maximum length and seed are those of the answers."""
-    manner: "Manner"
+    manner: "UpstreamManner"
     names: "Names"
     progress: Progress
     console: Console

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from sirl.guard.server.keys import Keys
     from sirl.guard.server.playground import Playground
     from sirl.guard.server.service import Service
-    from sirl.guard.stream_checks import Scorer
+    from sirl.guard.stream_checks import CheckScorer
     from sirl.models.chat import ChatModel
 
 __all__ = ["compared_service", "keys_of", "opened_service", "playground_of", "serve_guard"]
@@ -222,11 +222,11 @@ def batches(chat: "ChatModel") -> bool:
     return chat.manner.padding == "left" and not chat.manner.like_prompts
 
 
-def scorer_of(chat: "ChatModel", guard: "Guard") -> "Scorer":
+def scorer_of(chat: "ChatModel", guard: "Guard") -> "CheckScorer":
     """Scores checks as the guard does."""
-    from sirl.guard.stream_checks import Scorer
+    from sirl.guard.stream_checks import CheckScorer
 
-    return Scorer(chat, guard.fitted)
+    return CheckScorer(chat, guard.fitted)
 
 
 def rule_of(guard: "Guard") -> Rule:
