@@ -10,7 +10,8 @@ Self-Defense" (arXiv 2510.01088).
     after = sirl.evaluate(hardened, limit=20)
     sirl.compare(before, after)
 
-Each function is imported when it is first used.
+`sirl.guard` has `calibrate` and `evaluate` for guards. Each function is imported when it is first
+used.
 """
 
 from importlib import import_module
@@ -18,7 +19,7 @@ from typing import Any
 
 from sirl.errors import SirlError
 
-__all__ = ["SirlError", "__version__", "compare", "evaluate", "load", "probe", "train"]
+__all__ = ["SirlError", "__version__", "compare", "evaluate", "guard", "load", "probe", "train"]
 
 __version__ = "0.1.0"
 FUNCTIONS = ("compare", "evaluate", "load", "probe", "train")
@@ -28,6 +29,8 @@ FUNCTIONS = ("compare", "evaluate", "load", "probe", "train")
 def __getattr__(name: str) -> Any:  # noqa: ANN401 - any of the functions
     if name in FUNCTIONS:
         return getattr(import_module("sirl.workflows.notebook"), name)
+    if name == "guard":
+        return import_module("sirl.guard")
     raise AttributeError(f"module 'sirl' has no attribute {name!r}")
 
 

@@ -1,3 +1,4 @@
+from sirl import guard as guard
 from sirl.errors import SirlError as SirlError
 from sirl.workflows.notebook import compare as compare
 from sirl.workflows.notebook import evaluate as evaluate

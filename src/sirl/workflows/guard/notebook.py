@@ -1,0 +1,117 @@
+"""The functions of `sirl.guard`, for notebooks and scripts.
+
+As in `sirl.workflows.notebook`, they take the settings of the command line as keywords and lists of
+requests for files, and without `out` write to a temporary folder that is deleted with the result.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sirl import registry
+from sirl.config import GuardCalibrateConfig, GuardEvaluateConfig
+from sirl.reports.guard import guard_table
+from sirl.runs import Existing
+from sirl.workflows.notebook import AnyModel, Logging, Prompts, configured
+from sirl.workflows.results import Home, lines
+
+__all__ = ["CalibratedGuard", "Detection", "calibrate", "evaluate"]
+
+
+@dataclass(frozen=True, repr=False)
+class CalibratedGuard:
+    """A guard of one model."""
+
+    home: Home
+    summary: Mapping[str, Any]
+    """What the probe was fitted on, the threshold and the false-alarm rate that it stands for."""
+
+    @property
+    def path(self) -> str:
+        """The folder, as `sirl guard serve --guard` takes it; temporary unless `out` was given."""
+        return str(self.home.path)
+
+    def to_dict(self) -> dict[str, Any]:
+        """All figures as JSON-compatible values."""
+        return dict(self.summary)
+
+    def __repr__(self) -> str:
+        """The threshold and the false-alarm rate."""
+        return f"CalibratedGuard: {self.summary['sentence']}"
+
+
+@dataclass(frozen=True, repr=False)
+class Detection:
+    """What a guard detects, and its false alarms."""
+
+    home: Home
+    summary: Mapping[str, Any]
+    """The content of `summary.json`."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """All figures as JSON-compatible values, rates with n and interval."""
+        return dict(self.summary)
+
+    def __repr__(self) -> str:
+        """The tables of `guard.md`."""
+        return "\n".join(guard_table(self.summary))
+
+    def _repr_html_(self) -> str:
+        """The same, as preformatted text."""
+        return f"<pre>{lines(guard_table(self.summary))}</pre>"
+
+
+def calibrate(
+    model: AnyModel,
+    *,
+    prompts: Prompts | None = None,
+    ordinary: Prompts | None = None,
+    lookalikes: Prompts | None = None,
+    out: str | Path | None = None,
+    existing: Existing = "ask",
+    **settings: Any,  # noqa: ANN401 - any setting of the verb
+) -> CalibratedGuard:
+    """Fit a guard to a model without labels and calibrate it; see `sirl guard calibrate`.
+
+    Raises:
+        SirlError: The caller can correct it.
+    """
+    from sirl.workflows.guard.calibrate import calibrate_guard
+    from sirl.workflows.guard.calibrate_endpoint import calibrate_endpoint
+
+    asked = {"prompts": prompts, "ordinary": ordinary, "lookalikes": lookalikes}
+    with configured(GuardCalibrateConfig, model, out, existing, {**settings, **asked}) as made:
+        config, home = made
+        remote = registry.is_address(config.model)
+        work = calibrate_endpoint if remote else calibrate_guard
+        return CalibratedGuard(home, work(config, existing, Logging()))
+
+
+def evaluate(
+    model: AnyModel,
+    guard: CalibratedGuard | str | Path,
+    *,
+    behaviours: Prompts | None = None,
+    ordinary: Prompts | None = None,
+    lookalikes: Prompts | None = None,
+    out: str | Path | None = None,
+    existing: Existing = "ask",
+    **settings: Any,  # noqa: ANN401 - any setting of the verb
+) -> Detection:
+    """Measure what a guard detects of attacks, and its false alarms; see `sirl guard evaluate`.
+
+    Raises:
+        SirlError: The caller can correct it.
+    """
+    from sirl.workflows.guard.evaluate import evaluate_guard
+    from sirl.workflows.guard.evaluate_endpoint import evaluate_endpoint
+
+    asked = {"behaviours": behaviours, "ordinary": ordinary, "lookalikes": lookalikes}
+    folder = guard.path if isinstance(guard, CalibratedGuard) else str(guard)
+    given = {**settings, **asked, "guard": folder}
+    with configured(GuardEvaluateConfig, model, out, existing, given) as made:
+        config, home = made
+        remote = registry.is_address(config.model)
+        work = evaluate_endpoint if remote else evaluate_guard
+        return Detection(home, work(config, existing, Logging()))
