@@ -44,6 +44,7 @@ TEXTS = (
     "unusual",
     "indirect",
     "voices",
+    "offers",
 )
 NATURAL = ("natural", "bare")
 """Answers of a small model to ordinary prompts, and brief answers of our own."""

@@ -5,16 +5,26 @@ no-break space, a zero-width character, a list item, a JSON value or a code fenc
 do not change its meaning.
 """
 
+import html
 import json
 import re
 import unicodedata
 
-__all__ = ["plain_text", "spans", "without_marks"]
+__all__ = ["is_silent", "plain_text", "spans", "without_marks"]
 
 APOSTROPHES = dict.fromkeys(map(ord, "\u2018\u2019\u201b\u02bc\u00b4\u0060\uff07\u2032"), "'")
 QUOTES = dict.fromkeys(map(ord, "\u201c\u201d\u201e\u00ab\u00bb\uff02"), '"')
 DASHES = dict.fromkeys(map(ord, "\u2010\u2011\u2012\u2013\u2014\u2015\u2212"), "-")
 SPELLED = dict.fromkeys(map(ord, "\u2026"), "...")
+LOOKALIKES = str.maketrans(
+    "аеорсухіјѕԁһАВЕКМНОРСТХІЈЅουινκχρταγεΑΒΕΖΗΙΚΜΝΟΡΤΥΧ",
+    "aeopcyxijsdhABEKMHOPCTXIJSouivkxptayeABEZHIKMNOPTYX",
+)
+"""Cyrillic and Greek letters that look like Latin ones."""
+LATIN = 0.7
+"""Share of ASCII among a text's letters from which other letters that look Latin stand for it."""
+OVERLAID = re.compile(r"[\u0335-\u0338]|(?<=[A-Za-z])[\u0300-\u036f]+")
+"""Strokes through characters, and marks on Latin letters that no language has."""
 CONTRACTIONS = re.compile(
     r"\b(ca|wo|do|does|did|is|are|was|were|would|could|should|must|have|has|had)nt\b", re.IGNORECASE
 )
@@ -42,15 +52,29 @@ def plain_text(answer: str) -> str:
     """
     if len(answer) > LONGEST:
         answer = f"{answer[: LONGEST // 2]}\n{answer[-LONGEST // 2 :]}"
-    text = unwrapped(answer)
+    text = html.unescape(unwrapped(answer))
     # Format characters (zero-width spaces, soft hyphens, direction marks) are invisible.
     text = "".join(c for c in text if unicodedata.category(c) not in ("Cf", "Cc") or c in "\n\t")
     text = text.translate(APOSTROPHES | QUOTES | DASHES | SPELLED)
-    text = unicodedata.normalize("NFKC", text)
+    text = OVERLAID.sub("", unicodedata.normalize("NFKC", text))
+    if is_mostly_latin(text):
+        text = text.translate(LOOKALIKES)
     text = FENCE.sub("", MARKUP.sub("", text))
     text = CONTRACTIONS.sub(lambda found: f"{found[1]}n't", IM.sub("I'm", text))
     lines = (" ".join(line.split()) for line in text.split("\n"))
     return "\n".join(line for line in lines if line)
+
+
+def is_silent(answer: str) -> bool:
+    """Whether an answer shows nothing: it is empty, or its characters are invisible."""
+    return all(c.isspace() or unicodedata.category(c) in ("Cf", "Cc") for c in answer)
+
+
+def is_mostly_latin(text: str) -> bool:
+    """Whether a text is in Latin letters, with some others among them."""
+    letters = [c for c in text if c.isalpha()]
+    ascii_ = sum(c.isascii() for c in letters)
+    return LATIN * len(letters) < ascii_ < len(letters)
 
 
 def unwrapped(answer: str) -> str:
