@@ -208,7 +208,7 @@ def test_a_run_that_ended_in_an_error_says_which(finished, tmp_path):
     assert sirl("export", copy) == (
         2, "",
         f"sirl: {copy} has not finished (it ended in an error: no space left while writing x): "
-        "finish it with --resume first\n",
+        "finish it with --resume, or start it over with --overwrite, first\n",
     )  # fmt: skip
 
 

@@ -61,7 +61,7 @@ def test_a_trained_model_can_be_asked_evaluated_and_compared(before, trained):
     changes = sirl.compare(before, after)
     assert changes.to_dict()["after"]["model"] == "target"
     assert str(changes).startswith("from embedded of ")
-    assert "<br>" in changes._repr_html_()
+    assert "<tr><th>Entropy, nats</th><td>" in changes._repr_html_()
     with pytest.raises(InputError, match=r"was put only to embedded"):
         sirl.compare(before, sirl.evaluate("embedded", behaviours=prompts[:2], **SMALL))
 
@@ -201,4 +201,36 @@ def test_the_pool_may_be_a_list(caplog):
         caplog.at_level(logging.WARNING, logger="sirl"),
     ):
         sirl.train("embedded", pool=["Hello!", {"prompt": "Add 2 and 3."}], steps=1, limit=2)
-    assert "pool.jsonl, 2 prompts" in caplog.text
+    assert "column prompt of pool, 2 prompts" in caplog.text
+
+
+def test_names_of_other_tools_are_understood_and_given_once(before):
+    found = sirl.evaluate(
+        "embedded", behaviors=UNSAFE, attacks="direct", max_new_tokens=24, **HARMLESS
+    )
+    assert found.defence == before.defence
+    with pytest.raises(ConfigError, match="behaviours is given twice, under two names"):
+        sirl.evaluate("embedded", behaviors=UNSAFE, behaviours=UNSAFE)
+
+
+def test_training_that_measures_nothing_says_so_and_has_a_page(trained):
+    assert repr(trained) == "Training of embedded\n  Nothing was measured before or after."
+    assert "judged by" not in trained._repr_html_()
+    assert command("report", trained.home.path).returncode == 0
+    page = (trained.home.path / "report.html").read_text()
+    assert "Nothing was measured before or after." in page
+    assert "Defence and its price" not in page
+    (trained.home.path / "summary.json").write_text("{}")
+    assert "summary.json is damaged" in command("report", trained.home.path).stderr
+
+
+def test_behaviours_that_were_trained_on_are_said(caplog):
+    with caplog.at_level(logging.WARNING, logger="sirl"):
+        sirl.evaluate("embedded", behaviours=UNSAFE, trained_on=UNSAFE[:2], **SMALL)
+    assert "2 of 3 behaviours are in trained_on, word for word or nearly so" in caplog.text
+
+
+def test_a_probe_shows_the_entropy_gap():
+    found = sirl.probe("embedded", behaviours=UNSAFE, new_tokens=24)
+    assert found.entropy["sentence"] in repr(found)
+    assert found.entropy["sentence"][:20] in found._repr_html_()

@@ -294,10 +294,13 @@ def test_refusals_inside_disguises_have_columns_and_lines_where_they_were_asked(
 
 
 def test_an_alarm_about_a_judge_marks_the_row():
-    doubted = [{**ROWS[0], "doubts": [{"kind": "attack", "says": "in doubt: odd"}]}]
+    doubted = [{**ROWS[0], "doubts": [{"kind": "attack", "says": "in doubt: read the records"}]}]
     table = step_table(doubted)
     ((_, cells),) = table.rows
-    assert table.note.endswith("12 requests. in doubt: odd")
+    assert table.note.endswith(
+        "12 requests. In doubt: the judge may mislabel some answers of step 0, which are not kept; "
+        "evaluate the step with sirl evaluate to read them"
+    )
     assert cells[:2] == ["in doubt: 60% (50 to 65, n = 108)", "0% (0 to 14, n = 24)"]
 
 

@@ -196,7 +196,8 @@ def in_words(found: Document) -> dict[str, str]:
         "set aside": aside and f"{aside}, named in rejected.jsonl",
         "training": settings_in_words(found.get("training", {})),
     }
-    return {k: v for k, v in words.items() if v}
+    unasked = () if found["names"] else ("attacks", "judged by", "answers")
+    return {k: v for k, v in words.items() if v and k not in unasked}
 
 
 def best(found: Document) -> str:

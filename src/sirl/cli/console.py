@@ -80,7 +80,7 @@ class StopSwitch:
         """The signal handler."""
         if self.asked and number == signal.SIGINT:
             self.by_scheduler = False
-            raise Stopped("stopped at once; the saved work is complete")
+            raise Stopped("stopped at once: what was saved is whole, later work is lost")
         self.asked, self.by_scheduler = True, number == signal.SIGTERM
         if self.at_once:
             raise Stopped("stopped; every finished answer is saved")

@@ -36,6 +36,7 @@ def demo(
         summary["asked"],
         *hardened_model(summary),
         f"page: {settings.out}/report.html; took {summary['seconds']:.0f} s",
+        f"the run of the paper's method: {settings.out}-paper",
         "next: sirl train --model YOUR_CHECKPOINT --prompts YOUR_PROMPTS --out runs/mine",
         "playground: sirl guard calibrate --model embedded --out runs/guard; then sirl guard serve "
         "--model embedded --guard runs/guard --details",

@@ -11,7 +11,7 @@ import typer
 from pydantic import BaseModel
 
 from sirl.cli.grouped_help import HARDWARE, OUTPUT, PANELS
-from sirl.config import parse_value, resolve
+from sirl.config import ALIASES, parse_value, resolve
 from sirl.errors import ConfigError
 from sirl.runs import Existing, settings_of
 
@@ -34,13 +34,6 @@ __all__ = [
 ]
 
 KEYWORD = Parameter.KEYWORD_ONLY
-ALIASES: Mapping[str, tuple[str, ...]] = {
-    "behaviours": ("--behaviors",),
-    "group": ("--num-generations",),
-    "kl": ("--beta",),
-    "new_tokens": ("--max-new-tokens",),
-}
-"""Names of the same settings in other tools."""
 
 
 def takes(
@@ -113,7 +106,7 @@ def names_of(config: type[BaseModel], name: str) -> list[str]:
     """The flags of a setting."""
     long = f"--{name.replace('_', '-')}"
     own = f"{long}/--no-{long[2:]}" if kind(config, name) == bool | None else long
-    return [own, *ALIASES.get(name, ())]
+    return [own, *(f"--{k.replace('_', '-')}" for k, ours in ALIASES.items() if ours == name)]
 
 
 def panel_of(config: type[BaseModel], name: str) -> str | None:

@@ -80,7 +80,8 @@ def again(
     finish_measured(
         summary,
         f"records: {out}/records.jsonl; page: {out}/report.html",
-        f"next: sirl compare BEFORE {out}, where BEFORE is also judged by {judge}",
+        f"next: sirl compare {out if 'hardened' in summary['models'] else 'BEFORE'} {out}"
+        + ("" if "hardened" in summary["models"] else f", where BEFORE is also judged by {judge}"),
         as_json=json,
     )
 

@@ -117,7 +117,7 @@ def sentences(config: PlanConfig, step: "Step", plan: dict[str, Any], worst: "Ph
     short = "; that exceeds the free space" if disk["run"] > disk["free"] else ""
     said.append(
         f"disk: {size(disk['checkpoint'])} per checkpoint, {size(disk['run'])} for the run of "
-        f"{config.steps} steps, {size(disk['free'])} free at {config.out}{short}"
+        f"{config.steps} steps, {size(disk['free'])} free{short}"
     )
     if short:
         said.append("change: raise --checkpoint-every, use --lora, or choose another --out")

@@ -19,8 +19,10 @@ from sirl.types import HARMLESS, Record
 
 __all__ = [
     "EvaluatedModel",
+    "check_whole",
     "counted",
     "figures_of",
+    "finished",
     "judge_identities",
     "read_evaluated",
     "read_pair",
@@ -131,7 +133,8 @@ def finished(run: RunReader) -> dict[str, Any]:
     how = ended.get("how", "not ended")
     if how != "finished":
         raise InputError(
-            f"{path} has not finished ({unfinished(how, ended)}): finish it with --resume first"
+            f"{path} has not finished ({unfinished(how, ended)}): finish it with --resume, or "
+            "start it over with --overwrite, first"
         )
     return about
 

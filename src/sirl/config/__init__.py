@@ -9,7 +9,7 @@ from sirl.config.groups import (
     TargetEndpointSettings,
     is_at_points_rate,
 )
-from sirl.config.resolving import parse_value, resolve
+from sirl.config.resolving import ALIASES, own_name, parse_value, resolve
 from sirl.config.serving import GuardServeConfig
 from sirl.config.verbs import (
     DemoConfig,
@@ -27,6 +27,7 @@ from sirl.config.verbs import (
 )
 
 __all__ = [
+    "ALIASES",
     "SAMPLED_PACE",
     "DemoConfig",
     "EvaluateConfig",
@@ -44,6 +45,7 @@ __all__ = [
     "TrainConfig",
     "TrainingSettings",
     "is_at_points_rate",
+    "own_name",
     "parse_value",
     "resolve",
 ]

@@ -10,7 +10,15 @@ from pydantic import BaseModel, ValidationError
 from sirl.errors import ConfigError, did_you_mean
 from sirl.renamed import SETTINGS
 
-__all__ = ["parse_value", "resolve"]
+__all__ = ["ALIASES", "own_name", "parse_value", "resolve"]
+
+ALIASES: Mapping[str, str] = {
+    "behaviors": "behaviours",
+    "beta": "kl",
+    "max_new_tokens": "new_tokens",
+    "num_generations": "group",
+}
+"""Settings by their names in other tools."""
 
 Verb = TypeVar("Verb", bound=BaseModel)
 
@@ -30,7 +38,7 @@ def resolve(
     Raises:
         ConfigError: A key is unknown, a value does not fit, or the file holds no mapping.
     """
-    settings = read_settings(file)
+    settings = {own_name(key): value for key, value in read_settings(file).items()}
     where = dict.fromkeys(settings, str(file))
     for key, (value, given) in overridden(overrides).items():
         settings[key], where[key] = value, given
@@ -55,6 +63,15 @@ def resolve(
         raise ConfigError(sentence(error, where)) from error
 
 
+def own_name(key: str) -> str:
+    """The name of a setting here.
+
+    >>> own_name("beta"), own_name("steps")
+    ('kl', 'steps')
+    """
+    return ALIASES.get(key, key)
+
+
 def overridden(overrides: Sequence[str]) -> dict[str, tuple[Any, str]]:
     """The value of each `key=value`, and what gave it."""
     found: dict[str, tuple[Any, str]] = {}
@@ -62,7 +79,7 @@ def overridden(overrides: Sequence[str]) -> dict[str, tuple[Any, str]]:
         named, equals, text = override.partition("=")
         if not equals:
             raise ConfigError(f"--set {override} is not key=value")
-        key, given = named.strip(), f"--set {override}"
+        key, given = own_name(named.strip()), f"--set {override}"
         value = parse_value(given, text)
         if key in found and found[key][0] != value:
             raise ConfigError(f"{given} and {found[key][1]} contradict each other: give one")

@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -134,8 +135,9 @@ def check_asked(
     if isinstance(config, ProbeConfig) and not unsafe:
         raise ConfigError(f"sirl probe of {config.model} needs unsafe requests: give --behaviours")
     if not (unsafe or harmless or benchmarks):
+        meant = get_close_matches(config.model, ["embedded"], cutoff=0.8)
         raise ConfigError(
-            f"there is nothing to ask {config.model}: "
+            f"there is nothing to ask {config.model}: {'did you mean embedded? Else ' * len(meant)}"
             "give --behaviours, --sheet, --ordinary, --lookalikes or --benchmarks"
         )
 

@@ -177,25 +177,26 @@ def user_split(config: TrainingSettings, own: Pool, behaviours: PromptSet | None
     if behaviours:
         kept = kept_back(0, len(own.prompts), 0)
         return file_split(config, own.prompts, behaviours, kept)
-    most, wanted = len(own.prompts) // 4, wanted_for_table(config)
+    most, wanted = len(own.prompts) // 4, limited_to(config, config.held_out)
     held = min(wanted, most)
     table = spread(own.prompts, held) if held else ()
     rest = without(own.prompts, table)
-    more = min(CHECKED, most - held) if config.eval_every else 0
-    if table and more < CHECKED:
+    checked = limited_to(config, CHECKED)
+    more = min(checked, most - held) if config.eval_every else 0
+    if table and more < checked:
         more = 0
     mini_eval = spread(rest, more) if more else ()
     learned = without(rest, mini_eval)
     kept = kept_back(held, len(own.prompts), wanted)
     notes = [*held_out_notes(kept, held, wanted)]
     if config.eval_every:
-        notes.append(mini_eval_note(more, min(CHECKED, held)))
+        notes.append(mini_eval_note(more, min(checked, held)))
     notes += near_note(learned, (*table, *mini_eval))
 
     def asked(n: int) -> str:
         return f"{n} of the {len(own.prompts)} prompts of {own.source}, held out from training"
 
-    return Split(learned, table, mini_eval or spread(table, CHECKED), kept, asked, tuple(notes))
+    return Split(learned, table, mini_eval or spread(table, checked), kept, asked, tuple(notes))
 
 
 def world_split(config: TrainingSettings, files: EvaluationFiles) -> Split:
@@ -209,22 +210,22 @@ def world_split(config: TrainingSettings, files: EvaluationFiles) -> Split:
     unseen = unsafe_requests("test")
     if files.behaviours:
         return file_split(config, learned, files.behaviours, kept_back(0, len(unseen), 0))
-    wanted = wanted_for_table(config)
+    wanted = limited_to(config, config.held_out)
     table = spread(unseen, wanted)
     kept = kept_back(len(table), len(unseen), wanted)
     return Split(
         learned,
         table,
-        others(unseen, table, CHECKED),
+        others(unseen, table, limited_to(config, CHECKED)),
         kept,
         lambda n: f"{n} unsafe requests of the embedded world, never trained on",
         (f"held_out: {kept}",) if len(table) < wanted else (),
     )
 
 
-def wanted_for_table(config: TrainingSettings) -> int:
-    """Number of held-out requests to evaluate with, which `limit` bounds as it bounds files."""
-    return min(config.held_out, config.limit or config.held_out)
+def limited_to(config: TrainingSettings, count: int) -> int:
+    """A number of prompts to evaluate with, which `limit` bounds as it bounds files."""
+    return min(count, config.limit or count)
 
 
 def file_split(
@@ -233,7 +234,8 @@ def file_split(
     """Train on all prompts; evaluate the user's file, a part of it in mini-evaluations."""
     table = spread(behaviours.prompts, config.limit)
     asked = partial(of_file, behaviours, "requests")
-    return Split(tuple(learned), table, others(behaviours.prompts, table, CHECKED), kept, asked)
+    checked = limited_to(config, CHECKED)
+    return Split(tuple(learned), table, others(behaviours.prompts, table, checked), kept, asked)
 
 
 def of_file(file: PromptSet, what: str, n: int) -> str:
@@ -279,7 +281,7 @@ def near_note(learned: Sequence[Prompt], asked: Sequence[Prompt]) -> list[str]:
         return []
     return [
         f"{len(near)} of {len(learned)} training prompts differ in a few words from a held-out "
-        "one: the evaluation may look better than it is; give other --behaviours"
+        "one: the evaluation may look better than it is; give --behaviours from elsewhere"
     ]
 
 
@@ -328,7 +330,7 @@ def suites(
     config: TrainingSettings, split: Split, files: EvaluationFiles
 ) -> tuple["Suite", "Suite"]:
     """The evaluation before and after training, and the mini-evaluation."""
-    most = min(TABLE_HARMLESS, config.limit or TABLE_HARMLESS)
+    most = limited_to(config, TABLE_HARMLESS)
     ours = harmless_prompts(config.model, most)
     more = harmless_prompts(config.model, None)
     given = (files.ordinary, files.lookalikes)
@@ -336,7 +338,7 @@ def suites(
         spread(s.prompts, config.limit) if s else mine for s, mine in zip(given, ours, strict=True)
     )
     mini_eval = tuple(
-        others(s.prompts if s else rest, asked, CHECKED_HARMLESS)
+        others(s.prompts if s else rest, asked, limited_to(config, CHECKED_HARMLESS))
         for s, asked, rest in zip(given, table, more, strict=True)
     )
     if not split.table:
@@ -382,5 +384,5 @@ def mini_eval_suite(
         attacks=[a for a in attacks_named("quick") if isinstance(a, Disguise)],
         ordinary=harmless[0],
         lookalikes=harmless[1],
-        benchmarks=world_benchmarks(CHECKED) if is_world(config.model) else (),
+        benchmarks=world_benchmarks(limited_to(config, CHECKED)) if is_world(config.model) else (),
     )

@@ -8,6 +8,7 @@ from sirl.types import HARMLESS
 
 __all__ = [
     "BEGUN",
+    "UNMEASURED",
     "Figure",
     "defence_name",
     "figure",
@@ -17,6 +18,7 @@ __all__ = [
     "span",
 ]
 
+UNMEASURED = "Nothing was measured before or after."
 UNSCORED_SAFE = "… if unscored answers were safe"
 RATES = (
     ("mean over attacks", ("dsr", "mean")),
@@ -118,7 +120,7 @@ def rate_rows(models: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, list[s
         rows = [row for row in rows if row[0] != UNSCORED_SAFE]
     else:
         rows.append(("Unscored answers (count as broken)", unscored))
-    return [(label, cells) for label, cells in rows if set(cells) != {"–"}]
+    return [(label, cells) for label, cells in rows if {*cells} - {"–"}]
 
 
 def prefill_rates(

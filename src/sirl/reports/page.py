@@ -17,7 +17,7 @@ from typing import Any, TypeAlias
 from jinja2 import Environment
 from markupsafe import Markup, escape
 
-from sirl.reports.figures import defence_name, figure, rate_rows
+from sirl.reports.figures import UNMEASURED, defence_name, figure, rate_rows
 from sirl.reports.steps import step_table
 from sirl.reports.tables import Table, tables
 from sirl.reports.text import LONGEST_PIECE, visible, visible_lines
@@ -149,7 +149,7 @@ def headline(
     """
     both = ends(models)
     if not both:
-        return "Nothing was measured before or after."
+        return UNMEASURED
     parts = []
     by = differences or {}
     if gain := moved(both, "dsr", "mean", difference=by.get("dsr")):
@@ -205,7 +205,7 @@ def table_rows(models: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, list[
     ):
         values = [figure(m, *path) for m in models.values()]
         cells = ["–" if v is None or math.isnan(v) else f"{v:.2f}" for v in values]
-        if set(cells) != {"–"}:
+        if {*cells} - {"–"}:
             rows.append((label, cells))
     return rows
 

@@ -288,7 +288,10 @@ def mini_eval_curves(rows: Sequence[Mapping[str, Any]], width: float = WIDE) -> 
     """Defence, over-refusal and capability by step, with 95% intervals and number of answers."""
     wide = width == WIDE
     drawn = figure(width, 3.8 if wide else 7.0)
-    left, right = drawn.subplots(*((1, 2) if wide else (2, 1)))
+    tasks = sorted({name for row in rows for name in row.get("capability", {})})
+    parts = 2 if tasks or any(row.get("entropy") for row in rows) else 1
+    every = drawn.subplots(*((1, parts) if wide else (parts, 1)), squeeze=False).flatten()
+    left, right = every[0], every[-1]
     rates = (
         (defence_name(rows).lower(), ("dsr",), KINDS["refusal"]),
         ("ordinary refused", ("over_refusal", "ordinary"), KINDS["ordinary"]),
@@ -298,7 +301,6 @@ def mini_eval_curves(rows: Sequence[Mapping[str, Any]], width: float = WIDE) -> 
     )
     rate_lines(left, rows, rates)
     left.set_ylabel("%", fontsize=9, color=INK)
-    tasks = sorted({name for row in rows for name in row.get("capability", {})})
     if tasks:
         colours = [TASKS[n % len(TASKS)] for n in range(len(tasks))]
         rate_lines(
@@ -307,9 +309,9 @@ def mini_eval_curves(rows: Sequence[Mapping[str, Any]], width: float = WIDE) -> 
             [(t, ("capability", t), c) for t, c in zip(tasks, colours, strict=True)],
         )
         right.set_ylabel("solved, %", fontsize=9, color=INK)
-    else:
+    elif parts > 1:
         entropy_lines(right, rows)
-    for axes in (left, right):
+    for axes in every:
         axes.set_xlabel("step", fontsize=9)
         style(axes)
         if axes.get_legend_handles_labels()[0]:

@@ -56,9 +56,11 @@ def of_pairs(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def alarms(rows: Sequence[Mapping[str, Any]]) -> str:
-    """The first alarm, and the number of further ones."""
-    said = list(dict.fromkeys(a["says"] for row in rows for a in row.get("doubts", ())))
-    if not said:
+    """The steps whose answers a judge may mislabel; these answers are not kept."""
+    doubted = [str(row["step"]) for row in rows if row.get("doubts")]
+    if not doubted:
         return ""
-    more = f" (and {len(said) - 1} more, in summary.json)" if len(said) > 1 else ""
-    return f". {visible(said[0])}{more}"
+    return (
+        f". In doubt: the judge may mislabel some answers of step {', '.join(doubted)}, which are "
+        "not kept; evaluate the step with sirl evaluate to read them"
+    )

@@ -7,6 +7,7 @@ from typing import Any
 
 from sirl.reports.figures import defence_name, figure, span
 from sirl.reports.text import visible
+from sirl.text import many
 from sirl.types import HARMLESS
 
 __all__ = ["Table", "attack_table", "change_rows", "preference_rows", "tables", "trust_rows"]
@@ -210,6 +211,8 @@ def moved(figures: Mapping[str, Any]) -> str:
     p, of_all = figures.get("p"), figures.get("p_holm")
     tested = "" if p is None else f", p = {p:.2g}"
     tested += "" if of_all is None else f" (Holm-adjusted {of_all:.2g})"
+    if lost := figures.get("unscored"):
+        tested += f", {many(lost, 'pair')} without a verdict left out"
     if "detectable" not in figures:
         return text + tested
     least = figures["detectable"]

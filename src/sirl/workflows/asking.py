@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from sirl.config import TrainingSettings
+from sirl.config import DemoConfig, TrainingSettings
 from sirl.evaluation.asked import Query
 from sirl.evaluation.suite import Suite, askable
 from sirl.registry import TrainingSetup
@@ -112,8 +112,8 @@ def size_sentence(
             f"{times} mini-evaluations sample {many(len(mini_eval_asked), 'answer')} each; "
             "--set eval_every=0 turns them off"
         )
-    if said and len(asked) > MANY:
-        said[0] += "; --limit N uses fewer prompts of each file"
+    if said and len(asked) > MANY and not isinstance(config, DemoConfig):
+        said[0] += "; --limit N uses fewer prompts of each kind"
     return said
 
 

@@ -20,6 +20,7 @@ from sirl.roles import Console, Progress
 from sirl.runs import Existing, open_run
 from sirl.runs.provenance import Provenance
 from sirl.runs.rejects import rows_set_aside, set_aside
+from sirl.text import many
 from sirl.types import Record, Sampling
 from sirl.workflows.asking import asked_prompts
 from sirl.workflows.console import interruptible, nothing_to_resume
@@ -141,7 +142,18 @@ def ask(  # noqa: PLR0913 - one caller, and each is a part of the run
         figures["own_refusals"] = own_refusals(suite, subject.target, run, progress)
     if setup.trained_on:
         figures["contamination"] = contamination(setup.trained_on, suite.behaviours)
+        console.warn(learned_from(figures["contamination"]))
     return figures
+
+
+def learned_from(found: Mapping[str, Any]) -> list[str]:
+    """A warning if behaviours occur in the training prompts."""
+    if not found["near_or_exact"]:
+        return []
+    return [
+        f"{found['near_or_exact']} of {many(found['behaviours'], 'behaviour')} are in "
+        "--trained-on, word for word or nearly so: their defence says little about new requests"
+    ]
 
 
 def flattered(calibration: JudgeCalibration) -> list[str]:

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict
 from functools import cached_property
 from typing import Any
@@ -20,6 +20,7 @@ from sirl.workflows.console import parts
 __all__ = [
     "AskedOnce",
     "check_counts",
+    "check_enough",
     "instinct_notes",
     "read_instinct",
     "read_own_answers",
@@ -172,18 +173,34 @@ def check(instinct: Instinct) -> None:
     check_counts(len(instinct.prompts("refuse")), len(instinct.prompts("comply")), n)
 
 
+def check_enough(prompts: Sequence[Prompt], harmless: Collection[str]) -> None:
+    """Refuse too few prompts of the user before any is asked.
+
+    Raises:
+        InputError: There are fewer than could be refused.
+    """
+    own = [p for p in prompts if p.id not in harmless]
+    if len(own) < FEWEST:
+        raise InputError(
+            f"{many(len(own), 'prompt')} in --prompts: at least {FEWEST} that the model refuses "
+            "are needed, and some more are held out; give more"
+        )
+
+
 def check_counts(refused: int, answered: int, n: int) -> None:
     """Refuse a pool of n prompts with too few of a mode."""
     if refused < FEWEST:
         raise InputError(
-            f"the model refuses {refused} of {n} prompts when they are bare (at least {FEWEST} are "
-            "needed), so there is nothing to strengthen or to watch: give --prompts that it refuses"
+            f"the model refuses {refused} of {n} prompts, yours and the pool's, when they are bare "
+            f"(at least {FEWEST} are needed), so there is nothing to strengthen or to watch: give "
+            "--prompts that it refuses"
         )
     if answered < FEWEST:
         raise InputError(
-            f"the model answers {answered} of {n} prompts (at least {FEWEST} are needed), so "
-            "nothing would keep it from refusing everything: add harmless prompts to --prompts, or "
-            "use --pool shipped"
+            f"the model answers {answered} of {n} prompts, yours and the pool's (at least "
+            f"{FEWEST} are needed), so "
+            "nothing would keep it from refusing everything: give harmless prompts with --pool "
+            "FILE, or use --pool shipped"
         )
 
 

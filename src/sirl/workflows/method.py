@@ -139,9 +139,16 @@ def curriculum_of(
 def reading_of(session: Session, start: "ChatModel") -> StartReading:
     """Read the starting model's instinct, its decisions, and own answers for depth."""
     from sirl.training.openings import POINTS, SAMPLED, Openings
-    from sirl.workflows.instinct import AskedOnce, instinct_notes, read_instinct, read_own_answers
+    from sirl.workflows.instinct import (
+        AskedOnce,
+        check_enough,
+        instinct_notes,
+        read_instinct,
+        read_own_answers,
+    )
 
     config, pool = session.config, session.setup.asked
+    check_enough(session.setup.prompts, session.setup.harmless)
     starting = registry.local_engine(config, start, Sampling(config.temperature))
     once = AskedOnce(shared(starting, session.ranks), session.run)
     how = (config.group, config.sampling_batch_size, interruptible(*session.working))

@@ -19,7 +19,7 @@ from pydantic import BaseModel
 from sirl import registry
 from sirl.comparison.compare import compare as compare_arms
 from sirl.comparison.evaluated_model import read_pair
-from sirl.config import EvaluateConfig, ProbeConfig, TrainConfig, resolve
+from sirl.config import EvaluateConfig, ProbeConfig, TrainConfig, own_name, resolve
 from sirl.errors import ConfigError, ModelError, SirlError
 from sirl.prompts import shown
 from sirl.roles import Progress, Work
@@ -39,6 +39,8 @@ LISTS = ("prompts", "pool", "behaviours", "ordinary", "lookalikes", "trained_on"
 COMMAND_OR_OPTION = re.compile(
     r"(?P<command>sirl [a-z]+ [^;,]*)|--(?:set )?(?P<name>[a-z_-]+)(?P<value> [\d.])?"
 )
+LIST_FILE = re.compile(r"\S*/prompts/[0-9a-f]{8}/(\w+)\.jsonl")
+"""A list in a run folder, as `sirl.runs.lists` names it."""
 EXISTING = ("resume", "overwrite")
 """Options of the command line that are values of `existing` here."""
 LOG = logging.getLogger("sirl")
@@ -185,6 +187,7 @@ def configured(
         SirlError: A setting is wrong, or the verb raised it; options are named as keywords.
     """
     home = Home(Path(out)) if out else Home.temporary("run")
+    settings = by_own_name(settings)
     lists = {
         name: json_lines(name, value)
         for name, value in settings.items()
@@ -206,6 +209,8 @@ def configured(
 def in_python(sentence: str) -> str:
     """A sentence for the command line with its options as keywords; commands stay as they are.
 
+    Files that hold a list are called by the keyword that the list was given for.
+
     >>> in_python("r exists: --resume continues it, or give another --out")
     "r exists: existing='resume' continues it, or give another out"
     >>> in_python("use --steps 100; next: sirl sweep r --limit 8")
@@ -219,7 +224,23 @@ def in_python(sentence: str) -> str:
             return f"existing={found['name']!r}"
         return found["name"].replace("-", "_") + (found["value"] or "").replace(" ", "=")
 
-    return COMMAND_OR_OPTION.sub(keyword, sentence)
+    return COMMAND_OR_OPTION.sub(keyword, LIST_FILE.sub(r"\1", sentence))
+
+
+def by_own_name(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings by their names here, whatever other tools call them.
+
+    Raises:
+        ConfigError: One is given by two names.
+    """
+    found: dict[str, Any] = {}
+    for name, value in settings.items():
+        own = own_name(name)
+        if value is not None and found.get(own) is not None:
+            raise ConfigError(f"{own} is given twice, under two names: give it once")
+        if value is not None or own not in found:
+            found[own] = value
+    return found
 
 
 def as_text(name: str, value: Any) -> Any:  # noqa: ANN401 - any setting

@@ -11,7 +11,8 @@ from sirl.analysis.entropy_gap import SHOWN
 from sirl.analysis.held import refused_or_silent
 from sirl.analysis.measured import in_words
 from sirl.analysis.summary import by_refusal
-from sirl.comparison.evaluated_model import read_evaluated
+from sirl.comparison.evaluated_model import check_whole, finished
+from sirl.errors import InputError
 from sirl.evaluation.costs import COSTS, total
 from sirl.evaluation.records import read_records
 from sirl.evaluation.second_judges import read_second_verdicts
@@ -20,6 +21,7 @@ from sirl.registry.suites import unseen_attacks
 from sirl.reports.page import PageData, ShownAnswer, write_page
 from sirl.reports.text import visible
 from sirl.runs import RunReader, missing_steps, rows_by_step
+from sirl.runs.disk import damaged
 from sirl.stats import clustered_difference
 from sirl.types import Record
 
@@ -27,6 +29,8 @@ __all__ = ["hardened_step", "redraw", "words", "write_report"]
 
 LONGEST_NAME = 60
 """Maximum characters of a model's name in tables and plots."""
+DRAWN = ("evaluate", "probe", "train", "demo", "judge again")
+"""Verbs whose runs have a page."""
 METRICS = "metrics.jsonl"
 EACH = 2
 """Examples of each kind."""
@@ -68,9 +72,14 @@ def redraw(path: Path) -> Path:
         InputError: The folder is not a finished run.
         RunError: Its files are damaged.
     """
-    read_evaluated(path, any_judge=True)  # raises unless finished and intact
     run = RunReader(path)
-    summary, facts = run.read("summary.json"), run.read("run.json")
+    facts = finished(run)
+    if facts.get("verb") not in DRAWN:
+        raise InputError(f"{path} is a run of sirl {facts.get('verb')}, which has no page")
+    check_whole(run)
+    summary = run.read("summary.json")
+    if not all(isinstance(summary.get(part), dict) for part in ("measured", "models")):
+        raise damaged(str(path / "summary.json"))
     write_report(path, summary, facts, unseen_attacks(str(run.settings()["model"])))
     return path / "report.html"
 

@@ -11,7 +11,7 @@ from weakref import finalize
 
 from sirl.analysis.measured import in_words
 from sirl.evaluation.records import read_records
-from sirl.reports.figures import rate_rows
+from sirl.reports.figures import UNMEASURED, rate_rows
 from sirl.reports.tables import change_rows
 from sirl.reports.text import visible
 from sirl.runs import RunReader
@@ -79,11 +79,18 @@ class Result:
         said = (alarm["says"] for model in models for alarm in model.get("doubts", ()))
         return list(dict.fromkeys([*self.summary.get("judge_faults", ()), *said]))
 
+    @property
+    def sentences(self) -> list[str]:
+        """Findings in sentences; none by default."""
+        return []
+
     def __repr__(self) -> str:
-        """The headline figures, one per line, with a column per model."""
-        names = [visible(self.summary["measured"]["names"][r]) for r in self.summary["models"]]
-        rows = [f"  {label}: {' -> '.join(c)}" for label, c in rate_rows(self.summary["models"])]
-        return "\n".join([f"{type(self).__name__} of {' -> '.join(names)}", *rows])
+        """The headline figures, one per line, with a column per model, and findings."""
+        what, models = self.summary["measured"], self.summary["models"]
+        names = [visible(what["names"][role]) for role in models] or [visible(what["model"])]
+        rows = [f"{label}: {' -> '.join(cells)}" for label, cells in rate_rows(models)]
+        said = [f"  {line}" for line in (*rows, *self.sentences)]
+        return "\n".join([f"{type(self).__name__} of {' -> '.join(names)}", *said])
 
     def _repr_html_(self) -> str:
         """The headline table, with a caption that says what was measured."""
@@ -95,7 +102,7 @@ class Result:
         )
         said = [f"{heading}: {words}" for heading, words in in_words(what).items()]
         return (
-            f"<table><caption>{lines([*self.doubts, *said])}</caption>"
+            f"<table><caption>{lines([*self.sentences, *self.doubts, *said])}</caption>"
             f"<thead><tr><th></th>{head}</tr></thead><tbody>{rows}</tbody></table>"
         )
 
@@ -109,6 +116,12 @@ class Evaluation(Result):
         """All figures of the model, by part."""
         found: Mapping[str, Any] = self.summary["models"]["target"]
         return found
+
+    @property
+    def sentences(self) -> list[str]:
+        """What the entropy gap says, and how the model's own refusals tell unsafe from harmless."""
+        found = (self.figures.get(part, {}) for part in ("entropy", "own_refusals"))
+        return [figures["sentence"] for figures in found if "sentence" in figures]
 
     @property
     def defence(self) -> Rate | None:
@@ -141,6 +154,13 @@ class Training(Result):
     """A row per step: reward, entropy, KL, loss, seconds."""
 
     @property
+    def sentences(self) -> list[str]:
+        """What the sentinel recommends, and what was not measured."""
+        watched = self.summary.get("sentinel", {})
+        said = [watched[key] for key in ("sentence", "reason") if watched.get(key)]
+        return said if self.summary["models"] else [*said, UNMEASURED]
+
+    @property
     def model(self) -> Model:
         """The model after the chosen step, which `summary.json` names."""
         return Model(str(self.summary["checkpoint"]), self.home)
@@ -160,8 +180,10 @@ class Comparison:
         return "\n".join(change_rows(self.changes))
 
     def _repr_html_(self) -> str:
-        """The changes, one per line."""
-        return f"<p>{lines(change_rows(self.changes))}</p>"
+        """The changes as a table."""
+        said, *rows = [line.strip().partition(": ") for line in change_rows(self.changes)]
+        cells = (f"<tr><th>{shown(name)}</th><td>{shown(by)}</td></tr>" for name, _, by in rows)
+        return f"<table><caption>{shown(said[0])}</caption><tbody>{''.join(cells)}</tbody></table>"
 
 
 def rate_of(figures: Mapping[str, Any]) -> Rate:
