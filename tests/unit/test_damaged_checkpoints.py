@@ -127,9 +127,11 @@ def test_weights_that_no_config_of_this_kind_reads_are_refused(folder):
         load(str(folder))
 
 
-def test_rotary_buffers_and_a_second_copy_of_tied_weights_are_no_fault(folder):
+def test_buffers_of_older_versions_and_a_second_copy_of_tied_weights_are_no_fault(folder):
     weights = load_file(folder / "model.safetensors")
     weights["model.layers.0.self_attn.rotary_emb.inv_freq"] = torch.ones(16)
+    weights["model.layers.0.attn.masked_bias"] = torch.tensor(-1e4)
+    weights["model.layers.0.attn.bias"] = torch.ones(1, 1, 8, 8, dtype=torch.bool)
     weights["lm_head.weight"] = weights["model.embed_tokens.weight"].clone()
     save_file(weights, folder / "model.safetensors", {"format": "pt"})
     assert load(str(folder)).manner.notes == ()

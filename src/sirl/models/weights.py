@@ -3,6 +3,7 @@
 Weights are read from safetensors only.
 """
 
+import re
 from itertools import dropwhile
 from pathlib import Path
 from typing import Any, Literal
@@ -17,6 +18,8 @@ from sirl.errors import ModelError, first_line, printable
 __all__ = ["DType", "damaged_weights", "is_whole", "load_config", "load_weights", "weights_in"]
 
 DType = Literal["float32", "bfloat16"]
+MASK = re.compile(r"(?:^|\.)(?:attn(?:\.attention)?\.bias|masked_bias|causal_mask)$")
+"""Masks that older versions of transformers saved; a model computes them itself."""
 
 
 def load_config(where: str) -> PreTrainedConfig:
@@ -55,7 +58,7 @@ def load_weights(where: str, config: PreTrainedConfig, dtype: DType) -> PreTrain
             f"{where} lacks the weights {sorted(report['missing_keys'])[:3]}: "
             "they would be random; check that the folder is complete"
         )
-    extra = report["unexpected_keys"]
+    extra = {key for key in report["unexpected_keys"] if not MASK.search(key)}
     if config.get_text_config() is not config:  # only the text part of some models is loaded
         extra = {key for key in extra if is_of_text(model, config, key)}
     if extra:
