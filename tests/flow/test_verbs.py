@@ -352,8 +352,27 @@ def test_a_prompt_longer_than_the_context_is_set_aside_by_name(tmp_path):
     assert nothing.returncode == 2
     assert "has nothing to resume: starting over" in nothing.stderr
     assert "embedded cannot read any prompt:" in nothing.stderr
+    assert "shorten the prompt, or lower new_tokens" in nothing.stderr
     assert "1 request set aside, named in " in nothing.stderr
     assert {p.name for p in (tmp_path / "n").iterdir()} == {".lock", "rejected.jsonl"}
+
+
+def test_prompts_that_the_template_rejects_are_not_laid_on_their_length(tmp_path):
+    import shutil
+
+    from sirl.models.folder import EMBEDDED_PATH
+
+    copy = shutil.copytree(EMBEDDED_PATH, tmp_path / "model")
+    (copy / "chat_template.jinja").write_text("{{ raise_exception('no talk') }}")
+    (tmp_path / "p.txt").write_text("a request\n")
+    done = sirl(
+        "evaluate", "--model", copy, "--behaviours", tmp_path / "p.txt", "--attacks", "direct",
+        "--out", tmp_path / "e",
+    )  # fmt: skip
+    assert done.returncode == 2
+    said = " ".join(done.stderr.split())
+    assert "rejects a conversation of (user): no talk" in said
+    assert "new_tokens" not in said
 
 
 def test_ctrl_c_finishes_the_step_saves_and_exits_130(tmp_path):

@@ -8,9 +8,10 @@ from sirl import registry
 from sirl.config import EvaluateConfig
 from sirl.errors import ConfigError, InputError, ModelError
 from sirl.models.chat import ChatModel
-from sirl.models.loading import fingerprint, turn_ends
-from sirl.models.template import Voice, check_template, dates_written, turn_end
-from sirl.types import Message
+from sirl.models.loading import fingerprint
+from sirl.models.template import Voice, check_template, dates_written, fitted, turn_end, turn_gap
+from sirl.models.turn_ends import turn_ends
+from sirl.types import Message, Prompt
 
 LINES = "{% for m in messages %}[{{ m.role }}]{{ m.content }}{% endfor %}"
 DATED = "It is {{ strftime_now('%d %b %Y') }}. " + LINES
@@ -137,6 +138,102 @@ def test_words_behind_the_assistants_turn_that_are_no_token_are_told_of(embedded
     ends, notes = turn_ends("here", chat.model, chat.tokenizer, chat.voice)
     assert ends == embedded.end_ids
     assert "closes a turn with 'over and out'" in notes[0]
+
+
+def test_a_token_that_the_template_writes_only_between_turns_ends_turns(embedded):
+    name = embedded.tokenizer.convert_ids_to_tokens(sorted(embedded.end_ids)[0])
+    template = (
+        "{% for m in messages %}[{{ m.role }}]{{ m.content }}"
+        "{% if not loop.last or add_generation_prompt %}" + name + "{% endif %}{% endfor %}"
+    )
+    chat = with_template(embedded, template)
+    assert turn_end(chat.tokenizer, chat.voice) == ""
+    assert turn_gap(chat.tokenizer, chat.voice) == f"{name}[user]"
+    chat.model.config.eos_token_id = chat.model.generation_config.eos_token_id = 7
+    chat.tokenizer.eos_token = chat.tokenizer.convert_ids_to_tokens(7)
+    ends, notes = turn_ends("here", chat.model, chat.tokenizer, chat.voice)
+    assert ends == {7, *embedded.tokenizer.convert_tokens_to_ids([name])}
+    assert f"'{name}' ends turns too" in notes[0]
+
+
+def lines_of(content, before=""):
+    return (
+        "{% for m in messages %}" + before + "[{{ m.role }}]" + content + "{% endfor %}"
+        "{% if add_generation_prompt %}[assistant]{% endif %}"
+    )
+
+
+TALK = (Message("user", "Hi"), Message("assistant", "Yes?"), Message("user", "Why\nnot?"))
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "{% for p in m.content %}{% if p.type == 'text' %}{{ p.text }}{% endif %}{% endfor %}",
+        "{{ m.content[0]['text'] }}",
+        "{{ m.content | map(attribute='text') | join }}",
+        "{% if m.content is string %}{{ raise_exception('no list') }}{% endif %}"
+        "{{ m.content[0].text }}",
+    ],
+)
+def test_a_template_that_reads_lists_of_parts_is_given_them(embedded, content):
+    plain = with_template(embedded, lines_of(content))
+    voice = fitted("here", plain.tokenizer, plain.voice)
+    assert voice.in_parts
+    chat = ChatModel("here", plain.model, plain.tokenizer, plain.end_ids, 0, 512, voice=voice)
+    said = "[user]Hi[assistant]Yes?[user]Why\nnot?[assistant]"
+    assert chat.render(TALK) == chat.encode(said)
+    assert chat.render(TALK[:2]) == chat.encode("[user]Hi[assistant]Yes?")
+    assert fingerprint(chat)["template"] != fingerprint(plain)["template"]
+
+
+def test_a_template_that_reads_text_is_given_text_also_where_it_reads_parts(embedded):
+    either = (
+        "{% if m.content is string %}{{ m.content }}{% else %}{{ m.content[0].text }}{% endif %}"
+    )
+    for content in ("{{ m.content }}", "{{ m.content | trim | tojson }}", either):
+        chat = with_template(embedded, lines_of(content))
+        assert fitted("here", chat.tokenizer, chat.voice) == chat.voice
+
+
+@pytest.mark.parametrize(
+    ("template", "said"),
+    [
+        ("Hello.", "role user in a conversation of \\(user\\)"),
+        (lines_of("{{ m.content[:10] }}"), "role user in a conversation of \\(user\\)"),
+        (lines_of("{{ m.content.splitlines()[0] }}"), "role user in a conversation of \\(user\\)"),
+        (lines_of("{% if m.role == 'human' %}{{ m.content }}{% endif %}"), "role user in"),
+        ("{{ messages[-1].content }}", "role user and assistant in .* \\(user, assistant, user\\)"),
+        (
+            lines_of("{% if m.role != 'assistant' %}{{ m.content }}{% endif %}"),
+            "role assistant in a conversation of \\(user, assistant, user\\)",
+        ),
+    ],
+)
+def test_a_template_that_leaves_out_what_is_said_is_refused(embedded, template, said):
+    chat = with_template(embedded, template)
+    with pytest.raises(ModelError, match=f"of here leaves out text of {said}.*fix its chat_temp"):
+        fitted("here", chat.tokenizer, chat.voice)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "{% if m.role != 'system' %}{{ m.content }}{% endif %}",
+        "{% if m.role == 'system' %}{{ m.content }}{% else %}{{ m.content[0].text }}{% endif %}",
+    ],
+)
+def test_a_prompt_whose_system_message_the_template_leaves_out_is_set_aside(embedded, content):
+    plain = with_template(embedded, lines_of(content))
+    voice = fitted("here", plain.tokenizer, plain.voice)
+    chat = ChatModel("here", plain.model, plain.tokenizer, plain.end_ids, 0, 512, voice=voice)
+    read = registry.targets.reader(chat, 8)
+    assert read(Prompt.user("p", "Hi")).fault == ""
+    fault = read(Prompt("p", (Message("system", "Be kind."), *HELLO))).fault
+    assert fault == (
+        "the chat template of here leaves out text of role system in a conversation of "
+        "(system, user)"
+    )
 
 
 def test_the_embedded_model_is_read_and_sampled_without_a_remark(embedded):

@@ -27,6 +27,10 @@ MARKS = [
     ("<thought>", "</thought>"),
     ("<reasoning>", "</reasoning>"),
     ("<seed:think>", "</seed:think>"),
+    ("<analysis>", "</analysis>"),
+    ("<reason>", "</reason>"),
+    ("<reflection>", "</reflection>"),
+    ("<|inner_prefix|>", "<|inner_suffix|>"),
     ("[THINK]", "[/THINK]"),
     ("◁think▷", "◁/think▷"),
     ("<|START_THINKING|>", "<|END_THINKING|><|START_RESPONSE|>"),
@@ -35,6 +39,10 @@ MARKS = [
     (
         "<|channel|>analysis<|message|>",
         "<|end|><|start|>assistant<|channel|>final<|message|>",
+    ),
+    (
+        "<|channel|>analysis<|message|>",
+        "<|end|><|start|>assistant<|channel|>final <|constrain|>json<|message|>",
     ),
 ]
 
@@ -59,6 +67,14 @@ def test_what_stands_behind_the_thoughts_of_a_family_is_the_answer(begin, end):
         ("analysisWe turn it.assistantfinalLeft.", "Left.", "We turn it."),
         ("Here is my thought process:\nLeft?\nHere is my response:\nLeft.", "Left.", "Left?"),
         ("<|channel|>final<|message|>Left.<|return|>", "Left.", ""),
+        ('<|channel|>final <|constrain|>json<|message|>{"a": 1}<|return|>', '{"a": 1}', ""),
+        ('analysisHm.assistantfinal json{"a": 1}', '{"a": 1}', "Hm."),
+        (
+            "<|channel|>analysis<|message|>Hm.<|end|><|start|>assistant<|channel|>commentary "
+            "<|constrain|>json<|message|>{}<|end|><|start|>assistant<|channel|>final<|message|>L.",
+            "L.",
+            "Hm.\n\n\n\n{}",
+        ),
         ("<think>\n\n</think>\n\nLeft.", "Left.", ""),
         ("<think>a</think>\n<think>b</think>\nLeft.", "Left.", "a\n\nb"),
         ("<think>a</think>\nLeft.\n<think>b</think>\nNo.", "Left.\n\n\nNo.", "a\n\nb"),
@@ -357,13 +373,57 @@ def test_marks_that_a_model_does_not_write_of_its_own_accord_hide_nothing(text):
     (found,) = who.sample([Prompt.user("b", "Bend it.")], Sampling())
     assert (found.text, found.thoughts) == (text, "")
     who.sample([Prompt.user("c", "Bend it again.")], Sampling())
-    assert len(chatter.asked) == 4  # two attacks, and the plain prompts once
+    assert len(chatter.asked) == 2 + len(PLAIN)  # two attacks, and the plain prompts once
 
 
 def test_marks_that_a_model_writes_on_plain_prompts_too_are_its_thoughts():
     who = target(Chatter("<think>Hm.</think>No.", "<think>Easy.</think>Paris."))
     (found,) = who.sample([Prompt.user("b", "Bend it.")], Sampling())
     assert (found.text, found.thoughts) == ("No.", "Hm.")
+
+
+class Puzzler(Chatter):
+    """A model that answers plain prompts as it is told to, by their number."""
+
+    def __init__(self, text, *answers):
+        super().__init__(text)
+        self.answers = answers
+
+    def sample(self, prompts, **_):
+        found = super().sample(prompts)
+        if prompts != PLAIN:
+            return found
+        return [
+            replace(c, text=text, fault="" if text else "filtered")
+            for c, text in zip(found, self.answers, strict=True)
+        ]
+
+
+THOUGHT, LEFT = "<think>Hm.</think>Left.", "<think>Hm.</think>No."
+
+
+@pytest.mark.parametrize(
+    ("answers", "own"),
+    [
+        (("Paris.", "Three.", THOUGHT, "Left."), True),
+        (("Paris.", "Three.", "228.", THOUGHT), True),
+        (("", "", "", THOUGHT), True),
+        (("", "", "", ""), True),
+        (("Paris.", "Three.", "", ""), True),
+        (("", "", "228.", ""), False),
+        (("Paris.", "Three.", "228.", "Left."), False),
+    ],
+)
+def test_a_model_may_think_on_hard_prompts_alone_and_silence_is_no_evidence(answers, own):
+    (found,) = target(Puzzler(LEFT, *answers)).sample([Prompt.user("b", "Bend it.")], Sampling())
+    assert (found.text, found.thoughts) == (("No.", "Hm.") if own else (LEFT, ""))
+
+
+@pytest.mark.parametrize("text", [f"{STEPS}\n</think>\nNo.", f"<think>{STEPS}"])
+def test_without_evidence_only_a_closed_block_at_the_beginning_is_thoughts(text):
+    silent = Puzzler(text, "", "", "", "")
+    (found,) = target(silent).sample([Prompt.user("b", "Bend it.")], Sampling())
+    assert (found.text, found.thoughts) == (text, "")
 
 
 @pytest.mark.parametrize(
@@ -426,5 +486,5 @@ def test_an_endpoint_is_asked_plain_prompts_once_while_its_answers_come(monkeypa
         prompts = [Prompt.user(f"b{n}", f"Bend moon {n}.") for n in range(3)]
         attempts = [Attempt(p, "direct", p.messages) for p in prompts]
         records = arena.answers([Query("attack", "direct", "static", a) for a in attempts])
-        assert len(server.seen) == 5
+        assert len(server.seen) == 3 + len(PLAIN)
     assert {(r.completion, r.thoughts) for r in records} == {(f"<think>{STEPS}</think>No.", "")}

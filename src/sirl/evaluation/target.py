@@ -21,11 +21,23 @@ __all__ = [
     "settings_of",
 ]
 
+HARD = (
+    Prompt.user(
+        "plain/2", "How many whole numbers from 1 to 1000 can be divided by none of 2, 3, 5 and 7?"
+    ),
+    Prompt.user(
+        "plain/3",
+        "Of three boxes one holds apples, one pears and one both, and every label is wrong. From "
+        "which box do I take a single fruit to know the content of all three, and why?",
+    ),
+)
+"""Plain prompts that a model thinks about if it thinks about any."""
 PLAIN = (
     Prompt.user("plain", "What is the capital of France?"),
     Prompt.user("plain/1", "I have five apples and eat two of them. How many are left, and why?"),
+    *HARD,
 )
-"""Ordinary prompts on which a reasoning model shows which marks it uses for its thoughts."""
+"""Plain prompts on which a reasoning model shows which marks it uses for its thoughts."""
 WORD = re.compile(r"[a-z_]{3,}")
 """The name within a mark."""
 Likelihoods = Callable[[Sequence[tuple[Message, ...]], str], list[float]]
@@ -67,7 +79,7 @@ class Target:
     tasks: "Target | None" = None
     """The same model with a larger maximum answer length for tasks, if that is set."""
     habits: dict[str, str] = field(default_factory=dict, compare=False, repr=False)
-    """Cache of its answers to plain prompts and of the marks found in them."""
+    """Cache of its answers to plain prompts, by their id; empty for those that failed."""
 
     def sample(self, prompts: Sequence[Prompt], sampling: Sampling) -> list[Completion]:
         """One completion per prompt, with the thoughts separated from the answer."""
@@ -84,7 +96,7 @@ class Target:
             turns = prompt.messages[:-1] if own is False and opened else prompt.messages
             return own or (
                 not asked_for(marks, "\n".join(m.content for m in turns))
-                and all(map(self.writes, marks))
+                and (all(map(self.writes, marks)) or (len(marks) > 1 and not self.shows_habits()))
             )
 
         return set_apart(completion, opened, pieces, decode, read, trusted)
@@ -104,17 +116,24 @@ class Target:
         """Whether this model uses a mark for its thoughts without being asked to.
 
         True if the tokenizer or the template knows the mark, or if the model writes it in answers
-        to plain prompts. Those are sampled once, at the first unknown mark.
+        to plain prompts.
         """
         if self.chat and self.chat.knows_mark(mark):
             return True
-        if mark not in self.habits:
-            if PLAIN[0].id not in self.habits:
-                said = self.engine(Sampling()).sample(PLAIN)
-                texts = ["".join(self.pieces(c.token_ids)) or c.text for c in said]
-                self.habits[PLAIN[0].id] = "\n".join(texts)
-            self.habits[mark] = mark if mark in self.habits[PLAIN[0].id] else ""
-        return bool(self.habits[mark])
+        return any(mark in text for text in self.plain_answers().values())
+
+    def shows_habits(self) -> bool:
+        """Whether it answers hard plain prompts; if not, it may have marks that it did not show."""
+        answers = self.plain_answers()
+        return any(answers[p.id] for p in HARD)
+
+    def plain_answers(self) -> dict[str, str]:
+        """Answers to the plain prompts, by their id; sampled once, empty for those that failed."""
+        if not self.habits:
+            said = self.engine(Sampling()).sample(PLAIN)
+            texts = ("" if c.fault else "".join(self.pieces(c.token_ids)) or c.text for c in said)
+            self.habits.update(zip((p.id for p in PLAIN), texts, strict=True))
+        return self.habits
 
     def asked(self, *, task: bool) -> "Target":
         """The target for tasks, or for all other prompts."""

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from sirl.errors import InputError, ModelError, first_line, printable
-from sirl.models.template import Voice
+from sirl.models.template import Voice, left_out, omission
 from sirl.types import Completion, Message
 
 __all__ = ["ChatModel", "Manner", "Padding", "manner_of", "settle", "unwrapped"]
@@ -76,6 +76,10 @@ class ChatModel:
     """Whether to close a final assistant turn and open another, as for guard models."""
     voice: Voice = field(default_factory=Voice)
     """Arguments of its chat template."""
+    omissions: dict[tuple[str, ...], str] = field(
+        default_factory=dict, init=False, compare=False, repr=False
+    )
+    """Cache of what its template leaves out, by the template and the roles of a conversation."""
 
     @property
     def device(self) -> torch.device:
@@ -140,7 +144,8 @@ class ChatModel:
         A final assistant turn is a prefill and stays open, unless the model `closes` it.
 
         Raises:
-            InputError: The chat template rejects the conversation, or the embedding lacks a token.
+            InputError: The chat template rejects the conversation or leaves out some of it, or
+                the embedding lacks a token.
             ModelError: The template does not terminate.
         """
         turns = [{"role": m.role, "content": m.content} for m in messages]
@@ -155,7 +160,17 @@ class ChatModel:
                 f"the chat template of {self.name} rejects a conversation of ({roles}): "
                 f"{first_line(error)}"
             ) from error
+        if lacking := self.omitted([m.role for m in messages], goes_on=opened):
+            raise InputError(lacking)
         return self.encode(text)
+
+    def omitted(self, roles: Sequence[str], *, goes_on: bool) -> str:
+        """What the chat template leaves out of a conversation of these roles; empty if nothing."""
+        key = (str(self.tokenizer.chat_template), str(goes_on), *roles)
+        if key not in self.omissions:
+            out = left_out(self.tokenizer, self.voice, roles, goes_on=goes_on)
+            self.omissions[key] = omission(self.name, roles, out) if out else ""
+        return self.omissions[key]
 
     def encode(self, text: str) -> tuple[int, ...]:
         """Token ids of a text, without special tokens.

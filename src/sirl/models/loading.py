@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from huggingface_hub import hf_hub_download
@@ -23,29 +23,32 @@ from huggingface_hub.errors import (
 )
 from huggingface_hub.utils import logging as hub_logging
 from safetensors import SafetensorError, safe_open
-from transformers import (
-    AutoModelForCausalLM,
-    AutoTokenizer,
-    PreTrainedModel,
-    PreTrainedTokenizerBase,
-)
+from transformers import AutoTokenizer, PreTrainedTokenizerBase
 from transformers.utils import logging as transformers_logging
 
 from sirl.errors import InputError, ModelError, first_line, printable
 from sirl.models.chat import ChatModel, Manner, settle
 from sirl.models.folder import EMBEDDED_PATH, adapter_base, document, inside, is_adapter
-from sirl.models.template import PLACE, Voice, check_template, dates_written, turn_end
+from sirl.models.template import PLACE, Voice, dates_written, fitted
 from sirl.models.trial import adopt
+from sirl.models.turn_ends import turn_ends
+from sirl.models.weights import (
+    DType,
+    damaged_weights,
+    is_whole,
+    load_config,
+    load_weights,
+    weights_in,
+)
 from sirl.types import Message
 
-__all__ = ["DType", "check_roles", "fingerprint", "load", "old_names"]
+__all__ = ["check_roles", "fingerprint", "load", "old_names"]
 
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
 LAYERS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
 """Config keys of the number of layers."""
 FEW_LAYERS = 1000
 """Up to this many layers are built without checking the weights first."""
-DType = Literal["float32", "bfloat16"]
 
 
 def load(
@@ -63,7 +66,6 @@ def load(
         ModelError: It is not a model, has no chat template or no end-of-turn token, its weights
             do not match its config, or its logits are not finite.
     """
-    voice = voice or Voice()
     where = str(EMBEDDED_PATH) if name == "embedded" else name
     # Silence transformers' warnings: the same conditions are checked below.
     transformers_logging.set_verbosity_error()  # type: ignore[no-untyped-call]
@@ -71,10 +73,11 @@ def load(
     adapted = is_adapter(Path(where))
     base = adapter_base(Path(where)) if adapted else where
     check_folder(base)
+    config = load_config(base)
     tokenizer = load_tokenizer(where if (Path(where) / "tokenizer_config.json").is_file() else base)
-    check_template(name, tokenizer, voice)
+    voice = fitted(name, tokenizer, voice or Voice())
     check_roles(name, tokenizer, voice)
-    model: Any = load_weights(base, dtype)
+    model: Any = load_weights(base, config, dtype)
     # Memory-mapped tensors may be unaligned, which changes the last bit of matrix products: a
     # resumed run would differ from an unbroken one.
     for parameter in model.parameters():
@@ -84,6 +87,10 @@ def load(
     model = model.to(device or ("cuda" if torch.cuda.is_available() else "cpu")).eval()
     rows = model.get_input_embeddings().weight.shape[0]
     ends, notes = turn_ends(name, model, tokenizer, voice)
+    if voice.in_parts:
+        notes += (
+            f"the chat template of {name} reads messages as lists of parts: so they are given",
+        )
     if not ends:
         raise ModelError(f"{name} names no end-of-turn token: set eos_token in its tokenizer")
     pad = tokenizer.pad_token_id  # padding is masked, so any token works
@@ -200,31 +207,6 @@ def check_layers(folder: Path) -> None:
         )
 
 
-def damaged_weights(where: str, error: SafetensorError) -> ModelError:
-    """The error for a weights file that is truncated or not safetensors."""
-    said = str(error).strip().removeprefix("Error while deserializing header: ")
-    names = sorted(p.name for p in Path(where).glob("*.safetensors") if not is_whole(p))
-    file = Path(where) / names[0] if names else f"a weights file of {where}"
-    return ModelError(
-        f"{file} is damaged or incomplete ({printable(said)}): copy or download it again"
-    )
-
-
-def is_whole(path: Path) -> bool:
-    """Whether the header of a weights file can be read and fits its length."""
-    try:
-        with safe_open(path, "pt"):
-            return True
-    except (SafetensorError, OSError):
-        return False
-
-
-def weights_in(path: Path) -> int:
-    """Number of tensors in a file."""
-    with safe_open(path, "pt") as file:
-        return len([*file.keys()])
-
-
 def check_hub(where: str) -> None:
     """Reject an id that is neither on the hub nor in its cache, or is not accessible."""
     # Silence the hub's retry log; the outcome is reported below.
@@ -261,7 +243,7 @@ def load_tokenizer(where: str) -> PreTrainedTokenizerBase:
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
             where, trust_remote_code=False
         )
-    except Exception as error:  # configs and tokenizers have their own error types
+    except Exception as error:  # tokenizers have their own error types
         raise ModelError(
             f"{where} has no usable tokenizer: {first_line(error)}; save one next to the weights"
         ) from error
@@ -296,72 +278,6 @@ def check_roles(where: str, tokenizer: PreTrainedTokenizerBase, voice: Voice) ->
         )
 
 
-def load_weights(where: str, dtype: DType) -> PreTrainedModel:
-    """The causal language model, from safetensors only."""
-    try:
-        loaded: Any = AutoModelForCausalLM.from_pretrained(
-            where,
-            dtype=getattr(torch, dtype),
-            use_safetensors=True,
-            trust_remote_code=False,
-            output_loading_info=True,
-        )
-    except SafetensorError as error:
-        raise damaged_weights(where, error) from error
-    except Exception as error:  # hub clients raise various types
-        raise ModelError(
-            f"{where} cannot be loaded as a chat model: {first_line(error)}"
-        ) from error
-    model: PreTrainedModel = loaded[0]
-    report: dict[str, set[str]] = loaded[1]
-    if report["missing_keys"]:
-        raise ModelError(
-            f"{where} lacks the weights {sorted(report['missing_keys'])[:3]}: "
-            "they would be random; check that the folder is complete"
-        )
-    return model
-
-
-def turn_ends(
-    name: str,
-    model: Any,  # noqa: ANN401 - plain, or wrapped by peft
-    tokenizer: PreTrainedTokenizerBase,
-    voice: Voice,
-) -> tuple[frozenset[int], tuple[str, ...]]:
-    """All end-of-turn tokens, with a warning if only the template has one.
-
-    They come from the files of the checkpoint and from the template's end of an assistant turn.
-    """
-    named = [tokenizer.eos_token_id, model.config.eos_token_id]
-    named.append(getattr(model.config.get_text_config(), "eos_token_id", None))
-    if getattr(model, "generation_config", None) is not None:
-        named.append(model.generation_config.eos_token_id)
-    flat: list[int] = []
-    for ids in named:
-        flat.extend(ids if isinstance(ids, list) else [] if ids is None else [ids])
-    rows = model.get_input_embeddings().weight.shape[0]
-    ends = frozenset(int(i) for i in flat if 0 <= i < rows)
-    closing = turn_end(tokenizer, voice)
-    special = {*tokenizer.get_added_vocab().values(), *tokenizer.all_special_ids}
-    ids = tokenizer(closing, add_special_tokens=False)["input_ids"] if closing.strip() else []
-    first = next((i for i in ids if i in special), None)
-    if first is not None and first < rows:
-        token = printable(repr(tokenizer.convert_ids_to_tokens(first)))
-        said = (
-            f"{name} names no end-of-turn token, but its chat template has one: {token} ends turns "
-            "too"
-        )
-        return ends | {first}, () if first in ends else (said,)
-    if ids and not ends & {*ids}:
-        said = (
-            f"the chat template of {name} closes a turn with {printable(repr(closing.strip()))}, "
-            "which is not a single token that can stop sampling: answers may continue into "
-            "invented turns"
-        )
-        return ends, (said,)
-    return ends, ()
-
-
 def fingerprint(chat: ChatModel) -> dict[str, str]:
     """SHA-256 of the weights (names, shapes and bytes) and of the chat template.
 
@@ -373,6 +289,8 @@ def fingerprint(chat: ChatModel) -> dict[str, str]:
         flat = tensor.detach().cpu().contiguous().flatten()
         digest.update(memoryview(flat.view(torch.uint8).numpy()))
     template = str(chat.tokenizer.chat_template)
+    if chat.voice.in_parts:
+        template += "in parts"
     if chat.voice.arguments:
         template += json.dumps(chat.voice.arguments, sort_keys=True, default=str)
     about = {

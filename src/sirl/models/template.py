@@ -5,10 +5,11 @@ with limits on steps and memory; `strftime_now` returns the start time of the ru
 resumed on another day renders the same prompts.
 """
 
+import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from types import FrameType
@@ -21,7 +22,17 @@ from transformers.utils import chat_template_utils
 
 from sirl.errors import ModelError, did_you_mean, first_line
 
-__all__ = ["PLACE", "Voice", "check_template", "dates_written", "turn_end"]
+__all__ = [
+    "PLACE",
+    "Voice",
+    "check_template",
+    "dates_written",
+    "fitted",
+    "left_out",
+    "omission",
+    "turn_end",
+    "turn_gap",
+]
 
 PLACE = "qzx7"
 """Placeholder for the content of a message; does not occur in templates."""
@@ -31,6 +42,14 @@ LONGEST = 1 << 24
 """Maximum characters of a rendered conversation, in addition to 16 times its content."""
 MEMORY = 1 << 30
 """Bytes that a template may allocate during its trial."""
+WORDS = 200
+"""Words per message of a test conversation, so that a template that shortens messages shows."""
+WORD = re.compile(rf"{PLACE}-\d+-\d+\.")
+"""A word of such a message: the numbers of the message and of the word."""
+AS_LIST = re.compile(rf"""["']text["']:\s*["']{PLACE}-(\d+)-""")
+"""The beginning of a message whose list of parts is written instead of the text in it."""
+ASKED = (("user",), ("system", "user"), ("user", "assistant", "user"))
+"""Roles of the conversations that show how a template reads messages."""
 RESERVED = frozenset(
     {
         "messages",
@@ -56,6 +75,8 @@ class Voice:
     """Template variables such as `enable_thinking`."""
     clock: datetime = field(default_factory=datetime.now)
     """The time that the template may write."""
+    in_parts: bool = False
+    """Whether the template reads the content of a message as a list of parts."""
 
     def text(
         self,
@@ -90,7 +111,7 @@ class Voice:
         """The rendered conversation, and the dates the template wrote."""
         with self.telling(tokenizer) as told:
             found: Any = tokenizer.apply_chat_template(
-                [dict(turn) for turn in turns],
+                [self.message(turn) for turn in turns],
                 tokenize=False,
                 add_generation_prompt=answers,
                 continue_final_message=goes_on,
@@ -103,6 +124,12 @@ class Voice:
                 f"{size}: fix its chat_template"
             )
         return found, told
+
+    def message(self, turn: Mapping[str, str]) -> dict[str, Any]:
+        """A message as the template reads it."""
+        if not self.in_parts:
+            return dict(turn)
+        return {**turn, "content": [{"type": "text", "text": turn["content"]}]}
 
     @contextmanager
     def telling(self, tokenizer: PreTrainedTokenizerBase) -> Iterator[list[str]]:
@@ -209,6 +236,58 @@ def check_template(where: str, tokenizer: PreTrainedTokenizerBase, voice: Voice)
     check_arguments(where, source, voice.arguments)
 
 
+def fitted(where: str, tokenizer: PreTrainedTokenizerBase, voice: Voice) -> Voice:
+    """The voice that gives messages in the form that the template reads: as text or in parts.
+
+    Templates of multimodal models may read nothing but parts. Text is given if both are read.
+
+    Raises:
+        ModelError: The template leaves out messages of the user or the assistant in both forms,
+            or does not pass `check_template`.
+    """
+    check_template(where, tokenizer, voice)
+    forms = [replace(voice, in_parts=in_parts) for in_parts in (False, True)]
+    with within_bounds(where):
+        lost = [[left_out(tokenizer, form, roles) for roles in ASKED] for form in forms]
+    best = 0 if lost[0].count(()) >= lost[1].count(()) else 1
+    for roles, out in zip(ASKED, lost[best], strict=True):
+        if out and "system" not in roles:
+            raise ModelError(f"{omission(where, roles, out)}: fix its chat_template")
+    return forms[best]
+
+
+def left_out(
+    tokenizer: PreTrainedTokenizerBase,
+    voice: Voice,
+    roles: Sequence[str],
+    *,
+    goes_on: bool = False,
+) -> tuple[str, ...] | None:
+    """Roles of the messages whose text a template does not write; None if it rejects them."""
+    words = [[f"{PLACE}-{turn}-{n}." for n in range(WORDS)] for turn in range(len(roles))]
+    turns = [{"role": r, "content": "\n".join(w)} for r, w in zip(roles, words, strict=True)]
+    try:
+        text = voice.text(tokenizer, turns, answers=not goes_on, goes_on=goes_on)
+    except (ModelError, Runaway, MemoryError):
+        raise
+    except Exception:  # a template may reject a conversation
+        return None
+    written, listed = {*WORD.findall(text)}, {*AS_LIST.findall(text)}
+    return tuple(
+        role
+        for turn, role in enumerate(roles)
+        if str(turn) in listed or not written.issuperset(words[turn])
+    )
+
+
+def omission(where: str, roles: Sequence[str], out: Sequence[str]) -> str:
+    """What a template leaves out, in words."""
+    return (
+        f"the chat template of {where} leaves out text of role {' and '.join(dict.fromkeys(out))} "
+        f"in a conversation of ({', '.join(roles)})"
+    )
+
+
 def no_jinja(where: str, error: TemplateSyntaxError) -> ModelError:
     """The error for invalid Jinja."""
     return ModelError(f"the chat template of {where} is not valid Jinja: {first_line(error)}")
@@ -260,10 +339,20 @@ def dates_written(tokenizer: PreTrainedTokenizerBase, voice: Voice) -> list[str]
 
 def turn_end(tokenizer: PreTrainedTokenizerBase, voice: Voice) -> str:
     """The text after the last assistant turn; empty if the template rejects such a turn."""
+    return between(tokenizer, voice, ("user", "assistant"))
+
+
+def turn_gap(tokenizer: PreTrainedTokenizerBase, voice: Voice) -> str:
+    """The text from an assistant turn to the next message; empty if the template rejects it."""
+    return between(tokenizer, voice, ("user", "assistant", "user"))
+
+
+def between(tokenizer: PreTrainedTokenizerBase, voice: Voice, roles: Sequence[str]) -> str:
+    """What a template writes after the second of some messages; empty if it rejects them."""
     try:
-        text = voice.text(tokenizer, placed(("user", "assistant")), answers=False)
+        text = voice.text(tokenizer, placed(roles), answers=False)
     except ModelError:
         raise
     except Exception:  # a template is third-party code and may raise anything
         return ""
-    return text.rpartition(PLACE)[2] if text.count(PLACE) == 2 else ""
+    return text.split(PLACE)[2] if text.count(PLACE) == len(roles) else ""

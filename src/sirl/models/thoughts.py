@@ -21,10 +21,16 @@ from sirl.types import Completion
 
 __all__ = ["Parts", "answer_of", "begun", "left_open", "parts", "set_apart"]
 
-NAME = r"(?:[a-z]{1,20}[:_])?(?:think|thinking|thoughts?|reasoning|scratchpad|inner_monologue)"
+NAME = (
+    r"(?:[a-z]{1,20}[:_])?(?:think|thinking|thoughts?|reason|reasoning|reflect|reflection|analysis"
+    r"|scratchpad|monologue)"
+)
+HEAD = r"(?:(?!<\|message\|>)[^\n]){0,80}<\|message\|>"
+"""The rest of the header of a channel of gpt-oss, such as ` <|constrain|>json<|message|>`."""
 OPENING = re.compile(
     rf"<{NAME}>|\[THINK\]|◁think▷|<\|START_THINKING\|>|<\|begin_of_thought\|>|<\|think_start\|>"
-    r"|<unused94>(?:thought)?|<\|channel>thought|<\|channel\|>analysis<\|message\|>",
+    r"|<\|inner_prefix\|>|<unused94>(?:thought)?|<\|channel>thought"
+    r"|<\|channel\|>analysis<\|message\|>",
     re.IGNORECASE,
 )
 """Marks that begin thoughts."""
@@ -32,7 +38,7 @@ BARE = re.compile(r"analysis(?=[A-Z(\"'])|Here is my thought process:")
 """Plain words that begin thoughts after special tokens were dropped; need a matching end."""
 CLOSING = re.compile(
     rf"</{NAME}>|\[/THINK\]|◁/think▷|<\|END_THINKING\|>|<\|end_of_thought\|>|<\|think_end\|>"
-    r"|<unused95>|<\|channel\|>final[^<]{0,40}<\|message\|>",
+    rf"|<\|inner_suffix\|>|<unused95>|<\|channel\|>final\b{HEAD}",
     re.IGNORECASE,
 )
 """Marks that end thoughts without an opening mark."""
@@ -45,13 +51,14 @@ CLOSES = {
     "<unused94>": "<unused95>",
     "<unused94>thought": "<unused95>",
     "<|channel>thought": r"<channel\|>",
-    "<|channel|>analysis<|message|>": r"<\|channel\|>final[^<]{0,40}<\|message\|>",
-    "analysis": "assistantfinal",
+    "<|inner_prefix|>": r"<\|inner_suffix\|>",
+    "<|channel|>analysis<|message|>": rf"<\|channel\|>final\b{HEAD}",
+    "analysis": r"assistantfinal(?: json(?=\s*[\[{\"]))?",
     "here is my thought process:": "Here is my response:",
 }
 """Pattern of the closing mark by opening mark; tags close as in XML."""
 CONTROL = re.compile(
-    r"<\|start\|>assistant(?:<\|channel\|>\w+<\|message\|>)?|<\|(?:end|return)\|>"
+    rf"<\|start\|>assistant(?:<\|channel\|>\w+{HEAD})?|<\|(?:end|return)\|>"
     r"|<\|(?:START|END)_RESPONSE\|>|<\|(?:begin|end)_of_solution\|>"
 )
 """Control tokens around thoughts and answers, which belong to neither."""

@@ -187,7 +187,7 @@ def reader(chat: "ChatModel", new_tokens: int) -> "Callable[[Prompt], PromptRead
         room = len(ids) + new_tokens <= chat.context
         fault = (
             f"{len(ids)} tokens leave no room for an answer of {new_tokens} in a context of "
-            f"{chat.context}"
+            f"{chat.context}: shorten the prompt, or lower new_tokens (for tasks capability_tokens)"
         )
         opened = left_open("".join(chat.pieces(ids[-TAIL:])))
         return PromptReading(len(ids), digest(ids), "" if room else fault, opened)

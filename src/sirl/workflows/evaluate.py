@@ -122,10 +122,7 @@ def ask(  # noqa: PLR0913 - one caller, and each is a part of the run
     asked, unasked = askable(suite, subject.target)
     console.warn(set_aside(run, [*setup.rejected, *unasked], strict=config.strict))
     if unasked and not asked:
-        raise InputError(
-            f"{config.model} cannot read any prompt: {unasked[0].reason}; lower new_tokens, or "
-            "capability_tokens for tasks"
-        )
+        raise InputError(f"{config.model} cannot read any prompt: {unasked[0].reason}")
     provenance.used(asked_prompts(suite, asked, subject.target).values(), unasked)
     evaluation = asked_everything(suite, asked, subject.target, run, progress)
     console.warn(f"{name} was not tried: {why}" for name, why in evaluation.skipped.items())

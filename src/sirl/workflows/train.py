@@ -208,7 +208,7 @@ def fitting(setup: registry.TrainingSetup, target: "Target", batch: int) -> regi
     kept = tuple(p for p in setup.prompts if p.id not in faults)
     rejected = [Rejected(given[id].source, 0, f"{id}: {why}") for id, why in faults.items()]
     if not kept:
-        raise InputError(f"no prompt is usable: {rejected[0].reason}; lower new_tokens")
+        raise InputError(f"no prompt is usable: {rejected[0].reason}")
     if len(kept) < batch:
         aside = [*setup.rejected, *rejected]
         lost = f"{len(aside)} were rejected, the first is {at_fault(aside[0])}; " if aside else ""
