@@ -1,5 +1,7 @@
 """What of the user's files is asked, what is kept back, and the sentences that say so."""
 
+import json
+
 import pytest
 
 from sirl import registry
@@ -58,6 +60,14 @@ def test_what_is_kept_from_training_is_said(tmp_path, n, wanted, every, more, ke
     asked = {p.id for p in (*setup.suite.behaviours, *setup.mini_eval.behaviours)}
     assert not asked & {p.id for p in setup.prompts}
     assert len(setup.mini_eval.behaviours) == (more or min(12, table))
+
+
+def test_a_file_whose_rows_share_a_line_is_split_without_overlap(tmp_path):
+    path = tmp_path / "p.json"
+    path.write_text(json.dumps([{"prompt": request(i)} for i in range(60)]))
+    setup = training(path, held_out=12, eval_every=0)
+    learned, asked = ({p.request for p in own} for own in (setup.prompts, setup.suite.behaviours))
+    assert (len(learned), len(asked), learned & asked) == (48, 12, set())
 
 
 def test_a_limit_bounds_the_requests_held_out_too(tmp_path):

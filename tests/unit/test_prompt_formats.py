@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from sirl.errors import InputError, MissingExtraError
-from sirl.prompts import read_prompts, read_targets
+from sirl.prompts import read_pool, read_prompts, read_targets
 
 
 def write(folder, name, content):
@@ -273,10 +273,39 @@ def test_labels_are_left_alone_where_nothing_is_wanted_and_named_where_not_under
     )
 
 
+def test_the_same_words_in_other_roles_or_turns_are_another_prompt(tmp_path):
+    def talk(*turns):
+        return {"messages": [{"role": role, "content": text} for role, text in turns]}
+
+    text = rows(
+        talk(("system", "Be brief."), ("user", "Why?")),
+        talk(("user", "Be brief."), ("user", "Why?")),
+        talk(("user", "Be"), ("user", "brief. Why?")),
+        talk(("user", "be  BRIEF."), ("user", "why?")),
+    )
+    found = read_prompts(write(tmp_path, "a.jsonl", text))
+    assert [p.id for p in found.prompts] == ["a-1", "a-2", "a-3"]
+    assert faults(found) == [(4, "the same prompt is in line 2")]
+
+
+def test_rows_that_share_a_line_have_ids_of_their_own_and_duplicates_are_found(tmp_path):
+    path = write(tmp_path, "u.json", json.dumps([*TWO, {"prompt": "Iron"}, TWO[1]]))
+    found = read_prompts(path)
+    assert [p.id for p in found.prompts] == ["u-1", "u-1.2", "u-1.3"]
+    assert faults(found) == [(1, "the same prompt is in line 1, row 2")]
+    both = write(tmp_path, "v.json", json.dumps(["Iron", "Fold", "WASH A HAT", "Sew"]))
+    second = read_pool(f"{path},{both}").sets[1]
+    assert [p.id for p in second.prompts] == ["v-1.2", "v-1.4"]
+    assert faults(second) == [
+        (1, f"the same prompt is in {path}:1.3"),
+        (1, f"the same prompt is in {path}:1.2"),
+    ]
+
+
 def test_rows_of_an_array_have_their_own_lines(tmp_path):
     text = '[\n {"prompt": "a"},\n\n {"id": 3}, {"prompt":\n  "b"}, 5,\n {"prompt": "A"}\n]'
     found = read_prompts(write(tmp_path, "a.json", text))
-    assert [(p.id, p.request) for p in found.prompts] == [("a-2", "a"), ("a-4", "b")]
+    assert [(p.id, p.request) for p in found.prompts] == [("a-2", "a"), ("a-4.2", "b")]
     assert [row.line for row in found.rejected] == [4, 5, 6]
     wrapped = write(
         tmp_path,

@@ -68,6 +68,25 @@ texts = st.lists(
 )
 
 
+OWN_IDS = ("", "x", "a-1", "a-1.2", "a-1.2-line-1", "a-1-line-1", "a-1-line-1.2", "a-2")
+blank = st.sampled_from(["", " ", "\n", "\r\n", "\n\n"])
+
+
+@st.composite
+def laid_out(draw, rows):
+    """JSON of some objects: an array, a document around one, or objects after each other."""
+    indent = st.none() | st.just(1)
+    objects = [json.dumps(row, indent=draw(indent)) for row in rows]
+    layout = draw(st.sampled_from(["array", "document", "lines", "stream"]))
+    if layout == "lines":
+        return "\n".join(json.dumps(row) for row in rows)
+    if layout == "stream":  # the first object shows that rows are no lines
+        objects[0] = json.dumps(rows[0], indent=1)
+        return "".join(text + draw(blank) for text in objects)
+    array = "[" + ",".join(draw(blank) + text + draw(blank) for text in objects) + "]"
+    return array if layout == "array" else draw(blank) + '{"n": 1, "data":' + array + "}"
+
+
 @pytest.mark.parametrize(
     ("reader", "name"), [(r, n) for r, names in READERS.items() for n in names],
     ids=lambda value: getattr(value, "__name__", value),
@@ -173,3 +192,31 @@ def test_a_bad_row_spoils_only_itself_and_lines_stay_true(tmp_path, prompts, fau
     assert [row.line for row in found.rejected] == [
         line for (_, bad), line in zip(rows, lines, strict=True) if bad
     ]
+
+
+@anything
+@given(data=st.data(), numbers=st.lists(st.integers(0, 4), min_size=1, max_size=7))
+def test_ids_are_unique_and_all_rows_count_whatever_the_layout(tmp_path, data, numbers):
+    rows = [{"prompt": f"Why {n}?"} for n in numbers]
+    for row in rows:
+        if own := data.draw(st.sampled_from(OWN_IDS)):
+            row["id"] = own
+    path = tmp_path / "a.json"
+    path.write_bytes(data.draw(laid_out(rows)).encode())
+    found = read_prompts(path)
+    assert [p.request for p in found.prompts] == [f"Why {n}?" for n in dict.fromkeys(numbers)]
+    assert len({p.id for p in found.prompts}) == len(found.prompts)
+    assert len(found.prompts) + len(found.rejected) == len(rows)
+
+
+@anything
+@given(data=st.data(), numbers=st.lists(st.integers(0, 4), min_size=1, max_size=7))
+def test_every_task_has_its_own_key_whatever_the_layout(tmp_path, data, numbers):
+    rows = [{"question": f"Which number is {n}?", "answer": n} for n in numbers]
+    for row in rows:
+        if own := data.draw(st.sampled_from(OWN_IDS)):
+            row["id"] = own
+    path = tmp_path / "a.json"
+    path.write_bytes(data.draw(laid_out(rows)).encode())
+    tasks = read_numeric(path)
+    assert [int(tasks.tasks.keys[p.id]) for p in tasks.prompts()] == numbers

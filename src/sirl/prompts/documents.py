@@ -3,6 +3,8 @@
 import bisect
 import json
 import re
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from sirl.errors import InputError
@@ -110,11 +112,24 @@ def row_of(line: int, value: Any, twice: list[str], what: str) -> Row:  # noqa: 
 
 
 def json_rows(file: File) -> list[Row]:
-    """The rows of a JSON file; the layout is detected from the content, not the name.
+    """The rows of a JSON file, those that begin in the same line numbered.
 
     Raises:
         InputError: An array or a multi-line document is not valid JSON.
     """
+    return list(numbered(rows_in(file)))
+
+
+def numbered(rows: Iterable[Row]) -> Iterator[Row]:
+    """The rows, each with its number among those that begin in its line."""
+    in_line: Counter[int] = Counter()
+    for row in rows:
+        in_line[row.line] += 1
+        yield row._replace(nth=in_line[row.line])
+
+
+def rows_in(file: File) -> list[Row]:
+    """The rows of a JSON file; the layout is detected from the content, not the name."""
     document = Document(file)
     at = document.skip(0)
     if document.text[at : at + 1] == "[":

@@ -3,8 +3,9 @@
 import codecs
 import hashlib
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import chain, count
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,10 +21,12 @@ __all__ = [
     "is_parquet",
     "lines_of",
     "load",
+    "place_of",
     "rejected_rows",
     "shown",
     "text_fault",
     "text_rows",
+    "unused_id",
 ]
 
 LONGEST = 1 << 20
@@ -71,6 +74,33 @@ class Row(NamedTuple):
     """First line of the row, from 1; in Parquet the row number."""
     fields: Mapping[str, Any]
     fault: str = ""
+    nth: int = 1
+    """Number of the row among those that begin in its line."""
+
+    @property
+    def place(self) -> str:
+        """Where the row is, for ids."""
+        return place_of(self.line, self.nth)
+
+
+def place_of(line: int, nth: int) -> str:
+    """A line, with the number of the row in it unless the row is its first.
+
+    >>> place_of(3, 1), place_of(3, 2)
+    ('3', '3.2')
+    """
+    return f"{line}.{nth}" if nth > 1 else f"{line}"
+
+
+def unused_id(id_: str, path: Path, place: str, taken: Container[str]) -> str:
+    """An id that is not taken, from the one that a row gives and the row's place.
+
+    >>> unused_id("7", Path("a.csv"), "3", {"7"})
+    '7-line-3'
+    """
+    more = (f"{path}:{place}-{n}" for n in count(2))
+    names = chain((id_, f"{id_}-line-{place}", f"{path}:{place}"), more)
+    return next(name for name in names if name not in taken)
 
 
 def load(path: Path, holds: str = "prompt") -> File:

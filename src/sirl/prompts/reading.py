@@ -19,6 +19,7 @@ from sirl.prompts.files import (
     load,
     shown,
     text_fault,
+    unused_id,
 )
 from sirl.prompts.tables import Format, any_rows
 from sirl.text import many, normalised
@@ -31,6 +32,7 @@ __all__ = [
     "Elsewhere",
     "PromptSet",
     "Reader",
+    "asked_text",
     "first",
     "read_prompts",
     "read_rows",
@@ -85,7 +87,7 @@ class Elsewhere:
     """What the earlier files of a pool hold; reading a file adds its own."""
 
     places: dict[str, str]
-    """`FILE:LINE` of each prompt, by its text without case and spacing."""
+    """`FILE:PLACE` of each prompt, by what it asks."""
     ids: set[str]
     repeated: int = 0
     """Prompts of later files that an earlier one holds."""
@@ -133,7 +135,7 @@ def read_rows(file: File, rows: Iterable[Row], reader: "Reader", *, strict: bool
     if strict or reader.prompts or reader.elsewhere.repeated == before:
         check(file.path, reader.prompts, reader.rejected, strict=strict)
     reader.elsewhere.places = {
-        **{text: f"{file.path}:{line}" for text, line in reader.lines.items()},
+        **{text: f"{file.path}:{row.place}" for text, row in reader.rows.items()},
         **reader.elsewhere.places,
     }
     prompts, rejected = tuple(reader.prompts), tuple(reader.rejected)
@@ -154,8 +156,8 @@ class Reader:
         self.elsewhere = elsewhere or Elsewhere({}, set())
         self.prompts: list[Prompt] = []
         self.rejected: list[Rejected] = []
-        self.lines: dict[str, int] = {}
-        """First line of each prompt, by its text without case and spacing."""
+        self.rows: dict[str, Row] = {}
+        """First row of each prompt, by what it asks."""
         self.columns: Counter[tuple[str, ...]] = Counter()
         self.passed: dict[str, None] = {}
         """Prompt columns that were not used."""
@@ -202,17 +204,20 @@ class Reader:
 
     def keep(self, row: Row, fields: Fields, found: Found) -> str:
         """Add a prompt; return the reason if it is rejected, else an empty string."""
-        id_ = first(fields, ID_KEYS).strip() or f"{self.path.stem}-{row.line}"
+        id_ = first(fields, ID_KEYS).strip() or f"{self.path.stem}-{row.place}"
         category = first(fields, CATEGORY_KEYS)
         if fault := text_fault(id_ + category):
             return fault
-        text = normalised(" ".join(m.content for m in found.messages))
-        if (line := self.lines.setdefault(text, row.line)) != row.line:
-            return f"the same prompt is in line {line}"
+        text = asked_text(found.messages)
+        if known := self.rows.get(text):
+            of_line = f", row {known.nth}" if known.nth > 1 else ""
+            return f"the same prompt is in line {known.line}{of_line}"
+        self.rows[text] = row
         if place := self.elsewhere.places.get(text):
             self.elsewhere.repeated += 1
             return f"the same prompt is in {place}"
-        id_ = self.unused(id_, row.line)
+        id_ = unused_id(id_, self.path, row.place, self.elsewhere.ids)
+        self.elsewhere.ids.add(id_)
         self.columns[found.names] += 1
         others = [k for k in (*TURN_KEYS, *TEXT_KEYS) if k in fields and fields[k][1]]
         self.passed |= {fields[k][0]: None for k in others if fields[k][0] not in found.names}
@@ -227,13 +232,6 @@ class Reader:
         }
         self.prompts.append(Prompt(id_, found.messages, str(self.path), category))
         return ""
-
-    def unused(self, id_: str, line: int) -> str:
-        """An id that no prompt of the pool has, from the one that a row gives."""
-        names = (id_, f"{id_}-line-{line}", f"{self.path}:{line}")
-        found = next((name for name in names if name not in self.elsewhere.ids), names[-1])
-        self.elsewhere.ids.add(found)
-        return found
 
     def read(self) -> str:
         """A sentence: the columns or lines read, and the number of prompts."""
@@ -270,6 +268,11 @@ class Reader:
                 "all rows are used; to use it, name it label and its values safe and unsafe"
             )
         return tuple(notes)
+
+
+def asked_text(messages: Sequence[Message]) -> str:
+    """What a conversation asks, turn by turn, without case and spacing."""
+    return "\n".join(f"{m.role}: {normalised(m.content)}" for m in messages)
 
 
 def first(fields: Fields, keys: Sequence[str]) -> str:
