@@ -195,7 +195,10 @@ def test_what_was_read_of_training_prompts_is_said(tmp_path):
     )  # fmt: skip
     found = registry.evaluation_setup(config)
     assert len(found.trained_on) == 2
-    assert found.notes[-1] == f"trained_on: column prompt of {path}, 2 prompts; 1 row is skipped"
+    assert (
+        found.notes[-1]
+        == f"trained_on: column prompt of {path}, 2 prompts; not used: n; 1 row is skipped"
+    )
 
 
 def test_the_instinct_trains_on_harmless_prompts_beside_so_many_of_ones_own(tmp_path):

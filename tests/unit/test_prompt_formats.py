@@ -35,7 +35,7 @@ def test_of_two_columns_the_first_in_order_is_asked_and_the_other_named(tmp_path
     )
     found = read_prompts(path)
     assert [(p.id, p.request, p.category) for p in found.prompts] == [("7", "Mend a shed", "Craft")]
-    assert found.read == f"column Goal of {path}, 1 prompt; not used: Behavior"
+    assert found.read == f"column Goal of {path}, 1 prompt; not used: Target, Behavior"
 
 
 TWO = [{"prompt": "Mend a hat, now"}, {"prompt": "Wash a hat"}]
@@ -176,8 +176,46 @@ def test_instruction_and_input_are_asked_together(tmp_path):
     assert faults(found) == [(4, "input is not text")]
     assert found.read == (
         f"column instruction + input (2), instruction (1), Instruction + context (1) of {path}, "
-        "4 prompts"
+        "4 prompts; not used: output, response"
     )
+
+
+@pytest.mark.parametrize("key", ["prompt", "question", "goal"])
+def test_an_input_beside_any_request_is_asked_and_what_is_left_out_is_named(tmp_path, key):
+    text = rows(
+        {key: "Translate this.", "input": "bonjour", "target": "hello", "n": 1},
+        {key: "Translate this.", "inputs": "merci", "reference": "thanks", "n": 2},
+        {key: "Translate this.", "text": "oui", "answer": "yes"},
+        {key: "Translate this.", "text": "non", "response": "no"},
+    )
+    path = write(tmp_path, "a.jsonl", text)
+    found = read_prompts(path)
+    assert [p.request for p in found.prompts] == [
+        "Translate this.\n\nbonjour",
+        "Translate this.\n\nmerci",
+        "Translate this.",
+    ]
+    assert faults(found) == [(4, "the same prompt is in line 3")]
+    assert found.read == (
+        f"column {key} + input (1), {key} + inputs (1), {key} (1) of {path}, 3 prompts; not used: "
+        "target, n, reference, text, answer"
+    )
+
+
+def test_of_many_columns_that_are_not_used_the_first_are_named(tmp_path):
+    path = write(
+        tmp_path, "a.jsonl", rows({"prompt": "Mend", **{f"c{n}": n + 1 for n in range(9)}})
+    )
+    assert read_prompts(path).read.endswith("; not used: c0, c1, c2, c3, c4, ...")
+
+
+@pytest.mark.parametrize("key", ["passage", "Document", "article"])
+def test_a_passage_stands_in_front_of_its_question(tmp_path, key):
+    text = rows(*({"question": "Who slept?", key: text} for text in ("Bob did.", "Eve did.")))
+    assert asked(tmp_path, "a.jsonl", text) == [
+        "Bob did.\n\n---\n\nWho slept?",
+        "Eve did.\n\n---\n\nWho slept?",
+    ]
 
 
 @pytest.mark.parametrize("key", ["ContextString", "context", "context_string", "Context String"])
@@ -328,7 +366,7 @@ def test_parquet_is_read_with_its_lists_and_by_what_it_holds(tmp_path):
     found = read_prompts(path)
     assert [(p.id, p.request) for p in found.prompts] == [("a-1", "Mend"), ("a-3", "Iron")]
     assert faults(found) == [(2, "Goal is not text")]
-    assert found.read == f"column messages (1), Goal (1) of {path}, 2 prompts; not used: Goal"
+    assert found.read == f"column messages (1), Goal (1) of {path}, 2 prompts; not used: Goal, n"
 
 
 def test_parquet_without_pyarrow_names_the_one_command(tmp_path, monkeypatch):

@@ -48,7 +48,10 @@ ID_KEYS = ("id", "behaviorid", "behaviourid", "index", "key")
 CATEGORY_KEYS = ("category", "semanticcategory", "type")
 SEPARATOR = "\n\n---\n\n"
 """Separates context and request of a contextual behaviour."""
-CONTEXT_KEYS = ("contextstring", "context")
+CONTEXT_KEYS = ("contextstring", "context", "passage", "document", "article", "paragraph")
+"""Material that stands in front of its request."""
+INPUT_KEYS = ("input", "inputs")
+"""Material that stands behind its request, as in Alpaca's rows."""
 SYSTEM_KEYS = ("systemprompt", "system")
 LABEL_KEYS = ("label", "promptlabel", "promptharmlabel", "safety", "safetylabel")
 LABELLING = re.compile(r"safe|harm|toxic|label|malicious|benign|jailbreak", re.IGNORECASE)
@@ -59,6 +62,8 @@ WORDS: Mapping[str, Literal["safe", "unsafe"]] = {
     "safe": "safe", "harmless": "safe", "benign": "safe", "unharmful": "safe",
     "unsafe": "unsafe", "harmful": "unsafe", "malicious": "unsafe",
 }  # fmt: skip
+LISTED = 5
+"""Columns that are not used and are listed."""
 ROLES: Mapping[str, Role] = {
     **{role: role for role in get_args(Role)},
     "human": "user", "gpt": "assistant", "chatgpt": "assistant",
@@ -160,7 +165,7 @@ class Reader:
         """First row of each prompt, by what it asks."""
         self.columns: Counter[tuple[str, ...]] = Counter()
         self.passed: dict[str, None] = {}
-        """Prompt columns that were not used."""
+        """Columns that were not used."""
         self.unwanted = 0
         self.labels: dict[str, None] = {}
         """Labels that mean neither safe nor unsafe."""
@@ -219,9 +224,12 @@ class Reader:
         id_ = unused_id(id_, self.path, row.place, self.elsewhere.ids)
         self.elsewhere.ids.add(id_)
         self.columns[found.names] += 1
-        others = [k for k in (*TURN_KEYS, *TEXT_KEYS) if k in fields and fields[k][1]]
-        self.passed |= {fields[k][0]: None for k in others if fields[k][0] not in found.names}
         read = (*LABEL_KEYS, *ID_KEYS, *CATEGORY_KEYS)
+        self.passed |= {
+            name: None
+            for k, (name, value) in fields.items()
+            if k not in read and name not in found.names and value not in (None, "", [], {})
+        }
         self.unread |= {
             name: None
             for k, (name, value) in fields.items()
@@ -244,7 +252,9 @@ class Reader:
             " + ".join(map(shown, names)) + (f" ({count})" if several else "")
             for names, count in self.columns.items()
         ]
-        passed = f"; not used: {', '.join(map(shown, self.passed))}" if self.passed else ""
+        few = ", ".join(map(shown, list(self.passed)[:LISTED]))
+        more = ", ..." if len(self.passed) > LISTED else ""
+        passed = f"; not used: {few}{more}" if few else ""
         return f"column {', '.join(parts)} of {self.path}, {prompts}{passed}"
 
     def notes(self) -> tuple[str, ...]:
@@ -261,7 +271,7 @@ class Reader:
             notes.append(
                 f"labels of {self.path} are neither safe nor unsafe ({few}): they are ignored"
             )
-        if unread := [name for name in self.unread if name not in self.passed]:
+        if unread := list(self.unread):
             few = ", ".join(map(shown, unread[:5]))
             notes.append(
                 f"{few} of {self.path} may label harmful rows, but is not read: "
@@ -313,13 +323,12 @@ def with_system(front: tuple[Message, ...], system: tuple[str, str] | None, foun
 
 
 def read_text(fields: Fields, key: str) -> Found:
-    """A single-turn request with its context or input."""
+    """A single-turn request with its material."""
     name, text = fields[key]
     if not isinstance(text, str):
         return Found(fault=f"{shown(name)} is not text")
     context, fault = one_text(fields, CONTEXT_KEYS)
-    # Alpaca format: the input is the material of the instruction.
-    given, other = one_text(fields, ("input",)) if key == "instruction" else (None, "")
+    given, other = one_text(fields, INPUT_KEYS)
     if fault := fault or other or ("" if text.strip() else text_fault(text)):
         return Found(fault=fault)
     names = [name]
