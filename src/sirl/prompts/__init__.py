@@ -4,6 +4,7 @@
     documents  JSON: one object a line, one array, or one object that holds an array
     tables     CSV, TSV and Parquet
     reading    rows as prompts
+    labels     columns that may label rows as harmful
     sources    several files, globs and alarms as one pool
     pool       the prompts that ship with sirl
 

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, NamedTuple, get_args
 
 from sirl.prompts.documents import is_object
 from sirl.prompts.files import (
@@ -21,6 +21,7 @@ from sirl.prompts.files import (
     text_fault,
     unused_id,
 )
+from sirl.prompts.labels import LABEL_KEYS, Fields, Labels, Wanted
 from sirl.prompts.tables import Format, any_rows
 from sirl.text import many, normalised
 from sirl.types import Message, Prompt, Role
@@ -38,9 +39,6 @@ __all__ = [
     "read_rows",
 ]
 
-Fields = Mapping[str, tuple[str, Any]]
-"""Original name and value, by folded name."""
-
 TURN_KEYS = ("messages", "conversations", "conversation")
 TEXT_KEYS = ("prompt", "goal", "instruction", "question", "behavior", "behaviour")
 """In order of preference."""
@@ -53,15 +51,8 @@ CONTEXT_KEYS = ("contextstring", "context", "passage", "document", "article", "p
 INPUT_KEYS = ("input", "inputs")
 """Material that stands behind its request, as in Alpaca's rows."""
 SYSTEM_KEYS = ("systemprompt", "system")
-LABEL_KEYS = ("label", "promptlabel", "promptharmlabel", "safety", "safetylabel")
-LABELLING = re.compile(r"safe|harm|toxic|label|malicious|benign|jailbreak", re.IGNORECASE)
-"""Columns that may label rows as harmful; a warning names them if they are not read."""
 PARTS = ("choices", "options", "history")
 """Columns with parts of a request that prompts do not support."""
-WORDS: Mapping[str, Literal["safe", "unsafe"]] = {
-    "safe": "safe", "harmless": "safe", "benign": "safe", "unharmful": "safe",
-    "unsafe": "unsafe", "harmful": "unsafe", "malicious": "unsafe",
-}  # fmt: skip
 LISTED = 5
 """Columns that are not used and are listed."""
 ROLES: Mapping[str, Role] = {
@@ -110,7 +101,7 @@ def read_prompts(
     path: Path,
     *,
     strict: bool = False,
-    wanted: Literal["safe", "unsafe"] | None = None,
+    wanted: Wanted | None = None,
     elsewhere: Elsewhere | None = None,
 ) -> PromptSet:
     """Read the prompts of a file: CSV, TSV, JSON, Parquet, or plain text with one per line.
@@ -144,7 +135,9 @@ def read_rows(file: File, rows: Iterable[Row], reader: "Reader", *, strict: bool
         **reader.elsewhere.places,
     }
     prompts, rejected = tuple(reader.prompts), tuple(reader.rejected)
-    return PromptSet(prompts, rejected, str(file.path), file.sha256, reader.read(), reader.notes())
+    return PromptSet(
+        prompts, rejected, str(file.path), file.sha256, reader.read(), reader.labels.notes()
+    )
 
 
 class Reader:
@@ -154,10 +147,10 @@ class Reader:
         self,
         path: Path,
         format: Format,
-        wanted: Literal["safe", "unsafe"] | None = None,
+        wanted: Wanted | None = None,
         elsewhere: Elsewhere | None = None,
     ) -> None:
-        self.path, self.format, self.wanted = path, format, wanted
+        self.path, self.format = path, format
         self.elsewhere = elsewhere or Elsewhere({}, set())
         self.prompts: list[Prompt] = []
         self.rejected: list[Rejected] = []
@@ -166,11 +159,7 @@ class Reader:
         self.columns: Counter[tuple[str, ...]] = Counter()
         self.passed: dict[str, None] = {}
         """Columns that were not used."""
-        self.unwanted = 0
-        self.labels: dict[str, None] = {}
-        """Labels that mean neither safe nor unsafe."""
-        self.unread: dict[str, None] = {}
-        """Columns that may be labels but are not read."""
+        self.labels = Labels(path, wanted)
 
     def take(self, row: Row) -> None:
         """Add the prompt of a row, or reject the row."""
@@ -178,7 +167,7 @@ class Reader:
         found = Found()
         if not (fault := row.fault or fault):
             found = self.found(row, fields)
-            fault = found.fault or self.label_fault(fields)
+            fault = found.fault or self.labels.fault(fields)
         if not fault:
             fault = self.keep(row, fields, found)
         if fault:
@@ -194,18 +183,6 @@ class Reader:
         if not self.prompts and folded_name(text) in TEXT_KEYS:
             return Found(fault="the line is a column name, not a prompt")
         return read_fields(fields)
-
-    def label_fault(self, fields: Fields) -> str:
-        """Why a row is rejected by its label; empty if it is not."""
-        labels = [fields[k][1] for k in LABEL_KEYS if k in fields]
-        for label in labels:
-            known = WORDS.get(label.strip().casefold()) if isinstance(label, str) else None
-            if known is None and label not in (None, ""):
-                self.labels[shown(str(label))] = None
-            if self.wanted and known not in (None, self.wanted):
-                self.unwanted += 1
-                return f"its label is {label.strip()}, and {self.wanted} prompts are expected"
-        return ""
 
     def keep(self, row: Row, fields: Fields, found: Found) -> str:
         """Add a prompt; return the reason if it is rejected, else an empty string."""
@@ -224,22 +201,20 @@ class Reader:
         id_ = unused_id(id_, self.path, row.place, self.elsewhere.ids)
         self.elsewhere.ids.add(id_)
         self.columns[found.names] += 1
-        read = (*LABEL_KEYS, *ID_KEYS, *CATEGORY_KEYS)
+        self.pass_over(fields, found)
+        self.prompts.append(Prompt(id_, found.messages, str(self.path), category))
+        return ""
+
+    def pass_over(self, fields: Fields, found: Found) -> None:
+        """Note the columns of a used row that are no part of its prompt."""
+        used = {k for k, (name, _) in fields.items() if name in found.names}
+        read = {*used, *ID_KEYS, *LABEL_KEYS, *CATEGORY_KEYS}
         self.passed |= {
             name: None
             for k, (name, value) in fields.items()
-            if k not in read and name not in found.names and value not in (None, "", [], {})
+            if k not in read and value not in (None, "", [], {})
         }
-        self.unread |= {
-            name: None
-            for k, (name, value) in fields.items()
-            if LABELLING.search(name)
-            and k not in read
-            and name not in found.names
-            and value not in (None, "")
-        }
-        self.prompts.append(Prompt(id_, found.messages, str(self.path), category))
-        return ""
+        self.labels.count(fields, {*used, *ID_KEYS, *TURN_KEYS, *TEXT_KEYS})
 
     def read(self) -> str:
         """A sentence: the columns or lines read, and the number of prompts."""
@@ -256,28 +231,6 @@ class Reader:
         more = ", ..." if len(self.passed) > LISTED else ""
         passed = f"; not used: {few}{more}" if few else ""
         return f"column {', '.join(parts)} of {self.path}, {prompts}{passed}"
-
-    def notes(self) -> tuple[str, ...]:
-        """Warnings about labels in the file."""
-        notes = []
-        if self.unwanted:
-            other = "unsafe" if self.wanted == "safe" else "safe"
-            rows = many(self.unwanted, f"row of {self.path} is", f"rows of {self.path} are")
-            notes.append(
-                f"{rows} labelled {other} and skipped, since {self.wanted} prompts are expected"
-            )
-        if self.wanted and self.labels:
-            few = ", ".join(list(self.labels)[:5])
-            notes.append(
-                f"labels of {self.path} are neither safe nor unsafe ({few}): they are ignored"
-            )
-        if unread := list(self.unread):
-            few = ", ".join(map(shown, unread[:5]))
-            notes.append(
-                f"{few} of {self.path} may label harmful rows, but is not read: "
-                "all rows are used; to use it, name it label and its values safe and unsafe"
-            )
-        return tuple(notes)
 
 
 def asked_text(messages: Sequence[Message]) -> str:
