@@ -60,6 +60,16 @@ TWO = [{"prompt": "Mend a hat, now"}, {"prompt": "Wash a hat"}]
         ("a.txt", "Mend a hat, now\rWash a hat\r\n"),
         ("a.txt", "Mend a hat, now\nWash a hat\n".encode("utf-16")),
         ("a", "Mend a hat, now\n\nWash a hat"),
+        ("a.txt", json.dumps(["Mend a hat, now", "Wash a hat"])),
+        ("a.md", json.dumps(["Mend a hat, now", "Wash a hat"], indent=1)),
+        ("a.txt", '"Mend a hat, now"\n"Wash a hat"\n'),
+        ("a.json", json.dumps({"data": ["Mend a hat, now", "Wash a hat"]})),
+        ("a.json", '{\n"prompt": "Mend a hat, now"} {"prompt": "Wash a hat"}'),
+        ("a.csv", 'id, prompt\n1, "Mend a hat, now"\n2, Wash a hat\n'),
+        ("a.tsv", 'id\t prompt\n1\t  "Mend a hat, now"\n2\tWash a hat\n'),
+        ("a.jsonl", "\ufeff".join(["", *(json.dumps(row) + "\n" for row in TWO), "\x1a"])),
+        ("a.csv", "\ufeffid,prompt\n1,\"Mend a hat, now\"\n\ufeffid,prompt\n2,Wash a hat\n"),
+        ("a.txt", "Mend a hat, now\n\u200b\u2060\n\u00ad\ufe0f\n\ufeffWash a hat\n\x1a\n"),
     ],
 )  # fmt: skip
 def test_every_format_gives_the_same_prompts(tmp_path, name, content):
@@ -72,6 +82,22 @@ def test_every_format_gives_the_same_prompts(tmp_path, name, content):
         ("a.txt", "id\tprompt\n1\tx\n", "looks like a table (its first line is id\\tprompt)"),
         ("a.txt", 'id,"Goal",note\n1,x,y\n', "looks like a table (its first line is id,"),
         ("a.txt", "1\tMend\n2\tWash\n", "looks like a table (every line has 1 tabs)"),
+        (
+            "a.txt",
+            "id | Goal\n1 | Mend\n",
+            "looks like a table (its first line is id | Goal): separate",
+        ),
+        (
+            "a.md",
+            "Wash\n\n| n | text |\n|---|:-:|\n| 1 | Mend |\n",
+            "holds a table (under | n | text |)",
+        ),
+        ("a.txt", "n | text\n--|--\n1 | Mend\n", "holds a table (under n | text)"),
+        ("a.txt", "|1|Mend|\n|2|Wash|\n", "looks like a table (every line has 3 '|'): give it"),
+        ("a.txt", '[{"text": "Mend"}]', ":1: the line is a JSON array, not a prompt"),
+        ("a.txt", '{\n"text": "Mend"\n}', ":1: none of prompt, goal, instruction"),
+        ("a.txt", '[\n"Mend",\n"Wash",\n]', ":4: this is not valid JSON"),
+        ("a.txt", '["Mend"]\n["Wash"]\n', ":2: this is not valid JSON"),
         ("a.csv", "prompt,answer, Prompt\nx,y,z\n", "has two columns 'prompt': rename one"),
         ("a.csv", "text\nx\n", "has no column prompt, goal, instruction"),
         (
@@ -107,7 +133,10 @@ def test_what_is_not_clear_is_refused_in_one_sentence(tmp_path, name, content, s
 
 
 def test_a_text_with_commas_and_brackets_stays_a_text(tmp_path):
-    lines = ["Tell me, goal by goal, why", "[1] and {2}", "a\tb", '{"a": 1} is what?']
+    lines = [
+        "Tell me, goal by goal, why", "[1] and {2}", "a\tb", '{"a": 1} is what?', "Why ls | wc?",
+        '"Fire!"',
+    ]  # fmt: skip
     assert asked(tmp_path, "a.txt", "\n".join(lines)) == lines
 
 

@@ -10,11 +10,13 @@ from typing import Any
 from sirl.errors import InputError
 from sirl.prompts.files import ENDS, File, Row, folded_name, lines_of, shown
 
-__all__ = ["is_object", "json_rows", "starts_as_json"]
+__all__ = ["json_rows", "starts_as_json", "value_of"]
 
 BLANKS = re.compile(r"[ \t\r\n]*")
 WRAPPERS = ("data", "rows", "prompts", "examples")
 """Keys of the array of rows in a document; its other values are metadata."""
+OPENED = ("[", "{", "[{")
+"""First lines of a value over several lines."""
 
 
 class Document:
@@ -170,7 +172,7 @@ def line_rows(file: File, document: Document) -> list[Row]:
         try:
             value = document.decoder.decode(text)
         except (ValueError, RecursionError):
-            if text.rstrip().endswith(",") and is_object(text.rstrip()[:-1]):
+            if text.rstrip().endswith(",") and isinstance(value_of(text.rstrip()[:-1]), dict):
                 raise InputError(
                     f"{file.path}:{number}: the object ends with a comma: put all of them in [ "
                     "], or remove the commas"
@@ -181,18 +183,24 @@ def line_rows(file: File, document: Document) -> list[Row]:
     return rows
 
 
-def is_object(text: str) -> bool:
-    """Whether a text is one JSON object."""
-    if not text.lstrip().startswith("{"):
-        return False
+def value_of(text: str) -> Any:  # noqa: ANN401 - any JSON value
+    """The JSON value that a text is; None for any other text."""
     try:
-        return isinstance(json.loads(text), dict)
+        return json.loads(text)
     except (ValueError, RecursionError):
-        return False
+        return None
 
 
 def starts_as_json(file: File, known: frozenset[str]) -> bool:
-    """Whether a text begins with an object that has a known key, or an array of such objects."""
+    """Whether a file of any name holds JSON rather than lines of text.
+
+    It does if it is strings, one a line or in an array; if it begins with an object that has a
+    known key, or with an array of such objects; or if it is one value over several lines.
+    """
+    lines = (text for _, text, _ in lines_of(file.text))
+    begin = next(lines, "")
+    if begin.strip() in OPENED or (is_string(begin) and all(map(is_string, lines))):
+        return True
     document = Document(file)
     at = document.skip(0)
     if document.text[at : at + 1] not in ("{", "["):
@@ -205,6 +213,11 @@ def starts_as_json(file: File, known: frozenset[str]) -> bool:
     if rest < len(document.text) and document.line(rest) == document.line(end):
         return False
     first = value[0] if isinstance(value, list) and value else value
-    if wrapper(first):
-        return True
-    return isinstance(first, dict) and not known.isdisjoint(map(folded_name, first))
+    named = isinstance(first, dict) and not known.isdisjoint(map(folded_name, first))
+    several = rest == len(document.text) and document.line(end) > document.line(at)
+    return several or named or isinstance(first, str) or bool(wrapper(first))
+
+
+def is_string(text: str) -> bool:
+    """Whether a text is one JSON string."""
+    return text.lstrip().startswith('"') and isinstance(value_of(text), str)

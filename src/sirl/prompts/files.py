@@ -3,6 +3,7 @@
 import codecs
 import hashlib
 import re
+import unicodedata
 from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import chain, count
@@ -41,6 +42,11 @@ MARKS = {
     codecs.BOM_UTF16_BE: "utf-16",
 }
 """Byte order marks, longer ones first: the UTF-16 mark is a prefix of the UTF-32 mark."""
+LINE_MARKS = re.compile("(^|[\r\n])\ufeff+")
+"""Byte order marks of files that were joined, each at the beginning of a line."""
+
+UNSEEN = frozenset({"Cc", "Cf", "Mc", "Me", "Mn", "Zl", "Zp", "Zs"})
+"""Unicode categories of characters that show nothing alone."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +56,7 @@ class File:
     path: Path
     data: bytes
     text: str
-    """Without byte order mark; invalid UTF-8 bytes become lone surrogates. Empty for Parquet."""
+    """Without byte order marks; invalid UTF-8 bytes become lone surrogates. Empty for Parquet."""
     sha256: str
     """Hash of `data`."""
 
@@ -127,6 +133,11 @@ def load(path: Path, holds: str = "prompt") -> File:
 
 
 def decoded(path: Path, data: bytes) -> str:
+    """Decode bytes, without byte order marks; raises InputError if they are damaged or binary."""
+    return LINE_MARKS.sub(r"\1", with_marks(path, data))
+
+
+def with_marks(path: Path, data: bytes) -> str:
     """Decode bytes; raises InputError if they are damaged or binary."""
     for mark, encoding in MARKS.items():
         if data.startswith(mark):
@@ -138,7 +149,7 @@ def decoded(path: Path, data: bytes) -> str:
                 ) from error
     if is_binary(data):
         raise InputError(f"{path} is not a text file: save it as UTF-8 CSV, JSONL or plain text")
-    return data.removeprefix(codecs.BOM_UTF8).decode("utf-8", "surrogateescape")
+    return data.decode("utf-8", "surrogateescape")
 
 
 def is_parquet(data: bytes) -> bool:
@@ -159,7 +170,7 @@ def is_binary(data: bytes) -> bool:
 def lines_of(text: str) -> Iterator[tuple[int, str, str]]:
     """Line number, text and fault of every non-blank line; LF, CRLF and CR end lines."""
     for number, line in enumerate(ENDS.split(text), 1):
-        if not line.strip():
+        if is_blank(line):
             continue
         size = len(line.encode("utf-8", "surrogateescape"))
         if size > LONGEST:
@@ -215,9 +226,18 @@ def shown(text: str) -> str:
     return line + "..." if len(text) > 200 else line
 
 
+def is_blank(text: str) -> bool:
+    r"""Whether a text shows nothing: spaces, marks without a letter, control characters.
+
+    >>> is_blank("\u200b\x1a "), is_blank("?")
+    (True, False)
+    """
+    return all(unicodedata.category(c) in UNSEEN for c in text)
+
+
 def text_fault(text: str) -> str:
     """Why a text is unusable; empty if it is usable."""
-    if not text.strip():
+    if is_blank(text):
         return "the prompt is empty"
     if "\0" in text:
         return "the prompt holds a NUL byte"

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, get_args
 
-from sirl.prompts.documents import is_object
+from sirl.prompts.documents import value_of
 from sirl.prompts.files import (
     File,
     Rejected,
@@ -178,8 +178,11 @@ class Reader:
         if self.format != "text":
             return read_fields(fields)
         text = row.fields["prompt"]
-        if is_object(text):
+        value = value_of(text)
+        if isinstance(value, dict):
             return Found(fault="the line is a JSON object: name the file .jsonl")
+        if isinstance(value, list) and not TURNS.match(text):
+            return Found(fault="the line is a JSON array, not a prompt")
         if not self.prompts and folded_name(text) in TEXT_KEYS:
             return Found(fault="the line is a column name, not a prompt")
         return read_fields(fields)
