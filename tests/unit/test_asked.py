@@ -62,6 +62,28 @@ def test_what_is_kept_from_training_is_said(tmp_path, n, wanted, every, more, ke
     assert len(setup.mini_eval.behaviours) == (more or min(12, table))
 
 
+def test_prompts_in_two_roles_are_named(tmp_path):
+    one = prompts(tmp_path / "u.txt", range(4))
+    other = tmp_path / "v.csv"
+    other.write_text(f"prompt\n{request(1).upper()}\n{request(7)}\n")
+    config = EvaluateConfig(
+        model="a/b", behaviours=str(one), ordinary=str(one), lookalikes=str(other), judge="rules",
+        attacks="direct", out="o", attacker="none",
+    )  # fmt: skip
+    said = (
+        "which are different roles: the figures of one are wrong; leave such prompts out of one "
+        "file"
+    )
+    assert list(registry.evaluation_setup(config).notes[-3:]) == [
+        f"4 prompts are asked both as --behaviours and as --ordinary, {said}",
+        f"1 prompt is asked both as --behaviours and as --lookalikes, {said}",
+        f"1 prompt is asked both as --ordinary and as --lookalikes, {said}",
+    ]
+    learned = prompts(tmp_path / "p.txt", range(100, 140))
+    notes = training(learned, behaviours=str(one), lookalikes=str(other)).notes
+    assert f"1 prompt is asked both as --behaviours and as --lookalikes, {said}" in notes
+
+
 def test_a_file_whose_rows_share_a_line_is_split_without_overlap(tmp_path):
     path = tmp_path / "p.json"
     path.write_text(json.dumps([{"prompt": request(i)} for i in range(60)]))
