@@ -65,8 +65,11 @@ TWO = [{"prompt": "Mend a hat, now"}, {"prompt": "Wash a hat"}]
         ("a.txt", '"Mend a hat, now"\n"Wash a hat"\n'),
         ("a.json", json.dumps({"data": ["Mend a hat, now", "Wash a hat"]})),
         ("a.json", '{\n"prompt": "Mend a hat, now"} {"prompt": "Wash a hat"}'),
+        ("a.jsonl", "".join(map(json.dumps, TWO))),
+        ("a.txt", " ".join(map(json.dumps, TWO))),
         ("a.csv", 'id, prompt\n1, "Mend a hat, now"\n2, Wash a hat\n'),
         ("a.tsv", 'id\t prompt\n1\t  "Mend a hat, now"\n2\tWash a hat\n'),
+        ("a.csv", 'prompt,id\n "Mend a hat, now",1\nWash a hat,2\n'),
         ("a.jsonl", "\ufeff".join(["", *(json.dumps(row) + "\n" for row in TWO), "\x1a"])),
         ("a.csv", "\ufeffid,prompt\n1,\"Mend a hat, now\"\n\ufeffid,prompt\n2,Wash a hat\n"),
         ("a.txt", "Mend a hat, now\n\u200b\u2060\n\u00ad\ufe0f\n\ufeffWash a hat\n\x1a\n"),
@@ -190,7 +193,7 @@ def test_instruction_and_input_are_asked_together(tmp_path):
     text = rows(
         {"instruction": "Translate.", "input": "The cat sleeps.", "output": "x"},
         {"instruction": "Translate.", "input": "It rains.", "output": "y"},
-        {"instruction": "Name three colours.", "input": "", "output": "z"},
+        {"instruction": "Name three colours.", "input": " ", "output": "z"},
         {"instruction": "Add them.", "input": [1, 2]},
         {"Instruction": "Sum up.", "context": "Long ago.", "response": "x"},
     )

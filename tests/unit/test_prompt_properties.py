@@ -84,9 +84,11 @@ def laid_out(draw, rows):
     """JSON of some objects: an array, a document around one, or objects after each other."""
     indent = st.none() | st.just(1)
     objects = [json.dumps(row, indent=draw(indent)) for row in rows]
-    layout = draw(st.sampled_from(["array", "document", "lines", "stream"]))
+    layout = draw(st.sampled_from(["array", "document", "lines", "joined", "stream"]))
     if layout == "lines":
         return "\n".join(json.dumps(row) for row in rows)
+    if layout == "joined":
+        return "".join(json.dumps(row) + draw(blank) for row in rows)
     if layout == "stream":  # the first object shows that rows are no lines
         objects[0] = json.dumps(rows[0], indent=1)
         return "".join(text + draw(blank) for text in objects)

@@ -142,7 +142,7 @@ def test_the_public_files_are_read_whole():
         ),
         ("kind.csv", "prompt,kind\nHow?,normal\nWhy?,Malicious\n", "1 of 2: Malicious 1, normal 1"),
         ("class.csv", "prompt,class\nHow?,non-toxic\nWhy?,toxic\n", "1 of 2: toxic 1, non-toxic 1"),
-        ("expected.csv", "prompt,expected\nHow?,help\nWhy?,refuse\n", "1 of 2: refuse 1, help 1"),
+        ("expected.csv", "prompt,expected\nHow?,help\nWhy?,refuses\n", "1 of 2: refuses 1, help 1"),
         (
             "type.csv",
             "id,type,prompt,focus,note\n1,safe_targets,How?,kill,x\n2,contrast_safe_targets,Why?,kill,y\n",

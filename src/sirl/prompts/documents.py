@@ -43,8 +43,7 @@ class Document:
 
     def skip(self, at: int) -> int:
         """Offset of the next character that is not blank."""
-        found = BLANKS.match(self.text, at)
-        return found.end() if found else at
+        return blanks_end(self.text, at)
 
     def value(self, at: int) -> tuple[Any, int]:
         """The value that starts at an offset, and the offset after it."""
@@ -92,6 +91,15 @@ class Document:
             _, at = self.value(at)
             at = self.skip(self.skip(at) + 1)
 
+    def in_line(self, number: int, line: str) -> list[Row]:
+        """The rows of a line: usually one, several where files were joined."""
+        rows, at = [], 0
+        while (at := blanks_end(line, at)) < len(line):
+            self.twice.clear()
+            value, at = self.decoder.raw_decode(line, at)
+            rows.append(row_of(number, value, self.twice, "the line"))
+        return rows
+
     def stream(self, at: int) -> list[Row]:
         """The rows of consecutive objects."""
         rows = []
@@ -100,6 +108,12 @@ class Document:
             rows.append(row)
             at = self.skip(at)
         return rows
+
+
+def blanks_end(text: str, at: int) -> int:
+    """Offset of the next character of a text that is not blank."""
+    found = BLANKS.match(text, at)
+    return found.end() if found else at
 
 
 def row_of(line: int, value: Any, twice: list[str], what: str) -> Row:  # noqa: ANN401 - any JSON value
@@ -168,9 +182,8 @@ def line_rows(file: File, document: Document) -> list[Row]:
         if fault:
             rows.append(Row(number, {}, fault))
             continue
-        document.twice.clear()
         try:
-            value = document.decoder.decode(text)
+            rows += document.in_line(number, text)
         except (ValueError, RecursionError):
             if text.rstrip().endswith(",") and isinstance(value_of(text.rstrip()[:-1]), dict):
                 raise InputError(
@@ -178,8 +191,6 @@ def line_rows(file: File, document: Document) -> list[Row]:
                     "], or remove the commas"
                 ) from None
             rows.append(Row(number, {}, "the line is not JSON"))
-            continue
-        rows.append(row_of(number, value, document.twice, "the line"))
     return rows
 
 
@@ -210,7 +221,9 @@ def starts_as_json(file: File, known: frozenset[str]) -> bool:
     except (ValueError, RecursionError):
         return False
     rest = document.skip(end)
-    if rest < len(document.text) and document.line(rest) == document.line(end):
+    if document.text[rest : rest + 1] not in ("", "{") and document.line(rest) == document.line(
+        end
+    ):
         return False
     first = value[0] if isinstance(value, list) and value else value
     named = isinstance(first, dict) and not known.isdisjoint(map(folded_name, first))

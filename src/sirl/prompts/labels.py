@@ -27,13 +27,15 @@ LABELLING = re.compile(
 """Names of columns that may label rows, whatever their values are."""
 SURE, WEAK = 2, 1
 MEANINGS: Mapping[int, re.Pattern[str]] = {
-    SURE: re.compile(r"unsafe|harmful|malicious|toxic|contrast|jailbreak|refus(e|ed|al)|reject"),
-    -SURE: re.compile(r"safe|harmless|benign|unharmful|innocuous|compl(y|ied|iance|iant)"),
+    SURE: re.compile(
+        r"unsafe|harmful|malicious|toxic|contrast|jailbreaks?|refus(e[ds]?|als?)|reject(ed|s)?"
+    ),
+    -SURE: re.compile(r"safe|harmless|benign|unharmful|innocuous|compl(y|ie[ds]|iance|iant)"),
     WEAK: re.compile(
         r"adversarial|attack|bad|dangerous|harm|hateful|illegal|disallowed|forbidden|prohibited"
     ),
     -WEAK: re.compile(
-        r"accept(able)?|allow(ed)?|answer|clean|control|fine|good|help|neutral|normal|ok|ordinary"
+        r"accept(able)?|allow(ed)?|answer(ed|s)?|clean|control|fine|good|helps?|neutral|normal|ok|ordinary"
         r"|regular|vanilla"
     ),
 }

@@ -215,7 +215,7 @@ class Reader:
         self.passed |= {
             name: None
             for k, (name, value) in fields.items()
-            if k not in read and value not in (None, "", [], {})
+            if k not in read and value not in (None, [], {}) and str(value).strip()
         }
         self.labels.count(fields, {*used, *ID_KEYS, *TURN_KEYS, *TEXT_KEYS})
 

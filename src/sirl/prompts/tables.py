@@ -162,7 +162,7 @@ def fitted(row: Cells, header: Sequence[str]) -> Cells:
 def records(text: str, separator: str, most: int | None = None) -> list[Cells]:
     """The non-blank rows of a table, each with its first line."""
     # A blank before a quote makes it a part of the cell, unless blanks before cells are skipped.
-    padded = re.search(f'{separator} +"', text) is not None
+    padded = re.search(f'(^|[{separator}\r\n]) +"', text) is not None
     # Strict: an unclosed quote would otherwise swallow the rest of the file.
     reader = csv.reader(
         io.StringIO(text, newline=""), delimiter=separator, skipinitialspace=padded, strict=True
