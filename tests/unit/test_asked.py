@@ -1,5 +1,7 @@
 """What of the user's files is asked, what is kept back, and the sentences that say so."""
 
+import json
+
 import pytest
 
 from sirl import registry
@@ -58,6 +60,36 @@ def test_what_is_kept_from_training_is_said(tmp_path, n, wanted, every, more, ke
     asked = {p.id for p in (*setup.suite.behaviours, *setup.mini_eval.behaviours)}
     assert not asked & {p.id for p in setup.prompts}
     assert len(setup.mini_eval.behaviours) == (more or min(12, table))
+
+
+def test_prompts_in_two_roles_are_named(tmp_path):
+    one = prompts(tmp_path / "u.txt", range(4))
+    other = tmp_path / "v.csv"
+    other.write_text(f"prompt\n{request(1).upper()}\n{request(7)}\n")
+    config = EvaluateConfig(
+        model="a/b", behaviours=str(one), ordinary=str(one), lookalikes=str(other), judge="rules",
+        attacks="direct", out="o", attacker="none",
+    )  # fmt: skip
+    said = (
+        "which are different roles: the figures of one are wrong; leave such prompts out of one "
+        "file"
+    )
+    assert list(registry.evaluation_setup(config).notes[-3:]) == [
+        f"4 prompts are asked both as --behaviours and as --ordinary, {said}",
+        f"1 prompt is asked both as --behaviours and as --lookalikes, {said}",
+        f"1 prompt is asked both as --ordinary and as --lookalikes, {said}",
+    ]
+    learned = prompts(tmp_path / "p.txt", range(100, 140))
+    notes = training(learned, behaviours=str(one), lookalikes=str(other)).notes
+    assert f"1 prompt is asked both as --behaviours and as --lookalikes, {said}" in notes
+
+
+def test_a_file_whose_rows_share_a_line_is_split_without_overlap(tmp_path):
+    path = tmp_path / "p.json"
+    path.write_text(json.dumps([{"prompt": request(i)} for i in range(60)]))
+    setup = training(path, held_out=12, eval_every=0)
+    learned, asked = ({p.request for p in own} for own in (setup.prompts, setup.suite.behaviours))
+    assert (len(learned), len(asked), learned & asked) == (48, 12, set())
 
 
 def test_a_limit_bounds_the_requests_held_out_too(tmp_path):
@@ -185,7 +217,10 @@ def test_what_was_read_of_training_prompts_is_said(tmp_path):
     )  # fmt: skip
     found = registry.evaluation_setup(config)
     assert len(found.trained_on) == 2
-    assert found.notes[-1] == f"trained_on: column prompt of {path}, 2 prompts; 1 row is skipped"
+    assert (
+        found.notes[-1]
+        == f"trained_on: column prompt of {path}, 2 prompts; not used: n; 1 row is skipped"
+    )
 
 
 def test_the_instinct_trains_on_harmless_prompts_beside_so_many_of_ones_own(tmp_path):

@@ -285,6 +285,8 @@ def test_templates_of_ones_own_are_lines_of_text_or_named_rows(tmp_path):
     named.write_text('{"name": "please", "text": "Please:\\n{request}"}\n')
     (only,) = read_templates(named)
     assert (only.name, only.text) == ("please", "Please:\n{request}")
+    named.write_text('[{"text": "Please: {request}"}, {"text": "{request} Thanks."}]')
+    assert [frame.name for frame in read_templates(named)] == ["frames-1", "frames-1.2"]
 
 
 @pytest.mark.parametrize(

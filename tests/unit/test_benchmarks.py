@@ -424,6 +424,17 @@ def test_code_is_not_run_unless_the_user_says_so(tmp_path):
     assert found.name == "he"
 
 
+def test_tasks_that_share_a_line_keep_their_own_numbers(tmp_path):
+    rows = [{"question": f"How much is {n} and 1?", "answer": n + 1} for n in range(4)]
+    rows.append({"id": "t-1", "question": "How much?", "answer": 9})
+    path = tmp_path / "t.json"
+    path.write_text(json.dumps(rows))
+    ((found,), _) = benchmarks_of(config(tmp_path, f"numeric:{path}"))
+    asked = found.prompts()
+    assert [p.id for p in asked] == ["t-1", "t-1.2", "t-1.3", "t-1.4", "t-1-line-1.5"]
+    assert all(found.correct(p, str(n)) for p, n in zip(asked, (1, 2, 3, 4, 9), strict=True))
+
+
 def test_a_limit_spreads_over_the_tasks_of_each_file(tmp_path):
     rows = [{"id": str(n), "question": "How much?", "answer": n} for n in range(10)]
     path = written(tmp_path, "t.jsonl", *rows)

@@ -148,6 +148,16 @@ def test_answers_to_one_request_are_of_one_behaviour_whatever_their_rows_are_cal
     assert found == ["bend a snork"] * 5 + ["bend a wibble"] * 2
 
 
+def test_answers_that_share_a_line_have_names_of_their_own(tmp_path):
+    path = tmp_path / "a.json"
+    path.write_text(
+        json.dumps(
+            [{"request": f"Bend {n}", "answer": "No.", "human_label": "refusal"} for n in "ab"]
+        )
+    )
+    assert [row.id for row in read_labels(path).rows] == ["a-1", "a-1.2"]
+
+
 @pytest.mark.parametrize("key", ["behavior_id", "behaviour_id", "BehaviorID"])
 def test_a_given_behaviour_goes_before_the_request(tmp_path, key):
     rows = of_one_request("Bend a snork", ["a", "b"], **{key: [0, 0]})

@@ -68,6 +68,10 @@ def test_files_of_the_user_take_the_place_of_the_shipped_pool(tmp_path):
     assert [s.source for s in setup.sets] == [own, mine, more]
     assert [(r.file, r.line) for r in setup.rejected] == [(more, 3)]
     assert {p.source for p in setup.prompts} == {own, mine, more}
+    assert (
+        f"1 prompt is both in --prompts and in --pool 2 files ({mine}, {more}), whose prompts are "
+        "harmless: used as of --prompts only; leave such prompts out of one file"
+    ) in setup.notes
 
 
 def test_what_an_evaluation_file_asks_is_removed_from_the_users_pool_too(tmp_path):

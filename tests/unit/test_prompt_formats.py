@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from sirl.errors import InputError, MissingExtraError
-from sirl.prompts import read_prompts, read_targets
+from sirl.prompts import read_pool, read_prompts, read_targets
 
 
 def write(folder, name, content):
@@ -35,7 +35,7 @@ def test_of_two_columns_the_first_in_order_is_asked_and_the_other_named(tmp_path
     )
     found = read_prompts(path)
     assert [(p.id, p.request, p.category) for p in found.prompts] == [("7", "Mend a shed", "Craft")]
-    assert found.read == f"column Goal of {path}, 1 prompt; not used: Behavior"
+    assert found.read == f"column Goal of {path}, 1 prompt; not used: Target, Behavior"
 
 
 TWO = [{"prompt": "Mend a hat, now"}, {"prompt": "Wash a hat"}]
@@ -60,6 +60,19 @@ TWO = [{"prompt": "Mend a hat, now"}, {"prompt": "Wash a hat"}]
         ("a.txt", "Mend a hat, now\rWash a hat\r\n"),
         ("a.txt", "Mend a hat, now\nWash a hat\n".encode("utf-16")),
         ("a", "Mend a hat, now\n\nWash a hat"),
+        ("a.txt", json.dumps(["Mend a hat, now", "Wash a hat"])),
+        ("a.md", json.dumps(["Mend a hat, now", "Wash a hat"], indent=1)),
+        ("a.txt", '"Mend a hat, now"\n"Wash a hat"\n'),
+        ("a.json", json.dumps({"data": ["Mend a hat, now", "Wash a hat"]})),
+        ("a.json", '{\n"prompt": "Mend a hat, now"} {"prompt": "Wash a hat"}'),
+        ("a.jsonl", "".join(map(json.dumps, TWO))),
+        ("a.txt", " ".join(map(json.dumps, TWO))),
+        ("a.csv", 'id, prompt\n1, "Mend a hat, now"\n2, Wash a hat\n'),
+        ("a.tsv", 'id\t prompt\n1\t  "Mend a hat, now"\n2\tWash a hat\n'),
+        ("a.csv", 'prompt,id\n "Mend a hat, now",1\nWash a hat,2\n'),
+        ("a.jsonl", "\ufeff".join(["", *(json.dumps(row) + "\n" for row in TWO), "\x1a"])),
+        ("a.csv", "\ufeffid,prompt\n1,\"Mend a hat, now\"\n\ufeffid,prompt\n2,Wash a hat\n"),
+        ("a.txt", "Mend a hat, now\n\u200b\u2060\n\u00ad\ufe0f\n\ufeffWash a hat\n\x1a\n"),
     ],
 )  # fmt: skip
 def test_every_format_gives_the_same_prompts(tmp_path, name, content):
@@ -72,6 +85,22 @@ def test_every_format_gives_the_same_prompts(tmp_path, name, content):
         ("a.txt", "id\tprompt\n1\tx\n", "looks like a table (its first line is id\\tprompt)"),
         ("a.txt", 'id,"Goal",note\n1,x,y\n', "looks like a table (its first line is id,"),
         ("a.txt", "1\tMend\n2\tWash\n", "looks like a table (every line has 1 tabs)"),
+        (
+            "a.txt",
+            "id | Goal\n1 | Mend\n",
+            "looks like a table (its first line is id | Goal): separate",
+        ),
+        (
+            "a.md",
+            "Wash\n\n| n | text |\n|---|:-:|\n| 1 | Mend |\n",
+            "holds a table (under | n | text |)",
+        ),
+        ("a.txt", "n | text\n--|--\n1 | Mend\n", "holds a table (under n | text)"),
+        ("a.txt", "|1|Mend|\n|2|Wash|\n", "looks like a table (every line has 3 '|'): give it"),
+        ("a.txt", '[{"text": "Mend"}]', ":1: the line is a JSON array, not a prompt"),
+        ("a.txt", '{\n"text": "Mend"\n}', ":1: none of prompt, goal, instruction"),
+        ("a.txt", '[\n"Mend",\n"Wash",\n]', ":4: this is not valid JSON"),
+        ("a.txt", '["Mend"]\n["Wash"]\n', ":2: this is not valid JSON"),
         ("a.csv", "prompt,answer, Prompt\nx,y,z\n", "has two columns 'prompt': rename one"),
         ("a.csv", "text\nx\n", "has no column prompt, goal, instruction"),
         (
@@ -107,7 +136,10 @@ def test_what_is_not_clear_is_refused_in_one_sentence(tmp_path, name, content, s
 
 
 def test_a_text_with_commas_and_brackets_stays_a_text(tmp_path):
-    lines = ["Tell me, goal by goal, why", "[1] and {2}", "a\tb", '{"a": 1} is what?']
+    lines = [
+        "Tell me, goal by goal, why", "[1] and {2}", "a\tb", '{"a": 1} is what?', "Why ls | wc?",
+        '"Fire!"',
+    ]  # fmt: skip
     assert asked(tmp_path, "a.txt", "\n".join(lines)) == lines
 
 
@@ -161,7 +193,7 @@ def test_instruction_and_input_are_asked_together(tmp_path):
     text = rows(
         {"instruction": "Translate.", "input": "The cat sleeps.", "output": "x"},
         {"instruction": "Translate.", "input": "It rains.", "output": "y"},
-        {"instruction": "Name three colours.", "input": "", "output": "z"},
+        {"instruction": "Name three colours.", "input": " ", "output": "z"},
         {"instruction": "Add them.", "input": [1, 2]},
         {"Instruction": "Sum up.", "context": "Long ago.", "response": "x"},
     )
@@ -176,8 +208,46 @@ def test_instruction_and_input_are_asked_together(tmp_path):
     assert faults(found) == [(4, "input is not text")]
     assert found.read == (
         f"column instruction + input (2), instruction (1), Instruction + context (1) of {path}, "
-        "4 prompts"
+        "4 prompts; not used: output, response"
     )
+
+
+@pytest.mark.parametrize("key", ["prompt", "question", "goal"])
+def test_an_input_beside_any_request_is_asked_and_what_is_left_out_is_named(tmp_path, key):
+    text = rows(
+        {key: "Translate this.", "input": "bonjour", "target": "hello", "n": 1},
+        {key: "Translate this.", "inputs": "merci", "reference": "thanks", "n": 2},
+        {key: "Translate this.", "text": "oui", "answer": "yes"},
+        {key: "Translate this.", "text": "non", "response": "no"},
+    )
+    path = write(tmp_path, "a.jsonl", text)
+    found = read_prompts(path)
+    assert [p.request for p in found.prompts] == [
+        "Translate this.\n\nbonjour",
+        "Translate this.\n\nmerci",
+        "Translate this.",
+    ]
+    assert faults(found) == [(4, "the same prompt is in line 3")]
+    assert found.read == (
+        f"column {key} + input (1), {key} + inputs (1), {key} (1) of {path}, 3 prompts; not used: "
+        "target, n, reference, text, answer"
+    )
+
+
+def test_of_many_columns_that_are_not_used_the_first_are_named(tmp_path):
+    path = write(
+        tmp_path, "a.jsonl", rows({"prompt": "Mend", **{f"c{n}": n + 1 for n in range(9)}})
+    )
+    assert read_prompts(path).read.endswith("; not used: c0, c1, c2, c3, c4, ...")
+
+
+@pytest.mark.parametrize("key", ["passage", "Document", "article"])
+def test_a_passage_stands_in_front_of_its_question(tmp_path, key):
+    text = rows(*({"question": "Who slept?", key: text} for text in ("Bob did.", "Eve did.")))
+    assert asked(tmp_path, "a.jsonl", text) == [
+        "Bob did.\n\n---\n\nWho slept?",
+        "Eve did.\n\n---\n\nWho slept?",
+    ]
 
 
 @pytest.mark.parametrize("key", ["ContextString", "context", "context_string", "Context String"])
@@ -273,10 +343,39 @@ def test_labels_are_left_alone_where_nothing_is_wanted_and_named_where_not_under
     )
 
 
+def test_the_same_words_in_other_roles_or_turns_are_another_prompt(tmp_path):
+    def talk(*turns):
+        return {"messages": [{"role": role, "content": text} for role, text in turns]}
+
+    text = rows(
+        talk(("system", "Be brief."), ("user", "Why?")),
+        talk(("user", "Be brief."), ("user", "Why?")),
+        talk(("user", "Be"), ("user", "brief. Why?")),
+        talk(("user", "be  BRIEF."), ("user", "why?")),
+    )
+    found = read_prompts(write(tmp_path, "a.jsonl", text))
+    assert [p.id for p in found.prompts] == ["a-1", "a-2", "a-3"]
+    assert faults(found) == [(4, "the same prompt is in line 2")]
+
+
+def test_rows_that_share_a_line_have_ids_of_their_own_and_duplicates_are_found(tmp_path):
+    path = write(tmp_path, "u.json", json.dumps([*TWO, {"prompt": "Iron"}, TWO[1]]))
+    found = read_prompts(path)
+    assert [p.id for p in found.prompts] == ["u-1", "u-1.2", "u-1.3"]
+    assert faults(found) == [(1, "the same prompt is in line 1, row 2")]
+    both = write(tmp_path, "v.json", json.dumps(["Iron", "Fold", "WASH A HAT", "Sew"]))
+    second = read_pool(f"{path},{both}").sets[1]
+    assert [p.id for p in second.prompts] == ["v-1.2", "v-1.4"]
+    assert faults(second) == [
+        (1, f"the same prompt is in {path}:1.3"),
+        (1, f"the same prompt is in {path}:1.2"),
+    ]
+
+
 def test_rows_of_an_array_have_their_own_lines(tmp_path):
     text = '[\n {"prompt": "a"},\n\n {"id": 3}, {"prompt":\n  "b"}, 5,\n {"prompt": "A"}\n]'
     found = read_prompts(write(tmp_path, "a.json", text))
-    assert [(p.id, p.request) for p in found.prompts] == [("a-2", "a"), ("a-4", "b")]
+    assert [(p.id, p.request) for p in found.prompts] == [("a-2", "a"), ("a-4.2", "b")]
     assert [row.line for row in found.rejected] == [4, 5, 6]
     wrapped = write(
         tmp_path,
@@ -299,7 +398,7 @@ def test_parquet_is_read_with_its_lists_and_by_what_it_holds(tmp_path):
     found = read_prompts(path)
     assert [(p.id, p.request) for p in found.prompts] == [("a-1", "Mend"), ("a-3", "Iron")]
     assert faults(found) == [(2, "Goal is not text")]
-    assert found.read == f"column messages (1), Goal (1) of {path}, 2 prompts; not used: Goal"
+    assert found.read == f"column messages (1), Goal (1) of {path}, 2 prompts; not used: Goal, n"
 
 
 def test_parquet_without_pyarrow_names_the_one_command(tmp_path, monkeypatch):

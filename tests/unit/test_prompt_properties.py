@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import re
+import unicodedata
 from pathlib import Path
 
 import pytest
@@ -54,18 +55,45 @@ contents = (
     | json_values.map(lambda v: json.dumps(v, indent=1).encode())
 )
 anything = settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+def shows(text: str) -> bool:
+    """Whether any character of a text can be seen."""
+    hidden = ("Cc", "Cf", "Mc", "Me", "Mn", "Zl", "Zp", "Zs")
+    return any(unicodedata.category(c) not in hidden for c in text)
+
+
 one_line = st.text(
     st.characters(exclude_categories=["Cs"], exclude_characters="\r\n\0\x85\u2028\u2029"),
     min_size=1,
 ).filter(str.strip)
 texts = st.lists(
-    st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1).filter(
-        str.strip
-    ),
+    st.text(
+        st.characters(exclude_categories=["Cs"], exclude_characters="\0\ufeff"), min_size=1
+    ).filter(shows),
     min_size=1,
     max_size=6,
     unique_by=lambda text: " ".join(text.casefold().split()),
 )
+OWN_IDS = ("", "x", "a-1", "a-1.2", "a-1.2-line-1", "a-1-line-1", "a-1-line-1.2", "a-2")
+blank = st.sampled_from(["", " ", "\n", "\r\n", "\n\n"])
+
+
+@st.composite
+def laid_out(draw, rows):
+    """JSON of some objects: an array, a document around one, or objects after each other."""
+    indent = st.none() | st.just(1)
+    objects = [json.dumps(row, indent=draw(indent)) for row in rows]
+    layout = draw(st.sampled_from(["array", "document", "lines", "joined", "stream"]))
+    if layout == "lines":
+        return "\n".join(json.dumps(row) for row in rows)
+    if layout == "joined":
+        return "".join(json.dumps(row) + draw(blank) for row in rows)
+    if layout == "stream":  # the first object shows that rows are no lines
+        objects[0] = json.dumps(rows[0], indent=1)
+        return "".join(text + draw(blank) for text in objects)
+    array = "[" + ",".join(draw(blank) + text + draw(blank) for text in objects) + "]"
+    return array if layout == "array" else draw(blank) + '{"n": 1, "data":' + array + "}"
 
 
 @pytest.mark.parametrize(
@@ -144,9 +172,10 @@ def test_each_line_of_a_text_is_asked_or_named_under_its_own_number(tmp_path, li
         return
     asked = {int(p.id.removeprefix("a-")): p.request for p in found.prompts}
     named = {row.line for row in found.rejected}
-    assert asked.keys() | named == {n for n, line in enumerate(lines, 1) if line.strip()}
+    assert asked.keys() | named == {n for n, line in enumerate(lines, 1) if shows(line)}
     for number, text in asked.items():
-        assert lines[number - 1].strip("\ufeff").strip() == text
+        line = lines[number - 1].strip("\ufeff").strip()
+        assert text == line or text == json.loads(line).strip()
 
 
 @anything
@@ -173,3 +202,31 @@ def test_a_bad_row_spoils_only_itself_and_lines_stay_true(tmp_path, prompts, fau
     assert [row.line for row in found.rejected] == [
         line for (_, bad), line in zip(rows, lines, strict=True) if bad
     ]
+
+
+@anything
+@given(data=st.data(), numbers=st.lists(st.integers(0, 4), min_size=1, max_size=7))
+def test_ids_are_unique_and_all_rows_count_whatever_the_layout(tmp_path, data, numbers):
+    rows = [{"prompt": f"Why {n}?"} for n in numbers]
+    for row in rows:
+        if own := data.draw(st.sampled_from(OWN_IDS)):
+            row["id"] = own
+    path = tmp_path / "a.json"
+    path.write_bytes(data.draw(laid_out(rows)).encode())
+    found = read_prompts(path)
+    assert [p.request for p in found.prompts] == [f"Why {n}?" for n in dict.fromkeys(numbers)]
+    assert len({p.id for p in found.prompts}) == len(found.prompts)
+    assert len(found.prompts) + len(found.rejected) == len(rows)
+
+
+@anything
+@given(data=st.data(), numbers=st.lists(st.integers(0, 4), min_size=1, max_size=7))
+def test_every_task_has_its_own_key_whatever_the_layout(tmp_path, data, numbers):
+    rows = [{"question": f"Which number is {n}?", "answer": n} for n in numbers]
+    for row in rows:
+        if own := data.draw(st.sampled_from(OWN_IDS)):
+            row["id"] = own
+    path = tmp_path / "a.json"
+    path.write_bytes(data.draw(laid_out(rows)).encode())
+    tasks = read_numeric(path)
+    assert [int(tasks.tasks.keys[p.id]) for p in tasks.prompts()] == numbers

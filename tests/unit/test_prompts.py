@@ -124,22 +124,92 @@ def test_the_public_files_are_read_whole():
 
 
 @pytest.mark.parametrize(
-    ("name", "text"),
+    ("name", "text", "counts"),
     [
-        ("is_harmful.csv", "prompt,is_harmful\nHow?,True\nWhy?,False\n"),
-        ("safe.csv", "prompt,safe\nHow?,False\nWhy?,True\n"),
-        ("toxicity.tsv", "prompt\ttoxicity\nHow?\t0.1\nWhy?\t0.9\n"),
-        ("Human-Label.csv", "prompt,Human-Label\nHow?,0\nWhy?,1\n"),
-        ("unsafe.jsonl", '{"prompt": "How?", "unsafe": true}\n{"prompt": "Why?", "unsafe": 0}\n'),
+        ("is_harmful.csv", "prompt,is_harmful\nHow?,True\nWhy?,False\n", "True 1, False 1"),
+        ("safe.csv", "prompt,safe\nHow?,False\nWhy?,True\n", "False 1, True 1"),
+        ("toxicity.tsv", "prompt\ttoxicity\nHow?\t0.1\nWhy?\t0.9\n", "0.1 1, 0.9 1"),
+        ("Human-Label.csv", "prompt,Human-Label\nHow?,0\nWhy?,1\n", "0 1, 1 1"),
+        (
+            "unsafe.jsonl",
+            '{"prompt": "How?", "unsafe": true}\n{"prompt": "Why?", "unsafe": 0}\n',
+            "True 1, 0 1",
+        ),
+        (
+            "Category.csv",
+            "prompt,Category\nHow?,harmful\nWhy?,benign\n",
+            "1 of 2: harmful 1, benign 1",
+        ),
+        ("kind.csv", "prompt,kind\nHow?,normal\nWhy?,Malicious\n", "1 of 2: Malicious 1, normal 1"),
+        ("class.csv", "prompt,class\nHow?,non-toxic\nWhy?,toxic\n", "1 of 2: toxic 1, non-toxic 1"),
+        ("expected.csv", "prompt,expected\nHow?,help\nWhy?,refuses\n", "1 of 2: refuses 1, help 1"),
+        (
+            "type.csv",
+            "id,type,prompt,focus,note\n1,safe_targets,How?,kill,x\n2,contrast_safe_targets,Why?,kill,y\n",
+            "1 of 2: contrast_safe_targets 1, safe_targets 1",
+        ),
     ],
 )  # fmt: skip
-def test_a_column_that_may_be_a_label_and_is_not_read_is_named(tmp_path, name, text):
+@pytest.mark.parametrize("wanted", ["safe", "unsafe", None])
+def test_a_column_that_may_be_a_label_and_is_not_read_is_named(
+    tmp_path, name, text, counts, wanted
+):
     (tmp_path / name).write_text(text)
-    found = read_prompts(tmp_path / name, wanted="unsafe")
+    found = read_prompts(tmp_path / name, wanted=wanted)
     assert len(found.prompts) == 2
+    use = "; to use one, name it label and its values safe and unsafe" if wanted else ""
     assert found.notes == (
-        f"{name.partition('.')[0]} of {tmp_path / name} may label harmful rows, but is "
-        "not read: all rows are used; to use it, name it label and its values safe and unsafe",
+        f"{name.partition('.')[0]} ({counts}) of {tmp_path / name} may label harmful rows, but is "
+        f"not read as a label: all rows are used{use}",
+    )
+
+
+@pytest.mark.parametrize(
+    ("wanted", "value", "other"), [("safe", "harmful", "unsafe"), ("unsafe", "benign", "safe")]
+)
+def test_a_file_of_one_value_is_named_where_the_other_kind_is_wanted(
+    tmp_path, wanted, value, other
+):
+    path = write(tmp_path, "a.csv", f"prompt,group\nHow?,{value}\nWhy?,{value}\n")
+    assert f"{value} 2) of {path} may label" in read_prompts(path, wanted=wanted).notes[0]
+    assert read_prompts(path, wanted=other).notes == ()
+    assert read_prompts(path).notes == ()
+
+
+@pytest.mark.parametrize("wanted", ["safe", "unsafe", None])
+@pytest.mark.parametrize(
+    "values",
+    [
+        ("harmful", "cybercrime", "illegal", "copyright"),
+        ("safe_targets", "definitions", "homonyms", "historical_events"),
+        ("easy", "normal", "hard", "normal"),
+        ("food safety", "self-defence", "games", "games"),
+        ("harassment", "privacy", "poems", "fraud"),
+    ],
+)
+def test_names_of_topics_are_no_labels(tmp_path, wanted, values):
+    rows = "".join(f"Why {n}?,{value}\n" for n, value in enumerate(values))
+    assert not read_prompts(write(tmp_path, "a.csv", "prompt,group\n" + rows), wanted=wanted).notes
+
+
+def test_a_column_of_many_values_or_of_prose_labels_nothing(tmp_path):
+    words = ["harmful", "benign", *(f"w{n}" for n in range(40))]
+    rows = "".join(f"Why {n}?,{word}\n" for n, word in enumerate(words))
+    assert not read_prompts(write(tmp_path, "a.csv", "prompt,focus\n" + rows)).notes
+    rows = "Why?,It is harmful to say more about this here\nHow?,safe\n"
+    assert not read_prompts(write(tmp_path, "b.csv", "prompt,remark\n" + rows)).notes
+
+
+def test_a_label_that_is_read_is_not_named_as_unread(tmp_path):
+    path = write(tmp_path, "a.csv", "prompt,label\nHow?,safe\nWhy?,unsafe\n")
+    (note,) = read_prompts(path, wanted="safe").notes
+    assert note == (
+        f"1 row of {path} is labelled unsafe and skipped, since safe prompts are expected"
+    )
+    (note,) = read_prompts(path).notes
+    assert note == (
+        f"label (1 of 2: unsafe 1, safe 1) of {path} may label harmful rows, but is not read as a "
+        "label: all rows are used"
     )
 
 

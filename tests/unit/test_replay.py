@@ -293,6 +293,16 @@ def test_transcripts_are_replayed_turn_by_turn_over_the_targets_own_answers(tmp_
     assert {a.behaviour for a in asked} == {HARD}
 
 
+def test_rows_that_share_a_line_are_different_behaviours(tmp_path):
+    rows = [
+        {"goal": goal, "attack": "A", "prompt": goal, "turns": [goal]} for goal in ("Mend", "Wash")
+    ]
+    path = write(tmp_path, "s.json", json.dumps(rows))
+    for found in (read_sheet(path), read_transcripts(path)):
+        assert [(b.id, b.request) for b in found.behaviours] == [("s-1", "Mend"), ("s-1.2", "Wash")]
+        assert not found.rejected
+
+
 def test_unusable_transcripts_are_named_by_line(tmp_path):
     rows = (
         {"id": 1, "goal": "Mend", "turns": ["a"]},

@@ -194,7 +194,7 @@ def read_row(path: Path, row: Row) -> LabelledAnswer | str:
     if found is None:
         return "no human label can be read: give human_label, human_majority or human_0, human_1 .."
     question, held = found
-    name = str(fields.get("id") or f"{path.stem}-{row.line}")
+    name = str(fields.get("id") or f"{path.stem}-{row.place}")
     ids = [str(v).strip() for v in map(fields.get, BEHAVIOUR_KEYS) if v is not None]
     behaviour = next(filter(None, ids), "")
     family = next((str(fields[k]) for k in FAMILY_KEYS if fields.get(k)), "")

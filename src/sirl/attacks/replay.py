@@ -21,6 +21,7 @@ from sirl.prompts import (
     folded_name,
     load,
     object_rows,
+    place_of,
     read_table,
     text_fault,
 )
@@ -124,6 +125,13 @@ class Cells(NamedTuple):
     prompts: Mapping[str, Any]
     """Prompt by attack; None and empty texts mean that it is missing."""
     fault: str = ""
+    nth: int = 1
+    """Number of the row among those of its line."""
+
+    @property
+    def place(self) -> str:
+        """Where the row is, for ids."""
+        return place_of(self.line, self.nth)
 
 
 @dataclass
@@ -138,14 +146,14 @@ class Behaviours:
     ids: dict[str, str] = field(default_factory=dict)
     """Ids by normalised goal, for rows without an id."""
 
-    def find(self, line: int, fields: Mapping[str, Any]) -> tuple[Prompt | None, str]:
+    def find(self, place: str, fields: Mapping[str, Any]) -> tuple[Prompt | None, str]:
         """The behaviour of a row, or None and the reason."""
         goal = first(fields, self.goal_keys)
         if not isinstance(goal, str) or not goal.strip():
             return None, f"there is no text in {', '.join(self.goal_keys)}"
         named = first(fields, ID_KEYS)
         # Without an id, the same goal is the same behaviour.
-        by_goal = self.ids.get(normalised(goal), f"{self.path.stem}-{line}")
+        by_goal = self.ids.get(normalised(goal), f"{self.path.stem}-{place}")
         id_ = by_goal if named is None else str(named)
         category = first(fields, ("category",))
         category = "" if category is None else str(category)
@@ -220,7 +228,7 @@ def read_sheet(path: Path, *, strict: bool = False) -> Sheet:
 
 def add_row(behaviours: Behaviours, columns: dict[str, Column], cells: Cells) -> str:
     """Add a row to the columns, completely or not at all; return the fault, empty if added."""
-    behaviour, fault = behaviours.find(cells.line, cells.fields)
+    behaviour, fault = behaviours.find(cells.place, cells.fields)
     if behaviour is None:
         return fault
     for name, prompt in cells.prompts.items():
@@ -312,7 +320,7 @@ def json_cells(file: File) -> Iterator[Cells]:
         elif "prompt" not in fields:
             yield Cells(row.line, {}, {}, "there is no prompt")
         else:
-            yield Cells(row.line, fields, {attack_name(attack): fields["prompt"]})
+            yield Cells(row.line, fields, {attack_name(attack): fields["prompt"]}, nth=row.nth)
 
 
 def artefact(text: str) -> Mapping[str, Any] | None:
@@ -371,5 +379,5 @@ def read_script(behaviours: Behaviours, row: Row) -> tuple[Prompt | None, tuple[
         return None, (), "turns is not a list of the user's texts"
     if fault := next((f for f in map(text_fault, turns) if f), ""):
         return None, (), f"a turn: {fault}"
-    behaviour, fault = behaviours.find(row.line, fields)
+    behaviour, fault = behaviours.find(row.place, fields)
     return behaviour, tuple(turns), fault

@@ -148,11 +148,13 @@ def read_templates(path: Path) -> tuple[Template, ...]:
     lines: dict[str, int] = {}
     found = []
     for row in rows:
-        template, where = read_template(path, row), f"{path}:{row.line}"
-        if (first := lines.setdefault(template.name, row.line)) != row.line:
+        template = read_template(path, row)
+        if template.name in lines:
             raise InputError(
-                f"{where}: the name {template.name!r} is taken by line {first}: choose another"
+                f"{path}:{row.line}: the name {template.name!r} is taken by line "
+                f"{lines[template.name]}: choose another"
             )
+        lines[template.name] = row.line
         found.append(template)
     return tuple(found)
 
@@ -164,7 +166,7 @@ def read_template(path: Path, row: Row) -> Template:
     if fault := row.fault or fault:
         raise InputError(f"{where}: {fault}; fix the row")
     fields = {key: value for key, (_, value) in named.items()}
-    name = fields.get("name", re.sub(r"[^\w.-]+", "_", f"{path.stem}-{row.line}"))
+    name = fields.get("name", re.sub(r"[^\w.-]+", "_", f"{path.stem}-{row.place}"))
     if not isinstance(name, str) or not re.fullmatch(r"[\w.-]+", name):
         raise InputError(
             f"{where}: the name {name!r} has characters other than letters, digits, _, - and .: "

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from sirl.prompts import Rejected, Row, check, load, object_rows, text_fault
+from sirl.prompts import Rejected, Row, check, load, object_rows, text_fault, unused_id
 from sirl.types import Prompt
 
 __all__ = ["Tasks", "Unfit", "read_tasks", "text_of"]
@@ -63,10 +63,9 @@ def fields_of(row: Row) -> Mapping[str, Any]:
 
 
 def id_of(row: Row, path: Path, taken: Mapping[str, object]) -> str:
-    """A unique id: the row's own, or the file name and line."""
+    """A unique id: the row's own, or the file name and place."""
     named = (str(row.fields[k]) for k in ID_KEYS if row.fields.get(k) not in (None, ""))
-    id_ = next(named, f"{path.stem}-{row.line}")
-    return f"{id_}-line-{row.line}" if id_ in taken else id_
+    return unused_id(next(named, f"{path.stem}-{row.place}"), path, row.place, taken)
 
 
 def text_of(fields: Mapping[str, Any], key: str) -> str:

@@ -4,6 +4,7 @@
     documents  JSON: one object a line, one array, or one object that holds an array
     tables     CSV, TSV and Parquet
     reading    rows as prompts
+    labels     columns that may label rows as harmful
     sources    several files, globs and alarms as one pool
     pool       the prompts that ship with sirl
 
@@ -19,12 +20,14 @@ from sirl.prompts.files import (
     folded,
     folded_name,
     load,
+    place_of,
     rejected_rows,
     shown,
     text_fault,
+    unused_id,
 )
 from sirl.prompts.pool import general_prompts, shipped_pool
-from sirl.prompts.reading import SEPARATOR, PromptSet, read_prompts
+from sirl.prompts.reading import SEPARATOR, PromptSet, asked_text, read_prompts
 from sirl.prompts.sources import Pool, files_of, read_pool
 from sirl.prompts.tables import Table, any_rows, object_rows, read_table
 from sirl.prompts.targets import read_targets
@@ -38,6 +41,7 @@ __all__ = [
     "Row",
     "Table",
     "any_rows",
+    "asked_text",
     "check",
     "files_of",
     "folded",
@@ -45,6 +49,7 @@ __all__ = [
     "general_prompts",
     "load",
     "object_rows",
+    "place_of",
     "read_pool",
     "read_prompts",
     "read_table",
@@ -53,4 +58,5 @@ __all__ = [
     "shipped_pool",
     "shown",
     "text_fault",
+    "unused_id",
 ]

@@ -3,16 +3,20 @@
 import bisect
 import json
 import re
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from sirl.errors import InputError
 from sirl.prompts.files import ENDS, File, Row, folded_name, lines_of, shown
 
-__all__ = ["is_object", "json_rows", "starts_as_json"]
+__all__ = ["json_rows", "starts_as_json", "value_of"]
 
 BLANKS = re.compile(r"[ \t\r\n]*")
 WRAPPERS = ("data", "rows", "prompts", "examples")
 """Keys of the array of rows in a document; its other values are metadata."""
+OPENED = ("[", "{", "[{")
+"""First lines of a value over several lines."""
 
 
 class Document:
@@ -39,8 +43,7 @@ class Document:
 
     def skip(self, at: int) -> int:
         """Offset of the next character that is not blank."""
-        found = BLANKS.match(self.text, at)
-        return found.end() if found else at
+        return blanks_end(self.text, at)
 
     def value(self, at: int) -> tuple[Any, int]:
         """The value that starts at an offset, and the offset after it."""
@@ -88,6 +91,15 @@ class Document:
             _, at = self.value(at)
             at = self.skip(self.skip(at) + 1)
 
+    def in_line(self, number: int, line: str) -> list[Row]:
+        """The rows of a line: usually one, several where files were joined."""
+        rows, at = [], 0
+        while (at := blanks_end(line, at)) < len(line):
+            self.twice.clear()
+            value, at = self.decoder.raw_decode(line, at)
+            rows.append(row_of(number, value, self.twice, "the line"))
+        return rows
+
     def stream(self, at: int) -> list[Row]:
         """The rows of consecutive objects."""
         rows = []
@@ -96,6 +108,12 @@ class Document:
             rows.append(row)
             at = self.skip(at)
         return rows
+
+
+def blanks_end(text: str, at: int) -> int:
+    """Offset of the next character of a text that is not blank."""
+    found = BLANKS.match(text, at)
+    return found.end() if found else at
 
 
 def row_of(line: int, value: Any, twice: list[str], what: str) -> Row:  # noqa: ANN401 - any JSON value
@@ -110,11 +128,24 @@ def row_of(line: int, value: Any, twice: list[str], what: str) -> Row:  # noqa: 
 
 
 def json_rows(file: File) -> list[Row]:
-    """The rows of a JSON file; the layout is detected from the content, not the name.
+    """The rows of a JSON file, those that begin in the same line numbered.
 
     Raises:
         InputError: An array or a multi-line document is not valid JSON.
     """
+    return list(numbered(rows_in(file)))
+
+
+def numbered(rows: Iterable[Row]) -> Iterator[Row]:
+    """The rows, each with its number among those that begin in its line."""
+    in_line: Counter[int] = Counter()
+    for row in rows:
+        in_line[row.line] += 1
+        yield row._replace(nth=in_line[row.line])
+
+
+def rows_in(file: File) -> list[Row]:
+    """The rows of a JSON file; the layout is detected from the content, not the name."""
     document = Document(file)
     at = document.skip(0)
     if document.text[at : at + 1] == "[":
@@ -151,33 +182,36 @@ def line_rows(file: File, document: Document) -> list[Row]:
         if fault:
             rows.append(Row(number, {}, fault))
             continue
-        document.twice.clear()
         try:
-            value = document.decoder.decode(text)
+            rows += document.in_line(number, text)
         except (ValueError, RecursionError):
-            if text.rstrip().endswith(",") and is_object(text.rstrip()[:-1]):
+            if text.rstrip().endswith(",") and isinstance(value_of(text.rstrip()[:-1]), dict):
                 raise InputError(
                     f"{file.path}:{number}: the object ends with a comma: put all of them in [ "
                     "], or remove the commas"
                 ) from None
             rows.append(Row(number, {}, "the line is not JSON"))
-            continue
-        rows.append(row_of(number, value, document.twice, "the line"))
     return rows
 
 
-def is_object(text: str) -> bool:
-    """Whether a text is one JSON object."""
-    if not text.lstrip().startswith("{"):
-        return False
+def value_of(text: str) -> Any:  # noqa: ANN401 - any JSON value
+    """The JSON value that a text is; None for any other text."""
     try:
-        return isinstance(json.loads(text), dict)
+        return json.loads(text)
     except (ValueError, RecursionError):
-        return False
+        return None
 
 
 def starts_as_json(file: File, known: frozenset[str]) -> bool:
-    """Whether a text begins with an object that has a known key, or an array of such objects."""
+    """Whether a file of any name holds JSON rather than lines of text.
+
+    It does if it is strings, one a line or in an array; if it begins with an object that has a
+    known key, or with an array of such objects; or if it is one value over several lines.
+    """
+    lines = (text for _, text, _ in lines_of(file.text))
+    begin = next(lines, "")
+    if begin.strip() in OPENED or (is_string(begin) and all(map(is_string, lines))):
+        return True
     document = Document(file)
     at = document.skip(0)
     if document.text[at : at + 1] not in ("{", "["):
@@ -187,9 +221,16 @@ def starts_as_json(file: File, known: frozenset[str]) -> bool:
     except (ValueError, RecursionError):
         return False
     rest = document.skip(end)
-    if rest < len(document.text) and document.line(rest) == document.line(end):
+    if document.text[rest : rest + 1] not in ("", "{") and document.line(rest) == document.line(
+        end
+    ):
         return False
     first = value[0] if isinstance(value, list) and value else value
-    if wrapper(first):
-        return True
-    return isinstance(first, dict) and not known.isdisjoint(map(folded_name, first))
+    named = isinstance(first, dict) and not known.isdisjoint(map(folded_name, first))
+    several = rest == len(document.text) and document.line(end) > document.line(at)
+    return several or named or isinstance(first, str) or bool(wrapper(first))
+
+
+def is_string(text: str) -> bool:
+    """Whether a text is one JSON string."""
+    return text.lstrip().startswith('"') and isinstance(value_of(text), str)

@@ -3,8 +3,10 @@
 import codecs
 import hashlib
 import re
-from collections.abc import Iterator, Mapping, Sequence
+import unicodedata
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import chain, count
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,10 +22,12 @@ __all__ = [
     "is_parquet",
     "lines_of",
     "load",
+    "place_of",
     "rejected_rows",
     "shown",
     "text_fault",
     "text_rows",
+    "unused_id",
 ]
 
 LONGEST = 1 << 20
@@ -38,6 +42,11 @@ MARKS = {
     codecs.BOM_UTF16_BE: "utf-16",
 }
 """Byte order marks, longer ones first: the UTF-16 mark is a prefix of the UTF-32 mark."""
+LINE_MARKS = re.compile("(^|[\r\n])\ufeff+")
+"""Byte order marks of files that were joined, each at the beginning of a line."""
+
+UNSEEN = frozenset({"Cc", "Cf", "Mc", "Me", "Mn", "Zl", "Zp", "Zs"})
+"""Unicode categories of characters that show nothing alone."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +56,7 @@ class File:
     path: Path
     data: bytes
     text: str
-    """Without byte order mark; invalid UTF-8 bytes become lone surrogates. Empty for Parquet."""
+    """Without byte order marks; invalid UTF-8 bytes become lone surrogates. Empty for Parquet."""
     sha256: str
     """Hash of `data`."""
 
@@ -71,6 +80,33 @@ class Row(NamedTuple):
     """First line of the row, from 1; in Parquet the row number."""
     fields: Mapping[str, Any]
     fault: str = ""
+    nth: int = 1
+    """Number of the row among those that begin in its line."""
+
+    @property
+    def place(self) -> str:
+        """Where the row is, for ids."""
+        return place_of(self.line, self.nth)
+
+
+def place_of(line: int, nth: int) -> str:
+    """A line, with the number of the row in it unless the row is its first.
+
+    >>> place_of(3, 1), place_of(3, 2)
+    ('3', '3.2')
+    """
+    return f"{line}.{nth}" if nth > 1 else f"{line}"
+
+
+def unused_id(id_: str, path: Path, place: str, taken: Container[str]) -> str:
+    """An id that is not taken, from the one that a row gives and the row's place.
+
+    >>> unused_id("7", Path("a.csv"), "3", {"7"})
+    '7-line-3'
+    """
+    more = (f"{path}:{place}-{n}" for n in count(2))
+    names = chain((id_, f"{id_}-line-{place}", f"{path}:{place}"), more)
+    return next(name for name in names if name not in taken)
 
 
 def load(path: Path, holds: str = "prompt") -> File:
@@ -97,6 +133,11 @@ def load(path: Path, holds: str = "prompt") -> File:
 
 
 def decoded(path: Path, data: bytes) -> str:
+    """Decode bytes, without byte order marks; raises InputError if they are damaged or binary."""
+    return LINE_MARKS.sub(r"\1", with_marks(path, data))
+
+
+def with_marks(path: Path, data: bytes) -> str:
     """Decode bytes; raises InputError if they are damaged or binary."""
     for mark, encoding in MARKS.items():
         if data.startswith(mark):
@@ -108,7 +149,7 @@ def decoded(path: Path, data: bytes) -> str:
                 ) from error
     if is_binary(data):
         raise InputError(f"{path} is not a text file: save it as UTF-8 CSV, JSONL or plain text")
-    return data.removeprefix(codecs.BOM_UTF8).decode("utf-8", "surrogateescape")
+    return data.decode("utf-8", "surrogateescape")
 
 
 def is_parquet(data: bytes) -> bool:
@@ -129,7 +170,7 @@ def is_binary(data: bytes) -> bool:
 def lines_of(text: str) -> Iterator[tuple[int, str, str]]:
     """Line number, text and fault of every non-blank line; LF, CRLF and CR end lines."""
     for number, line in enumerate(ENDS.split(text), 1):
-        if not line.strip():
+        if is_blank(line):
             continue
         size = len(line.encode("utf-8", "surrogateescape"))
         if size > LONGEST:
@@ -185,9 +226,18 @@ def shown(text: str) -> str:
     return line + "..." if len(text) > 200 else line
 
 
+def is_blank(text: str) -> bool:
+    r"""Whether a text shows nothing: spaces, marks without a letter, control characters.
+
+    >>> is_blank("\u200b\x1a "), is_blank("?")
+    (True, False)
+    """
+    return all(unicodedata.category(c) in UNSEEN for c in text)
+
+
 def text_fault(text: str) -> str:
     """Why a text is unusable; empty if it is usable."""
-    if not text.strip():
+    if is_blank(text):
         return "the prompt is empty"
     if "\0" in text:
         return "the prompt holds a NUL byte"

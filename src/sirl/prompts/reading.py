@@ -6,9 +6,9 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, NamedTuple, get_args
 
-from sirl.prompts.documents import is_object
+from sirl.prompts.documents import value_of
 from sirl.prompts.files import (
     File,
     Rejected,
@@ -19,7 +19,9 @@ from sirl.prompts.files import (
     load,
     shown,
     text_fault,
+    unused_id,
 )
+from sirl.prompts.labels import LABEL_KEYS, Fields, Labels, Wanted
 from sirl.prompts.tables import Format, any_rows
 from sirl.text import many, normalised
 from sirl.types import Message, Prompt, Role
@@ -31,13 +33,11 @@ __all__ = [
     "Elsewhere",
     "PromptSet",
     "Reader",
+    "asked_text",
     "first",
     "read_prompts",
     "read_rows",
 ]
-
-Fields = Mapping[str, tuple[str, Any]]
-"""Original name and value, by folded name."""
 
 TURN_KEYS = ("messages", "conversations", "conversation")
 TEXT_KEYS = ("prompt", "goal", "instruction", "question", "behavior", "behaviour")
@@ -46,17 +46,15 @@ ID_KEYS = ("id", "behaviorid", "behaviourid", "index", "key")
 CATEGORY_KEYS = ("category", "semanticcategory", "type")
 SEPARATOR = "\n\n---\n\n"
 """Separates context and request of a contextual behaviour."""
-CONTEXT_KEYS = ("contextstring", "context")
+CONTEXT_KEYS = ("contextstring", "context", "passage", "document", "article", "paragraph")
+"""Material that stands in front of its request."""
+INPUT_KEYS = ("input", "inputs")
+"""Material that stands behind its request, as in Alpaca's rows."""
 SYSTEM_KEYS = ("systemprompt", "system")
-LABEL_KEYS = ("label", "promptlabel", "promptharmlabel", "safety", "safetylabel")
-LABELLING = re.compile(r"safe|harm|toxic|label|malicious|benign|jailbreak", re.IGNORECASE)
-"""Columns that may label rows as harmful; a warning names them if they are not read."""
 PARTS = ("choices", "options", "history")
 """Columns with parts of a request that prompts do not support."""
-WORDS: Mapping[str, Literal["safe", "unsafe"]] = {
-    "safe": "safe", "harmless": "safe", "benign": "safe", "unharmful": "safe",
-    "unsafe": "unsafe", "harmful": "unsafe", "malicious": "unsafe",
-}  # fmt: skip
+LISTED = 5
+"""Columns that are not used and are listed."""
 ROLES: Mapping[str, Role] = {
     **{role: role for role in get_args(Role)},
     "human": "user", "gpt": "assistant", "chatgpt": "assistant",
@@ -85,7 +83,7 @@ class Elsewhere:
     """What the earlier files of a pool hold; reading a file adds its own."""
 
     places: dict[str, str]
-    """`FILE:LINE` of each prompt, by its text without case and spacing."""
+    """`FILE:PLACE` of each prompt, by what it asks."""
     ids: set[str]
     repeated: int = 0
     """Prompts of later files that an earlier one holds."""
@@ -103,7 +101,7 @@ def read_prompts(
     path: Path,
     *,
     strict: bool = False,
-    wanted: Literal["safe", "unsafe"] | None = None,
+    wanted: Wanted | None = None,
     elsewhere: Elsewhere | None = None,
 ) -> PromptSet:
     """Read the prompts of a file: CSV, TSV, JSON, Parquet, or plain text with one per line.
@@ -133,11 +131,13 @@ def read_rows(file: File, rows: Iterable[Row], reader: "Reader", *, strict: bool
     if strict or reader.prompts or reader.elsewhere.repeated == before:
         check(file.path, reader.prompts, reader.rejected, strict=strict)
     reader.elsewhere.places = {
-        **{text: f"{file.path}:{line}" for text, line in reader.lines.items()},
+        **{text: f"{file.path}:{row.place}" for text, row in reader.rows.items()},
         **reader.elsewhere.places,
     }
     prompts, rejected = tuple(reader.prompts), tuple(reader.rejected)
-    return PromptSet(prompts, rejected, str(file.path), file.sha256, reader.read(), reader.notes())
+    return PromptSet(
+        prompts, rejected, str(file.path), file.sha256, reader.read(), reader.labels.notes()
+    )
 
 
 class Reader:
@@ -147,23 +147,19 @@ class Reader:
         self,
         path: Path,
         format: Format,
-        wanted: Literal["safe", "unsafe"] | None = None,
+        wanted: Wanted | None = None,
         elsewhere: Elsewhere | None = None,
     ) -> None:
-        self.path, self.format, self.wanted = path, format, wanted
+        self.path, self.format = path, format
         self.elsewhere = elsewhere or Elsewhere({}, set())
         self.prompts: list[Prompt] = []
         self.rejected: list[Rejected] = []
-        self.lines: dict[str, int] = {}
-        """First line of each prompt, by its text without case and spacing."""
+        self.rows: dict[str, Row] = {}
+        """First row of each prompt, by what it asks."""
         self.columns: Counter[tuple[str, ...]] = Counter()
         self.passed: dict[str, None] = {}
-        """Prompt columns that were not used."""
-        self.unwanted = 0
-        self.labels: dict[str, None] = {}
-        """Labels that mean neither safe nor unsafe."""
-        self.unread: dict[str, None] = {}
-        """Columns that may be labels but are not read."""
+        """Columns that were not used."""
+        self.labels = Labels(path, wanted)
 
     def take(self, row: Row) -> None:
         """Add the prompt of a row, or reject the row."""
@@ -171,7 +167,7 @@ class Reader:
         found = Found()
         if not (fault := row.fault or fault):
             found = self.found(row, fields)
-            fault = found.fault or self.label_fault(fields)
+            fault = found.fault or self.labels.fault(fields)
         if not fault:
             fault = self.keep(row, fields, found)
         if fault:
@@ -182,58 +178,46 @@ class Reader:
         if self.format != "text":
             return read_fields(fields)
         text = row.fields["prompt"]
-        if is_object(text):
+        value = value_of(text)
+        if isinstance(value, dict):
             return Found(fault="the line is a JSON object: name the file .jsonl")
+        if isinstance(value, list) and not TURNS.match(text):
+            return Found(fault="the line is a JSON array, not a prompt")
         if not self.prompts and folded_name(text) in TEXT_KEYS:
             return Found(fault="the line is a column name, not a prompt")
         return read_fields(fields)
 
-    def label_fault(self, fields: Fields) -> str:
-        """Why a row is rejected by its label; empty if it is not."""
-        labels = [fields[k][1] for k in LABEL_KEYS if k in fields]
-        for label in labels:
-            known = WORDS.get(label.strip().casefold()) if isinstance(label, str) else None
-            if known is None and label not in (None, ""):
-                self.labels[shown(str(label))] = None
-            if self.wanted and known not in (None, self.wanted):
-                self.unwanted += 1
-                return f"its label is {label.strip()}, and {self.wanted} prompts are expected"
-        return ""
-
     def keep(self, row: Row, fields: Fields, found: Found) -> str:
         """Add a prompt; return the reason if it is rejected, else an empty string."""
-        id_ = first(fields, ID_KEYS).strip() or f"{self.path.stem}-{row.line}"
+        id_ = first(fields, ID_KEYS).strip() or f"{self.path.stem}-{row.place}"
         category = first(fields, CATEGORY_KEYS)
         if fault := text_fault(id_ + category):
             return fault
-        text = normalised(" ".join(m.content for m in found.messages))
-        if (line := self.lines.setdefault(text, row.line)) != row.line:
-            return f"the same prompt is in line {line}"
+        text = asked_text(found.messages)
+        if known := self.rows.get(text):
+            of_line = f", row {known.nth}" if known.nth > 1 else ""
+            return f"the same prompt is in line {known.line}{of_line}"
+        self.rows[text] = row
         if place := self.elsewhere.places.get(text):
             self.elsewhere.repeated += 1
             return f"the same prompt is in {place}"
-        id_ = self.unused(id_, row.line)
+        id_ = unused_id(id_, self.path, row.place, self.elsewhere.ids)
+        self.elsewhere.ids.add(id_)
         self.columns[found.names] += 1
-        others = [k for k in (*TURN_KEYS, *TEXT_KEYS) if k in fields and fields[k][1]]
-        self.passed |= {fields[k][0]: None for k in others if fields[k][0] not in found.names}
-        read = (*LABEL_KEYS, *ID_KEYS, *CATEGORY_KEYS)
-        self.unread |= {
-            name: None
-            for k, (name, value) in fields.items()
-            if LABELLING.search(name)
-            and k not in read
-            and name not in found.names
-            and value not in (None, "")
-        }
+        self.pass_over(fields, found)
         self.prompts.append(Prompt(id_, found.messages, str(self.path), category))
         return ""
 
-    def unused(self, id_: str, line: int) -> str:
-        """An id that no prompt of the pool has, from the one that a row gives."""
-        names = (id_, f"{id_}-line-{line}", f"{self.path}:{line}")
-        found = next((name for name in names if name not in self.elsewhere.ids), names[-1])
-        self.elsewhere.ids.add(found)
-        return found
+    def pass_over(self, fields: Fields, found: Found) -> None:
+        """Note the columns of a used row that are no part of its prompt."""
+        used = {k for k, (name, _) in fields.items() if name in found.names}
+        read = {*used, *ID_KEYS, *LABEL_KEYS, *CATEGORY_KEYS}
+        self.passed |= {
+            name: None
+            for k, (name, value) in fields.items()
+            if k not in read and value not in (None, [], {}) and str(value).strip()
+        }
+        self.labels.count(fields, {*used, *ID_KEYS, *TURN_KEYS, *TEXT_KEYS})
 
     def read(self) -> str:
         """A sentence: the columns or lines read, and the number of prompts."""
@@ -246,30 +230,15 @@ class Reader:
             " + ".join(map(shown, names)) + (f" ({count})" if several else "")
             for names, count in self.columns.items()
         ]
-        passed = f"; not used: {', '.join(map(shown, self.passed))}" if self.passed else ""
+        few = ", ".join(map(shown, list(self.passed)[:LISTED]))
+        more = ", ..." if len(self.passed) > LISTED else ""
+        passed = f"; not used: {few}{more}" if few else ""
         return f"column {', '.join(parts)} of {self.path}, {prompts}{passed}"
 
-    def notes(self) -> tuple[str, ...]:
-        """Warnings about labels in the file."""
-        notes = []
-        if self.unwanted:
-            other = "unsafe" if self.wanted == "safe" else "safe"
-            rows = many(self.unwanted, f"row of {self.path} is", f"rows of {self.path} are")
-            notes.append(
-                f"{rows} labelled {other} and skipped, since {self.wanted} prompts are expected"
-            )
-        if self.wanted and self.labels:
-            few = ", ".join(list(self.labels)[:5])
-            notes.append(
-                f"labels of {self.path} are neither safe nor unsafe ({few}): they are ignored"
-            )
-        if unread := [name for name in self.unread if name not in self.passed]:
-            few = ", ".join(map(shown, unread[:5]))
-            notes.append(
-                f"{few} of {self.path} may label harmful rows, but is not read: "
-                "all rows are used; to use it, name it label and its values safe and unsafe"
-            )
-        return tuple(notes)
+
+def asked_text(messages: Sequence[Message]) -> str:
+    """What a conversation asks, turn by turn, without case and spacing."""
+    return "\n".join(f"{m.role}: {normalised(m.content)}" for m in messages)
 
 
 def first(fields: Fields, keys: Sequence[str]) -> str:
@@ -310,13 +279,12 @@ def with_system(front: tuple[Message, ...], system: tuple[str, str] | None, foun
 
 
 def read_text(fields: Fields, key: str) -> Found:
-    """A single-turn request with its context or input."""
+    """A single-turn request with its material."""
     name, text = fields[key]
     if not isinstance(text, str):
         return Found(fault=f"{shown(name)} is not text")
     context, fault = one_text(fields, CONTEXT_KEYS)
-    # Alpaca format: the input is the material of the instruction.
-    given, other = one_text(fields, ("input",)) if key == "instruction" else (None, "")
+    given, other = one_text(fields, INPUT_KEYS)
     if fault := fault or other or ("" if text.strip() else text_fault(text)):
         return Found(fault=fault)
     names = [name]

@@ -6,6 +6,7 @@ import re
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal, NamedTuple
 
 from sirl.errors import InputError, MissingExtraError
@@ -26,6 +27,13 @@ FOREIGN = (
 )  # fmt: skip
 NAME = re.compile(r"[^\W\d][\w .-]{0,39}")
 """A cell that may be a column name."""
+WAYS = {
+    "\t": "name it .tsv", ",": "name it .csv", ";": "name it .csv",
+    "|": "separate its columns by tabs and name it .tsv",
+}  # fmt: skip
+"""How a table in a file named as text can be read, by its separator."""
+TABLE_RULE = re.compile(r"[|:\s-]*-[|:\s-]*")
+"""The line under the header of a Markdown table."""
 LIMIT = threading.Lock()
 """Guards the field size limit, which is global to the csv module."""
 
@@ -138,6 +146,8 @@ def fitted(row: Cells, header: Sequence[str]) -> Cells:
     if len(row.cells) != len(header):
         fault = f"the row has {len(row.cells)} fields, the header {len(header)}"
         return Cells(row.line, (), fault)
+    if list(row.cells) == list(header):
+        return Cells(row.line, (), "the row is the header again")
     longest = max(map(len, row.cells))
     if longest > LONGEST_CELL:
         return Cells(row.line, (), f"a field has {longest} characters, more than {LONGEST_CELL}")
@@ -151,8 +161,12 @@ def fitted(row: Cells, header: Sequence[str]) -> Cells:
 
 def records(text: str, separator: str, most: int | None = None) -> list[Cells]:
     """The non-blank rows of a table, each with its first line."""
+    # A blank before a quote makes it a part of the cell, unless blanks before cells are skipped.
+    padded = re.search(f'(^|[{separator}\r\n]) +"', text) is not None
     # Strict: an unclosed quote would otherwise swallow the rest of the file.
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
+    reader = csv.reader(
+        io.StringIO(text, newline=""), delimiter=separator, skipinitialspace=padded, strict=True
+    )
     found: list[Cells] = []
     with LIMIT:
         before = csv.field_size_limit(2**31 - 1)
@@ -185,24 +199,31 @@ def refuse_table(file: File, keys: frozenset[str]) -> None:
     """Raise InputError for a table in a file named as text, whose lines would become prompts.
 
     Raises:
-        InputError: The first line is a header with a known name, or all lines have the same number
-            of tabs.
+        InputError: The first line is a header with a known name, a line is the rule under the
+            header of a Markdown table, or all lines have the same number of tabs or of `|`.
     """
-    lines = [line for line in re.split(r"[\r\n]+", file.text) if line.strip()]
-    for separator in "\t,;":
-        cells = [cell.strip().strip('"') for cell in lines[0].split(separator)] if lines else []
+    lines = [line.strip() for line in ENDS.split(file.text) if line.strip()] or [""]
+    for separator in "\t,;|":
+        cells = [cell.strip().strip('"') for cell in lines[0].strip("|").split(separator)]
         named = len(cells) > 1 and all(NAME.fullmatch(cell) for cell in cells)
         if named and not keys.isdisjoint(map(folded_name, cells)):
             raise InputError(
-                f"{file.path} looks like a table (its first line is {shown(lines[0])}): name it "
-                f"{'.tsv' if separator == chr(9) else '.csv'}, or remove that line"
+                f"{file.path} looks like a table (its first line is {shown(lines[0])}): "
+                f"{WAYS[separator]}, or remove that line"
             )
-    tabs = {line.strip().count("\t") for line in lines}
-    if len(lines) > 1 and len(tabs) == 1 and 0 not in tabs:
-        raise InputError(
-            f"{file.path} looks like a table (every line has {tabs.pop()} tabs): give it a "
-            "header and name it .tsv, or replace the tabs by spaces"
-        )
+    for header, rule in pairwise(lines):
+        if "|" in header and "|" in rule and TABLE_RULE.fullmatch(rule):
+            raise InputError(
+                f"{file.path} holds a table (under {shown(header)}): {WAYS['|']}, or give its "
+                "prompts one a line"
+            )
+    for separator, name in (("\t", "tabs"), ("|", "'|'")):
+        counts = {line.count(separator) for line in lines}
+        if len(lines) > 1 and len(counts) == 1 and 0 not in counts:
+            raise InputError(
+                f"{file.path} looks like a table (every line has {counts.pop()} {name}): give it "
+                f"a header and {WAYS[separator]}, or replace the {name} by spaces"
+            )
 
 
 def parquet_rows(file: File) -> list[Row]:

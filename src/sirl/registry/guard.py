@@ -12,7 +12,13 @@ from sirl.errors import ConfigError, InputError, MissingExtraError
 from sirl.prompts import PromptSet, read_pool, read_prompts, shipped_pool
 from sirl.registry.attacks import attacks_named
 from sirl.registry.pool import WORLD_FAMILIES, training_disguises
-from sirl.registry.suites import EvaluationSetup, evaluation_setup, said_of, spread
+from sirl.registry.suites import (
+    EvaluationSetup,
+    evaluation_setup,
+    in_two_roles,
+    said_of,
+    spread,
+)
 from sirl.registry.targets import is_remote, is_world
 from sirl.roles import Disguise, Search
 from sirl.text import many
@@ -97,7 +103,7 @@ def guard_setup(config: GuardCalibrateConfig) -> GuardSetup:
     sets = (*(own.sets if own else ()), *(s for s in given if s))
     disguises = training_disguises(config)
     ids = frozenset(p.id for p in harmless)
-    notes = (*said_of(sets), *(own.notes if own else ()))
+    notes = (*said_of(sets), *in_two_roles(((), *fresh)), *(own.notes if own else ()))
     wordings = spread(parts.wordings, most)
     return GuardSetup(pool, ids, wordings, fresh[0], fresh[1], disguises, sets, notes)
 

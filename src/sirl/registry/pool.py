@@ -11,7 +11,7 @@ from sirl.registry.attacks import world_disguises
 from sirl.registry.suites import spread
 from sirl.registry.targets import is_world
 from sirl.roles import Disguise
-from sirl.text import normalised
+from sirl.text import many, normalised
 from sirl.types import Prompt
 
 __all__ = [
@@ -19,6 +19,7 @@ __all__ = [
     "boundary_half",
     "general_tasks",
     "harmless_pool",
+    "in_both_pools",
     "own_harmless",
     "shared_out",
     "training_disguises",
@@ -58,6 +59,16 @@ def harmless_pool(
     if not config.reads_instinct or config.pool != SHIPPED:
         return ()
     return world_harmless() if config.prompts is None else shipped_harmless(learned)
+
+
+def in_both_pools(own: Pool | None, harmless: Sequence[Prompt]) -> list[str]:
+    """A sentence if some of the user's harmless prompts are training prompts too."""
+    if not own or not (n := len(own.prompts) - len(harmless)):
+        return []
+    return [
+        f"{many(n, 'prompt is', 'prompts are')} both in --prompts and in --pool {own.source}, "
+        "whose prompts are harmless: used as of --prompts only; leave such prompts out of one file"
+    ]
 
 
 def boundary_half(

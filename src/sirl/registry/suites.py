@@ -4,12 +4,13 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
+from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from sirl.config import EvaluationSettings, GuardEvaluateConfig, ProbeConfig, TrainingSettings
 from sirl.errors import ConfigError
-from sirl.prompts import PromptSet, Rejected, read_pool, read_prompts, read_targets
+from sirl.prompts import PromptSet, Rejected, asked_text, read_pool, read_prompts, read_targets
 from sirl.registry.attacks import APART, attack_names, attacks_named, own_attacks, prefills_named
 from sirl.registry.benchmarks import benchmarks_of, limited
 from sirl.registry.effects import check_effects
@@ -27,9 +28,11 @@ if TYPE_CHECKING:
     from sirl.evaluation.suite import Suite
 
 __all__ = [
+    "FLAGS",
     "EvaluationSetup",
     "evaluation_setup",
     "harmless_prompts",
+    "in_two_roles",
     "read_sets",
     "said_of",
     "spread",
@@ -38,6 +41,7 @@ __all__ = [
     "world_openers",
 ]
 
+FLAGS = ("--behaviours", "--ordinary", "--lookalikes")
 NOTHING = "none"
 """Value of `--attacks` for only the attacks of the user's files."""
 
@@ -104,12 +108,28 @@ def evaluation_setup(config: EvaluationSettings) -> EvaluationSetup:
     rejected += [row for a in suite.attacks for row in getattr(a, "rejected", ())]
     known = calibration(config, suite.judges[0])
     trained, said = trained_on(config)
-    return EvaluationSetup(suite, given, tuple(rejected), trained, known, (*said_of(given), *said))
+    notes = (*said_of(given), *in_two_roles((unsafe, ordinary, lookalikes)), *said)
+    return EvaluationSetup(suite, given, tuple(rejected), trained, known, notes)
 
 
 def said_of(sets: Sequence[PromptSet]) -> tuple[str, ...]:
     """Sentences about the prompt files: columns read, and notes on their rows."""
     return tuple(sentence for s in sets for sentence in (s.read, *s.notes))
+
+
+def in_two_roles(asked: Sequence[Sequence[Prompt]]) -> list[str]:
+    """A sentence for every two of the unsafe, ordinary and look-alike prompts that overlap."""
+    texts = {
+        flag: {asked_text(p.messages) for p in prompts}
+        for flag, prompts in zip(FLAGS, asked, strict=True)
+    }
+    shared = {(a, b): len(texts[a] & texts[b]) for a, b in combinations(texts, 2)}
+    return [
+        f"{many(n, 'prompt is', 'prompts are')} asked both as {a} and as {b}, which are different "
+        "roles: the figures of one are wrong; leave such prompts out of one file"
+        for (a, b), n in shared.items()
+        if n
+    ]
 
 
 def read_sets(config: EvaluationSettings | TrainingSettings) -> list[PromptSet | None]:

@@ -20,11 +20,14 @@ from sirl.registry.pool import (
     boundary_half,
     general_tasks,
     harmless_pool,
+    in_both_pools,
     own_harmless,
     shared_out,
 )
 from sirl.registry.suites import (
+    FLAGS,
     harmless_prompts,
+    in_two_roles,
     read_sets,
     said_of,
     spread,
@@ -49,7 +52,6 @@ FEWEST_IN_BATCH = 2
 """Prompts of a step of the instinct: one of each mode."""
 TABLE_HARMLESS = 200
 """Maximum ordinary and look-alike prompts of the evaluation, each, if the user gives none."""
-FLAGS = ("--behaviours", "--ordinary", "--lookalikes")
 
 
 @dataclass(frozen=True)
@@ -114,7 +116,8 @@ def training_setup(config: TrainingSettings) -> TrainingSetup:
         InputError: A file has no valid row, or every training prompt is also evaluated.
     """
     check_effects(config)
-    files = EvaluationFiles(*read_sets(config))
+    read = read_sets(config)
+    files = EvaluationFiles(*read)
     own = own_prompts(config)
     split = user_split(config, own, files.behaviours) if own else world_split(config, files)
     if config.method == "instinct" and config.batch < FEWEST_IN_BATCH:
@@ -125,6 +128,7 @@ def training_setup(config: TrainingSettings) -> TrainingSetup:
     own_part, removed = not_evaluated(split.learned, files.given)
     more = own_harmless(config)
     harmless = harmless_pool(config, own_part, more)
+    removed += in_both_pools(more, harmless)
     if harmless:
         harmless, also = not_evaluated(harmless, files.given)
         harmless, chosen = boundary_half(harmless, own_part)
@@ -146,6 +150,7 @@ def training_setup(config: TrainingSettings) -> TrainingSetup:
         parts=partial(asked_parts, config, files, split),
         notes=(
             *said_of(sets),
+            *in_two_roles([s.prompts if s else () for s in read]),
             *(n for p in pools for n in p.notes),
             *split.notes,
             *removed,
