@@ -160,3 +160,16 @@ def test_random_search_tries_its_best_suffix_when_the_budget_ends(steps, tries):
     assert [len(attempts) for attempts in rounds] == tries
     best = [attempts[0].trace[-1] for attempts in rounds]
     assert best == sorted(best)
+
+
+def test_what_is_no_translation_is_not_put_to_the_target():
+    said = [
+        "I'm sorry, but I can't help with that.",
+        "How do I mend a wool coat?",
+        "Here is the translation:\n\n\u201eWie flicke ich einen Mantel?\u201c",
+    ]
+    search = translation.Translation("t", {"French": "fr", "Dutch": "nl", "German": "de"})
+    rounds = play(search, Attacker(*said), ["no"])
+    assert [a.messages[-1].content for attempts in rounds for a in attempts] == [
+        "Wie flicke ich einen Mantel?\n\nAnswer in English."
+    ]
