@@ -199,16 +199,16 @@ def test_refusals_that_never_occur_are_woken_by_the_forward_divergence() -> None
     assert abs(dict(reverse).get(REFUSE, 0.0)) < 1e-4
 
 
-def test_only_begun_answers_that_shall_be_refused_can_be_asleep() -> None:
-    own, asleep = points(), START.clone()
-    asleep[REFUSE] = math.log(0.01)
+def test_only_begun_answers_that_shall_be_refused_need_the_forward_divergence() -> None:
+    own, unheard = points(), START.clone()
+    unheard[REFUSE] = math.log(0.01)
     bare = [Prompt.user("unsafe", "a"), Prompt.user("harmless", "b")]
     begun = [replace(p, messages=(*p.messages, Message("assistant", " Sure"))) for p in bare]
     taught = torch.tensor([0.9, 0.1])
     rows = [
-        own.asleep(prompts, row.repeat(2, 1), taught).tolist()
+        own.needs_forward(prompts, row.repeat(2, 1), taught).tolist()
         for prompts in (bare, begun)
-        for row in (START, asleep)
+        for row in (START, unheard)
     ]
     assert rows == [[False, False], [False, False], [False, False], [True, False]]
 

@@ -44,8 +44,8 @@ def settle(answer: Future[Any], work: Callable[[], Any]) -> None:
         answer.set_exception(error)
 
 
-def heard(joined: Join, told: Told) -> bool:
-    """Tell a stream something; False if it cannot hear it any more."""
+def told_to(joined: Join, told: Told) -> bool:
+    """Tell a stream something; False if its event loop has ended."""
     try:
         joined.tell(told)
     except RuntimeError:  # its event loop has ended
@@ -63,7 +63,7 @@ def refuse(inbox: "queue.SimpleQueue[Any]", error: Exception) -> None:
             return
         match wanted:
             case Join() as joined:
-                heard(joined, error)
+                told_to(joined, error)
             case Wanted(answer=answer) | (_, Future() as answer):
                 if answer.set_running_or_notify_cancel():
                     answer.set_exception(error)
@@ -171,7 +171,7 @@ class Batcher:
     def _goes_on(self) -> bool:
         """One round of the thread. False: stop."""
         try:
-            if not self._heard():
+            if not self._told_to():
                 return False
             self._admit()
             self._checks.run(self.batch, self._known, self._waiting)
@@ -188,7 +188,7 @@ class Batcher:
         if self._over:
             refuse(self._inbox, ModelError(f"{self.chat.name} has stopped decoding"))
 
-    def _heard(self) -> bool:
+    def _told_to(self) -> bool:
         """Read the inbox; wait for it if there is nothing to do. False: stop."""
         idle = not (self.batch.streams or self._waiting or self._checks.wanted)
         while idle or not self._inbox.empty():
@@ -225,7 +225,7 @@ class Batcher:
         except Exception as error:  # the batch is as it was: the others go on
             LOG.exception("streams could not join")
             for stream in new:
-                heard(self._known.pop(stream), error)
+                told_to(self._known.pop(stream), error)
 
     def _step(self) -> None:
         """Draw a token for every stream and run it; streams that end leave."""
@@ -246,7 +246,7 @@ class Batcher:
 
     def _tell(self, stream: Stream, told: Told) -> None:
         """Tell a stream something; one that cannot hear it any more is forgotten."""
-        if stream in self._known and not heard(self._known[stream], told):
+        if stream in self._known and not told_to(self._known[stream], told):
             self._forget(stream)
 
     def _end_all(self, error: Exception) -> None:
@@ -254,4 +254,4 @@ class Batcher:
         self._checks.fail(error)
         known, self._known, self._waiting = self._known, {}, {}
         for joined in known.values():
-            heard(joined, error)
+            told_to(joined, error)

@@ -43,7 +43,7 @@ COVERED, MOST = 0.99, 32
 """The largest terms of an expectation are kept: this share of their sum, and at most so many."""
 SETTLED = 0.02
 """Distance to the target at which a decision is taught."""
-AWAKE = 0.1
+REVERSE_FROM = 0.1
 """Mass of the taught decision, behind a begun answer or a searched suffix, from which reverse KL
 teaches."""
 FLOOR = 1e-9
@@ -94,12 +94,12 @@ class DecisionPoints:
         policy, start = self.of_policy(asked), self.at_start(asked)
         m, n = len(plain), len(prompts)
         taught = torch.tensor([self.decisions.taught(p.id) for p in prompts]).to(policy)
-        asleep = torch.zeros(len(asked), dtype=torch.bool, device=policy.device)
-        asleep[:m] = self.asleep(plain, policy[:m], taught[:m])
+        forward = torch.zeros(len(asked), dtype=torch.bool, device=policy.device)
+        forward[:m] = self.needs_forward(plain, policy[:m], taught[:m])
         decided = self.decided(policy[m:n], taught[m:])
-        asleep[m:n] = decided < AWAKE
+        forward[m:n] = decided < REVERSE_FROM
         target = torch.cat([self.target(prompts, start[:n], taught), start[n:]])
-        found = self.agreed(terms(policy, target, asleep))
+        found = self.agreed(terms(policy, target, forward))
         points = [
             Example(one_token(prompt.id, ids, token), weight, kl_weight=0.0, on_policy=False)
             for prompt, ids, own in zip((*prompts, *noise), asked, found, strict=True)
@@ -146,10 +146,10 @@ class DecisionPoints:
         openers = torch.tensor(self.decisions.openers, device=logprobs.device)
         return logprobs[:, openers].exp().sum(dim=1)
 
-    def asleep(self, prompts: Sequence[Prompt], policy: Tensor, taught: Tensor) -> Tensor:
+    def needs_forward(self, prompts: Sequence[Prompt], policy: Tensor, taught: Tensor) -> Tensor:
         """Where the policy hardly ever refuses behind a begun answer, and is taught to."""
         begun = torch.tensor([p.is_begun for p in prompts], device=policy.device)
-        return begun & (taught > 0.5) & (self.mass(policy) < AWAKE)
+        return begun & (taught > 0.5) & (self.mass(policy) < REVERSE_FROM)
 
     def decided(self, policy: Tensor, taught: Tensor) -> Tensor:
         """Probability of the taught decision of each row."""

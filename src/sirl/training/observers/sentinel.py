@@ -72,8 +72,8 @@ def chosen(looks: Sequence[Look]) -> Look:
 def is_fair(look: Look, start: Look) -> bool:
     """Whether the price is near that of the start, and the drift small.
 
-    A price is near if it is within a standard error, or by more than one below what is allowed if
-    the error is large.
+    A well-known price may exceed what is allowed by one standard error. One with a large error must
+    be below it by one.
     """
     most = start.price + ALLOWED
     known = look.spread <= TOO_DEAR and look.price - look.spread <= most

@@ -164,7 +164,7 @@ def with_lefts(
     """The answers, with the verdict on what had left before they were stopped.
 
     Args:
-        judge: Of harm.
+        judge: The first judge, which decides whether a request was broken.
         batch: The answers as they were judged.
         answers: The same with their alarms.
         left: Number of an answer, number of tokens -> the text of its first tokens.
