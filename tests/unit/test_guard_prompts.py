@@ -68,6 +68,7 @@ def test_ordinary_prompts_that_are_also_fitted_on_do_not_set_the_threshold(tmp_p
     ordinary = written(tmp_path, "how do I  GROW beans?", "What is a leap year?")
     found = guard_setup(calibrating(model="somewhere", prompts=own, ordinary=ordinary))
     assert [p.request for p in found.ordinary] == ["What is a leap year?"]
+    assert f"1 of 2 prompts of {ordinary} are also ones to fit on: left out" in found.notes
     with pytest.raises(InputError, match="are also ones to fit on"):
         guard_setup(calibrating(model="somewhere", prompts=own, ordinary=own))
 

@@ -91,10 +91,16 @@ def guard_setup(config: GuardCalibrateConfig) -> GuardSetup:
     harmless = [p for part in parts.fit for p in spread(part, most)]
     pool = (*spread(unsafe, most), *harmless)
     asked = {digest_of(p) for p in pool}
-    fresh = []
+    fresh, dropped = list[tuple[Prompt, ...]](), list[str]()
     for file, shipped in zip(given, (parts.ordinary, parts.lookalikes), strict=True):
         wanted = file.prompts if file else shipped
-        fresh.append(spread([p for p in wanted if digest_of(p) not in asked], config.limit))
+        new = [p for p in wanted if digest_of(p) not in asked]
+        if file and (old := len(wanted) - len(new)):
+            dropped.append(
+                f"{old} of {many(len(wanted), 'prompt')} of {file.source} are also ones to fit on: "
+                "left out"
+            )
+        fresh.append(spread(new, config.limit))
         if not fresh[-1]:
             raise InputError(
                 f"all prompts of {file.source if file else 'the shipped pool'} are also ones to "
@@ -103,7 +109,7 @@ def guard_setup(config: GuardCalibrateConfig) -> GuardSetup:
     sets = (*(own.sets if own else ()), *(s for s in given if s))
     disguises = training_disguises(config)
     ids = frozenset(p.id for p in harmless)
-    notes = (*said_of(sets), *in_two_roles(((), *fresh)), *(own.notes if own else ()))
+    notes = (*said_of(sets), *dropped, *in_two_roles(((), *fresh)), *(own.notes if own else ()))
     wordings = spread(parts.wordings, most)
     return GuardSetup(pool, ids, wordings, fresh[0], fresh[1], disguises, sets, notes)
 
