@@ -425,3 +425,15 @@ def test_a_damaged_document_names_the_command_that_can_write_it_anew(tmp_path):
         f"{tmp_path}/summary.json is damaged and cannot be read: restore the file, or give the "
         "command that wrote it again, with --overwrite"
     )
+
+
+def test_a_log_that_loses_lines_while_it_is_written_ends_the_run(tmp_path):
+    run = open_run(tmp_path / "r", {}, "ask")
+    run.begin()
+    run.append("records.jsonl", {"n": 1}, {"n": 2})
+    run.keep("records.jsonl", [{"n": 1}])  # by the run itself
+    run.append("records.jsonl", {"n": 3})
+    (run.path / "records.jsonl").unlink()
+    with pytest.raises(RunError, match=r"records.jsonl has lost lines while this run was writing"):
+        run.append("records.jsonl", {"n": 4})
+    run.close()

@@ -143,6 +143,8 @@ class LockedRun(Run):
         self.resumed = False
         self._lock = lock
         self._config = config
+        self._sizes: dict[str, int] = {}
+        """Bytes of each log after this run's last line."""
 
     def begin(self) -> None:
         """Write the configuration; clear the folder, or mend its logs where it is resumed."""
@@ -201,15 +203,22 @@ class LockedRun(Run):
         path = self.path / name
         text = "".join(json.dumps(plain(row), ensure_ascii=True) + "\n" for row in rows)
         with disk_errors(path), opened(path, "ab") as log:
+            if log.tell() < self._sizes.get(name, 0):
+                raise RunError(
+                    f"{path} has lost lines while this run was writing it: continue with --resume, "
+                    "and let nothing else change the folder"
+                )
             log.write(text.encode("ascii"))
             log.flush()
             self.disk.sync(log.fileno(), self.path)
+            self._sizes[name] = log.tell()
 
     def keep(self, name: str, rows: list[dict[str, Any]]) -> None:
         """Replace a log."""
         text = "".join(json.dumps(plain(row), ensure_ascii=True) + "\n" for row in rows)
         self.check_held()
         write_atomically(self.path / name, text, disk=self.disk)
+        self._sizes.pop(name, None)
 
     def write(self, name: str, document: Mapping[str, Any]) -> None:
         """Write a JSON document."""
