@@ -8,7 +8,7 @@ import pytest
 
 from sirl.instinct import Instinct
 from sirl.roles import Control
-from sirl.training.observers.sentinel import Look, Sentinel, chosen
+from sirl.training.observers.sentinel import Look, Measures, Sentinel, chosen, harm
 from sirl.types import Completion
 
 INSTINCT = Instinct(
@@ -79,19 +79,37 @@ def test_a_price_beyond_doubt_ends_training_at_once() -> None:
 
 
 def test_a_price_that_two_looks_show_ends_training() -> None:
-    watch, dear = sentinel(), Look(2, 1.0, 0.2, 0.1)
-    watch.looks = [Look(0, 0.5, 0.0), dear]
-    assert watch.harm(dear) == ""
-    watch.looks.append(replace(dear, step=4))
-    assert watch.harm(watch.looks[-1]) == (
+    start, dear = Look(0, 0.5, 0.0), Look(2, 1.0, 0.2, 0.1)
+    assert harm(dear, start, [start, dear]) == ""
+    later = replace(dear, step=4)
+    assert harm(later, start, [start, dear, later]) == (
         "step 4 is the last: harmless prompts are refused 20 points more often than before"
     )
+
+
+def test_answers_that_become_one_template_end_training() -> None:
+    found = iter((1.2, 0.7, 0.5))
+    asked: list[list[str]] = []
+    watch = sentinel((1, 0), (2, 0), (2, 0))
+
+    def information(answers) -> float:
+        asked.append([a.prompt_id for a in answers])
+        return next(found)
+
+    watch.measures = Measures(information=information)
+    control = walk(watch, 10)
+    assert control.done == (
+        "step 4 is the last: answers to harmless prompts depend less on what is asked (mutual "
+        "information 0.50 nats, 1.20 before), so they are becoming one template"
+    )
+    assert {tuple(sorted(ids)) for ids in asked} == {("h0", "h1")}
+    assert watch.summary([2, 4])["step"] == 2
 
 
 def test_a_drift_from_the_answers_to_general_tasks_ends_training() -> None:
     drifts = iter((0.0, 0.05, 0.13))
     watch = sentinel((1, 0), (2, 0), (2, 0))
-    watch.drift = lambda: next(drifts)
+    watch.measures = Measures(drift=lambda: next(drifts))
     control = walk(watch, 10)
     assert control.done == (
         "step 4 is the last: what the starting model answers to general tasks has become 0.13 nats "

@@ -75,6 +75,7 @@ CURVES = (
     ("sentinel/gain", "sentinel: own refusals kept in disguises"),
     ("sentinel/price", "sentinel: own answers refused in disguises"),
     ("sentinel/drift", "sentinel: drift on general tasks (nats per token)"),
+    ("sentinel/information", "sentinel: mutual information of prompts and answers (nats)"),
 )
 """Metrics of a training run that are drawn where they were measured, each in a panel."""
 SHARES = ("points/", "sentinel/gain", "sentinel/price")

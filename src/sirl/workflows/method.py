@@ -316,7 +316,8 @@ def sentinel_of(
     learner: "PolicyLearner",
 ) -> "Sentinel":
     """Watches prompts that have an instinct."""
-    from sirl.training.observers.sentinel import Sentinel
+    from sirl.training.information import mutual_information
+    from sirl.training.observers.sentinel import Measures, Sentinel
 
     config, openings = session.config, reading.curriculum.openings
     return Sentinel(
@@ -326,5 +327,8 @@ def sentinel_of(
         config.steps,
         partial(grader.rewards, watch),
         openings.settled if openings else 0,
-        drift_of(learner, reading.said),
+        Measures(
+            drift_of(learner, reading.said),
+            partial(mutual_information, likelihoods=learner.likelihoods_of_policy),
+        ),
     )
