@@ -61,7 +61,7 @@ class TextModel(Protocol):
         """The reply to each conversation.
 
         Raises:
-            ModelError: The model does not answer, or stopped answering.
+            OutageError: The model does not answer, or stopped answering.
         """
         ...
 

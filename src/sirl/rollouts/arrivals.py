@@ -13,7 +13,7 @@ from queue import Empty, SimpleQueue
 from threading import Thread
 from typing import Any, Literal, TypeVar
 
-from sirl.errors import ModelError
+from sirl.errors import ModelError, OutageError
 from sirl.types import Completion, Message
 
 __all__ = [
@@ -71,10 +71,10 @@ class Streak:
             self.outage = self.outage or found.sentence
 
     def end(self) -> None:
-        """Raise ModelError if there is an outage, and start anew."""
+        """Raise OutageError if there is an outage, and start anew."""
         outage, self.failed, self.outage = self.outage, 0 if self.outage else self.failed, ""
         if outage:
-            raise ModelError(outage)
+            raise OutageError(outage)
 
 
 Arrivals = Iterable[list[tuple[int, Completion | Lost]]]
@@ -89,7 +89,7 @@ def losses_apart(
     What arrives after the outage was noticed is still yielded.
 
     Raises:
-        ModelError: There is an outage.
+        OutageError: There is one.
     """
     held: list[tuple[int, Completion]] = []
     for together in arrivals:

@@ -117,7 +117,7 @@ class EndpointEngine:
 
         Raises:
             InputError: A prompt ends with an assistant turn, which the server cannot continue.
-            ModelError: The endpoint does not answer, or stopped answering.
+            OutageError: The endpoint does not answer, or stopped answering.
         """
         return in_order(self.stream(prompts, group=group, step=step))
 
@@ -142,7 +142,7 @@ class EndpointEngine:
 
         Raises:
             InputError: A prompt ends with an assistant turn, which the server cannot continue.
-            ModelError: The endpoint does not answer, or stopped answering.
+            OutageError: The endpoint does not answer, or stopped answering.
             SamplingError: It does not support the sampling settings, and `exact` is set.
         """
         asked = [(prompt, s) for prompt in prompts for s in range(group)]
@@ -189,7 +189,7 @@ class EndpointEngine:
         are derived from the text; repeated conversations in a call get different seeds.
 
         Raises:
-            ModelError: The endpoint does not answer, or stopped answering.
+            OutageError: The endpoint does not answer, or stopped answering.
         """
         asked: Counter[str] = Counter()
         requests = []

@@ -60,7 +60,7 @@ class FunctionEngine:
         A call that raises or does not return text becomes a completion with a `fault`.
 
         Raises:
-            ModelError: The function never answered, or stopped answering.
+            OutageError: The function never answered, or stopped answering.
         """
         return in_order(self.stream(prompts, group=group, step=step))
 
@@ -76,7 +76,7 @@ class FunctionEngine:
         """Yield the completions of `sample` with their index as they arrive.
 
         Raises:
-            ModelError: The function never answered (`proven`: it has answered before), or stopped
+            OutageError: The function never answered (`proven`: it has answered before), or stopped
                 answering.
         """
         asked = [(prompt, s) for prompt in prompts for s in range(group)]
