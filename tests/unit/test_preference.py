@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from sirl.comparison.evaluated_model import read_evaluated, read_pair
 from sirl.comparison.win_rate import PLANTED, planted_faults, prefer
-from sirl.errors import InputError
+from sirl.errors import InputError, OutageError
 from sirl.judges.preference import ORDERS, Pair, PreferenceJudge, choice
 from sirl.runs import plain
 from sirl.types import Message, Reply
@@ -226,6 +226,24 @@ def test_unscored_pairs_are_left_out_bounded_and_too_many_are_a_fault(pair):
     assert found["if_unscored_are_wins"]["value"] == pytest.approx(6 / 8)
     (fault,) = found["judge_faults"]
     assert fault.startswith("1 of 7 pairs could not be scored by it and are left out of the rate")
+
+
+class Leaving(Taste):
+    """Stops answering at one answer."""
+
+    def said(self, text):
+        if "good 35" in text:
+            raise OutageError("it has gone")
+        return super().said(text)
+
+
+def test_preferences_before_an_outage_are_kept_and_the_rest_is_unscored(pair):
+    many = [f"bad {n}" for n in range(40)], [f"good {n}" for n in range(40)]
+    found = prefer(*pair(*many), PreferenceJudge("it", Leaving()), "ordinary")
+    assert (found["n"], found["unscored"], found["win_rate"]["value"]) == (32, 8, 1.0)
+    (fault,) = found["judge_faults"]
+    assert "8 of 40 pairs could not be scored" in fault
+    assert "the judge stopped answering: it has gone" in fault
 
 
 def test_one_unscored_pair_of_many_is_no_fault(pair):
