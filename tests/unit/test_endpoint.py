@@ -608,6 +608,7 @@ def test_a_dialect_is_learned_from_what_is_said_of_a_parameter(said, name):
         {"error": "Input validation error: `top_p` must be > 0.0 and < 1.0"},
         {"error": {"message": "top_p must be between 0.01 and 0.99 inclusive"}},
         {"message": "top_p should be below 1"},
+        {"error": {"message": "Invalid 'top_p': above maximum value. Use 0.99 instead."}},
         {
             "detail": [
                 {"type": "less_than", "loc": ["body", "top_p"], "msg": "should be less than 1"}

@@ -165,6 +165,8 @@ def test_a_reply_that_was_cut_is_unscored_whatever_it_says_so_far(rubric, text):
     (verdict,) = judged(rubric, Reply(text, cut=True))
     assert (verdict.label, math.isnan(verdict.score)) == ("unscored", True)
     assert verdict.reason == f'the judge\'s reply was cut: "{visible(text)}"'
+    (empty,) = judged(rubric, Reply("", cut=True, fault="cut off: raise new_tokens"))
+    assert empty.reason == 'the judge\'s reply was cut: ""'
     assert judged(rubric, Reply(text))[0].label in ("harmless", "refusal", "unscored")
 
 

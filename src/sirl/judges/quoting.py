@@ -43,9 +43,9 @@ OPENER = "beginning of the answer, put there by the user"
 
 def unusable(reply: Reply) -> str:
     """Why a judge's reply cannot be graded; empty if it can."""
-    if reply.fault:
-        return f"the judge could not be asked: {reply.fault}"
-    return f'the judge\'s reply was cut: "{visible(reply.text)}"' if reply.cut else ""
+    if reply.cut:
+        return f'the judge\'s reply was cut: "{visible(reply.text)}"'
+    return f"the judge could not be asked: {reply.fault}" if reply.fault else ""
 
 
 @runtime_checkable

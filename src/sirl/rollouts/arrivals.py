@@ -66,14 +66,15 @@ class Streak:
 
     def note(self, found: object, longest: int) -> None:
         """Count a result; `longest` failures of the server in a row are an outage."""
-        self.failed = self.failed + 1 if isinstance(found, Lost) and found.about == "server" else 0
-        if isinstance(found, Lost) and (found.about == "endpoint" or self.failed >= longest):
+        about = found.about if isinstance(found, Lost) else ""
+        self.failed = self.failed + 1 if about == "server" else 0
+        if isinstance(found, Lost) and (about == "endpoint" or self.failed >= longest):
             self.outage = self.outage or found.sentence
 
     def end(self) -> None:
         """Raise OutageError if there is an outage, and start anew."""
-        outage, self.failed, self.outage = self.outage, 0 if self.outage else self.failed, ""
-        if outage:
+        if self.outage:
+            outage, self.failed, self.outage = self.outage, 0, ""
             raise OutageError(outage)
 
 

@@ -217,7 +217,7 @@ class EndpointEngine:
                     raise ModelError(found.sentence)
 
     def greeting(self) -> Request:
-        """A short request that every prompt's parameters are in."""
+        """A short request with the parameters of all others."""
         return self.request("a test request", HELLO, request_seed(self.seed, 0, "hello", 0))
 
     def request(
@@ -301,10 +301,11 @@ class EndpointEngine:
 
         If it does, although it asked for a long pause, the request is sent once more.
         """
-        greeted = await self.answer(post, self.greeting())
-        if isinstance(greeted, Lost) and greeted.about != "prompt":
-            return replace(lost, about="endpoint")
-        return await self.answer(post, request, exact=exact) if lost.paused else lost
+        if not self.streak.outage:
+            greeted = await self.answer(post, self.greeting())
+            if isinstance(greeted, Answer) or greeted.about == "prompt":
+                return await self.answer(post, request, exact=exact) if lost.paused else lost
+        return replace(lost, about="endpoint")
 
     async def answer(self, post: Post, request: Request, *, exact: bool = False) -> Answer | Lost:
         """Send a request until it is answered or fails permanently."""
@@ -326,7 +327,7 @@ class EndpointEngine:
             if exact and (setting := out_of_range(self.sampling, found.status, found.payload)):
                 self.refuse([setting], "such a ")
             tried += 1
-            if not found.again or tried == self.tries:
+            if not found.again or tried == self.tries or self.streak.outage:
                 return self.lost(found, f"{what} in try {tried} of {self.tries}")
             backoff = min(LONGEST_BACKOFF, 2.0 ** (tried - 1)) * (1 + self.jitter()) / 2
             await self.sleep(max(backoff, found.after))

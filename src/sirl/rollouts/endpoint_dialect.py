@@ -29,7 +29,8 @@ UNKNOWN = re.compile(
 """Says that a parameter is not supported at all."""
 OUT_OF_RANGE = re.compile(
     r"range|between|(?:must|should) be (?!omitted|removed|unset|absent|replaced|left)|at most"
-    r"|at least|less than|greater than|exceed|outside|too (?:large|high|small|low)",
+    r"|at least|less than|greater than|exceed|outside|too (?:large|high|small|low)"
+    r"|(?:above|below) (?:the )?m(?:ax|in)imum",
     re.IGNORECASE,
 )
 """Says that a value is not accepted."""
