@@ -219,6 +219,7 @@ def test_500_is_tried_as_often_as_allowed_with_doubling_pauses(server):
     ("status", "answer", "says"),
     [
         (400, {"message": "too\nlong"}, "400 (too long){}: change what it objects to"),
+        (400, {"error": "Low credit."}, "400 (Low credit.){}: check the account of OPENAI_API_KEY"),
         (400, {"message": {"detail": [{"msg": "no"}]}}, "400 (no){}: change what it objects to"),
         (401, {}, "401{}: set OPENAI_API_KEY to a key that may use small"),
         (404, {"detail": ["x"]}, "404{}: check the url and the model name small"),

@@ -156,7 +156,10 @@ def refused(status: int, headers: Mapping[str, str], payload: object, key: str) 
     if after > LONGEST_WAIT:
         way_out = f"it asks for a pause of {after:g} s; try again then"
         return Failure(what, way_out, kind, about, False, after, status, payload)
-    way_out = WAYS_OUT.get(status, WAYS_OUT.get(status // 100, "check the url"))
+    general = WAYS_OUT.get(status // 100, "check the url")
+    if OF_ACCOUNT.search(message_in(payload, key)):
+        general = "check the account of {key}"
+    way_out = WAYS_OUT.get(status, general)
     again = about != "prompt" and (status in (408, 429) or status >= 500)
     return Failure(what, way_out, kind, about, again, after, status, payload)
 
