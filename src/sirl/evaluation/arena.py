@@ -12,7 +12,7 @@ from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from sirl.errors import ModelError, SamplingError
+from sirl.errors import ModelError, OutageError, SamplingError
 from sirl.evaluation.access import BudgetedAccess
 from sirl.evaluation.asked import ATTACKED, PROBE, Query, outcome, unreadable
 from sirl.evaluation.costs import Meter
@@ -134,11 +134,21 @@ class Arena:
         exact = all(q.kind in ATTACKED for _, q in missing)
         proven, so_far = bool(self.log.records), 0
         prompts = [q.prompt for _, q in missing]
+
+        def apart(
+            together: Sequence[tuple[int, Completion]],
+        ) -> list[tuple[str, Query, Completion]]:
+            return [(*missing[i], self.target.apart(prompts[i], c)) for i, c in together]
+
         try:
             with closing(engine.stream(prompts, proven=proven, exact=exact)) as come:
                 while together := self.next_of(come):
-                    apart = [(*missing[i], self.target.apart(prompts[i], c)) for i, c in together]
-                    self.judging.record(apart)
+                    try:
+                        self.judging.record(apart(together))
+                    except OutageError as outage:
+                        come.throw(outage)  # nothing more is asked
+                        for rest in come:
+                            self.judging.keep(apart(rest))
                     so_far += len(together)
                     yield so_far
         except SamplingError as error:

@@ -41,6 +41,10 @@ class Judging:
         """
         self.settle([(q, self.draft(key, q, c)) for key, q, c in fresh])
 
+    def keep(self, fresh: Sequence[tuple[str, Query, Completion]]) -> None:
+        """Keep completions without a verdict."""
+        self.log.wait([self.draft(key, q, c) for key, q, c in fresh])
+
     def catch_up(self, keyed: Sequence[tuple[str, Query]]) -> None:
         """Judge the answers to these questions that an outage of a judge has left without verdict.
 

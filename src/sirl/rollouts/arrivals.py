@@ -87,7 +87,8 @@ def losses_apart(
     """Completions by index; `apart` turns a lost request into a completion with a fault.
 
     Failures of the server are held back until it answers again, so that an outage is not recorded.
-    What arrives after the outage was noticed is still yielded.
+    What arrives after the outage was noticed is still yielded. One of the consumer, such as of a
+    judge, may be thrown in.
 
     Raises:
         OutageError: There is one.
@@ -106,7 +107,11 @@ def losses_apart(
             out += held
             held = []
         if out:
-            yield out
+            try:
+                yield out
+            except OutageError as elsewhere:
+                streak.outage = streak.outage or str(elsewhere)
+                yield []
     streak.end()
     if held:
         yield held

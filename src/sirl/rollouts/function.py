@@ -100,6 +100,8 @@ class FunctionEngine:
         held: list[tuple[int, Completion | Lost]] = []
         first = ""
         for index, (prompt, sample) in enumerate(asked):
+            if streak.outage:
+                return
             found = self.called(prompt, sample)
             held.append((index, found))
             if isinstance(found, Completion):
@@ -109,9 +111,7 @@ class FunctionEngine:
             else:
                 first = first or found.sentence
                 streak.outage = first if len(held) == min(SHORTEST_STREAK, len(asked)) else ""
-            if streak.outage:
-                return
-            if self.contact.proven:
+            if self.contact.proven and not streak.outage:
                 yield held
                 held = []
 
