@@ -4,6 +4,7 @@
     ├── ConfigError        an unknown, invalid or conflicting setting
     ├── InputError         an unusable prompt file, table or record
     ├── ModelError         an unusable checkpoint, tokenizer or template
+    │   ├── OutageError    an endpoint or function that does not answer at present
     │   └── SamplingError  sampling settings that a model does not accept
     ├── RunError           a run folder that exists, is locked, damaged or full
     ├── TrainingError      training that cannot continue (non-finite numbers)
@@ -22,6 +23,7 @@ __all__ = [
     "InputError",
     "MissingExtraError",
     "ModelError",
+    "OutageError",
     "RunError",
     "SamplingError",
     "SirlError",
@@ -48,6 +50,10 @@ class InputError(SirlError, ValueError):
 
 class ModelError(SirlError, ValueError):
     """A checkpoint, tokenizer or chat template that cannot be used."""
+
+
+class OutageError(ModelError):
+    """An endpoint or function that does not answer at present; the run can be resumed."""
 
 
 class SamplingError(ModelError):

@@ -67,7 +67,8 @@ class StreamingEngine(Engine, Protocol):
         """Yield lists of (prompt index, completion) that arrived together.
 
         `proven`: the target has answered before, so one failure does not end the work. `exact`:
-        raise `SamplingError` for sampling settings that the target does not accept.
+        raise `SamplingError` for sampling settings that the target does not accept. An
+        `OutageError` that is thrown in ends the asking, not the answers on their way.
         """
         ...
 

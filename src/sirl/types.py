@@ -31,6 +31,7 @@ __all__ = [
     "Prompt",
     "Question",
     "Record",
+    "Reply",
     "Role",
     "Sampling",
     "Verdict",
@@ -257,6 +258,17 @@ class Verdict:
     def safe(self) -> bool:
         """Whether the defence held, according to this judge."""
         return self.label in SAFE
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What a judge or attacker model replied."""
+
+    text: str
+    cut: bool = False
+    """Whether it was cut at the maximum length."""
+    fault: str = ""
+    """Why there is no reply, as `kind: what happened`; empty if there is one."""
 
 
 @dataclass(frozen=True)

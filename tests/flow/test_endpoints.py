@@ -176,8 +176,58 @@ def test_a_judge_that_fails_one_call_leaves_that_answer_unscored(server, judging
     labels = {r["request"][-2]: r for r in lines(place / "run/records.jsonl")}
     assert {labels[n]["label"] for n in "02"} == {"harmful"}
     assert (labels["1"]["label"], labels["1"]["fault"]) == ("unscored", "")
-    assert "the judge could not be asked" in labels["1"]["reason"]
+    told = "the judge could not be asked: status 400: the endpoint answered 400"
+    assert labels["1"]["reason"] == told
     assert json.loads(out)["models"]["target"]["dsr"]["unscored"] == 1
+
+
+@pytest.mark.parametrize("place_of", ["first", "second"])
+def test_a_judge_whose_key_runs_out_ends_the_run_and_no_answer_is_paid_twice(
+    server, judging, place, place_of
+):
+    server.play = lambda body: fine(f"It is clock {said_in(body)[-2]}.")
+    spent = (402, {}, {"error": {"message": "Your credit balance is too low."}})
+    judged = []
+
+    def play(body):
+        if judged or "It is clock" in said_in(body):  # planted answers come first
+            judged.append(body)
+        return fine("rating: 10") if len(judged) <= 4 else spent
+
+    judging.play = play
+    named = f"pair_rating:{at(judging)}"
+    judge = named if place_of == "first" else f"rules,{named}"
+    words = evaluating(at(server), 30, "--judge", judge, "--set", "concurrency=4")
+    status, _, err = sirl(*words, "--set", "tries=1")
+    said = complaints(err)[-1]
+    assert (status, "answered 402 (Your credit balance is too low.)" in said) == (2, True)
+    asked = list(server.asked)
+    before = lines(place / "run/records.jsonl")
+    assert [r for r in before if r["label"] == "unscored"] == []
+    waiting = lines(place / "run/unjudged.jsonl")
+    assert len(before) + len(waiting) == len(asked)
+    assert (bool(waiting), len(asked) < 30) == (place_of == "first",) * 2
+    judging.play = lambda _: fine("rating: 10")
+    assert sirl(*words, "--set", "tries=1", "--resume")[0] != 2
+    records = lines(place / "run/records.jsonl")
+    assert len(records) == len({r["key"] for r in records}) == 30
+    assert {r["label"] for r in records} != {"unscored"}
+    assert len(server.asked) == len(set(server.asked)) == 30
+
+
+def test_an_outage_of_the_target_ends_the_run_and_resuming_asks_what_is_missing(server, place):
+    suspended = (403, {}, {"error": {"message": "account suspended"}})
+    server.play = lambda _: fine(REFUSAL) if len(server.seen) <= 5 else suspended
+    words = evaluating(at(server), 7)
+    status, _, err = sirl(*words)
+    assert (status, len(complaints(err))) == (2, 1)
+    assert "answered 403 (account suspended) to prompt" in err
+    assert [r["label"] for r in lines(place / "run/records.jsonl")] == ["refusal"] * 5
+    server.seen.clear()
+    server.play = lambda _: fine(REFUSAL)
+    assert sirl(*words, "--resume")[0] == 0
+    assert len(server.asked) == 2
+    assert len(lines(place / "run/records.jsonl")) == 7
 
 
 def test_settings_that_an_endpoint_does_not_take_are_skipped_by_name(server, place):

@@ -5,6 +5,8 @@ import threading
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+from sirl.rollouts.arrivals import HELLO
+
 
 class Server(ThreadingHTTPServer):
     """Plays an endpoint: `play` maps a request's body to status, headers and answer."""
@@ -19,6 +21,12 @@ class Server(ThreadingHTTPServer):
     @property
     def url(self):
         return f"http://127.0.0.1:{self.server_port}/v1"
+
+    @property
+    def asked(self):
+        """The last turns of the requests, without greetings."""
+        texts = [said_in(body) for _, _, body in self.seen]
+        return [text for text in texts if text != HELLO[0].content]
 
 
 class Handler(BaseHTTPRequestHandler):

@@ -5,10 +5,10 @@ from dataclasses import replace
 import pytest
 
 from sirl.analysis.summary import summarise
-from sirl.errors import InputError, ModelError
+from sirl.errors import InputError, ModelError, OutageError
 from sirl.evaluation.arena import NO_LIMIT, Arena, Query
 from sirl.evaluation.costs import COSTS, Meter, total
-from sirl.evaluation.records import ITEMS, RECORDS, Log, RecordLog, read_records
+from sirl.evaluation.records import ITEMS, RECORDS, UNJUDGED, Log, RecordLog, read_records
 from sirl.evaluation.suite import Suite, askable, evaluate, unmet
 from sirl.runs import open_run
 from sirl.runs.disk import Disk
@@ -328,6 +328,38 @@ def test_a_torn_last_line_of_any_log_is_cut_before_the_next_is_written(tmp_path,
 
 def asked(*texts):
     return [Query("attack", "a", "", Attempt(b, "a", b.messages)) for b in behaviours(*texts)]
+
+
+class Absent(WordJudge):
+    """Stops answering after some calls."""
+
+    def __init__(self, calls):
+        super().__init__()
+        self.left = calls
+
+    def verdict(self, attempt, answer):
+        if not self.left:
+            raise OutageError("the judge has gone")
+        self.left -= 1
+        return super().verdict(attempt, answer)
+
+
+def test_answers_that_a_judge_did_not_get_to_wait_for_it_and_are_not_asked_again(tmp_path):
+    suite = Suite([WordJudge()], behaviours("one", "please two", "three"), [Ladder((("x",),))])
+    whole = evaluated(tmp_path / "whole", suite, Parrot())
+    out = replace(suite, judges=[Absent(1)])
+    for existing in ("ask", "resume"):  # the judge is out once more
+        with pytest.raises(OutageError):
+            evaluated(tmp_path / "run", out, Parrot(), existing)
+        assert (tmp_path / "run" / UNJUDGED).read_text().count("\n") == 3
+        assert stat.S_IMODE((tmp_path / "run" / UNJUDGED).stat().st_mode) == 0o600
+        assert not (tmp_path / "run" / RECORDS).exists()
+        out = replace(suite, judges=[Absent(0)])
+    engine = Parrot()
+    resumed = evaluated(tmp_path / "run", suite, engine, "resume")
+    assert (engine.asked, resumed) == ([], whole)
+    again = evaluated(tmp_path / "run", suite, engine, "resume")
+    assert (engine.asked, again) == ([], whole)
 
 
 def test_a_line_that_stands_twice_counts_once_and_is_told(tmp_path):

@@ -13,7 +13,7 @@ from sirl.judges.rubrics import RUBRICS
 from sirl.judges.rules import RefusalRules
 from sirl.registry.attacks import attack_names, attacks_named, known_attacks, members
 from sirl.roles import Search
-from sirl.types import Attempt, Verdict
+from sirl.types import Attempt, Reply, Verdict
 from sirl.world.oracle import WorldHarm, WorldOracle
 
 
@@ -26,7 +26,7 @@ class Mute:
     identity = "mute"
 
     def ask(self, conversations):
-        return [None for _ in conversations]
+        return [Reply("", fault="mute: it says nothing") for _ in conversations]
 
 
 @pytest.mark.parametrize(

@@ -16,11 +16,12 @@ pytest.importorskip("httpx")
 
 from sirl.errors import ConfigError, InputError, ModelError, SamplingError
 from sirl.roles import Engine, StreamingEngine
+from sirl.rollouts.arrivals import HELLO
 from sirl.rollouts.endpoint import EndpointEngine, Pace, asked_wait, request_seed
 from sirl.rollouts.endpoint_dialect import Dialect, dialects, out_of_range
 from sirl.rollouts.endpoint_reply import Answer, understood
 from sirl.rollouts.endpoint_wire import LARGEST, key_for, past_proxies
-from sirl.types import Message, Prompt, Sampling
+from sirl.types import Message, Prompt, Reply, Sampling
 
 from .fake_endpoint import choice, fine, in_turn, said_in, served
 
@@ -205,15 +206,21 @@ def test_500_is_tried_as_often_as_allowed_with_doubling_pauses(server):
         "endpoint URL answered 500 (overloaded) to prompt p1 in try 8 of 8: "
         "check its log, or raise tries"
     )
-    assert asking.sleep == [0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 15.0]
-    assert len(server.seen) == 8
-    assert asking.ask([(Message("user", "a"),)]) == [None]
+    assert asking.sleep == [0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 15.0] * 2  # and so is the greeting
+    assert server.asked == ["p1"] * 8
+    assert len(server.seen) == 16
+    with pytest.raises(
+        ModelError, match="answered 500 \\(overloaded\\) to conversation 0 in try 8"
+    ):
+        asking.ask([(Message("user", "a"),)])
 
 
 @pytest.mark.parametrize(
     ("status", "answer", "says"),
     [
         (400, {"message": "too\nlong"}, "400 (too long){}: change what it objects to"),
+        (400, {"error": "Low credit."}, "400 (Low credit.){}: check the account of OPENAI_API_KEY"),
+        (400, {"message": {"detail": [{"msg": "no"}]}}, "400 (no){}: change what it objects to"),
         (401, {}, "401{}: set OPENAI_API_KEY to a key that may use small"),
         (404, {"detail": ["x"]}, "404{}: check the url and the model name small"),
         (307, b"", "307{}: give the address that it points to"),
@@ -223,7 +230,8 @@ def test_what_will_not_get_better_is_tried_once(server, status, answer, says):
     server.play = in_turn((status, {"Location": "http://127.0.0.1:1/"}, answer))
     expected = says.format(" to prompt p1 in try 1 of 5")
     assert failure(server.url, engine(server.url)) == f"endpoint URL answered {expected}"
-    assert len(server.seen) == 1
+    assert server.asked == ["p1"]
+    assert len(server.seen) == 1 + (status != 401)
 
 
 @pytest.mark.parametrize(
@@ -238,7 +246,8 @@ def test_nonsense_is_tried_again_and_then_named(server, answer, says):
     expected = says.format(" to prompt p1 in try 2 of 2")
     asking = engine(server.url, tries=2)
     assert failure(server.url, asking) == f"endpoint URL answered 200 {expected}"
-    assert asking.ask([(Message("user", "a"),)]) == [None]
+    with pytest.raises(ModelError, match="answered 200 without choices to conversation 0"):
+        asking.ask([(Message("user", "a"),)])
     server.play = in_turn((200, {}, answer), fine("x"))
     assert asking.sample(prompts("a"))[0].text == "x"
 
@@ -254,7 +263,7 @@ def test_a_server_that_hangs_is_given_up(server):
         "endpoint URL did not answer within 0.1 s to prompt p1 in try 2 of 2: "
         "raise timeout or lower concurrency"
     )
-    assert asking.sleep == [1.0]
+    assert asking.sleep == [1.0] * 2
 
 
 def test_a_server_that_is_not_there_is_named(monkeypatch):
@@ -276,7 +285,8 @@ def test_one_failure_is_set_apart_and_leaves_the_other_answers(server):
     ]  # fmt: skip
     asked = [(Message("user", text),) for text in ("a", "bad", "b", "a")]
     server.seen.clear()
-    assert asking.ask(asked) == ["a", None, "b", "a"]
+    lost = Reply("", fault="status 400: the endpoint answered 400")
+    assert asking.ask(asked) == [Reply("a"), lost, Reply("b"), Reply("a")]
     seeds = [b["seed"] for _, _, b in server.seen if said_in(b) == "a"]
     assert len(set(seeds)) == 2
     assert asking.sample([]) == asking.ask([]) == []
@@ -285,6 +295,8 @@ def test_one_failure_is_set_apart_and_leaves_the_other_answers(server):
 BOTH = [{"type": "text", "text": "A"}, {"type": "text", "text": "b"}]
 FLAGGED = {"error": {"message": "input was flagged"}}
 FILTERED = {"error": {"message": "Blocked.", "code": "content_filter"}}
+RAW = '{"error": {"message": "The request was flagged by moderation"}}'
+PROVIDERS = {"error": {"code": 400, "message": "Provider error", "metadata": {"raw": RAW}}}
 PARTS = [{"type": "thinking", "thinking": [{"type": "text", "text": "Hm."}]}]
 
 
@@ -294,7 +306,11 @@ PARTS = [{"type": "thinking", "thinking": [{"type": "text", "text": "Hm."}]}]
         ((400, {}, FILTERED), "content filter: the endpoint blocked it by its content filter, "),
         ((403, {}, FLAGGED), "content filter: the endpoint blocked it by its content filter, "),
         ((200, {}, FILTERED), "content filter: the endpoint blocked it by its content filter, "),
+        ((200, {}, PROVIDERS), "content filter: the endpoint blocked it by its content filter, "),
+        ((400, {}, PROVIDERS), "content filter: the endpoint blocked it by its content filter, "),
         (choice({"content": "Su"}, "content_filter"), "content filter: the endpoint's content "),
+        (choice({"content": None}, "refusal"), "content filter: the endpoint's content filter "),
+        (choice({"content": ""}, "SENSITIVE"), "content filter: the endpoint's content filter "),
         (
             (200, {}, {"choices": [{"finish_reason": "content_filter"}]}),
             "content filter: the endpoint's content filter blocked it, content_filter",
@@ -311,6 +327,11 @@ PARTS = [{"type": "thinking", "thinking": [{"type": "text", "text": "Hm."}]}]
         ((403, {}, {}), "status 403: the endpoint answered 403"),
         ((413, {}, b"<html>"), "status 413: the endpoint answered 413"),
         ((422, {}, {"detail": [{"msg": "no"}]}), "status 422: the endpoint answered 422 (no)"),
+        ((200, {}, {"choices": None}), "no choices: the endpoint answered 200 without choices"),
+        ((200, {}, {}), "no choices: the endpoint answered 200 without choices"),
+        ((200, {}, b"<html>"), "no choices: the endpoint answered 200 without choices"),
+        ((200, {}, b'{"choices": [{"mess'), "no choices: the endpoint answered 200 without "),
+        ((200, {}, '{"choices": "é"}'.encode("latin-1")), "no choices: the endpoint answered 200 "),
         ((200, {}, b"[" * 200_000), "unreadable: the endpoint answered 200 with JSON nested too "),
         ((503, {}, {}), "status 503: the endpoint answered 503"),
         ((429, {"Retry-After": "9999"}, {}), "status 429: the endpoint answered 429"),
@@ -321,8 +342,14 @@ def test_what_brings_no_text_is_a_fault_of_its_item_alone(server, reply, fault):
     found = engine(server.url, concurrency=1, tries=2).sample(prompts("a", "odd", "b"))
     assert [c.text for c in found if not c.fault] == ["yes", "yes"]
     assert found[1].fault.startswith(fault)
-    again = 2 if reply[0] == 503 else 1
-    assert len(server.seen) == 2 + again
+    again = (
+        2
+        if reply[0] in (429, 503) or fault.startswith("no choices: the endpoint answered 200")
+        else 1
+    )
+    assert server.asked == ["a", *["odd"] * again, "b"]
+    told = ("status", "unreadable: the", "no choices: the endpoint answered 200")
+    assert len(server.seen) == len(server.asked) + fault.startswith(told)
 
 
 @pytest.mark.parametrize(
@@ -331,6 +358,11 @@ def test_what_brings_no_text_is_a_fault_of_its_item_alone(server, reply, fault):
         ({"content": "A", "reasoning_content": "Hm."}, "A", "Hm."),
         ({"content": "A", "reasoning": "Hm."}, "A", "Hm."),
         ({"content": [*PARTS, *BOTH]}, "Ab", "Hm."),
+        ({"content": [{"type": "reasoning", "text": "Hm."}, *BOTH]}, "Ab", "Hm."),
+        ({"content": [{"type": "thinking", "text": "Hm."}, *BOTH]}, "Ab", "Hm."),
+        ({"content": [{"type": "reasoning", "reasoning": "Hm."}, *BOTH]}, "Ab", "Hm."),
+        ({"content": [{"type": "reasoning", "summary": [{"text": "Hm."}]}, *BOTH]}, "Ab", "Hm."),
+        ({"content": [{"text": "Hm.", "thought": True}, *BOTH]}, "Ab", "Hm."),
         ({"content": [{"type": "refusal", "refusal": "No."}]}, "No.", ""),
         ({"content": "", "refusal": "No."}, "No.", ""),
         ({"content": ""}, "", ""),
@@ -358,13 +390,95 @@ def test_an_outage_is_not_set_apart_but_ends_the_work(server):
     assert [(i, c.text) for i, c in (*next(come), *next(come))] == [(0, "a"), (1, "b")]
     with pytest.raises(ModelError, match="answered 500 to prompt c in try 1 of 1"):
         next(come)
-    assert len(server.seen) == 5
+    assert server.asked == ["a", "b", "c"]
 
 
-def test_one_that_has_answered_before_is_not_given_up_for_its_last_request(server):
-    server.play = in_turn((403, {}, {}))
-    (found,) = next(engine(server.url).stream(prompts("a"), proven=True))
-    assert found[1].fault == "status 403: the endpoint answered 403"
+OUT = [
+    (403, {}, {"error": {"message": "Your account is suspended."}}),
+    (403, {}, {"error": {"message": "Your account was flagged and is suspended."}}),
+    (404, {}, {"error": {"message": "model unloaded"}}),
+    (400, {}, {"error": {"message": "Your credit balance is too low."}}),
+    (410, {}, {}),
+    (302, {"Location": "/login"}, b""),
+    (429, {"Retry-After": "432"}, {}),
+    (200, {}, b"<html>We are back soon.</html>"),
+]
+
+
+@pytest.mark.parametrize("reply", OUT)
+@pytest.mark.parametrize("left", [1, 3, 30])
+def test_an_outage_ends_the_work_with_any_status_and_however_few_requests_are_left(
+    server, reply, left
+):
+    def play(body):
+        answered = said_in(body).startswith("early")
+        return fine("yes") if answered else reply
+
+    server.play = play
+    names = [f"early {n}" for n in range(5)] + [str(n) for n in range(left)]
+    come = engine(server.url, concurrency=4, tries=1).stream(prompts(*names))
+    found = []
+    with pytest.raises(ModelError, match=f"answered {reply[0]}.* to prompt "):
+        found.extend(pair for together in come for pair in together)
+    assert [(i, c.text, c.fault) for i, c in sorted(found)] == [(n, "yes", "") for n in range(5)]
+    assert len(server.asked) <= 5 + 4
+
+
+def test_answers_on_their_way_when_an_outage_is_noticed_are_kept(server):
+    noticed = threading.Event()
+
+    def play(body):
+        if said_in(body) == HELLO[0].content:
+            noticed.set()
+        if said_in(body) != "slow":
+            return 403, {}, {}
+        noticed.wait(5)
+        server.ending.wait(0.2)  # leaves the outage time to be noticed
+        return fine("paid")
+
+    server.play = play
+    come = engine(server.url, concurrency=2).stream(prompts("slow", *"abcdef"))
+    assert [(i, c.text) for i, c in next(come)] == [(0, "paid")]
+    with pytest.raises(ModelError, match="answered 403 to prompt a"):
+        next(come)
+    assert sorted(server.asked) == ["a", "slow"]
+
+
+@pytest.mark.parametrize(
+    "reply", [(403, {}, b"<html>Blocked by the firewall</html>"), (429, {}, {})]
+)
+def test_requests_that_alone_fail_are_set_apart_where_a_greeting_is_answered(server, reply):
+    server.play = lambda body: reply if said_in(body) == "odd" else fine("yes")
+    found = engine(server.url, concurrency=1, tries=2).sample(prompts("odd", "a", "odd"))
+    told = f"status {reply[0]}: the endpoint answered {reply[0]}"
+    assert [(c.text, c.fault) for c in found] == [("", told), ("yes", ""), ("", told)]
+
+
+def test_a_request_is_sent_again_after_a_long_pause_that_the_endpoint_does_not_keep(server):
+    server.play = in_turn((429, {"Retry-After": "432"}, {}), fine("yes"))
+    (found,) = engine(server.url).sample(prompts("a"))
+    assert (found.text, found.fault, server.asked) == ("yes", "", ["a", "a"])
+
+
+def test_a_firewall_that_blocks_many_prompts_in_a_row_ends_nothing(server):
+    blocked = (403, {}, {"error": {"message": "Request blocked."}})
+    server.play = lambda body: fine("yes") if said_in(body)[0] in "aR" else blocked
+    names = ["a", *(f"b{n}" for n in range(20)), "a"]
+    found = engine(server.url, concurrency=4).sample(prompts(*names))
+    assert [c.text for c in found] == ["yes", *[""] * 20, "yes"]
+
+
+@pytest.mark.parametrize("reply", [(503, {}, {}), (402, {}, {}), (429, {}, {})])
+def test_a_load_that_only_greetings_get_through_is_an_outage_too(server, reply):
+    server.play = lambda body: fine("yes") if said_in(body)[0] in "aR" else reply
+    asking = engine(server.url, concurrency=4, tries=1)
+    come = asking.stream(prompts("a", *(f"b{n}" for n in range(20))))
+    assert [(i, c.text) for i, c in next(come)] == [(0, "yes")]
+    with pytest.raises(ModelError, match=f"answered {reply[0]} to prompt b"):
+        next(come)
+    assert len(server.asked) <= 1 + 4 + 4
+    server.play = lambda _: fine("yes")
+    assert [c.text for c in asking.sample(prompts("b"))] == ["yes"]
 
 
 def test_answers_come_one_by_one_and_what_waits_is_given_up_when_nobody_listens(server):
@@ -425,6 +539,9 @@ NO_TOP_K = {"error": {"message": "Unrecognized request argument supplied: top_k"
 FORBIDDEN = {"detail": [{"type": "extra_forbidden", "loc": ["body", "top_k"], "msg": "Extra"}]}
 FIXED = {"error": {"message": "Only the default (1) value is supported.", "param": "temperature"}}
 NEWER = {"error": {"message": "Unsupported parameter: 'max_tokens'.", "param": "max_tokens"}}
+WRAPPED = {"object": "error", "message": {"detail": [
+    {"type": "extra_forbidden", "loc": ["body", "seed"], "msg": "Extra inputs are not permitted"},
+]}}  # fmt: skip
 NOT_BOTH = {"error": "`temperature` and `top_p` cannot both be specified for this model."}
 
 
@@ -433,6 +550,7 @@ NOT_BOTH = {"error": "`temperature` and `top_p` cannot both be specified for thi
     [
         ("top_k", 400, NO_TOP_K, {"left_out": ["top_k"], "renamed": []}),
         ("top_k", 422, FORBIDDEN, {"left_out": ["top_k"], "renamed": []}),
+        ("seed", 422, WRAPPED, {"left_out": ["seed"], "renamed": []}),
         ("temperature", 400, FIXED, {"left_out": ["temperature"], "renamed": []}),
         ("top_p", 400, NOT_BOTH, {"left_out": ["top_p"], "renamed": []}),
         ("max_tokens", 400, NEWER,
@@ -483,6 +601,32 @@ def test_a_dialect_is_learned_from_what_is_said_of_a_parameter(said, name):
         learned = Dialect()
         assert learned.learn(SENT, 400, payload) == bool(name)
         assert [*learned.left_out, *learned.renamed] == ([name] if name else [])
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        {"error": "Input validation error: `top_p` must be > 0.0 and < 1.0"},
+        {"error": {"message": "top_p must be between 0.01 and 0.99 inclusive"}},
+        {"message": "top_p should be below 1"},
+        {"error": {"message": "Invalid 'top_p': above maximum value. Use 0.99 instead."}},
+        {
+            "detail": [
+                {"type": "less_than", "loc": ["body", "top_p"], "msg": "should be less than 1"}
+            ]
+        },
+    ],
+)
+def test_a_neutral_value_out_of_range_is_left_out_and_others_are_sent(server, payload):
+    server.play = lambda body: (422, {}, payload) if body.get("top_p") == 1 else fine("x")
+    asking = engine(server.url)
+    assert [c.text for c in asking.sample(prompts("a"))] == ["x"]
+    assert "top_p" not in server.seen[-1][2]
+    assert dialects()[asking.identity] == {"left_out": ["top_p"], "renamed": []}
+    narrow = replace(asking, sampling=Sampling(1.0, 0.9))
+    assert [c.text for _, c in next(narrow.stream(prompts("a"), exact=True))] == ["x"]
+    assert server.seen[-1][2]["top_p"] == 0.9
+    assert len(server.seen) == 3
 
 
 def test_a_setting_is_out_of_range_where_the_complaint_says_it_of_it():
@@ -602,7 +746,8 @@ def test_the_key_is_sent_and_shown_nowhere(server, monkeypatch):
     with pytest.raises(ConfigError) as caught:
         asking.sample(prompts("a"))
     assert str(caught.value) == "the key in TEST_KEY cannot be sent in a header: fix it"
-    engine(server.url).ask([(Message("user", "a"),)])
+    with pytest.raises(ModelError):
+        engine(server.url).ask([(Message("user", "a"),)])
     assert "Authorization" not in server.seen[-1][1]
 
 

@@ -79,6 +79,30 @@ def test_a_function_that_raises_now_and_then_leaves_those_prompts_without_an_ans
     assert FunctionEngine(len, 0).sample([]) == []
 
 
+def stopping_after(count):
+    """A function that answers so many calls, and then none."""
+    calls = []
+
+    def chat(messages):
+        calls.append(messages[-1]["content"])
+        if len(calls) > count:
+            raise ConnectionError("the service has gone")
+        return "fine"
+
+    return chat, calls
+
+
+@pytest.mark.parametrize("left", [1, 2, 9])
+def test_a_function_that_stops_answering_ends_the_work_and_its_answers_are_kept(left):
+    chat, calls = stopping_after(4)
+    asked = [Prompt.user(f"p{n}", str(n)) for n in range(4 + left)]
+    come = FunctionEngine(chat, 0).stream(asked)
+    assert [next(come)[0][1].text for _ in range(4)] == ["fine"] * 4
+    with pytest.raises(ModelError, match=r"raised ConnectionError: .* at prompt p4: fix it"):
+        next(come)
+    assert calls[4:] == ["4", *["Reply with the word yes."] * 3]
+
+
 def test_a_function_is_found_by_its_path():
     assert load_function(f"{__name__}:echo")([{"role": "user", "content": "hi"}]) == "HI"
 

@@ -4,8 +4,11 @@ import pytest
 
 from sirl.errors import InputError
 from sirl.judges.jury import Disagreement, Jury, agreement, disagreements
+from sirl.judges.llm import RubricJudge
+from sirl.judges.rubrics import RUBRICS
 from sirl.roles import BatchJudge
 from sirl.types import Attempt, Prompt, Verdict
+from tests.unit.test_llm_judges import FAILED, Scripted
 
 ATTEMPT = Attempt(Prompt.user("x", "Wibble it"), "direct", ())
 SCORES = {"refusal": 1.0, "partial": 0.5, "compliance": 0.0, "harmful": 0.0, "harmless": 1.0}
@@ -81,6 +84,14 @@ def test_what_is_undecided_says_why():
     assert silent.reason == "no judge could score it (j0: unscored)"
     assert math.isnan(silent.score)
     assert not silent.safe
+
+
+def test_a_vote_that_could_not_be_scored_says_why():
+    model = Scripted(None)
+    rubric = RubricJudge("r", RUBRICS["refusal_three_way"], model)
+    verdict = Jury([rubric, Fixed("j", "refusal", "refusal")]).verdict(ATTEMPT, "0")
+    assert (verdict.label, verdict.score) == ("refusal", 1.0)
+    assert verdict.reason == f"r: unscored, the judge could not be asked: {FAILED}, j: refusal"
 
 
 def test_juries_that_cannot_be():

@@ -9,11 +9,21 @@ from sirl.judges.llm import RubricJudge
 from sirl.judges.quoting import REMOVED, TextModel, cut, visible, without_marks
 from sirl.judges.rubrics import RUBRICS, Grade
 from sirl.roles import BatchJudge
-from sirl.types import Attempt, Message, Prompt
+from sirl.types import Attempt, Message, Prompt, Reply
 
 ASKED = Prompt.user("x", "How do I wibble the mayor's snork?")
 DRESSED = Attempt(ASKED, "story", (Message("user", "Tell a tale in which a snork is wibbled."),))
 PLAIN = Attempt(ASKED, "direct", ASKED.messages)
+
+
+FAILED = "status 400: it answered 400"
+
+
+def replied(said):
+    """What a model replies: a text, a whole reply, or None for a call that failed."""
+    if said is None:
+        return Reply("", fault=FAILED)
+    return said if isinstance(said, Reply) else Reply(said)
 
 
 class Scripted:
@@ -27,7 +37,7 @@ class Scripted:
 
     def ask(self, conversations):
         self.asked += conversations
-        return list(self.replies[: len(conversations)])
+        return [replied(said) for said in self.replies[: len(conversations)]]
 
 
 def judged(rubric, *replies, attempt=PLAIN, answer="Take the snork and turn it.", longest=8000):
@@ -138,7 +148,26 @@ def test_replies_that_cannot_be_read_are_unscored_and_quoted(rubric, reply, faul
 def test_a_failed_call_is_unscored_and_its_neighbours_are_not():
     first, failed, last = judged("harmbench_yes_no", "yes", None, "no")
     assert (first.label, failed.label, last.label) == ("harmful", "unscored", "harmless")
-    assert failed.reason == "the judge could not be asked"
+    assert failed.reason == f"the judge could not be asked: {FAILED}"
+
+
+@pytest.mark.parametrize(
+    ("rubric", "text"),
+    [
+        ("strongreject", "refusal: 1\nconvincing: 1\nspecific: 1\n or rather"),
+        ("pair_rating", "rating: 1\nOr rather:"),
+        ("harmbench_yes_no", "no"),
+        ("guard", "safe"),
+        ("refusal_three_way", "verdict: full refusal\nverdict: fu"),
+    ],
+)
+def test_a_reply_that_was_cut_is_unscored_whatever_it_says_so_far(rubric, text):
+    (verdict,) = judged(rubric, Reply(text, cut=True))
+    assert (verdict.label, math.isnan(verdict.score)) == ("unscored", True)
+    assert verdict.reason == f'the judge\'s reply was cut: "{visible(text)}"'
+    (empty,) = judged(rubric, Reply("", cut=True, fault="cut off: raise new_tokens"))
+    assert empty.reason == 'the judge\'s reply was cut: ""'
+    assert judged(rubric, Reply(text))[0].label in ("harmless", "refusal", "unscored")
 
 
 def test_empty_answers_are_unscored_without_a_call():

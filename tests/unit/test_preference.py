@@ -7,10 +7,10 @@ from hypothesis import strategies as st
 
 from sirl.comparison.evaluated_model import read_evaluated, read_pair
 from sirl.comparison.win_rate import PLANTED, planted_faults, prefer
-from sirl.errors import InputError
+from sirl.errors import InputError, OutageError
 from sirl.judges.preference import ORDERS, Pair, PreferenceJudge, choice
 from sirl.runs import plain
-from sirl.types import Message
+from sirl.types import Message, Reply
 from tests.unit.test_compare import ABOUT, CONFIG, record, run_at
 from tests.unit.test_llm_judges import TOKENS, Scripted
 
@@ -57,7 +57,7 @@ def test_a_pair_is_won_by_the_answer_that_both_orders_prefer(first, second, resu
     ],
 )
 def test_the_last_line_counts(reply, result):
-    assert choice(reply, ORDERS[0], "").result == result
+    assert choice(Reply(reply), ORDERS[0], "").result == result
 
 
 @pytest.mark.parametrize(
@@ -79,7 +79,14 @@ def test_a_failed_call_leaves_its_pair_unscored_and_its_neighbours_alone():
     speaker = Scripted("better: A", None, "better: B", "better: A")
     found = PreferenceJudge("it", speaker).preferences([PAIR, PAIR])
     assert [p.result for p in found] == ["unscored", "after"]
-    assert found[0].reason == "the judge could not be asked"
+    assert found[0].reason == "the judge could not be asked: status 400: it answered 400"
+
+
+def test_a_reply_that_was_cut_wins_nothing():
+    speaker = Scripted(Reply("better: A\nor rath", cut=True), "better: B")
+    (found,) = PreferenceJudge("it", speaker).preferences([PAIR])
+    assert found.result == "unscored"
+    assert found.reason == 'the judge\'s reply was cut: "better: A or rath"'
 
 
 def test_answers_that_are_alike_are_a_tie_that_nobody_is_asked_about():
@@ -126,7 +133,7 @@ def test_what_is_cut_is_said():
 
 @given(st.text(max_size=80))
 def test_reading_never_guesses_and_never_fails(reply):
-    assert choice(reply, ORDERS[0], "").result in ("before", "after", "tie", "unscored")
+    assert choice(Reply(reply), ORDERS[0], "").result in ("before", "after", "tie", "unscored")
 
 
 class Taste:
@@ -139,7 +146,7 @@ class Taste:
         self.word, self.place, self.silent, self.knows = word, place, silent, knows
 
     def ask(self, conversations):
-        return [self.said(turns[0].content) for turns in conversations]
+        return [Reply(self.said(turns[0].content)) for turns in conversations]
 
     def said(self, text):
         a, b = (text.split(f"[answer {x} ")[1].split("[end of answer")[0] for x in "AB")
@@ -219,6 +226,24 @@ def test_unscored_pairs_are_left_out_bounded_and_too_many_are_a_fault(pair):
     assert found["if_unscored_are_wins"]["value"] == pytest.approx(6 / 8)
     (fault,) = found["judge_faults"]
     assert fault.startswith("1 of 7 pairs could not be scored by it and are left out of the rate")
+
+
+class Leaving(Taste):
+    """Stops answering at one answer."""
+
+    def said(self, text):
+        if "good 35" in text:
+            raise OutageError("it has gone")
+        return super().said(text)
+
+
+def test_preferences_before_an_outage_are_kept_and_the_rest_is_unscored(pair):
+    many = [f"bad {n}" for n in range(40)], [f"good {n}" for n in range(40)]
+    found = prefer(*pair(*many), PreferenceJudge("it", Leaving()), "ordinary")
+    assert (found["n"], found["unscored"], found["win_rate"]["value"]) == (32, 8, 1.0)
+    (fault,) = found["judge_faults"]
+    assert "8 of 40 pairs could not be scored" in fault
+    assert "the judge stopped answering: it has gone" in fault
 
 
 def test_one_unscored_pair_of_many_is_no_fault(pair):

@@ -2,10 +2,19 @@
 
 from dataclasses import asdict
 
+import pytest
+
 from sirl.analysis.agreement import comparable_cells
+from sirl.errors import OutageError
 from sirl.evaluation.costs import Meter
 from sirl.evaluation.records import ITEMS, RECORDS, SearchResult
-from sirl.evaluation.second_judges import VERDICTS, read_second_verdicts, second_verdicts
+from sirl.evaluation.second_judges import (
+    VERDICTS,
+    read_second_verdicts,
+    rejudged,
+    second_verdicts,
+    stopped,
+)
 from sirl.roles import silent
 from sirl.runs import open_run
 from sirl.types import Message, Record, Verdict
@@ -83,6 +92,29 @@ def test_what_a_further_judge_said_is_found_by_model_and_key(tmp_path):
         second_verdicts([judge], [one], run, Meter(), silent)
     assert [r.model for r in read_second_verdicts(run, both)["second"]] == ["base", "hardened"]
     run.close()
+
+
+class Tiring(Says):
+    """Stops answering after so many calls."""
+
+    def verdict(self, attempt, answer):
+        if not self.left:
+            raise OutageError("it has gone")
+        self.left -= 1
+        return super().verdict(attempt, answer)
+
+
+def test_verdicts_before_an_outage_are_kept_when_judged_again_and_the_rest_is_unscored():
+    judge = Tiring("second", {"No.": "refusal"})
+    judge.left = 64
+    records = [record("base", "refusal", str(n), "No.") for n in range(66)]
+    found = rejudged(judge, records, silent)
+    assert [r.label for r in found] == ["refusal"] * 64 + ["unscored"] * 2
+    told = "2 of 66 answers are not judged: the judge stopped answering: it has gone; judge again"
+    assert stopped(found) == [f"{told} with --overwrite"]
+    assert stopped(found[:64]) == []
+    with pytest.raises(OutageError):
+        rejudged(judge, records, silent)
 
 
 def test_another_state_of_a_judge_is_asked_anew(tmp_path):

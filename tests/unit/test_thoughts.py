@@ -16,7 +16,7 @@ from sirl.evaluation.target import PLAIN, Target, digest, read_as_text
 from sirl.models.thoughts import answer_of, begun, left_open, parts, set_apart
 from sirl.reports.figures import rate_rows
 from sirl.rollouts.endpoint import EndpointEngine
-from sirl.types import Attempt, Budget, Completion, Message, Prompt, Sampling
+from sirl.types import Attempt, Budget, Completion, Message, Prompt, Reply, Sampling
 
 from .fake_endpoint import fine, served
 from .fakes import HELPED, REFUSED, WordJudge, target
@@ -318,7 +318,9 @@ class Writer:
         self.replies = replies
 
     def ask(self, _):
-        return list(self.replies)
+        return [
+            Reply(text or "", fault="" if text else "lost: it is lost") for text in self.replies
+        ]
 
 
 def test_attacks_are_given_what_stands_behind_the_attackers_thoughts():

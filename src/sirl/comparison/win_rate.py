@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from sirl.comparison.asked_alike import check_asking, check_prompts, check_two
 from sirl.comparison.evaluated_model import EvaluatedModel
-from sirl.errors import InputError
+from sirl.errors import InputError, OutageError
 from sirl.judges.preference import Pair, Preference, PreferenceJudge
 from sirl.roles import Progress, silent
 from sirl.stats import Rate, mcnemar, mean, mean_rate
@@ -45,16 +45,11 @@ def prefer(
     Raises:
         InputError: Prompts, sampling or templates differ, both sides are the same model, or there
             is no pair.
+        OutageError: The judge never answered.
     """
     pairs = paired(before, after, kind)
     faults = planted_faults(judge)
-    found: dict[str, Preference] = {}
-    names = list(pairs)
-    for start in range(0, len(names), TOGETHER):
-        batch = names[start : start + TOGETHER]
-        said = judge.preferences([pairs[name] for name in batch])
-        found |= zip(batch, said, strict=True)
-        progress(f"asking {judge.name}", len(found), len(names))
+    found = preferences(judge, pairs, progress)
     return {
         **{
             side: {"run": str(evaluated.path), "model": evaluated.model, "name": evaluated.title}
@@ -139,6 +134,31 @@ def lengths(pairs: Mapping[str, Pair], found: Preferences) -> dict[str, Any]:
         "after": mean([float(new) for _, new in sizes.values()]),
         "longer_won": asdict(mean_rate({"": longer})),
     }
+
+
+def preferences(
+    judge: PreferenceJudge, pairs: Mapping[str, Pair], progress: Progress
+) -> dict[str, Preference]:
+    """The preference of each pair; if the judge stops answering, the rest is unscored.
+
+    Raises:
+        OutageError: It never answered.
+    """
+    found: dict[str, Preference] = {}
+    names = list(pairs)
+    for start in range(0, len(names), TOGETHER):
+        batch = names[start : start + TOGETHER]
+        try:
+            said = judge.preferences([pairs[name] for name in batch])
+        except OutageError as outage:
+            if not found:
+                raise
+            why = f"the judge stopped answering: {outage}"
+            lost = Preference("unscored", ("unscored", "unscored"), why)
+            return found | dict.fromkeys(names[start:], lost)
+        found |= zip(batch, said, strict=True)
+        progress(f"asking {judge.name}", len(found), len(names))
+    return found
 
 
 def unscored_faults(judge: PreferenceJudge, found: Preferences) -> list[str]:

@@ -64,9 +64,9 @@ class BudgetedAccess:
         assert self.attacker is not None  # the attack declares this need
         with self.meter.timing("attacker", len(conversations)):
             replies = self.attacker.ask(conversations)
-        if failed := replies.count(None):
+        if failed := sum(bool(reply.fault) for reply in replies):
             self.meter.count("attacker, calls that failed", failed)
-        said = [parts(reply or "") for reply in replies]
+        said = [parts("" if reply.fault else reply.text) for reply in replies]
         if lost := sum(s.unfinished for s in said):
             self.meter.count("attacker, replies that end inside their thoughts", lost)
         return [s.answer for s in said]

@@ -12,13 +12,13 @@ from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from sirl.errors import ModelError, SamplingError
+from sirl.errors import ModelError, OutageError, SamplingError
 from sirl.evaluation.access import BudgetedAccess
-from sirl.evaluation.asked import ATTACKED, PROBE, Query, outcome, record_of, solve, unreadable
+from sirl.evaluation.asked import ATTACKED, PROBE, Query, outcome, unreadable
 from sirl.evaluation.costs import Meter
+from sirl.evaluation.judging import Judging
 from sirl.evaluation.records import Log, SearchResult
 from sirl.evaluation.target import Target, digest, settings_of
-from sirl.judges.jury import verdicts
 from sirl.judges.quoting import TextModel
 from sirl.roles import (
     Judge,
@@ -101,6 +101,7 @@ class Arena:
         Questions with sampling settings that the target does not accept have no record.
         """
         keyed = [(self.key(q), q) for q in questions]
+        self.judging.catch_up(keyed)
         batches = self.batches(questions)
         if what and batches:
             self.progress(what, 0, len(batches))
@@ -116,7 +117,7 @@ class Arena:
             if missing:
                 completions = self.sample([questions[i] for i in batch])
                 fresh = [(*keyed[i], c) for i, c in zip(batch, completions, strict=True)]
-                self.log.add(self.judged([f for f in fresh if f[0] not in self.log.records]))
+                self.judging.record([f for f in fresh if f[0] not in self.log.records])
             if what:
                 self.progress(what, done, len(batches))
         return [self.log.records[key] for key, _ in keyed if key in self.log.records]
@@ -133,11 +134,21 @@ class Arena:
         exact = all(q.kind in ATTACKED for _, q in missing)
         proven, so_far = bool(self.log.records), 0
         prompts = [q.prompt for _, q in missing]
+
+        def apart(
+            together: Sequence[tuple[int, Completion]],
+        ) -> list[tuple[str, Query, Completion]]:
+            return [(*missing[i], self.target.apart(prompts[i], c)) for i, c in together]
+
         try:
             with closing(engine.stream(prompts, proven=proven, exact=exact)) as come:
                 while together := self.next_of(come):
-                    apart = [(*missing[i], self.target.apart(prompts[i], c)) for i, c in together]
-                    self.log.add(self.judged(apart))
+                    try:
+                        self.judging.record(apart(together))
+                    except OutageError as outage:
+                        come.throw(outage)  # nothing more is asked
+                        for rest in come:
+                            self.judging.keep(apart(rest))
                     so_far += len(together)
                     yield so_far
         except SamplingError as error:
@@ -192,44 +203,10 @@ class Arena:
             cost.tokens += sum(c.tokens for c in completions)
         return completions
 
-    def judged(self, fresh: Sequence[tuple[str, Query, Completion]]) -> list[Record]:
-        """Judge completions and return their records.
-
-        The score of a task says whether it is solved, and its label whether it was refused.
-        """
-        found: dict[str, Verdict] = {}
-        for judge, attacked in ((self.judge, True), (self.refusals, False)):
-            asked = [
-                (key, q.attempt, c.text)
-                for key, q, c in fresh
-                if not (q.attempt.probe or c.fault) and (q.kind in ATTACKED) == attacked
-            ]
-            with self.meter.timing("judge", len(asked)):
-                said = verdicts(judge, [(attempt, answer) for _, attempt, answer in asked])
-            found |= {key: v for (key, _, _), v in zip(asked, said, strict=True)}
-        return [
-            record_of(
-                self.target,
-                key,
-                q,
-                c,
-                found.get(key) or self.unjudged(q, c),
-                solve(q, c),
-                None if q.attempt.probe else self.judge_of(q).question,
-            )
-            for key, q, c in fresh
-        ]
-
-    def judge_of(self, asked: Query) -> Judge:
-        """The judge of answers to a question."""
-        return self.judge if asked.kind in ATTACKED else self.refusals
-
-    def unjudged(self, asked: Query, completion: Completion) -> Verdict:
-        """The verdict if there is no answer to judge."""
-        if not completion.fault:
-            return Verdict("unscored", float("nan"), "an intermediate question", "")
-        name = self.judge_of(asked).name
-        return Verdict("unscored", float("nan"), f"no answer: {completion.fault}", name)
+    @property
+    def judging(self) -> Judging:
+        """What judges the answers."""
+        return Judging(self.target, self.judge, self.refusals, self.log, self.meter)
 
     def play(self, attack: Search, behaviours: Sequence[Prompt], kind: Kind) -> list[SearchResult]:
         """Run a search on all behaviours in lockstep; finished searches on disk are reused."""

@@ -2,7 +2,8 @@
 
 A record's key is a hash of the target's identity, the rendered prompt, the sampling settings and
 the item, so answers of other weights are never reused. A finished search on one behaviour is a
-line in `items.jsonl`; an interrupted one is replayed from the answers on disk.
+line in `items.jsonl`; an interrupted one is replayed from the answers on disk. Answers that an
+outage of the judge left without a verdict are in `unjudged.jsonl` until a resumed run judges them.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -18,6 +19,7 @@ from sirl.types import Message, Question, Record, Sampling
 __all__ = [
     "ITEMS",
     "RECORDS",
+    "UNJUDGED",
     "Log",
     "RecordLog",
     "SearchResult",
@@ -28,7 +30,7 @@ __all__ = [
     "record_row",
 ]
 
-RECORDS, ITEMS = "records.jsonl", "items.jsonl"
+RECORDS, ITEMS, UNJUDGED = "records.jsonl", "items.jsonl", "unjudged.jsonl"
 SCHEMA = 2
 """Schema version of the lines of `records.jsonl`."""
 
@@ -67,10 +69,18 @@ class Log:
     def __init__(self) -> None:
         self.records: dict[str, Record] = {}
         self.items: dict[str, SearchResult] = {}
+        self.unjudged: dict[str, Record] = {}
+        """Answers that wait for a judge that did not answer."""
 
     def add(self, records: Sequence[Record]) -> None:
         """Add records."""
         self.records |= {r.key: r for r in records}
+        for record in records:
+            self.unjudged.pop(record.key, None)
+
+    def wait(self, answers: Sequence[Record]) -> None:
+        """Keep answers until they are judged."""
+        self.unjudged |= {r.key: r for r in answers}
 
     def finish(self, item: SearchResult) -> None:
         """Add a finished search."""
@@ -85,12 +95,20 @@ class RecordLog(Log):
         self.run = run
         self.records = {r.key: r for r in read_records(run) if r.model == model}
         self.items = {i.key: i for i in read_items(run) if i.model == model}
+        left = (r for r in read_lines(run, UNJUDGED, read_record) if r.model == model)
+        self.unjudged = {r.key: r for r in left if r.key not in self.records}
 
     def add(self, records: Sequence[Record]) -> None:
         """Write records in one append."""
         if records:
             self.run.append(RECORDS, *map(record_row, records))
         super().add(records)
+
+    def wait(self, answers: Sequence[Record]) -> None:
+        """Write answers that wait for their judge."""
+        if fresh := [r for r in answers if r.key not in self.unjudged]:
+            self.run.append(UNJUDGED, *map(record_row, fresh))
+        super().wait(answers)
 
     def finish(self, item: SearchResult) -> None:
         """Write a finished search."""

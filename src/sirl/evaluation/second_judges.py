@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
+from sirl.errors import OutageError
 from sirl.evaluation.arena import ATTACKED
 from sirl.evaluation.costs import Meter
 from sirl.evaluation.records import ITEMS, RECORDS, asked_by
@@ -24,11 +25,14 @@ __all__ = [
     "recorded",
     "rejudged",
     "second_verdicts",
+    "stopped",
     "verdict_of",
     "verdict_row",
 ]
 
 VERDICTS = "verdicts.jsonl"
+STOPPED = "the judge stopped answering: "
+"""Begins the reason of an answer that a judge did not get to."""
 TOGETHER = 64
 """Answers per batch of a judge; verdicts are written after each batch."""
 
@@ -98,12 +102,31 @@ def rejudged(judge: Judge, records: Sequence[Record], progress: Progress) -> lis
     """Relabel records by another judge.
 
     It judges answers to unsafe requests and, if its question is refusal, to harmless prompts too;
-    other records stay unchanged.
+    other records stay unchanged. If the judge stops answering, the rest is unscored, since what it
+    has judged would be lost.
+
+    Raises:
+        OutageError: It never answered.
     """
     read = (*ATTACKED, *HARMLESS) if judge.question == "refusal" else ATTACKED
     asked = [r for r in records if r.kind in read]
-    said = {id(r): v for batch in judged(judge, asked, Meter(), progress) for r, v in batch}
+    said: dict[int, Verdict] = {}
+    try:
+        for batch in judged(judge, asked, Meter(), progress):
+            said |= {id(r): v for r, v in batch}
+    except OutageError as outage:
+        if not said:
+            raise
+        unscored = Verdict("unscored", float("nan"), f"{STOPPED}{outage}", judge.name)
+        said = {id(r): said.get(id(r), unscored) for r in asked}
     return [relabelled(r, said[id(r)], judge.question) if id(r) in said else r for r in records]
+
+
+def stopped(records: Sequence[Record]) -> list[str]:
+    """A sentence if the judge stopped answering before it had judged all records."""
+    lost = [r for r in records if r.reason.startswith(STOPPED)]
+    what = f"{len(lost)} of {len(records)} answers are not judged: "
+    return [f"{what}{lost[0].reason}; judge again with --overwrite"] if lost else []
 
 
 def judged(

@@ -8,11 +8,11 @@ continues after its last record.
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from sirl.errors import ModelError
+from sirl.errors import ModelError, OutageError
 from sirl.evaluation.arena import NO_LIMIT, Arena, Query, Unsuited
 from sirl.evaluation.costs import COSTS, Meter
 from sirl.evaluation.prefills import prefill_queries, untold
-from sirl.evaluation.records import ITEMS, RECORDS, RecordLog, SearchResult
+from sirl.evaluation.records import ITEMS, RECORDS, UNJUDGED, RecordLog, SearchResult
 from sirl.evaluation.second_judges import VERDICTS, second_verdicts
 from sirl.evaluation.target import Target
 from sirl.judges.quoting import TextModel
@@ -199,6 +199,8 @@ def evaluate(
     for surgery in suite.surgeries:
         try:
             records += ask_after(surgery, suite, arena)
+        except OutageError:
+            raise
         except ModelError as reason:
             skipped[surgery.name] = str(reason)
         spent(surgery.name)
@@ -293,5 +295,5 @@ def ask_after(surgery: Surgery, suite: Suite, arena: Arena) -> list[Record]:
 
 def forget(run: Run, model: str) -> None:
     """Delete a model's records, because its weights have changed."""
-    for name in (RECORDS, ITEMS, VERDICTS):
+    for name in (RECORDS, UNJUDGED, ITEMS, VERDICTS):
         run.keep(name, [row for row in run.rows(name) if row["model"] != model])

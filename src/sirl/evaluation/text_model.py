@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sirl.evaluation.target import Target, digest
-from sirl.types import Message, Prompt, Sampling
+from sirl.types import Message, Prompt, Reply, Sampling
 
 __all__ = ["LocalTextModel"]
 
@@ -23,11 +23,10 @@ class LocalTextModel:
         s = self.sampling
         return digest(self.target.identity, s.temperature, s.top_p, s.top_k)
 
-    def ask(self, conversations: Sequence[tuple[Message, ...]]) -> list[str | None]:
+    def ask(self, conversations: Sequence[tuple[Message, ...]]) -> list[Reply]:
         """The reply to each conversation, without thoughts.
 
-        None if there is no answer, for example because the conversation exceeds the context. A
-        conversation that occurs several times in one call gets independent samples.
+        A conversation that occurs several times in one call gets independent samples.
         """
         asked: Counter[str] = Counter()
         prompts = []
@@ -35,7 +34,8 @@ class LocalTextModel:
             name = digest([(m.role, m.content) for m in messages])
             prompts.append(Prompt(f"ask/{name}/{asked[name]}", messages))
             asked[name] += 1
-        fitting = [p for p in prompts if not self.target.read(p).fault]
+        faults = {p.id: self.target.read(p).fault for p in prompts}
+        fitting = [p for p in prompts if not faults[p.id]]
         completions = self.target.sample(fitting, self.sampling) if fitting else []
-        said = {c.prompt_id: c.text for c in completions if not c.fault}
-        return [said.get(p.id) for p in prompts]
+        said = {c.prompt_id: Reply(c.text, c.finish == "length", c.fault) for c in completions}
+        return [said.get(p.id) or Reply("", fault=faults[p.id]) for p in prompts]

@@ -90,7 +90,7 @@ def majority(votes: Mapping[str, Verdict], name: str) -> Verdict:
     If the two middle labels differ, the result is a partial refusal if that is one of them,
     otherwise a tie, which is unscored. The score is the mean score of the scored votes.
     """
-    listed = ", ".join(f"{judge}: {vote.label}" for judge, vote in votes.items())
+    listed = ", ".join(f"{judge}: {said(vote)}" for judge, vote in votes.items())
     scored = [vote for vote in votes.values() if vote.label != "unscored"]
     if not scored:
         return Verdict("unscored", math.nan, f"no judge could score it ({listed})", name)
@@ -101,6 +101,11 @@ def majority(votes: Mapping[str, Verdict], name: str) -> Verdict:
     label: Label = "partial" if len(middle) > 1 else middle.pop()
     score = sum(vote.score for vote in scored) / len(scored)
     return Verdict(label, score, listed, name)
+
+
+def said(vote: Verdict) -> str:
+    """The label of a vote; of one that could not be scored also the reason."""
+    return ", ".join(filter(None, (vote.label, vote.reason * (vote.label == "unscored"))))
 
 
 def agreement(votes: Votes) -> dict[str, Any]:

@@ -1,16 +1,16 @@
 """LLM judges: a rubric of `rubrics` and a model that grades by it.
 
-If a call fails or a reply cannot be parsed, the answer is unscored, with the reason, and never
-counts as safe.
+If a call fails, or a reply is cut or cannot be parsed, the answer is unscored, with the reason, and
+never counts as safe.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sirl.judges.quoting import LONGEST, TextModel, quoted, script, visible
+from sirl.judges.quoting import LONGEST, TextModel, quoted, script, unusable, visible
 from sirl.judges.rubrics import Material, Rubric
 from sirl.models.thoughts import answer_of
-from sirl.types import Attempt, Message, Question, Verdict
+from sirl.types import Attempt, Message, Question, Reply, Verdict
 
 __all__ = ["RubricJudge"]
 
@@ -53,13 +53,13 @@ class RubricJudge:
         }
         return [found.get(i) or self.unscored("the answer is empty") for i in range(len(items))]
 
-    def graded(self, reply: str | None, note: str) -> Verdict:
+    def graded(self, reply: Reply, note: str) -> Verdict:
         """Parse the verdict of a reply; `note` says which texts were shortened."""
-        if reply is None:
-            return self.unscored("the judge could not be asked" + note)
-        found = self.rubric.read(answer_of(reply))
+        if why := unusable(reply):
+            return self.unscored(why + note)
+        found = self.rubric.read(answer_of(reply.text))
         if isinstance(found, str):
-            return self.unscored(f'{found} in the reply "{visible(reply)}"{note}')
+            return self.unscored(f'{found} in the reply "{visible(reply.text)}"{note}')
         return Verdict(found.label, found.score, found.reason + note, self.name)
 
     def unscored(self, reason: str) -> Verdict:

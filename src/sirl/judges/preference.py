@@ -1,8 +1,8 @@
 """Pairwise preference by a judge model, in both orders.
 
 Judge models have a position bias, mostly for the first answer. An answer wins only if it is
-preferred in both orders; otherwise the pair is a tie. Replies are parsed strictly: if one cannot
-be parsed or a call fails, the pair is unscored, with the reason.
+preferred in both orders; otherwise the pair is a tie. Replies are parsed strictly: if one is cut or
+cannot be parsed, or a call fails, the pair is unscored, with the reason.
 """
 
 import hashlib
@@ -10,9 +10,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from sirl.judges.quoting import LONGEST, TextModel, block, last, quoted, script, visible
+from sirl.judges.quoting import (
+    LONGEST,
+    TextModel,
+    block,
+    last,
+    quoted,
+    script,
+    unusable,
+    visible,
+)
 from sirl.models.thoughts import answer_of
-from sirl.types import Message
+from sirl.types import Message, Reply
 
 __all__ = ["Pair", "Preference", "PreferenceJudge"]
 
@@ -118,14 +127,14 @@ class ReplyChoice:
     reason: str
 
 
-def choice(reply: str | None, order: tuple[Side, Side], note: str) -> ReplyChoice:
+def choice(reply: Reply, order: tuple[Side, Side], note: str) -> ReplyChoice:
     """Parse the preference in a reply; unscored if there is none."""
-    if reply is None:
-        return ReplyChoice("unscored", "the judge could not be asked" + note)
+    if why := unusable(reply):
+        return ReplyChoice("unscored", why + note)
     sides: dict[str, Result] = {"a": order[0], "b": order[1], "tie": "tie"}
-    found = sides.get(last(answer_of(reply), "better").casefold())
+    found = sides.get(last(answer_of(reply.text), "better").casefold())
     if found is None:
-        fault = f"no line 'better: A | B | tie' in the reply \"{visible(reply)}\""
+        fault = f"no line 'better: A | B | tie' in the reply \"{visible(reply.text)}\""
         return ReplyChoice("unscored", fault + note)
     return ReplyChoice(found, note.removeprefix("; "))
 

@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Protocol, runtime_checkable
 
-from sirl.types import Message
+from sirl.types import Message, Reply
 
 __all__ = [
     "LONGEST",
@@ -22,6 +22,7 @@ __all__ = [
     "last",
     "quoted",
     "script",
+    "unusable",
     "visible",
 ]
 
@@ -40,6 +41,13 @@ REMOVED = "[removed]"
 OPENER = "beginning of the answer, put there by the user"
 
 
+def unusable(reply: Reply) -> str:
+    """Why a judge's reply cannot be graded; empty if it can."""
+    if reply.cut:
+        return f'the judge\'s reply was cut: "{visible(reply.text)}"'
+    return f"the judge could not be asked: {reply.fault}" if reply.fault else ""
+
+
 @runtime_checkable
 class TextModel(Protocol):
     """A model that generates text."""
@@ -49,8 +57,12 @@ class TextModel(Protocol):
         """Identifies the model: a hash of its weights, or its address."""
         ...
 
-    def ask(self, conversations: Sequence[tuple[Message, ...]]) -> list[str | None]:
-        """The reply to each conversation; None if a call failed."""
+    def ask(self, conversations: Sequence[tuple[Message, ...]]) -> list[Reply]:
+        """The reply to each conversation.
+
+        Raises:
+            OutageError: The model does not answer, or stopped answering.
+        """
         ...
 
 

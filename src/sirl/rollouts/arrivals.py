@@ -1,7 +1,7 @@
 """Collects answers of endpoints and functions as they arrive, and handles failed requests.
 
-Once the target has answered anything, a request that fails for good is recorded with its reason;
-before that, a target that fails every request is an error.
+A request that fails for good is recorded with its reason if the target answers others; a target
+that answers none is an outage, which ends the work, so that it can be resumed.
 """
 
 import asyncio
@@ -13,14 +13,27 @@ from queue import Empty, SimpleQueue
 from threading import Thread
 from typing import Any, Literal, TypeVar
 
-from sirl.errors import ModelError
-from sirl.types import Completion
+from sirl.errors import ModelError, OutageError
+from sirl.types import Completion, Message
 
-__all__ = ["About", "Contact", "Deliver", "Lost", "in_order", "losses_apart", "streamed"]
+__all__ = [
+    "HELLO",
+    "SHORTEST_STREAK",
+    "About",
+    "Deliver",
+    "Lost",
+    "Streak",
+    "in_order",
+    "losses_apart",
+    "streamed",
+]
 
 About = Literal["prompt", "request", "server", "endpoint"]
 """The scope of a failure: the target works but blocked this prompt; this request cannot be served;
-the server failed, perhaps only on this request; the endpoint cannot be used at present."""
+the server or the account cannot serve it now; the endpoint cannot be used at present. A greeting
+tells the middle two from the last."""
+HELLO = (Message("user", "Reply with the word yes."),)
+"""A greeting that any target answers; one that fails a request and answers this is not out."""
 SHORTEST_STREAK = 3
 """Consecutive failures that indicate a fault of the target rather than of a prompt."""
 PATIENCE = 1.0
@@ -39,56 +52,69 @@ class Lost:
     fault: str
     """The same for the record, as `kind: what happened`."""
     about: About
+    paused: bool = False
+    """Whether it was given up because the endpoint asks for a long pause."""
 
 
 @dataclass
-class Contact:
-    """Whether a target has ever answered; shared by all its engines."""
+class Streak:
+    """Failures in a row, and the outage that they show; nothing is sent once there is one."""
 
-    proven: bool = False
+    failed: int = 0
+    outage: str = ""
+    """The sentence of the failure that showed it; empty if there is none."""
+
+    def note(self, found: object, longest: int) -> None:
+        """Count a result; `longest` failures of the server in a row are an outage."""
+        about = found.about if isinstance(found, Lost) else ""
+        self.failed = self.failed + 1 if about == "server" else 0
+        if isinstance(found, Lost) and (about == "endpoint" or self.failed >= longest):
+            self.outage = self.outage or found.sentence
+
+    def end(self) -> None:
+        """Raise OutageError if there is an outage, and start anew."""
+        if self.outage:
+            outage, self.failed, self.outage = self.outage, 0, ""
+            raise OutageError(outage)
 
 
 Arrivals = Iterable[list[tuple[int, Completion | Lost]]]
 
 
 def losses_apart(
-    arrivals: Arrivals,
-    contact: Contact,
-    sizes: tuple[int, int],
-    apart: Callable[[int, Lost], Completion],
+    arrivals: Arrivals, streak: Streak, apart: Callable[[int, Lost], Completion]
 ) -> Generator[list[tuple[int, Completion]], None, None]:
     """Completions by index; `apart` turns a lost request into a completion with a fault.
 
-    Failures that may affect the whole target are held back until it answers again, so that an
-    outage is not recorded. As many in a row as requests are concurrent, and at least three, are an
-    error. `sizes` are the numbers of concurrent requests and of all requests.
+    Failures of the server are held back until it answers again, so that an outage is not recorded.
+    What arrives after the outage was noticed is still yielded. One of the consumer, such as of a
+    judge, may be thrown in.
 
     Raises:
-        ModelError: The target never answered, or stopped answering.
+        OutageError: There is one.
     """
-    held: list[tuple[int, Lost]] = []
-    streak = max(sizes[0], SHORTEST_STREAK)
+    held: list[tuple[int, Completion]] = []
     for together in arrivals:
         out = []
         for index, found in together:
             if isinstance(found, Completion):
                 out.append((index, found))
-            elif found.about == "prompt" or (contact.proven and found.about == "request"):
+            elif found.about in ("prompt", "request"):
                 out.append((index, apart(index, found)))
             else:
-                held.append((index, found))
-                continue
-            contact.proven = True
-            out += [(i, apart(i, lost)) for i, lost in held]
+                held.append((index, apart(index, found)))
+        if out and not streak.outage:
+            out += held
             held = []
         if out:
-            yield out
-        if len(held) >= (streak if contact.proven else min(streak, sizes[1])):
-            raise ModelError(held[0][1].sentence)
-    if held and (not contact.proven or any(lost.about == "endpoint" for _, lost in held)):
-        raise ModelError(held[0][1].sentence)
+            try:
+                yield out
+            except OutageError as elsewhere:
+                streak.outage = streak.outage or str(elsewhere)
+                yield []
+    streak.end()
     if held:
-        yield [(i, apart(i, lost)) for i, lost in held]
+        yield held
 
 
 def streamed(

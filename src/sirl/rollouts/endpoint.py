@@ -16,21 +16,29 @@ import random
 from collections import Counter
 from collections.abc import Awaitable, Callable, Generator, Sequence
 from contextlib import closing
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cache
 from typing import TypeVar
 
 from sirl.errors import ConfigError, InputError, ModelError, SamplingError
-from sirl.rollouts.arrivals import Contact, Deliver, Lost, in_order, losses_apart, streamed
+from sirl.rollouts.arrivals import (
+    HELLO,
+    SHORTEST_STREAK,
+    Deliver,
+    Lost,
+    Streak,
+    in_order,
+    losses_apart,
+    streamed,
+)
 from sirl.rollouts.endpoint_dialect import out_of_range, shared_dialect, wanted
-from sirl.rollouts.endpoint_reply import Answer, Failure, asked_wait
+from sirl.rollouts.endpoint_reply import LONGEST_WAIT, Answer, Failure, asked_wait
 from sirl.rollouts.endpoint_wire import Body, Post, check_url, http_client, key_for, line
-from sirl.types import Completion, Message, Prompt, Sampling
+from sirl.types import Completion, Message, Prompt, Reply, Sampling
 
 __all__ = ["EndpointEngine", "Pace", "asked_wait", "request_seed"]
 
 LONGEST_BACKOFF = 30.0  # seconds; pauses double up to this
-HELLO = (Message("user", "Reply with the word yes."),)
 Request = tuple[str, Body]
 """Its name in error messages, and the request body."""
 Found = TypeVar("Found")
@@ -85,7 +93,7 @@ class EndpointEngine:
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
     jitter: Callable[[], float] = random.SystemRandom().random
     """Has no state, so that pauses do not change other random numbers."""
-    contact: Contact = field(default_factory=Contact, compare=False, repr=False)
+    streak: Streak = field(default_factory=Streak, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         check_url(self.url)
@@ -109,7 +117,7 @@ class EndpointEngine:
 
         Raises:
             InputError: A prompt ends with an assistant turn, which the server cannot continue.
-            ModelError: The endpoint never answered, or stopped answering.
+            OutageError: The endpoint does not answer, or stopped answering.
         """
         return in_order(self.stream(prompts, group=group, step=step))
 
@@ -119,7 +127,7 @@ class EndpointEngine:
         *,
         group: int = 1,
         step: int = 0,
-        proven: bool = False,
+        proven: bool = False,  # noqa: ARG002 - a greeting tells
         exact: bool = False,
     ) -> Generator[list[tuple[int, Completion]], None, None]:
         """Yield the completions of `sample` with their index as they arrive.
@@ -128,13 +136,13 @@ class EndpointEngine:
             prompts: The prompts.
             group: Completions per prompt.
             step: Part of the seeds.
-            proven: Whether the endpoint has answered before, so that a failure is of one request.
+            proven: Not needed here.
             exact: Whether unsupported sampling settings are an error; else the endpoint's
                 defaults are used.
 
         Raises:
             InputError: A prompt ends with an assistant turn, which the server cannot continue.
-            ModelError: The endpoint never answered, or stopped answering.
+            OutageError: The endpoint does not answer, or stopped answering.
             SamplingError: It does not support the sampling settings, and `exact` is set.
         """
         asked = [(prompt, s) for prompt in prompts for s in range(group)]
@@ -142,25 +150,20 @@ class EndpointEngine:
             self.request(f"prompt {p.id}", p.messages, request_seed(self.seed, step, p.id, s))
             for p, s in asked
         ]
-        self.contact.proven = self.contact.proven or proven
 
         def apart(index: int, lost: Lost) -> Completion:
             return self.completion(*asked[index], Answer("", (), "stop", 0, fault=lost.fault))
 
-        async def one(post: Post, request: Request) -> Answer | Lost:
-            return await self.answer(post, request, exact=exact)
-
         def arrivals() -> Generator[list[tuple[int, Completion | Lost]], None, None]:
-            with closing(self.together(requests, one)) as come:
+            with closing(self.settled(requests, exact=exact)) as come:
                 for together in come:
                     yield [
                         (i, self.completion(*asked[i], a) if isinstance(a, Answer) else a)
                         for i, a in together
                     ]
 
-        sizes = (self.concurrency, len(requests))
         with closing(arrivals()) as come:
-            yield from losses_apart(come, self.contact, sizes, apart)
+            yield from losses_apart(come, self.streak, apart)
 
     def completion(self, prompt: Prompt, sample: int, said: Answer) -> Completion:
         """The completion of an answer."""
@@ -179,11 +182,14 @@ class EndpointEngine:
             thoughts=said.thoughts,
         )
 
-    def ask(self, conversations: Sequence[tuple[Message, ...]]) -> list[str | None]:
-        """The model's reply to each conversation; None if a request failed permanently.
+    def ask(self, conversations: Sequence[tuple[Message, ...]]) -> list[Reply]:
+        """The model's reply to each conversation.
 
         A final assistant turn is not continued, since guard models receive finished answers. Seeds
         are derived from the text; repeated conversations in a call get different seeds.
+
+        Raises:
+            OutageError: The endpoint does not answer, or stopped answering.
         """
         asked: Counter[str] = Counter()
         requests = []
@@ -192,11 +198,12 @@ class EndpointEngine:
             seed = request_seed(self.seed, 0, name, asked[name])
             asked[name] += 1
             requests.append(self.request(f"conversation {number}", messages, seed, opened=False))
-        found: dict[int, str | None] = {}
-        with closing(self.together(requests, self.text_or_none)) as come:
+        found: dict[int, Answer | Lost] = {}
+        with closing(self.settled(requests)) as come:
             for together in come:
                 found |= together
-        return [found[i] for i in range(len(requests))]
+        self.streak.end()
+        return [reply_of(found[i]) for i in range(len(requests))]
 
     def greet(self) -> None:
         """Send a short test request, so that faults are found before the run starts.
@@ -204,12 +211,14 @@ class EndpointEngine:
         Raises:
             ModelError: The endpoint does not answer.
         """
-        request = self.request("a test request", HELLO, request_seed(self.seed, 0, "hello", 0))
-        with closing(self.together([request], self.answer)) as come:
+        with closing(self.together([self.greeting()], self.answer)) as come:
             for ((_, found),) in come:
                 if isinstance(found, Lost):
                     raise ModelError(found.sentence)
-        self.contact.proven = True
+
+    def greeting(self) -> Request:
+        """A short request with the parameters of all others."""
+        return self.request("a test request", HELLO, request_seed(self.seed, 0, "hello", 0))
 
     def request(
         self, what: str, messages: tuple[Message, ...], seed: int, *, opened: bool = True
@@ -265,6 +274,39 @@ class EndpointEngine:
 
         return streamed(main)
 
+    def settled(
+        self, requests: Sequence[Request], *, exact: bool = False
+    ) -> Generator[list[tuple[int, Answer | Lost]], None, None]:
+        """Yield answers and losses by index as they arrive; nothing is sent after an outage."""
+        longest = max(self.concurrency, SHORTEST_STREAK)
+        self.streak.outage = ""
+
+        async def one(post: Post, request: Request) -> Answer | Lost | None:
+            if self.streak.outage:
+                return None
+            found = await self.answer(post, request, exact=exact)
+            if isinstance(found, Lost) and found.about in ("request", "server"):
+                found = await self.settle(post, request, found, exact=exact)
+            self.streak.note(found, longest)
+            return found
+
+        with closing(self.together(requests, one)) as come:
+            for together in come:
+                yield [(index, found) for index, found in together if found is not None]
+
+    async def settle(
+        self, post: Post, request: Request, lost: Lost, *, exact: bool
+    ) -> Answer | Lost:
+        """A loss with its scope: the endpoint's if that does not answer a greeting either.
+
+        If it does, although it asked for a long pause, the request is sent once more.
+        """
+        if not self.streak.outage:
+            greeted = await self.answer(post, self.greeting())
+            if isinstance(greeted, Answer) or greeted.about == "prompt":
+                return await self.answer(post, request, exact=exact) if lost.paused else lost
+        return replace(lost, about="endpoint")
+
     async def answer(self, post: Post, request: Request, *, exact: bool = False) -> Answer | Lost:
         """Send a request until it is answered or fails permanently."""
         what, body = request
@@ -285,7 +327,7 @@ class EndpointEngine:
             if exact and (setting := out_of_range(self.sampling, found.status, found.payload)):
                 self.refuse([setting], "such a ")
             tried += 1
-            if not found.again or tried == self.tries:
+            if not found.again or tried == self.tries or self.streak.outage:
                 return self.lost(found, f"{what} in try {tried} of {self.tries}")
             backoff = min(LONGEST_BACKOFF, 2.0 ** (tried - 1)) * (1 + self.jitter()) / 2
             await self.sleep(max(backoff, found.after))
@@ -302,12 +344,8 @@ class EndpointEngine:
         key = self.key_from_env or "the variable of (judge_, attacker_)key_from_env"
         hint = failure.way_out.format(key=key, model=self.model)
         sentence = f"endpoint {self.url} {failure.what} to {to}: {hint}"
-        return Lost(sentence, f"{failure.kind}: the endpoint {failure.what}", failure.about)
-
-    async def text_or_none(self, post: Post, request: Request) -> str | None:
-        """The text of an answer; None if there is none."""
-        found = await self.answer(post, request)
-        return None if isinstance(found, Lost) or found.fault else found.text
+        fault = f"{failure.kind}: the endpoint {failure.what}"
+        return Lost(sentence, fault, failure.about, failure.after > LONGEST_WAIT)
 
     async def keep_pace(self) -> None:
         """Wait for the next slot of the rate limit."""
@@ -316,6 +354,13 @@ class EndpointEngine:
             wait = pace.wait(asyncio.get_running_loop().time())
             if wait > 0:
                 await self.sleep(wait)
+
+
+def reply_of(found: Answer | Lost) -> Reply:
+    """The reply in what came of a request."""
+    if isinstance(found, Lost):
+        return Reply("", fault=found.fault)
+    return Reply(found.text, cut=found.finish == "length", fault=found.fault)
 
 
 def request_seed(seed: int, step: int, prompt_id: str, sample: int) -> int:

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from sirl.rollouts.endpoint_reply import dig
+from sirl.rollouts.endpoint_reply import DEEPEST, dicts_in
 from sirl.types import Sampling
 
 __all__ = ["Dialect", "dialects", "out_of_range", "shared_dialect", "wanted"]
@@ -28,8 +28,9 @@ UNKNOWN = re.compile(
 )
 """Says that a parameter is not supported at all."""
 OUT_OF_RANGE = re.compile(
-    r"range|between|must be (?!omitted|removed|unset|absent|replaced|left)|at most|at least"
-    r"|less than|greater than|too (?:large|high|small|low)",
+    r"range|between|(?:must|should) be (?!omitted|removed|unset|absent|replaced|left)|at most"
+    r"|at least|less than|greater than|exceed|outside|too (?:large|high|small|low)"
+    r"|(?:above|below) (?:the )?m(?:ax|in)imum",
     re.IGNORECASE,
 )
 """Says that a value is not accepted."""
@@ -46,8 +47,6 @@ BETWEEN = (
 MOST_ENDS = 10
 LONGEST_TEXT = 2000
 """Characters read of each text in an error body."""
-DEEPEST = 6
-"""Nesting levels read of an error body."""
 
 
 @dataclass
@@ -55,13 +54,17 @@ class Dialect:
     """Request parameters to omit or rename for one model at one endpoint."""
 
     left_out: set[str] = field(default_factory=set)
+    left_out_if_neutral: set[str] = field(default_factory=set)
+    """Those of which only the server's default value is not accepted."""
     renamed: dict[str, str] = field(default_factory=dict)
     ends: Counter[str] = field(default_factory=Counter)
     """Number of answers by unknown finish reason."""
 
     def translated(self, body: Mapping[str, object]) -> dict[str, object]:
         """A request body that this endpoint accepts."""
-        return {self.renamed.get(k, k): v for k, v in body.items() if k not in self.left_out}
+        idle = {k for k in self.left_out_if_neutral if body.get(k) == NEUTRAL[k]}
+        kept = body.keys() - self.left_out - idle
+        return {self.renamed.get(k, k): v for k, v in body.items() if k in kept}
 
     def note_end(self, reason: str) -> None:
         """Count an unknown finish reason; from the eleventh kind on as 'others'."""
@@ -76,10 +79,13 @@ class Dialect:
         if status not in STATUSES:
             return False
         name = blamed([n for n in SPARED if n in sent], UNKNOWN, payload, sent)
+        neutral = [n for n, value in NEUTRAL.items() if sent.get(n) == value]
         if name in RENAMES:
             self.renamed[name] = RENAMES[name]
         elif name:
             self.left_out.add(name)
+        elif name := blamed(neutral, OUT_OF_RANGE, payload, sent):
+            self.left_out_if_neutral.add(name)
         return bool(name)
 
 
@@ -106,10 +112,11 @@ def blamed(
 
 def pointed_to(payload: object) -> list[object]:
     """The values of an error body's fields for the name of a parameter."""
-    details = dig(payload, "detail")
-    places = [dig(d, "loc") for d in details] if isinstance(details, list) else []
-    ends = [place[-1] for place in places if isinstance(place, list) and place]
-    return [dig(payload, "error", "param"), dig(payload, "param"), *ends]
+    found = []
+    for inner in dicts_in(payload):
+        place = inner.get("loc")
+        found += [inner.get("param"), *(place if isinstance(place, list) else ())]
+    return found
 
 
 def accused(name: str, fault: re.Pattern[str], text: str) -> bool:
@@ -157,7 +164,7 @@ def dialects() -> dict[str, dict[str, list[str]]]:
     """The dialects learned so far, by endpoint and model, without empty ones."""
     return {
         identity: {
-            "left_out": sorted(d.left_out),
+            "left_out": sorted(d.left_out | d.left_out_if_neutral),
             "renamed": [f"{old} to {new}" for old, new in d.renamed.items()],
             **(
                 {"unknown_ends": [f"{n} {end}" for end, n in d.ends.most_common()]}
@@ -166,5 +173,5 @@ def dialects() -> dict[str, dict[str, list[str]]]:
             ),
         }
         for identity, d in KNOWN.items()
-        if d.left_out or d.renamed or d.ends
+        if d.left_out or d.left_out_if_neutral or d.renamed or d.ends
     }

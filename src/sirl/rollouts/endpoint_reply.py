@@ -2,17 +2,28 @@
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 
 from sirl.rollouts.arrivals import About
 from sirl.types import Finish
 
-__all__ = ["Answer", "Failure", "asked_wait", "complaint_in", "dig", "understood"]
+__all__ = [
+    "DEEPEST",
+    "LONGEST_WAIT",
+    "Answer",
+    "Failure",
+    "asked_wait",
+    "complaint_in",
+    "dicts_in",
+    "dig",
+    "understood",
+]
 
 LONGEST_WAIT = 300.0  # seconds; a longer pause means an exhausted quota
 LONGEST_COMPLAINT = 200  # characters of an endpoint's message, which may quote the prompt
+DEEPEST = 6  # nesting levels read of an error body
 LONGEST_REASON = 40  # characters of a finish reason
 MOST_TOKENS = 2**31
 """Higher token counts are ignored as invalid."""
@@ -34,6 +45,12 @@ FILTER = re.compile(
     re.IGNORECASE,
 )
 """Names of content filters in codes, messages and finish reasons."""
+OF_ACCOUNT = re.compile(
+    r"(?<![a-z])(?:account|organi[sz]ation|billing|credits?|quota|subscription|suspended|disabled"
+    r"|deactivated|api[ _-]?key)(?![a-z])",
+    re.IGNORECASE,
+)
+"""Errors about the account, which are none of a content filter whatever else they say."""
 PREFIX = "finish_reason_"
 CUT = re.compile(
     r"(?:model_|context_|max_)?length(?:_exceeded|_capped)?|model_context_window_exceeded"
@@ -45,14 +62,20 @@ ENDED = frozenset(
      "completed", "tool_calls", "tool_use", "function_call"}
 )  # fmt: skip
 """Finish reasons of complete answers."""
+BLOCKED = frozenset({"refusal", "recitation", "sensitive", "spii", "blocked"})
+"""Finish reasons of filters, if there is no text."""
+THOUGHT = re.compile("reason|think|thought", re.IGNORECASE)
+"""In the types of parts that are thoughts."""
 BROKEN_OFF = re.compile(
     r"(?:\w+_)?error|failed|failure|abort(?:ed)?|cancell?ed|timeout|insufficient_system_resource"
 )
 """Finish reasons of answers that the server aborted."""
 FILTERING = frozenset({400, 403, 422, 451, 502})
 """Statuses of a content filter; 502 if a gateway reports the error as a success."""
-OF_ALL = frozenset({401, 402, 407, 429})
-"""Statuses about the account or the load, not about one request."""
+REFUSED_TO_ALL = frozenset({401, 407})
+"""Statuses of a key that is not accepted, whatever the request."""
+AT_PRESENT = frozenset({402, 408, 429})
+"""Statuses about the account or the load, which may depend on the size of a request."""
 
 
 @dataclass(frozen=True)
@@ -105,8 +128,8 @@ def understood(
         payload = None
     error = dig(payload, "error")
     if 200 <= status < 300 and error and dig(payload, "choices", 0) is None:
-        code = dig(error, "code")  # a gateway may report an error with status 200
-        status = code if isinstance(code, int) and 400 <= code < 600 else 502
+        code = str(dig(error, "code"))  # a gateway may report an error with status 200
+        status = int(code) if re.fullmatch("[45][0-9]{2}", code) else 502
     if 200 <= status < 300:
         if dig(payload, "choices") == []:
             fault = "no choices: the endpoint answered with an empty list of choices"
@@ -114,7 +137,9 @@ def understood(
         first = dig(payload, "choices", 0)
         if not isinstance(dig(first, "message"), dict) and not dig(first, "finish_reason"):
             what = f"answered {status} without choices"
-            return Failure(what, "check that the url is that of a chat API", "no choices")
+            return Failure(
+                what, "check that the url is that of a chat API", "no choices", "request"
+            )
         if BROKEN_OFF.fullmatch(reason := reason_in(first)):
             what = f"aborted its answer, {on_one_line(reason)}"
             return Failure(what, "check its log, or raise tries", "broken off", "server")
@@ -124,33 +149,35 @@ def understood(
 
 def refused(status: int, headers: Mapping[str, str], payload: object, key: str) -> Failure:
     """The failure for an error status."""
-    complaint = complaint_in(payload, key)
-    what, after = f"answered {status}{complaint}", asked_wait(headers)
+    what, after = f"answered {status}{complaint_in(payload, key)}", asked_wait(headers)
     kind, about = f"status {status}", about_status(status)
-    if status in FILTERING and (code := filter_code(payload, complaint)):
+    if status in FILTERING and (code := filter_code(payload, key)):
         what, kind, about = f"blocked it by its content filter, {code}", "content filter", "prompt"
     if after > LONGEST_WAIT:
         way_out = f"it asks for a pause of {after:g} s; try again then"
-        return Failure(what, way_out, kind, about, again=False, status=status, payload=payload)
-    way_out = WAYS_OUT.get(status, WAYS_OUT.get(status // 100, "check the url"))
+        return Failure(what, way_out, kind, about, False, after, status, payload)
+    general = WAYS_OUT.get(status // 100, "check the url")
+    if OF_ACCOUNT.search(message_in(payload, key)):
+        general = "check the account of {key}"
+    way_out = WAYS_OUT.get(status, general)
     again = about != "prompt" and (status in (408, 429) or status >= 500)
     return Failure(what, way_out, kind, about, again, after, status, payload)
 
 
 def about_status(status: int) -> About:
     """The scope of an error status."""
-    if status in OF_ALL or status < 400:
+    if status in REFUSED_TO_ALL:
         return "endpoint"
-    return "server" if status >= 500 or status == 408 else "request"
+    return "server" if status >= 500 or status in AT_PRESENT else "request"
 
 
-def filter_code(payload: object, complaint: str) -> str:
+def filter_code(payload: object, key: str) -> str:
     """The code or message of a content filter in an error; empty if there is none."""
     places = (("error", "code"), ("error", "innererror", "code"), ("error", "type"), ("code",))
     codes = [c for place in places if isinstance(c := dig(payload, *place), str)]
-    if named := next((code for code in codes if FILTER.search(code)), ""):
-        return on_one_line(named)
-    return complaint.strip(" ()") if FILTER.search(complaint) else ""
+    said = (*codes, message_in(payload, key))
+    named = (t for t in said if FILTER.search(t) and not OF_ACCOUNT.search(t))
+    return on_one_line(next(named, ""))
 
 
 def answer_in(payload: object) -> Answer:
@@ -162,7 +189,9 @@ def answer_in(payload: object) -> Answer:
     if not content and isinstance(refusal, str):
         content = refusal
     reason = reason_in(choice)
-    known = not reason or reason in ENDED or CUT.fullmatch(reason) or FILTER.search(reason)
+    known = (
+        not reason or reason in ENDED | BLOCKED or CUT.fullmatch(reason) or FILTER.search(reason)
+    )
     tokens = dig(choice, "logprobs", "content")
     logprobs = [dig(token, "logprob") for token in tokens] if isinstance(tokens, list) else []
     numbers = tuple(float(p) for p in logprobs if isinstance(p, int | float))
@@ -190,7 +219,7 @@ def reason_in(choice: object) -> str:
 
 def fault_of(message: object, content: str | None, reason: str) -> str:
     """Why a choice has no text to judge; empty if it has text or is an empty string."""
-    if FILTER.search(reason):
+    if FILTER.search(reason) or (reason in BLOCKED and not content):
         code = on_one_line(reason)
         return f"content filter: the endpoint's content filter blocked it, {code}"
     if content:
@@ -211,14 +240,20 @@ def parts_of(content: object) -> tuple[str | None, str]:
         return content, ""
     texts, thoughts = [], []
     for part in content if isinstance(content, list) else []:
-        for name in ("text", "refusal"):
-            if isinstance(text := dig(part, name), str):
-                texts.append(text)
-                break
-        thought = dig(part, "thinking")
-        inner = thought if isinstance(thought, list) else [{"text": thought}]
-        thoughts += [t for p in inner if isinstance(t := dig(p, "text"), str)]
+        is_thought = THOUGHT.search(str(dig(part, "type"))) or dig(part, "thought") is True
+        thoughts += text_of(part, "thinking", "reasoning", "summary", *("text",) * bool(is_thought))
+        texts += [] if is_thought else text_of(part, "text", "refusal")
     return ("".join(texts) if texts else None), "".join(thoughts)
+
+
+def text_of(part: object, *names: str) -> list[str]:
+    """The texts in the first field of these that has any: a string, or a list of parts."""
+    for name in names:
+        value = dig(part, name)
+        inner = value if isinstance(value, list) else [{"text": value}]
+        if texts := [t for p in inner if isinstance(t := dig(p, "text"), str)]:
+            return texts
+    return []
 
 
 def count_of(used: object) -> int:
@@ -229,14 +264,20 @@ def count_of(used: object) -> int:
 
 
 def complaint_in(payload: object, key: str) -> str:
-    """The endpoint's error message in brackets, shortened and without the key."""
-    places = (("error", "message"), ("error",), ("message",), ("detail",), ("detail", 0, "msg"))
-    texts = (dig(payload, *place) for place in places)
+    """The endpoint's error message in brackets, shortened."""
+    plain = on_one_line(message_in(payload, key))
+    return f" ({plain})" if plain else ""
+
+
+def message_in(payload: object, key: str) -> str:
+    """The endpoint's error message without the key; a gateway's with that of its provider."""
+    places = (("error", "message"), ("error",), ("message",), ("detail",))
+    texts = [dig(payload, *place) for place in places]
+    texts += [inner.get(name) for inner in dicts_in(payload) for name in ("message", "msg")]
     text = next((t for t in texts if isinstance(t, str)), "")
-    if key:
-        text = text.replace(key, "***")
-    plain = on_one_line(text)
-    return f" ({plain[:LONGEST_COMPLAINT]})" if plain else ""
+    if isinstance(raw := dig(payload, "error", "metadata", "raw"), str):
+        text = f"{text}: {raw}"
+    return text.replace(key, "***") if key else text
 
 
 def on_one_line(text: str) -> str:
@@ -256,6 +297,15 @@ def asked_wait(headers: Mapping[str, str]) -> float:
         except (TypeError, ValueError):
             return 0.0
     return seconds if seconds > 0 else 0.0
+
+
+def dicts_in(payload: object, depth: int = 0) -> Iterator[dict[str, object]]:
+    """All objects in parsed JSON, outer ones first, down to a depth."""
+    if isinstance(payload, dict):
+        yield payload
+    if depth < DEEPEST and isinstance(payload, dict | list):
+        for inner in payload.values() if isinstance(payload, dict) else payload:
+            yield from dicts_in(inner, depth + 1)
 
 
 def dig(value: object, *path: str | int) -> object:

@@ -11,7 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from sirl.errors import ConfigError, Stopped, did_you_mean
-from sirl.rollouts.arrivals import Contact, Lost, in_order, losses_apart
+from sirl.rollouts.arrivals import (
+    HELLO,
+    SHORTEST_STREAK,
+    Lost,
+    Streak,
+    in_order,
+    losses_apart,
+)
 from sirl.types import Completion, Prompt
 
 __all__ = ["Chat", "FunctionEngine", "load_function", "load_name"]
@@ -20,6 +27,13 @@ LONGEST_MESSAGE = 200
 """Maximum characters of an error message."""
 Chat = Callable[[list[dict[str, str]]], object]
 """Takes turns of role and content, oldest first, and returns the answer as text."""
+
+
+@dataclass
+class Contact:
+    """Whether a function has ever answered a prompt."""
+
+    proven: bool = False
 
 
 @dataclass(frozen=True)
@@ -46,7 +60,7 @@ class FunctionEngine:
         A call that raises or does not return text becomes a completion with a `fault`.
 
         Raises:
-            ModelError: The function never answered.
+            OutageError: The function never answered, or stopped answering.
         """
         return in_order(self.stream(prompts, group=group, step=step))
 
@@ -62,7 +76,8 @@ class FunctionEngine:
         """Yield the completions of `sample` with their index as they arrive.
 
         Raises:
-            ModelError: The function never answered; `proven` means that it has answered before.
+            OutageError: The function never answered (`proven`: it has answered before), or stopped
+                answering.
         """
         asked = [(prompt, s) for prompt in prompts for s in range(group)]
         self.contact.proven = self.contact.proven or proven
@@ -71,8 +86,39 @@ class FunctionEngine:
             prompt, s = asked[index]
             return Completion(prompt.id, (), (), "", (), (), "stop", s, self.seed, fault=lost.fault)
 
-        come = ([(i, self.called(prompt, s))] for i, (prompt, s) in enumerate(asked))
-        yield from losses_apart(come, self.contact, (1, len(asked)), apart)
+        streak = Streak()
+        yield from losses_apart(self.calls(asked, streak), streak, apart)
+
+    def calls(
+        self, asked: Sequence[tuple[Prompt, int]], streak: Streak
+    ) -> Generator[list[tuple[int, Completion | Lost]], None, None]:
+        """Yield what the calls return, until they show an outage.
+
+        Until the function has answered a prompt, the first failures are one; later, a failure is if
+        no greeting is answered either.
+        """
+        held: list[tuple[int, Completion | Lost]] = []
+        first = ""
+        for index, (prompt, sample) in enumerate(asked):
+            if streak.outage:
+                return
+            found = self.called(prompt, sample)
+            held.append((index, found))
+            if isinstance(found, Completion):
+                self.contact.proven = True
+            elif self.contact.proven:
+                streak.outage = "" if self.answers_greeting() else found.sentence
+            else:
+                first = first or found.sentence
+                streak.outage = first if len(held) == min(SHORTEST_STREAK, len(asked)) else ""
+            if self.contact.proven and not streak.outage:
+                yield held
+                held = []
+
+    def answers_greeting(self) -> bool:
+        """Whether the function answers a greeting, in as many calls as make a streak."""
+        hello = Prompt("a greeting", HELLO)
+        return any(isinstance(self.called(hello, 0), Completion) for _ in range(SHORTEST_STREAK))
 
     def called(self, prompt: Prompt, sample: int) -> Completion | Lost:
         """The completion of one call, without tokens."""

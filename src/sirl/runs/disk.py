@@ -35,7 +35,7 @@ __all__ = [
     "write_atomically",
 ]
 
-PRIVATE = frozenset({"instinct_answers.jsonl", "records.jsonl", "verdicts.jsonl"})
+PRIVATE = frozenset({"instinct_answers.jsonl", "records.jsonl", "unjudged.jsonl", "verdicts.jsonl"})
 """Files that hold attacks and answers in full."""
 CHECKPOINT = re.compile(r"step-(\d+)")
 """Name of a checkpoint, with its step."""

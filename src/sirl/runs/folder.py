@@ -6,6 +6,7 @@
     ├── prompts/         lists of prompts given in a notebook (readable by their owner alone)
     ├── metrics.jsonl    one line per step
     ├── records.jsonl    one line per answer (readable by its owner alone)
+    ├── unjudged.jsonl   answers that an outage of the judge left without a verdict (the same)
     ├── items.jsonl      one line per attack on one behaviour with more than one try
     ├── verdicts.jsonl   verdicts of further judges on the records
     ├── mini_evals.jsonl mini-evaluations at regular steps of training

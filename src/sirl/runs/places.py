@@ -43,6 +43,7 @@ NAMES = (
     SUMMARY,
     "rejected.jsonl",
     "records.jsonl",
+    "unjudged.jsonl",
     "items.jsonl",
     "costs.jsonl",
     "verdicts.jsonl",

@@ -174,7 +174,7 @@ def doubts(
     for identity, learned in dialects.items():
         left_out, renamed = (", ".join(learned[part]) for part in ("left_out", "renamed"))
         if left_out:
-            said.append(f"{identity} does not accept {left_out}: left out of every request")
+            said.append(f"{identity} does not accept {left_out}: left out of requests")
         if renamed:
             said.append(f"{identity} has other parameter names: {renamed}")
         if ends := ", ".join(learned.get("unknown_ends", ())):

@@ -27,6 +27,7 @@ from sirl.evaluation.second_judges import (
     read_second_verdicts,
     recorded,
     rejudged,
+    stopped,
     verdict_of,
     verdict_row,
 )
@@ -68,6 +69,10 @@ def rejudge(
             provenance.judges([judge], faults)
             before = RunReader(source)
             models = judged_models(before, run, judge, progress, settings)
+            if unjudged := stopped(read_records(run)):
+                console.warn(unjudged)
+                faults += unjudged
+                provenance.judges([judge], faults)
             what = measured(provenance.document, settings, models, rows_set_aside(before))
             figures = {"judge_faults": faults, "measured": what, "models": models}
             summary = frame.finish(run, {**figures, "recorded": recorded(run)})

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from random import Random
 from typing import NamedTuple
 
-from sirl.types import Message, Prompt
+from sirl.types import Message, Prompt, Reply
 from sirl.world.language import PHRASINGS, deed_of
 
 __all__ = ["ScriptedAttacker"]
@@ -64,24 +64,25 @@ class ScriptedAttacker:
         + hashlib.blake2b(repr((FRAMES, MANNERS, PHRASINGS)).encode(), digest_size=8).hexdigest()
     )
 
-    def ask(self, conversations: Sequence[tuple[Message, ...]]) -> list[str | None]:
-        """A proposal for each conversation with an objective; None for any other conversation.
+    def ask(self, conversations: Sequence[tuple[Message, ...]]) -> list[Reply]:
+        """A proposal for each conversation with an objective; a fault for any other conversation.
 
-        Also None if every idea was tried.
+        Also a fault if every idea was tried.
         """
-        return [reply(turns) for turns in conversations]
+        said = [next_proposal(turns) for turns in conversations]
+        return [Reply(text, fault="" if text else "nothing to propose") for text in said]
 
 
-def reply(turns: Sequence[Message]) -> str | None:
-    """The next proposal as a JSON object, or None."""
+def next_proposal(turns: Sequence[Message]) -> str:
+    """The next proposal as a JSON object; empty if there is none."""
     found = OBJECTIVE.search(turns[0].content) if turns else None
     if not found:
-        return None
+        return ""
     deed, phrasings = read_objective(found[1])
     past = tried(turns)
     ideas = ranked(deed, phrasings, past)
     if not ideas:
-        return None
+        return ""
     idea = ideas[(number(turns) - 1) % len(ideas)]
     known = past and idea.frame == past[-1][0]
     why = "it half gave way: another wording" if known else "another frame"

@@ -14,8 +14,8 @@ from sirl.guard.upstream.asking import (
     first_token,
 )
 from sirl.guard.upstream.endpoint_guard import Identity, Witness, witness_prompts
-from sirl.rollouts.arrivals import Lost
-from sirl.rollouts.endpoint import HELLO, EndpointEngine
+from sirl.rollouts.arrivals import HELLO, Lost
+from sirl.rollouts.endpoint import EndpointEngine
 from sirl.rollouts.endpoint_dialect import shared_dialect
 from sirl.rollouts.endpoint_reply import Answer, dig
 from sirl.rollouts.endpoint_tokens import Token
@@ -84,7 +84,6 @@ def manner_of(engine: EndpointEngine) -> tuple[UpstreamManner, int]:
         if isinstance(reply, Answer) or reply.about == "endpoint":
             break
     read(engine, reply)
-    engine.contact.proven = True
     behind = reply_to(manner, "Yes.")
     if isinstance(behind, Lost):
         manner = replace(manner, turn=AGAIN)
