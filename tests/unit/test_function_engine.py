@@ -35,6 +35,17 @@ def test_a_function_answers_every_prompt_of_every_group():
     assert {(c.token_ids, c.logprobs, c.entropies) for c in completions} == {((), (), ())}
 
 
+def test_what_a_function_prints_stays_apart_from_results(capsys):
+    def chat(messages):
+        sys.stdout.write(f"asked {len(messages)}\n")
+        return "no"
+
+    FunctionEngine(chat, seed=0).sample([Prompt.user("p", "Hi")])
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert "asked 1" in said.err
+
+
 class Silent:
     """A callable object that says nothing."""
 

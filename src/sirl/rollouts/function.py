@@ -5,6 +5,7 @@ import re
 import sys
 import traceback
 from collections.abc import Callable, Generator, Sequence
+from contextlib import redirect_stdout
 from dataclasses import asdict, dataclass, field
 from importlib.machinery import PathFinder
 from pathlib import Path
@@ -123,7 +124,8 @@ class FunctionEngine:
     def called(self, prompt: Prompt, sample: int) -> Completion | Lost:
         """The completion of one call, without tokens."""
         try:
-            text = self.function([asdict(message) for message in prompt.messages])
+            with redirect_stdout(sys.stderr):  # stdout is for results, as of --json
+                text = self.function([asdict(message) for message in prompt.messages])
         except Stopped:
             raise
         except (Exception, SystemExit) as error:
