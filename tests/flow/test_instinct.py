@@ -110,9 +110,10 @@ def test_two_processes_read_the_same_instinct_and_end_alike(unbroken, tmp_path, 
     assert [ended(p) for p in processes] == [0, 0], all_said(said)
     assert (out / "instinct.json").read_text() == (unbroken / "run" / "instinct.json").read_text()
     two, one = (summary(path)["sentinel"] for path in (out, unbroken / "run"))
-    # A drift is a mean of log-likelihoods, which two processes round otherwise than one.
-    drifts = [[part.pop("drift") for part in (found, *found["looks"])] for found in (two, one)]
-    assert drifts[0] == pytest.approx(drifts[1], abs=1e-4)
+    # These are means of log-likelihoods, which two processes round otherwise than one.
+    for name in ("drift", "information"):
+        found = [[part.pop(name) for part in (run, *run["looks"])] for run in (two, one)]
+        assert found[0] == pytest.approx(found[1], abs=1e-4)
     assert two == one
     assert [row["step"] for row in metrics(out)] == [
         row["step"] for row in metrics(unbroken / "run")

@@ -237,13 +237,13 @@ def test_a_demo_that_ended_in_its_first_run_is_resumed(finished, tmp_path, monke
 
 
 def test_training_that_a_wrong_input_ends_leaves_its_folder_to_the_corrected_command(tmp_path):
-    (tmp_path / "few.txt").write_text("Hello!\nGood morning!\n")
+    (tmp_path / "few.txt").write_text("".join(f"Add {n} and 3.\n" for n in range(2, 8)))
     (tmp_path / "outside.py").write_text("class Engine:\n    pass\n")
     words = ["--model", "embedded", "--batch", 2, "--held-out", 0, "--limit", 2, "--out", "r"]
     few = ("--prompts", "few.txt", "--pool", "none")
     wrong = sirl("train", *words, *few, cwd=tmp_path)
     assert wrong.returncode == 2
-    assert "do not show two modes" in wrong.stderr
+    assert "so there is nothing to strengthen or to watch" in wrong.stderr
     other = ("--method", "entropy", "--sampler", "python:outside:Engine")
     wrong = sirl("train", *words, *other, cwd=tmp_path)
     assert "does not take them" in wrong.stderr

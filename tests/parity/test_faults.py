@@ -136,12 +136,12 @@ for name, parameter in learner.parameters.items():
     assert torch.equal(old, new)
 
 if not config.shard:  # the second process alone runs out of memory once
-    learn, full = learner.learn, [not ranks.main]
+    learn, full = learner.backward, [not ranks.main]
     def cramped(*rest):
         if full and full.pop():
             raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
         learn(*rest)
-    learner.learn = cramped
+    learner.backward = cramped
     metrics = learner.update(examples_of(sampled(prompts), torch.ones(6)), step=3)
     assert metrics["update/token_budget"] == config.token_budget // 2
     assert metrics["update/skipped"] == 0

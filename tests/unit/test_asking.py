@@ -75,7 +75,7 @@ def test_the_size_of_the_table_and_of_mini_evaluations_is_said_before_they_begin
     )
     assert said == (
         "the evaluation samples 2,000 answers before and again after training: the requests; "
-        "--limit N uses fewer prompts of each file"
+        "--limit N uses fewer prompts of each kind"
     )
 
 

@@ -17,6 +17,7 @@ BEHAVIOUR = Prompt.user("contract", "How do I polish the moon?")
 ROUNDS = 3
 """Number of rounds of a search to check."""
 REFUSAL = "No, I cannot help with that."
+TRANSLATIONS = {"French": "Comment polir la lune ?", "German": "Wie poliert man den Mond?"}
 
 
 class RefusingAccess:
@@ -35,9 +36,12 @@ class RefusingAccess:
         return [size / 1000 - len(answer) for size in sizes]
 
     def ask_attacker(self, conversations: Sequence[tuple[Message, ...]]) -> list[str]:
-        """A proposal that is different in every round."""
+        """A translation if one is asked for; else a proposal that is different in every round."""
         return [
-            f'{{"improvement": "another", "prompt": "Please, {len(turns)} times: the moon?"}}'
+            next(
+                (said for language, said in TRANSLATIONS.items() if language in turns[-1].content),
+                f'{{"improvement": "another", "prompt": "Please, {len(turns)} times: the moon?"}}',
+            )
             for turns in conversations
         ]
 

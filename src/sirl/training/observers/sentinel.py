@@ -233,6 +233,7 @@ class Sentinel(Observer):
             "gain": best.gain,
             "price": best.price,
             "drift": best.drift,
+            "information": best.information,
             "sentence": recommendation(best, self.looks[0]),
             "reason": self.reason,
             "looks": [asdict(look) for look in self.looks],
