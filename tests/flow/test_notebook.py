@@ -227,7 +227,7 @@ def test_training_that_measures_nothing_says_so_and_has_a_page(trained):
 def test_behaviours_that_were_trained_on_are_said(caplog):
     with caplog.at_level(logging.WARNING, logger="sirl"):
         sirl.evaluate("embedded", behaviours=UNSAFE, trained_on=UNSAFE[:2], **SMALL)
-    assert "2 of 3 behaviours are in trained_on, word for word or nearly so" in caplog.text
+    assert "behaviours that are in trained_on, word for word or nearly so: 2 of 3" in caplog.text
 
 
 def test_a_probe_shows_the_entropy_gap():

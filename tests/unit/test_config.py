@@ -299,3 +299,13 @@ def test_help_shows_settings_where_readers_look_and_no_empty_default():
     assert "Endpoint" not in panels
     assert "[default: none]" in guard
     assert "[default: ]" not in train + guard + told("guard", "serve")
+
+
+def test_a_setting_by_two_names_in_a_file_is_refused_and_an_error_names_the_one_given(tmp_path):
+    file = tmp_path / "c.yaml"
+    file.write_text("kl: 0.2\nbeta: 0.7\n")
+    with pytest.raises(ConfigError, match="kl is given twice, under two names: give it once"):
+        settings(file=file)
+    file.write_text("beta: -1\n")
+    with pytest.raises(ConfigError, match=r"c.yaml, beta: kl must be at least 0"):
+        settings(file=file)

@@ -114,7 +114,7 @@ def changed(folder, file, **values):
 
 @pytest.mark.parametrize("layers", [0, 1, 3])
 def test_a_config_of_fewer_layers_than_the_weights_is_refused(folder, layers):
-    said = rf"has the weights \['model.layers.{layers}.input_layernorm.*restore its config.json"
+    said = rf"has the weights \['model.layers.{layers}.input_layernorm.*restore the config.json"
     with pytest.raises(ModelError, match=said):
         load(changed(folder, "config.json", num_hidden_layers=layers))
 
@@ -123,7 +123,7 @@ def test_weights_that_no_config_of_this_kind_reads_are_refused(folder):
     weights = load_file(folder / "model.safetensors")
     weights["model.embed_norm.weight"] = weights["model.norm.weight"].clone()
     save_file(weights, folder / "model.safetensors", {"format": "pt"})
-    with pytest.raises(ModelError, match=r"has the weights \['model.embed_norm.weight'\], which"):
+    with pytest.raises(ModelError, match=r"has the weights \['model.embed_norm.weight'\], for which"):
         load(str(folder))
 
 
@@ -131,6 +131,8 @@ def test_buffers_of_older_versions_and_a_second_copy_of_tied_weights_are_no_faul
     weights = load_file(folder / "model.safetensors")
     weights["model.layers.0.self_attn.rotary_emb.inv_freq"] = torch.ones(16)
     weights["model.layers.0.attn.masked_bias"] = torch.tensor(-1e4)
+    weights["model.layers.0.self_attention.maybe_rotary.inv_freq"] = torch.ones(4)
+    weights["v_head.summary.weight"] = torch.ones(1, 4)
     weights["model.layers.0.attn.bias"] = torch.ones(1, 1, 8, 8, dtype=torch.bool)
     weights["lm_head.weight"] = weights["model.embed_tokens.weight"].clone()
     save_file(weights, folder / "model.safetensors", {"format": "pt"})

@@ -433,3 +433,33 @@ def test_an_item_of_an_array_that_is_no_request_is_named_by_its_number(tmp_path)
     assert faults(read_prompts(path)) == [(1, "item 3 of the array is not a JSON object")]
     path.write_text('{"prompt": "a request"}\n3\n')
     assert faults(read_prompts(path)) == [(2, "the line is not a JSON object")]
+
+
+@pytest.mark.parametrize(
+    ("rows", "asked"),
+    [
+        ([{"prompt": "a", "input": {"x": 1}}, {"prompt": "b", "document": 3}], ["a", "b"]),
+        ([{"question": "q", "context": "c", "article": "other"}], ["c\n\n---\n\nq"]),
+        ([{"prompt": "hello", "input": "1"}], ["hello"]),
+        ([{"prompt": "Translate this.", "inputs": "bonjour"}], ["Translate this.\n\nbonjour"]),
+    ],
+)
+def test_material_is_asked_if_it_holds_words_and_is_otherwise_no_reason_to_refuse(
+    tmp_path, rows, asked
+):
+    path = write(tmp_path, "m.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
+    assert [p.request for p in read_prompts(path).prompts] == asked
+
+
+def test_a_blank_before_a_quote_is_read_as_the_rest_of_the_table_needs_it(tmp_path):
+    said = 'prompt,cat\n "Open" said who?,x\nA, "b"\n'
+    found = read_prompts(write(tmp_path, "said.csv", said))
+    assert [p.request for p in found.prompts] == ['"Open" said who?', "A"]
+    padded = 'id, prompt\n1, "How, then?"\n2, "Who is there?"\n'
+    found = read_prompts(write(tmp_path, "padded.csv", padded))
+    assert [p.request for p in found.prompts] == ["How, then?", "Who is there?"]
+
+
+def test_lines_of_text_may_hold_a_bar_each(tmp_path):
+    path = write(tmp_path, "logic.txt", "Is A | B true?\nIs C | D false?\n")
+    assert len(read_prompts(path).prompts) == 2

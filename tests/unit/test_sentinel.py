@@ -8,7 +8,7 @@ import pytest
 
 from sirl.instinct import Instinct
 from sirl.roles import Control
-from sirl.training.observers.sentinel import Look, Measures, Sentinel, chosen, harm
+from sirl.training.observers.sentinel import Look, Measures, Sentinel, chosen, harm, recommendation
 from sirl.types import Completion
 
 INSTINCT = Instinct(
@@ -104,6 +104,17 @@ def test_answers_that_become_one_template_end_training() -> None:
     )
     assert {tuple(sorted(ids)) for ids in asked} == {("h0", "h1")}
     assert watch.summary([2, 4])["step"] == 2
+
+
+def test_a_template_is_a_reason_for_caution_but_a_start_without_information_none() -> None:
+    start, found = Look(0, 0.5, 0.1, information=1.3), Look(5, 0.9, 0.1, 0.01, information=0.2)
+    said = recommendation(found, start)
+    assert "with a caution, its answers to harmless prompts depend less on what is asked" in said
+    assert "(mutual information 0.20 nats, 1.30 before)" in said
+    assert "smaller --checkpoint-every" in said
+    for vague in (0.06, -0.01):
+        unsure = replace(start, information=vague)
+        assert not replace(found, information=vague / 3).is_template(unsure)
 
 
 def test_a_drift_from_the_answers_to_general_tasks_ends_training() -> None:

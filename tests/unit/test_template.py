@@ -203,17 +203,33 @@ def test_a_template_that_reads_text_is_given_text_also_where_it_reads_parts(embe
         (lines_of("{{ m.content[:10] }}"), "role user in a conversation of \\(user\\)"),
         (lines_of("{{ m.content.splitlines()[0] }}"), "role user in a conversation of \\(user\\)"),
         (lines_of("{% if m.role == 'human' %}{{ m.content }}{% endif %}"), "role user in"),
-        ("{{ messages[-1].content }}", "role user and assistant in .* \\(user, assistant, user\\)"),
-        (
-            lines_of("{% if m.role != 'assistant' %}{{ m.content }}{% endif %}"),
-            "role assistant in a conversation of \\(user, assistant, user\\)",
-        ),
     ],
 )
 def test_a_template_that_leaves_out_what_is_said_is_refused(embedded, template, said):
     chat = with_template(embedded, template)
     with pytest.raises(ModelError, match=f"of here leaves out text of {said}.*fix its chat_temp"):
         fitted("here", chat.tokenizer, chat.voice)
+
+
+@pytest.mark.parametrize(
+    ("template", "lost"),
+    [
+        ("{{ messages[-1].content }}", "role user and assistant"),
+        (lines_of("{% if m.role != 'assistant' %}{{ m.content }}{% endif %}"), "role assistant"),
+    ],
+)
+def test_only_conversations_that_a_template_cuts_are_set_aside(embedded, template, lost):
+    plain = with_template(embedded, template)
+    voice = fitted("here", plain.tokenizer, plain.voice)
+    chat = ChatModel("here", plain.model, plain.tokenizer, plain.end_ids, 0, 512, voice=voice)
+    read = registry.targets.reader(chat, 8)
+    assert read(Prompt.user("p", "Hi")).fault == ""
+    turns = (*HELLO, Message("assistant", "Yes?"), Message("user", "Add 2 and 3."))
+    fault = read(Prompt("p", turns)).fault
+    assert fault == (
+        f"the chat template of here leaves out text of {lost} in a conversation of (user, "
+        "assistant, user)"
+    )
 
 
 @pytest.mark.parametrize(

@@ -38,8 +38,7 @@ def resolve(
     Raises:
         ConfigError: A key is unknown, a value does not fit, or the file holds no mapping.
     """
-    settings = {own_name(key): value for key, value in read_settings(file).items()}
-    where = dict.fromkeys(settings, str(file))
+    settings, where = named_in(file)
     for key, (value, given) in overridden(overrides).items():
         settings[key], where[key] = value, given
     for key, value in flags.items():
@@ -61,6 +60,21 @@ def resolve(
         return verb.model_validate(settings)
     except ValidationError as error:
         raise ConfigError(sentence(error, where)) from error
+
+
+def named_in(file: Path | None) -> tuple[dict[str, Any], dict[str, str]]:
+    """The settings in a YAML file by their names here, and where each was given.
+
+    Raises:
+        ConfigError: One is given by two names, or the file cannot be read.
+    """
+    settings: dict[str, Any] = {}
+    where: dict[str, str] = {}
+    for key, value in read_settings(file).items():
+        if (name := own_name(key)) in settings:
+            raise ConfigError(f"{file}: {name} is given twice, under two names: give it once")
+        settings[name], where[name] = value, f"{file}{f', {key}' * (name != key)}"
+    return settings, where
 
 
 def own_name(key: str) -> str:

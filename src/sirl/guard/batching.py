@@ -171,7 +171,7 @@ class Batcher:
     def _goes_on(self) -> bool:
         """One round of the thread. False: stop."""
         try:
-            if not self._told_to():
+            if not self._read_inbox():
                 return False
             self._admit()
             self._checks.run(self.batch, self._known, self._waiting)
@@ -188,7 +188,7 @@ class Batcher:
         if self._over:
             refuse(self._inbox, ModelError(f"{self.chat.name} has stopped decoding"))
 
-    def _told_to(self) -> bool:
+    def _read_inbox(self) -> bool:
         """Read the inbox; wait for it if there is nothing to do. False: stop."""
         idle = not (self.batch.streams or self._waiting or self._checks.wanted)
         while idle or not self._inbox.empty():

@@ -242,8 +242,8 @@ def fitted(where: str, tokenizer: PreTrainedTokenizerBase, voice: Voice) -> Voic
     Templates of multimodal models may read nothing but parts. Text is given if both are read.
 
     Raises:
-        ModelError: The template leaves out messages of the user or the assistant in both forms,
-            or does not pass `check_template`.
+        ModelError: The template leaves out the message of a user in both forms, or does not pass
+            `check_template`.
     """
     check_template(where, tokenizer, voice)
     forms = [replace(voice, in_parts=in_parts) for in_parts in (False, True)]
@@ -251,7 +251,7 @@ def fitted(where: str, tokenizer: PreTrainedTokenizerBase, voice: Voice) -> Voic
         lost = [[left_out(tokenizer, form, roles) for roles in ASKED] for form in forms]
     best = 0 if lost[0].count(()) >= lost[1].count(()) else 1
     for roles, out in zip(ASKED, lost[best], strict=True):
-        if out and "system" not in roles:
+        if out and roles == ("user",):  # other conversations are checked as they are rendered
             raise ModelError(f"{omission(where, roles, out)}: fix its chat_template")
     return forms[best]
 

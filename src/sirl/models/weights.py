@@ -18,8 +18,12 @@ from sirl.errors import ModelError, first_line, printable
 __all__ = ["DType", "damaged_weights", "is_whole", "load_config", "load_weights", "weights_in"]
 
 DType = Literal["float32", "bfloat16"]
-MASK = re.compile(r"(?:^|\.)(?:attn(?:\.attention)?\.bias|masked_bias|causal_mask)$")
-"""Masks that older versions of transformers saved; a model computes them itself."""
+UNUSED = re.compile(
+    r"(?:^|\.)(?:attn(?:\.attention)?\.bias|masked_bias|causal_mask|\w*rotary\w*\.inv_freq)$"
+    r"|^v_head\."
+)
+"""What a model computes itself and older versions of transformers saved, and the value head that
+training with TRL leaves."""
 
 
 def load_config(where: str) -> PreTrainedConfig:
@@ -58,13 +62,13 @@ def load_weights(where: str, config: PreTrainedConfig, dtype: DType) -> PreTrain
             f"{where} lacks the weights {sorted(report['missing_keys'])[:3]}: "
             "they would be random; check that the folder is complete"
         )
-    extra = {key for key in report["unexpected_keys"] if not MASK.search(key)}
+    extra = {key for key in report["unexpected_keys"] if not UNUSED.search(key)}
     if config.get_text_config() is not config:  # only the text part of some models is loaded
         extra = {key for key in extra if is_of_text(model, config, key)}
     if extra:
         raise ModelError(
-            f"{where} has the weights {sorted(extra)[:3]}, which the model of its config.json "
-            "lacks: without them it would be another model; restore its config.json"
+            f"{where} has the weights {sorted(extra)[:3]}, for which its config.json has no place: "
+            "restore the config.json that belongs to them"
         )
     return model
 

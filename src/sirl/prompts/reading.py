@@ -46,10 +46,12 @@ ID_KEYS = ("id", "behaviorid", "behaviourid", "index", "key")
 CATEGORY_KEYS = ("category", "semanticcategory", "type")
 SEPARATOR = "\n\n---\n\n"
 """Separates context and request of a contextual behaviour."""
-CONTEXT_KEYS = ("contextstring", "context", "passage", "document", "article", "paragraph")
+CONTEXT_KEYS = ("contextstring", "context")
 """Material that stands in front of its request."""
-INPUT_KEYS = ("input", "inputs")
-"""Material that stands behind its request, as in Alpaca's rows."""
+INPUT_KEYS = ("input",)
+"""Material that stands behind an instruction, as in Alpaca's rows."""
+FRONT_KEYS, BACK_KEYS = ("passage", "document", "article", "paragraph"), ("input", "inputs")
+"""Other names of material in front of a request and behind it, if they hold words."""
 SYSTEM_KEYS = ("systemprompt", "system")
 PARTS = ("choices", "options", "history")
 """Columns with parts of a request that prompts do not support."""
@@ -284,7 +286,9 @@ def read_text(fields: Fields, key: str) -> Found:
     if not isinstance(text, str):
         return Found(fault=f"{shown(name)} is not text")
     context, fault = one_text(fields, CONTEXT_KEYS)
-    given, other = one_text(fields, INPUT_KEYS)
+    given, other = one_text(fields, INPUT_KEYS if key == "instruction" else ())
+    context = context or worded(fields, FRONT_KEYS)
+    given = given or worded(fields, BACK_KEYS)
     if fault := fault or other or ("" if text.strip() else text_fault(text)):
         return Found(fault=fault)
     names = [name]
@@ -296,6 +300,14 @@ def read_text(fields: Fields, key: str) -> Found:
         text = f"{context[1]}{SEPARATOR}{text}"
         names.append(context[0])
     return Found((Message("user", text.strip()),), tuple(names), text_fault(text))
+
+
+def worded(fields: Fields, keys: Sequence[str]) -> tuple[str, str] | None:
+    """Name and text of the first of these fields that holds words, not a number or a list."""
+    held = (fields[k] for k in keys if k in fields)
+    return next(
+        ((name, v) for name, v in held if isinstance(v, str) and re.search(r"[^\W\d_]", v)), None
+    )
 
 
 def one_text(fields: Fields, keys: Sequence[str]) -> tuple[tuple[str, str] | None, str]:

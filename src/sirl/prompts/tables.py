@@ -160,12 +160,31 @@ def fitted(row: Cells, header: Sequence[str]) -> Cells:
 
 
 def records(text: str, separator: str, most: int | None = None) -> list[Cells]:
-    """The non-blank rows of a table, each with its first line."""
-    # A blank before a quote makes it a part of the cell, unless blanks before cells are skipped.
-    padded = re.search(f'(^|[{separator}\r\n]) +"', text) is not None
+    """The non-blank rows of a table, each with its first line.
+
+    A blank before a quote makes the quote a part of its cell. Blanks are skipped where that leaves
+    fewer rows invalid, or as few and all such cells are quoted as a whole.
+    """
+    rows = parsed(text, separator, most)
+    cells = [c.strip() for row in rows for c in row.cells if c.startswith(" ") and '"' in c[:9]]
+    if not any(c.startswith('"') for c in cells):
+        return rows
+    others = parsed(text, separator, most, skips=True)
+    gain = invalid(rows) - invalid(others)
+    whole = all(len(c) > 1 and c[0] == c[-1] == '"' for c in cells if c.startswith('"'))
+    return others if gain > 0 or (not gain and whole) else rows
+
+
+def invalid(rows: Sequence[Cells]) -> int:
+    """How many rows are faulty, or have another number of cells than the first."""
+    return sum(bool(row.fault) or len(row.cells) != len(rows[0].cells) for row in rows)
+
+
+def parsed(text: str, separator: str, most: int | None, *, skips: bool = False) -> list[Cells]:
+    """The rows of a table; `skips` skips blanks in front of cells."""
     # Strict: an unclosed quote would otherwise swallow the rest of the file.
     reader = csv.reader(
-        io.StringIO(text, newline=""), delimiter=separator, skipinitialspace=padded, strict=True
+        io.StringIO(text, newline=""), delimiter=separator, skipinitialspace=skips, strict=True
     )
     found: list[Cells] = []
     with LIMIT:
@@ -219,7 +238,9 @@ def refuse_table(file: File, keys: frozenset[str]) -> None:
             )
     for separator, name in (("\t", "tabs"), ("|", "'|'")):
         counts = {line.count(separator) for line in lines}
-        if len(lines) > 1 and len(counts) == 1 and 0 not in counts:
+        # In code and logic a `|` is ordinary.
+        framed = separator != "|" or all(line.startswith("|") for line in lines)
+        if len(lines) > 1 and len(counts) == 1 and 0 not in counts and framed:
             raise InputError(
                 f"{file.path} looks like a table (every line has {counts.pop()} {name}): give it "
                 f"a header and {WAYS[separator]}, or replace the {name} by spaces"

@@ -133,17 +133,18 @@ class Attacked:
     """The value of rank 0, as rounding may differ."""
 
     def prompts(self, step: int) -> list[Prompt]:
-        """The prompts of a step: every other one is to be refused, and so from step to step.
+        """The prompts of a step: refused and answered ones alternate, also from step to step.
 
-        Every other pair may be in a disguise; in one that begins the answer, a prompt stays bare.
+        Every other pair may be in a disguise; a prompt stays bare if its disguise would begin the
+        answer.
         """
         shown, texts = list[Prompt](), list[str | None]()
         for n in range(self.count):
             # A search draws as often as rounding decides, so each prompt has its own draws.
             chance = Random(f"{self.curriculum.seed}/suffixes/{step}/{n}")
-            refuses = (n + step) % 2 == 0
+            refuses, may_dress = (n + step) % 2 == 0, (n // 2 + step // 2) % 2 == 1
             prompt = chance.choice(self.curriculum.refused if refuses else self.curriculum.answered)
-            dressed = self.curriculum.dressed(prompt, chance) if n % 4 >= 2 else prompt
+            dressed = self.curriculum.dressed(prompt, chance) if may_dress else prompt
             shown.append(prompt if dressed.is_begun else dressed)
             hard = self.search(shown[-1], chance, refuses)
             texts.append(hard.request if hard else None)

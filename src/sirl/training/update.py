@@ -135,15 +135,17 @@ class PolicyLearner:
             [part[i] for i in shard_rows([examples[j].completion for j in part], self.ranks)]
             for part in parts
         ]
-        rows = rows or len(examples)
+        mean_over = rows or len(examples)
         with self.parallel.unsharded():
-            scored = self.score(examples, [i for rows in mine for i in rows])
+            scored = self.score(examples, [i for own in mine for i in own])
         ready = time.perf_counter()
         for group in self.optimizer.param_groups:
             group["lr"] = self.learning_rate(step)
         sums, norms, skipped = Sums(), [], 0
         for part, own in zip(parts, mine, strict=True):
-            share, norm = self.descend([scored[i] for i in own], rows * len(part) / len(examples))
+            share, norm = self.descend(
+                [scored[i] for i in own], mean_over * len(part) / len(examples)
+            )
             sums.add(share)
             norms.append(norm)
             skipped += not (math.isfinite(share.loss) and math.isfinite(norm))
@@ -152,13 +154,13 @@ class PolicyLearner:
         return {
             **({"kl/reference": sums.kl / sums.compared} if penalised else {}),
             "update/loss": sums.loss / len(parts),
-            "update/clipped_fraction": sums.clipped * rows / len(examples) / len(parts),
+            "update/clipped_fraction": sums.clipped * mean_over / len(examples) / len(parts),
             "update/gradient_norm": sum(norms) / len(norms),
             "update/learning_rate": self.learning_rate(step),
             "update/skipped": skipped,
             "update/steps": len(parts),
             "update/token_budget": self.token_budget,
-            "sampler/mismatch": sums.mismatch * rows / len(examples) / len(parts),
+            "sampler/mismatch": sums.mismatch * mean_over / len(examples) / len(parts),
             "seconds/reference": ready - started,
             "seconds/update": time.perf_counter() - ready,
         }

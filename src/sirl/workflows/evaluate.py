@@ -20,7 +20,6 @@ from sirl.roles import Console, Progress
 from sirl.runs import Existing, open_run
 from sirl.runs.provenance import Provenance
 from sirl.runs.rejects import rows_set_aside, set_aside
-from sirl.text import many
 from sirl.types import Record, Sampling
 from sirl.workflows.asking import asked_prompts
 from sirl.workflows.console import interruptible, nothing_to_resume
@@ -148,8 +147,9 @@ def learned_from(found: Mapping[str, Any]) -> list[str]:
     if not found["near_or_exact"]:
         return []
     return [
-        f"{found['near_or_exact']} of {many(found['behaviours'], 'behaviour')} are in "
-        "--trained-on, word for word or nearly so: their defence says little about new requests"
+        "behaviours that are in --trained-on, word for word or nearly so: "
+        f"{found['near_or_exact']} of {found['behaviours']}; their defence says little about new "
+        "requests"
     ]
 
 

@@ -37,7 +37,8 @@ Prompts: TypeAlias = str | Path | Iterable[str | Prompt | Mapping[str, Any]]
 LISTS = ("prompts", "pool", "behaviours", "ordinary", "lookalikes", "trained_on")
 """Settings that name files of prompts."""
 COMMAND_OR_OPTION = re.compile(
-    r"(?P<command>sirl [a-z]+ [^;,]*)|--(?:set )?(?P<name>[a-z_-]+)(?P<value> [\d.])?"
+    r"(?P<command>sirl [a-z]+ [^;,]*)"
+    r"|(?<![\w/-])--(?:set )?(?P<name>[a-z][a-z_-]*)(?![\w/-])(?P<value> [\d.])?"
 )
 LIST_FILE = re.compile(r"\S*/prompts/[0-9a-f]{8}/(\w+)\.jsonl")
 """A list in a run folder, as `sirl.runs.lists` names it."""
@@ -215,6 +216,8 @@ def in_python(sentence: str) -> str:
     "r exists: existing='resume' continues it, or give another out"
     >>> in_python("use --steps 100; next: sirl sweep r --limit 8")
     'use steps=100; next: sirl sweep r --limit 8'
+    >>> in_python("models--org--x is no model: give --no-sentinel")
+    'models--org--x is no model: give sentinel=False'
     """
 
     def keyword(found: re.Match[str]) -> str:
@@ -222,7 +225,8 @@ def in_python(sentence: str) -> str:
             return found["command"]
         if found["name"] in EXISTING:
             return f"existing={found['name']!r}"
-        return found["name"].replace("-", "_") + (found["value"] or "").replace(" ", "=")
+        name, value = found["name"].replace("-", "_"), (found["value"] or "").replace(" ", "=")
+        return f"{name.removeprefix('no_')}=False" if name.startswith("no_") else name + value
 
     return COMMAND_OR_OPTION.sub(keyword, LIST_FILE.sub(r"\1", sentence))
 

@@ -20,7 +20,7 @@ from sirl.roles import Control, Observer
 from sirl.stats import mean
 from sirl.types import Completion
 
-__all__ = ["Look", "Measures", "Sentinel", "chosen", "harm"]
+__all__ = ["Look", "Measures", "Sentinel", "chosen", "harm", "recommendation"]
 
 ALLOWED = 0.02
 """Rise of the price that a chosen step may have."""
@@ -32,6 +32,8 @@ FLAT, KL = 0.9, 0.1
 token, from which there is nothing left to learn and noise moves the weights."""
 TEMPLATE = 0.5
 """Share of the start's mutual information below which answers have become a template."""
+LEAST = 0.3
+"""Mutual information of the start in nats, of 1.39 at most, from which a loss is no noise."""
 PATIENCE = 3
 """Steps in a row that end training."""
 
@@ -67,7 +69,7 @@ class Look:
         """Whether answers depend on their prompts much less than those of the start."""
         if self.information is None or start.information is None:
             return False
-        return self.information < TEMPLATE * start.information
+        return start.information >= LEAST and self.information < TEMPLATE * start.information
 
 
 def chosen(looks: Sequence[Look]) -> Look:
@@ -296,6 +298,9 @@ def caution(best: Look, start: Look) -> tuple[str, str]:
     if best.is_damaged:
         lost = f"its answers to general tasks have lost {best.drift:.2f} nats per token"
         return f"{lost} ({KL} at most)", sooner
+    if best.is_template(start):
+        became = f"mutual information {best.information:.2f} nats, {start.information:.2f} before"
+        return f"its answers to harmless prompts depend less on what is asked ({became})", sooner
     if best.price - best.spread > start.price + ALLOWED:
         return f"its price rises by more than {100 * ALLOWED:.0f} points", sooner
     known = "" if best.error is None else f" (standard error {100 * best.error:.0f} points)"
