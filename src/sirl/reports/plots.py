@@ -75,7 +75,7 @@ CURVES = (
     ("sentinel/gain", "sentinel: own refusals kept in disguises"),
     ("sentinel/price", "sentinel: own answers refused in disguises"),
     ("sentinel/drift", "sentinel: drift on general tasks (nats per token)"),
-    ("sentinel/information", "sentinel: mutual information of prompts and answers (nats)"),
+    ("sentinel/information", "sentinel: prompt-answer information (nats)"),
 )
 """Metrics of a training run that are drawn where they were measured, each in a panel."""
 SHARES = ("points/", "sentinel/gain", "sentinel/price")
@@ -250,6 +250,7 @@ def training_curves(rows: Sequence[Mapping[str, Any]], width: float = WIDE) -> s
             axes.set_ylim(-0.03, 1.03)
         axes.set_title(label, fontsize=10, loc="left", color=INK)
         axes.set_xlabel("step", fontsize=9)
+        axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
         style(axes)
     for axes in panels[len(there) :]:
         axes.set_visible(False)
