@@ -250,6 +250,7 @@ def training_curves(rows: Sequence[Mapping[str, Any]], width: float = WIDE) -> s
             axes.set_ylim(-0.03, 1.03)
         axes.set_title(label, fontsize=10, loc="left", color=INK)
         axes.set_xlabel("step", fontsize=9)
+        axes.set_xlim(rows[0]["step"] - 0.5, rows[-1]["step"] + 0.5)
         axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
         style(axes)
     for axes in panels[len(there) :]:
