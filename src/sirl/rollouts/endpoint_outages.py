@@ -44,7 +44,9 @@ class Watch:
         self.streak.note(found)
         self.left -= 1
         if not self.left and self.unsure and not self.streak.outage:
-            self.streak.note(await self.greeted(ask, self.unsure))
+            last = await self.greeted(ask, self.unsure)
+            if last.about == "endpoint":
+                self.streak.note(last)
         return found
 
     async def checked(
@@ -57,10 +59,14 @@ class Watch:
         """
         if self.streak.outage:
             return replace(lost, about="endpoint")
-        if self.contact.answers > answers:
+        told, others = lost, self.contact.answers > answers
+        if not others:
+            told = await self.greeted(ask, lost)
+            others = told.about == "silence" and self.contact.answers > answers
+        if others:
             self.unsure = self.unsure or lost
         else:
-            lost = await self.greeted(ask, lost)
+            lost = told
         alive = lost.about in ("request", "server")
         return await ask(request) if lost.paused and alive else lost
 
