@@ -222,6 +222,7 @@ def test_an_outage_of_the_target_ends_the_run_and_resuming_asks_what_is_missing(
     status, _, err = sirl(*words)
     assert (status, len(complaints(err))) == (2, 1)
     assert "answered 403 (account suspended) to prompt" in err
+    assert "(a greeting was not answered either); continue with --resume" in err
     assert [r["label"] for r in lines(place / "run/records.jsonl")] == ["refusal"] * 5
     server.seen.clear()
     server.play = lambda _: fine(REFUSAL)

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 
 pytest.importorskip("httpx")
 
-from sirl.errors import ConfigError, InputError, ModelError, SamplingError
+from sirl.errors import ConfigError, InputError, ModelError, OutageError, SamplingError
 from sirl.roles import Engine, StreamingEngine
-from sirl.rollouts.arrivals import HELLO
+from sirl.rollouts.arrivals import HELLO, UNGREETED
 from sirl.rollouts.endpoint import EndpointEngine, Pace, asked_wait, request_seed
 from sirl.rollouts.endpoint_dialect import Dialect, dialects, out_of_range
 from sirl.rollouts.endpoint_reply import Answer, understood
@@ -56,7 +56,7 @@ def prompts(*names):
 def failure(url, play_engine):
     with pytest.raises(ModelError) as caught:
         play_engine.sample(prompts("p1"))
-    return str(caught.value).replace(url, "URL")
+    return str(caught.value).replace(url, "URL").removesuffix(UNGREETED)
 
 
 def test_siblings_are_adjacent_and_each_request_has_its_seed(server):
@@ -390,7 +390,7 @@ def test_an_outage_is_not_set_apart_but_ends_the_work(server):
     assert [(i, c.text) for i, c in (*next(come), *next(come))] == [(0, "a"), (1, "b")]
     with pytest.raises(ModelError, match="answered 500 to prompt c in try 1 of 1"):
         next(come)
-    assert server.asked == ["a", "b", "c"]
+    assert server.asked == ["a", "b", "c", "b"]  # what was answered last is asked again
 
 
 OUT = [
@@ -414,14 +414,16 @@ def test_an_outage_ends_the_work_with_any_status_and_however_few_requests_are_le
         answered = said_in(body).startswith("early")
         return fine("yes") if answered else reply
 
+    asking = engine(server.url, concurrency=4, tries=1)
+    asking.greet()
     server.play = play
     names = [f"early {n}" for n in range(5)] + [str(n) for n in range(left)]
-    come = engine(server.url, concurrency=4, tries=1).stream(prompts(*names))
+    come = asking.stream(prompts(*names))
     found = []
     with pytest.raises(ModelError, match=f"answered {reply[0]}.* to prompt "):
         found.extend(pair for together in come for pair in together)
     assert [(i, c.text, c.fault) for i, c in sorted(found)] == [(n, "yes", "") for n in range(5)]
-    assert len(server.asked) <= 5 + 4
+    assert len(server.asked) <= 25
 
 
 def test_answers_on_their_way_when_an_outage_is_noticed_are_kept(server):
@@ -436,8 +438,10 @@ def test_answers_on_their_way_when_an_outage_is_noticed_are_kept(server):
         server.ending.wait(0.2)  # leaves the outage time to be noticed
         return fine("paid")
 
+    asking = engine(server.url, concurrency=2)
+    asking.greet()
     server.play = play
-    come = engine(server.url, concurrency=2).stream(prompts("slow", *"abcdef"))
+    come = asking.stream(prompts("slow", *"abcdef"))
     assert [(i, c.text) for i, c in next(come)] == [(0, "paid")]
     with pytest.raises(ModelError, match="answered 403 to prompt a"):
         next(come)
@@ -479,6 +483,95 @@ def test_a_load_that_only_greetings_get_through_is_an_outage_too(server, reply):
     assert len(server.asked) <= 1 + 4 + 4
     server.play = lambda _: fine("yes")
     assert [c.text for c in asking.sample(prompts("b"))] == ["yes"]
+
+
+OFF_TOPIC = (400, {}, {"error": {"message": "I only talk about cheese."}})
+
+
+def cheesy(body):
+    """An endpoint that rejects whatever is not about cheese, greetings too."""
+    return fine("Brie") if "cheese" in said_in(body) else OFF_TOPIC
+
+
+@pytest.mark.parametrize("concurrency", [1, 2, 8])
+def test_an_endpoint_that_rejects_greetings_loses_only_the_prompts_that_it_rejects(
+    server, concurrency
+):
+    server.play = cheesy
+    names = [name for n in range(9) for name in (f"cheese {n}", f"wine {n}")]
+    found = engine(server.url, concurrency=concurrency).sample(prompts(*names))
+    assert [c.text for c in found] == ["Brie", ""] * 9
+    asking = engine(server.url, concurrency=concurrency)
+    come = asking.stream(prompts("wine", "beer"), proven=True)
+    assert [c.text for together in come for _, c in together] == ["", ""]
+
+
+def test_three_failures_in_a_row_without_a_greeting_are_an_outage(server):
+    server.play = cheesy
+    come = engine(server.url, concurrency=1).stream(prompts("cheese", "ale", "beer", "cider"))
+    assert [(i, c.text) for i, c in next(come)] == [(0, "Brie")]
+    with pytest.raises(OutageError) as caught:
+        next(come)
+    assert "(I only talk about cheese.) to prompt ale in try 1 of 5: " in str(caught.value)
+    assert str(caught.value).endswith("(a greeting was not answered either)")
+
+
+def test_failures_at_the_same_time_need_few_greetings(server):
+    server.play = lambda body: fine("yes") if said_in(body) == HELLO[0].content else OFF_TOPIC
+    found = engine(server.url, concurrency=8).sample(prompts(*(f"ale {n}" for n in range(40))))
+    assert {c.text for c in found} == {""}
+    assert len(server.asked) == 40
+    assert len(server.seen) - 40 <= 20
+
+
+def test_an_account_spent_while_requests_are_on_their_way_is_an_outage(server):
+    answered = threading.Event()
+
+    def play(body):
+        if said_in(body) == "a":
+            answered.set()
+            return fine("yes")
+        answered.wait(5)
+        server.ending.wait(0.1)  # until the answer has arrived
+        return 404, {}, {}
+
+    server.play = play
+    come = engine(server.url, concurrency=4).stream(prompts(*"abcd"))
+    assert [(i, c.text) for i, c in next(come)] == [(0, "yes")]
+    server.play = lambda _: (404, {}, {})
+    with pytest.raises(OutageError, match="answered 404 to prompt"):
+        next(come)
+
+
+def test_plain_prompts_inside_a_stream_do_not_clear_its_outage(server):
+    noticed = threading.Event()
+
+    def play(body):
+        if said_in(body) == HELLO[0].content:
+            noticed.set()
+        if said_in(body) == "slow":
+            noticed.wait(5)
+            server.ending.wait(0.2)  # leaves the outage time to be noticed
+        return fine("yes") if said_in(body) in ("slow", "plain") else (403, {}, {})
+
+    outer = engine(server.url, concurrency=2)
+    outer.greet()
+    server.play = play
+    come = outer.stream(prompts("slow", *"abc"))
+    assert [i for i, _ in next(come)] == [0]
+    assert replace(outer, seed=4).sample(prompts("plain"))[0].text == "yes"
+    with pytest.raises(OutageError, match="answered 403 to prompt a"):
+        next(come)
+
+
+def test_plain_prompts_inside_a_stream_do_not_cause_its_outage(server):
+    server.play = lambda body: fine("yes") if said_in(body)[0] == "a" else (401, {}, {})
+    outer = engine(server.url, concurrency=1)
+    come = outer.stream(prompts("a0", "a1", "a2"))
+    assert [i for i, _ in next(come)] == [0]
+    with pytest.raises(OutageError):
+        replace(outer, seed=4).sample(prompts("plain"))
+    assert [(i, c.text) for together in come for i, c in together] == [(1, "yes"), (2, "yes")]
 
 
 def test_answers_come_one_by_one_and_what_waits_is_given_up_when_nobody_listens(server):
@@ -699,6 +792,13 @@ def test_a_greeting_says_what_is_wrong_before_anything_is_asked(server):
     assert len(server.seen) == 1
     server.play = in_turn(fine(None))
     engine(server.url).greet()
+    server.play = in_turn(OFF_TOPIC)
+    engine(server.url).greet(strict=False)
+    with pytest.raises(ModelError, match="I only talk about cheese"):
+        engine(server.url).greet()
+    server.play = in_turn((402, {}, {}))
+    with pytest.raises(ModelError, match="answered 402"):
+        engine(server.url).greet(strict=False)
 
 
 def test_a_key_never_goes_over_the_network_in_the_clear(monkeypatch):

@@ -2,7 +2,7 @@ import sys
 
 import pytest
 
-from sirl.errors import ConfigError, ModelError
+from sirl.errors import ConfigError, ModelError, OutageError
 from sirl.roles import Engine
 from sirl.rollouts.function import FunctionEngine, load_function
 from sirl.types import Message, Prompt
@@ -111,7 +111,34 @@ def test_a_function_that_stops_answering_ends_the_work_and_its_answers_are_kept(
     assert [next(come)[0][1].text for _ in range(4)] == ["fine"] * 4
     with pytest.raises(ModelError, match=r"raised ConnectionError: .* at prompt p4: fix it"):
         next(come)
-    assert calls[4:] == ["4", *["Reply with the word yes."] * 3]
+    assert calls[4:] == ["4", *["Reply with the word yes."] * 3, *["3"] * 3]
+
+
+TABLE = {"1": "one", "2": "two", "3": "three"}
+
+
+def looked_up(messages):
+    return TABLE[messages[-1]["content"]]
+
+
+@pytest.mark.parametrize("asked", ["1x23", "123x", "1xx2xx3", "x1", "12xx"])
+def test_a_table_of_answers_loses_only_the_prompts_that_it_lacks(asked):
+    found = FunctionEngine(looked_up, 0).sample([Prompt.user("p", text) for text in asked])
+    assert [c.text for c in found] == [TABLE.get(text, "") for text in asked]
+
+
+def test_a_resumed_table_may_lack_what_is_left():
+    come = FunctionEngine(looked_up, 0).stream([Prompt.user("p", "x")] * 2, proven=True)
+    assert [c.text for together in come for _, c in together] == ["", ""]
+
+
+def test_three_failures_in_a_row_without_a_greeting_are_an_outage_in_calls_of_one_prompt_too():
+    engine = FunctionEngine(looked_up, 0)
+    for text in "1x2xx":
+        engine.sample([Prompt.user(text, text)])
+    with pytest.raises(OutageError, match=r"at prompt x: fix it \(a greeting was not answered ei"):
+        engine.sample([Prompt.user("x", "x")])
+    assert engine.sample([Prompt.user("1", "1")])[0].text == "one"
 
 
 def test_a_function_is_found_by_its_path():

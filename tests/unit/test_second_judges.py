@@ -1,6 +1,6 @@
 """Further judges of answers of several models: each model's cells are its own."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import pytest
 
@@ -111,8 +111,11 @@ def test_verdicts_before_an_outage_are_kept_when_judged_again_and_the_rest_is_un
     found = rejudged(judge, records, silent)
     assert [r.label for r in found] == ["refusal"] * 64 + ["unscored"] * 2
     told = "2 of 66 answers are not judged: the judge stopped answering: it has gone; judge again"
-    assert stopped(found) == [f"{told} with --overwrite"]
-    assert stopped(found[:64]) == []
+    assert stopped(judge, found) == [f"{told} with --overwrite"]
+    assert stopped(judge, found[:64]) == []
+    others = [replace(r, judge="first") for r in found] + [replace(found[-1], kind="capability")]
+    assert stopped(judge, [*found, *others[66:]]) == [f"{told} with --overwrite"]
+    assert stopped(judge, others[:66]) == []
     with pytest.raises(OutageError):
         rejudged(judge, records, silent)
 

@@ -16,6 +16,7 @@ from sirl.evaluation.target import PLAIN, Target, digest, read_as_text
 from sirl.models.thoughts import answer_of, begun, left_open, parts, set_apart
 from sirl.reports.figures import rate_rows
 from sirl.rollouts.endpoint import EndpointEngine
+from sirl.rollouts.function import FunctionEngine
 from sirl.types import Attempt, Budget, Completion, Message, Prompt, Reply, Sampling
 
 from .fake_endpoint import fine, served
@@ -382,6 +383,17 @@ def test_marks_that_a_model_writes_on_plain_prompts_too_are_its_thoughts():
     who = target(Chatter("<think>Hm.</think>No.", "<think>Easy.</think>Paris."))
     (found,) = who.sample([Prompt.user("b", "Bend it.")], Sampling())
     assert (found.text, found.thoughts) == ("No.", "Hm.")
+
+
+def thinking_aloud(messages):
+    return {"Bend it.": "<think>Hm.</think>No."}[messages[-1]["content"]]
+
+
+def test_a_function_that_answers_no_plain_prompt_has_shown_no_marks():
+    (found,) = target(FunctionEngine(thinking_aloud, 0)).sample(
+        [Prompt.user("b", "Bend it.")], Sampling()
+    )
+    assert (found.text, found.thoughts, found.fault) == ("No.", "Hm.", "")
 
 
 class Puzzler(Chatter):

@@ -11,6 +11,7 @@ from typing import Any, Literal
 from sirl.comparison.asked_alike import check_asking, check_prompts, check_two
 from sirl.comparison.evaluated_model import EvaluatedModel
 from sirl.errors import InputError, OutageError
+from sirl.judges.jury import STOPPED
 from sirl.judges.preference import Pair, Preference, PreferenceJudge
 from sirl.roles import Progress, silent
 from sirl.stats import Rate, mcnemar, mean, mean_rate
@@ -153,7 +154,7 @@ def preferences(
         except OutageError as outage:
             if not found:
                 raise
-            why = f"the judge stopped answering: {outage}"
+            why = f"{STOPPED}{outage}"
             lost = Preference("unscored", ("unscored", "unscored"), why)
             return found | dict.fromkeys(names[start:], lost)
         found |= zip(batch, said, strict=True)

@@ -13,7 +13,7 @@ from sirl.errors import OutageError
 from sirl.evaluation.arena import ATTACKED
 from sirl.evaluation.costs import Meter
 from sirl.evaluation.records import ITEMS, RECORDS, asked_by
-from sirl.judges.jury import verdicts
+from sirl.judges.jury import STOPPED, verdicts
 from sirl.roles import Judge, Progress, identity_of
 from sirl.runs import Run, RunReader
 from sirl.runs.disk import damaged
@@ -31,8 +31,6 @@ __all__ = [
 ]
 
 VERDICTS = "verdicts.jsonl"
-STOPPED = "the judge stopped answering: "
-"""Begins the reason of an answer that a judge did not get to."""
 TOGETHER = 64
 """Answers per batch of a judge; verdicts are written after each batch."""
 
@@ -108,8 +106,7 @@ def rejudged(judge: Judge, records: Sequence[Record], progress: Progress) -> lis
     Raises:
         OutageError: It never answered.
     """
-    read = (*ATTACKED, *HARMLESS) if judge.question == "refusal" else ATTACKED
-    asked = [r for r in records if r.kind in read]
+    asked = asked_of(judge, records)
     said: dict[int, Verdict] = {}
     try:
         for batch in judged(judge, asked, Meter(), progress):
@@ -122,10 +119,17 @@ def rejudged(judge: Judge, records: Sequence[Record], progress: Progress) -> lis
     return [relabelled(r, said[id(r)], judge.question) if id(r) in said else r for r in records]
 
 
-def stopped(records: Sequence[Record]) -> list[str]:
-    """A sentence if the judge stopped answering before it had judged all records."""
-    lost = [r for r in records if r.reason.startswith(STOPPED)]
-    what = f"{len(lost)} of {len(records)} answers are not judged: "
+def asked_of(judge: Judge, records: Sequence[Record]) -> list[Record]:
+    """The records that `rejudged` asks a judge about."""
+    read = (*ATTACKED, *HARMLESS) if judge.question == "refusal" else ATTACKED
+    return [r for r in records if r.kind in read]
+
+
+def stopped(judge: Judge, records: Sequence[Record]) -> list[str]:
+    """A sentence if the judge stopped answering before it had judged all that it was asked."""
+    asked = asked_of(judge, records)
+    lost = [r for r in asked if r.judge == judge.name and r.reason.startswith(STOPPED)]
+    what = f"{len(lost)} of {len(asked)} answers are not judged: "
     return [f"{what}{lost[0].reason}; judge again with --overwrite"] if lost else []
 
 

@@ -5,7 +5,8 @@ last the models with tampered weights. Every answer is written as a record, and 
 continues after its last record.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
 from sirl.errors import ModelError, OutageError
@@ -163,6 +164,16 @@ def askable(suite: Suite, target: Target) -> tuple[list[Query], list[Rejected]]:
     return asked, rejected
 
 
+@contextmanager
+def resumable() -> Iterator[None]:
+    """Add the way out of an outage to its sentence."""
+    try:
+        yield
+    except OutageError as outage:
+        raise OutageError(f"{outage}; continue with --resume") from outage
+
+
+@resumable()
 def evaluate(
     suite: Suite, asked: Sequence[Query], target: Target, run: Run, progress: Progress = silent
 ) -> ModelResults:

@@ -5,8 +5,10 @@ import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from itertools import zip_longest
 from typing import Any, NamedTuple
 
+from sirl.errors import OutageError
 from sirl.models.thoughts import begun, set_apart
 from sirl.roles import Engine
 from sirl.types import Completion, Message, Need, Prompt, Sampling
@@ -130,9 +132,12 @@ class Target:
     def plain_answers(self) -> dict[str, str]:
         """Answers to the plain prompts, by their id; sampled once, empty for those that failed."""
         if not self.habits:
-            said = self.engine(Sampling()).sample(PLAIN)
+            try:
+                said = self.engine(Sampling()).sample(PLAIN)
+            except OutageError:  # it may answer other prompts; a real outage ends the run there
+                said = []
             texts = ("" if c.fault else "".join(self.pieces(c.token_ids)) or c.text for c in said)
-            self.habits.update(zip((p.id for p in PLAIN), texts, strict=True))
+            self.habits.update(zip_longest((p.id for p in PLAIN), texts, fillvalue=""))
         return self.habits
 
     def asked(self, *, task: bool) -> "Target":

@@ -16,8 +16,10 @@ from sirl.roles import BatchJudge, Judge, identity_of
 from sirl.stats import cohen_kappa, krippendorff_alpha
 from sirl.types import Attempt, Label, Question, Verdict
 
-__all__ = ["Disagreement", "Jury", "agreement", "disagreements", "verdicts"]
+__all__ = ["STOPPED", "Disagreement", "Jury", "agreement", "disagreements", "verdicts"]
 
+STOPPED = "the judge stopped answering: "
+"""Begins the reason of an answer that a judge did not get to."""
 Votes = Mapping[str, Sequence[Verdict]]
 """Judge name -> its verdicts; all on the same answers in the same order."""
 ORDER: tuple[Label, ...] = ("refusal", "harmless", "partial", "compliance", "harmful")

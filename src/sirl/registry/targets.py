@@ -211,7 +211,8 @@ def endpoint(
 def greet(models: Iterable[object], target: Engine | None = None) -> None:
     """Send a short test request to the judge and attacker endpoints, then to the target's.
 
-    A fault of one endpoint is found before another one costs money.
+    A fault of one endpoint is found before another one costs money. A target may reject the
+    request, since some answer on one topic alone.
 
     Raises:
         ModelError: An endpoint does not answer.
@@ -222,7 +223,7 @@ def greet(models: Iterable[object], target: Engine | None = None) -> None:
     for model in found.values():
         model.greet()
     if found and isinstance(target, EndpointEngine) and target.identity not in found:
-        target.greet()
+        target.greet(strict=False)
 
 
 def dialects(subject: Subject, models: Iterable[object]) -> dict[str, dict[str, list[str]]]:

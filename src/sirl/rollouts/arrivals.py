@@ -1,17 +1,18 @@
 """Collects answers of endpoints and functions as they arrive, and handles failed requests.
 
-A request that fails for good is recorded with its reason if the target answers others; a target
-that answers none is an outage, which ends the work, so that it can be resumed.
+A request that fails for good is recorded with its reason if the target answers others. A target
+that answers none, or has load or server errors that do not end, is an outage, which ends the work,
+so that it can be resumed.
 """
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterable
 from concurrent.futures import Future
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from queue import Empty, SimpleQueue
 from threading import Thread
-from typing import Any, Literal, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 
 from sirl.errors import ModelError, OutageError
 from sirl.types import Completion, Message
@@ -20,6 +21,7 @@ __all__ = [
     "HELLO",
     "SHORTEST_STREAK",
     "About",
+    "Contact",
     "Deliver",
     "Lost",
     "Streak",
@@ -28,17 +30,20 @@ __all__ = [
     "streamed",
 ]
 
-About = Literal["prompt", "request", "server", "endpoint"]
+About = Literal["prompt", "request", "server", "silence", "endpoint"]
 """The scope of a failure: the target works but blocked this prompt; this request cannot be served;
-the server or the account cannot serve it now; the endpoint cannot be used at present. A greeting
-tells the middle two from the last."""
+the server or the account cannot serve it now; the target answers no greeting and may never have
+done so; it cannot be used at present."""
 HELLO = (Message("user", "Reply with the word yes."),)
-"""A greeting that any target answers; one that fails a request and answers this is not out."""
+"""A greeting; a target that fails a request and answers this is not out."""
 SHORTEST_STREAK = 3
 """Consecutive failures that indicate a fault of the target rather than of a prompt."""
+UNGREETED = " (a greeting was not answered either)"
+"""Ends the sentence of an outage for which a greeting was tried."""
 PATIENCE = 1.0
 """Seconds that cancelled requests have to end."""
 Found = TypeVar("Found")
+Asked = TypeVar("Asked")
 Deliver = Callable[[Found], Awaitable[None]]
 """Delivers a result and waits until the consumer has taken it."""
 
@@ -57,25 +62,70 @@ class Lost:
 
 
 @dataclass
-class Streak:
-    """Failures in a row, and the outage that they show; nothing is sent once there is one."""
+class Contact(Generic[Asked]):
+    """What a target has answered in this run; shared by engines that differ in sampling."""
 
+    answers: int = 0
+    """Number of answers, those to greetings included."""
+    greeted: bool = False
+    """Whether it has answered a greeting."""
+    last: Asked | None = None
+    """What it answered last."""
     failed: int = 0
+    """Failures in a row at the end of the last call."""
+
+    def note(self, asked: Asked) -> None:
+        """Note an answer."""
+        self.answers += 1
+        self.last = asked
+
+    def proof(self) -> Asked | None:
+        """What to ask again if a greeting is not answered; None if that is proof enough."""
+        return None if self.greeted else self.last
+
+    def ungreeted(self, lost: Lost, *, again: bool) -> Lost:
+        """The loss with its scope if no greeting is answered; `again`: the last prompt is."""
+        about: About = "endpoint" if self.answers and not again else "silence"
+        return replace(lost, about=about, sentence=lost.sentence + UNGREETED)
+
+
+@dataclass
+class Streak:
+    """Failures in a row within one call of an engine, and the outage that they show.
+
+    Nothing is sent once there is an outage.
+    """
+
+    contact: Contact[Any]
+    longest: int
+    """Failures of the server in a row that are an outage although greetings are answered."""
+    unproven: int = SHORTEST_STREAK
+    """Failures in a row that are one if no greeting has ever been answered."""
+    failed: int = field(init=False)
+    first: str = ""
     outage: str = ""
     """The sentence of the failure that showed it; empty if there is none."""
 
-    def note(self, found: object, longest: int) -> None:
-        """Count a result; `longest` failures of the server in a row are an outage."""
-        about = found.about if isinstance(found, Lost) else ""
-        self.failed = self.failed + 1 if about == "server" else 0
-        if isinstance(found, Lost) and (about == "endpoint" or self.failed >= longest):
+    def __post_init__(self) -> None:
+        self.failed = self.contact.failed
+
+    def note(self, found: object) -> None:
+        """Count a result."""
+        if not isinstance(found, Lost) or found.about in ("prompt", "request"):
+            self.failed, self.first = 0, ""
+            return
+        self.failed, self.first = self.failed + 1, self.first or found.sentence
+        limit = self.unproven if found.about == "silence" else self.longest
+        if found.about == "endpoint":
             self.outage = self.outage or found.sentence
+        elif self.failed >= limit:
+            self.outage = self.outage or self.first
 
     def end(self) -> None:
-        """Raise OutageError if there is an outage, and start anew."""
+        """Raise OutageError if there is an outage."""
+        self.contact.failed = 0 if self.outage else self.failed
         if self.outage:
-            outage, self.failed, self.outage = self.outage, 0, ""
-            raise OutageError(outage)
+            raise OutageError(self.outage)
 
 
 Arrivals = Iterable[list[tuple[int, Completion | Lost]]]
@@ -86,9 +136,9 @@ def losses_apart(
 ) -> Generator[list[tuple[int, Completion]], None, None]:
     """Completions by index; `apart` turns a lost request into a completion with a fault.
 
-    Failures of the server are held back until it answers again, so that an outage is not recorded.
-    What arrives after the outage was noticed is still yielded. One of the consumer, such as of a
-    judge, may be thrown in.
+    Failures that may belong to an outage are held back to the end and dropped if there is one, so
+    that a resumed run asks again. Answers that arrive after the outage are still yielded. The
+    consumer may throw in an outage of its own, such as that of a judge.
 
     Raises:
         OutageError: There is one.
@@ -99,13 +149,10 @@ def losses_apart(
         for index, found in together:
             if isinstance(found, Completion):
                 out.append((index, found))
-            elif found.about in ("prompt", "request"):
+            elif found.about == "prompt":
                 out.append((index, apart(index, found)))
             else:
                 held.append((index, apart(index, found)))
-        if out and not streak.outage:
-            out += held
-            held = []
         if out:
             try:
                 yield out

@@ -16,7 +16,7 @@ import random
 from collections import Counter
 from collections.abc import Awaitable, Callable, Generator, Sequence
 from contextlib import closing
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from functools import cache
 from typing import TypeVar
 
@@ -24,6 +24,7 @@ from sirl.errors import ConfigError, InputError, ModelError, SamplingError
 from sirl.rollouts.arrivals import (
     HELLO,
     SHORTEST_STREAK,
+    Contact,
     Deliver,
     Lost,
     Streak,
@@ -32,15 +33,14 @@ from sirl.rollouts.arrivals import (
     streamed,
 )
 from sirl.rollouts.endpoint_dialect import out_of_range, shared_dialect, wanted
+from sirl.rollouts.endpoint_outages import Request, Watch
 from sirl.rollouts.endpoint_reply import LONGEST_WAIT, Answer, Failure, asked_wait
-from sirl.rollouts.endpoint_wire import Body, Post, check_url, http_client, key_for, line
+from sirl.rollouts.endpoint_wire import Post, check_url, http_client, key_for, line
 from sirl.types import Completion, Message, Prompt, Reply, Sampling
 
 __all__ = ["EndpointEngine", "Pace", "asked_wait", "request_seed"]
 
 LONGEST_BACKOFF = 30.0  # seconds; pauses double up to this
-Request = tuple[str, Body]
-"""Its name in error messages, and the request body."""
 Found = TypeVar("Found")
 
 
@@ -93,7 +93,7 @@ class EndpointEngine:
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
     jitter: Callable[[], float] = random.SystemRandom().random
     """Has no state, so that pauses do not change other random numbers."""
-    streak: Streak = field(default_factory=Streak, compare=False, repr=False)
+    contact: Contact[Request] = field(default_factory=Contact, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         check_url(self.url)
@@ -127,7 +127,7 @@ class EndpointEngine:
         *,
         group: int = 1,
         step: int = 0,
-        proven: bool = False,  # noqa: ARG002 - a greeting tells
+        proven: bool = False,
         exact: bool = False,
     ) -> Generator[list[tuple[int, Completion]], None, None]:
         """Yield the completions of `sample` with their index as they arrive.
@@ -136,7 +136,7 @@ class EndpointEngine:
             prompts: The prompts.
             group: Completions per prompt.
             step: Part of the seeds.
-            proven: Not needed here.
+            proven: Whether it has answered before this run, so that its first failure is no outage.
             exact: Whether unsupported sampling settings are an error; else the endpoint's
                 defaults are used.
 
@@ -151,11 +151,13 @@ class EndpointEngine:
             for p, s in asked
         ]
 
+        streak = self.streak(len(requests), proven=proven)
+
         def apart(index: int, lost: Lost) -> Completion:
             return self.completion(*asked[index], Answer("", (), "stop", 0, fault=lost.fault))
 
         def arrivals() -> Generator[list[tuple[int, Completion | Lost]], None, None]:
-            with closing(self.settled(requests, exact=exact)) as come:
+            with closing(self.settled(requests, streak, exact=exact)) as come:
                 for together in come:
                     yield [
                         (i, self.completion(*asked[i], a) if isinstance(a, Answer) else a)
@@ -163,7 +165,7 @@ class EndpointEngine:
                     ]
 
         with closing(arrivals()) as come:
-            yield from losses_apart(come, self.streak, apart)
+            yield from losses_apart(come, streak, apart)
 
     def completion(self, prompt: Prompt, sample: int, said: Answer) -> Completion:
         """The completion of an answer."""
@@ -199,22 +201,28 @@ class EndpointEngine:
             asked[name] += 1
             requests.append(self.request(f"conversation {number}", messages, seed, opened=False))
         found: dict[int, Answer | Lost] = {}
-        with closing(self.settled(requests)) as come:
+        streak = self.streak(len(requests))
+        with closing(self.settled(requests, streak)) as come:
             for together in come:
                 found |= together
-        self.streak.end()
+        streak.end()
         return [reply_of(found[i]) for i in range(len(requests))]
 
-    def greet(self) -> None:
+    def greet(self, *, strict: bool = True) -> None:
         """Send a short test request, so that faults are found before the run starts.
+
+        If not `strict`, the endpoint may reject this request, such as for its topic.
 
         Raises:
             ModelError: The endpoint does not answer.
         """
         with closing(self.together([self.greeting()], self.answer)) as come:
             for ((_, found),) in come:
-                if isinstance(found, Lost):
+                if isinstance(found, Lost) and (strict or found.about != "request"):
                     raise ModelError(found.sentence)
+                if isinstance(found, Answer):
+                    self.contact.note(self.greeting())
+                    self.contact.greeted = True
 
     def greeting(self) -> Request:
         """A short request with the parameters of all others."""
@@ -274,41 +282,37 @@ class EndpointEngine:
 
         return streamed(main)
 
+    def streak(self, asked: int, *, proven: bool = False) -> Streak:
+        """The failures in a row of a call with so many requests, none so far."""
+        known = proven or self.contact.answers
+        unproven = SHORTEST_STREAK if known else min(SHORTEST_STREAK, asked)
+        return Streak(self.contact, max(self.concurrency, SHORTEST_STREAK), unproven)
+
     def settled(
-        self, requests: Sequence[Request], *, exact: bool = False
+        self, requests: Sequence[Request], streak: Streak, *, exact: bool = False
     ) -> Generator[list[tuple[int, Answer | Lost]], None, None]:
         """Yield answers and losses by index as they arrive; nothing is sent after an outage."""
-        longest = max(self.concurrency, SHORTEST_STREAK)
-        self.streak.outage = ""
+        watch = Watch(self.greeting(), self.contact, streak, len(requests))
 
         async def one(post: Post, request: Request) -> Answer | Lost | None:
-            if self.streak.outage:
-                return None
-            found = await self.answer(post, request, exact=exact)
-            if isinstance(found, Lost) and found.about in ("request", "server"):
-                found = await self.settle(post, request, found, exact=exact)
-            self.streak.note(found, longest)
-            return found
+            async def ask(request: Request) -> Answer | Lost:
+                return await self.answer(post, request, streak, exact=exact)
+
+            return await watch.result(ask, request)
 
         with closing(self.together(requests, one)) as come:
             for together in come:
                 yield [(index, found) for index, found in together if found is not None]
 
-    async def settle(
-        self, post: Post, request: Request, lost: Lost, *, exact: bool
+    async def answer(
+        self,
+        post: Post,
+        request: Request,
+        streak: Streak | None = None,
+        *,
+        exact: bool = False,
     ) -> Answer | Lost:
-        """A loss with its scope: the endpoint's if that does not answer a greeting either.
-
-        If it does, although it asked for a long pause, the request is sent once more.
-        """
-        if not self.streak.outage:
-            greeted = await self.answer(post, self.greeting())
-            if isinstance(greeted, Answer) or greeted.about == "prompt":
-                return await self.answer(post, request, exact=exact) if lost.paused else lost
-        return replace(lost, about="endpoint")
-
-    async def answer(self, post: Post, request: Request, *, exact: bool = False) -> Answer | Lost:
-        """Send a request until it is answered or fails permanently."""
+        """Send a request until it is answered or fails permanently; not again after an outage."""
         what, body = request
         dialect = shared_dialect(self.identity)
         tried = 0
@@ -327,7 +331,7 @@ class EndpointEngine:
             if exact and (setting := out_of_range(self.sampling, found.status, found.payload)):
                 self.refuse([setting], "such a ")
             tried += 1
-            if not found.again or tried == self.tries or self.streak.outage:
+            if not found.again or tried == self.tries or (streak and streak.outage):
                 return self.lost(found, f"{what} in try {tried} of {self.tries}")
             backoff = min(LONGEST_BACKOFF, 2.0 ** (tried - 1)) * (1 + self.jitter()) / 2
             await self.sleep(max(backoff, found.after))

@@ -46,11 +46,17 @@ FILTER = re.compile(
 )
 """Names of content filters in codes, messages and finish reasons."""
 OF_ACCOUNT = re.compile(
-    r"(?<![a-z])(?:account|organi[sz]ation|billing|credits?|quota|subscription|suspended|disabled"
-    r"|deactivated|api[ _-]?key)(?![a-z])",
+    r"(?<![a-z])(?:billing|credits?|quota|balance|subscription|suspended|deactivated|api[ _-]?key"
+    r"|(?:account|organi[sz]ation)(?: is| was| has been)? disabled)(?![a-z])",
     re.IGNORECASE,
 )
 """Errors about the account, which are none of a content filter whatever else they say."""
+QUOTED = re.compile(
+    r"""(?<!\w)'.*?'(?!\w)|"[^"]*"|`[^`]*`|\u2018.*?\u2019(?!\w)|\u201c[^\u201d]*\u201d"""
+    r"|https?://\S+",
+    re.DOTALL,
+)
+"""Quoted text in an error, which may be the prompt, and addresses of help pages."""
 PREFIX = "finish_reason_"
 CUT = re.compile(
     r"(?:model_|context_|max_)?length(?:_exceeded|_capped)?|model_context_window_exceeded"
@@ -72,6 +78,8 @@ BROKEN_OFF = re.compile(
 """Finish reasons of answers that the server aborted."""
 FILTERING = frozenset({400, 403, 422, 451, 502})
 """Statuses of a content filter; 502 if a gateway reports the error as a success."""
+ACCOUNTING = frozenset({402, 403, 429})
+"""Statuses whose hint gives way to that of an error about the account."""
 REFUSED_TO_ALL = frozenset({401, 407})
 """Statuses of a key that is not accepted, whatever the request."""
 AT_PRESENT = frozenset({402, 408, 429})
@@ -156,10 +164,10 @@ def refused(status: int, headers: Mapping[str, str], payload: object, key: str) 
     if after > LONGEST_WAIT:
         way_out = f"it asks for a pause of {after:g} s; try again then"
         return Failure(what, way_out, kind, about, False, after, status, payload)
-    general = WAYS_OUT.get(status // 100, "check the url")
-    if OF_ACCOUNT.search(message_in(payload, key)):
-        general = "check the account of {key}"
-    way_out = WAYS_OUT.get(status, general)
+    way_out = WAYS_OUT.get(status, WAYS_OUT.get(status // 100, "check the url"))
+    account = any(map(of_account, (*codes_in(payload), message_in(payload, key))))
+    if account and (status in ACCOUNTING or status not in WAYS_OUT):
+        way_out = "check the account of {key}"
     again = about != "prompt" and (status in (408, 429) or status >= 500)
     return Failure(what, way_out, kind, about, again, after, status, payload)
 
@@ -173,11 +181,24 @@ def about_status(status: int) -> About:
 
 def filter_code(payload: object, key: str) -> str:
     """The code or message of a content filter in an error; empty if there is none."""
-    places = (("error", "code"), ("error", "innererror", "code"), ("error", "type"), ("code",))
-    codes = [c for place in places if isinstance(c := dig(payload, *place), str)]
-    said = (*codes, message_in(payload, key))
-    named = (t for t in said if FILTER.search(t) and not OF_ACCOUNT.search(t))
+    said = (*codes_in(payload), message_in(payload, key))
+    named = (t for t in said if FILTER.search(t) and not of_account(t))
     return on_one_line(next(named, ""))
+
+
+def codes_in(payload: object) -> list[str]:
+    """The codes and types of an error."""
+    places = (("error", "code"), ("error", "innererror", "code"), ("error", "type"), ("code",))
+    return [c for place in places if isinstance(c := dig(payload, *place), str)]
+
+
+def of_account(text: str) -> bool:
+    """Whether an error is about the account; quoted text and addresses do not count.
+
+    >>> of_account("Your credit balance is too low."), of_account("'a credit card' is too long")
+    (True, False)
+    """
+    return bool(OF_ACCOUNT.search(QUOTED.sub(" ", text)))
 
 
 def answer_in(payload: object) -> Answer:
@@ -276,8 +297,16 @@ def message_in(payload: object, key: str) -> str:
     texts += [inner.get(name) for inner in dicts_in(payload) for name in ("message", "msg")]
     text = next((t for t in texts if isinstance(t, str)), "")
     if isinstance(raw := dig(payload, "error", "metadata", "raw"), str):
-        text = f"{text}: {raw}"
+        text = f"{text}: {inner_message(raw)}"
     return text.replace(key, "***") if key else text
+
+
+def inner_message(raw: str) -> str:
+    """The message in a provider's error; the whole if it is no JSON with a message."""
+    try:
+        return message_in(json.loads(raw), "") or raw
+    except (ValueError, RecursionError):
+        return raw
 
 
 def on_one_line(text: str) -> str:

@@ -6,7 +6,7 @@ import sys
 import traceback
 from collections.abc import Callable, Generator, Sequence
 from contextlib import redirect_stdout
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from importlib.machinery import PathFinder
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from sirl.errors import ConfigError, Stopped, did_you_mean
 from sirl.rollouts.arrivals import (
     HELLO,
     SHORTEST_STREAK,
+    Contact,
     Lost,
     Streak,
     in_order,
@@ -30,13 +31,6 @@ Chat = Callable[[list[dict[str, str]]], object]
 """Takes turns of role and content, oldest first, and returns the answer as text."""
 
 
-@dataclass
-class Contact:
-    """Whether a function has ever answered a prompt."""
-
-    proven: bool = False
-
-
 @dataclass(frozen=True)
 class FunctionEngine:
     """Calls a function for each completion; satisfies `sirl.roles.StreamingEngine`.
@@ -46,7 +40,7 @@ class FunctionEngine:
 
     function: Chat
     seed: int
-    contact: Contact = field(default_factory=Contact, compare=False, repr=False)
+    contact: Contact[Prompt] = field(default_factory=Contact, compare=False, repr=False)
 
     @property
     def name(self) -> str:
@@ -81,45 +75,46 @@ class FunctionEngine:
                 answering.
         """
         asked = [(prompt, s) for prompt in prompts for s in range(group)]
-        self.contact.proven = self.contact.proven or proven
+        known = proven or self.contact.answers
+        unproven = SHORTEST_STREAK if known else min(SHORTEST_STREAK, len(asked))
+        streak = Streak(self.contact, SHORTEST_STREAK, unproven)
 
         def apart(index: int, lost: Lost) -> Completion:
             prompt, s = asked[index]
             return Completion(prompt.id, (), (), "", (), (), "stop", s, self.seed, fault=lost.fault)
 
-        streak = Streak()
-        yield from losses_apart(self.calls(asked, streak), streak, apart)
+        yield from losses_apart(self.calls(asked, streak, proven=proven), streak, apart)
 
     def calls(
-        self, asked: Sequence[tuple[Prompt, int]], streak: Streak
+        self, asked: Sequence[tuple[Prompt, int]], streak: Streak, *, proven: bool
     ) -> Generator[list[tuple[int, Completion | Lost]], None, None]:
-        """Yield what the calls return, until they show an outage.
-
-        Until the function has answered a prompt, the first failures are one; later, a failure is if
-        no greeting is answered either.
-        """
-        held: list[tuple[int, Completion | Lost]] = []
-        first = ""
+        """Yield what the calls return, until they show an outage."""
         for index, (prompt, sample) in enumerate(asked):
             if streak.outage:
                 return
             found = self.called(prompt, sample)
-            held.append((index, found))
             if isinstance(found, Completion):
-                self.contact.proven = True
-            elif self.contact.proven:
-                streak.outage = "" if self.answers_greeting() else found.sentence
+                self.contact.note(prompt)
+            elif proven or self.contact.answers:
+                found = self.greeted(found)
             else:
-                first = first or found.sentence
-                streak.outage = first if len(held) == min(SHORTEST_STREAK, len(asked)) else ""
-            if self.contact.proven and not streak.outage:
-                yield held
-                held = []
+                found = replace(found, about="silence")
+            streak.note(found)
+            yield [(index, found)]
 
-    def answers_greeting(self) -> bool:
-        """Whether the function answers a greeting, in as many calls as make a streak."""
-        hello = Prompt("a greeting", HELLO)
-        return any(isinstance(self.called(hello, 0), Completion) for _ in range(SHORTEST_STREAK))
+    def greeted(self, lost: Lost) -> Lost:
+        """A loss with its scope, which a greeting tells, or the prompt answered last."""
+        greeting = Prompt("a greeting", HELLO)
+        if self.answers(greeting):
+            self.contact.note(greeting)
+            self.contact.greeted = True
+            return lost
+        last = self.contact.proof()
+        return self.contact.ungreeted(lost, again=last is not None and self.answers(last))
+
+    def answers(self, prompt: Prompt) -> bool:
+        """Whether the function answers a prompt, in as many calls as make a streak."""
+        return any(isinstance(self.called(prompt, 0), Completion) for _ in range(SHORTEST_STREAK))
 
     def called(self, prompt: Prompt, sample: int) -> Completion | Lost:
         """The completion of one call, without tokens."""

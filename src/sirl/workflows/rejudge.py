@@ -69,7 +69,7 @@ def rejudge(
             provenance.judges([judge], faults)
             before = RunReader(source)
             models = judged_models(before, run, judge, progress, settings)
-            if unjudged := stopped(read_records(run)):
+            if unjudged := stopped(judge, read_records(run)):
                 console.warn(unjudged)
                 faults += unjudged
                 provenance.judges([judge], faults)

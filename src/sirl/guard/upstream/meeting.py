@@ -81,11 +81,11 @@ def manner_of(engine: EndpointEngine) -> tuple[UpstreamManner, int]:
     for top, length in product(TOPS, LENGTHS):
         manner = UpstreamManner(top, length)
         reply = reply_to(manner, "")
-        if isinstance(reply, Answer) or reply.about == "endpoint":
+        if isinstance(reply, Answer) or reply.about != "request":
             break
     read(engine, reply)
     behind = reply_to(manner, "Yes.")
-    if isinstance(behind, Lost):
+    if isinstance(behind, Lost) and behind.about == "request":
         manner = replace(manner, turn=AGAIN)
         behind = reply_to(manner, "Yes.")
     read(engine, behind)
