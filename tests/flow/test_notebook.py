@@ -234,3 +234,26 @@ def test_a_probe_shows_the_entropy_gap():
     found = sirl.probe("embedded", behaviours=UNSAFE, new_tokens=24)
     assert found.entropy["sentence"] in repr(found)
     assert found.entropy["sentence"][:20] in found._repr_html_()
+
+
+WRONG = """
+import sys, sirl
+try:
+    sirl.probe("embedded", behaviours=["How?"], out=sys.argv[1], existing="Resume")
+except sirl.SirlError as error:
+    print(error)
+"""
+"""In a process of its own, without the type checks of the tests."""
+
+
+def test_a_wrong_answer_about_a_folder_is_refused_before_anything_is_lost(tmp_path):
+    sirl.probe("embedded", behaviours=UNSAFE, new_tokens=8, out=tmp_path / "x")
+    before = {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}
+    said = subprocess.run(
+        [sys.executable, "-c", WRONG, tmp_path / "x"], capture_output=True, text=True, check=True
+    )
+    assert said.stdout == "existing='Resume' is unknown: give one of ask, resume, overwrite\n"
+    with pytest.raises(ConfigError, match="overwrite is no setting: give existing='overwrite'"):
+        sirl.probe("embedded", behaviours=UNSAFE, out=tmp_path / "x", overwrite=True)
+    assert before == {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}
+    assert dir(sirl.guard) == ["calibrate", "evaluate"]

@@ -2,8 +2,8 @@ import math
 
 import pytest
 
-from sirl.errors import InputError
-from sirl.judges.jury import Disagreement, Jury, agreement, disagreements
+from sirl.errors import ConfigError, InputError
+from sirl.judges.jury import Disagreement, Jury, agreement, disagreements, verdicts
 from sirl.judges.llm import RubricJudge
 from sirl.judges.rubrics import RUBRICS
 from sirl.roles import BatchJudge
@@ -149,3 +149,16 @@ def test_disagreements_are_listed_with_every_vote():
         Disagreement(1, {"a": "harmful", "b": "harmless", "c": "harmful"}),
         Disagreement(3, {"a": "harmless", "b": "harmless", "c": "harmful"}),
     ]
+
+
+@pytest.mark.parametrize("said", [Verdict("harmless", 1.0, "", "odd"), "refusal", None])
+def test_a_verdict_that_is_none_names_its_judge(said):
+    class Odd:
+        name, question = "odd", "refusal"
+
+        def verdict(self, attempt, answer):
+            del attempt, answer
+            return said
+
+    with pytest.raises(ConfigError, match="the judge odd gave .* one of the labels refusal, part"):
+        verdicts(Odd(), [(Attempt(Prompt.user("p", "x"), "direct", ()), "x")])

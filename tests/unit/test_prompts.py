@@ -222,3 +222,12 @@ def test_rules_of_markdown_are_no_prompts(tmp_path):
     assert {row.reason for row in found.rejected} == {
         "the line has only punctuation and is not a prompt"
     }
+
+
+def test_types_of_contrasts_are_named_as_labels(tmp_path):
+    rows = "".join(
+        f"{kind} {n}?,{kind}\n" for n in range(3) for kind in ("tools", "contrast_tools")
+    )
+    found = read_prompts(write(tmp_path, "p.csv", "prompt,type\n" + rows), wanted="safe")
+    (note,) = found.notes
+    assert note.startswith("type (3 of 6: contrast_tools 3, tools 3) of ")

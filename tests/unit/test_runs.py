@@ -437,3 +437,16 @@ def test_a_log_that_loses_lines_while_it_is_written_ends_the_run(tmp_path):
     with pytest.raises(RunError, match=r"records.jsonl has lost lines while this run was writing"):
         run.append("records.jsonl", {"n": 4})
     run.close()
+
+
+def test_what_an_overwritten_run_keeps_stays_until_it_is_written_anew(tmp_path):
+    first = open_run(tmp_path / "r", {}, "ask")
+    first.begin()
+    first.write("guard.json", {"n": 1})
+    first.append("records.jsonl", {"n": 1})
+    first.close()
+    again = open_run(tmp_path / "r", {}, "overwrite")
+    again.begin(keeps=("guard.json",))
+    assert again.read("guard.json") == {"n": 1}
+    assert again.rows("records.jsonl") == []
+    again.close()

@@ -59,8 +59,8 @@ def calibrate(
             summary["sentence"],
             f"guard: {settings.out}/guard.json",
             f"next: sirl guard evaluate --model {settings.model} --guard {settings.out} "
-            f"--behaviours FILE --out DIR, or sirl guard serve --upstream {url} --upstream-model "
-            f"{name} --guard {settings.out}",
+            f"--new-tokens {settings.new_tokens} --behaviours FILE --out DIR, or sirl guard serve "
+            f"--upstream {url} --upstream-model {name} --guard {settings.out}",
         )
         return
     closing(
@@ -68,7 +68,8 @@ def calibrate(
         fitted(summary),
         summary["sentence"],
         f"guard: {settings.out}/guard.json",
-        f"next: sirl guard evaluate --model {settings.model} --guard {settings.out} --out DIR",
+        f"next: sirl guard evaluate --model {settings.model} --guard {settings.out} "
+        f"--new-tokens {settings.new_tokens} --out DIR",
     )
 
 

@@ -43,6 +43,11 @@ def rank_of(n: int, alpha: float, group: str = "ordinary") -> int:
     rank = n + 1 - floor((n + 1) * share)
     if rank > n:
         needed = -(-1 // share) - 1
+        if not n:
+            raise InputError(
+                f"no answer to {group} prompts is left, since refusals do not count: give more of "
+                "these prompts, or more --new-tokens if answers are cut early"
+            )
         raise InputError(
             f"{n} answers to {group} prompts cannot support alpha {alpha}, which needs at least "
             f"{needed} (refusals do not count): give more of these prompts, a higher --limit, or "

@@ -11,7 +11,7 @@ from math import isnan
 from sirl.roles import BatchJudge, Judge
 from sirl.types import Attempt, Label, Prompt, Question, Verdict
 
-__all__ = ["check_judge"]
+__all__ = ["LABELS", "check_judge"]
 
 LABELS: dict[Question, tuple[Label, ...]] = {
     "refusal": ("refusal", "partial", "compliance", "unscored"),

@@ -11,7 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sirl.errors import InputError
+from sirl.errors import ConfigError, InputError
+from sirl.judges.contract import LABELS
 from sirl.roles import BatchJudge, Judge, identity_of
 from sirl.stats import cohen_kappa, krippendorff_alpha
 from sirl.types import Attempt, Label, Question, Verdict
@@ -80,10 +81,22 @@ class Jury:
 
 
 def verdicts(judge: Judge, items: Sequence[tuple[Attempt, str]]) -> list[Verdict]:
-    """A judge's verdicts on (attempt, answer) pairs, in one batch if it supports batches."""
+    """A judge's verdicts on (attempt, answer) pairs, in one batch if it supports batches.
+
+    Raises:
+        ConfigError: One is no verdict, or has a label that does not answer the judge's question.
+    """
     if isinstance(judge, BatchJudge):
-        return judge.verdicts(items)
-    return [judge.verdict(attempt, answer) for attempt, answer in items]
+        found = judge.verdicts(items)
+    else:
+        found = [judge.verdict(attempt, answer) for attempt, answer in items]
+    for verdict in found:
+        if not isinstance(verdict, Verdict) or verdict.label not in LABELS[judge.question]:
+            raise ConfigError(
+                f"the judge {judge.name} gave {verdict!r}, and a Verdict with one of the labels "
+                f"{', '.join(LABELS[judge.question])} is needed"
+            )
+    return found
 
 
 def majority(votes: Mapping[str, Verdict], name: str) -> Verdict:

@@ -40,7 +40,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import yaml
 
@@ -104,8 +104,8 @@ class Run(RunReader, ABC):
     """Whether it goes on with what an earlier process has written."""
 
     @abstractmethod
-    def begin(self) -> None:
-        """Write the configuration; what an overwritten run left goes only now.
+    def begin(self, keeps: Collection[str] = ()) -> None:
+        """Write the configuration; what an overwritten run left goes only now, except `keeps`.
 
         Callers validate their other input first, so that a wrong command deletes nothing.
         """
@@ -147,7 +147,7 @@ class LockedRun(Run):
         self._sizes: dict[str, int] = {}
         """Bytes of each log after this run's last line."""
 
-    def begin(self) -> None:
+    def begin(self, keeps: Collection[str] = ()) -> None:
         """Write the configuration; clear the folder, or mend its logs where it is resumed."""
         self.check_held()
         with disk_errors(self.path):
@@ -157,7 +157,7 @@ class LockedRun(Run):
                     if name.endswith(".jsonl"):
                         cut_torn_line(self.path / name)
             else:
-                clear(self.path)
+                clear(self.path, keeps)
                 clear_lists(self.path, kept={str(value) for value in self._config.values()})
         text = yaml.safe_dump(dict(self._config), sort_keys=False)
         write_atomically(self.path / CONFIG, text, disk=self.disk)
@@ -268,6 +268,9 @@ def check_free(path: Path, existing: Existing, *, resumable: bool = True) -> Non
     Raises:
         RunError: The folder exists and nothing was said about it; or is no run.
     """
+    if existing not in get_args(Existing):
+        known = ", ".join(get_args(Existing))
+        raise ConfigError(f"existing={existing!r} is unknown: give one of {known}")
     if existing == "resume":
         check_resumable(path)
     with disk_errors(path):
@@ -349,9 +352,9 @@ def check_same(run: RunReader, config: Mapping[str, Any]) -> None:
             )
 
 
-def clear(path: Path) -> None:
+def clear(path: Path, keeps: Collection[str] = ()) -> None:
     """Remove what a run has written, and nothing else."""
-    for entry in (path / name for name in NAMES):
+    for entry in (path / name for name in NAMES if name not in keeps):
         if entry.name == "checkpoints":
             clear_checkpoints(entry)
         elif entry.is_dir() and not entry.is_symlink():

@@ -7,7 +7,7 @@ update; everything else is replicated, so collectives always match. Rank 0 write
 import json
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -167,10 +167,10 @@ class SharedRun(Run):
             sys.exit(2)
         return cls(path, run, ranks, resumed=json.loads(said))
 
-    def begin(self) -> None:
+    def begin(self, keeps: Collection[str] = ()) -> None:
         """Write the settings; no rank goes on before."""
         if self.run:
-            self.run.begin()
+            self.run.begin(keeps)
         self.ranks.barrier()
 
     def close(self) -> None:

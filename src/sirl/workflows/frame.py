@@ -1,7 +1,7 @@
 """The frame of every verb that writes a run folder: lock, `run.json`, summary."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import ExitStack
 from types import TracebackType
 from typing import Any
@@ -58,9 +58,12 @@ class Frame:
         self.ends.push(forget)
         return run
 
-    def begin(self, run: Run, settings: Settings) -> Provenance:
-        """Write configuration and `run.json`; what an overwritten run left is removed only now."""
-        run.begin()
+    def begin(self, run: Run, settings: Settings, keeps: Collection[str] = ()) -> Provenance:
+        """Write configuration and `run.json`; what an overwritten run left is removed only now.
+
+        `keeps` names files that stay until they are written anew.
+        """
+        run.begin(keeps)
         about = Provenance(run, self.verb, seed=settings.seed, template_date=settings.template_date)
         return self.ends.enter_context(about)
 

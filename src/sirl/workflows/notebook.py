@@ -187,6 +187,9 @@ def configured(
     Raises:
         SirlError: A setting is wrong, or the verb raised it; options are named as keywords.
     """
+    for name in EXISTING:
+        if name in settings:
+            raise ConfigError(f"{name} is no setting: give existing={name!r}")
     home = Home(Path(out)) if out else Home.temporary("run")
     settings = by_own_name(settings)
     lists = {

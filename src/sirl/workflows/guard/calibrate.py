@@ -71,7 +71,7 @@ def calibrate_guard(
             chat = registry.chat_model(config)
             console.warn(chat.manner.notes)
             engine = registry.local_engine(config, chat, Sampling())
-            provenance = frame.begin(run, config)
+            provenance = frame.begin(run, config, keeps=(GUARD,))
             rejected = [row for s in setup.sets for row in s.rejected]
             console.warn(set_aside(run, rejected, strict=config.strict))
             work = CalibrationJob(config, setup, chat, engine, progress, console)

@@ -60,7 +60,7 @@ def calibrate_endpoint(
         run = frame.hold(open_run(Path(config.out), config.model_dump(), existing, resumable=False))
         console.warn([*setup.notes, announced(config, setup)])
         with console.bar() as progress:
-            provenance = frame.begin(run, config)
+            provenance = frame.begin(run, config, keeps=(GUARD,))
             rejected = [row for s in setup.sets for row in s.rejected]
             console.warn(set_aside(run, rejected, strict=config.strict))
             provenance.note(model={"endpoint": engine.identity}, prompts=setup.sets, readings=())

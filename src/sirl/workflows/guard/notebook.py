@@ -26,6 +26,8 @@ class CalibratedGuard:
     home: Home
     summary: Mapping[str, Any]
     """What the probe was fitted on, the threshold and the false-alarm rate that it stands for."""
+    new_tokens: int
+    """Tokens of an answer at most, of which the false-alarm rate holds."""
 
     @property
     def path(self) -> str:
@@ -85,7 +87,7 @@ def calibrate(
         config, home = made
         remote = registry.is_address(config.model)
         work = calibrate_endpoint if remote else calibrate_guard
-        return CalibratedGuard(home, work(config, existing, Logging()))
+        return CalibratedGuard(home, work(config, existing, Logging()), config.new_tokens)
 
 
 def evaluate(
@@ -108,8 +110,9 @@ def evaluate(
     from sirl.workflows.guard.evaluate_endpoint import evaluate_endpoint
 
     asked = {"behaviours": behaviours, "ordinary": ordinary, "lookalikes": lookalikes}
-    folder = guard.path if isinstance(guard, CalibratedGuard) else str(guard)
-    given = {**settings, **asked, "guard": folder}
+    given = {**settings, **asked, "guard": str(guard)}
+    if isinstance(guard, CalibratedGuard):
+        given = {"new_tokens": guard.new_tokens, **given, "guard": guard.path}
     with configured(GuardEvaluateConfig, model, out, existing, given) as made:
         config, home = made
         remote = registry.is_address(config.model)
