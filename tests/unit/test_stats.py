@@ -464,3 +464,12 @@ def test_a_mean_counts_ties_in_part_and_has_a_width_where_all_are_alike():
     assert mixed.low < 0.625 < mixed.high
     ties = mean_rate({"": {str(n): 0.5 for n in range(10)}})
     assert (ties.value, ties.low, ties.high) == (0.5, rate(5, 10).low, rate(5, 10).high)
+
+
+def test_an_interval_holds_its_value_whatever_is_rounded():
+    for attacks, behaviours in ((3, 21), (7, 9), (1, 63)):
+        lost = {str(a): {str(b): False for b in range(behaviours)} for a in range(attacks)}
+        held = {a: dict.fromkeys(cells, True) for a, cells in lost.items()}
+        for before, after in ((held, lost), (lost, held)):
+            found = clustered_difference(before, after)
+            assert found.low <= found.value <= found.high

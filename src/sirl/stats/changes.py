@@ -31,7 +31,9 @@ def clustered_difference(before: Outcomes, after: Outcomes) -> Rate:
     up, down = np.maximum(table, 0.0), np.maximum(-table, 0.0)
     value = table_mean(up) - table_mean(down)
     low, high = lower_end(up, down), -lower_end(down, up)
-    return Rate(value, max(-1.0, low), min(1.0, high), cells_there)
+    # Rounding may put an end beyond the value by a last bit.
+    low, high = min(value, max(-1.0, low)), max(value, min(1.0, high))
+    return Rate(value, low, high, cells_there)
 
 
 def lower_end(gains: np.ndarray, losses: np.ndarray) -> float:
