@@ -41,17 +41,14 @@ def calibrate(
     settings: GuardCalibrateConfig, overwrite: bool = OVERWRITE, json: bool = JSON
 ) -> None:
     """Fit a guard to a model without labels, and calibrate its threshold on harmless prompts."""
-    from sirl.workflows.guard.calibrate import calibrate_guard
-    from sirl.workflows.guard.calibrate_endpoint import calibrate_endpoint
+    from sirl.workflows.guard.verbs import calibrate as run_calibration
 
     answer = existing(resume=False, overwrite=overwrite)
-    remote = registry.is_address(settings.model)
-    work = calibrate_endpoint if remote else calibrate_guard
-    summary = work(settings, answer, Terminal())
+    summary = run_calibration(settings, answer, Terminal())
     if json:
         typer.echo(dumps(summary))
         return
-    if remote:
+    if registry.is_address(settings.model):
         url, _, name = settings.model.partition("#")
         closing(
             {},
@@ -78,15 +75,10 @@ def calibrate(
 def evaluate(settings: GuardEvaluateConfig, overwrite: bool = OVERWRITE, json: bool = JSON) -> None:
     """Measure detection of attacks that the guard was not fitted on, and false alarms."""
     from sirl.reports.guard import guard_parts
-    from sirl.workflows.guard.evaluate import evaluate_guard
+    from sirl.workflows.guard.verbs import evaluate as run_evaluation
 
     answer = existing(resume=False, overwrite=overwrite)
-    work = evaluate_guard
-    if registry.is_address(settings.model):
-        from sirl.workflows.guard.evaluate_endpoint import evaluate_endpoint
-
-        work = evaluate_endpoint
-    summary = work(settings, answer, Terminal())
+    summary = run_evaluation(settings, answer, Terminal())
     if json:
         typer.echo(dumps(summary))
     else:

@@ -77,11 +77,13 @@ def again(
 
     config = settings(asked, judge, out, refusals)
     summary = rejudge(run, config, existing(resume=False, overwrite=overwrite), Terminal())
+    follow = f"sirl compare BEFORE {out}, where BEFORE is also judged by {judge}"
+    if "hardened" in summary["models"]:
+        follow = f"sirl compare {out} {out}"
     finish_measured(
         summary,
         f"records: {out}/records.jsonl; page: {out}/report.html",
-        f"next: sirl compare {out if 'hardened' in summary['models'] else 'BEFORE'} {out}"
-        + ("" if "hardened" in summary["models"] else f", where BEFORE is also judged by {judge}"),
+        f"next: {follow}",
         as_json=json,
     )
 

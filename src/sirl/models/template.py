@@ -49,7 +49,7 @@ WORD = re.compile(rf"{PLACE}-\d+-\d+\.")
 AS_LIST = re.compile(rf"""["']text["']:\s*["']{PLACE}-(\d+)-""")
 """The beginning of a message whose list of parts is written instead of the text in it."""
 ASKED = (("user",), ("system", "user"), ("user", "assistant", "user"))
-"""Roles of the conversations that show how a template reads messages."""
+"""Roles of the conversations that show how a template reads messages; a user's stands first."""
 RESERVED = frozenset(
     {
         "messages",
@@ -250,9 +250,9 @@ def fitted(where: str, tokenizer: PreTrainedTokenizerBase, voice: Voice) -> Voic
     with within_bounds(where):
         lost = [[left_out(tokenizer, form, roles) for roles in ASKED] for form in forms]
     best = 0 if lost[0].count(()) >= lost[1].count(()) else 1
-    for roles, out in zip(ASKED, lost[best], strict=True):
-        if out and roles == ("user",):  # other conversations are checked as they are rendered
-            raise ModelError(f"{omission(where, roles, out)}: fix its chat_template")
+    # Conversations with other roles are checked as they are rendered.
+    if out := lost[best][0]:
+        raise ModelError(f"{omission(where, ASKED[0], out)}: fix its chat_template")
     return forms[best]
 
 

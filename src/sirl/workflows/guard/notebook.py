@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sirl import registry
 from sirl.config import GuardCalibrateConfig, GuardEvaluateConfig
 from sirl.reports.guard import guard_table
 from sirl.runs import Existing
+from sirl.workflows.guard import verbs
 from sirl.workflows.notebook import AnyModel, Logging, Prompts, configured
 from sirl.workflows.results import Home, lines
 
@@ -20,32 +20,8 @@ __all__ = ["CalibratedGuard", "Detection", "calibrate", "evaluate"]
 
 
 @dataclass(frozen=True, repr=False)
-class CalibratedGuard:
-    """A guard of one model."""
-
-    home: Home
-    summary: Mapping[str, Any]
-    """What the probe was fitted on, the threshold and the false-alarm rate that it stands for."""
-    new_tokens: int
-    """Tokens of an answer at most, of which the false-alarm rate holds."""
-
-    @property
-    def path(self) -> str:
-        """The folder, as `sirl guard serve --guard` takes it; temporary unless `out` was given."""
-        return str(self.home.path)
-
-    def to_dict(self) -> dict[str, Any]:
-        """All figures as JSON-compatible values."""
-        return dict(self.summary)
-
-    def __repr__(self) -> str:
-        """The threshold and the false-alarm rate."""
-        return f"CalibratedGuard: {self.summary['sentence']}"
-
-
-@dataclass(frozen=True, repr=False)
-class Detection:
-    """What a guard detects, and its false alarms."""
+class GuardResult:
+    """Figures of a guard and its folder."""
 
     home: Home
     summary: Mapping[str, Any]
@@ -54,6 +30,28 @@ class Detection:
     def to_dict(self) -> dict[str, Any]:
         """All figures as JSON-compatible values, rates with n and interval."""
         return dict(self.summary)
+
+
+@dataclass(frozen=True, repr=False)
+class CalibratedGuard(GuardResult):
+    """A guard of one model: what its probe was fitted on, its threshold, and what that means."""
+
+    new_tokens: int
+    """Tokens of an answer at most, of which the false-alarm rate holds."""
+
+    @property
+    def path(self) -> str:
+        """The folder, as `sirl guard serve --guard` takes it; temporary unless `out` was given."""
+        return str(self.home.path)
+
+    def __repr__(self) -> str:
+        """The threshold and the false-alarm rate."""
+        return f"CalibratedGuard: {self.summary['sentence']}"
+
+
+@dataclass(frozen=True, repr=False)
+class Detection(GuardResult):
+    """What a guard detects, and its false alarms."""
 
     def __repr__(self) -> str:
         """The tables of `guard.md`."""
@@ -79,15 +77,11 @@ def calibrate(
     Raises:
         SirlError: The caller can correct it.
     """
-    from sirl.workflows.guard.calibrate import calibrate_guard
-    from sirl.workflows.guard.calibrate_endpoint import calibrate_endpoint
-
     asked = {"prompts": prompts, "ordinary": ordinary, "lookalikes": lookalikes}
     with configured(GuardCalibrateConfig, model, out, existing, {**settings, **asked}) as made:
         config, home = made
-        remote = registry.is_address(config.model)
-        work = calibrate_endpoint if remote else calibrate_guard
-        return CalibratedGuard(home, work(config, existing, Logging()), config.new_tokens)
+        summary = verbs.calibrate(config, existing, Logging())
+        return CalibratedGuard(home, summary, config.new_tokens)
 
 
 def evaluate(
@@ -106,15 +100,10 @@ def evaluate(
     Raises:
         SirlError: The caller can correct it.
     """
-    from sirl.workflows.guard.evaluate import evaluate_guard
-    from sirl.workflows.guard.evaluate_endpoint import evaluate_endpoint
-
     asked = {"behaviours": behaviours, "ordinary": ordinary, "lookalikes": lookalikes}
     given = {**settings, **asked, "guard": str(guard)}
     if isinstance(guard, CalibratedGuard):
         given = {"new_tokens": guard.new_tokens, **given, "guard": guard.path}
     with configured(GuardEvaluateConfig, model, out, existing, given) as made:
         config, home = made
-        remote = registry.is_address(config.model)
-        work = evaluate_endpoint if remote else evaluate_guard
-        return Detection(home, work(config, existing, Logging()))
+        return Detection(home, verbs.evaluate(config, existing, Logging()))
