@@ -293,8 +293,8 @@ def mini_eval_curves(rows: Sequence[Mapping[str, Any]], width: float = WIDE) -> 
     drawn = figure(width, 3.8 if wide else 7.0)
     tasks = sorted({name for row in rows for name in row.get("capability", {})})
     kinds = ("attack", "ordinary")
-    unsure = any(value(row, "entropy", k) is not None for row in rows for k in kinds)
-    parts = 2 if tasks or unsure else 1
+    entropies = any(value(row, "entropy", k) is not None for row in rows for k in kinds)
+    parts = 2 if tasks or entropies else 1
     every = drawn.subplots(*((1, parts) if wide else (parts, 1)), squeeze=False).flatten()
     left, right = every[0], every[-1]
     rates = (

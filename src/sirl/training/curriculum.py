@@ -94,7 +94,7 @@ def begins_answer(disguise: Disguise, prompt: Prompt) -> bool:
 
 
 def watched(
-    whole: Curriculum, watchable: Callable[[Prompt], object] = bool
+    whole: Curriculum, watchable: Callable[[Prompt], object] = lambda _: True
 ) -> tuple[Curriculum, list[Prompt]]:
     """What is trained on, and prompts that are not, as a sentinel presents them.
 

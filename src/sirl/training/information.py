@@ -9,7 +9,8 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from sirl.stats import mean
+import numpy as np
+
 from sirl.types import Completion
 
 __all__ = ["mutual_information"]
@@ -41,11 +42,5 @@ def mutual_information(
         for k in range(AMONG)
     ]
     found = likelihoods(crossed)
-    rows = [found[n : n + AMONG] for n in range(0, len(found), AMONG)]
-    return mean([own - log_mean([own, *others]) for own, *others in rows])
-
-
-def log_mean(logs: Sequence[float]) -> float:
-    """The logarithm of a mean, from logarithms."""
-    top = max(logs)
-    return top + math.log(mean([math.exp(x - top) for x in logs]))
+    rows = np.array(found).reshape(len(said), AMONG)
+    return float((rows[:, 0] - np.logaddexp.reduce(rows, axis=1)).mean()) + math.log(AMONG)
