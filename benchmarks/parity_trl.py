@@ -31,7 +31,7 @@ from sirl.rewards import negative_entropy
 from sirl.rollouts.native import NativeEngine
 from sirl.training.grading import examples_of
 from sirl.training.reference import FrozenCopy
-from sirl.training.update import Objective, PolicyLearner, Sums, learning_rates
+from sirl.training.update import Objective, PolicyLearner, learning_rates
 from sirl.types import Completion, Prompt
 from sirl.world.language import unsafe_requests
 
@@ -170,8 +170,7 @@ def learned(
     scored = [*found.values()]
     if old:
         scored = [replace(x, old=y) for x, y in zip(scored, old, strict=True)]
-    sums = Sums()
-    learner.backward(scored, float(len(scored)), sums)
+    sums = learner.backward(scored, float(len(scored)))
     named = learner.parameters.items()
     return sums.loss, {name: p.grad for name, p in named if p.grad is not None}
 

@@ -140,7 +140,7 @@ if not config.shard:  # the second process alone runs out of memory once
     def cramped(*rest):
         if full and full.pop():
             raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
-        learn(*rest)
+        return learn(*rest)
     learner.backward = cramped
     metrics = learner.update(examples_of(sampled(prompts), torch.ones(6)), step=3)
     assert metrics["update/token_budget"] == config.token_budget // 2

@@ -207,14 +207,17 @@ class FusedLoss(torch.autograd.Function):
             chosen = logits.sub_(logits.amax(dim=1, keepdim=True)).gather(1, ids)
             sums = logits.exp_().sum(dim=1, keepdim=True)
             logprobs = (chosen - sums.log()).squeeze(1)
-            value, slope = slope_of(loss, logprobs, part)
+            with torch.enable_grad():
+                own = logprobs.detach().requires_grad_()
+                value = loss(own, part)
+                (slope,) = torch.autograd.grad(value, own)
             # d logprob / d logits = onehot - p; the tile of logits becomes its gradient in place.
             slope = slope.unsqueeze(1)
             on_logits = logits.mul_(-slope / sums).scatter_add_(1, ids, slope)
             on_states[part] = on_logits if factor is None else factor.on_states(on_logits)
             if factor is not None and on_weight is not None:
                 factor.add_to(on_weight, on_logits, states[part])
-            total.append(value)
+            total.append(value.detach())
             kept.append(logprobs)
         factor = None  # may be a large copy
         ctx.save_for_backward(on_states, None if on_weight is None else on_weight.to(weight))
@@ -236,12 +239,3 @@ class FusedLoss(torch.autograd.Function):
             None,
             None,
         )
-
-
-def slope_of(loss: TokenLoss, logprobs: Tensor, part: slice) -> tuple[Tensor, Tensor]:
-    """The loss and its derivative by each log-probability."""
-    with torch.enable_grad():
-        moved = logprobs.detach().requires_grad_()
-        value = loss(moved, part)
-        (slope,) = torch.autograd.grad(value, moved)
-    return value.detach(), slope

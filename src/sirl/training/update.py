@@ -257,10 +257,19 @@ class PolicyLearner:
         Raises:
             TrainingError: The token budget cannot be halved further.
         """
+        mean_over = batch_rows / self.ranks.size  # ranks average gradients: this makes it a sum
+        completions = [x.example.completion for x in examples]
         while True:
+            rows = micro_batches(self.chat, completions, self.token_budget)
+            rounds = self.ranks.all_reduce_max(len(rows)) if self.parallel.shards else len(rows)
             short, sums = False, Sums()
             try:
-                self.add_up(examples, batch_rows, sums)
+                for n in range(rounds):
+                    with self.parallel.accumulating(last=n + 1 == rounds):
+                        if n < len(rows):
+                            sums.add(self.backward([examples[i] for i in rows[n]], mean_over))
+                        else:
+                            self.parallel.dummy_pass()
             except RuntimeError as error:
                 if not out_of_memory(error) or self.parallel.shards:
                     raise  # with FSDP one rank cannot retry alone
@@ -269,7 +278,7 @@ class PolicyLearner:
                 self.parallel.sync_gradients()
                 return sums
             self.optimizer.zero_grad(set_to_none=True)
-            self.halve([x.example.completion for x in examples])
+            self.halve(completions)
 
     def halve(self, completions: Sequence[Completion]) -> None:
         """Halve the token budget."""
@@ -281,20 +290,8 @@ class PolicyLearner:
             )
         self.token_budget //= 2
 
-    def add_up(self, examples: Sequence[Scored], batch_rows: float, sums: Sums) -> None:
-        """Accumulate the gradients of the examples, micro-batch by micro-batch."""
-        rows = micro_batches(self.chat, [x.example.completion for x in examples], self.token_budget)
-        rounds = self.ranks.all_reduce_max(len(rows)) if self.parallel.shards else len(rows)
-        mean_over = batch_rows / self.ranks.size  # ranks average gradients: this makes it a sum
-        for n in range(rounds):
-            with self.parallel.accumulating(last=n + 1 == rounds):
-                if n < len(rows):
-                    self.backward([examples[i] for i in rows[n]], mean_over, sums)
-                else:
-                    self.parallel.dummy_pass()
-
-    def backward(self, examples: Sequence[Scored], mean_over: float, sums: Sums) -> None:
-        """Accumulate the gradient of one micro-batch and add to the sums."""
+    def backward(self, examples: Sequence[Scored], mean_over: float) -> Sums:
+        """Accumulate the gradient of one micro-batch; return its sums."""
         completions = [x.example.completion for x in examples]
         counts = [len(c.token_ids) for c in completions]
         lengths = torch.tensor(counts)
@@ -338,8 +335,7 @@ class PolicyLearner:
         torch.autograd.backward(total)
         gap = (weights * mismatch(logprobs, examples)).sum()
         found = (*torch.stack(seen).sum(dim=0), gap, weights[compared].sum())
-        share = [float(v) / self.ranks.size for v in found]
-        sums.add(Sums(*share))
+        return Sums(*(float(v) / self.ranks.size for v in found))
 
 
 def as_the_reference_sees(example: Example) -> Completion:
