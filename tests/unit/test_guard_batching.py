@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from sirl.guard import batching
 from sirl.guard.local_source import LocalSource
 from sirl.guard.monitor import Watch
 from sirl.guard.server.source import Ask, SourceError
@@ -108,3 +109,67 @@ def test_prompts_that_cannot_join_fail_alone(embedded):
     assert [*batcher._known] == [old]
     batcher._step()
     assert len(old.token_ids) == 1
+
+
+def decoded(batcher, *prompts, rounds=30):
+    """What each of some streams draws, and the tokens of the first before the first of the last."""
+    told = waiting(batcher, *map(len, prompts))
+    streams = [*batcher._waiting]
+    for stream, ids in zip(streams, prompts, strict=True):
+        stream.prompt_ids = ids
+    for _ in range(rounds):
+        batcher._admit()
+        batcher._step()
+    heard = [s for s, _ in told]
+    before = heard[: heard.index(streams[-1])].count(streams[0]) if streams[-1] in heard else None
+    return [[d for s, d in told if s is stream and d] for stream in streams], before
+
+
+@pytest.mark.parametrize(("length", "tokens"), [(16, 0), (17, 1), (33, 2), (50, 3)])
+def test_a_long_prompt_is_read_in_chunks_while_others_decode(embedded, monkeypatch, length, tokens):
+    prompts = [(9, 8, 7), tuple(range(10, 10 + length))]
+    (_, whole), before = decoded(source_of(embedded).batcher, *prompts)
+    assert before == 0 + 1  # both join in one round, and draw in their order
+
+    monkeypatch.setattr(batching, "CHUNK", 16)
+    (_, pieces), before = decoded(source_of(embedded).batcher, *prompts)
+    assert before == tokens + 1  # a token between two chunks
+    assert [d.token_id for d in pieces] == [d.token_id for d in whole]
+    assert [d.entropy for d in pieces] == pytest.approx([d.entropy for d in whole], abs=1e-4)
+
+
+def test_a_long_prompt_may_leave_or_fail_between_two_chunks(embedded, monkeypatch):
+    monkeypatch.setattr(batching, "CHUNK", 16)
+    batcher = source_of(embedded).batcher
+    told = waiting(batcher, 40, 40, 40, 3)
+    gone, broken, kept, short = batcher._waiting
+    batcher._admit()
+    assert (gone.unread, broken.unread) == (24, 40)
+    assert batcher.batch.streams == [short]
+    batcher._forget(gone)
+    assert gone.parked is None
+    batcher._admit()
+    broken.prompt_ids = (*broken.prompt_ids[:30], 10**9, *broken.prompt_ids[31:])
+    batcher._admit()
+    assert [type(heard) for s, heard in told if s is broken] == [IndexError]
+    for _ in range(3):
+        batcher._admit()
+    assert batcher.batch.streams == [short, kept]
+    assert not batcher._waiting
+    assert batcher.batch.part(kept, 40)[0][0].shape[2] == 40
+
+
+def test_a_check_waits_for_the_last_chunk_of_its_prompt(embedded, monkeypatch):
+    monkeypatch.setattr(batching, "CHUNK", 16)
+    batcher = source_of(embedded).batcher
+    waiting(batcher, 40)
+    (stream,) = batcher._waiting
+    answer = batcher.check(stream, 0)
+    for unread in (24, 8):
+        batcher._read_inbox()
+        batcher._admit()
+        batcher._checks.run(batcher.batch, batcher._known, batcher._waiting)
+        assert (stream.unread, answer.done()) == (unread, False)
+    batcher._admit()
+    batcher._checks.run(batcher.batch, batcher._known, batcher._waiting)
+    assert str(answer.exception(0)) == "nothing is watched"  # the check ran

@@ -6,9 +6,8 @@ while a check needs hidden states behind a *fork* of a stream's cache and the en
 its paged cache offers no such fork to a caller; its draws come from one generator for the whole
 batch, so an answer would depend on who else is asking; and it takes one sampling setting for all.
 Therefore sirl has its own scheduler. Between two steps streams join (their prompts are prefilled
-together) and leave, and all checks requested in the meantime run as one batch.
-
-Prompts are not prefilled in chunks: a long one delays the next token of the others.
+together) and leave, and all checks requested in the meantime run as one batch. A long prompt is
+prefilled in chunks, one between two steps, so that it does not hold up the other streams.
 """
 
 import logging
@@ -17,6 +16,7 @@ import queue
 import threading
 from collections.abc import Callable, Collection, Iterable, Sequence
 from concurrent.futures import Future
+from functools import partial
 from typing import Any
 
 import torch
@@ -32,6 +32,8 @@ __all__ = ["Batcher"]
 LOG = logging.getLogger("sirl.guard")
 SHARE = 1024
 """Columns of the cache that each of the most streams may have when all run."""
+CHUNK = 512
+"""Tokens of a long prompt that are run between two steps."""
 
 
 def settle(answer: Future[Any], work: Callable[[], Any]) -> None:
@@ -214,18 +216,32 @@ class Batcher:
             self.batch.leave([stream], keep=False)
 
     def _admit(self) -> None:
-        """Let waiting streams join, in order, while there is room for them and their answers."""
+        """Let waiting streams join, in order, while there is room for them and their answers.
+
+        A long prompt keeps its room while it waits for its last chunk.
+        """
         new = joining(self._waiting, self.batch.streams, self.most, self.cells)
-        if not new:
-            return
-        for stream in new:
-            del self._waiting[stream]
+        long = [s for s in new if s.unread > CHUNK]
+        if long:
+            self._attempt(long[:1], lambda: self.batch.prefill(long[0], CHUNK))
+        ready = [s for s in new if s not in long]
+        begun = [[s] for s in ready if s.parked]
+        for streams in [[s for s in ready if not s.parked], *begun]:
+            if streams and self._attempt(streams, partial(self.batch.join, streams)):
+                for stream in streams:
+                    del self._waiting[stream]
+
+    def _attempt(self, streams: Sequence[Stream], work: Callable[[], None]) -> bool:
+        """Run prompts; a fault ends these streams. Whether it went well."""
         try:
-            self.batch.join(new)
+            work()
         except Exception as error:  # the batch is as it was: the others go on
             LOG.exception("streams could not join")
-            for stream in new:
+            for stream in streams:
+                del self._waiting[stream]
                 told_to(self._known.pop(stream), error)
+            return False
+        return True
 
     def _step(self) -> None:
         """Draw a token for every stream and run it; streams that end leave."""

@@ -52,7 +52,8 @@ class Stream:
     top: int = 0
     token_ids: list[int] = field(default_factory=list)
     parked: Layers | None = None
-    """Its own part of the cache, without padding, once it has left the batch."""
+    """Its own part of the cache, without padding, while it is not in the batch: before it joins,
+    what has been run of a long prompt; once it has left, all of it."""
     _window: range = range(0)
     _uniforms: Tensor = field(default_factory=lambda: torch.zeros(0))
 
@@ -60,6 +61,11 @@ class Stream:
     def cached(self) -> int:
         """Tokens in the cache: all but the last one drawn."""
         return len(self.prompt_ids) + max(0, len(self.token_ids) - 1)
+
+    @property
+    def unread(self) -> int:
+        """Tokens of the prompt that have not been run, before it joins."""
+        return len(self.prompt_ids) - (self.parked[0][0].shape[2] if self.parked else 0)
 
     def draws(self, position: int) -> Tensor:
         """The uniforms of a position."""
@@ -89,19 +95,19 @@ class DecodingBatch:
         self.logits = torch.zeros(0, 0, device=chat.device)
         """Of the next token, rows x vocab."""
 
+    def prefill(self, stream: Stream, tokens: int) -> None:
+        """Run so many more tokens of the prompt of a stream, before it joins."""
+        _, cache, _ = self.run_prompts([stream], tokens)
+        stream.parked = layers_of(cache)
+
     def join(self, streams: Sequence[Stream]) -> None:
-        """Add streams, whose prompts are run together."""
-        input_ids, is_token = left_padded(self.chat, [s.prompt_ids for s in streams])
-        cache = DynamicCache()
-        logits = next_logits(
-            self.chat,
-            self.factor,
-            input_ids=input_ids,
-            attention_mask=is_token,
-            position_ids=(is_token.cumsum(dim=1) - 1).clamp(min=0),
-            past_key_values=cache,
-            use_cache=True,
-        )
+        """Add streams and run (the rest of) their prompts.
+
+        Several at once only if nothing of their prompts has been run.
+        """
+        logits, cache, is_token = self.run_prompts(streams)
+        for stream in streams:
+            stream.parked = None
         joined = layers_of(cache)
         if self.streams:
             wide = max(is_token.shape[1], self.is_token.shape[1])
@@ -116,6 +122,30 @@ class DecodingBatch:
             is_token, logits = torch.cat(masks), torch.cat([self.logits, logits])
         self.layers, self.is_token, self.logits = joined, is_token, logits
         self.streams += streams
+
+    def run_prompts(
+        self, streams: Sequence[Stream], tokens: int | None = None
+    ) -> tuple[Tensor, DynamicCache, Tensor]:
+        """Run the unread part of prompts, or its first tokens.
+
+        Returns:
+            Logits after it (rows x vocab), the cache, and where that holds tokens (rows x columns).
+        """
+        rows = [s.prompt_ids[-s.unread :][:tokens] for s in streams]
+        input_ids, is_token = left_padded(self.chat, rows)
+        cache = behind(streams[0].parked or [])
+        past = cache.get_seq_length()
+        is_token = pad(is_token, (past, 0), value=1)
+        logits = next_logits(
+            self.chat,
+            self.factor,
+            input_ids=input_ids,
+            attention_mask=is_token,
+            position_ids=(is_token.cumsum(dim=1) - 1).clamp(min=0)[:, past:],
+            past_key_values=cache,
+            use_cache=True,
+        )
+        return logits, cache, is_token
 
     def draw(self) -> list[Drawn]:
         """Draw the next token of every stream.
