@@ -28,6 +28,8 @@ SMALL = {
     "guard_load": ["--source", "upstream", "--streams", "6", "--seconds", "1.5", "--faults", "0.2",
                    "--token-ms", "5"],
     "head_memory": ["--scale", "0.01", "--width", "64", "--rounds", "1"],
+    "long_prompt": ["--size", "1", "--prompt", "60", "--chunk", "16", "--streams", "2",
+                    "--rounds", "1"],
     "plan_against_peak": ["2M"],
     "prefill_depth": ["embedded", "--requests", "2"],
 }  # fmt: skip

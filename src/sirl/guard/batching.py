@@ -32,7 +32,7 @@ __all__ = ["Batcher"]
 LOG = logging.getLogger("sirl.guard")
 SHARE = 1024
 """Columns of the cache that each of the most streams may have when all run."""
-CHUNK = 512
+CHUNK = 256
 """Tokens of a long prompt that are run between two steps."""
 
 

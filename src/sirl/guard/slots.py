@@ -154,11 +154,11 @@ class DecodingBatch:
         """
         places = torch.stack([s.draws(len(s.token_ids)) for s in self.streams])
         places = places.to(self.logits.device)
-        biased = self.biased()
+        logits = biased(self.logits, self.streams)
         token_ids = torch.zeros(len(self.streams), dtype=torch.long, device=self.logits.device)
         for sampling in {s.sampling for s in self.streams}:
             rows = [n for n, s in enumerate(self.streams) if s.sampling == sampling]
-            token_ids[rows] = pick(biased[rows], places[rows], sampling)
+            token_ids[rows] = pick(logits[rows], places[rows], sampling)
         numbers = token_numbers(self.logits, token_ids)
         found = []
         for n, (stream, token_id, entropy, logprob) in enumerate(
@@ -171,25 +171,8 @@ class DecodingBatch:
             )
         ):
             stream.token_ids.append(token_id)
-            found.append(Drawn(token_id, entropy, logprob, self.likeliest(n, stream.top)))
+            found.append(Drawn(token_id, entropy, logprob, likeliest(self.logits[n], stream.top)))
         return found
-
-    def biased(self) -> Tensor:
-        """The logits with each stream's bias."""
-        if not any(s.logit_bias for s in self.streams):
-            return self.logits
-        logits = self.logits.float().clone()
-        for row, stream in enumerate(self.streams):
-            for token_id, bias in stream.logit_bias.items():
-                logits[row, token_id] += bias
-        return logits
-
-    def likeliest(self, row: int, count: int) -> tuple[tuple[int, float], ...]:
-        """The likeliest tokens of a row, with their log-probabilities."""
-        if not count:
-            return ()
-        best = self.logits[row].float().log_softmax(dim=0).topk(count)
-        return tuple(zip(best.indices.tolist(), best.values.tolist(), strict=True))
 
     def leave(self, streams: Sequence[Stream], *, keep: bool) -> None:
         """Take streams out of the batch; with `keep` each takes its part of the cache along."""
@@ -229,6 +212,25 @@ class DecodingBatch:
             use_cache=True,
         )
         self.layers = layers_of(cache)
+
+
+def biased(logits: Tensor, streams: Sequence[Stream]) -> Tensor:
+    """Logits (rows x vocab) with the bias of each stream."""
+    if not any(s.logit_bias for s in streams):
+        return logits
+    logits = logits.float().clone()
+    for row, stream in enumerate(streams):
+        for token_id, bias in stream.logit_bias.items():
+            logits[row, token_id] += bias
+    return logits
+
+
+def likeliest(logits: Tensor, count: int) -> tuple[tuple[int, float], ...]:
+    """The likeliest tokens of one row, with their log-probabilities."""
+    if not count:
+        return ()
+    best = logits.float().log_softmax(dim=0).topk(count)
+    return tuple(zip(best.indices.tolist(), best.values.tolist(), strict=True))
 
 
 def layers_of(cache: DynamicCache) -> Layers:
