@@ -51,7 +51,7 @@ def calibrate_endpoint(
     from sirl.guard.upstream.heard import Names
     from sirl.guard.upstream.meeting import manner_of
 
-    with Frame("guard calibrate") as frame:
+    with Frame("guard calibrate", resumable=False) as frame:
         engine = registry.calibrated_endpoint(config)
         setup = bounded(registry.guard_setup(config))
         for group, prompts in groups(setup).items():

@@ -52,7 +52,7 @@ def evaluate_guard(
         raise ConfigError(
             f"sirl guard reads hidden states, and {config.model} is not a local model: give one"
         )
-    with Frame("guard evaluate") as frame:
+    with Frame("guard evaluate", resumable=False) as frame:
         registry.require_models("sirl guard evaluate")
         guard = read_guard(config.guard)
         setup = registry.guarded_setup(config, guard.disguises, guard.known)

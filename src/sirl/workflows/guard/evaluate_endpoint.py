@@ -69,7 +69,7 @@ def evaluate_endpoint(
     """
     if config.searches:
         raise ConfigError("--searches needs a guard of a local model: leave it out")
-    with Frame("guard evaluate") as frame:
+    with Frame("guard evaluate", resumable=False) as frame:
         guard = read_endpoint_guard(config.guard)
         setup = registry.guarded_setup(config, (), guard.known)
         subject = registry.subject(config)
