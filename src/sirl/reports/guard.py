@@ -84,7 +84,7 @@ def detector_grid(figures: Mapping[str, Any], names: Sequence[str], alpha: str) 
                 shown(found[name][part]) if alpha == figures["alpha"] else ""
                 for part in ("refusals", "not_asked_for", "at_equal_false_alarms")
             ),
-            f"{found[name]['auroc']:.3f}",
+            "-" if found[name]["auroc"] is None else f"{found[name]['auroc']:.3f}",
         ]
         for name in names
     ]

@@ -10,6 +10,7 @@ from sirl.config import Settings
 from sirl.errors import PluginError, SirlError
 from sirl.registry.plugins import plugin_fault
 from sirl.runs import Run, plain
+from sirl.runs.kept import Kept
 from sirl.runs.provenance import Provenance
 
 __all__ = ["Frame"]
@@ -76,6 +77,12 @@ class Frame:
         run.begin(keeps)
         about = Provenance(run, self.verb, seed=settings.seed, template_date=settings.template_date)
         return self.ends.enter_context(about)
+
+    def kept(self, run: Run) -> Kept:
+        """What this verb was given before an outage; it goes when the verb ends well."""
+        kept = Kept.of_run(run.path)
+        self.ends.enter_context(kept.until_done("give the same command with --overwrite"))
+        return kept
 
     def finish(self, run: Run, figures: Mapping[str, Any]) -> dict[str, Any]:
         """Write `summary.json`: the figures, with the seconds since the verb started."""

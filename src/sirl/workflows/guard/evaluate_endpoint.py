@@ -14,11 +14,12 @@ from sirl.guard.detectors import ACTING, CUTS, STREAM
 from sirl.guard.replaying import Heard
 from sirl.roles import Console
 from sirl.runs import Existing, Run, open_run
+from sirl.runs.places import KEPT
 from sirl.runs.rejects import set_aside
 from sirl.workflows.frame import Frame
 from sirl.workflows.guard.answers import Judged, judged
 from sirl.workflows.guard.endpoint_answers import Exchange, asked, checked, cost_of
-from sirl.workflows.guard.evaluate import SCORES, figures_of, finished, judged_by
+from sirl.workflows.guard.evaluate import SCORES, figures_of, finished, judged_by, remembering
 from sirl.workflows.guard.upstream import read_endpoint_guard
 from sirl.workflows.guard.watch import (
     AlarmRule,
@@ -84,13 +85,14 @@ def evaluate_endpoint(
         cost = cost_of("evaluation", n, n, config.new_tokens, guard.watch)
         console.warn([*setup.notes, *missing, cost])
         with console.bar() as progress:
-            provenance = frame.begin(run, config)
-            exchange.progress = progress
+            provenance = frame.begin(run, config, keeps=(KEPT,))
+            exchange.progress, exchange.kept = progress, frame.kept(run)
+            suite = remembering(setup.suite, exchange.kept)
             provenance.note(model=subject.about, prompts=setup.sets, readings=())
-            faults = judged_by(setup.suite, config, provenance)
+            faults = judged_by(suite, config, provenance)
             rejected = set_aside(run, [*setup.rejected, *unasked], strict=config.strict)
             console.warn([*faults, *rejected])
-            work = EndpointEvaluationJob(config, setup.suite, guard, exchange)
+            work = EndpointEvaluationJob(config, suite, guard, exchange)
             figures = scored_figures(work, queries, run)
             return finished(frame, run, {**figures, "judge_faults": faults})
 
