@@ -227,7 +227,14 @@ def test_a_notebook_calibrates_a_guard_and_measures_it(tmp_path):
     )  # fmt: skip
     counted = found.to_dict()["classes"]
     assert counted["ordinary compliance"] == 4  # bare, and in a disguise
-    assert repr(found) == (tmp_path / "g/guard.md").read_text().rstrip("\n")
-    assert found._repr_html_().startswith("<pre>| answers | n |")
+    first, caught, *rates = repr(found).splitlines()
+    assert first == f"Detection: {found.summary['sentence']}"
+    assert caught.startswith("  True positives (%) of both probes (the guard): ")
+    assert rates[0].startswith("  defence, mean: ")
+    assert len(rates) < 10
+    assert "<thead><tr><th>guard</th><th>off</th><th>on</th></tr></thead>" in found._repr_html_()
+    assert f"<tr><th>threshold</th><td>{guard.summary['threshold']:.2f}</td></tr>" in (
+        guard._repr_html_()
+    )
     with pytest.raises(sirl.SirlError, match=r"has no guard.json: run sirl guard calibrate"):
         sirl.guard.evaluate("embedded", tmp_path / "none")
