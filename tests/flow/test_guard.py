@@ -177,6 +177,20 @@ def test_an_answer_is_no_longer_than_the_guard_was_calibrated_for(guard):
     assert 0 < found["usage"]["completion_tokens"] <= 40
 
 
+def test_another_model_than_the_calibrated_one_is_named_before_what_is_asked(guard, tmp_path):
+    document = json.loads((guard / "guard.json").read_text())
+    document["calibration"]["weights"] = "of another model"
+    (tmp_path / "g").mkdir()
+    (tmp_path / "g/guard.json").write_text(json.dumps(document))
+    fitted = document["disguises"][0]
+    words = ["--model", "embedded", "--guard", tmp_path / "g", "--new-tokens", "40"]
+    done = sirl("guard", "evaluate", *words, "--attacks", fitted, "--out", tmp_path / "e")
+    assert done.returncode == 2
+    assert "is for other weights than this model has: calibrate this model" in done.stderr
+    assert "nothing is left" not in done.stderr
+    assert not (tmp_path / "e").exists()
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [

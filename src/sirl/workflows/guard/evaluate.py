@@ -66,17 +66,19 @@ def evaluate_guard(
     with Frame("guard evaluate", resumable=False) as frame:
         registry.require_models("sirl guard evaluate")
         guard = read_guard(config.guard)
-        setup = registry.guarded_setup(config, guard.disguises, guard.known)
+        setup = registry.evaluation_setup(config)
         searches = registry.guard_searches(config)
         settings, out = config.model_dump(), Path(config.out)
         run = frame.hold(open_run(out, settings, existing, resumable=False))
-        console.warn(setup.notes)
         with console.bar() as progress:
             config = registry.dated(config, {})
             subject = registry.subject(config)
             other = binding_of(subject.about, config.new_tokens, config.dtype, guard.fitted.watch)
             guard.calibration.binding.refuse_other(other, config.guard)
             guard.check_model(subject.target.chat, str(Path(config.guard) / GUARD))
+            # Only what another model was not fitted on would be asked, so its binding comes first.
+            setup = registry.guarded_setup(setup, config, guard.disguises, guard.known)
+            console.warn(setup.notes)
             registry.greet(registry.models_behind(setup.suite.judges))
             provenance = frame.begin(run, config, keeps=(KEPT,))
             suite = remembering(setup.suite, frame.kept(run))

@@ -72,10 +72,11 @@ def evaluate_endpoint(
         raise ConfigError("--searches needs a guard of a local model: leave it out")
     with Frame("guard evaluate", resumable=False) as frame:
         guard = read_endpoint_guard(config.guard)
-        setup = registry.guarded_setup(config, (), guard.known)
+        setup = registry.evaluation_setup(config)
         subject = registry.subject(config)
         registry.greet(registry.models_behind(setup.suite.judges))
         exchange = met(config, guard, console)
+        setup = registry.guarded_setup(setup, config, (), guard.known)
         queries, unasked = askable(setup.suite, subject.target)
         run = frame.hold(open_run(Path(config.out), config.model_dump(), existing, resumable=False))
         missing = [
