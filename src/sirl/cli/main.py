@@ -13,7 +13,7 @@ import typer
 from sirl import __version__
 from sirl.cli.verbs import Verbs
 from sirl.errors import SirlError, Stopped, printable
-from sirl.renamed import SETTINGS
+from sirl.renamed import SETTINGS, meant
 
 __all__ = ["app", "main"]
 
@@ -125,11 +125,17 @@ def misused(error: Any) -> NoReturn:  # noqa: ANN401 - see MISUSED
 
 
 def suggest_present_name(error: Any) -> None:  # noqa: ANN401 - see MISUSED
-    """Name the present flag to a user who gave the former one."""
-    name = SETTINGS.get(getattr(error, "option_name", "").lstrip("-").replace("-", "_"))
-    if name and any(param.name == name for param in error.ctx.command.params):
+    """Name the present flag to a user who gave the former one, or one of another tool."""
+    given = getattr(error, "option_name", "").lstrip("-").replace("-", "_")
+    context = getattr(error, "ctx", None)
+    known = [param.name for param in context.command.params] if context else []
+    if (name := SETTINGS.get(given)) and name in known:
         error.message += f", which is now called --{name.replace('_', '-')}"
-        error.possibilities = None
+    elif name := meant(given, known):
+        error.message += f": sirl has --{name.replace('_', '-')}"
+    else:
+        return
+    error.possibilities = None
 
 
 def deaf(stream: TextIO) -> bool:
