@@ -307,6 +307,7 @@ def test_answers_and_checks_that_fail_are_in_no_figure_and_are_counted(asking, s
 
 def test_an_outage_of_the_judge_of_an_evaluation_costs_nothing_twice(asking, server):
     settings, out = asking
+    server.seen.clear()
     with served() as judging:
         spent = iter(range(22))  # a greeting, and the known answers among them
         judging.play = lambda _: (
