@@ -7,6 +7,7 @@
     │   ├── OutageError    an endpoint or function that does not answer at present
     │   └── SamplingError  sampling settings that a model does not accept
     ├── RunError           a run folder that exists, is locked, damaged or full
+    ├── PluginError      an exception in the user's own judge, attack, reward or the like
     ├── TrainingError      training that cannot continue (non-finite numbers)
     └── MissingExtraError  a missing optional dependency
 
@@ -24,6 +25,7 @@ __all__ = [
     "MissingExtraError",
     "ModelError",
     "OutageError",
+    "PluginError",
     "RunError",
     "SamplingError",
     "SirlError",
@@ -67,6 +69,10 @@ class SamplingError(ModelError):
 
 class RunError(SirlError, OSError):
     """A run folder that exists, is locked, damaged, or on a full disk."""
+
+
+class PluginError(SirlError):
+    """An exception in code that the user has plugged in; it is the cause of this one."""
 
 
 class TrainingError(SirlError, ArithmeticError):

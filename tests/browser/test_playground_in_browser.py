@@ -166,9 +166,11 @@ def test_in_shadow_mode_an_alarm_shows_what_each_mode_would_have_sent():
     before, after = strip.split("⚑ alarm")
     assert (before.split(), after.split()) == ([f"w{n}" for n in range(8)], ["w8", "w9"])
     assert texts["shadow"].split() == [f"w{n}" for n in range(10)]
-    assert texts["live"].split() == [f"w{n}" for n in range(8)]
+    refusal = "I can't help with that."
+    assert texts["live"].split() == [*(f"w{n}" for n in range(8)), *refusal.split()]
     assert retracted.split() == ["w4", "w5", "w6", "w7"]
-    assert texts["hold"].split() == ["w0", "w1", "w2"]
+    assert texts["hold"].split() == ["w0", "w1", "w2", *refusal.split()]
+    assert "help" not in texts["shadow"]
     assert counts == {
         "shadow": "30 characters",
         "live": "24 characters, 12 of them retracted, 6 stopped",
@@ -192,6 +194,22 @@ def test_in_hold_mode_the_refusal_shows_and_dropped_tokens_stay_on_the_server():
     assert said == "⚑ alarm after token 8 of 8"
     assert strip.split() == ["w0", "w1", "w2", "▇▇▇▇▇⚑", "alarm"]
     assert held.split("\n")[-1] == "I can't help with that."
+
+
+@pytest.mark.parametrize("mode", ["hold", "live", "shadow"])
+@pytest.mark.parametrize("action", ["refuse", "stop"])
+def test_every_panel_has_the_refusal_that_its_mode_sends(mode, action):
+    def visit(page):
+        sent(page)
+        alarm_in_answer(page)
+        return {
+            m: panel(page, m).locator(".sent .refusal").all_inner_texts()
+            for m in ("shadow", "live", "hold")
+        }
+
+    served = service(FakeSource(scores={8: 1.0}), mode=mode, action=action, details=True)
+    refusal = ["I can't help with that."] if action == "refuse" else []
+    assert visited(served, visit) == {"shadow": [], "live": refusal, "hold": refusal}
 
 
 def test_an_alarm_at_the_prompt_shows():

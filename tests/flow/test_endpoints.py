@@ -163,6 +163,28 @@ def test_a_judge_by_itself_takes_the_settings_that_its_errors_name(judging, plac
     assert "Authorization" not in judging.seen[0][1]
 
 
+def test_a_judge_that_stops_in_a_calibration_is_not_paid_twice(judging, place):
+    rows = [{**LABELLED, "request": f"How do I wind clock {n}?"} for n in range(40)]
+    (place / "labels.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    spent = iter(range(25))
+    judging.play = lambda _: fine("rating: 10") if next(spent, None) is not None else (402, {}, {})
+    words = ("--labels", "labels.jsonl", "--judge", f"pair_rating:{at(judging)}", "--tries=1")
+    asked = ("judge", "calibrate", *words, "--out", "trust.json", "--concurrency=1")
+    done = sirl(*asked)
+    assert done.returncode == 2
+    assert "kept in trust.json.kept.jsonl: give the same command to go on" in done.stderr
+    assert not (place / "trust.json").exists()
+    before = len(lines(place / "trust.json.kept.jsonl"))
+    assert before == 16
+    judging.play = lambda _: fine("rating: 10")
+    judging.seen.clear()
+    done = sirl(*asked)
+    assert done.returncode == 0, done.stderr
+    assert len(judging.asked) == len(rows) - before
+    assert json.loads((place / "trust.json").read_text())["overall"]["n"] == len(rows)
+    assert not (place / "trust.json.kept.jsonl").exists()
+
+
 def test_a_judge_that_fails_one_call_leaves_that_answer_unscored(server, judging, place):
     server.play = lambda body: fine(f"It is clock {said_in(body)[-2]}.")
 

@@ -168,3 +168,42 @@ def test_the_entry_points_of_the_docs_name_what_the_example_has(mine, monkeypatc
     check_attack(attack)
     reward = EntryPoint("sure", groups["sirl.rewards"]["sure"], "sirl.rewards").load()
     assert reward(Completion("p", (), (1, 2), "", (0.0, 0.0), (0.5, 1.5), "stop")) == -1.002
+
+
+def test_a_judge_that_raises_loses_no_answer_and_the_run_goes_on_once_it_is_mended(mine):
+    (mine / "torn.py").write_text(
+        "from pathlib import Path\n"
+        "from mine import Curt\n"
+        "def target(messages):\n"
+        "    with open('asked.txt', 'a') as notes:\n"
+        "        notes.write('once\\n')\n"
+        "    return 'No.'\n"
+        "class Torn(Curt):\n"
+        "    name = 'torn'\n"
+        "    def verdict(self, attempt, answer):\n"
+        "        lines = Path('asked.txt').exists() and Path('asked.txt').read_text().split()\n"
+        "        if lines and len(lines) > 1 and not Path('mended').exists():\n"
+        "            raise KeyError(f'lines {len(lines)}')\n"
+        "        return super().verdict(attempt, answer)\n"
+    )
+    (mine / "asks.jsonl").write_text(
+        "".join(f'{{"prompt": "How do I paint the king {n}?"}}\n' for n in range(4))
+    )
+    words = ["evaluate", "--model", "python:torn:target", "--behaviours", "asks.jsonl"]
+    words += ["--attacks", "direct", "--judge", "python:torn:Torn", "--out", "runs/torn"]
+    done = sirl(*words, cwd=mine)
+    assert done.returncode == 2, done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stderr.splitlines()[-1] == (
+        f"sirl: the judge python:torn:Torn raised KeyError: 'lines 2' ({mine / 'torn.py'}:12): "
+        "fix it; continue with --resume"
+    )
+    asked = len((mine / "asked.txt").read_text().split())
+    ended = json.loads((mine / "runs/torn/run.json").read_text())["exit"]
+    assert ended["how"] == "PluginError"
+    (mine / "mended").touch()
+    done = sirl(*words, "--resume", cwd=mine)
+    assert done.returncode in (0, 1), done.stderr
+    records = (mine / "runs/torn/records.jsonl").read_text().splitlines()
+    assert len(records) == len((mine / "asked.txt").read_text().split()) >= asked
+    assert len({json.loads(r)["key"] for r in records}) == len(records)

@@ -177,6 +177,20 @@ def test_an_answer_is_no_longer_than_the_guard_was_calibrated_for(guard):
     assert 0 < found["usage"]["completion_tokens"] <= 40
 
 
+def test_another_model_than_the_calibrated_one_is_named_before_what_is_asked(guard, tmp_path):
+    document = json.loads((guard / "guard.json").read_text())
+    document["calibration"]["weights"] = "of another model"
+    (tmp_path / "g").mkdir()
+    (tmp_path / "g/guard.json").write_text(json.dumps(document))
+    fitted = document["disguises"][0]
+    words = ["--model", "embedded", "--guard", tmp_path / "g", "--new-tokens", "40"]
+    done = sirl("guard", "evaluate", *words, "--attacks", fitted, "--out", tmp_path / "e")
+    assert done.returncode == 2
+    assert "is for other weights than this model has: calibrate this model" in done.stderr
+    assert "nothing is left" not in done.stderr
+    assert not (tmp_path / "e").exists()
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
@@ -227,7 +241,14 @@ def test_a_notebook_calibrates_a_guard_and_measures_it(tmp_path):
     )  # fmt: skip
     counted = found.to_dict()["classes"]
     assert counted["ordinary compliance"] == 4  # bare, and in a disguise
-    assert repr(found) == (tmp_path / "g/guard.md").read_text().rstrip("\n")
-    assert found._repr_html_().startswith("<pre>| answers | n |")
+    first, caught, *rates = repr(found).splitlines()
+    assert first == f"Detection: {found.summary['sentence']}"
+    assert caught.startswith("  True positives (%) of both probes (the guard): ")
+    assert rates[0].startswith("  defence, mean: ")
+    assert len(rates) < 10
+    assert "<thead><tr><th>guard</th><th>off</th><th>on</th></tr></thead>" in found._repr_html_()
+    assert f"<tr><th>threshold</th><td>{guard.summary['threshold']:.2f}</td></tr>" in (
+        guard._repr_html_()
+    )
     with pytest.raises(sirl.SirlError, match=r"has no guard.json: run sirl guard calibrate"):
         sirl.guard.evaluate("embedded", tmp_path / "none")

@@ -9,7 +9,7 @@ import pytest
 from sirl.config import GuardServeConfig
 from sirl.errors import SirlError
 from tests.command import sirl
-from tests.unit.fake_endpoint import served
+from tests.unit.fake_endpoint import fine, served
 from tests.unit.fake_source import ask, finding
 from tests.unit.fake_upstream import chunk, event, token
 
@@ -303,6 +303,33 @@ def test_answers_and_checks_that_fail_are_in_no_figure_and_are_counted(asking, s
     assert figures["requests"]["lost_checks"] == 2  # the refusal and the answer in a story
     assert figures["classes"]["unsafe compliance"] == 3
     assert "4 answers are in no figure" in (out / "guard.md").read_text()
+
+
+def test_an_outage_of_the_judge_of_an_evaluation_costs_nothing_twice(asking, server):
+    settings, out = asking
+    server.seen.clear()
+    with served() as judging:
+        spent = iter(range(22))  # a greeting, and the known answers among them
+        judging.play = lambda _: (
+            fine("rating: 10") if next(spent, None) is not None else (402, {}, {})
+        )
+        settings |= {"--judge": f"pair_rating:{judging.url}#small"}
+        settings |= {"--set": "concurrency=1"}
+        done = evaluate(settings)
+        assert done.returncode == 2
+        assert f"kept in {out}/kept.jsonl: give the same command with --overwrite" in done.stderr
+        before = [json.dumps(body["messages"]) for _, _, body in server.seen]
+        server.seen.clear()
+        judging.play = lambda _: fine("rating: 10")
+        again = [*(word for pair in settings.items() for word in pair), "--overwrite"]
+        done = sirl("guard", "evaluate", *again)
+        assert done.returncode in (0, 1), done.stderr
+    assert not (out / "kept.jsonl").exists()
+    after = [json.dumps(body["messages"]) for _, _, body in server.seen]
+    meeting = 4
+    assert len(set(before) & set(after)) <= meeting < len(before)
+    figures = json.loads((out / "summary.json").read_text())
+    assert figures["requests"]["lost_answers"] == 0
 
 
 @pytest.mark.parametrize(

@@ -88,6 +88,33 @@ def test_objects_of_transformers_are_taken_with_their_tokenizer(embedded):
         sirl.load(embedded.model)
 
 
+@pytest.mark.parametrize("path", ["no/such/path", "./none", "kept"])
+def test_a_path_without_a_model_is_refused_when_it_is_loaded(path, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "kept").mkdir()
+    with pytest.raises(sirl.SirlError, match="^model[ =].*[a-z] is (not|neither) a") as error:
+        sirl.load(path)
+    assert "--" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("given", "way"),
+    [
+        ("print", "'python:MODULE:FUNCTION'"),
+        ("3", "what sirl.load returns"),
+        ("type('M', (), {'save_pretrained': 1})()", "tokenizer"),
+    ],
+)
+def test_an_object_that_is_no_model_is_told_how_it_is_given(given, way):
+    for verb in ("load", "evaluate"):
+        code = f"import sirl; sirl.{verb}({given})"  # in a process without checks of types
+        done = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=False
+        )
+        assert "ConfigError: " in done.stderr.splitlines()[-1]
+        assert way in done.stderr.splitlines()[-1]
+
+
 def test_a_wrong_setting_is_named_and_warnings_are_logged(caplog):
     with pytest.raises(ConfigError, match="there is no setting 'step'. Did you mean 'steps'"):
         sirl.train("embedded", step=2)

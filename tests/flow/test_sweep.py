@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import pytest
 
@@ -152,3 +153,34 @@ def test_a_setting_that_cannot_be_used_leaves_no_folder(swept):
     assert done.returncode == 2
     assert "no-such-attack" in done.stderr
     assert not (folder / "new").exists()
+
+
+def test_a_sweep_says_which_unsafe_requests_it_asks(swept, monkeypatch):
+    from sirl.config import SweepConfig
+    from sirl.workflows.sweep import completed, trained_run, unsafe_requests
+
+    folder, _ = swept
+    monkeypatch.chdir(folder)
+    shutil.copytree("r", "mine")
+    trained = trained_run(folder / "mine")
+
+    def said(settings, **given):
+        run = replace(trained, settings={**trained.settings, **settings})
+        return unsafe_requests(completed(SweepConfig(out="x", **given), run), run)
+
+    about = json.loads((folder / "mine/run.json").read_text()) | {"held_out": "8 of 40"}
+    (folder / "mine/run.json").write_text(json.dumps(about))
+    assert said({}) == "unsafe requests: those of the embedded world, never trained on"
+    assert said({"behaviours": "b.txt"}).startswith("unsafe requests: those of b.txt, as before")
+    other = said({"prompts": "p.txt", "behaviours": "b.txt"}, behaviours="c.txt")
+    assert "which the run did not evaluate: --set trained_on=p.txt looks for" in other
+    held = said({"prompts": "p.txt"})
+    assert "those of the embedded world, and not the prompts of p.txt that training held" in held
+    assert "(8 of 40), as the run has no --behaviours: give --behaviours FILE" in held
+    local = said({"prompts": "p.txt", "model": "some/model"})
+    assert local.startswith("unsafe requests: none, and not the prompts of p.txt")
+
+
+def test_the_sentence_on_unsafe_requests_is_printed(swept):
+    _, first = swept
+    assert "unsafe requests: those of the embedded world, never trained on" in first.stderr

@@ -57,10 +57,12 @@ def served():
     with Server() as played:
         thread = threading.Thread(target=played.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
-        yield played
-        played.ending.set()
-        played.shutdown()
-        thread.join()
+        try:
+            yield played
+        finally:
+            played.ending.set()
+            played.shutdown()
+            thread.join()
 
 
 def fine(text, **more):

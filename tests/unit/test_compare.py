@@ -10,6 +10,7 @@ from sirl.comparison.compare import compare
 from sirl.comparison.evaluated_model import read_evaluated
 from sirl.errors import InputError
 from sirl.evaluation.records import SearchResult
+from sirl.reports.conclusion import conclusion
 from sirl.reports.tables import change_rows
 from sirl.runs import open_run, plain
 from sirl.types import Message, Record, Sampling
@@ -106,6 +107,43 @@ def test_counts_effect_and_p_of_each_attack_by_hand(pair):
 def test_a_change_says_what_so_many_prompts_can_show(pair, before, after, power):
     found = plain(pair(row(before), row(after)))
     assert change_rows(found)[-2].endswith(f"p = 0.5 (Holm-adjusted 0.5), {power}")
+
+
+MANY = 24
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "sentence"),
+    [
+        (("-" * MANY, "-" * MANY), ("+" * MANY, "-" * MANY),
+         "{b} is better in defence (+100.0 points) than {a}; no difference is shown in refusals of "
+         "look-alike prompts (+0.0 points), whose 95% interval includes zero."),
+        (("+" * MANY, "+" * MANY), ("-" * MANY, "-" * MANY),
+         "{b} is better in refusals of look-alike prompts (-100.0 points) and worse in defence "
+         "(-100.0 points) than {a}: every 95% interval excludes zero."),
+        (("+-" * 12, "-" * MANY), ("-+" * 12, "-" * 23 + "+"),
+         "From {a} to {b} no difference is shown in defence (+0.0 points) and refusals of "
+         "look-alike prompts (+4.2 points), whose 95% interval includes zero."),
+        (("????", ""), ("++++", ""),
+         "No answer was scored for both {a} and {b}: nothing is compared."),
+    ],
+)  # fmt: skip
+def test_a_comparison_ends_with_what_it_shows(pair, before, after, sentence):
+    sides = [
+        [*row(direct), *row(lookalike, "plain", "lookalike")]
+        for direct, lookalike in (before, after)
+    ]
+    found = plain(pair(*sides))
+    names = [f"{found[s]['name']} of {found[s]['run']}" for s in ("before", "after")]
+    assert conclusion(found) == sentence.format(a=names[0], b=names[1])
+
+
+def test_runs_are_shown_in_the_order_in_which_they_are_given(tmp_path):
+    last, first = (
+        read_evaluated(run_at(tmp_path / name, row("++--"))) for name in ("zebra", "ape")
+    )
+    lines = change_rows(plain(compare(last, first)))
+    assert lines[0] == f"from {last.title} of {last.path} to {first.title} of {first.path}"
 
 
 def test_cells_that_one_side_could_not_score_make_no_pair_and_are_counted(pair):

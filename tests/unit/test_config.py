@@ -2,6 +2,7 @@ import pytest
 
 from sirl.cli.main import main
 from sirl.config import (
+    ALIASES,
     DemoConfig,
     EvaluateConfig,
     JudgeConfig,
@@ -12,7 +13,7 @@ from sirl.config import (
 )
 from sirl.config.groups import Group
 from sirl.errors import ConfigError
-from sirl.renamed import SETTINGS
+from sirl.renamed import ELSEWHERE, SETTINGS
 from sirl.workflows.demo import paper_settings
 
 FORMER = [("--rows", "--sampling-batch-size"), ("--checkup-every", "--eval-every")]
@@ -78,6 +79,45 @@ def test_a_former_flag_suggests_the_present_one(monkeypatch, capsys, former, pre
     assert capsys.readouterr().err == (
         f"sirl: no such option: {former}, which is now called {present}; see sirl train --help\n"
     )
+
+
+@pytest.mark.parametrize(
+    ("verb", "flag", "own"),
+    [
+        ("train", "--lr", "--learning-rate"),
+        ("train", "--max_steps", "--steps"),
+        ("train", "--num-train-epochs", "--steps"),
+        ("train", "--per_device_train_batch_size", "--batch"),
+        ("train", "--batch_size", "--batch"),
+        ("train", "--output_dir", "--out"),
+        ("train", "--resume-from-checkpoint", "--resume"),
+        ("train", "--dataset_name", "--prompts"),
+        ("evaluate", "--tasks", "--benchmarks"),
+        ("evaluate", "--model_args", "--model"),
+        ("evaluate", "--output_path", "--out"),
+    ],
+)
+def test_a_flag_of_another_tool_suggests_the_one_here(monkeypatch, capsys, verb, flag, own):
+    monkeypatch.setattr("sys.argv", ["sirl", verb, flag, "8"])
+    with pytest.raises(SystemExit, match="2"):
+        main()
+    assert capsys.readouterr().err == (
+        f"sirl: no such option: {flag}: sirl has {own}; see sirl {verb} --help\n"
+    )
+
+
+def test_a_setting_of_another_tool_in_a_file_suggests_the_one_here(tmp_path):
+    file = tmp_path / "c.yaml"
+    file.write_text("max_grad_norm: 1.0\n")
+    with pytest.raises(ConfigError, match=r"'max_grad_norm'. Did you mean 'max_gradient_norm'\?"):
+        settings(file=file)
+
+
+def test_what_is_suggested_for_other_tools_is_a_setting_or_flag_here():
+    known = {*TrainConfig.model_fields, *EvaluateConfig.model_fields, "resume", "overwrite"}
+    assert {own for names in ELSEWHERE.values() for own in names.split()} <= known
+    assert known.isdisjoint(ELSEWHERE)
+    assert ELSEWHERE.keys().isdisjoint({*ALIASES, *SETTINGS})
 
 
 VERBS = [TrainConfig, PlanConfig, DemoConfig, EvaluateConfig, ProbeConfig, JudgeConfig]

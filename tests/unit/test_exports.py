@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sirl.attacks.replay import read_sheet
+from sirl.cli.export import full_name
 from sirl.errors import InputError
 from sirl.reports.exports import csv_table, jbb_artifact, lm_eval_results, markdown_table
 from sirl.reports.text import visible
@@ -183,3 +184,18 @@ def test_what_was_not_tried_and_what_does_not_fit_is_refused_by_name():
         "story is a conversation on 7, which a JailbreakBench artifact cannot hold: export it "
         "as csv"
     )
+
+
+@pytest.mark.parametrize(
+    ("role", "setting", "name"),
+    [
+        ("target", "org/small", "org/small"),
+        ("base", "org/small", "org/small (base)"),
+        ("hardened", "org/small", "org/small (hardened)"),
+        ("target", "https://host.example/v1#small", "small at host.example"),
+        ("hardened", None, "hardened"),
+        ("target", None, "target"),
+    ],
+)
+def test_an_exported_model_is_named_after_its_start_and_its_role(role, setting, name):
+    assert full_name(role, setting) == name

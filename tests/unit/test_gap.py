@@ -67,7 +67,7 @@ def test_the_finding_rests_on_answers_of_like_length_and_gives_its_interval():
     )
     hardened = summarise_entropy(answers(20, 20), hardened=True)
     assert hardened["finding"] == "instinct"
-    assert hardened["sentence"].endswith("20 compliances): sirl has hardened it.")
+    assert hardened["sentence"].endswith("20 compliances): so they are after hardening.")
     assert found(20, 20, entropies=(0.6, 0.2))[0] == "none"
     assert found(20, 20, entropies=(0.4, 0.4))[0] == "undecided"
     word, sentence = found(20, 20, lengths=(4, 40))

@@ -9,6 +9,7 @@ from sirl.errors import ConfigError, InputError
 from sirl.evaluation.asked import Query
 from sirl.registry.attacks import attacks_named
 from sirl.registry.guard import digest_of, guard_setup, guarded_setup, no_attack
+from sirl.registry.suites import evaluation_setup
 from sirl.training.frames import FRAMES
 from sirl.types import Attempt, Completion, Prompt, Verdict
 from sirl.workflows.guard.answers import Judged
@@ -82,10 +83,14 @@ def evaluating(**settings):
     return GuardEvaluateConfig(model="embedded", guard="g", out="x", limit=10, **settings)
 
 
+def guarded(config, disguises, known):
+    return guarded_setup(evaluation_setup(config), config, disguises, known)
+
+
 def test_disguises_and_requests_that_the_guard_knows_are_not_evaluated():
-    every = guarded_setup(evaluating(attacks="story,urgency,best_of_n"), (), ()).suite
+    every = guarded(evaluating(attacks="story,urgency,best_of_n"), (), ()).suite
     known = {digest_of(every.behaviours[0]), digest_of(every.ordinary[3])}
-    found = guarded_setup(evaluating(attacks="story,urgency,best_of_n"), {"urgency"}, known)
+    found = guarded(evaluating(attacks="story,urgency,best_of_n"), {"urgency"}, known)
     assert [a.name for a in every.attacks] == ["story", "urgency"]
     assert [a.name for a in found.suite.attacks] == ["story"]
     assert found.suite.behaviours == every.behaviours[1:]
@@ -112,7 +117,7 @@ STORY = "--attacks with disguises, such as story"
 def test_an_evaluation_without_any_fresh_attack_is_refused_and_says_what_to_give(attacks, ways):
     said = f"nothing is left to evaluate g on: give {ways}"
     with pytest.raises(ConfigError, match=f"^{re.escape(said)}$"):
-        guarded_setup(evaluating(attacks=attacks), {"urgency"}, ())
+        guarded(evaluating(attacks=attacks), {"urgency"}, ())
 
 
 def test_searches_are_not_offered_to_the_guard_of_an_endpoint():
@@ -121,11 +126,9 @@ def test_searches_are_not_offered_to_the_guard_of_an_endpoint():
 
 
 def test_prompts_that_the_guard_knows_are_named():
-    known = {
-        digest_of(p) for p in guarded_setup(evaluating(attacks="story"), (), ()).suite.ordinary
-    }
+    known = {digest_of(p) for p in guarded(evaluating(attacks="story"), (), ()).suite.ordinary}
     with pytest.raises(ConfigError, match="give --ordinary other than it was fitted on$"):
-        guarded_setup(evaluating(attacks="story"), (), known)
+        guarded(evaluating(attacks="story"), (), known)
 
 
 @pytest.mark.parametrize(
@@ -137,11 +140,11 @@ def test_prompts_that_the_guard_knows_are_named():
 )
 def test_settings_without_effect_on_a_guard_are_refused(settings, said):
     with pytest.raises(ConfigError, match=said):
-        guarded_setup(evaluating(**settings), (), ())
+        guarded(evaluating(**settings), (), ())
 
 
 def test_the_tasks_of_benchmarks_are_asked_as_harmless_prompts_within_the_limit():
-    suite = guarded_setup(evaluating(attacks="story"), (), ()).suite
+    suite = guarded(evaluating(attacks="story"), (), ()).suite
     asked = [q.group for q in suite.questions(frozenset()) if q.kind == "capability"]
     assert {name: asked.count(name) for name in asked} == {"sums": 10, "programs": 10, "chat": 10}
 

@@ -72,6 +72,10 @@ TWO = [{"prompt": "Mend a hat, now"}, {"prompt": "Wash a hat"}]
         ("a.csv", 'prompt,id\n "Mend a hat, now",1\nWash a hat,2\n'),
         ("a.jsonl", "\ufeff".join(["", *(json.dumps(row) + "\n" for row in TWO), "\x1a"])),
         ("a.csv", "\ufeffid,prompt\n1,\"Mend a hat, now\"\n\ufeffid,prompt\n2,Wash a hat\n"),
+        ("a.md", "# Hats\n\n- Mend a hat, now\n- Wash a hat\n"),
+        ("a.md", "Requests about hats:\n\n1. Mend a hat,\n   now\n2) Wash a hat\n"),
+        ("a.markdown", "* Mend a hat, now\n  + [x] Wash a hat\n\n---\n"),
+        ("a.txt", "1. Mend a hat, now\n\n2. Wash a hat\n"),
         ("a.txt", "Mend a hat, now\n\u200b\u2060\n\u00ad\ufe0f\n\ufeffWash a hat\n\x1a\n"),
     ],
 )  # fmt: skip
@@ -430,9 +434,13 @@ def test_a_path_that_no_system_knows_is_named_and_not_a_fault_of_ours(tmp_path):
 def test_an_item_of_an_array_that_is_no_request_is_named_by_its_number(tmp_path):
     path = tmp_path / "a.json"
     path.write_text('["a request", {"prompt": "another"}, 3]')
-    assert faults(read_prompts(path)) == [(1, "item 3 of the array is not a JSON object")]
+    assert faults(read_prompts(path)) == [
+        (1, "item 3 of the array is the value 3, not a JSON object: write each row as an object")
+    ]
     path.write_text('{"prompt": "a request"}\n3\n')
-    assert faults(read_prompts(path)) == [(2, "the line is not a JSON object")]
+    assert faults(read_prompts(path)) == [
+        (2, "the line is the value 3, not a JSON object: write each row as an object")
+    ]
 
 
 @pytest.mark.parametrize(
@@ -463,3 +471,61 @@ def test_a_blank_before_a_quote_is_read_as_the_rest_of_the_table_needs_it(tmp_pa
 def test_lines_of_text_may_hold_a_bar_each(tmp_path):
     path = write(tmp_path, "logic.txt", "Is A | B true?\nIs C | D false?\n")
     assert len(read_prompts(path).prompts) == 2
+
+
+def test_items_of_a_list_are_asked_and_other_lines_are_set_aside(tmp_path):
+    path = write(tmp_path, "hats.md", "# Hats\n\nMend these:\n- a cap\n- a hood\n- - -\n- a veil\n")
+    found = read_prompts(path)
+    assert [p.request for p in found.prompts] == ["a cap", "a hood", "a veil"]
+    assert faults(found) == [(n, "the line is no item of the list") for n in (1, 3, 6)]
+    assert found.read == f"items of the list of {path}, 3 prompts"
+
+
+@pytest.mark.parametrize(
+    ("name", "lines"),
+    [
+        ("a.txt", ["- Mend a hat", "Wash a hat"]),
+        ("a.md", ["Mend a hat", "Fold a hat", "1. Wash a hat"]),
+        ("a.txt", ["| Mend a hat", "| Wash a hat"]),
+        ("a.txt", ["-1 plus 1?", "-2 plus 2?"]),
+        ("a.txt", ["3.5 litres or 4?", "1.5 litres or 2?"]),
+    ],
+)
+def test_lines_that_are_neither_a_list_nor_a_table_are_asked_as_they_are(tmp_path, name, lines):
+    assert asked(tmp_path, name, "\n".join(lines)) == lines
+
+
+def test_parts_of_text_are_one_turn_and_other_parts_are_set_aside_with_their_type(tmp_path):
+    def row(*content):
+        return {"messages": [{"role": "user", "content": content}]}
+
+    path = write(
+        tmp_path,
+        "parts.jsonl",
+        rows(
+            row({"type": "text", "text": "Mend"}, {"type": "text", "text": "a hat"}),
+            row({"type": "input_text", "text": "Wash"}, "a hat"),
+            row({"type": "text", "text": "What is it?"}, {"type": "image_url", "image_url": {}}),
+            row({"type": "input_audio", "input_audio": {}}),
+            row({"type": "text"}),
+            row(),
+        ),
+    )
+    found = read_prompts(path)
+    assert [p.request for p in found.prompts] == ["Mend\na hat", "Wash\na hat"]
+    assert faults(found) == [
+        (3, "a turn has a part of type image_url, and sirl asks text alone"),
+        (4, "a turn has a part of type input_audio, and sirl asks text alone"),
+        (5, "a turn has no text as content"),
+        (6, "a turn has no text as content"),
+    ]
+
+
+@pytest.mark.parametrize("name", ["prompt", "messages", "hats"])
+def test_a_list_of_texts_in_one_row_is_told_the_way_out(tmp_path, name):
+    path = write(tmp_path, "a.jsonl", rows({name: ["Mend a hat", "Wash a hat"]}))
+    with pytest.raises(InputError) as error:
+        read_prompts(path)
+    assert str(error.value).endswith(
+        f'{name} is a list of 2 texts: give each text a row of its own, such as {{"prompt": "..."}}'
+    )

@@ -232,7 +232,7 @@ def test_a_jsonl_sheet_has_a_row_per_prompt(tmp_path):
         (8, "A: the prompt is not text"),
         (9, "there is no text in goal"),
         (10, "A: the prompt holds a NUL byte"),
-        (11, "the line is not a JSON object"),
+        (11, "the line is an array, not a JSON object: write each row as an object"),
         (12, "A: a prompt for the id '3' is in line 1 already"),
         (13, "the line is not JSON"),
     ]

@@ -164,7 +164,9 @@ def finding_by_auroc(
             "signal to follow here."
         )
     if low > 0.5:
-        means = "sirl has hardened it" if hardened else "the model has an instinct to amplify"
+        means = (
+            "so they are after hardening" if hardened else "the model has an instinct to amplify"
+        )
         return "instinct", f"Refusals are more confident than compliance ({figures}): {means}."
     return "undecided", (
         f"It is undecided whether refusals are more confident than compliance ({figures}): "

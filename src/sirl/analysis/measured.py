@@ -7,6 +7,7 @@ from sirl.text import many
 from sirl.types import HARMLESS, Question, Record
 
 __all__ = [
+    "TARGET",
     "called",
     "counted_prompts",
     "cut_answers",

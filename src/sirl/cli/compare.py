@@ -26,6 +26,7 @@ def compare(
     """
     from sirl.comparison.compare import compare as compared
     from sirl.comparison.evaluated_model import read_pair
+    from sirl.reports.conclusion import conclusion
     from sirl.reports.tables import change_rows
     from sirl.runs import plain
 
@@ -37,6 +38,7 @@ def compare(
         typer.echo(line)
     closing(
         {},
+        conclusion(found),
         "p: exact McNemar test per rate, paired by prompt. Adjusted p: corrected (Holm) within its "
         "group: attacks, harmless prompts bare, harmless prompts in disguises, or tasks.",
     )

@@ -95,30 +95,39 @@ def check_flags(shape: str, attack: str | None, *, texts: bool) -> None:
 
 def named(evaluated: "EvaluatedModel") -> "list[Record]":
     """The records of a model, with the model's name."""
-    return [replace(r, model=evaluated.title) for r in evaluated.records]
+    name = full_name(evaluated.model, evaluated.config.get("model"))
+    return [replace(r, model=name) for r in evaluated.records]
+
+
+def full_name(role: str, setting: object) -> str:
+    """The name of a model outside of its run: of one of several, the starting model and its role.
+
+    >>> full_name("target", "embedded"), full_name("hardened", "embedded")
+    ('embedded', 'embedded (hardened)')
+    """
+    from sirl.analysis.measured import TARGET, called
+
+    known = called(TARGET, setting)
+    return called(role, setting) if TARGET in (role, known) else f"{known} ({role})"
 
 
 def shaped(evaluated: "EvaluatedModel", shape: str, attack: str, every: Sequence[str]) -> str:
     """A model of a run in one format; the Markdown table has all models in `every`."""
-    from sirl.analysis.measured import called
     from sirl.comparison.evaluated_model import figures_of
     from sirl.reports.exports import jbb_artifact, lm_eval_results, markdown_table
     from sirl.reports.inspect_log import inspect_log
 
+    name = full_name(evaluated.model, setting := evaluated.config.get("model"))
     if shape == "jbb":
-        return dumps(jbb_artifact(named(evaluated), evaluated.title, attack), indent=1) + "\n"
+        return dumps(jbb_artifact(named(evaluated), name, attack), indent=1) + "\n"
     models = figures_of(evaluated.path)
     if shape == "markdown":
         return markdown_table(
-            {
-                called(role, evaluated.config.get("model")): m
-                for role, m in models.items()
-                if role in every
-            }
+            {full_name(role, setting): m for role, m in models.items() if role in every}
         )
     figures = models[evaluated.model]
     if shape == "lm-eval":
-        return dumps(lm_eval_results(figures, evaluated.title), indent=1) + "\n"
+        return dumps(lm_eval_results(figures, name), indent=1) + "\n"
     return (
         dumps(inspect_log(evaluated.records, figures, evaluated.about, evaluated.config), indent=1)
         + "\n"

@@ -1,9 +1,10 @@
 """`sirl judge`: re-judge a run, compare helpfulness, calibrate a judge, train a judge."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from json import dumps
 from pathlib import Path
-from typing import Any, cast, get_args
+from typing import TYPE_CHECKING, Any, cast, get_args
 
 import typer
 
@@ -24,6 +25,9 @@ from sirl.cli.flags import (
 from sirl.config import EvaluateConfig, JudgeConfig
 from sirl.errors import RunError, unknown_name
 from sirl.text import many
+
+if TYPE_CHECKING:
+    from sirl.roles import Judge
 
 __all__ = ["app"]
 
@@ -166,7 +170,9 @@ def calibrate(
     judging = registry.judge_named(judge, settings(asked, judge, out))
     registry.check_labels(judging, read)
     registry.greet(registry.models_behind([judging]))
-    measured, doubts = registry.known_answers_marked(measure(judging, read), judging, read)
+    with asked_once(judging, out) as asking:
+        measured = measure(asking, read)
+    measured, doubts = registry.known_answers_marked(measured, judging, read)
     found = plain(asdict(measured))
     warn(doubts)
     if out:
@@ -178,6 +184,20 @@ def calibrate(
         typer.echo(line)
     where = f"written to {out}" if out else "save it with --out FILE"
     closing({}, f"{len(read.rejected)} invalid rows skipped; {where}")
+
+
+@contextmanager
+def asked_once(judge: "Judge", out: Path | None) -> "Iterator[Judge]":
+    """The judge; an outage leaves its verdicts beside the output, for the same command."""
+    if out is None:
+        yield judge
+        return
+    from sirl.evaluation.kept_verdicts import KeptVerdicts
+    from sirl.runs.kept import Kept
+
+    kept = Kept(out.with_name(f"{out.name}.kept.jsonl"))
+    with kept.until_done("give the same command"):
+        yield KeptVerdicts(judge, kept)
 
 
 @app.command("fit", cls=Command)

@@ -13,7 +13,7 @@ import typer
 from sirl import __version__
 from sirl.cli.verbs import Verbs
 from sirl.errors import SirlError, Stopped, printable
-from sirl.renamed import SETTINGS
+from sirl.renamed import SETTINGS, meant
 
 __all__ = ["app", "main"]
 
@@ -80,14 +80,29 @@ def run_app() -> None:
         fail("stopped before the run started", 130)
     except Stopped as stopped:
         fail(f"{stopped}; continue with --resume", 130)
-    except OSError as error:
+    except Exception as error:
+        expected(error)
+        raise
+    sys.exit(status if isinstance(status, int) else 0)
+
+
+def expected(error: Exception) -> None:
+    """Report an error that is no bug of sirl although it is none of its own errors.
+
+    It is a plug-in's, an output that cannot be written, or another rank that has ended.
+    """
+    from sirl.registry.plugins import plugin_fault  # which would slow every start
+
+    if fault := plugin_fault(error):
+        fail(str(fault), 2)
+    if isinstance(error, OSError):
         is_full = error.filename is None and error.errno in (errno.ENOSPC, errno.EDQUOT)
-        if not deaf(sys.stdout) and not is_full:  # the failed write may have left the buffer
-            raise
-        fail(f"cannot write the output: {error.strerror}; free some space or write it elsewhere", 2)
-    except RuntimeError as error:
-        if not lost_rank(error):
-            raise
+        if deaf(sys.stdout) or is_full:  # the failed write may have left the buffer
+            fail(
+                f"cannot write the output: {error.strerror}; free some space or write it elsewhere",
+                2,
+            )
+    if isinstance(error, RuntimeError) and lost_rank(error):
         first = str(error).strip().splitlines()[0]
         fail(
             f"another process of this run has ended or cannot be reached ({first}); its own "
@@ -95,7 +110,6 @@ def run_app() -> None:
             "--resume",
             1,
         )
-    sys.exit(status if isinstance(status, int) else 0)
 
 
 def misused(error: Any) -> NoReturn:  # noqa: ANN401 - see MISUSED
@@ -111,11 +125,17 @@ def misused(error: Any) -> NoReturn:  # noqa: ANN401 - see MISUSED
 
 
 def suggest_present_name(error: Any) -> None:  # noqa: ANN401 - see MISUSED
-    """Name the present flag to a user who gave the former one."""
-    name = SETTINGS.get(getattr(error, "option_name", "").lstrip("-").replace("-", "_"))
-    if name and any(param.name == name for param in error.ctx.command.params):
+    """Name the present flag to a user who gave the former one, or one of another tool."""
+    given = getattr(error, "option_name", "").lstrip("-").replace("-", "_")
+    context = getattr(error, "ctx", None)
+    known = [param.name for param in context.command.params] if context else []
+    if (name := SETTINGS.get(given)) and name in known:
         error.message += f", which is now called --{name.replace('_', '-')}"
-        error.possibilities = None
+    elif name := meant(given, known):
+        error.message += f": sirl has --{name.replace('_', '-')}"
+    else:
+        return
+    error.possibilities = None
 
 
 def deaf(stream: TextIO) -> bool:

@@ -8,7 +8,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from sirl.errors import ConfigError, did_you_mean
-from sirl.renamed import SETTINGS
+from sirl.renamed import SETTINGS, meant
 
 __all__ = ["ALIASES", "own_name", "parse_value", "resolve"]
 
@@ -54,7 +54,8 @@ def resolve(
         where = dict.fromkeys(before, f"config.yaml of {out}") | where
     for key in settings:
         if key not in verb.model_fields:
-            hint = did_you_mean(SETTINGS.get(key, str(key)), verb.model_fields)
+            present = SETTINGS.get(key) or meant(str(key), verb.model_fields) or str(key)
+            hint = did_you_mean(present, verb.model_fields)
             raise ConfigError(f"{where[key]}: there is no setting {str(key)!r}. {hint}")
     try:
         return verb.model_validate(settings)

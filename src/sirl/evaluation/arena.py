@@ -8,11 +8,11 @@ an unbroken one. An endpoint is asked only for missing answers, which are writte
 
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager, nullcontext
+from contextlib import closing, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from sirl.errors import ModelError, OutageError, SamplingError
+from sirl.errors import ModelError, OutageError, SamplingError, Stopped
 from sirl.evaluation.access import BudgetedAccess
 from sirl.evaluation.asked import ATTACKED, PROBE, Query, outcome, unreadable
 from sirl.evaluation.costs import Meter
@@ -145,10 +145,14 @@ class Arena:
                 while together := self.next_of(come):
                     try:
                         self.judging.record(apart(together))
-                    except OutageError as outage:
-                        come.throw(outage)  # nothing more is asked
-                        for rest in come:
-                            self.judging.keep(apart(rest))
+                    except Stopped:
+                        raise
+                    except Exception as error:
+                        with suppress(OutageError):  # nothing more is asked
+                            come.throw(OutageError(str(error)))
+                            for rest in come:
+                                self.judging.keep(apart(rest))
+                        raise
                     so_far += len(together)
                     yield so_far
         except SamplingError as error:

@@ -1,13 +1,12 @@
 """Judges the answers of a target and writes their records.
 
-If the judge stops answering, the answers are kept without a verdict, so that a resumed run judges
-them and does not ask the target again.
+If the judge stops answering or fails, the answers are kept without a verdict, so that a resumed run
+judges them and does not ask the target again.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from sirl.errors import OutageError
 from sirl.evaluation.asked import ATTACKED, Query, record_of, solve
 from sirl.evaluation.costs import Meter
 from sirl.evaluation.records import Log
@@ -37,7 +36,7 @@ class Judging:
         The score of a task says whether it is solved, and its label whether it was refused.
 
         Raises:
-            OutageError: A judge does not answer; the answers are kept without a verdict.
+            Exception: A judge does not answer or fails; the answers are kept without a verdict.
         """
         self.settle([(q, self.draft(key, q, c)) for key, q, c in fresh])
 
@@ -77,7 +76,7 @@ class Judging:
                 with self.meter.timing("judge", len(asked)):
                     said = verdicts(judge, [item for _, item in asked])
                 found |= {key: v for (key, _), v in zip(asked, said, strict=True)}
-        except OutageError:
+        except Exception:
             self.log.wait([draft for _, draft in drafts])
             raise
         self.log.add([judged(draft, found.get(draft.key)) for _, draft in drafts])

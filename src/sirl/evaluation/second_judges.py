@@ -26,6 +26,7 @@ __all__ = [
     "rejudged",
     "second_verdicts",
     "stopped",
+    "verdict_in",
     "verdict_of",
     "verdict_row",
 ]

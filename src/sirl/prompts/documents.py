@@ -124,7 +124,8 @@ def row_of(line: int, value: Any, twice: list[str], what: str) -> Row:  # noqa: 
         return Row(line, value)
     if isinstance(value, str):
         return Row(line, {"prompt": value})
-    return Row(line, {}, f"{what} is not a JSON object")
+    kind = "an array" if isinstance(value, list) else f"the value {shown(json.dumps(value))}"
+    return Row(line, {}, f"{what} is {kind}, not a JSON object: write each row as an object")
 
 
 def json_rows(file: File) -> list[Row]:

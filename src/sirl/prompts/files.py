@@ -19,8 +19,10 @@ __all__ = [
     "check",
     "folded",
     "folded_name",
+    "is_list",
     "is_parquet",
     "lines_of",
+    "list_rows",
     "load",
     "place_of",
     "rejected_rows",
@@ -187,6 +189,49 @@ def lines_of(text: str) -> Iterator[tuple[int, str, str]]:
 
 RULE = re.compile(r"[ \t]*[-=*_|:+~`#>][-=*_|:+~`#> \t]*")
 """A Markdown line of punctuation: a header underline, a rule, a code fence."""
+
+
+MARKDOWN = (".md", ".markdown")
+ITEM = re.compile(r"[ \t]*(?:[-*+\u2022]|\d{1,9}[.)])[ \t]+(?:\[[ xX]\][ \t]+)?(?=\S)")
+"""What an item of a list begins with: a bullet or a number, and perhaps a box to tick."""
+HEADING = re.compile(r" {0,3}#{1,6}([ \t]|$)")
+
+
+def is_list(file: File) -> bool:
+    """Whether a text is a list: all its lines are items, in Markdown most of them.
+
+    Headings, rules and the indented rest of an item do not count.
+    """
+    lines = [
+        bool(ITEM.match(line))
+        for _, line, fault in lines_of(file.text)
+        if not (fault or HEADING.match(line) or RULE.fullmatch(line) or is_rest(line))
+    ]
+    if file.path.suffix.lower() in MARKDOWN:
+        return sum(lines) > len(lines) / 2
+    return bool(lines) and all(lines)
+
+
+def is_rest(line: str) -> bool:
+    """Whether a line of a list goes on with the item above it."""
+    return line[0] in " \t" and not ITEM.match(line)
+
+
+def list_rows(file: File) -> Iterator[Row]:
+    """The rows of a list: one prompt per item, in the field `prompt`."""
+    item: Row | None = None
+    for number, line, fault in lines_of(file.text):
+        if item and not fault and is_rest(line):
+            item = item._replace(fields={"prompt": f"{item.fields['prompt']} {line.strip()}"})
+            continue
+        if item:
+            yield item
+        begun = None if fault or RULE.fullmatch(line) else ITEM.match(line)
+        item = Row(number, {"prompt": line[begun.end() :]}) if begun else None
+        if not item:
+            yield Row(number, {}, fault or "the line is no item of the list")
+    if item:
+        yield item
 
 
 def text_rows(file: File) -> Iterator[Row]:

@@ -62,6 +62,8 @@ ROLES: Mapping[str, Role] = {
     "human": "user", "gpt": "assistant", "chatgpt": "assistant",
 }  # fmt: skip
 """Roles by name; the last three are from ShareGPT."""
+TEXT_PARTS = ("text", "input_text", "output_text")
+"""Types of parts of OpenAI's messages that are text."""
 TURNS = re.compile(r"\s*\[\s*\{\s*['\"](role|content|from|value)['\"]\s*:")
 
 
@@ -177,7 +179,7 @@ class Reader:
 
     def found(self, row: Row, fields: Fields) -> Found:
         """The messages of a row."""
-        if self.format != "text":
+        if self.format not in ("text", "list"):
             return read_fields(fields)
         text = row.fields["prompt"]
         value = value_of(text)
@@ -225,8 +227,9 @@ class Reader:
         """A sentence: the columns or lines read, and the number of prompts."""
         n = len(self.prompts)
         prompts = many(n, "prompt")
-        if self.format == "text":
-            return f"lines of {self.path}, {prompts}"
+        if self.format in ("text", "list"):
+            lines = "lines" if self.format == "text" else "items of the list"
+            return f"{lines} of {self.path}, {prompts}"
         several = len(self.columns) > 1
         parts = [
             " + ".join(map(shown, names)) + (f" ({count})" if several else "")
@@ -264,7 +267,8 @@ def read_fields(fields: Fields) -> Found:
             return with_system(front, system, read_turns(*fields[key]))
     key = next((k for k in TEXT_KEYS if k in fields), "")
     if not key:
-        return Found(fault=f"none of {', '.join((*TEXT_KEYS, *TURN_KEYS))} is present")
+        listed = next((f"; {texts_in(*held)}" for held in fields.values() if texts_in(*held)), "")
+        return Found(fault=f"none of {', '.join((*TEXT_KEYS, *TURN_KEYS))} is present{listed}")
     name, value = fields[key]
     if isinstance(value, list) or (isinstance(value, str) and TURNS.match(value)):
         return with_system(front, system, read_turns(name, value))
@@ -333,6 +337,8 @@ def read_turns(name: str, turns: Any) -> Found:  # noqa: ANN401 - any JSON value
             return Found(fault=f"{shown(name)} is not a list of turns in JSON")
     if not isinstance(turns, list) or not turns:
         return Found(fault=f"{shown(name)} is not a list of turns")
+    if fault := texts_in(name, turns):
+        return Found(fault=fault)
     messages = []
     for turn in turns:
         message, fault = read_turn(turn)
@@ -344,6 +350,14 @@ def read_turns(name: str, turns: Any) -> Found:  # noqa: ANN401 - any JSON value
     return Found(tuple(messages), (name,))
 
 
+def texts_in(name: str, value: Any) -> str:  # noqa: ANN401 - any JSON value
+    """The fault of a list of texts where a row has one request; empty for any other value."""
+    if not isinstance(value, list) or not value or not all(isinstance(v, str) for v in value):
+        return ""
+    way = 'give each text a row of its own, such as {"prompt": "..."}'
+    return f"{shown(name)} is a list of {many(len(value), 'text')}: {way}"
+
+
 def read_turn(turn: Any) -> tuple[Message | None, str]:  # noqa: ANN401 - any JSON value
     """A turn given as `role` and `content` or as `from` and `value`, or its fault."""
     if not isinstance(turn, dict):
@@ -352,7 +366,18 @@ def read_turn(turn: Any) -> tuple[Message | None, str]:  # noqa: ANN401 - any JS
     role = ROLES.get(said) if isinstance(said, str) else None
     if role is None:
         return None, f"a turn has none of the roles {', '.join(get_args(Role))}"
-    text = turn.get("content", turn.get("value"))
-    if not isinstance(text, str):
-        return None, "a turn has no text as content"
-    return Message(role, text), text_fault(text)
+    text, fault = joined(turn.get("content", turn.get("value")))
+    return Message(role, text), fault or text_fault(text)
+
+
+def joined(content: Any) -> tuple[str, str]:  # noqa: ANN401 - any JSON value
+    """The content of a turn, whose text may be in parts as in OpenAI's messages, or its fault."""
+    parts = content if isinstance(content, list) else [content]
+    texts = [part.get("text") if isinstance(part, dict) else part for part in parts]
+    kinds = [part.get("type", "text") for part in parts if isinstance(part, dict)]
+    if other := next((str(kind) for kind in kinds if kind not in TEXT_PARTS), ""):
+        return "", f"a turn has a part of type {shown(other)}, and sirl asks text alone"
+    said = [text for text in texts if isinstance(text, str)]
+    if not said or len(said) < len(texts):
+        return "", "a turn has no text as content"
+    return "\n".join(said), ""

@@ -11,11 +11,21 @@ from typing import Literal, NamedTuple
 
 from sirl.errors import InputError, MissingExtraError
 from sirl.prompts.documents import json_rows, starts_as_json
-from sirl.prompts.files import ENDS, File, Row, folded_name, is_parquet, shown, text_rows
+from sirl.prompts.files import (
+    ENDS,
+    File,
+    Row,
+    folded_name,
+    is_list,
+    is_parquet,
+    list_rows,
+    shown,
+    text_rows,
+)
 
 __all__ = ["Cells", "Format", "Table", "any_rows", "object_rows", "read_table"]
 
-Format = Literal["text", "json", "table", "parquet"]
+Format = Literal["text", "list", "json", "table", "parquet"]
 LONGEST_CELL = 131072
 """Maximum characters of a cell, the default of Python's csv module."""
 SEPARATORS = {".csv": ",;\t", ".tsv": "\t,;", ".tab": "\t,;"}
@@ -34,6 +44,8 @@ WAYS = {
 """How a table in a file named as text can be read, by its separator."""
 TABLE_RULE = re.compile(r"[|:\s-]*-[|:\s-]*")
 """The line under the header of a Markdown table."""
+FRAMED = re.compile(r"\|.*\|")
+"""The beginning of a row of a table with `|` at its edge."""
 LIMIT = threading.Lock()
 """Guards the field size limit, which is global to the csv module."""
 
@@ -78,7 +90,7 @@ def any_rows(file: File, known: Sequence[str]) -> tuple[Format, Iterable[Row]]:
     if ending in JSON or starts_as_json(file, keys):
         return "json", json_rows(file)
     refuse_table(file, keys)
-    return "text", text_rows(file)
+    return ("list", list_rows(file)) if is_list(file) else ("text", text_rows(file))
 
 
 def object_rows(file: File) -> Iterable[Row]:
@@ -219,7 +231,8 @@ def refuse_table(file: File, keys: frozenset[str]) -> None:
 
     Raises:
         InputError: The first line is a header with a known name, a line is the rule under the
-            header of a Markdown table, or all lines have the same number of tabs or of `|`.
+            header of a Markdown table, or all lines have the same number of tabs, or of `|` in
+            front and behind it.
     """
     lines = [line.strip() for line in ENDS.split(file.text) if line.strip()] or [""]
     for separator in "\t,;|":
@@ -238,8 +251,8 @@ def refuse_table(file: File, keys: frozenset[str]) -> None:
             )
     for separator, name in (("\t", "tabs"), ("|", "'|'")):
         counts = {line.count(separator) for line in lines}
-        # In code and logic a `|` is ordinary.
-        framed = separator != "|" or all(line.startswith("|") for line in lines)
+        # In code and logic a `|` is ordinary, and a single one in front is a margin.
+        framed = separator != "|" or all(FRAMED.match(line) for line in lines)
         if len(lines) > 1 and len(counts) == 1 and 0 not in counts and framed:
             raise InputError(
                 f"{file.path} looks like a table (every line has {counts.pop()} {name}): give it "

@@ -47,6 +47,7 @@ from sirl.registry.targets import (
     in_process,
     is_address,
     is_remote,
+    is_world,
     served_model,
     subject,
 )
@@ -84,6 +85,7 @@ __all__ = [
     "in_process",
     "is_address",
     "is_remote",
+    "is_world",
     "judge_faults",
     "judge_named",
     "judges_of",

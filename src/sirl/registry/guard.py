@@ -14,7 +14,6 @@ from sirl.registry.attacks import attacks_named
 from sirl.registry.pool import WORLD_FAMILIES, training_disguises
 from sirl.registry.suites import (
     EvaluationSetup,
-    evaluation_setup,
     in_two_roles,
     said_of,
     spread,
@@ -196,11 +195,15 @@ def shipped_parts() -> Parts:
 
 
 def guarded_setup(
-    config: GuardEvaluateConfig, disguises: Collection[str], known: Collection[str]
+    setup: EvaluationSetup,
+    config: GuardEvaluateConfig,
+    disguises: Collection[str],
+    known: Collection[str],
 ) -> EvaluationSetup:
     """The questions of `sirl guard evaluate`: an evaluation without what the guard was fitted on.
 
     Args:
+        setup: The evaluation.
         config: The settings.
         disguises: Names of the disguises that the guard was fitted on.
         known: Digests of the requests that it was fitted or calibrated on.
@@ -208,7 +211,6 @@ def guarded_setup(
     Raises:
         ConfigError: No disguise or no unsafe request is left.
     """
-    setup = evaluation_setup(config)
     suite, notes = setup.suite, list(setup.notes)
     attacks = [a for a in suite.attacks if isinstance(a, Disguise) and a.name not in disguises]
     if left := [a.name for a in suite.attacks if a not in attacks]:

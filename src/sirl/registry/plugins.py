@@ -2,20 +2,81 @@
 
 import sys
 from collections.abc import Mapping
+from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 from inspect import signature
 from pathlib import Path
+from traceback import walk_tb
 from types import MappingProxyType
 from typing import Any, get_args
 
-from sirl.errors import ConfigError, first_line, unknown_name
+from sirl.errors import ConfigError, PluginError, SirlError, Stopped, first_line, unknown_name
 
-__all__ = ["FORM", "FUNCTION", "from_plugin", "in_present_folder", "loaded", "member", "names_in"]
+__all__ = [
+    "FORM",
+    "FUNCTION",
+    "from_plugin",
+    "in_present_folder",
+    "loaded",
+    "member",
+    "names_in",
+    "plugin_fault",
+]
 
 FUNCTION = "python:"
 """What the name of a function in the user's own file begins with."""
 FORM = f"{FUNCTION}MODULE:NAME"
 """How something in the user's own file is named."""
+
+
+@dataclass(frozen=True)
+class Plugin:
+    """Code of the user's, or of another package, that this process has loaded."""
+
+    title: str
+    """Its family and where it was loaded from, for messages."""
+    modules: frozenset[str]
+    """The module that names it and the one that defines it."""
+    defined: str
+    """Qualified name of the function or class."""
+
+    def runs(self, module: str) -> bool:
+        """Whether a module is its own, or of its package."""
+        own = {module, module.partition(".")[0]}
+        return not own.isdisjoint(self.modules)
+
+
+LOADED: dict[str, Plugin] = {}
+"""Plug-ins by title, so that an exception in one is told from a bug of sirl."""
+
+
+def note(title: str, module: str, found: Any) -> Any:  # noqa: ANN401 - of any family
+    """Note and return what a module outside of sirl names."""
+    made = found if hasattr(found, "__qualname__") else type(found)
+    modules = {module.partition(".")[0], str(made.__module__)}
+    outside = {m for m in modules if m.partition(".")[0] not in {"sirl", *sys.stdlib_module_names}}
+    LOADED[title] = Plugin(title, frozenset(outside), made.__qualname__)
+    return found
+
+
+def plugin_fault(error: BaseException) -> PluginError | None:
+    """The sentence on an exception that a plug-in has raised; None if it was none."""
+    from sirl.rollouts.function import in_words
+
+    if not isinstance(error, Exception) or isinstance(error, SirlError | Stopped):
+        return None
+    frames = [
+        (frame.f_code, line, plugins)
+        for frame, line in walk_tb(error.__traceback__)
+        if (plugins := [p for p in LOADED.values() if p.runs(frame.f_globals["__name__"])])
+    ]
+    if not frames:
+        return None
+    called, _, plugins = frames[0]
+    name = called.co_qualname.partition(".")[0]
+    plugin = next((p for p in plugins if p.defined.partition(".")[0] == name), plugins[0])
+    last, line, _ = frames[-1]
+    return PluginError(f"{plugin.title} raised {in_words(error, last.co_filename, line)}: fix it")
 
 
 def names_in(text: str | None) -> list[str]:
@@ -39,7 +100,8 @@ def member(kind: str, name: str, known: Mapping[str, Any]) -> Any:  # noqa: ANN4
 
     if name.startswith(FUNCTION):
         in_present_folder()
-        return load_name(name.removeprefix(FUNCTION))
+        path = name.removeprefix(FUNCTION)
+        return note(f"the {kind} {name}", path.partition(":")[0], load_name(path))
     plugins = {p.name: p for p in entry_points(group=f"sirl.{kind}s")}
     if name not in known and name not in plugins:
         raise unknown_name(kind, name, [*known, *plugins, FORM])
@@ -52,13 +114,14 @@ def loaded(plugin: EntryPoint) -> Any:  # noqa: ANN401 - of any family
     Raises:
         ConfigError: Importing it fails.
     """
+    title = f"the entry point {plugin.name} of {plugin.group} ({plugin.value})"
     try:
-        return plugin.load()
+        found = plugin.load()
     except Exception as error:
         raise ConfigError(
-            f"the entry point {plugin.name} of {plugin.group} ({plugin.value}) cannot be loaded: "
-            f"{first_line(error)}; mend or uninstall its package"
+            f"{title} cannot be loaded: {first_line(error)}; mend or uninstall its package"
         ) from error
+    return note(title, plugin.module, found)
 
 
 def from_plugin(

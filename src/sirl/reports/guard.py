@@ -4,9 +4,16 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sirl.reports.grid import Grid, markdown
-from sirl.reports.guard_outcomes import SLICES, outcome_parts, search_parts, shown
+from sirl.reports.guard_outcomes import (
+    SLICES,
+    end_to_end_grid,
+    outcome_parts,
+    search_parts,
+    shown,
+)
+from sirl.text import many
 
-__all__ = ["guard_parts", "guard_table"]
+__all__ = ["guard_headline", "guard_parts", "guard_table"]
 
 CLASSES = {
     "unsafe compliance": "unsafe help to attacked requests",
@@ -59,6 +66,19 @@ def guard_parts(figures: Mapping[str, Any]) -> list[str | Grid]:
     return [*parts, *ending(figures)]
 
 
+def guard_headline(figures: Mapping[str, Any]) -> tuple[list[str], Grid]:
+    """Threshold and detection in sentences, and the rates with the guard off and on."""
+    guard = next(name for name in NAMES if name in figures["detectors"])
+    caught = figures["detectors"][guard]["true_positives"][figures["alpha"]]
+    said = [
+        figures["sentence"],
+        f"True positives (%) of {NAMES[guard]}: {shown(caught)}, "
+        f"of {many(caught['n'], 'unsafe answer')}.",
+        *figures.get("judge_faults", ()),
+    ]
+    return said, end_to_end_grid(figures["end_to_end"]).turned
+
+
 def class_grid(found: Mapping[str, int]) -> Grid:
     """The number of answers of each class."""
     return Grid(["answers", "n"], [[CLASSES[kind], str(found.get(kind, 0))] for kind in CLASSES])
@@ -84,7 +104,7 @@ def detector_grid(figures: Mapping[str, Any], names: Sequence[str], alpha: str) 
                 shown(found[name][part]) if alpha == figures["alpha"] else ""
                 for part in ("refusals", "not_asked_for", "at_equal_false_alarms")
             ),
-            f"{found[name]['auroc']:.3f}",
+            "-" if found[name]["auroc"] is None else f"{found[name]['auroc']:.3f}",
         ]
         for name in names
     ]

@@ -23,7 +23,7 @@ from sirl.rollouts.arrivals import (
 )
 from sirl.types import Completion, Prompt
 
-__all__ = ["Chat", "FunctionEngine", "load_function", "load_name"]
+__all__ = ["Chat", "FunctionEngine", "in_words", "load_function", "load_name"]
 
 LONGEST_MESSAGE = 200
 """Maximum characters of an error message."""
@@ -144,9 +144,14 @@ def raised(error: BaseException, function: object = None) -> str:
     )
     code = getattr(function, "__code__", None)
     own = [f for f in frames if code is None or f.filename == code.co_filename] or frames
+    return in_words(error, own[-1].filename, own[-1].lineno)
+
+
+def in_words(error: BaseException, file: str, line: int | None) -> str:
+    """An error on one line: type, message, and where it was raised."""
     message = " ".join(str(error).split())[:LONGEST_MESSAGE]
     said = f": {message}" if message else ""
-    return f"{type(error).__name__}{said} ({own[-1].filename}:{own[-1].lineno})"
+    return f"{type(error).__name__}{said} ({file}:{line})"
 
 
 def load_function(path: str) -> Chat:

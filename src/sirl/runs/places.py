@@ -18,6 +18,7 @@ from sirl.runs.disk import disk_errors, mapping_in, read
 __all__ = [
     "ABOUT",
     "CONFIG",
+    "KEPT",
     "LEFT",
     "LOCK",
     "MARK",
@@ -38,6 +39,7 @@ __all__ = [
 ]
 
 CONFIG, ABOUT, SUMMARY, LOCK = "config.yaml", "run.json", "summary.json", ".lock"
+KEPT = "kept.jsonl"
 NAMES = (
     "report.html",
     SUMMARY,
@@ -57,6 +59,7 @@ NAMES = (
     "guard_scores.jsonl",
     "guard_searches.jsonl",
     "guard.md",
+    KEPT,
     "sweep.md",
     "evaluations",
     *LOGS.values(),

@@ -7,8 +7,10 @@ from types import TracebackType
 from typing import Any
 
 from sirl.config import Settings
-from sirl.errors import SirlError
+from sirl.errors import PluginError, SirlError
+from sirl.registry.plugins import plugin_fault
 from sirl.runs import Run, plain
+from sirl.runs.kept import Kept
 from sirl.runs.provenance import Provenance
 
 __all__ = ["Frame"]
@@ -26,11 +28,13 @@ class Frame:
 
     Whichever way the block is left, `run.json` names the way, and the folder is released. A
     `SirlError` before the first result leaves no folder, so that a corrected command can use its
-    name.
+    name. An exception that a plug-in raises leaves the block as a `PluginError`.
     """
 
-    def __init__(self, verb: str) -> None:
+    def __init__(self, verb: str, *, resumable: bool = True) -> None:
         self.verb = verb
+        self.resumable = resumable
+        self.run: Run | None = None
         self.started = time.perf_counter()
         self.ends = ExitStack()
 
@@ -43,7 +47,13 @@ class Frame:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self.ends.__exit__(kind, error, traceback)
+        fault = plugin_fault(error) if error else None
+        if not fault:
+            self.ends.__exit__(kind, error, traceback)
+            return
+        self.ends.__exit__(type(fault), fault, traceback)
+        kept = self.resumable and self.run is not None and self.run.read("run.json")
+        raise PluginError(f"{fault}; continue with --resume" if kept else str(fault)) from error
 
     def hold(self, run: Run) -> Run:
         """Keep a run folder locked until the verb ends."""
@@ -54,6 +64,7 @@ class Frame:
             if kind and issubclass(kind, SirlError):
                 run.forget_if_empty()
 
+        self.run = run
         self.ends.callback(run.close)
         self.ends.push(forget)
         return run
@@ -66,6 +77,12 @@ class Frame:
         run.begin(keeps)
         about = Provenance(run, self.verb, seed=settings.seed, template_date=settings.template_date)
         return self.ends.enter_context(about)
+
+    def kept(self, run: Run) -> Kept:
+        """What this verb was given before an outage; it goes when the verb ends well."""
+        kept = Kept.of_run(run.path)
+        self.ends.enter_context(kept.until_done("give the same command with --overwrite"))
+        return kept
 
     def finish(self, run: Run, figures: Mapping[str, Any]) -> dict[str, Any]:
         """Write `summary.json`: the figures, with the seconds since the verb started."""

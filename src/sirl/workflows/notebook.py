@@ -76,18 +76,53 @@ def load(model: Any, tokenizer: Any = None) -> Model:  # noqa: ANN401 - of trans
     Objects are saved to a temporary folder and checked like any checkpoint.
 
     Raises:
-        ConfigError: A model was given without its tokenizer.
+        ConfigError: A model was given without its tokenizer, or an object that is no model.
         MissingExtraError: The packages that run models are not installed.
+        ModelError: There is no model at the path or of the id.
     """
     if isinstance(model, str | Path):
+        check_place(str(model))
         return Model(str(model))
     registry.require_models("sirl.load")
+    if not hasattr(model, "save_pretrained"):
+        raise no_model(model)
     if tokenizer is None:
         raise ConfigError("load(model, tokenizer): a model of transformers needs its tokenizer")
     home = Home.temporary()
     model.save_pretrained(home.path)
     tokenizer.save_pretrained(home.path)
     return Model(str(home.path), home)
+
+
+def check_place(model: str) -> None:
+    """Check that a path or hub id is one of a model.
+
+    Raises:
+        MissingExtraError: The packages that run models are not installed.
+        ModelError: It is none.
+    """
+    if registry.is_remote(model) or model == registry.EMBEDDED:
+        return
+    registry.require_models("sirl.load")
+    from sirl.models.folder import is_adapter  # noqa: PLC0415 - as below
+    from sirl.models.loading import check_folder  # noqa: PLC0415 - it needs torch
+
+    try:
+        if not is_adapter(Path(model)):
+            check_folder(model)
+    except ModelError as error:
+        raise ModelError(in_python(str(error))) from error
+
+
+def no_model(given: object) -> ConfigError:
+    """The error of an object in the place of a model, with the way to give it."""
+    if hasattr(given, "save_pretrained"):
+        way = "give sirl.load(model, tokenizer)"
+    elif callable(given):
+        way = "name the function 'python:MODULE:FUNCTION', in a file that can be imported"
+    else:
+        way = "give a path, a hub id, an address URL#NAME, or what sirl.load returns"
+    return ConfigError(f"model is a {type(given).__name__}: {way}")
 
 
 def evaluate(
@@ -190,6 +225,8 @@ def configured(
     for name in EXISTING:
         if name in settings:
             raise ConfigError(f"{name} is no setting: give existing={name!r}")
+    if not isinstance(model, str | PathLike | Model):
+        raise no_model(model)
     home = Home(Path(out)) if out else Home.temporary("run")
     settings = by_own_name(settings)
     lists = {

@@ -51,7 +51,7 @@ def rejudge(
     Raises:
         SirlError: The user can correct it; the source run is not changed.
     """
-    with Frame("judge again") as frame:
+    with Frame("judge again", resumable=False) as frame:
         evaluated = read_evaluated(source, any_judge=True)  # raises unless it has finished
         judge = judge_of(config)
         faults = registry.judge_faults([judge], evaluated.config["model"])

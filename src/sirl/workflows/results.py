@@ -95,16 +95,10 @@ class Result:
     def _repr_html_(self) -> str:
         """The headline table, with a caption that says what was measured."""
         models, what = self.summary["models"], self.summary["measured"]
-        head = "".join(f"<th>{shown(what['names'][role])}</th>" for role in models)
-        rows = "".join(
-            f"<tr><th>{shown(label)}</th>{''.join(f'<td>{shown(c)}</td>' for c in cells)}</tr>"
-            for label, cells in rate_rows(models)
-        )
         said = [f"{heading}: {words}" for heading, words in in_words(what).items()]
-        return (
-            f"<table><caption>{lines([*self.sentences, *self.doubts, *said])}</caption>"
-            f"<thead><tr><th></th>{head}</tr></thead><tbody>{rows}</tbody></table>"
-        )
+        head = ["", *(what["names"][role] for role in models)]
+        rows = [(label, *cells) for label, cells in rate_rows(models)]
+        return table([*self.sentences, *self.doubts, *said], head, rows)
 
 
 @dataclass(frozen=True, repr=False)
@@ -182,8 +176,7 @@ class Comparison:
     def _repr_html_(self) -> str:
         """The changes as a table."""
         said, *rows = [line.strip().partition(": ") for line in change_rows(self.changes)]
-        cells = (f"<tr><th>{shown(name)}</th><td>{shown(by)}</td></tr>" for name, _, by in rows)
-        return f"<table><caption>{shown(said[0])}</caption><tbody>{''.join(cells)}</tbody></table>"
+        return table([said[0]], (), [(name, by) for name, _, by in rows])
 
 
 def rate_of(figures: Mapping[str, Any]) -> Rate:
@@ -196,6 +189,13 @@ def shown(text: str) -> str:
     return escape(visible(text))
 
 
-def lines(texts: Iterable[str]) -> str:
-    """Join texts with line breaks."""
-    return "<br>".join(map(shown, texts))
+def table(said: Iterable[str], head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table in HTML; its caption has a line per sentence, a row begins with its label."""
+    heads = "".join(f"<th>{shown(name)}</th>" for name in head)
+    above = f"<thead><tr>{heads}</tr></thead>" if head else ""
+    body = "".join(
+        f"<tr><th>{shown(label)}</th>{''.join(f'<td>{shown(cell)}</td>' for cell in cells)}</tr>"
+        for label, *cells in rows
+    )
+    caption = "<br>".join(map(shown, said))
+    return f"<table><caption>{caption}</caption>{above}<tbody>{body}</tbody></table>"

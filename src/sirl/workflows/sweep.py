@@ -65,7 +65,7 @@ def sweep(
         models, notes = models_of(config, trained)
         settings = {**config.model_dump(), "source": str(source)}
         run = frame.hold(open_run(Path(config.out), settings, existing))
-        console.warn([*nothing_to_resume(run, existing), *notes])
+        console.warn([*nothing_to_resume(run, existing), *notes, unsafe_requests(config, trained)])
         config = registry.dated(config, run.read("run.json") if run.resumed else {})
         provenance = frame.begin(run, config)
         same_weights(provenance, models)
@@ -122,6 +122,28 @@ def completed(config: SweepConfig, trained: Trained) -> SweepConfig:
     missing = [name for name in INHERITED if name not in config.model_fields_set]
     taken = {name: trained.settings[name] for name in missing if name in trained.settings}
     return SweepConfig(**{**config.model_dump(), **taken})
+
+
+def unsafe_requests(config: SweepConfig, trained: Trained) -> str:
+    """Which unsafe requests are asked, and how they relate to those of training, in a sentence."""
+    own, given = trained.settings.get("prompts"), config.behaviours or config.sheet
+    if given and given == trained.settings.get("behaviours"):
+        return (
+            f"unsafe requests: those of {given}, as before and after training; none was trained on"
+        )
+    if given:
+        look = f": --set trained_on={own} looks for training prompts among them" if own else ""
+        return f"unsafe requests: those of {given}, which the run did not evaluate{look}"
+    if not (own or config.ordinary or config.lookalikes):
+        return "unsafe requests: those of the embedded world, never trained on"
+    held = RunReader(trained.path).read("run.json").get("held_out") or "0"
+    of_world = registry.is_world(config.model) and not (config.ordinary or config.lookalikes)
+    asked = "those of the embedded world" if of_world else "none"
+    return (
+        f"unsafe requests: {asked}, and not the prompts of {own} that training held out ({held}), "
+        "as the run has no --behaviours: give --behaviours FILE with requests that it was not "
+        "trained on"
+    )
 
 
 def models_of(config: SweepConfig, trained: Trained) -> tuple[dict[int, str], list[str]]:

@@ -220,10 +220,11 @@ export class Column {
     this.panels[mode].count.textContent = this.counted(mode, sent, stays, all);
   }
 
-  /** The refusal that the server has sent. */
+  /** The refusal that the server has sent, or in a mode that is not in force would send. */
   refused(mode) {
-    if (mode !== this.model.mode || !Number.isFinite(this.finding?.refusal_from)) return [];
-    const text = this.received.slice(this.finding.refusal_from).join("").trim();
+    let text = "";
+    if (mode !== this.model.mode) text = mode !== "shadow" && this.alarm !== null ? this.model.refusal : "";
+    else if (Number.isFinite(this.finding?.refusal_from)) text = this.received.slice(this.finding.refusal_from).join("").trim();
     return text ? [element("span", "refusal", visible(text))] : [];
   }
 

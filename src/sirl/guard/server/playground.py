@@ -72,6 +72,7 @@ def described(service: Service, path: str) -> dict[str, Any]:
         "path": path,
         "mode": policy.mode if rule else "none",
         "action": policy.acts if rule else "none",
+        "refusal": policy.refusal if rule and policy.action == "refuse" else None,
         "threshold": rule.threshold if rule else None,
         "max_tokens": service.limits.max_tokens,
     }

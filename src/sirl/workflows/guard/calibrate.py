@@ -58,7 +58,7 @@ def calibrate_guard(
     Raises:
         SirlError: The user can correct it.
     """
-    with Frame("guard calibrate") as frame:
+    with Frame("guard calibrate", resumable=False) as frame:
         registry.require_models("sirl guard calibrate")
         setup = registry.guard_setup(config)
         for group, prompts in groups(setup).items():

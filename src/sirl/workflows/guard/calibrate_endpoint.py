@@ -15,6 +15,7 @@ from sirl.instinct import Instinct
 from sirl.registry.suites import spread
 from sirl.roles import Console
 from sirl.runs import Existing, Run, open_run
+from sirl.runs.places import KEPT
 from sirl.runs.rejects import set_aside
 from sirl.types import Prompt
 from sirl.workflows.frame import Frame
@@ -51,7 +52,7 @@ def calibrate_endpoint(
     from sirl.guard.upstream.heard import Names
     from sirl.guard.upstream.meeting import manner_of
 
-    with Frame("guard calibrate") as frame:
+    with Frame("guard calibrate", resumable=False) as frame:
         engine = registry.calibrated_endpoint(config)
         setup = bounded(registry.guard_setup(config))
         for group, prompts in groups(setup).items():
@@ -60,11 +61,12 @@ def calibrate_endpoint(
         run = frame.hold(open_run(Path(config.out), config.model_dump(), existing, resumable=False))
         console.warn([*setup.notes, announced(config, setup)])
         with console.bar() as progress:
-            provenance = frame.begin(run, config, keeps=(GUARD,))
+            provenance = frame.begin(run, config, keeps=(GUARD, KEPT))
             rejected = [row for s in setup.sets for row in s.rejected]
             console.warn(set_aside(run, rejected, strict=config.strict))
             provenance.note(model={"endpoint": engine.identity}, prompts=setup.sets, readings=())
             exchange = Exchange(engine, manner, Names(), progress, console, sent_before)
+            exchange.kept = frame.kept(run)
             work = EndpointCalibrationJob(config, setup, exchange)
             return frame.finish(run, calibrated(work, run))
 

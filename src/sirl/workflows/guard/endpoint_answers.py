@@ -1,12 +1,14 @@
 """Answers of an endpoint and their checks, as a guard of it reads them."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
-from sirl.errors import InputError, ModelError
+from sirl.errors import InputError, OutageError
+from sirl.evaluation.target import digest
 from sirl.guard.monitor import Watch
 from sirl.roles import Console, Progress
+from sirl.runs.kept import Kept
 from sirl.text import many
 from sirl.types import Prompt
 
@@ -37,6 +39,8 @@ class Exchange:
     """Requests."""
     tokens: int = 0
     """Tokens that the endpoint has written."""
+    kept: Kept | None = None
+    """Replies that were paid for."""
 
 
 def cost_of(work: str, answers: int, watched: int, new_tokens: int, watch: Watch) -> str:
@@ -124,21 +128,41 @@ def sent(exchange: Exchange, what: str, bodies: "Sequence[AskedBody]") -> "list[
     """The replies to requests, with progress.
 
     Raises:
-        ModelError: Half of them are lost, or the endpoint has stopped answering.
+        OutageError: Half of them are lost, or the endpoint has stopped answering.
     """
-    from sirl.guard.upstream.meeting import replies
     from sirl.rollouts.arrivals import Lost
 
     found: list[Answer | Lost] = []
     for n in range(0, len(bodies), TOGETHER):
         exchange.progress(what, n, len(bodies))
-        found += replies(exchange.engine, bodies[n : n + TOGETHER])
+        found += replied(exchange, f"{what} from {n}", bodies[n : n + TOGETHER])
         exchange.sent += len(bodies[n : n + TOGETHER])
         lost = [reply for reply in found if isinstance(reply, Lost)]
         if len(lost) > len(found) / 2:
-            raise ModelError(lost[0].sentence)
+            raise OutageError(lost[0].sentence)
     exchange.progress(what, len(bodies), len(bodies))
     exchange.tokens += sum(reply.tokens for reply in found if not isinstance(reply, Lost))
     if lost := [reply for reply in found if isinstance(reply, Lost)]:
         exchange.console.warn([f"{len(lost)} of {len(found)} {what} failed: {lost[0].fault}"])
     return found
+
+
+def replied(exchange: Exchange, what: str, bodies: "Sequence[AskedBody]") -> "list[Answer | Lost]":
+    """The replies to a batch of requests; those that are kept are not asked for again."""
+    from sirl.guard.upstream.meeting import replies
+    from sirl.rollouts.arrivals import Lost
+    from sirl.rollouts.endpoint_reply import Answer
+
+    if exchange.kept is None:
+        return replies(exchange.engine, bodies)
+    rows, about = exchange.kept.rows, (exchange.engine.identity, what)
+    keys = [digest(*about, n, body) for n, body in enumerate(bodies)]
+    missing = [n for n, key in enumerate(keys) if key not in rows]
+    fresh = dict(zip(missing, replies(exchange.engine, [bodies[n] for n in missing]), strict=True))
+    arrived = {n: reply for n, reply in fresh.items() if not isinstance(reply, Lost)}
+    exchange.kept.add([{"key": keys[n], "reply": asdict(reply)} for n, reply in arrived.items()])
+    known = {n: rows[key]["reply"] for n, key in enumerate(keys) if n not in fresh}
+    return [
+        fresh[n] if n in fresh else Answer(**{**known[n], "logprobs": tuple(known[n]["logprobs"])})
+        for n in range(len(bodies))
+    ]

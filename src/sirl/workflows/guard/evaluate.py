@@ -1,7 +1,7 @@
 """The workflow of `sirl guard evaluate`: how well a calibrated guard detects new attacks."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -11,11 +11,14 @@ from sirl.analysis.end_to_end import end_to_end
 from sirl.config import GuardEvaluateConfig
 from sirl.errors import ConfigError, InputError
 from sirl.evaluation.asked import Query
+from sirl.evaluation.kept_verdicts import KeptVerdicts
 from sirl.prompts import Rejected
 from sirl.reports.guard import guard_table
 from sirl.roles import Console, Search
 from sirl.runs import Existing, Run, open_run
 from sirl.runs.disk import write_atomically
+from sirl.runs.kept import Kept
+from sirl.runs.places import KEPT
 from sirl.runs.provenance import Provenance
 from sirl.runs.rejects import set_aside
 from sirl.workflows.frame import Frame
@@ -30,7 +33,15 @@ if TYPE_CHECKING:
     from sirl.workflows.guard.answers import EvaluationJob
     from sirl.workflows.guard.watch import AlarmRule
 
-__all__ = ["SCORES", "evaluate_guard", "figures_of", "finished", "judged_by", "read_guard"]
+__all__ = [
+    "SCORES",
+    "evaluate_guard",
+    "figures_of",
+    "finished",
+    "judged_by",
+    "read_guard",
+    "remembering",
+]
 
 SCORES = "guard_scores.jsonl"
 TABLE = "guard.md"
@@ -52,30 +63,38 @@ def evaluate_guard(
         raise ConfigError(
             f"sirl guard reads hidden states, and {config.model} is not a local model: give one"
         )
-    with Frame("guard evaluate") as frame:
+    with Frame("guard evaluate", resumable=False) as frame:
         registry.require_models("sirl guard evaluate")
         guard = read_guard(config.guard)
-        setup = registry.guarded_setup(config, guard.disguises, guard.known)
+        setup = registry.evaluation_setup(config)
         searches = registry.guard_searches(config)
         settings, out = config.model_dump(), Path(config.out)
         run = frame.hold(open_run(out, settings, existing, resumable=False))
-        console.warn(setup.notes)
         with console.bar() as progress:
             config = registry.dated(config, {})
             subject = registry.subject(config)
             other = binding_of(subject.about, config.new_tokens, config.dtype, guard.fitted.watch)
             guard.calibration.binding.refuse_other(other, config.guard)
             guard.check_model(subject.target.chat, str(Path(config.guard) / GUARD))
+            # Only what another model was not fitted on would be asked, so its binding comes first.
+            setup = registry.guarded_setup(setup, config, guard.disguises, guard.known)
+            console.warn(setup.notes)
             registry.greet(registry.models_behind(setup.suite.judges))
-            provenance = frame.begin(run, config)
+            provenance = frame.begin(run, config, keeps=(KEPT,))
+            suite = remembering(setup.suite, frame.kept(run))
             provenance.note(model=subject.about, prompts=setup.sets, readings=subject.notes)
-            faults = judged_by(setup.suite, config, provenance)
+            faults = judged_by(suite, config, provenance)
             console.warn(faults)
             from sirl.workflows.guard.answers import EvaluationJob
 
-            work = EvaluationJob(config, setup.suite, subject.target, guard, progress)
+            work = EvaluationJob(config, suite, subject.target, guard, progress)
             figures = reported(work, searches, setup.rejected, run, console)
             return finished(frame, run, {**figures, "judge_faults": faults})
+
+
+def remembering(suite: "Suite", kept: Kept) -> "Suite":
+    """The suite with judges that give no verdict twice."""
+    return replace(suite, judges=[KeptVerdicts(judge, kept) for judge in suite.judges])
 
 
 def judged_by(suite: "Suite", config: GuardEvaluateConfig, provenance: Provenance) -> list[str]:

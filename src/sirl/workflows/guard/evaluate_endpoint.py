@@ -14,11 +14,12 @@ from sirl.guard.detectors import ACTING, CUTS, STREAM
 from sirl.guard.replaying import Heard
 from sirl.roles import Console
 from sirl.runs import Existing, Run, open_run
+from sirl.runs.places import KEPT
 from sirl.runs.rejects import set_aside
 from sirl.workflows.frame import Frame
 from sirl.workflows.guard.answers import Judged, judged
 from sirl.workflows.guard.endpoint_answers import Exchange, asked, checked, cost_of
-from sirl.workflows.guard.evaluate import SCORES, figures_of, finished, judged_by
+from sirl.workflows.guard.evaluate import SCORES, figures_of, finished, judged_by, remembering
 from sirl.workflows.guard.upstream import read_endpoint_guard
 from sirl.workflows.guard.watch import (
     AlarmRule,
@@ -69,12 +70,13 @@ def evaluate_endpoint(
     """
     if config.searches:
         raise ConfigError("--searches needs a guard of a local model: leave it out")
-    with Frame("guard evaluate") as frame:
+    with Frame("guard evaluate", resumable=False) as frame:
         guard = read_endpoint_guard(config.guard)
-        setup = registry.guarded_setup(config, (), guard.known)
+        setup = registry.evaluation_setup(config)
         subject = registry.subject(config)
         registry.greet(registry.models_behind(setup.suite.judges))
         exchange = met(config, guard, console)
+        setup = registry.guarded_setup(setup, config, (), guard.known)
         queries, unasked = askable(setup.suite, subject.target)
         run = frame.hold(open_run(Path(config.out), config.model_dump(), existing, resumable=False))
         missing = [
@@ -84,13 +86,14 @@ def evaluate_endpoint(
         cost = cost_of("evaluation", n, n, config.new_tokens, guard.watch)
         console.warn([*setup.notes, *missing, cost])
         with console.bar() as progress:
-            provenance = frame.begin(run, config)
-            exchange.progress = progress
+            provenance = frame.begin(run, config, keeps=(KEPT,))
+            exchange.progress, exchange.kept = progress, frame.kept(run)
+            suite = remembering(setup.suite, exchange.kept)
             provenance.note(model=subject.about, prompts=setup.sets, readings=())
-            faults = judged_by(setup.suite, config, provenance)
+            faults = judged_by(suite, config, provenance)
             rejected = set_aside(run, [*setup.rejected, *unasked], strict=config.strict)
             console.warn([*faults, *rejected])
-            work = EndpointEvaluationJob(config, setup.suite, guard, exchange)
+            work = EndpointEvaluationJob(config, suite, guard, exchange)
             figures = scored_figures(work, queries, run)
             return finished(frame, run, {**figures, "judge_faults": faults})
 

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from sirl.config import GuardCalibrateConfig, GuardEvaluateConfig
-from sirl.reports.guard import guard_table
+from sirl.reports.guard import guard_headline
 from sirl.runs import Existing
 from sirl.workflows.guard import verbs
 from sirl.workflows.notebook import AnyModel, Logging, Prompts, configured
-from sirl.workflows.results import Home, lines
+from sirl.workflows.results import Home, table
 
 __all__ = ["CalibratedGuard", "Detection", "calibrate", "evaluate"]
 
@@ -48,18 +48,31 @@ class CalibratedGuard(GuardResult):
         """The threshold and the false-alarm rate."""
         return f"CalibratedGuard: {self.summary['sentence']}"
 
+    def _repr_html_(self) -> str:
+        """Threshold, openers and harmless answers as a table."""
+        found = self.summary
+        rows = [
+            ("threshold", f"{found['threshold']:.2f}"),
+            ("refusal openers", ", ".join(map(repr, found["openers"])) or "none"),
+            *((f"{group} answers", str(n)) for group, n in found["n"].items()),
+        ]
+        return table([repr(self), f"folder: {self.path}"], (), rows)
+
 
 @dataclass(frozen=True, repr=False)
 class Detection(GuardResult):
     """What a guard detects, and its false alarms."""
 
     def __repr__(self) -> str:
-        """The tables of `guard.md`."""
-        return "\n".join(guard_table(self.summary))
+        """Threshold and detection, and each rate with the guard off and on; all is in guard.md."""
+        said, (_, rows) = guard_headline(self.summary)
+        rates = [f"  {label}: {' -> '.join(cells)}" for label, *cells in rows]
+        return "\n".join([f"Detection: {said[0]}", *(f"  {line}" for line in said[1:]), *rates])
 
     def _repr_html_(self) -> str:
-        """The same, as preformatted text."""
-        return f"<pre>{lines(guard_table(self.summary))}</pre>"
+        """The same as a table."""
+        said, (head, rows) = guard_headline(self.summary)
+        return table([*said, f"all tables: {self.home.path / 'guard.md'}"], head, rows)
 
 
 def calibrate(
