@@ -1,4 +1,5 @@
 import os
+from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -45,12 +46,18 @@ def one_thread() -> None:
     torch.use_deterministic_algorithms(True)
 
 
-@pytest.fixture
-def embedded() -> "ChatModel":
-    """The embedded model, fresh for every test."""
+@pytest.fixture(scope="session")
+def embedded_once() -> "ChatModel":
+    """The embedded model, for copies: loading one takes ten times as long as copying it."""
     from sirl.models.loading import load
 
     return load("embedded")
+
+
+@pytest.fixture
+def embedded(embedded_once) -> "ChatModel":
+    """The embedded model, fresh for every test."""
+    return deepcopy(embedded_once)
 
 
 @pytest.fixture(params=["llama", "qwen2", "qwen3", "gemma"])
