@@ -1,3 +1,4 @@
+import gc
 import os
 from copy import deepcopy
 from dataclasses import replace
@@ -17,6 +18,8 @@ SHARED = Path(__file__).parents[2] / "shared"
 # One thread, here and in processes that tests start: two busy workers of two threads each wait for
 # each other, and what one thread computes can be compared to the bit.
 os.environ["OMP_NUM_THREADS"] = "1"
+# A process of tests holds millions of objects that stay; looking through them seldom saves 3%.
+gc.set_threshold(20_000)
 # Types are checked at every call, and shapes in `sirl.entropy` and `sirl.policy`. The packages
 # left out import types only for the type checker, which jaxtyping's slower hook tolerates;
 # pyproject.toml names them for it.
