@@ -62,6 +62,8 @@ def test_without_decisions_whole_answers_are_sampled_and_an_early_end_stays_one(
     early = unbroken / "early"
     words = [*SETTINGS, "--prompts", unbroken / "prompts.txt", "--out", early]
     words[words.index("--group") + 1] = "2"  # most groups of two agree
+    words[words.index("--batch") + 1] = "2"
+    words[words.index("--checkpoint-every") + 1] = "4"
     words[words.index("--steps") + 1] = "20"
     monkeypatch.setattr("sys.argv", ["sirl", *map(str, words)])
     with pytest.raises(SystemExit, match="0"):

@@ -149,6 +149,7 @@ def test_a_run_of_lists_is_resumed_reported_and_swept_wherever_it_lies(tmp_path,
         "eval_every": 0,
         "batch": 2,
         "group": 2,
+        "limit": 3,
     }
     sirl.train("embedded", **asked, steps=1, out="first")
     assert lists_of("first") == ["behaviours", "prompts"]
@@ -159,8 +160,9 @@ def test_a_run_of_lists_is_resumed_reported_and_swept_wherever_it_lies(tmp_path,
     assert again.summary["models"] == longer.summary["models"]
     assert command("report", "moved", cwd=tmp_path).returncode == 0
     done = command(
-        "sweep", "moved", "--out", "swept", "--steps", 2, "--attacks", "direct", cwd=tmp_path
-    )
+        "sweep", "moved", "--out", "swept", "--steps", 2, "--attacks", "direct", "--limit", 3,
+        cwd=tmp_path,
+    )  # fmt: skip
     assert done.returncode == 0, done.stderr
     with pytest.raises(ConfigError, match="moved was started with another list of prompts: resume"):
         sirl.train(

@@ -20,7 +20,7 @@ from sirl.rollouts.arrivals import HELLO, UNGREETED
 from sirl.rollouts.endpoint import EndpointEngine, Pace, asked_wait, request_seed
 from sirl.rollouts.endpoint_dialect import Dialect, dialects, out_of_range
 from sirl.rollouts.endpoint_reply import Answer, understood
-from sirl.rollouts.endpoint_wire import LARGEST, key_for, past_proxies
+from sirl.rollouts.endpoint_wire import LARGEST, key_for, new_client, past_proxies, trusted
 from sirl.types import Message, Prompt, Reply, Sampling
 
 from .fake_endpoint import choice, fine, in_turn, said_in, served
@@ -935,6 +935,19 @@ def test_a_missing_client_names_the_extra_and_torch_is_not_needed():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "an endpoint needs the extra 'serve': pip install 'sirl[serve]'\n"
+
+
+def test_certificates_are_read_once_for_all_clients(monkeypatch):
+    import ssl
+
+    reading, read = ssl.create_default_context, []
+    monkeypatch.setattr(
+        ssl, "create_default_context", lambda **how: read.append(how) or reading(**how)
+    )
+    trusted.cache_clear()
+    for address in (NOBODY, "https://far.test/v1", NOBODY):
+        asyncio.run(new_client(address, KEY).aclose())
+    assert len(read) == 1
 
 
 @pytest.mark.parametrize(

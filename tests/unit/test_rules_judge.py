@@ -9,7 +9,16 @@ import pytest
 from sirl.analysis.calibration import calibrate, read_labels
 from sirl.judges.language import foreign_language
 from sirl.judges.plain_text import plain_text
-from sirl.judges.refusal_model import Linear, Tree, Weighing, fragments, leanings, shipped, weigh
+from sirl.judges.refusal_model import (
+    Linear,
+    Tree,
+    Weighing,
+    fragments,
+    leanings,
+    leaves,
+    shipped,
+    weigh,
+)
 from sirl.judges.rules import RefusalRules
 from sirl.judges.signs import read, signs
 from sirl.prompts import shipped_pool
@@ -310,7 +319,8 @@ def test_what_is_said_in_quotation_marks_is_said_by_somebody_else():
 
 def test_a_tree_and_a_weighing_by_hand():
     tree = Tree(sign=(1, -1, -1), most=(0.5, 0.25, 0.75), right=(2, 0, 0))
-    assert (tree([9.0, 0.5]), tree([9.0, 0.6])) == (0.25, 0.75)
+    assert leaves((tree,), [9.0, 0.5]) == [0.25]
+    assert leaves((tree, tree), [9.0, 0.6]) == [0.75, 0.75]
     assert weigh(["a", "b", "c", "d"], {"a": 1.0, "b": 2.0, "x": 5.0}) == pytest.approx(3 / 2**0.5)
     assert fragments("no way") >= {" no", "no ", " no ", "no way", "way "}
 

@@ -5,6 +5,7 @@ import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from functools import partial
 from itertools import zip_longest
 from typing import Any, NamedTuple
 
@@ -93,15 +94,16 @@ class Target:
         decode, read = (self.chat.decode, self.chat.transcript) if self.chat else (None, None)
         pieces = self.pieces(completion.token_ids)
         opened, own = self.opened(prompt)
-
-        def trusted(marks: Sequence[str]) -> bool:
-            turns = prompt.messages[:-1] if own is False and opened else prompt.messages
-            return own or (
-                not asked_for(marks, "\n".join(m.content for m in turns))
-                and (all(map(self.writes, marks)) or (len(marks) > 1 and not self.shows_habits()))
-            )
-
+        trusted = partial(self.thinks_between, prompt, opened, own)
         return set_apart(completion, opened, pieces, decode, read, trusted)
+
+    def thinks_between(self, prompt: Prompt, opened: str, own: bool, marks: Sequence[str]) -> bool:
+        """Whether marks in an answer enclose thoughts, given what `opened` says of the prompt."""
+        turns = prompt.messages[:-1] if own is False and opened else prompt.messages
+        return own or (
+            not asked_for(marks, "\n".join(m.content for m in turns))
+            and (all(map(self.writes, marks)) or (len(marks) > 1 and not self.shows_habits()))
+        )
 
     def opened(self, prompt: Prompt) -> tuple[str, bool]:
         """The mark of thoughts that are open at the start of the answer, and who opened it.

@@ -26,6 +26,7 @@ __all__ = [
     "Weighing",
     "fragments",
     "leanings",
+    "leaves",
     "sentence_words",
     "shipped",
     "weigh",
@@ -49,13 +50,6 @@ class Tree:
     """Threshold of a node (go left if the feature is <= it); for a leaf, its log-odds."""
     right: Sequence[int]
 
-    def __call__(self, numbers: Sequence[float]) -> float:
-        """Log-odds of the leaf for these features."""
-        node = 0
-        while (sign := self.sign[node]) >= 0:
-            node = node + 1 if numbers[sign] <= self.most[node] else self.right[node]
-        return self.most[node]
-
 
 @dataclass(frozen=True)
 class Weighing:
@@ -67,7 +61,7 @@ class Weighing:
 
     def __call__(self, numbers: Sequence[float]) -> float:
         """Probability that the answer to the question is yes."""
-        boosted = sum(tree(numbers) for tree in self.trees)
+        boosted = sum(leaves(self.trees, numbers))
         weighed = sum(w * n for w, n in zip(self.weights, numbers, strict=True)) + self.bias
         return 1 / (1 + exp(-max(-30.0, min(30.0, (boosted + weighed) / 2))))
 
@@ -106,6 +100,17 @@ class RefusalModel:
         """Probabilities that the answer declines, and that its refusal is complete."""
         numbers = self.numbers(reading)
         return self.declines(numbers), self.holds(numbers)
+
+
+def leaves(trees: Sequence[Tree], numbers: Sequence[float]) -> list[float]:
+    """Log-odds of the leaf of each tree for these features."""
+    found = []
+    for tree in trees:  # one loop, as a call for each of the hundreds of trees takes longer
+        node = 0
+        while (sign := tree.sign[node]) >= 0:
+            node = node + 1 if numbers[sign] <= tree.most[node] else tree.right[node]
+        found.append(tree.most[node])
+    return found
 
 
 def wording(reading: Reading) -> tuple[list[str], list[str]]:

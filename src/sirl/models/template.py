@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -138,19 +139,20 @@ class Voice:
         Restores transformers' function afterwards, since compiled templates are cached globally.
         """
         told: list[str] = []
-
-        def strftime_now(form: str) -> str:
-            told.append(self.clock.strftime(form))
-            return told[-1]
-
         template = tokenizer.get_chat_template()
         names: Any = chat_template_utils._compile_jinja_template(template).globals
         before = names["strftime_now"]
-        names["strftime_now"] = strftime_now
+        names["strftime_now"] = partial(noted, told, self.clock)
         try:
             yield told
         finally:
             names["strftime_now"] = before
+
+
+def noted(told: list[str], clock: datetime, form: str) -> str:
+    """The time of the clock as a template asks for it, added to what was told."""
+    told.append(clock.strftime(form))
+    return told[-1]
 
 
 @contextmanager

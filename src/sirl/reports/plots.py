@@ -117,6 +117,9 @@ def svg(drawn: Figure, label: str) -> str:
 def place_once(drawn: Figure) -> None:
     """Lay the panels out now; `savefig` would draw all of a figure once more for its layout."""
     FigureCanvasSVG(drawn)  # texts are measured as SVG writes them
+    for axis in (axis for axes in drawn.axes for axis in (axes.xaxis, axes.yaxis)):
+        if not axis.label.get_text():  # all ticks would be measured to place nothing
+            axis.set_label_coords(0, 0)
     engine = drawn.get_layout_engine()
     if engine:
         engine.execute(drawn)

@@ -17,7 +17,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Generator, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, field
-from functools import cache
+from functools import cache, partial
 from typing import TypeVar
 
 from sirl.errors import ConfigError, InputError, ModelError, SamplingError
@@ -295,9 +295,7 @@ class EndpointEngine:
         watch = Watch(self.greeting(), self.contact, streak, len(requests))
 
         async def one(post: Post, request: Request) -> Answer | Lost | None:
-            async def ask(request: Request) -> Answer | Lost:
-                return await self.answer(post, request, streak, exact=exact)
-
+            ask = partial(self.answer, post, streak=streak, exact=exact)
             return await watch.result(ask, request)
 
         with closing(self.together(requests, one)) as come:

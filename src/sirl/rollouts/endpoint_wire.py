@@ -11,9 +11,11 @@ import ipaddress
 import json
 import os
 import re
+import ssl
 import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
+from functools import cache
 from types import ModuleType
 from typing import Any
 from urllib.parse import urlsplit
@@ -100,6 +102,13 @@ def http_client() -> ModuleType:
         raise MissingExtraError("an endpoint", "serve") from error
 
 
+@cache
+def trusted() -> ssl.SSLContext:
+    """The certificates that httpx trusts, read once: reading them outlasts a short request."""
+    context: ssl.SSLContext = http_client().create_ssl_context()
+    return context
+
+
 def past_proxies(address: str) -> dict[str, None]:
     """Mounts for httpx that bypass the environment's proxies for addresses on this machine.
 
@@ -127,6 +136,7 @@ def new_client(address: str, key: str, timeout: Any = None, transport: Any = Non
     if key:
         headers["Authorization"] = f"Bearer {key}"
     return httpx.AsyncClient(
+        verify=trusted(),
         headers=headers,
         timeout=timeout,
         limits=httpx.Limits(max_connections=None),
