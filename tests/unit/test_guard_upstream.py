@@ -160,6 +160,23 @@ def test_a_fault_in_mid_stream_is_an_error_frame_and_done_and_the_upstream_is_cl
     assert said in whole.json()["error"]["message"]
 
 
+@pytest.mark.parametrize(("fault", "said"), [f[1:] for f in LATE], ids=[f[0] for f in LATE])
+@pytest.mark.parametrize("own", [{}, {"temperature": 0.5}])
+@pytest.mark.parametrize("policy", [{}, {"on_fault": "open"}, {"mode": "live"}])
+def test_a_fault_before_the_first_token_is_one_of_the_upstream_not_of_a_check(
+    fault, said, own, policy, caplog
+):
+    script = FakeUpstream(chunks=[event(chunk("")), fault, *events_of(["never"])])
+    served = proxied(script, **policy)
+    found = streamed(served, **own)[-1]["error"]
+    assert said in found["message"]
+    assert found["code"] == ("upstream_timeout" if "sent nothing" in said else "upstream_failed")
+    counted = served.metrics.registry.get_sample_value
+    assert not any(counted("sirl_guard_faults_total", {"policy": p}) for p in ("open", "closed"))
+    assert "the check at token" not in caplog.text
+    assert script.closed == 1
+
+
 def test_a_stream_that_ends_in_mid_answer_is_an_error_and_one_without_done_is_not():
     every = events_of(["a ", "b "])
     cut = streamed(proxied(FakeUpstream(chunks=every[:3])))
@@ -274,6 +291,23 @@ def test_a_check_that_fails_closes_the_answer_or_leaves_it_unwatched(checks, on_
 def test_another_model_behind_the_same_name_fails_the_check():
     found = streamed(proxied(FakeUpstream(served="model-2027")))
     assert "at token 4 failed" in found[-1]["error"]["message"]
+
+
+@pytest.mark.parametrize("own", [{}, {"temperature": 0.5}, {"top_p": 0.9}])
+@pytest.mark.parametrize("mode", ["hold", "live"])
+def test_an_answer_of_another_model_fails_the_check_before_its_first_token(own, mode):
+    of_another = [event(chunk(t, [token(t)], model="model-2027")) for t in ("a ", "b ")]
+    script = FakeUpstream(chunks=[*of_another, event(chunk(finish="stop")), DONE])
+    found = streamed(proxied(script, mode=mode), **own)
+    assert text_of(found[:-1]) == ""
+    assert "at token 0 failed" in found[-1]["error"]["message"]
+
+
+def test_a_model_that_changes_in_mid_answer_fails_the_next_check():
+    rows = [chunk(f"w{n} ", [token(f"w{n} ")], model=f"model-{2026 + n // 5}") for n in range(9)]
+    script = FakeUpstream(chunks=[*map(event, rows), event(chunk(finish="stop")), DONE])
+    found = streamed(proxied(script), temperature=0.5)
+    assert "at token 8 failed" in found[-1]["error"]["message"]
 
 
 def test_an_answer_without_a_guard_is_passed_on_without_log_probabilities():

@@ -75,6 +75,7 @@ class Answer(Protocol):
         """The score of the prompt and the first `position` pieces, which have all been given.
 
         Raises:
+            SourceError: The answer cannot go on, as in `pieces`.
             Exception: The check failed; the server then acts by its policy for faults.
         """
 

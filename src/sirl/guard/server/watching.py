@@ -140,7 +140,11 @@ class WatchedAnswer:
             yield refusal(self.policy, self.finding)
 
     async def _settle(self, decision: Decision, seen: Seen | None) -> None:
-        """Run the check that is due and note its result."""
+        """Run the check that is due and note its result.
+
+        Raises:
+            SourceError: The answer cannot go on.
+        """
         if decision.action != "check" or self._monitor is None:
             return
         started = time.perf_counter()
@@ -148,6 +152,8 @@ class WatchedAnswer:
             score = await self.answer.score(decision.position)
             self.check_seconds.append(time.perf_counter() - started)
             found = self._monitor.checked(score)
+        except SourceError:  # of the answer: no check has failed
+            raise
         except Exception as error:
             LOG.exception("the check at token %d failed", decision.position)
             self.finding.fault = decision.position

@@ -2,7 +2,8 @@
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
 
@@ -32,6 +33,23 @@ TRIES = 3
 """Times a check is asked for at most."""
 PAUSE, LONGEST_PAUSE = 0.2, 2.0
 """Seconds between them, and at most: the answer waits."""
+
+
+class CheckError(Exception):
+    """The upstream has not answered a check; the answer itself may go on."""
+
+
+@contextmanager
+def failing_check() -> Iterator[None]:
+    """Tell what goes wrong in a check from a fault of the answer.
+
+    Raises:
+        CheckError: The check failed.
+    """
+    try:
+        yield
+    except (AskError, SourceError) as error:
+        raise CheckError(str(error)) from error
 
 
 @dataclass
@@ -185,12 +203,23 @@ class UpstreamAnswer:
 
         The answer's own first token gives the prompt's, unless the client's settings may change
         its log-probabilities.
+
+        Raises:
+            SourceError: The upstream failed before its first token.
+            CheckError: It does not answer the check, or is another model than the guard's.
         """
         guard = self.source.guard
         if position == 0 and guard and self._is_plain() and await self._has_next():
+            found = refusal_score(self._reader.first, guard.openers)
+        else:
+            text = "".join(self._texts[:position])
+            with failing_check():
+                found = await self.source.score(self.ask.messages, text)
+        if position == 0:  # an answer names its model in its events
+            await self._has_next()
+        with failing_check():
             self.source.check_model(self._reader.model)
-            return refusal_score(self._reader.first, guard.openers)
-        return await self.source.score(self.ask.messages, "".join(self._texts[:position]))
+        return found
 
     async def close(self) -> None:
         """Close the stream, which ends the upstream's work."""
