@@ -141,6 +141,7 @@ def proxied(script, guard=None, *, limits=None, watched=True, idle=5.0, seconds=
     """A service in front of a scripted upstream."""
     own = (guard or endpoint_guard()) if watched else None
     upstream = Upstream("http://up.test/v1", "fake", "secret-key", seconds, idle, script)
+    upstream.key_from_env = "UP_KEY"
     rule = Rule(own.watch, own.threshold) if own else None
     limits = limits or Limits(max_tokens=64)
     return Service.of(UpstreamSource(upstream, own), Policy(rule, **policy), limits)

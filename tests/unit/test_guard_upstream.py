@@ -14,10 +14,12 @@ from sirl.guard.server.app import app_of
 from sirl.guard.server.policy import Limits
 from sirl.guard.server.source import Ask, SourceError
 from sirl.guard.server.watching import WatchedAnswer
+from sirl.guard.upstream.frames import Frames
 from sirl.types import Message
 from tests.unit.fake_source import CHAT, ask, chat, client_of, finding, streamed, text_of
 from tests.unit.fake_upstream import (
     DONE,
+    SERVED,
     FakeUpstream,
     chunk,
     endpoint_guard,
@@ -129,7 +131,10 @@ def test_details_show_both_the_lower_bound_and_the_truncated_entropy():
 LATE = [
     ("reset", httpx.ReadError("reset"), "broke off (ReadError)"),
     ("garbage", b"data: {nonsense\n\n", "not JSON"),
-    ("no choices", b"data: 7\n\n", "without choices"),
+    ("a number", b"data: 7\n\n", "no part of an answer"),
+    ("choices that are no list", event({"choices": {"index": 0}}), "no part of an answer"),
+    ("a complaint", event({"object": "error", "message": "out of memory", "code": 500}),
+     "broke off with an error (out of memory)"),
     ("half a character", b'data: {"choices": "\xe2\x82"}\n\n', "not UTF-8"),
     ("error frame", event({"error": {"message": "overloaded secret-key", "code": 503}}),
      "broke off with an error (overloaded ***)"),
@@ -196,9 +201,49 @@ def test_an_answer_that_the_upstream_filters_ends_as_filtered_and_is_not_flagged
 def test_comments_empty_choices_and_other_event_fields_are_passed_over():
     every = events_of(["a ", "b "])
     noise = [b": keep-alive\n\n", b"event: message\r\nid: 3\r\n",
-             event({"choices": [], "prompt_filter_results": []})]  # fmt: skip
-    found = ask(proxied(FakeUpstream(chunks=[*noise, *every])), body=chat()).json()
+             event({"choices": [], "prompt_filter_results": []}), event({"type": "ping"}),
+             event({"choices": None, "usage": {"prompt_tokens": 5}})]  # fmt: skip
+    usage = event({"usage": {"prompt_tokens": 9, "completion_tokens": 2}})
+    script = FakeUpstream(chunks=[*noise, *every[:3], *noise, *every[3:-1], usage, DONE])
+    found = ask(proxied(script), body=chat()).json()
     assert found["choices"][0]["message"]["content"] == "a b "
+    assert found["usage"]["prompt_tokens"] == 9
+
+
+def refusing(text, *, in_parts=False):
+    """A chunk of a refusal as OpenAI streams it; `in_parts`: as a list of parts."""
+    said = [{"type": "text", "text": text}] if in_parts else None
+    choice = {"index": 0, "delta": {"content": said, "refusal": None if in_parts else text}}
+    rows = {"refusal": [token(text)]}
+    return {"model": SERVED, "choices": [choice | {"logprobs": rows, "finish_reason": None}]}
+
+
+@pytest.mark.parametrize("in_parts", [False, True])
+def test_text_in_the_field_refusal_and_in_parts_is_text_of_the_answer(in_parts):
+    rows = [refusing(text, in_parts=in_parts) for text in ("I ", "cannot ", "say.")]
+    script = FakeUpstream(chunks=[*map(event, rows), event(chunk(finish="stop")), DONE])
+    found = ask(proxied(script), body=chat(logprobs=True)).json()["choices"][0]
+    assert found["message"]["content"] == "I cannot say."
+    assert [t["token"] for t in found["logprobs"]["content"]] == ["I ", "cannot ", "say."]
+
+
+@pytest.mark.parametrize(
+    ("kind", "content"),
+    [
+        ("text/plain", b"".join(events_of(["a "]))),
+        ("application/json", b"".join(events_of(["a "]))),
+        ("application/json", b'{"choices": [{"message": {"content": "a"}}]}'),
+        ("text/html; charset=utf-8", b"<p>hello</p>"),
+        ("", b""),
+    ],
+)
+def test_a_reply_that_is_no_stream_is_an_error_that_names_its_content_type(kind, content):
+    script = FakeUpstream(refused=[(200, {"content-type": kind} if kind else {}, content)])
+    found = ask(proxied(script), body=chat())
+    named = kind.partition(";")[0] or "no content type"
+    said = f"the upstream answered 200 as {named}, not as a stream (text/event-stream)"
+    assert (found.status_code, found.json()["error"]["code"]) == (502, "upstream_failed")
+    assert found.json()["error"]["message"] == said
 
 
 EARLY = [
@@ -233,9 +278,23 @@ def test_the_key_goes_to_the_upstream_and_into_no_log(caplog):
     script = FakeUpstream(refused=[(401, {}, {"error": {"message": "bad key secret-key"}})])
     ask(proxied(script), body=chat())
     assert script.seen[0][0].headers["authorization"] == "Bearer secret-key"
-    assert "answered 401 (bad key ***)" in caplog.text
+    assert "answered 401 (bad key ***): set UP_KEY to a key that may use fake" in caplog.text
     assert "secret" not in caplog.text
     assert "secret" not in repr(proxied(script).source)
+
+
+@pytest.mark.parametrize("status", [401, 402, 403, 404, 407])
+@pytest.mark.parametrize("of_check", [False, True])
+@pytest.mark.parametrize("variable", ["UP_KEY", ""])
+def test_the_log_tells_the_operator_what_to_mend(status, of_check, variable, caplog):
+    refusal = [(status, {}, {"error": {"message": "no"}})]
+    served = proxied(FakeUpstream(**{"checks" if of_check else "refused": refusal}))
+    served.source.upstream.key_from_env = variable
+    ask(served, body=chat())
+    (said,) = [r.message for r in caplog.records if f"answered {status}" in r.message]
+    assert not set("{}") & set(said)
+    if status not in (404, 407):
+        assert (variable or "the variable that --upstream-key-from-env names") in said
 
 
 def test_a_parameter_that_the_upstream_names_otherwise_is_renamed_once():
@@ -390,8 +449,8 @@ def test_the_upstream_is_closed_when_the_client_goes():
 EURO = "\u20ac"
 
 
-def hostile():
-    """An answer with characters of several tokens, an end of turn without text, and CRLF events."""
+def hostile(line_end=b"\r\n"):
+    """An answer with characters of several tokens and an end of turn without text."""
     raw = EURO.encode()
     rows = [
         chunk("w0 ", [token("w0 ")]),
@@ -401,7 +460,16 @@ def hostile():
         chunk("w3\u2028\u00e9 ", [token("w3\u2028\u00e9 ")]),
         chunk("", [token("<|end|>")], finish="stop"),
     ]
-    return b"".join(event(r) for r in rows).replace(b"\n\n", b"\r\n\r\n") + DONE
+    return (b"".join(event(r) for r in rows) + DONE).replace(b"\n", line_end)
+
+
+def test_an_event_is_there_with_its_last_byte_whatever_ends_its_lines():
+    for line_end in (b"\n", b"\r\n", b"\r"):
+        frames = Frames()
+        both = b": comment|data: one|data: two||data: three||".replace(b"|", line_end)
+        found = [list(frames.feed(bytes([byte]))) for byte in both]
+        assert [data for data in found if data] == [["one\ntwo"], ["three"]]
+        assert found[-1 if line_end != b"\r\n" else -2] == ["three"]
 
 
 def watched(script):
@@ -424,14 +492,15 @@ def watched(script):
 
 @settings(max_examples=30, deadline=None)
 @given(cuts=st.lists(st.integers(1, len(hostile()) - 1), max_size=40, unique=True))
+@pytest.mark.parametrize("line_end", [b"\n", b"\r\n", b"\r"])
 @pytest.mark.parametrize(
     ("opinions", "text"),
     [({}, f"w0 {EURO} w1 w2 w3\u2028\u00e9 "), ({3: 0.9}, REFUSAL)],
 )
 def test_any_chunking_of_the_upstreams_bytes_gives_the_same_answer_and_verdict(
-    opinions, text, cuts
+    opinions, text, line_end, cuts
 ):
-    whole, edges = hostile(), [0, *sorted(cuts), None]
+    whole, edges = hostile(line_end), [0, *sorted(cuts), None]
     pieces = [whole[a:b] for a, b in zip(edges, edges[1:], strict=False)]
     cut, one = (FakeUpstream(chunks=c, opinions=opinions) for c in (pieces, [whole]))
     assert watched(cut) == watched(one)

@@ -60,6 +60,7 @@ def served_upstream(config: GuardServeConfig, engine: "EndpointEngine") -> "Upst
         config.upstream_seconds,
         config.upstream_idle_seconds,
         dialect=shared_dialect(engine.identity),
+        key_from_env=engine.key_from_env,
     )
 
 

@@ -344,7 +344,7 @@ class EndpointEngine:
     def lost(self, failure: Failure, to: str) -> Lost:
         """A permanent failure, described for the user and for the record."""
         key = self.key_from_env or "the variable of (judge_, attacker_)key_from_env"
-        hint = failure.way_out.format(key=key, model=self.model)
+        hint = failure.hint(key, self.model)
         sentence = f"endpoint {self.url} {failure.what} to {to}: {hint}"
         fault = f"{failure.kind}: the endpoint {failure.what}"
         return Lost(sentence, fault, failure.about, failure.after > LONGEST_WAIT)

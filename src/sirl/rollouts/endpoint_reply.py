@@ -110,6 +110,7 @@ class Failure:
 
     what: str
     way_out: str
+    """With `{key}` and `{model}` for names that `hint` fills in."""
     kind: str
     """A short category, for counting."""
     about: About = "endpoint"
@@ -121,6 +122,15 @@ class Failure:
     """HTTP status; 0 without a response."""
     payload: object = None
     """The parsed body."""
+
+    def hint(self, key: str, model: str) -> str:
+        """What the user can do.
+
+        Args:
+            key: What holds the key.
+            model: Name of the model.
+        """
+        return self.way_out.format(key=key, model=model)
 
 
 def understood(

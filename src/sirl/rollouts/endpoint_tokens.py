@@ -26,17 +26,18 @@ class Token(NamedTuple):
 
 
 def tokens_in(logprobs: object) -> tuple[Token, ...]:
-    """The tokens in the field `logprobs` of a choice; none if it is missing.
+    """The tokens in the field `logprobs` of a choice, also of a refusal; none if it is missing.
 
     Raises:
         ValueError: It is there and malformed.
     """
-    rows = dig(logprobs, "content")
-    if rows is None:
-        return ()
-    if not isinstance(rows, list):
-        raise ValueError("logprobs.content is not a list")
-    return tuple(token_in(row) for row in rows)
+    found: list[object] = []
+    for name in ("content", "refusal"):
+        rows = dig(logprobs, name)
+        if not isinstance(rows, list | None):
+            raise ValueError(f"logprobs.{name} is not a list")
+        found += rows or ()
+    return tuple(map(token_in, found))
 
 
 def token_in(row: object) -> Token:

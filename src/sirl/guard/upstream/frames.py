@@ -1,11 +1,13 @@
 """Server-sent events, from bytes that arrive in any chunks."""
 
+import re
 from collections.abc import Iterator
 
 __all__ = ["LONGEST", "BrokenFrameError", "Frames"]
 
 LONGEST = 1 << 20
 """Bytes of one event at most."""
+LINE_END = re.compile(rb"\r\n|\r|\n")
 
 
 class BrokenFrameError(ValueError):
@@ -18,6 +20,8 @@ class Frames:
     def __init__(self) -> None:
         self._rest = b""
         self._data: list[bytes] = []
+        self._after_return = False
+        """Whether the last byte was \\r: a \\n behind it belongs to the same end of line."""
 
     def feed(self, chunk: bytes) -> Iterator[str]:
         """The data of the events that these bytes complete; to be read to its end.
@@ -25,13 +29,14 @@ class Frames:
         Raises:
             BrokenFrameError: An event is too long or no UTF-8.
         """
-        *lines, self._rest = (self._rest + chunk).split(b"\n")
+        new = chunk.removeprefix(b"\n") if self._after_return else chunk
+        self._after_return = chunk.endswith(b"\r") if chunk else self._after_return
+        *lines, self._rest = LINE_END.split(self._rest + new)
         for line in lines:
             self._check(line)
-            plain = line.removesuffix(b"\r")
-            if plain.startswith(b"data:"):
-                self._data.append(plain.removeprefix(b"data:").removeprefix(b" "))
-            elif not plain and self._data:
+            if line.startswith(b"data:"):
+                self._data.append(line.removeprefix(b"data:").removeprefix(b" "))
+            elif not line and self._data:
                 yield self._event()
         self._check(self._rest)
 

@@ -14,6 +14,7 @@ from sirl.rollouts.endpoint_reply import (
     complaint_in,
     count_of,
     dig,
+    parts_of,
     reason_in,
 )
 from sirl.rollouts.endpoint_tokens import Aligned, Token, tokens_in
@@ -82,26 +83,28 @@ class StreamReader:
             chunk = json.loads(data)
         except (ValueError, RecursionError) as error:
             raise broken("sent an event that is not JSON") from error
-        if dig(chunk, "error"):
-            raise broken(f"broke off with an error{complaint_in(chunk, self.key)}")
-        choices = dig(chunk, "choices")
-        if not isinstance(choices, list):
-            raise broken("sent an event without choices")
+        choices, failed = dig(chunk, "choices"), dig(chunk, "error")
+        complaint = complaint_in(chunk, self.key) if failed or choices is None else ""
+        if failed or complaint:
+            raise broken(f"broke off with an error{complaint}")
+        if not isinstance(chunk, dict) or not isinstance(choices, list | None):
+            raise broken("sent an event that is no part of an answer")
         self.prompt_tokens = count_of(dig(chunk, "usage", "prompt_tokens")) or self.prompt_tokens
         if isinstance(served := dig(chunk, "model"), str):
             self.model = served
-        own = [c for c in choices if dig(c, "index") in (None, 0)]
+        own = [c for c in choices or () if dig(c, "index") in (None, 0)]
         return [piece for choice in own for piece in self._choice(choice)]
 
     def _choice(self, choice: object) -> list[Piece]:
         """The next part of the answer."""
-        content = dig(choice, "delta", "content")
-        text = content if isinstance(content, str) else ""
+        content, thoughts = parts_of(dig(choice, "delta", "content"))
+        refusal, _ = parts_of(dig(choice, "delta", "refusal"))
+        text = (content or "") + (refusal or "")
         try:
             tokens = tokens_in(dig(choice, "logprobs"))
         except ValueError as error:
             raise broken(f"sent malformed log-probabilities ({error})") from error
-        if not text and any(dig(choice, "delta", name) for name in THOUGHTS):
+        if not text and (thoughts or any(dig(choice, "delta", name) for name in THOUGHTS)):
             tokens = ()
         if self.watched and text and not (tokens and all(token.top for token in tokens)):
             raise broken("sent text without log-probabilities")

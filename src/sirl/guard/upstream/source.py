@@ -22,7 +22,7 @@ from sirl.guard.upstream.asking import (
 )
 from sirl.guard.upstream.endpoint_guard import EndpointGuard
 from sirl.guard.upstream.replies import StreamReader, broken
-from sirl.guard.upstream.wire import Upstream, error_of_failure
+from sirl.guard.upstream.wire import Upstream
 from sirl.rollouts.endpoint_reply import Answer as Reply
 from sirl.rollouts.endpoint_reply import dig
 from sirl.types import Message
@@ -106,7 +106,7 @@ class UpstreamSource:
             found := await self.upstream.post(self.upstream.dialect.translated(body)), Reply
         ):
             if tries == TRIES or not found.again or found.after > LONGEST_PAUSE:
-                raise error_of_failure(found)
+                raise self.upstream.error_of(found)
             await asyncio.sleep(found.after or PAUSE)
             tries += 1
         return found

@@ -10,7 +10,7 @@ import httpx
 from sirl.guard.server.source import AskError, SourceError
 from sirl.guard.upstream.asking import AskedBody
 from sirl.rollouts.endpoint_dialect import Dialect
-from sirl.rollouts.endpoint_reply import Answer, Failure, understood
+from sirl.rollouts.endpoint_reply import Answer, Failure, on_one_line, understood
 from sirl.rollouts.endpoint_wire import (
     bounded,
     encoded,
@@ -20,11 +20,13 @@ from sirl.rollouts.endpoint_wire import (
     unreachable,
 )
 
-__all__ = ["Upstream", "error_of_failure"]
+__all__ = ["Upstream"]
 
 LOG = logging.getLogger("sirl.guard")
 CONNECT = 10.0
 """Seconds to connect."""
+STREAM = "text/event-stream"
+"""The content type of a stream."""
 STREAMED = {"stream": True, "stream_options": {"include_usage": True}}
 SPARED = frozenset({"seed", "stream_options"})
 """Parameters without which an answer is still what the client asked for."""
@@ -49,6 +51,8 @@ class Upstream:
     transport: Any = field(default=None, repr=False)
     """Replaces the network."""
     dialect: Dialect = field(default_factory=Dialect)
+    key_from_env: str = ""
+    """The environment variable with the key; empty if none is sent."""
     _client: "tuple[asyncio.AbstractEventLoop, httpx.AsyncClient] | None" = None
 
     @property
@@ -91,8 +95,16 @@ class Upstream:
             if isinstance(found, httpx.Response):
                 return found
             if not (again and self._learned(sent, found)):
-                raise error_of_failure(found)
+                raise self.error_of(found)
         raise SourceError("the upstream takes no request")
+
+    def error_of(self, failure: Failure) -> AskError | SourceError:
+        """What a client is shown of a failure; what the operator can mend is in the log alone."""
+        if failure.about != "prompt" and failure.status in OF_OPERATOR:
+            key = self.key_from_env or "the variable that --upstream-key-from-env names"
+            hint = failure.hint(key, self.model)
+            LOG.error("the upstream %s: %s", failure.what, hint)
+        return error_of_failure(failure)
 
     async def _opened(self, body: AskedBody) -> httpx.Response | Failure:
         """Send a request; its response, unread, or a failure."""
@@ -100,7 +112,7 @@ class Upstream:
             "POST",
             self.address,
             content=encoded(body),
-            headers={"Accept": "text/event-stream", "Accept-Encoding": "identity"},
+            headers={"Accept": STREAM, "Accept-Encoding": "identity"},
         )
         try:
             async with asyncio.timeout(self.seconds):
@@ -111,8 +123,7 @@ class Upstream:
             return too_slow(self.idle)
         except httpx.RequestError as error:
             return unreachable(error)
-        kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
-        if response.status_code == httpx.codes.OK and kind == "text/event-stream":
+        if response.status_code == httpx.codes.OK and content_type(response) == STREAM:
             return response
         try:
             return await self._refused(response)
@@ -131,9 +142,10 @@ class Upstream:
         if isinstance(whole, str):
             return Failure(whole, "check its log", "unreadable", again=False)
         found = understood(response.status_code, dict(response.headers), whole, self.key)
-        if isinstance(found, Failure):
+        if isinstance(found, Failure) and found.kind != "no choices":
             return found
-        what = "answered as a whole although a stream was asked for"
+        kind = content_type(response) or "no content type"
+        what = f"answered {response.status_code} as {kind}, not as a stream ({STREAM})"
         return Failure(what, "check its settings", "no stream", again=False)
 
     def _learned(self, sent: AskedBody, failure: Failure) -> bool:
@@ -149,6 +161,12 @@ class Upstream:
         return not needed
 
 
+def content_type(response: httpx.Response) -> str:
+    """The content type of a response, without parameters; empty if it names none."""
+    named: str = response.headers.get("content-type", "")
+    return on_one_line(named.partition(";")[0]).lower()
+
+
 def error_of_failure(failure: Failure) -> AskError | SourceError:
     """What a client is shown of an upstream that gives no answer."""
     status, what = failure.status, f"the upstream {failure.what}"
@@ -158,7 +176,6 @@ def error_of_failure(failure: Failure) -> AskError | SourceError:
         after = failure.after or 1.0
         return SourceError(what, status=429, code="upstream_busy", after=after)
     if status in OF_OPERATOR:
-        LOG.error("%s: %s", what, failure.way_out)
         return SourceError(
             f"the upstream answered {status} to this server, whose log has the reason",
             code="upstream_failed",
