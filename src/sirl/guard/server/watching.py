@@ -140,11 +140,7 @@ class WatchedAnswer:
             yield refusal(self.policy, self.finding)
 
     async def _settle(self, decision: Decision, seen: Seen | None) -> None:
-        """Run the check that is due and note its result.
-
-        Raises:
-            SourceError: The answer cannot go on.
-        """
+        """Run the check that is due and note its result."""
         if decision.action != "check" or self._monitor is None:
             return
         started = time.perf_counter()
@@ -193,8 +189,7 @@ class WatchedAnswer:
         seen.hold = self.outbox.ends[self._hold.left] if self._monitor else self.outbox.ends[-1]
         if self.cut:
             return self.outbox.dropping()
-        free = self._hold.left if self.holding else self.tokens
-        return self.outbox.leaving(free)
+        return self.outbox.leaving(self._hold.left if self.holding else self.tokens)
 
     async def _ended(self, last: Seen | None) -> Part:
         """The end of the answer, which is checked; the rest of it."""
