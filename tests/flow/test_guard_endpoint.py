@@ -3,6 +3,8 @@
 import hashlib
 import json
 import math
+import re
+import shlex
 
 import pytest
 
@@ -330,6 +332,22 @@ def test_an_outage_of_the_judge_of_an_evaluation_costs_nothing_twice(asking, ser
     assert len(set(before) & set(after)) <= meeting < len(before)
     figures = json.loads((out / "summary.json").read_text())
     assert figures["requests"]["lost_answers"] == 0
+
+
+def test_the_commands_that_a_calibration_proposes_run(asking, server, prompts, tmp_path):
+    settings, _ = asking
+    server.play = led
+    done = calibrate(server, prompts, tmp_path / "g")
+    (evaluation,) = re.findall("^next: sirl (.*)", done.stdout, re.MULTILINE)
+    (serving,) = re.findall("^to serve it: sirl (.*)", done.stdout, re.MULTILINE)
+    for name in ("behaviours", "ordinary"):
+        evaluation = evaluation.replace(f"--{name} FILE", f"--{name} {settings[f'--{name}']}")
+    found = sirl(*shlex.split(evaluation), "--attacks", "story")
+    assert found.returncode == 0, found.stderr
+    words = shlex.split(serving)
+    assert words[:2] == ["guard", "serve"]
+    assert words[2:] == ["--upstream", server.url, "--upstream-model", "toy", "--guard",
+                         str(tmp_path / "g")]  # fmt: skip
 
 
 @pytest.mark.parametrize(

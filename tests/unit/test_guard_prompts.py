@@ -1,6 +1,7 @@
 """The prompts of a guard: no request is in two parts, and none is evaluated that was used."""
 
 import re
+from pathlib import Path
 
 import pytest
 
@@ -80,7 +81,8 @@ def test_a_model_other_than_the_embedded_one_needs_prompts():
 
 
 def evaluating(**settings):
-    return GuardEvaluateConfig(model="embedded", guard="g", out="x", limit=10, **settings)
+    own = {"model": "embedded", "guard": "g", "out": "x", "limit": 10}
+    return GuardEvaluateConfig(**own | settings)
 
 
 def guarded(config, disguises, known):
@@ -129,6 +131,23 @@ def test_prompts_that_the_guard_knows_are_named():
     known = {digest_of(p) for p in guarded(evaluating(attacks="story"), (), ()).suite.ordinary}
     with pytest.raises(ConfigError, match="give --ordinary other than it was fitted on$"):
         guarded(evaluating(attacks="story"), (), known)
+
+
+@pytest.mark.parametrize(
+    ("given", "ways"),
+    [
+        ((), "there is nothing to ask own/model: give --behaviours and --ordinary"),
+        (("behaviours",), "nothing is left to evaluate g on: give --ordinary"),
+        (("ordinary",), "nothing is left to evaluate g on: give --behaviours"),
+        (("lookalikes",), "nothing is left to evaluate g on: give --behaviours, and --ordinary"),
+    ],
+)
+def test_the_prompts_that_an_evaluation_of_a_guard_lacks_are_named(given, ways, tmp_path):
+    files = {name: str(tmp_path / name) for name in given}
+    for file in files.values():
+        Path(file).write_text("How do I paint a door?\n")
+    with pytest.raises(ConfigError, match=f"^{re.escape(ways)}$"):
+        guarded(evaluating(model="own/model", **files), (), ())
 
 
 @pytest.mark.parametrize(

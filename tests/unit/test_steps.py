@@ -1,14 +1,16 @@
 """Steps to choose from: what is asked on the way, what is saved, and the table of both."""
 
+import shlex
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from sirl.attacks.static import Template
+from sirl.cli.guard import next_commands
 from sirl.cli.plan import checkpoints
 from sirl.cli.steps import again, hardened_model, show_steps
-from sirl.config import PlanConfig, TrainConfig
+from sirl.config import GuardCalibrateConfig, PlanConfig, TrainConfig
 from sirl.errors import TrainingError
 from sirl.evaluation.suite import Suite
 from sirl.reports.plots import NARROW, WIDE, mini_eval_curves, training_curves
@@ -397,3 +399,37 @@ def test_changed_questions_have_another_name(run):
     assert one.asked == mini(run, suite("bend")).asked
     assert one.asked != two.asked
     assert one.asked != replace(one, suite=replace(one.suite, attacks=())).asked
+
+
+@pytest.mark.parametrize(
+    ("settings", "evaluate", "serve"),
+    [
+        ({"model": "embedded"}, "--model embedded --guard g --new-tokens 64", "--model embedded"),
+        (
+            {"model": "own/model", "out": "my g", "dtype": "bfloat16", "sampler": "huggingface",
+             "template_arguments": {"think": False}, "new_tokens": 32},
+            "--model own/model --guard 'my g' --new-tokens 32 --dtype bfloat16 "
+            """--template-arguments '{"think": false}' --set sampler=huggingface """
+            "--behaviours FILE --ordinary FILE",
+            """--model own/model --guard 'my g' --dtype bfloat16 """
+            """--template-arguments '{"think": false}'""",
+        ),
+        (
+            {"model": "https://h.test/v1#a/b", "key_from_env": "KEY", "concurrency": 2},
+            "--model 'https://h.test/v1#a/b' --guard g --new-tokens 64 --set concurrency=2 "
+            "--set key_from_env=KEY --behaviours FILE --ordinary FILE",
+            "--upstream https://h.test/v1 --upstream-model a/b --guard g "
+            "--upstream-key-from-env KEY",
+        ),
+    ],
+)  # fmt: skip
+def test_the_commands_after_a_calibration_hold_what_the_guard_is_bound_to(
+    settings, evaluate, serve
+):
+    config = GuardCalibrateConfig(**{"out": "g", "prompts": "p.txt"} | settings)
+    guard = "" if "--guard" in serve else " --guard g"
+    out = shlex.quote(f"{config.out}-evaluated")
+    assert next_commands(config) == [
+        f"next: sirl guard evaluate {evaluate} --out {out}",
+        f"to serve it: sirl guard serve {serve}{guard}",
+    ]

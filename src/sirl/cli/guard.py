@@ -1,5 +1,6 @@
 """`sirl guard`: fit and calibrate a guard of one model, measure what it detects, and serve it."""
 
+import shlex
 from json import dumps
 from typing import Any
 
@@ -9,7 +10,14 @@ from sirl import registry
 from sirl.cli.command import Command
 from sirl.cli.console import Terminal, closing
 from sirl.cli.flags import JSON, OVERWRITE, existing, takes
-from sirl.config import GuardCalibrateConfig, GuardEvaluateConfig, GuardServeConfig
+from sirl.cli.steps import OF_TEMPLATE, given
+from sirl.config import (
+    GuardCalibrateConfig,
+    GuardEvaluateConfig,
+    GuardServeConfig,
+    TargetEndpointSettings,
+)
+from sirl.registry.targets import is_world
 from sirl.text import many
 
 __all__ = ["app"]
@@ -48,26 +56,9 @@ def calibrate(
     if json:
         typer.echo(dumps(summary))
         return
-    if registry.is_address(settings.model):
-        url, _, name = settings.model.partition("#")
-        closing(
-            {},
-            paid(summary),
-            summary["sentence"],
-            f"guard: {settings.out}/guard.json",
-            f"next: sirl guard evaluate --model {settings.model} --guard {settings.out} "
-            f"--new-tokens {settings.new_tokens} --behaviours FILE --out DIR, or sirl guard serve "
-            f"--upstream {url} --upstream-model {name} --guard {settings.out}",
-        )
-        return
-    closing(
-        {},
-        fitted(summary),
-        summary["sentence"],
-        f"guard: {settings.out}/guard.json",
-        f"next: sirl guard evaluate --model {settings.model} --guard {settings.out} "
-        f"--new-tokens {settings.new_tokens} --out DIR",
-    )
+    found = paid if registry.is_address(settings.model) else fitted
+    written = f"guard: {settings.out}/guard.json"
+    closing({}, found(summary), summary["sentence"], written, *next_commands(settings))
 
 
 @app.command("evaluate", cls=Command)
@@ -116,3 +107,23 @@ def fitted(summary: dict[str, Any]) -> str:
         f"{many(probe['prompts'], 'prompt')}, cross-validated log loss {loss:.3f}; "
         f"refusal openers: {openers}"
     )
+
+
+def next_commands(settings: GuardCalibrateConfig) -> list[str]:
+    """The commands that evaluate this guard and serve it."""
+    model, guard = settings.model, ["--guard", settings.out]
+    own = given(settings, "dtype", *OF_TEMPLATE)
+    evaluated, served = given(settings, "sampler", flagged=False), ["--model", model, *guard, *own]
+    if registry.is_address(model):
+        evaluated = given(settings, *TargetEndpointSettings.model_fields, flagged=False)
+        url, _, name = model.partition("#")
+        served = ["--upstream", url, "--upstream-model", name, *guard]
+        if settings.key_from_env is not None:
+            served += ["--upstream-key-from-env", settings.key_from_env]
+    files = [] if is_world(model) else ["--behaviours", "FILE", "--ordinary", "FILE"]
+    asked = ["--model", model, *guard, "--new-tokens", str(settings.new_tokens), *own, *evaluated]
+    out = ["--out", f"{settings.out}-evaluated"]
+    return [
+        f"next: {shlex.join(['sirl', 'guard', 'evaluate', *asked, *files, *out])}",
+        f"to serve it: {shlex.join(['sirl', 'guard', 'serve', *served])}",
+    ]

@@ -5,14 +5,19 @@ import shlex
 from collections.abc import Mapping
 from typing import Any
 
+from pydantic import BaseModel
+
 from sirl.cli.console import page
 from sirl.cli.wide_tables import fitting_tables
-from sirl.config import EvaluateConfig, TrainingSettings
+from sirl.config import TrainingSettings
 from sirl.registry.targets import is_world
 from sirl.reports.steps import step_table
 from sirl.workflows.report import hardened_step
 
-__all__ = ["again", "hardened_model", "show_steps"]
+__all__ = ["OF_TEMPLATE", "again", "given", "hardened_model", "show_steps"]
+
+OF_TEMPLATE = ("template_arguments", "template_date")
+"""Settings of the chat template."""
 
 
 def show_steps(summary: Mapping[str, Any], *, as_json: bool) -> None:
@@ -44,18 +49,22 @@ def again(config: TrainingSettings, summary: Mapping[str, Any]) -> str:
         if file := getattr(config, flag):
             words += [f"--{flag}", file]
     words += ["--attacks", config.attacks, "--new-tokens", str(config.new_tokens)]
-    for name in ("limit", "dtype", "seed", "sampling_batch_size"):
-        if (value := getattr(config, name)) != EvaluateConfig.model_fields[name].default:
-            words += [f"--{name.replace('_', '-')}", str(value)]
-    if (
-        config.sampler != "vllm"
-        and config.sampler != EvaluateConfig.model_fields["sampler"].default
-    ):
-        words += ["--sampler", config.sampler]
+    words += given(config, "limit", "dtype", "seed", "sampling_batch_size")
+    if config.sampler != "vllm":
+        words += given(config, "sampler")
     if config.strict:
         words.append("--strict")
-    if config.template_arguments:
-        words += ["--template-arguments", json.dumps(config.template_arguments)]
-    if config.template_date:
-        words += ["--template-date", config.template_date]
+    words += given(config, *OF_TEMPLATE)
     return f"next: {shlex.join([*words, '--out', f'{config.out}-evaluated'])}"
+
+
+def given(settings: BaseModel, *names: str, flagged: bool = True) -> list[str]:
+    """The options of settings that are not at their defaults: as flags, or by `--set`."""
+    words = list[str]()
+    for name in names:
+        value = getattr(settings, name)
+        if value != type(settings).model_fields[name].default:
+            text = json.dumps(value) if isinstance(value, dict) else str(value)
+            by_set = ["--set", f"{name}={text}"]
+            words += [f"--{name.replace('_', '-')}", text] if flagged else by_set
+    return words

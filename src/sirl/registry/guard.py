@@ -5,7 +5,7 @@ import importlib.util
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from sirl.config import GuardCalibrateConfig, GuardEvaluateConfig
 from sirl.errors import ConfigError, InputError, MissingExtraError
@@ -22,6 +22,9 @@ from sirl.registry.targets import is_remote, is_world
 from sirl.roles import Disguise, Search
 from sirl.text import many
 from sirl.types import Prompt
+
+if TYPE_CHECKING:
+    from sirl.evaluation.suite import Suite
 
 __all__ = ["GuardSetup", "digest_of", "guard_searches", "guard_setup", "guarded_setup"]
 
@@ -224,16 +227,7 @@ def guarded_setup(
         notes.append(
             f"{many(gone, 'prompt is', 'prompts are')} left out, since the guard was fitted on them"
         )
-    searched = not is_remote(config.model)
-    if ways := [
-        *([] if attacks else [no_attack(suite.attacks, disguises, searched=searched)]),
-        *([] if behaviours else ["--behaviours other than it was fitted on"]),
-        *([] if ordinary else ["--ordinary other than it was fitted on"]),
-    ]:
-        raise ConfigError(
-            f"nothing is left to evaluate {config.guard} on: give {', and '.join(ways)}"
-        )
-    suite = replace(
+    fresh = replace(
         suite,
         attacks=tuple(attacks),
         behaviours=behaviours,
@@ -242,7 +236,34 @@ def guarded_setup(
         surgeries=(),
         prefills=(),
     )
-    return replace(setup, suite=suite, notes=tuple(notes))
+    if ways := lacking(suite, fresh, disguises, searched=not is_remote(config.model)):
+        raise ConfigError(
+            f"nothing is left to evaluate {config.guard} on: give {', and '.join(ways)}"
+        )
+    return replace(setup, suite=fresh, notes=tuple(notes))
+
+
+def lacking(
+    asked: "Suite", fresh: "Suite", disguises: Collection[str], *, searched: bool
+) -> list[str]:
+    """What to give where nothing of an evaluation is left.
+
+    Args:
+        asked: The evaluation.
+        fresh: What is left of it.
+        disguises: Names of the disguises that the guard was fitted on.
+        searched: Whether the guard's model can be searched.
+    """
+    ways = []
+    if asked.behaviours and not fresh.attacks:
+        ways.append(no_attack(asked.attacks, disguises, searched=searched))
+    for flag, given, left in (
+        ("--behaviours", asked.behaviours, fresh.behaviours),
+        ("--ordinary", asked.ordinary, fresh.ordinary),
+    ):
+        if not left:
+            ways.append(f"{flag} other than it was fitted on" if given else flag)
+    return ways
 
 
 def no_attack(

@@ -156,9 +156,12 @@ def check_asked(
         raise ConfigError(f"sirl probe of {config.model} needs unsafe requests: give --behaviours")
     if not (unsafe or harmless or benchmarks):
         meant = get_close_matches(config.model, ["embedded"], cutoff=0.8)
+        wanted = "--behaviours, --sheet, --ordinary, --lookalikes or --benchmarks"
+        if isinstance(config, GuardEvaluateConfig):
+            wanted = "--behaviours and --ordinary"
         raise ConfigError(
             f"there is nothing to ask {config.model}: {'did you mean embedded? Else ' * len(meant)}"
-            "give --behaviours, --sheet, --ordinary, --lookalikes or --benchmarks"
+            f"give {wanted}"
         )
 
 
