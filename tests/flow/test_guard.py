@@ -7,6 +7,7 @@ from contextlib import contextmanager
 import pytest
 
 from sirl.errors import ConfigError
+from sirl.guard.documents import with_digest
 from tests.command import sirl
 from tests.unit.fake_source import CHAT, ask, client_of, events, finding, text_of
 
@@ -181,7 +182,7 @@ def test_another_model_than_the_calibrated_one_is_named_before_what_is_asked(gua
     document = json.loads((guard / "guard.json").read_text())
     document["calibration"]["weights"] = "of another model"
     (tmp_path / "g").mkdir()
-    (tmp_path / "g/guard.json").write_text(json.dumps(document))
+    (tmp_path / "g/guard.json").write_text(json.dumps(with_digest(document)))
     fitted = document["disguises"][0]
     words = ["--model", "embedded", "--guard", tmp_path / "g", "--new-tokens", "40"]
     done = sirl("guard", "evaluate", *words, "--attacks", fitted, "--out", tmp_path / "e")

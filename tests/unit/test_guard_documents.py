@@ -1,7 +1,7 @@
 """guard.json: a damaged field is a sentence at load, and nothing is computed from it."""
 
 import json
-from contextlib import suppress
+from contextlib import closing, suppress
 from copy import deepcopy
 from dataclasses import replace
 
@@ -18,6 +18,8 @@ from sirl.guard.probe import LinearProbe
 from sirl.guard.scoring import Fitted, Guard
 from sirl.guard.upstream.asking import UpstreamManner
 from sirl.guard.upstream.endpoint_guard import EndpointGuard, Identity, Witness, endpoint_binding
+from sirl.runs import open_run
+from sirl.workflows.guard.folder import guard_document
 
 WIDTH, LAYERS = 192, 4
 NAN = float("nan")
@@ -111,7 +113,7 @@ def test_a_damaged_field_of_an_endpoints_guard_is_a_sentence(path, value):
 @pytest.mark.parametrize("guard", [LOCAL, REMOTE])
 def test_a_field_that_is_missing_or_unknown_is_a_sentence(guard):
     document = guard.document()
-    for key in [k for k in document if k != "kind"]:
+    for key in [k for k in document if k not in ("kind", "sha256")]:
         rest = {k: v for k, v in document.items() if k != key}
         with pytest.raises(InputError, match=r"run sirl guard calibrate again$"):
             type(guard).revived(rest, "g/guard.json")
@@ -123,6 +125,41 @@ def test_the_field_is_named():
     bad = damaged(LOCAL, ("cuts", "weights"), [0.5, "x"])
     with pytest.raises(InputError, match=r"^g is no usable guard \(cuts\.weights\.1: "):
         Guard.revived(bad, "g")
+
+
+EDITS = [
+    (LOCAL, ("probe", "bias"), -30.0),
+    (LOCAL, ("cuts", "weights", 7), 0.25),
+    (LOCAL, ("controls", 0, "about", "rows"), 4),
+    (LOCAL, ("openers", 1), 8),
+    (LOCAL, ("watch", "entropy_cut"), 9.0),
+    (LOCAL, ("disguises", 0), "tale"),
+    (REMOTE, ("openers",), ["Q"]),
+    (REMOTE, ("watch", "averaged"), 3),
+    (REMOTE, ("identity", "served"), "other"),
+    (REMOTE, ("sha256",), ""),
+]
+
+
+@pytest.mark.parametrize(("guard", "path", "value"), EDITS)
+def test_a_sound_value_that_was_edited_is_refused(guard, path, value):
+    with pytest.raises(InputError, match=r"^g was changed after it was written .*calibrate again$"):
+        type(guard).revived(damaged(guard, path, value), "g")
+
+
+@pytest.mark.parametrize("guard", [LOCAL, REMOTE])
+def test_a_guard_of_the_version_before_has_no_digest_and_is_read(guard):
+    old = {k: v for k, v in json.loads(json.dumps(guard.document())).items() if k != "sha256"}
+    assert type(guard).revived(old, "g").document() == guard.document()
+
+
+@pytest.mark.parametrize("guard", [LOCAL, REMOTE])
+def test_a_guard_is_read_again_from_its_folder_however_its_json_is_laid_out(guard, tmp_path):
+    with closing(open_run(tmp_path / "g", {}, "ask")) as run:
+        run.write("guard.json", guard.document())
+    found = guard_document(str(tmp_path / "g"))
+    for document in (found, dict(reversed(found.items()))):
+        assert type(guard).revived(document, "g").document() == guard.document()
 
 
 def places(part, path=()):

@@ -1,5 +1,6 @@
 """The shapes of guard.json: what its fields must be before anything is computed from them."""
 
+import hashlib
 import json
 from collections.abc import Mapping
 from typing import Annotated, Any, Self
@@ -17,8 +18,20 @@ from pydantic import (
 
 from sirl.errors import InputError
 from sirl.guard.monitor import Watch
+from sirl.runs.disk import plain
 
-__all__ = ["CalibrationShape", "EndpointShape", "GuardShape", "ProbeShape", "check_shape"]
+__all__ = [
+    "CalibrationShape",
+    "EndpointShape",
+    "GuardShape",
+    "ProbeShape",
+    "check_digest",
+    "check_shape",
+    "with_digest",
+]
+
+DIGEST = "sha256"
+"""The field with the digest of all others."""
 
 Scores = Annotated[list[FiniteFloat], Field(min_length=1)]
 Positive = Annotated[FiniteFloat, Field(gt=0)]
@@ -97,6 +110,7 @@ class GuardShape(Shape):
     calibration: CalibrationShape
     disguises: list[str]
     known: list[str]
+    sha256: str = ""
 
 
 class MannerShape(Shape):
@@ -133,6 +147,7 @@ class EndpointShape(Shape):
     identity: IdentityShape
     calibration: CalibrationShape
     known: list[str]
+    sha256: str = ""
 
 
 def check_shape(shape: type[Shape], document: Mapping[str, Any], where: str) -> None:
@@ -149,3 +164,27 @@ def check_shape(shape: type[Shape], document: Mapping[str, Any], where: str) -> 
         raise InputError(
             f"{where} is no usable guard ({field}: {first['msg']}): run sirl guard calibrate again"
         ) from faults
+
+
+def content_digest(document: Mapping[str, Any]) -> str:
+    """SHA-256 of all fields but the digest; spacing and the order of fields do not count."""
+    rest = {key: value for key, value in plain(document).items() if key != DIGEST}
+    return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
+
+
+def with_digest(document: Mapping[str, Any]) -> dict[str, Any]:
+    """A document of a guard with its digest."""
+    return {**document, DIGEST: content_digest(document)}
+
+
+def check_digest(document: Mapping[str, Any], where: str) -> None:
+    """Check that a document of a guard is as it was written; older ones have no digest.
+
+    Raises:
+        InputError: It has been changed.
+    """
+    if DIGEST in document and document[DIGEST] != content_digest(document):
+        raise InputError(
+            f"{where} was changed after it was written (its {DIGEST} is not that of its content): "
+            "restore the file, or run sirl guard calibrate again"
+        )

@@ -9,7 +9,7 @@ from sirl.guard.calibration import Calibration
 from sirl.guard.checks import Check, CheckReader
 from sirl.guard.classical import Usual, classical_scores
 from sirl.guard.detectors import ACTING, CONTROL, CUTS, STREAM
-from sirl.guard.documents import GuardShape, check_shape
+from sirl.guard.documents import GuardShape, check_digest, check_shape, with_digest
 from sirl.guard.monitor import Watch, check_positions
 from sirl.guard.probe import LinearProbe
 from sirl.guard.replaying import Heard
@@ -92,7 +92,7 @@ class Guard:
 
     def document(self) -> dict[str, Any]:
         """The guard as JSON."""
-        return {
+        own = {
             "probe": self.fitted.probe.document(),
             "cuts": self.fitted.cuts.document(),
             "controls": [c.document() for c in self.fitted.controls],
@@ -103,6 +103,7 @@ class Guard:
             "disguises": sorted(self.disguises),
             "known": sorted(self.known),
         }
+        return with_digest(own)
 
     @classmethod
     def revived(cls, document: Mapping[str, Any], where: str) -> "Guard":
@@ -128,6 +129,7 @@ class Guard:
         names = (frozenset(document[key]) for key in ("disguises", "known"))
         calibration = Calibration.revived(document["calibration"], where)
         calibration.check_detector(ACTING, where)
+        check_digest(document, where)
         return cls(fitted, calibration, *names)
 
     def check_model(self, chat: ChatModel, where: str) -> None:

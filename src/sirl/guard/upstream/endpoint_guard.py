@@ -9,7 +9,7 @@ from typing import Any
 
 from sirl.errors import ConfigError, InputError
 from sirl.guard.calibration import Binding, Calibration
-from sirl.guard.documents import EndpointShape, check_shape
+from sirl.guard.documents import EndpointShape, check_digest, check_shape, with_digest
 from sirl.guard.monitor import Watch
 from sirl.guard.upstream.asking import UpstreamManner
 from sirl.types import Message
@@ -156,7 +156,7 @@ class EndpointGuard:
 
     def document(self) -> dict[str, Any]:
         """The guard as JSON."""
-        return {
+        own = {
             "kind": KIND,
             "openers": sorted(self.openers),
             "watch": asdict(self.watch),
@@ -165,6 +165,7 @@ class EndpointGuard:
             "calibration": self.calibration.document(),
             "known": sorted(self.known),
         }
+        return with_digest(own)
 
     @classmethod
     def revived(cls, document: Mapping[str, Any], where: str) -> "EndpointGuard":
@@ -187,6 +188,7 @@ class EndpointGuard:
         prints = tuple(identity.pop("fingerprints"))
         calibration = Calibration.revived(document["calibration"], where)
         calibration.check_detector(DETECTOR, where)
+        check_digest(document, where)
         return cls(
             frozenset(document["openers"]),
             Watch(**document["watch"]),
