@@ -137,6 +137,18 @@ def test_a_mismatch_is_refused_in_a_sentence_that_names_it(other, said):
         BINDING.refuse_other(other, "runs/guard")
 
 
+def test_a_dtype_other_than_the_calibrations_is_named_whatever_the_weights_hash_to():
+    own, other = (Binding(w, "t", {"dtype": d}) for w, d in (("w", "float32"), ("v", "bfloat16")))
+    said = (
+        r"is for dtype float32, not bfloat16: give the same dtype \(--dtype float32\), or run "
+        "sirl guard calibrate again$"
+    )
+    with pytest.raises(ConfigError, match=said):
+        own.refuse_other(other, "runs/guard")
+    with pytest.raises(ConfigError, match="is for other weights than this model has"):
+        own.refuse_other(replace(other, mode=own.mode), "runs/guard")
+
+
 def test_a_flag_that_the_sentence_names_is_one_of_the_verbs():
     every = {w for flag in GIVEN.values() for w in flag.split() if w.startswith("--")}
     fields = {*GuardServeConfig.model_fields, *GuardEvaluateConfig.model_fields}

@@ -99,14 +99,16 @@ class Binding:
             ConfigError: They are others.
         """
         again = "run sirl guard calibrate again"
-        if self.weights != other.weights:
+        changed = sorted(
+            (k for k in {*self.mode, *other.mode} if self.mode.get(k) != other.mode.get(k)),
+            key=lambda k: (k in GIVEN, k),  # no flag helps while another change needs calibrating
+        )
+        # The same weights in another dtype have another hash: that says nothing about the model.
+        if self.weights != other.weights and "dtype" not in changed:
             what, way = "other weights than this model has", "calibrate this model"
         elif self.template != other.template:
             what, way = "another chat template", f"give its --template-arguments, or {again}"
-        elif changed := sorted(
-            (k for k in {*self.mode, *other.mode} if self.mode.get(k) != other.mode.get(k)),
-            key=lambda k: (k in GIVEN, k),  # no flag helps while another change needs calibrating
-        ):
+        elif changed:
             key, own = changed[0], self.mode.get(changed[0])
             what = f"{key} {own}, not {other.mode.get(key)}"
             flag = GIVEN.get(key, "").format(own)
