@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from sirl.cli.settings import CONFIGS, described
 from sirl.config import GuardCalibrateConfig, GuardEvaluateConfig
 from sirl.errors import ConfigError, InputError
 from sirl.evaluation.asked import Query
@@ -78,6 +79,21 @@ def test_ordinary_prompts_that_are_also_fitted_on_do_not_set_the_threshold(tmp_p
 def test_a_model_other_than_the_embedded_one_needs_prompts():
     with pytest.raises(ConfigError, match="--model somewhere needs --prompts"):
         guard_setup(calibrating(model="somewhere"))
+
+
+@pytest.mark.parametrize("sampler", ["vllm", "natve"])
+def test_a_sampler_that_cannot_calibrate_is_refused(sampler):
+    with pytest.raises(ConfigError, match=f"no engine '{sampler}'"):
+        guard_setup(calibrating(model="embedded", sampler=sampler))
+
+
+@pytest.mark.parametrize("verb", ["guard calibrate", "guard evaluate"])
+def test_the_help_names_the_models_and_samplers_that_a_guard_takes(verb):
+    meaning = {name: said for name, *_, said in described(CONFIGS[verb])}
+    assert "https://HOST/v1#NAME" in meaning["model"]
+    assert "python:" not in meaning["model"]
+    assert "vllm" not in meaning["sampler"]
+    assert "vllm" in dict((r[0], r[-1]) for r in described(CONFIGS["train"]))["sampler"]
 
 
 def evaluating(**settings):

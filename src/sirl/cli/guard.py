@@ -112,16 +112,18 @@ def fitted(summary: dict[str, Any]) -> str:
 def next_commands(settings: GuardCalibrateConfig) -> list[str]:
     """The commands that evaluate this guard and serve it."""
     model, guard = settings.model, ["--guard", settings.out]
-    own = given(settings, "dtype", *OF_TEMPLATE)
-    evaluated, served = given(settings, "sampler", flagged=False), ["--model", model, *guard, *own]
     if registry.is_address(model):
-        evaluated = given(settings, *TargetEndpointSettings.model_fields, flagged=False)
+        own = given(settings, *TargetEndpointSettings.model_fields, flagged=False)
         url, _, name = model.partition("#")
         served = ["--upstream", url, "--upstream-model", name, *guard]
         if settings.key_from_env is not None:
             served += ["--upstream-key-from-env", settings.key_from_env]
+    else:
+        bound = given(settings, "dtype", *OF_TEMPLATE)
+        own = [*bound, *given(settings, "sampler", flagged=False)]
+        served = ["--model", model, *guard, *bound]
     files = [] if is_world(model) else ["--behaviours", "FILE", "--ordinary", "FILE"]
-    asked = ["--model", model, *guard, "--new-tokens", str(settings.new_tokens), *own, *evaluated]
+    asked = ["--model", model, *guard, "--new-tokens", str(settings.new_tokens), *own]
     out = ["--out", f"{settings.out}-evaluated"]
     return [
         f"next: {shlex.join(['sirl', 'guard', 'evaluate', *asked, *files, *out])}",

@@ -64,8 +64,8 @@ class SamplingSettings(Group):
 
     sampler: str = Field(
         "native",
-        description="sampling engine: native, huggingface (generate(), for any model), vllm "
-        "(experimental, training only), a plug-in name, or python:MODULE:FUNCTION",
+        description="sampling engine: native, huggingface (generate(), for any model), a plug-in "
+        "name, or python:MODULE:FUNCTION",
     )
     new_tokens: int = Field(64, ge=1, description="maximum new tokens per answer")
     sampling_batch_size: int = Field(256, ge=1, description="completions sampled together")

@@ -64,6 +64,11 @@ class TrainingSettings(
         """Whether the starting model is asked first what it would refuse."""
         return self.method == "instinct" or self.sentinel
 
+    sampler: str = Field(
+        "native",
+        description="sampling engine: native, huggingface (generate(), for any model), vllm "
+        "(experimental), a plug-in name, or python:MODULE:FUNCTION",
+    )
     attacks: str = Field(
         "quick",
         description="attacks of the evaluation before and after: comma-separated names, "
@@ -175,8 +180,17 @@ class ProbeConfig(EvaluationSettings):
     )
 
 
+GUARDED = (
+    "checkpoint folder, hub id, 'embedded', or https://HOST/v1#NAME (OpenAI-style endpoint that "
+    "gives log-probabilities)"
+)
+"""Models that can have a guard."""
+
+
 class GuardCalibrateConfig(TargetEndpointSettings, Settings):
     """Fit a guard to a model and calibrate it."""
+
+    model: str = Field(..., description=GUARDED)
 
     prompts: str | None = Field(
         None,
@@ -203,6 +217,8 @@ class GuardCalibrateConfig(TargetEndpointSettings, Settings):
 
 class GuardEvaluateConfig(EvaluationSettings):
     """Measure what a guard detects."""
+
+    model: str = Field(..., description=GUARDED)
 
     guard: str = Field(..., description="folder that sirl guard calibrate wrote")
     attacks: str = Field(

@@ -12,6 +12,7 @@ from sirl.errors import ConfigError, InputError, MissingExtraError
 from sirl.prompts import PromptSet, read_pool, read_prompts, shipped_pool
 from sirl.registry.attacks import attacks_named
 from sirl.registry.pool import WORLD_FAMILIES, training_disguises
+from sirl.registry.sampling import require_sampler
 from sirl.registry.suites import (
     EvaluationSetup,
     in_two_roles,
@@ -69,14 +70,14 @@ def guard_setup(config: GuardCalibrateConfig) -> GuardSetup:
     """The prompts of `sirl guard calibrate`.
 
     Raises:
-        ConfigError: A model other than the embedded one has no prompts.
+        ConfigError: A model other than the embedded one has no prompts, or the sampler is unknown.
         InputError: All harmless prompts of a file are also ones to fit on.
         MissingExtraError: scikit-learn is not installed.
     """
-    if (
-        not is_remote(config.model) and importlib.util.find_spec("sklearn") is None
-    ):  # before minutes of sampling
-        raise MissingExtraError("sirl guard calibrate", "eval")
+    if not is_remote(config.model):  # before minutes of sampling
+        require_sampler(config)
+        if importlib.util.find_spec("sklearn") is None:
+            raise MissingExtraError("sirl guard calibrate", "eval")
     own = read_pool(config.prompts, strict=config.strict) if config.prompts else None
     given = [
         read_prompts(Path(f), strict=config.strict, wanted="safe") if f else None
