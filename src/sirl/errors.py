@@ -97,8 +97,12 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     "Did you mean 'temperature'?"
     >>> did_you_mean("zebra", ["temperature", "top_p"])
     'Known: temperature, top_p.'
+    >>> did_you_mean("zebra", [])
+    'There is nothing to choose from.'
     """
     known = sorted(known)
+    if not known:
+        return "There is nothing to choose from."
     near = difflib.get_close_matches(word, known, n=1)
     return f"Did you mean {near[0]!r}?" if near else f"Known: {', '.join(known)}."
 

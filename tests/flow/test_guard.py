@@ -101,10 +101,13 @@ def test_an_alpha_that_the_prompts_cannot_support_is_refused_before_any_work(tmp
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("--guard", "nowhere"), "nowhere has no guard.json: run sirl guard calibrate"),
+        (
+            ("--guard", "nowhere"),
+            "nowhere has no guard.json: run sirl guard calibrate --model embedded --out nowhere",
+        ),
         (
             ("--guard", "nowhere", "--model", "https://h/v1#m"),
-            "calibrate --model URL#MODEL --out nowhere",
+            "calibrate --model 'https://h/v1#m' --prompts FILE --out nowhere",
         ),
     ],
 )
@@ -203,7 +206,10 @@ def test_another_model_than_the_calibrated_one_is_named_before_what_is_asked(gua
         (("--guard", "none", "--key-file", "none.txt"), "none.txt cannot be read"),
         (("--guard", "none", "--model", "https://h/v1#m"), "is not a local model"),
         (("--guard", "GUARD", "--new-tokens", "41"), "is for new_tokens 40, not 41"),
-        (("--guard", "GUARD", "--dtype", "bfloat16"), "is for"),
+        (
+            ("--guard", "GUARD", "--dtype", "bfloat16"),
+            "is for dtype float32, not bfloat16: give the same dtype (--dtype float32)",
+        ),
     ],
 )
 def test_what_cannot_be_served_is_refused_at_the_start(guard, words, said, tmp_path):
@@ -218,13 +224,14 @@ def test_keys_come_from_a_file_or_the_environment_and_short_ones_are_refused(tmp
     from sirl.workflows.guard.serve import keys_of
 
     file = tmp_path / "keys"
-    file.write_text("first-key-1\n\nsecond-key-2\n")
+    file.write_text("# of the clients in May\nfirst-key-1\n\n #retired-key\nsecond-key-2\n")
     config = serve_config("none", key_file=str(file), host="0.0.0.0")
     assert keys_of(config).caller("Bearer second-key-2")
-    file.write_text("first-key-1\nshort\n")
-    with pytest.raises(ConfigError, match="key 2 of .* is not a key: write 8 or more"):
+    assert not keys_of(config).caller("Bearer #retired-key")
+    file.write_text("# two keys\nfirst-key-1\nshort\n")
+    with pytest.raises(ConfigError, match="line 3 of .* is not a key: write 8 or more"):
         keys_of(config)
-    file.write_text("\n")
+    file.write_text("\n# none-any-more\n")
     with pytest.raises(ConfigError, match="contains no key"):
         keys_of(config)
 
@@ -251,5 +258,5 @@ def test_a_notebook_calibrates_a_guard_and_measures_it(tmp_path):
     assert f"<tr><th>threshold</th><td>{guard.summary['threshold']:.2f}</td></tr>" in (
         guard._repr_html_()
     )
-    with pytest.raises(sirl.SirlError, match=r"has no guard.json: run sirl guard calibrate"):
+    with pytest.raises(sirl.SirlError, match=r"has no guard.json: run sirl.guard.calibrate\('em"):
         sirl.guard.evaluate("embedded", tmp_path / "none")

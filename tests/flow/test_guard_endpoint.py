@@ -185,7 +185,7 @@ def test_the_guard_of_an_endpoint_is_none_of_a_local_model(guard):
     from sirl.workflows.guard.evaluate import read_guard
 
     with pytest.raises(SirlError, match="is the guard of an endpoint"):
-        read_guard(str(guard[0]))
+        read_guard(str(guard[0]), "embedded")
 
 
 @pytest.mark.parametrize(

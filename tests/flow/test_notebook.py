@@ -214,8 +214,9 @@ def test_lists_hold_whatever_a_file_of_prompts_holds(tmp_path):
         ({"trained_on": [None]}, r"trained_on\[0\] is None, which is no request: give text"),
         ({"trained_on": ["a", 3]}, r"trained_on\[1\] is 3, which is no request"),
         ({"trained_on": [{"prompt": object}]}, r"trained_on\[0\] is .* of text and numbers"),
-        ({"trained_on": {"prompt": "a"}}, "trained_on is a dict: give a file, or a list"),
+        ({"trained_on": {"prompt": "a"}}, "trained_on is of type dict: give a file, or a list"),
         ({"trained_on": []}, "trained_on is empty: give at least one request"),
+        ({"trained_on": 7}, "trained_on is of type int: give a file, or a list"),
         ({"attacks": ["direct", "story"]}, "attacks is a list, and only prompts, pool, .* text"),
     ],
 )

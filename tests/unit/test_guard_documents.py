@@ -157,7 +157,7 @@ def test_a_guard_of_the_version_before_has_no_digest_and_is_read(guard):
 def test_a_guard_is_read_again_from_its_folder_however_its_json_is_laid_out(guard, tmp_path):
     with closing(open_run(tmp_path / "g", {}, "ask")) as run:
         run.write("guard.json", guard.document())
-    found = guard_document(str(tmp_path / "g"))
+    found = guard_document(str(tmp_path / "g"), "embedded")
     for document in (found, dict(reversed(found.items()))):
         assert type(guard).revived(document, "g").document() == guard.document()
 

@@ -133,7 +133,7 @@ def test_an_engine_of_another_package_samples_as_its_class_does(embedded, name):
     ("sampler", "sentence"),
     [
         ("python:outside_of_sirl:nothing",
-         "the engine python:outside_of_sirl:nothing is a NoneType and lacks methods of "
+         "the engine python:outside_of_sirl:nothing is of type NoneType and lacks methods of "
          "sirl.roles.Engine: inherit from it"),
         ("python:outside_of_sirl:of_a_file",
          "the engine python:outside_of_sirl:of_a_file is a function that is called with "
@@ -177,7 +177,7 @@ def test_a_benchmark_of_another_package_is_asked_beside_those_of_files(package, 
          "the benchmark python:outside_of_sirl:Nameless has no name: give it one, which tables "
          "show"),
         ("python:outside_of_sirl:nothing",
-         "the benchmark python:outside_of_sirl:nothing is a NoneType and lacks methods of "
+         "the benchmark python:outside_of_sirl:nothing is of type NoneType and lacks methods of "
          "sirl.roles.Benchmark: inherit from it"),
         ("python:outside_of_sirl:of_a_file",
          "the benchmark python:outside_of_sirl:of_a_file is a function that is called with () and "
@@ -205,9 +205,9 @@ def test_an_attack_may_be_an_object_or_a_class_in_a_file_and_in_a_package(found)
     [
         ("Sized", "is a class that is called with () and does not take them: missing a required "
          "argument: 'size' (TypeError); change its arguments, or name an object"),
-        ("nothing", "is a NoneType and lacks methods of sirl.roles.Disguise or "
+        ("nothing", "is of type NoneType and lacks methods of sirl.roles.Disguise or "
          "sirl.roles.Search: inherit from it"),
-        ("Letters", "is a Letters and lacks methods of sirl.roles.Disguise or "
+        ("Letters", "is of type Letters and lacks methods of sirl.roles.Disguise or "
          "sirl.roles.Search: inherit from it"),
         ("unnamed", "has no name: give it one, which tables show"),
     ],
@@ -233,7 +233,7 @@ def test_judges_and_rewards_may_be_objects_or_classes_too():
     assert reward_named("python:outside_of_sirl:Twice")(None) == 2.0
     with pytest.raises(ConfigError, match="two is called with .completion. and does not take it"):
         reward_named("python:outside_of_sirl:two")
-    with pytest.raises(ConfigError, match="a Letters and lacks methods of sirl.roles.Reward"):
+    with pytest.raises(ConfigError, match="of type Letters and lacks methods of sirl.roles.Reward"):
         reward_named("python:outside_of_sirl:letters")
     with pytest.raises(ConfigError, match="Known: .*python:MODULE:NAME"):
         reward_named("zebra")

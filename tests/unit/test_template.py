@@ -71,9 +71,16 @@ def test_arguments_reach_the_template_and_are_part_of_what_it_is(embedded):
     check_template("here", quick.tokenizer, quick.voice)
 
 
-@pytest.mark.parametrize(("name", "hint"), [("think", "thinks"), ("messages", "thinks")])
-def test_arguments_that_the_template_does_not_read_are_refused(embedded, name, hint):
-    chat = with_template(embedded, LINES + "{{ thinks }}", **{name: 1})
+@pytest.mark.parametrize(
+    ("name", "hint", "reads"),
+    [
+        ("think", "thinks", "{{ thinks }}"),
+        ("messages", "thinks", "{{ thinks }}"),
+        ("think", "It reads none: leave them out", ""),
+    ],
+)
+def test_arguments_that_the_template_does_not_read_are_refused(embedded, name, hint, reads):
+    chat = with_template(embedded, LINES + reads, **{name: 1})
     with pytest.raises(ModelError, match=f"of here does not read '{name}'. .*{hint}"):
         check_template("here", chat.tokenizer, chat.voice)
 

@@ -17,7 +17,6 @@ from sirl.config import (
     GuardServeConfig,
     TargetEndpointSettings,
 )
-from sirl.registry.targets import is_world
 from sirl.text import many
 
 __all__ = ["app"]
@@ -122,7 +121,7 @@ def next_commands(settings: GuardCalibrateConfig) -> list[str]:
         bound = given(settings, "dtype", *OF_TEMPLATE)
         own = [*bound, *given(settings, "sampler", flagged=False)]
         served = ["--model", model, *guard, *bound]
-    files = [] if is_world(model) else ["--behaviours", "FILE", "--ordinary", "FILE"]
+    files = [] if registry.is_world(model) else ["--behaviours", "FILE", "--ordinary", "FILE"]
     asked = ["--model", model, *guard, "--new-tokens", str(settings.new_tokens), *own]
     out = ["--out", f"{settings.out}-evaluated"]
     return [

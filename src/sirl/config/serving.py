@@ -44,8 +44,8 @@ class AccessSettings(Group):
     port: int = Field(8000, ge=0, le=65535, description="port to listen on; 0 picks a free one")
     key_file: str | None = Field(
         None,
-        description="text file with one API key per line [default: the environment variable "
-        "SIRL_KEYS, keys separated by commas]",
+        description="text file with one API key per line; lines that begin with # are comments "
+        "[default: the environment variable SIRL_KEYS, keys separated by commas]",
     )
     throttle: float | None = Field(
         None,

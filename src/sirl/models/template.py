@@ -315,9 +315,9 @@ def check_arguments(where: str, source: str, arguments: Mapping[str, Any]) -> No
     read = find_undeclared_variables(compiled.environment.parse(source)) - RESERVED
     for name in arguments:
         if name not in read:
+            way = did_you_mean(name, read) if read else "It reads none: leave them out."
             raise ModelError(
-                f"template_arguments: the chat template of {where} does not read {name!r}. "
-                f"{did_you_mean(name, read)}"
+                f"template_arguments: the chat template of {where} does not read {name!r}. {way}"
             )
 
 

@@ -177,7 +177,7 @@ def checked(kind: str, name: str, made: Any, role: Any) -> Any:  # noqa: ANN401 
     if not isinstance(made, role):
         roles = " or ".join(f"sirl.roles.{r.__name__}" for r in get_args(role) or (role,))
         raise ConfigError(
-            f"the {kind} {name} is a {type(made).__name__} and lacks methods of {roles}: inherit "
-            "from it"
+            f"the {kind} {name} is of type {type(made).__name__} and lacks methods of {roles}: "
+            "inherit from it"
         )
     return made

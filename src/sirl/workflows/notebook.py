@@ -8,7 +8,7 @@ with the result.
 import json
 import logging
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from os import PathLike, fspath
 from pathlib import Path
@@ -36,8 +36,12 @@ Prompts: TypeAlias = str | Path | Iterable[str | Prompt | Mapping[str, Any]]
 """A file, as on the command line, or the requests: texts, prompts, or rows of such a file."""
 LISTS = ("prompts", "pool", "behaviours", "ordinary", "lookalikes", "trained_on")
 """Settings that name files of prompts."""
+GIVEN = r" --([a-z][a-z_-]*) ('[^']*'|(?![-'])[^\s;,]*[^\s;,:.])"
+"""An option of a command with its value."""
 COMMAND_OR_OPTION = re.compile(
-    r"(?P<command>sirl [a-z]+ [^;,]*)"
+    r"(?<!-m )sirl (?P<verb>train|evaluate|probe|guard (?:calibrate|evaluate))\b"
+    rf"(?P<given>(?:{GIVEN})*)"
+    r"|(?P<command>sirl [a-z]+ [^;,]*)"
     r"|(?<![\w/-])--(?:set )?(?P<name>[a-z][a-z_-]*)(?![\w/-])(?P<value> [\d.])?"
 )
 LIST_FILE = re.compile(r"\S*/prompts/[0-9a-f]{8}/(\w+)\.jsonl")
@@ -248,9 +252,10 @@ def configured(
 
 
 def in_python(sentence: str) -> str:
-    """A sentence for the command line with its options as keywords; commands stay as they are.
+    """A sentence for the command line with its options as keywords, and verbs as functions.
 
-    Files that hold a list are called by the keyword that the list was given for.
+    Commands that are no function here stay as they are. Files that hold a list are called by the
+    keyword that the list was given for.
 
     >>> in_python("r exists: --resume continues it, or give another --out")
     "r exists: existing='resume' continues it, or give another out"
@@ -258,9 +263,13 @@ def in_python(sentence: str) -> str:
     'use steps=100; next: sirl sweep r --limit 8'
     >>> in_python("models--org--x is no model: give --no-sentinel")
     'models--org--x is no model: give sentinel=False'
+    >>> in_python("run sirl guard calibrate --model 'my m' --limit 9, or --resume")
+    "run sirl.guard.calibrate('my m', limit=9), or existing='resume'"
     """
 
     def keyword(found: re.Match[str]) -> str:
+        if found["verb"]:
+            return called(found["verb"], re.findall(GIVEN, found["given"]))
         if found["command"]:
             return found["command"]
         if found["name"] in EXISTING:
@@ -269,6 +278,14 @@ def in_python(sentence: str) -> str:
         return f"{name.removeprefix('no_')}=False" if name.startswith("no_") else name + value
 
     return COMMAND_OR_OPTION.sub(keyword, LIST_FILE.sub(r"\1", sentence))
+
+
+def called(verb: str, given: Sequence[tuple[str, str]]) -> str:
+    """The call of a verb with options and their values; its name alone without any."""
+    values = [(name, text if text.isdigit() else repr(text.strip("'"))) for name, text in given]
+    arguments = [v if name == "model" else f"{name.replace('-', '_')}={v}" for name, v in values]
+    name = f"sirl.{verb.replace(' ', '.')}"
+    return f"{name}({', '.join(arguments)})" if arguments else name
 
 
 def by_own_name(settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -303,7 +320,7 @@ def as_text(name: str, value: Any) -> Any:  # noqa: ANN401 - any setting
     return value
 
 
-def json_lines(name: str, prompts: Iterable[Any]) -> str:
+def json_lines(name: str, prompts: object) -> str:
     """Requests as the lines of a file.
 
     Raises:
@@ -311,7 +328,7 @@ def json_lines(name: str, prompts: Iterable[Any]) -> str:
     """
     if isinstance(prompts, Mapping | bytes) or not isinstance(prompts, Iterable):
         raise ConfigError(
-            f"{name} is a {type(prompts).__name__}: give a file, or a list of requests"
+            f"{name} is of type {type(prompts).__name__}: give a file, or a list of requests"
         )
     if hasattr(prompts, "columns"):
         raise ConfigError(f"{name} is a table: give its rows, {name}=table.to_dict('records')")

@@ -65,7 +65,7 @@ def evaluate_guard(
         )
     with Frame("guard evaluate", resumable=False) as frame:
         registry.require_models("sirl guard evaluate")
-        guard = read_guard(config.guard)
+        guard = read_guard(config.guard, config.model)
         setup = registry.evaluation_setup(config)
         searches = registry.guard_searches(config)
         settings, out = config.model_dump(), Path(config.out)
@@ -131,15 +131,15 @@ def reported(
     return summary
 
 
-def read_guard(folder: str) -> "Guard":
-    """The guard in a folder that `sirl guard calibrate` wrote.
+def read_guard(folder: str, model: str) -> "Guard":
+    """The guard of a model in a folder that `sirl guard calibrate` wrote.
 
     Raises:
         InputError: There is none.
     """
     from sirl.guard.scoring import Guard
 
-    where, document = Path(folder) / GUARD, guard_document(folder)
+    where, document = Path(folder) / GUARD, guard_document(folder, model)
     if "kind" in document:
         raise InputError(
             f"{where} is the guard of an endpoint: evaluate it with --model URL#MODEL, serve it "

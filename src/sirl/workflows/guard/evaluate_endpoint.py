@@ -71,7 +71,7 @@ def evaluate_endpoint(
     if config.searches:
         raise ConfigError("--searches needs a guard of a local model: leave it out")
     with Frame("guard evaluate", resumable=False) as frame:
-        guard = read_endpoint_guard(config.guard)
+        guard = read_endpoint_guard(config.guard, config.model)
         setup = registry.evaluation_setup(config)
         subject = registry.subject(config)
         registry.greet(registry.models_behind(setup.suite.judges))

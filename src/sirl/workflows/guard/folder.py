@@ -1,22 +1,31 @@
 """Finds the guard in a folder that `sirl guard calibrate` wrote."""
 
+import shlex
 from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
+from sirl import registry
 from sirl.errors import InputError
 from sirl.runs import RunReader
 from sirl.workflows.guard.calibrate import GUARD
 
-__all__ = ["guard_document"]
+__all__ = ["calibrating", "guard_document"]
 
 
-def guard_document(folder: str, calibrate: str = "sirl guard calibrate") -> dict[str, Any]:
+def calibrating(model: str, out: str) -> str:
+    """The command that calibrates a guard of a model into a folder."""
+    words = ["sirl", "guard", "calibrate", "--model", model]
+    words += [] if registry.is_world(model) else ["--prompts", "FILE"]
+    return shlex.join([*words, "--out", out])
+
+
+def guard_document(folder: str, model: str) -> dict[str, Any]:
     """The document of a guard.
 
     Args:
         folder: What the user gave as --guard.
-        calibrate: The command that makes such a guard, without --out.
+        model: The model, as `sirl guard calibrate` is given it.
 
     Raises:
         InputError: There is none.
@@ -28,10 +37,10 @@ def guard_document(folder: str, calibrate: str = "sirl guard calibrate") -> dict
         return RunReader(place).read(GUARD)
     if place.is_dir() and any(place.iterdir()):
         raise InputError(
-            f"--guard {folder} has no {GUARD} but other files, so it is no guard: run {calibrate} "
-            f"--out {free(place)}, and give that folder"
+            f"--guard {folder} has no {GUARD} but other files, so it is no guard: run "
+            f"{calibrating(model, str(free(place)))}, and give that folder"
         )
-    raise InputError(f"--guard {folder} has no {GUARD}: run {calibrate} --out {folder}")
+    raise InputError(f"--guard {folder} has no {GUARD}: run {calibrating(model, folder)}")
 
 
 def free(folder: Path) -> Path:

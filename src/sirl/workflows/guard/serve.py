@@ -15,6 +15,7 @@ from sirl.guard.server.policy import Rule
 from sirl.roles import Console
 from sirl.workflows.guard.calibrate import GUARD, binding_of
 from sirl.workflows.guard.evaluate import read_guard
+from sirl.workflows.guard.folder import calibrating
 from sirl.workflows.guard.service import NONE, Opened, answer_tokens, service_with
 from sirl.workflows.guard.upstream import check_upstream, upstream_service
 
@@ -33,6 +34,8 @@ PACKAGES = ("fastapi", "httpx", "prometheus_client", "uvicorn")
 """Packages of the extra `serve`."""
 UNGUARDED_TOKENS = 512
 SHORTEST_KEY = 8
+COMMENT = "#"
+"""Begins a line of a key file that holds no key."""
 
 
 def serve_guard(config: GuardServeConfig, console: Console) -> None:
@@ -103,8 +106,9 @@ def check_source(config: GuardServeConfig) -> None:
         raise ConfigError("give --model, or --upstream URL with --upstream-model NAME")
     elif config.guard is None:
         raise ConfigError(
-            f"sirl guard serve --model {config.model} needs --guard DIR: run sirl guard calibrate "
-            f"--model {config.model} --out DIR first, or serve it without a guard with --guard none"
+            f"sirl guard serve --model {config.model} needs --guard DIR: run "
+            f"{calibrating(config.model, 'DIR')} first, or serve it without a guard with --guard "
+            "none"
         )
     if registry.is_remote(config.model):
         url, _, name = config.model.partition("#")
@@ -129,15 +133,16 @@ def keys_of(config: GuardServeConfig) -> "Keys":
             raise ConfigError(
                 f"--key-file {config.key_file} cannot be read: check the path"
             ) from error
-        where = f"--key-file {config.key_file}"
+        part, where = "line", f"--key-file {config.key_file}"
+        lines = ["" if line.lstrip().startswith(COMMENT) else line for line in lines]
     else:
-        lines, where = os.environ.get(KEYS, "").split(","), KEYS
-    found = [line.strip() for line in lines if line.strip()]
-    for n, key in enumerate(found, 1):
+        part, where, lines = "key", KEYS, os.environ.get(KEYS, "").split(",")
+    found = {n: line.strip() for n, line in enumerate(lines, 1) if line.strip()}
+    for n, key in found.items():
         if len(key) < SHORTEST_KEY or not (key.isascii() and key.isprintable()) or " " in key:
             raise ConfigError(
-                f"key {n} of {where} is not a key: write {SHORTEST_KEY} or more ASCII characters "
-                "without spaces"
+                f"{part} {n} of {where} is not a key: write {SHORTEST_KEY} or more ASCII "
+                "characters without spaces"
             )
     if config.key_file and not found:
         raise ConfigError(f"{where} contains no key: write one per line")
@@ -145,7 +150,7 @@ def keys_of(config: GuardServeConfig) -> "Keys":
         raise ConfigError(
             f"--host {config.host} opens the server to other machines: give --key-file or {KEYS}"
         )
-    return Keys(found)
+    return Keys(found.values())
 
 
 def opened_service(config: GuardServeConfig, keys: "Keys", console: Console) -> Opened:
@@ -159,7 +164,7 @@ def opened_service(config: GuardServeConfig, keys: "Keys", console: Console) -> 
     from sirl.guard.local_source import LocalSource
     from sirl.guard.monitor import Watch
 
-    guard = None if config.guard == NONE else read_guard(str(config.guard))
+    guard = None if config.guard == NONE else read_guard(str(config.guard), config.model)
     config = registry.dated(config, {})
     chat = registry.served_model(config)
     console.warn(chat.manner.notes)

@@ -9,7 +9,7 @@ from sirl.errors import ConfigError
 from sirl.guard.server.policy import Rule
 from sirl.roles import Console
 from sirl.workflows.guard.calibrate import GUARD
-from sirl.workflows.guard.folder import guard_document
+from sirl.workflows.guard.folder import calibrating, guard_document
 from sirl.workflows.guard.service import NONE, Opened, answer_tokens, service_with
 
 if TYPE_CHECKING:
@@ -33,9 +33,9 @@ def check_upstream(config: GuardServeConfig) -> None:
         raise ConfigError("--upstream names the model that answers: leave --model out")
     if config.guard is None:
         raise ConfigError(
-            f"sirl guard serve --upstream {config.upstream} needs --guard DIR: run sirl guard "
-            f"calibrate --model {config.upstream}#{config.upstream_model or 'NAME'} --out DIR "
-            "first, or serve it without a guard with --guard none"
+            f"sirl guard serve --upstream {config.upstream} needs --guard DIR: run "
+            f"{calibrating(model_at(config), 'DIR')} first, or serve it without a guard with "
+            "--guard none"
         )
     if given := next((name for name in LOCAL if getattr(config, name) is not None), None):
         raise ConfigError(f"{given} is for a local model: leave it out")
@@ -57,7 +57,9 @@ def upstream_service(config: GuardServeConfig, keys: "Keys", console: Console) -
     from sirl.guard.upstream.meeting import identity_of
     from sirl.guard.upstream.source import UpstreamSource
 
-    guard = None if config.guard == NONE else read_endpoint_guard(str(config.guard))
+    guard = (
+        None if config.guard == NONE else read_endpoint_guard(str(config.guard), model_at(config))
+    )
     engine = registry.upstream_engine(config)
     tokens = answer_tokens(config, guard.calibration if guard else None, UNGUARDED_TOKENS)
     if guard is None:
@@ -71,13 +73,18 @@ def upstream_service(config: GuardServeConfig, keys: "Keys", console: Console) -
     return service_with(config, source, rule, tokens, config.max_streams, keys)
 
 
-def read_endpoint_guard(folder: str) -> "EndpointGuard":
-    """The guard in a folder that `sirl guard calibrate --model URL#MODEL` wrote.
+def model_at(config: GuardServeConfig) -> str:
+    """The upstream's model, as `sirl guard calibrate` is given it."""
+    return f"{config.upstream}#{config.upstream_model or 'NAME'}"
+
+
+def read_endpoint_guard(folder: str, model: str) -> "EndpointGuard":
+    """The guard of a model in a folder that `sirl guard calibrate --model URL#MODEL` wrote.
 
     Raises:
         InputError: There is none, or it is of a local model.
     """
     from sirl.guard.upstream.endpoint_guard import EndpointGuard
 
-    document = guard_document(folder, "sirl guard calibrate --model URL#MODEL")
+    document = guard_document(folder, model)
     return EndpointGuard.revived(document, str(Path(folder) / GUARD))
