@@ -93,6 +93,8 @@ def test_an_unknown_attack_names_the_near_one_and_surgeries_are_known():
     with pytest.raises(ConfigError, match="Did you mean 'role_play'"):
         attacks_named("direct,rolle_play")
     assert [a.name for a in attacks_named("direct,int8,direct")] == ["direct"]
+    with pytest.raises(ConfigError, match=r"contracts\.py is a file.* with --templates"):
+        attacks_named(f"direct,{__file__}")
 
 
 def entry(name):

@@ -164,6 +164,10 @@ def attacks_named(names: str) -> tuple[Attack, ...]:
             chosen.append(attack.name)
             continue
         if name not in known and name not in (*TIERS, *APART):
+            if Path(name).is_file():
+                raise ConfigError(
+                    f"{name} is a file, and --attacks takes names: give templates with --templates"
+                )
             raise unknown_name("attack", name, [*known, *TIERS, *APART, FORM])
         chosen += members(name) if name in TIERS else [name]
     if not chosen:
