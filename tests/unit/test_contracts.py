@@ -108,7 +108,7 @@ NO_ATTACK = "a string"
 
 @pytest.mark.parametrize(
     ("plugin", "complaint"),
-    [("TAKEN", "name that is taken"), ("NO_ATTACK", "is a str and lacks methods")],
+    [("TAKEN", "name that is taken"), ("NO_ATTACK", "is of type str and lacks methods")],
 )
 def test_a_plugin_that_is_none_or_takes_a_name_is_refused(monkeypatch, plugin, complaint):
     monkeypatch.setattr(catalogue, "entry_points", lambda **_: [entry(plugin)])
