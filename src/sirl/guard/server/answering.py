@@ -16,6 +16,7 @@ from sirl.guard.server.orders import Order
 from sirl.guard.server.outbox import Part
 from sirl.guard.server.replies import Writer
 from sirl.guard.server.service import Service
+from sirl.guard.server.source import SourceError
 from sirl.guard.server.throttle import account
 from sirl.guard.server.watching import WatchedAnswer
 
@@ -270,7 +271,9 @@ class EventStream(Response):
                     await event(chunk)
         except Exception as error:
             shown = error_of(error)
-            if not isinstance(error, ApiError):
+            if isinstance(error, SourceError):
+                LOG.error("a stream failed: %s", error)  # noqa: TRY400 - a fault to be expected
+            elif not isinstance(error, ApiError):
                 LOG.exception("a stream failed")
             self.failed(shown.status)
             with suppress(TimeoutError):
