@@ -180,6 +180,21 @@ def test_a_client_that_sends_too_much_reads_why_it_is_refused(headers):
     assert serving(service(keys=keys), client) == (401 if headers else 413)
 
 
+def test_the_official_client_sends_back_the_messages_that_it_got():
+    source = FakeSource()
+
+    def client(url):
+        with openai.OpenAI(base_url=f"{url}/v1", api_key="any", max_retries=0) as own:
+            said = chat()["messages"]
+            for form in (lambda m: m, lambda m: m.model_dump(), lambda m: m.model_dump()):
+                message = own.chat.completions.create(model="fake", messages=said)
+                said = [*said, form(message.choices[0].message), {"role": "user", "content": "go"}]
+            return len(said)
+
+    assert serving(service(source), client) == 7
+    assert [m.role for m in source.asked[-1].messages] == ["user", "assistant"] * 2 + ["user"]
+
+
 def test_an_answer_that_does_not_end_in_time_after_sigterm_ends_with_an_error_and_done():
     served = service(FakeSource(waits={5: asyncio.Event()}))
 

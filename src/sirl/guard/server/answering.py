@@ -90,8 +90,7 @@ async def answers_to(
             yield answers
         finally:
             await asyncio.shield(closed(answers))
-            for own in answers if begun else ():
-                account(service, order, caller, own)
+            await asyncio.shield(account(service, order, caller, answers if begun else ()))
 
 
 def check_prompt(tokens: int, most: int | None) -> None:

@@ -109,7 +109,7 @@ def ordered(
         logprobs=logprobs,
         usage=bool(request.stream_options and request.stream_options.include_usage),
         details=bool(request.sirl and request.sirl.details),
-        user=request.user,
+        user=request.user if request.safety_identifier is None else request.safety_identifier,
     )
 
 
