@@ -42,7 +42,7 @@ class Server(uvicorn.Server):
         self.drain = drain
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Drain, then exit; at a second signal exit at once."""
+        """Drain, then exit; a second signal ends listening, a second Ctrl-C everything."""
         if any(gate.draining for gate in self.gates):
             self.should_exit = True
             super().handle_exit(sig, frame)
