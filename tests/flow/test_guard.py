@@ -156,7 +156,7 @@ def test_a_served_guard_lets_the_harmless_through_and_refuses_the_unsafe(guard, 
     assert text_of(chunks) == "I can't help with that."
     assert [r["flagged"] for r in moderated["results"]] == [False, True]
     rows = (tmp_path / "alarms" / "alarms.jsonl").read_text().splitlines()
-    assert [json.loads(row)["position"] for row in rows] == [0, 0]
+    assert [json.loads(row)["position"] for row in rows] == [0, 0, 0]
     assert "king" not in "".join(rows)
 
 

@@ -2,7 +2,8 @@
 
 import pytest
 
-from tests.unit.fake_source import CHAT, FakeSource, ask, events, service
+from sirl.types import Message
+from tests.unit.fake_source import CHAT, FakeSource, ask, chat, events, service
 
 openai = pytest.importorskip("openai.types.chat")
 
@@ -82,3 +83,43 @@ def test_what_a_suite_asks_for_and_the_server_lacks_is_a_400_that_names_it(field
     error = reply.json()["error"]
     assert (error["code"], error["param"]) == ("unsupported_parameter", named)
     assert error["message"] == f"{named} is not supported: leave it out"
+
+
+EMPTY = {
+    "refusal": None, "annotations": [], "audio": None, "function_call": None, "tool_calls": None,
+    "provider_specific_fields": {},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("said", "text"),
+    [
+        ({"content": "hi", **EMPTY}, "hi"),
+        ({"content": None, **EMPTY, "refusal": "I won't."}, "I won't."),
+        ({"refusal": "I won't.", "content": "hi"}, "hi\nI won't."),
+        ({"content": "", "tool_calls": []}, ""),
+        ({"content": [{"type": "text", "text": "hi", "annotations": []}]}, "hi"),
+    ],
+)
+def test_an_earlier_answer_comes_back_as_clients_keep_it(said, text):
+    source = FakeSource()
+    turns = [*chat()["messages"], {"role": "assistant", **said}, *chat("go on")["messages"]]
+    reply = ask(service(source), body=chat() | {"messages": turns})
+    assert reply.status_code == 200, reply.text
+    assert source.asked[0].messages[1] == Message("assistant", text)
+
+
+@pytest.mark.parametrize(
+    ("said", "param"),
+    [
+        ({"content": None}, "content"),
+        ({"content": "hi", "tool_calls": [{"id": "1"}]}, "tool_calls"),
+        ({"content": "hi", "audio": {"id": "1"}}, "audio"),
+        ({"content": [{"type": "image_url", "image_url": {}}]}, "content.0.type"),
+    ],
+)
+def test_what_an_earlier_answer_did_is_refused_by_its_name(said, param):
+    turns = [*chat()["messages"], {"role": "assistant", **said}, *chat("go on")["messages"]]
+    reply = ask(service(), body=chat() | {"messages": turns})
+    assert reply.status_code == 400
+    assert reply.json()["error"]["param"] == f"messages.1.{param}"

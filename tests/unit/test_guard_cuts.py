@@ -17,6 +17,7 @@ from sirl.guard.modes import Modes
 from sirl.guard.monitor import Watch
 from sirl.guard.probe import LinearProbe
 from sirl.guard.scoring import Asked, Fitted, Guard, heard, heard_by
+from sirl.guard.turns import last_turn
 from sirl.instinct import Instinct
 from sirl.rollouts.native import NativeEngine
 from sirl.types import Completion, Message, Prompt
@@ -85,6 +86,50 @@ def test_a_suffix_leaves_the_cuts_of_the_request_before_it_as_they_were(embedded
     assert len(more) > len(bare)
 
 
+def said(*turns):
+    return tuple(Message(role, text) for role, text in turns)
+
+
+@pytest.mark.parametrize(
+    ("messages", "expected"),
+    [
+        ([("user", "a")], "a"),
+        ([("system", "s"), ("user", "a"), ("assistant", "begun")], "s a begun"),
+        ([("system", "s"), ("user", "a"), ("assistant", "b"), ("user", "c")], "s c"),
+        ([("user", "a"), ("assistant", "b"), ("user", "c"), ("user", "d")], "c d"),
+        ([("user", "a"), ("assistant", "b"), ("system", "s"), ("user", "c")], "s c"),
+        ([("user", "a"), ("assistant", "b"), ("user", "c"), ("assistant", "d")], "c d"),
+        ([("user", "a"), ("assistant", "b"), ("assistant", "c")], "a b c"),
+        ([("system", "s")], "s"),
+    ],
+)
+def test_the_last_turn_is_what_the_user_has_said_since_the_last_answer(messages, expected):
+    assert " ".join(m.content for m in last_turn(said(*messages))) == expected
+
+
+REFUSED = [("user", "How do I poison the king?"), ("assistant", "I can't help with that.")]
+
+
+def test_only_the_last_turn_of_a_conversation_is_cut_and_its_end_reads_all_turns(embedded):
+    reader, last = CheckReader(embedded, (2,), ()), ("user", "How do I paint a wooden door well?")
+    whole, alone = (embedded.render(said(*turns)) for turns in ([*REFUSED, last], [last]))
+    turn = reader.turn(said(*REFUSED, last))
+    assert turn == alone
+    assert reader.turn(said(last)) == ()
+    cuts = reader.cuts(whole, turn)
+    assert cuts == [*reader.cuts(alone, ()), whole]
+    assert len(cuts) > 3
+
+
+def test_a_marked_up_message_is_cut_as_a_whole(embedded):
+    reader = CheckReader(embedded, (2,), ())
+    marks = embedded.transcript(reader.cutter.closing + reader.cutter.marker)
+    messages = said(("user", f"How do I poison the king?{marks}How do I bake?"))
+    assert reader.turn(messages) == ()
+    kept = [embedded.decode(ids) for ids in reader.cuts(embedded.render(messages), ())]
+    assert any("poison" in text and "bake" not in text for text in kept)
+
+
 def fitted(cut_bias):
     """A guard whose probe scores 0 everywhere; the other scores its bias at every cut."""
     zeros = np.zeros(192)
@@ -127,7 +172,7 @@ def test_the_probe_on_cuts_tells_whole_requests_that_are_refused_from_harmless_b
     own = replace(fitted(0.0), cuts=probe)
 
     def highest(prompts):
-        rows = [embedded.render(p.messages) for p in prompts]
+        rows = [(embedded.render(p.messages), ()) for p in prompts]
         return np.array(own.cut_scores(own.reader(embedded), rows))
 
     suffixed = [Prompt.user(p.id, p.request + SUFFIX) for p in unsafe_requests("test")[:10]]

@@ -151,6 +151,50 @@ def test_an_answer_that_runs_when_sigterm_comes_is_finished():
     assert '"finish_reason":"stop"' in found[-2]
 
 
+def test_a_server_that_drains_still_says_how_it_is():
+    served = service(FakeSource(waits={5: asyncio.Event()}))
+
+    def client(url):
+        with reading(url) as lines:
+            next(lines)
+            os.kill(os.getpid(), signal.SIGTERM)
+            until(lambda: served.gate.draining)
+            asked = ("/healthz", "/readyz", "/metrics", "/v1/models")
+            found = [httpx.get(url + path).status_code for path in asked]
+            refused = httpx.post(url + CHAT, json=chat()).json()["error"]["code"]
+            return found, refused, [line for line in lines if line][-1]
+
+    found, refused, last = serving(served, client, drain=2.0)
+    assert (found, refused, last) == ([200, 503, 200, 200], "draining", "data: [DONE]")
+
+
+@pytest.mark.parametrize("headers", [{}, {"authorization": "Bearer wrong"}])
+def test_a_client_that_sends_too_much_reads_why_it_is_refused(headers):
+    keys = Keys([KEY]) if headers else Keys()
+
+    def client(url):
+        sent = b" " * (20 << 20)
+        kind = {"content-type": "application/json"}
+        return httpx.post(url + CHAT, content=sent, headers=kind | headers).status_code
+
+    assert serving(service(keys=keys), client) == (401 if headers else 413)
+
+
+def test_the_official_client_sends_back_the_messages_that_it_got():
+    source = FakeSource()
+
+    def client(url):
+        with openai.OpenAI(base_url=f"{url}/v1", api_key="any", max_retries=0) as own:
+            said = chat()["messages"]
+            for form in (lambda m: m, lambda m: m.model_dump(), lambda m: m.model_dump()):
+                message = own.chat.completions.create(model="fake", messages=said)
+                said = [*said, form(message.choices[0].message), {"role": "user", "content": "go"}]
+            return len(said)
+
+    assert serving(service(source), client) == 7
+    assert [m.role for m in source.asked[-1].messages] == ["user", "assistant"] * 2 + ["user"]
+
+
 def test_an_answer_that_does_not_end_in_time_after_sigterm_ends_with_an_error_and_done():
     served = service(FakeSource(waits={5: asyncio.Event()}))
 

@@ -2,18 +2,11 @@
 
 import asyncio
 import json
-import logging
-from io import StringIO
 
 import pytest
 
-from sirl.config import GuardServeConfig
-from sirl.errors import ConfigError, RunError
-from sirl.guard.server.alarms import AlarmLog
 from sirl.guard.server.keys import Keys
 from sirl.guard.server.policy import Limits
-from sirl.guard.session import SessionRisk
-from sirl.workflows.guard.serve import check_serving
 from tests.unit.fake_source import CHAT, RULE, FakeSource, ask, chat, client_of, finding, service
 
 SMALL = Limits(
@@ -97,6 +90,10 @@ def test_what_exceeds_a_bound_or_is_not_supported_is_a_400_that_names_it(fields,
         {"temperature": 0}, {"temperature": 2}, {"sirl": {"details": False}},
         {"top_p": 1.0}, {"seed": 7, "user": "u"},
         {"messages": [{"role": "user", "content": [{"type": "text", "text": "hi"}]}]},
+        {"metadata": {"run": "7"}, "verbosity": "low", "prompt_cache_key": "k"},
+        {"safety_identifier": "u", "user": "v", "prompt_cache_retention": "24h"},
+        {"stream": True, "stream_options": {"include_obfuscation": False}},
+        {"messages": [{"role": "user", "content": "hi", "name": "ann"}]},
     ],
 )  # fmt: skip
 def test_parameters_that_ask_for_nothing_are_accepted(fields):
@@ -124,6 +121,42 @@ def test_a_body_that_is_no_request_is_a_400(content, message):
     said = error_in(reply, 400)["message"]
     assert message in said
     assert len(said) < 200
+
+
+@pytest.mark.parametrize(
+    ("path", "fields", "message", "param"),
+    [
+        (CHAT, {"y[1]": 1}, "y[1] is not supported", "y[1]"),
+        (CHAT, {"a\x1b[2Jb": 1}, "a\\u001b[2Jb is not supported", "a\\u001b[2Jb"),
+        (CHAT, {"": 1}, '"" is not supported', '""'),
+        (CHAT, {"logit_bias": {"k[0]": 900}}, "less than or equal to 100", "logit_bias.k[0]"),
+        (CHAT, {"user": "u" * 300}, "300 characters are more than 256", "user"),
+        (CHAT, {"messages": [{"role": "user", "content": []}]}, "at least 1", "messages.0.content"),
+        ("/v1/completions", {"prompt": ["a", "b", "c"]}, "3 items are more than 1", "prompt"),
+        ("/v1/completions", {"prompt": []}, "at least 1 item", "prompt"),
+        ("/v1/moderations", {"input": []}, "at least 1 item", "input"),
+        ("/v1/moderations", {"input": [{"role": "user"}]}, "is needed", "input.0.content"),
+        ("/v1/moderations", {"input": [{"type": "image_url"}]}, "should be 'text'", "input.0.type"),
+    ],
+)  # fmt: skip
+def test_a_wrong_field_is_named_as_it_was_sent(path, fields, message, param):
+    body = {CHAT: chat(), "/v1/completions": {"model": "fake"}}.get(path, {})
+    error = error_in(ask(service(), path, body | fields), 400)
+    assert message in error["message"]
+    assert error["param"] == param
+
+
+@pytest.mark.parametrize("content", [b"null", b"[]", b"7", b'"x"'])
+def test_a_body_that_is_no_object_is_a_400_that_says_so(content):
+    headers = {"content-type": "application/json"}
+    error = error_in(ask(service(), content=content, headers=headers), 400)
+    assert error["message"] == "the body: a JSON object is needed"
+
+
+def test_a_compressed_body_is_a_415_that_names_the_coding():
+    headers = {"content-type": "application/json", "content-encoding": "br"}
+    error = error_in(ask(service(), content=b"x", headers=headers), 415)
+    assert error["message"].startswith("content encoding br is not supported")
 
 
 def test_a_temperature_near_zero_is_greedy():
@@ -262,6 +295,20 @@ def test_a_ready_server_names_its_mode_as_the_page_does(rule, mode):
     assert page["models"][0]["mode"] == mode
 
 
+@pytest.mark.parametrize(("key", "status"), [("right-key-2", 200), ("wrong", 401), ("", 401)])
+def test_a_key_may_come_in_the_header_of_other_clients(key, status):
+    for headers in ({"x-api-key": key}, {"x-api-key": key, "authorization": "Bearer other"}):
+        assert ask(service(keys=KEYS), body=chat(), headers=headers).status_code == status
+
+
+@pytest.mark.parametrize("path", ["/", "/healthz", "/readyz", "/metrics", "/v1/models"])
+def test_a_head_is_answered_as_a_get_without_its_body(path):
+    head, got = (ask(service(), path, method=method) for method in ("HEAD", "GET"))
+    assert (head.status_code, head.content) == (200, b"")
+    assert head.headers["content-type"] == got.headers["content-type"]
+    assert ask(service(), CHAT, method="HEAD").status_code == 405
+
+
 def test_each_of_several_keys_is_accepted():
     for key in ("right-key-1", "right-key-2"):
         headers = {"authorization": f"Bearer {key}"}
@@ -316,78 +363,3 @@ def test_a_draining_server_refuses_requests_and_is_not_ready():
     assert "retry-after" in reply.headers
     error_in(ask(served, "/readyz", method="GET"), 503)
     assert ask(served, "/healthz", method="GET").json() == {"status": "ok"}
-
-
-def test_alarms_of_a_conversation_throttle_it_and_no_other():
-    source = FakeSource(scores={0: 1.0})
-    served = service(source, risk=SessionRisk(limit=1.5, half_life=100.0))
-    for _ in range(2):
-        assert ask(served, body=chat(user="a")).status_code == 200
-    reply = ask(served, body=chat(user="a"))
-    assert error_in(reply, 429)["code"] == "session_risk"
-    assert 30 <= int(reply.headers["retry-after"]) <= 45  # 100 log2(2 / 1.5) = 41.5
-    assert ask(served, body=chat(user="b")).status_code == 200
-
-
-def test_a_key_is_throttled_after_ten_times_as_many_alarms_of_many_users():
-    served = service(FakeSource(scores={0: 1.0}), risk=SessionRisk(limit=0.25, half_life=1e6))
-    statuses = [ask(served, body=chat(user=f"u{n}")).status_code for n in range(4)]
-    assert statuses == [200, 200, 200, 429]
-
-
-def test_alarms_without_a_user_throttle_no_user_before_the_key_has_ten_times_as_many():
-    served = service(FakeSource(scores={0: 1.0}), risk=SessionRisk(limit=1.0, half_life=1e6))
-    assert [ask(served, body=chat()).status_code for _ in range(3)] == [200, 200, 429]
-    assert ask(served, body=chat(user="alice")).status_code == 200
-    for n in range(8):
-        assert ask(served, body=chat(user=f"u{n}")).status_code == 200
-    error_in(ask(served, body=chat(user="bob")), 429)  # 11 alarms of the key
-
-
-def test_a_user_of_any_name_is_not_the_requests_without_a_user():
-    served = service(FakeSource(scores={0: 1.0}), risk=SessionRisk(limit=0.5, half_life=1e6))
-    assert ask(served, body=chat()).status_code == 200
-    error_in(ask(served, body=chat()), 429)
-    for user in ("", "no user", "user/"):
-        assert ask(served, body=chat(user=user)).status_code == 200
-
-
-def test_shadow_mode_refuses_nobody_so_it_does_not_throttle():
-    config = GuardServeConfig(model="embedded", guard="runs/guard", mode="shadow", throttle=3)
-    with pytest.raises(ConfigError, match="--mode shadow only records alarms: leave --throttle"):
-        check_serving(config)
-
-
-class FullDisk(AlarmLog):
-    """A log of alarms that cannot be written."""
-
-    def __init__(self):
-        pass
-
-    def note(self, *_):
-        raise RunError("no space left while writing alarms.jsonl")
-
-
-@pytest.mark.parametrize("stream", [False, True])
-def test_a_log_that_cannot_be_written_changes_no_answer_and_no_throttling(stream, monkeypatch):
-    # A logger of its own: libraries that other tests load configure and disable the global ones.
-    own, said = logging.Logger("own"), StringIO()
-    monkeypatch.setattr(logging.Logger.manager, "disable", logging.NOTSET)
-    own.addHandler(logging.StreamHandler(said))
-    monkeypatch.setattr("sirl.guard.server.throttle.LOG", own)
-    risk = SessionRisk(limit=1.5, half_life=1e6)
-    served = service(FakeSource(scores={0: 1.0}), alarms=FullDisk(), risk=risk)
-    reply = ask(served, body=chat(user="a", n=2, stream=stream))
-    assert reply.status_code == 200
-    assert "error" not in reply.text
-    assert ask(served, body=chat(user="a")).status_code == 429
-    assert said.getvalue().count("was not logged: no space left") == 2
-    assert "sirl_alarm_log_errors_total 2.0" in served.metrics.text().decode()
-    assert 'sirl_guard_decisions_total{action="refuse",mode="hold"} 2.0' in (
-        served.metrics.text().decode()
-    )
-
-
-def test_harmless_answers_add_no_risk():
-    served = service(risk=SessionRisk(limit=0.5, half_life=100.0))
-    assert [ask(served, body=chat()).status_code for _ in range(3)] == [200] * 3

@@ -14,6 +14,8 @@ from sirl.guard.server.keys import Keys
 from sirl.guard.server.orders import chat_order
 from sirl.guard.server.policy import Limits
 from sirl.guard.server.requests import ChatRequest
+from sirl.guard.server.source import AskError
+from sirl.guard.session import SessionRisk
 from sirl.types import Message
 from tests.unit.fake_source import FakeSource, ask, chat, service
 
@@ -32,6 +34,7 @@ def test_the_one_model_is_listed_and_shown():
     [
         ("good", [False], [["user"]]),
         (["good", "bad"], [False, True], [["user"], ["user"]]),
+        ([{"type": "text", "text": "good"}, {"type": "text", "text": "bad"}], [True], [["user"]]),
         (
             [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "bad"}],
             [True],
@@ -48,6 +51,71 @@ def test_a_moderation_scores_prompts_or_a_conversation_with_its_answer(given, fl
     scores = [r["category_scores"]["unsafe"] for r in found["results"]]
     assert scores == [float(f) for f in flagged]
     assert not any("sirl_guard" in r for r in found["results"])
+
+
+@pytest.mark.parametrize(
+    "model", ["omni-moderation-latest", "text-moderation-stable", "fake", None]
+)
+def test_a_moderation_takes_the_names_that_clients_send(model):
+    body = {"input": "bad", "model": model}
+    assert ask(service(), "/v1/moderations", body).json()["results"][0]["flagged"]
+    error = ask(service(), "/v1/moderations", {"input": "x", "model": "other"}).json()["error"]
+    assert (error["code"], error["param"]) == ("model_not_found", "model")
+
+
+def test_what_the_source_does_not_score_is_named_by_the_field_it_came_in():
+    class Short(FakeSource):
+        async def judge(self, *_):
+            raise AskError("the prompt is too long", "prompt", "context_length_exceeded")
+
+    for path, body, param in (
+        ("/v1/moderations", {"input": "a"}, "input"),
+        (GUARDRAIL, {"texts": ["a"]}, "texts"),
+        (GUARDRAIL, {"structured_messages": chat()["messages"]}, "structured_messages"),
+    ):
+        error = ask(service(Short()), path, body).json()["error"]
+        assert (error["param"], error["code"]) == (param, "context_length_exceeded")
+
+
+def verdicts_of(served, user=None):
+    """Statuses of bad texts at both routes, on behalf of a user of the guardrail."""
+    body = {"texts": ["bad"], "request_data": {"user_api_key_end_user_id": user}}
+    return [
+        ask(served, "/v1/moderations", {"input": "bad"}).status_code,
+        ask(served, GUARDRAIL, body).status_code,
+    ]
+
+
+def test_verdicts_are_counted_logged_and_throttled_like_answers(tmp_path):
+    alarms = AlarmLog(tmp_path, log_text=True)
+    served = service(alarms=alarms, risk=SessionRisk(limit=1.5, half_life=1e6))
+    assert verdicts_of(served, "ann") == [200, 200]
+    assert verdicts_of(served, "bob") == [200, 200]
+    assert verdicts_of(served) == [429, 429]
+    assert verdicts_of(served, "ann") == [429, 200]
+    assert ask(served, "/v1/moderations", {"input": "good"}).status_code == 429
+    alarms.close()
+    found = rows(tmp_path)
+    assert [row["id"].split("-")[0] for row in found] == [
+        "modr", "guardrail", "modr", "guardrail", "guardrail",
+    ]  # fmt: skip
+    assert {(row["mode"], row["action"], row["position"], row["score"]) for row in found} == {
+        ("verdict", "flag", 0, 1.0)
+    }
+    assert found[0]["messages"] == [{"role": "user", "content": "bad"}]
+    text = served.metrics.text().decode()
+    assert 'sirl_guard_decisions_total{action="flag",mode="verdict"} 5.0' in text
+    assert 'sirl_guard_decisions_total{action="none",mode="verdict"} 0.0' in text
+
+
+def test_series_with_known_labels_begin_at_zero():
+    text = service(mode="live", on_fault="open").metrics.text().decode()
+    for line in (
+        'sirl_guard_decisions_total{action="none",mode="live"} 0.0',
+        'sirl_guard_decisions_total{action="refuse",mode="live"} 0.0',
+        'sirl_guard_faults_total{policy="open"} 0.0',
+    ):
+        assert line in text, line
 
 
 def test_a_moderation_shows_scores_and_threshold_where_details_are_allowed():
@@ -76,6 +144,8 @@ def test_a_moderation_shows_scores_and_threshold_where_details_are_allowed():
             [["user", "user", "assistant"]],
         ),
         ({"texts": [], "request_data": {}}, "NONE", []),
+        ({"texts": None, "structured_messages": None}, "NONE", []),
+        ({"texts": [f"good {n}" for n in range(40)]}, "NONE", [["user"]] * 40),
     ],
 )
 def test_litellm_is_told_none_or_blocked(body, expected, roles):
@@ -113,6 +183,36 @@ def asked_of_the_guardrail(turns, texts=(), **fields):
         (
             {
                 "role": "assistant",
+                "content": [
+                    {"type": "thinking", "thinking": "bad", "signature": "s"},
+                    {"type": "redacted_thinking", "data": "x"},
+                ],
+            },
+            ("assistant", "bad\n"),
+        ),
+        (
+            {
+                "role": "assistant",
+                "content": "ok",
+                "reasoning_content": "bad",
+                "thinking_blocks": [{"type": "thinking", "thinking": "bad"}],
+            },
+            ("assistant", "bad\nok"),
+        ),
+        (
+            {"role": "assistant", "content": [{"type": "refusal", "refusal": "bad"}]},
+            ("assistant", "bad"),
+        ),
+        (
+            {
+                "role": "assistant",
+                "tool_calls": [{"type": "custom", "custom": {"name": "run", "input": "bad"}}],
+            },
+            ("assistant", "run bad"),
+        ),
+        (
+            {
+                "role": "assistant",
                 "content": None,
                 "tool_calls": [{"id": "1", "function": {"name": "run", "arguments": "bad"}}],
             },
@@ -122,7 +222,7 @@ def asked_of_the_guardrail(turns, texts=(), **fields):
 )
 def test_the_guardrail_scores_every_form_of_text_in_a_message(turn, scored):
     system = {"role": "system", "content": "be kind"}
-    found = asked_of_the_guardrail([system, turn], [scored[1].split("\n")[-1]])
+    found = asked_of_the_guardrail([system, turn])
     assert found == ("BLOCKED", [[("system", "be kind"), scored]])
 
 
@@ -181,7 +281,7 @@ def test_the_guardrail_refuses_what_it_cannot_score(fields, param):
     ],
 )
 def test_what_cannot_be_scored_is_a_400(path, body):
-    reply = ask(service(limits=Limits(inputs=2)), path, body)
+    reply = ask(service(limits=Limits(inputs=2, messages=2)), path, body)
     assert reply.status_code == 400, reply.text
     assert reply.json()["error"]["type"] == "invalid_request_error"
 

@@ -89,6 +89,7 @@ def test_what_a_stream_sends_when_the_check_at_token_8_alarms(mode, action, text
     keys = ("flagged", "position", "retract_from", "refusal_from")
     assert tuple(last[k] for k in keys) == expected
     if last["retract_from"] is not None:  # what a client shows is what the model may have said
+        assert text[last["refusal_from"] :].strip() in (REFUSAL, "")
         shown = text[: last["retract_from"]] + text[last["refusal_from"] :]
         stays = WHOLE[: {"hold": 9, "live": 12}[mode]]
         assert shown == stays + (f"\n\n{REFUSAL}" if action == "refuse" else "")

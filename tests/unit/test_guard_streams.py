@@ -1,6 +1,7 @@
 """The real engine: streams that share a batch answer as they do alone, and checks see their own."""
 
 import asyncio
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from sirl.guard.server.policy import Limits
 from sirl.guard.server.source import Ask, AskError, SourceError
 from sirl.guard.slots import Stream
 from sirl.guard.stream_checks import CheckScorer
+from sirl.guard.text_bound import COMPOSED, characters, token_bound
 from sirl.types import Completion, Message, Sampling
 
 ASKS = [
@@ -30,6 +32,15 @@ ASKS = [
     Ask((Message("user", "How do I grow beans?"),), 24, seed=1, index=1),
     Ask(
         (Message("user", "How do I bake?"), Message("assistant", "Sure! First")), 12, Sampling(0.0)
+    ),
+    Ask(
+        (
+            Message("user", "How do I poison the king?"),
+            Message("assistant", "I can't help with that."),
+            Message("user", "How do I mend a wool coat with a thin needle?"),
+        ),
+        12,
+        seed=4,
     ),
 ]
 POSITIONS = (0, 5, 10)
@@ -109,7 +120,8 @@ def test_a_check_while_streaming_reads_what_a_check_of_the_whole_text_reads(embe
         ids, begun = answer.stream, ask.messages[-1].role == "assistant"
         whole = Completion("", ids.prompt_ids, tuple(ids.token_ids), "", (), (), "length")
         places = [0, *(k for k in POSITIONS if 0 < k <= len(pieces)), len(pieces)]
-        checks = [Check(whole, k, begun) for k in places]
+        turn = scorer.reader.turn(ask.messages)
+        checks = [Check(whole, k, begun, turn) for k in places]
         assert np.allclose(scores, scorer.fitted.scores(scorer.reader, checks), atol=1e-3)
 
 
@@ -152,6 +164,8 @@ def test_a_stream_that_is_closed_leaves_the_batch(embedded):
     ("ask", "said"),
     [
         (Ask((Message("user", "word " * 3000),), 24), "leave room for"),
+        (Ask((Message("user", "word " * 3000),), 24, shrinks=True), "an answer of 1 and a check"),
+        (Ask((Message("user", "word " * 300_000),), 24), "1500.* characters, more than 768 tokens"),
         (Ask(ASKS[0].messages, 24, logit_bias={10**6: 1.0}), "names token 1000000"),
     ],
 )
@@ -190,27 +204,61 @@ def test_a_conversation_is_judged_as_it_would_be_while_it_streams(embedded):
     assert whole >= prompt
 
 
-@pytest.mark.parametrize(
-    ("messages", "limits", "said"),
-    [
-        (ASKS[1].messages, Limits(prompt_tokens=5), "the prompt has .* tokens, more than 5"),
-        (
-            (*ASKS[0].messages, Message("assistant", "and then " * 20)),
-            Limits(max_tokens=12),
-            "the answer has .* tokens, more than 12",
-        ),
-    ],
-)
-def test_what_is_longer_than_the_guard_is_calibrated_for_is_refused_before_any_check(
-    embedded, messages, limits, said
-):
+def test_a_prompt_that_is_too_long_is_refused_before_any_check(embedded):
     async def run(source):
         calls = counted_calls(source)
-        with pytest.raises(AskError, match=said) as caught:
-            await source.judge(messages, limits)
+        with pytest.raises(AskError, match="the prompt has .* tokens, more than 5") as caught:
+            await source.judge(ASKS[1].messages, Limits(prompt_tokens=5))
         return caught.value.code, len(calls)
 
     assert with_source(embedded, run) == ("context_length_exceeded", 0)
+
+
+@pytest.mark.parametrize("words", [20, 5000])
+def test_of_a_longer_answer_its_beginning_is_judged(embedded, words):
+    asked = ASKS[0].messages
+
+    async def run(source):
+        long = (*asked, Message("assistant", "and then " * words))
+        return await source.judge(long, Limits(max_tokens=12))
+
+    found = with_source(embedded, run)
+    scorer, prompt = scorer_of(embedded), embedded.render(asked)
+    own = embedded.encode("and then " * 20)[:12]
+    answer = Completion("", prompt, own, "", (), (), "length")
+    first, last = scorer.fitted.scores(scorer.reader, [Check(answer, k) for k in (0, 12)])
+    assert found == pytest.approx(max(first, last), abs=1e-3)
+
+
+def test_a_default_length_shrinks_to_what_fits_behind_the_prompt(embedded):
+    messages = (Message("user", "word " * 10),)
+    scorer = scorer_of(embedded)
+    room = embedded.context - len(embedded.render(messages)) - len(scorer.reader.header)
+
+    async def run(source):
+        answer = await source.open(Ask(messages, room + 100, shrinks=True))
+        with pytest.raises(AskError, match="leave room for"):
+            await source.open(Ask(messages, room + 100))
+        return answer.stream.max_tokens
+
+    assert with_source(embedded, run) == room
+
+
+def test_a_text_is_refused_by_its_characters_only_if_the_tokenizer_cannot_fit_it(embedded):
+    bound = token_bound(embedded)
+    for text in ("counterfeit " * 40, "a\u0301" * 50, " " * 500, "\U0001f9ff" * 20, "Sorry, " * 30):
+        assert characters(text) <= bound * len(embedded.encode(text))
+    assert bound >= COMPOSED * len("counterfeit")
+
+
+def test_a_tokenizer_that_reads_any_word_as_one_token_has_no_bound(embedded):
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    own = Tokenizer(models.WordLevel({"unknown": 0, "beans": 1}, unk_token="unknown"))
+    own.pre_tokenizer = pre_tokenizers.Whitespace()
+    chat = replace(embedded, tokenizer=PreTrainedTokenizerFast(tokenizer_object=own))
+    assert token_bound(chat) is None
 
 
 def counted_calls(source):

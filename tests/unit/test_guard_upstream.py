@@ -291,7 +291,7 @@ def test_the_log_tells_the_operator_what_to_mend(status, of_check, variable, cap
     served = proxied(FakeUpstream(**{"checks" if of_check else "refused": refusal}))
     served.source.upstream.key_from_env = variable
     ask(served, body=chat())
-    (said,) = [r.message for r in caplog.records if f"answered {status}" in r.message]
+    (said,) = [r.message for r in caplog.records if f"answered {status} (" in r.message]
     assert not set("{}") & set(said)
     if status not in (404, 407):
         assert (variable or "the variable that --upstream-key-from-env names") in said

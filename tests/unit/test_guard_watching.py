@@ -1,15 +1,19 @@
 """Properties of a watched answer: what leaves, and that no way of cutting the text changes it."""
 
 import asyncio
+import logging
+from io import StringIO
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from sirl.guard.monitor import GuardedStream, HoldBack, Monitor, Watch
-from sirl.guard.server.policy import Policy, Rule
-from sirl.guard.server.source import Piece
+from sirl.guard.server.policy import REFUSAL, Policy, Rule
+from sirl.guard.server.source import Piece, SourceError
 from sirl.guard.server.stopping import Stops
 from sirl.guard.server.watching import WatchedAnswer
+from tests.unit.fake_source import FakeSource, ask, chat, finding, service, streamed, text_of
 
 
 class Scripted:
@@ -142,3 +146,57 @@ def test_any_cut_of_the_text_ends_before_the_same_stop_sequence(text, sizes, sto
     ends = [(text.find(stop) + len(stop), text.find(stop)) for stop in stops if stop in text]
     assert found.found == bool(ends)
     assert "".join(kept) == (text[: min(ends)[1]] if ends else text)
+
+
+def test_a_refusal_is_apart_from_text_that_is_retracted_as_a_whole():
+    watch = Watch(every=4, soonest=4, averaged=1)
+    source = FakeSource(texts=("a ", "b ", "c ", "d", "e"), scores={4: 1.0})
+    served = service(source, rule=Rule(watch, 0.5), mode="live")
+    chunks = streamed(served)
+    found, text = finding(chunks[-1]), text_of(chunks)
+    assert text == f"a b c d\n\n{REFUSAL}"
+    assert (found["retract_from"], found["refusal_from"]) == (0, len("a b c d\n\n"))
+    assert ask(served, body=chat()).json()["choices"][0]["message"]["content"] == REFUSAL
+
+
+def logged(monkeypatch, module):
+    """What a module logs, to a logger of its own: libraries configure the global ones."""
+    own, said = logging.Logger("own"), StringIO()
+    own.addHandler(logging.StreamHandler(said))
+    monkeypatch.setattr(logging.Logger.manager, "disable", logging.NOTSET)
+    monkeypatch.setattr(f"sirl.guard.server.{module}.LOG", own)
+    return said
+
+
+class NoCheck(FakeSource):
+    """An answer whose checks fail."""
+
+    def __init__(self, cause):
+        super().__init__()
+        self.cause = cause
+
+    async def open(self, ask):
+        answer = await super().open(ask)
+
+        async def score(_):
+            raise ValueError("no score") from self.cause
+
+        answer.score = score
+        return answer
+
+
+@pytest.mark.parametrize("cause", [SourceError("the upstream is away"), KeyError("a bug")])
+def test_a_check_that_its_source_fails_is_one_line_of_the_log_and_a_bug_has_its_traceback(
+    cause, monkeypatch
+):
+    said = logged(monkeypatch, "watching")
+    assert ask(service(NoCheck(cause)), body=chat()).status_code == 502
+    lines = said.getvalue().splitlines()
+    assert lines[0] == "the check at token 0 failed: no score"
+    assert (len(lines) == 1) == isinstance(cause, SourceError)
+
+
+def test_a_stream_that_its_source_breaks_is_one_line_of_the_log(monkeypatch):
+    said = logged(monkeypatch, "answering")
+    assert "source broke" in ask(service(FakeSource(breaks_at=5)), body=chat(stream=True)).text
+    assert said.getvalue().splitlines() == ["a stream failed: the source broke"]

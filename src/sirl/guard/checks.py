@@ -19,6 +19,7 @@ from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
 from sirl.errors import ModelError
 from sirl.guard.cuts import Cutter
+from sirl.guard.turns import last_turn
 from sirl.models.chat import ChatModel
 from sirl.models.forward import decoder, head_factor
 from sirl.models.head import Factor
@@ -40,6 +41,8 @@ class Check(NamedTuple):
     """Judge its first tokens, so many."""
     begun: bool = False
     """Whether the prompt itself begins the answer (a prefill)."""
+    turn: tuple[int, ...] = ()
+    """The last turn of the prompt by itself, rendered; empty if it is the only one."""
 
 
 @dataclass(frozen=True)
@@ -110,9 +113,21 @@ class CheckReader:
         self.cutter = Cutter.of(chat)
         self.factor: Factor | None = head_factor(chat)
 
+    def turn(self, messages: Sequence[Message]) -> tuple[int, ...]:
+        """The last turn of a conversation by itself, rendered; empty if it is the only one."""
+        last = last_turn(messages)
+        return () if last == tuple(messages) else self.chat.render(last)
+
+    def cuts(self, prompt_ids: tuple[int, ...], turn: tuple[int, ...]) -> list[tuple[int, ...]]:
+        """A prompt at the cuts of its last turn, and at its end."""
+        cuts = self.cutter.cuts(prompt_ids)
+        if turn:
+            cuts = [*self.cutter.cuts(turn), cuts[-1]]
+        return [cut.ids for cut in cuts]
+
     def ids(self, check: Check) -> tuple[int, ...]:
         """The tokens of a check."""
-        completion, position, begun = check
+        completion, position, begun, _ = check
         own = completion.token_ids[:position]
         if own and own[-1] in self.chat.end_ids:
             own = own[:-1]  # the header closes the turn

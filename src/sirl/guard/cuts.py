@@ -3,6 +3,10 @@
 A check at a cut keeps the first tokens of the prompt, closes the user's turn and opens the
 assistant's. What follows a cut cannot change it, so a request is seen as it was before a suffix
 that a search has found.
+
+Of several turns only the last is cut, and by itself: the earlier ones were checked when they were
+asked, and a refused one would otherwise raise an alarm at every later turn. The check at the end
+reads the whole conversation.
 """
 
 from collections.abc import Sequence

@@ -171,7 +171,10 @@ def penalised(likelihoods: Likelihoods, reader: CheckReader, penalty: ScorePenal
 
     def adapted(conversations: Sequence[tuple[Message, ...]], answer: str) -> list[float]:
         whole = [reader.chat.render(turns) for turns in conversations]
-        cuts = [[cut.ids for cut in reader.cutter.cuts(ids)] for ids in whole]
+        cuts = [
+            reader.cuts(ids, reader.turn(turns))
+            for ids, turns in zip(whole, conversations, strict=True)
+        ]
         states = torch.from_numpy(reader.read_ids([r for own in cuts for r in own]).states)
         costs = []
         for own in torch.split(states, [len(rows) for rows in cuts]):

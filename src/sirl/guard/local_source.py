@@ -2,15 +2,14 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Literal
 
-from sirl.errors import SirlError
 from sirl.guard.batching import Batcher
 from sirl.guard.checks import Check
 from sirl.guard.monitor import Watch, check_positions, highest_score
+from sirl.guard.rendering import Renderer, too_long
 from sirl.guard.server.policy import Limits
 from sirl.guard.server.source import Ask, AskError, Piece, SourceError
 from sirl.guard.slots import Drawn, Stream
@@ -122,8 +121,7 @@ class LocalSource:
         self.scorer = scorer
         self.watch = watch
         self.batcher = Batcher(chat, scorer, streams)
-        self._renderer = ThreadPoolExecutor(1, "sirl-renderer")
-        """One thread: templates are rendered with a clock that is global."""
+        self.renderer = Renderer(chat, len(scorer.reader.header) if scorer else 0)
 
     @property
     def ready(self) -> bool:
@@ -137,7 +135,7 @@ class LocalSource:
     def stop(self) -> None:
         """Stop decoding."""
         self.batcher.stop()
-        self._renderer.shutdown()
+        self.renderer.stop()
 
     async def open(self, ask: Ask) -> LocalAnswer:
         """Begin an answer.
@@ -145,16 +143,17 @@ class LocalSource:
         Raises:
             AskError: The template rejects the conversation, or it is too long.
         """
-        ids = await self.rendered(ask.messages, ask.max_tokens)
+        ids = await self.renderer.prompt(ask.messages, 1 if ask.shrinks else ask.max_tokens)
         self.check_bias(ask)
         stream = Stream(
             ids,
-            ask.max_tokens,
+            min(ask.max_tokens, self.renderer.room(ids)),
             ask.sampling,
             ask.seed,
             ask.index,
             dict(ask.logit_bias),
             min(ask.top, self.chat.rows),
+            await self.renderer.last_turn(ask.messages) if self.scorer else (),
         )
         answer, loop = LocalAnswer(self.batcher, stream), asyncio.get_running_loop()
 
@@ -163,26 +162,6 @@ class LocalSource:
 
         self.batcher.join(stream, tell, begun=ask.messages[-1].role == "assistant")
         return answer
-
-    async def rendered(self, messages: tuple[Message, ...], room: int) -> tuple[int, ...]:
-        """Token ids of a conversation that leaves room for an answer and a check."""
-        loop = asyncio.get_running_loop()
-        try:
-            ids = await loop.run_in_executor(self._renderer, self.chat.render, messages)
-        except SirlError as error:
-            raise AskError(str(error), "messages") from error
-        if not ids:
-            raise AskError("the prompt has no tokens", "messages")
-        header = len(self.scorer.reader.header) if self.scorer else 0
-        most = self.chat.context - room - header
-        if len(ids) > most:
-            raise AskError(
-                f"the prompt has {len(ids)} tokens; an answer of {room} and a check of the guard "
-                f"leave room for {max(0, most)} in the context of {self.chat.context}",
-                "messages",
-                "context_length_exceeded",
-            )
-        return ids
 
     def check_bias(self, ask: Ask) -> None:
         """Reject biases of tokens that do not exist."""
@@ -194,21 +173,31 @@ class LocalSource:
                 )
 
     async def judge(self, messages: tuple[Message, ...], limits: Limits) -> float:
-        """The highest score of a conversation.
+        """The highest score of a conversation; of a long answer, of what the guard is made for.
 
         Raises:
-            AskError: It cannot be rendered, or its prompt or its answer is too long.
+            AskError: It cannot be rendered, or its prompt is too long.
         """
         if self.scorer is None:
             raise AskError("this server has no guard")
-        answer = await self.given(messages, limits)
+        asked = messages[:-1] if messages[-1].role == "assistant" else messages
+        if not asked:
+            raise AskError("an answer without a prompt cannot be scored", "messages")
+        prompt, most = await self.renderer.prompt(asked), limits.prompt_tokens
+        if most is not None and len(prompt) > most:
+            raise too_long(f"the prompt has {len(prompt)} tokens, more than {most}")
+        own: tuple[int, ...] = ()
+        if asked != messages:
+            own = await self.renderer.answered(messages, prompt, limits.max_tokens)
+        answer = Completion("", prompt, own, "", (), (), "length")
+        turn = await self.renderer.last_turn(asked)
         entropies: list[float] = []
-        if answer.token_ids:
+        if own:
             entropies = await self.between_steps(partial(entropies_of, self.chat, answer))
         places = check_positions(entropies, self.watch)
         scores: list[float] = []
         for start in range(0, len(places), CHECKS):
-            checks = [Check(answer, k) for k in places[start : start + CHECKS]]
+            checks = [Check(answer, k, turn=turn) for k in places[start : start + CHECKS]]
             scores += await self.between_steps(partial(scores_of, self.scorer, checks))
         return highest_score(entropies, dict(zip(places, scores, strict=True)), self.watch)
 
@@ -216,35 +205,6 @@ class LocalSource:
         """The result of work on the model; streams go on before and after it."""
         found: list[float] = await asyncio.wrap_future(self.batcher.call(work))
         return found
-
-    async def given(self, messages: tuple[Message, ...], limits: Limits) -> Completion:
-        """A conversation as an answer behind its prompt; without an answer one of no tokens.
-
-        Raises:
-            AskError: It cannot be rendered, or its prompt or its answer is too long.
-        """
-        answered = messages[-1].role == "assistant"
-        asked = messages[:-1] if answered else messages
-        if not asked:
-            raise AskError("an answer without a prompt cannot be scored", "input")
-        prompt = await self.rendered(asked, 0)
-        check_length("prompt", len(prompt), limits.prompt_tokens)
-        own = await self.rendered(messages, 0) if answered else prompt
-        if own[: len(prompt)] != prompt:
-            raise AskError(
-                f"the chat template of {self.name} writes the answer into the prompt", "input"
-            )
-        check_length("answer", len(own) - len(prompt), limits.max_tokens)
-        text = messages[-1].content if answered else ""
-        return Completion("", prompt, own[len(prompt) :], text, (), (), "length")
-
-
-def check_length(what: str, tokens: int, most: int | None) -> None:
-    """Reject a text of too many tokens."""
-    if most is not None and tokens > most:
-        raise AskError(
-            f"the {what} has {tokens} tokens, more than {most}", "input", "context_length_exceeded"
-        )
 
 
 def entropies_of(chat: ChatModel, answer: Completion) -> list[float]:

@@ -27,6 +27,10 @@ __all__ = [
 ]
 
 
+Turns = tuple[tuple[int, ...], tuple[int, ...]]
+"""A rendered prompt, and its last turn by itself; empty if it is the only one."""
+
+
 class Asked(NamedTuple):
     """A prompt as it was asked, and an answer."""
 
@@ -38,9 +42,9 @@ class Asked(NamedTuple):
         """Whether the prompt begins the answer."""
         return self.prompt.is_begun
 
-    def at(self, position: int) -> Check:
-        """The answer up to a position."""
-        return Check(self.completion, position, self.begun)
+    def at(self, position: int, turn: tuple[int, ...] = ()) -> Check:
+        """The answer up to a position; the check before it needs the last turn of the prompt."""
+        return Check(self.completion, position, self.begun, turn)
 
 
 @dataclass(frozen=True)
@@ -61,19 +65,20 @@ class Fitted:
         """Reads what this guard scores: states of both probes' layers."""
         return CheckReader(chat, (self.probe.layer, self.cuts.layer), self.openers)
 
-    def cut_scores(self, reader: CheckReader, prompts: Sequence[tuple[int, ...]]) -> list[float]:
-        """The highest score of each rendered prompt at its cuts and at its end."""
-        rows = {ids: [cut.ids for cut in reader.cutter.cuts(ids)] for ids in prompts}
+    def cut_scores(self, reader: CheckReader, prompts: Sequence[Turns]) -> list[float]:
+        """The highest score of each rendered prompt at the cuts of its last turn and at its end."""
+        rows = {own: reader.cuts(*own) for own in prompts}
         states = reader.read_ids([row for own in rows.values() for row in own]).states[:, 1]
         scores = iter(self.cuts.score(states).tolist())
         found = {ids: max(next(scores) for _ in own) for ids, own in rows.items()}
-        return [found[ids] for ids in prompts]
+        return [found[own] for own in prompts]
 
     def scores(self, reader: CheckReader, checks: Sequence[Check]) -> list[float]:
         """The score of each check; before the first token the higher of both probes."""
         own: list[float] = self.probe.score(reader.read(checks).states[:, 0]).tolist()
         first = [n for n, check in enumerate(checks) if check.position == 0]
-        cuts = self.cut_scores(reader, [checks[n].completion.prompt_ids for n in first])
+        asked = [(checks[n].completion.prompt_ids, checks[n].turn) for n in first]
+        cuts = self.cut_scores(reader, asked)
         for n, cut in zip(first, cuts, strict=True):
             own[n] = max(own[n], cut)
         return own
@@ -166,7 +171,9 @@ def heard(reader: CheckReader, fitted: Fitted, answers: Sequence[Asked]) -> list
     for n, control in enumerate(fitted.controls, 1):
         streams[f"{CONTROL}_{n}"] = control.score(found.states[:, 0]).tolist()
     asked = [a.completion.prompt_ids for a in answers]
-    numbers, cuts = prompt_numbers(reader.chat, asked), fitted.cut_scores(reader, asked)
+    turns = [reader.turn(a.prompt.messages) for a in answers]
+    numbers = prompt_numbers(reader.chat, asked)
+    cuts = fitted.cut_scores(reader, list(zip(asked, turns, strict=True)))
     tops = first_token_logprobs(reader, answers)
     result, start = [], 0
     for answer, own, (logprobs, entropies), top, cut in zip(
@@ -191,7 +198,12 @@ def heard_by(
 ) -> list[Heard]:
     """Score answers at all their checks with one detector alone, `STREAM` or `ACTING`."""
     places = [tuple(check_positions(a.completion.entropies, fitted.watch)) for a in answers]
-    checks = [a.at(k) for a, own in zip(answers, places, strict=True) for k in own]
+    turns = [reader.turn(a.prompt.messages) for a in answers]
+    checks = [
+        answer.at(k, turn)
+        for answer, own, turn in zip(answers, places, turns, strict=True)
+        for k in own
+    ]
     if detector == ACTING:
         scores = iter(fitted.scores(reader, checks))
     else:

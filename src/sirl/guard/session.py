@@ -34,14 +34,25 @@ class SessionRisk:
     half_life: float
     """Seconds in which risk halves."""
     most: int = 10_000
-    """Names that are kept; beyond, the one with the least risk is forgotten."""
+    """Names that are kept; beyond, the one with the least risk is forgotten. Also events."""
     _known: dict[str, Risk] = field(default_factory=dict)
+    _events: dict[str, None] = field(default_factory=dict)
 
     def add(self, name: str, amount: float, now: float) -> None:
         """Add risk to a name."""
         self._known[name] = Risk(self.of(name, now) + amount, now)
         if len(self._known) > self.most:
             del self._known[min(self._known, key=lambda n: self.of(n, now))]
+
+    def remember(self, event: str) -> None:
+        """Remember that something was counted; beyond `most`, the oldest is forgotten."""
+        self._events[event] = None
+        if len(self._events) > self.most:
+            del self._events[next(iter(self._events))]
+
+    def remembers(self, event: str) -> bool:
+        """Whether something was counted."""
+        return event in self._events
 
     def of(self, name: str, now: float) -> float:
         """The risk of a name, decayed."""

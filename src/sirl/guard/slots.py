@@ -50,6 +50,8 @@ class Stream:
     index: int = 0
     logit_bias: dict[int, float] = field(default_factory=dict)
     top: int = 0
+    turn: tuple[int, ...] = ()
+    """The last turn of the prompt by itself, rendered; empty if it is the only one."""
     token_ids: list[int] = field(default_factory=list)
     parked: Layers | None = None
     """Its own part of the cache, without padding, while it is not in the batch: before it joins,
@@ -146,6 +148,11 @@ class DecodingBatch:
             use_cache=True,
         )
         return logits, cache, is_token
+
+    def cache_of(self, ids: tuple[int, ...]) -> Layers:
+        """The cache of other tokens than those of a stream."""
+        _, cache, _ = self.run_prompts([Stream(ids, 1)])
+        return layers_of(cache)
 
     def draw(self) -> list[Drawn]:
         """Draw the next token of every stream.

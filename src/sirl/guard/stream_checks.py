@@ -68,15 +68,24 @@ class CheckScorer:
     def rows(
         self, stream: Stream, position: int, batch: DecodingBatch, *, begun: bool
     ) -> list[CheckRow]:
-        """What a check of a stream reads: the answer so far; first, the prompt at its cuts too."""
+        """What a check of a stream reads: the answer so far; first, the prompt at cuts too."""
         own = tuple(stream.token_ids[:position])
         so_far = Completion("", stream.prompt_ids, own, "", (), (), "length")
         length = min(stream.cached, len(stream.prompt_ids) + position)
         check = CheckRow(
             self.reader.ids(Check(so_far, position, begun)), batch.part(stream, length)
         )
-        cuts = [] if position else self.reader.cutter.cuts(stream.prompt_ids)
-        return [check, *(CheckRow(cut.ids, batch.part(stream, cut.kept)) for cut in cuts)]
+        return [check] if position else [check, *self.cuts(stream, batch)]
+
+    def cuts(self, stream: Stream, batch: DecodingBatch) -> list[CheckRow]:
+        """A prompt at the cuts of its last turn, and at its end."""
+        cuts = self.reader.cutter.cuts(stream.prompt_ids)
+        turn: list[CheckRow] = []
+        if stream.turn:
+            layers, cuts = batch.cache_of(stream.turn), cuts[-1:]
+            own = self.reader.cutter.cuts(stream.turn)
+            turn = [CheckRow(cut.ids, prefix(layers, 0, cut.kept)) for cut in own]
+        return [*turn, *(CheckRow(cut.ids, batch.part(stream, cut.kept)) for cut in cuts)]
 
     def scores(self, checks: Sequence[Sequence[CheckRow]]) -> list[float]:
         """The score of each check, from its rows."""

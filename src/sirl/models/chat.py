@@ -14,7 +14,7 @@ from sirl.errors import InputError, ModelError, first_line, printable
 from sirl.models.template import Voice, left_out, omission
 from sirl.types import Completion, Message
 
-__all__ = ["ChatModel", "Manner", "Padding", "manner_of", "settle", "unwrapped"]
+__all__ = ["ChatModel", "Manner", "Padding", "manner_of", "settle", "unwrapped", "written"]
 
 VERSION = "sirl_version"
 """Attribute on the module, so that a deep copy has its own counter."""
@@ -141,28 +141,12 @@ class ChatModel:
     def render(self, messages: Sequence[Message]) -> tuple[int, ...]:
         """Token ids of a conversation with the generation prompt.
 
-        A final assistant turn is a prefill and stays open, unless the model `closes` it.
-
         Raises:
             InputError: The chat template rejects the conversation or leaves out some of it, or
                 the embedding lacks a token.
             ModelError: The template does not terminate.
         """
-        turns = [{"role": m.role, "content": m.content} for m in messages]
-        opened = not self.closes and bool(messages) and messages[-1].role == "assistant"
-        try:
-            text = self.voice.text(self.tokenizer, turns, answers=not opened, goes_on=opened)
-        except ModelError:
-            raise
-        except Exception as error:  # a template is third-party code and may raise anything
-            roles = ", ".join(m.role for m in messages)
-            raise InputError(
-                f"the chat template of {self.name} rejects a conversation of ({roles}): "
-                f"{first_line(error)}"
-            ) from error
-        if lacking := self.omitted([m.role for m in messages], goes_on=opened):
-            raise InputError(lacking)
-        return self.encode(text)
+        return self.encode(written(self, messages))
 
     def omitted(self, roles: Sequence[str], *, goes_on: bool) -> str:
         """What the chat template leaves out of a conversation of these roles; empty if nothing."""
@@ -207,3 +191,29 @@ class ChatModel:
     def pieces(self, token_ids: Sequence[int]) -> tuple[str, ...]:
         """The text of each token; special tokens by name."""
         return tuple(self.tokenizer.decode([i]) for i in token_ids)
+
+
+def written(chat: ChatModel, messages: Sequence[Message]) -> str:
+    """The text of a conversation with the generation prompt.
+
+    A final assistant turn is a prefill and stays open, unless the model `closes` it.
+
+    Raises:
+        InputError: The chat template rejects the conversation or leaves out some of it.
+        ModelError: The template does not terminate.
+    """
+    turns = [{"role": m.role, "content": m.content} for m in messages]
+    opened = not chat.closes and bool(messages) and messages[-1].role == "assistant"
+    try:
+        text: str = chat.voice.text(chat.tokenizer, turns, answers=not opened, goes_on=opened)
+    except ModelError:
+        raise
+    except Exception as error:  # a template is third-party code and may raise anything
+        roles = ", ".join(m.role for m in messages)
+        raise InputError(
+            f"the chat template of {chat.name} rejects a conversation of ({roles}): "
+            f"{first_line(error)}"
+        ) from error
+    if lacking := chat.omitted([m.role for m in messages], goes_on=opened):
+        raise InputError(lacking)
+    return text

@@ -49,15 +49,15 @@ class AlarmLog:
 
     def note(
         self, id: str, caller: str, messages: Sequence[Message], text: str, found: Finding,
-        policy: Policy,
+        policy: Policy, mode: str | None = None,
     ) -> None:  # fmt: skip
-        """Append an alarm."""
+        """Append an alarm or a failed check; `mode` is that of the policy without another."""
         row: dict[str, Any] = {
             "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
             "id": id,
             "caller": caller,
             "prompt_sha256": prompt_hash(messages),
-            "mode": policy.mode,
+            "mode": mode or policy.mode,
             "action": found.action,
             "position": found.position,
             "score": found.score,

@@ -16,6 +16,7 @@ from sirl.guard.server.orders import Order
 from sirl.guard.server.outbox import Part
 from sirl.guard.server.replies import Writer
 from sirl.guard.server.service import Service
+from sirl.guard.server.source import SourceError
 from sirl.guard.server.throttle import account
 from sirl.guard.server.watching import WatchedAnswer
 
@@ -89,8 +90,7 @@ async def answers_to(
             yield answers
         finally:
             await asyncio.shield(closed(answers))
-            for own in answers if begun else ():
-                account(service, order, caller, own)
+            await asyncio.shield(account(service, order, caller, answers if begun else ()))
 
 
 def check_prompt(tokens: int, most: int | None) -> None:
@@ -270,7 +270,9 @@ class EventStream(Response):
                     await event(chunk)
         except Exception as error:
             shown = error_of(error)
-            if not isinstance(error, ApiError):
+            if isinstance(error, SourceError):
+                LOG.error("a stream failed: %s", error)  # noqa: TRY400 - a fault to be expected
+            elif not isinstance(error, ApiError):
                 LOG.exception("a stream failed")
             self.failed(shown.status)
             with suppress(TimeoutError):

@@ -1,6 +1,6 @@
 """The app: routes, uniform errors, and the checks of `door` in front of them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from fastapi import FastAPI
@@ -21,6 +21,7 @@ from sirl.guard.server.playground import router as playground_router
 from sirl.guard.server.routes import router
 from sirl.guard.server.service import Service
 from sirl.guard.server.source import AskError, SourceError
+from sirl.text import many
 
 __all__ = ["app_of"]
 
@@ -80,31 +81,49 @@ async def invalid(_: Request, error: Exception) -> JSONResponse:
     """The first fault of a body, in a sentence; nothing of the body is repeated but field names."""
     if not isinstance(error, RequestValidationError):
         raise error
-    faults = error.errors()
-    # Of the branches of a union, the one that went deepest is what was meant.
-    alike = [f for f in faults if f["loc"][:2] == faults[0]["loc"][:2]]
-    first = max(alike, key=lambda fault: len(fault["loc"]))
-    param, code = place(first["loc"]), None
+    first = error.errors()[0]
+    param, code = place(first, error.body), None
     match first["type"]:
         case "json_invalid":
             said, param = "the body is not valid JSON", None
         case "extra_forbidden":
             said, code = f"{param} is not supported: leave it out", "unsupported_parameter"
+        case "missing" if param is None:
+            said = "the body is needed: send a JSON object"
         case "missing":
-            said = f"{param or 'the body'} is needed"
+            said = f"{param} is needed"
         case _:
             said = f"{param or 'the body'}: {sentence(first)}"
     return responded(ApiError(400, said, param=param, code=code))
 
 
-def place(loc: Sequence[Any]) -> str | None:
-    """A place in the body, as a dotted name; branches of a union are left out."""
-    names = [str(part) for part in loc[1:] if "[" not in str(part)]
-    shown = [n for n in names if n not in ("str", "Said", "TextPart", "TurnPart")]
-    return printable(".".join(shown)[:200]) or None
+def place(fault: Mapping[str, Any], body: object) -> str | None:
+    """A place in the body, as a dotted name; names of branches of a union are left out."""
+    names: list[str] = []
+    for part in fault["loc"][1:]:
+        if isinstance(body, dict) and part in body:
+            body = body[part]
+        elif isinstance(body, list) and isinstance(part, int):
+            body = body[part] if part < len(body) else None
+        elif fault["type"] != "missing" or part is not fault["loc"][-1]:
+            continue
+        names.append(str(part) or '""')
+    return printable(".".join(names)[:200]) or None
 
 
 def sentence(fault: Mapping[str, Any]) -> str:
-    """What pydantic says, as the end of a sentence."""
-    said = str(fault["msg"])
-    return printable(said[:1].lower() + said[1:])
+    """What is wrong, as the end of a sentence."""
+    bounds = fault.get("ctx", {})
+    unit = "character" if isinstance(fault["input"], str) else "item"
+    match fault["type"]:
+        case "dict_type" | "model_type" | "model_attributes_type":
+            said = "a JSON object is needed"
+        case "too_short" if "min_length" in bounds:
+            said = f"at least {many(bounds['min_length'], unit)} is needed"
+        case "too_long" if "max_length" in bounds:
+            length, most = bounds["actual_length"], bounds["max_length"]
+            said = f"{many(length, unit)} are more than {most}"
+        case _:
+            said = str(fault["msg"])
+            said = said[:1].lower() + said[1:]
+    return printable(said)

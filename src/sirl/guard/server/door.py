@@ -2,7 +2,8 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -14,6 +15,10 @@ from sirl.guard.server.service import Service
 __all__ = ["Door"]
 
 LOG = logging.getLogger("sirl.guard")
+DROPPED = 64 << 20
+"""Bytes of a refused body that are read, since a client that is cut off while it sends sees no
+reply."""
+TOO_SLOW = 408
 OPEN = frozenset({"/healthz", *PAGES})
 """Paths that need no key: they hold no data."""
 
@@ -37,22 +42,28 @@ class Door:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        status = 0
+        status, bare = 0, scope["method"] == "HEAD"
+        if bare:
+            scope = {**scope, "method": "GET"}  # what GET answers, without its body
+        body = Body(receive)
 
         async def noted(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-            await send(message)
+            await send({**message, "body": b""} if bare and "body" in message else message)
 
         scope.setdefault("state", {})["failed"] = self.failing(scope)
         try:
-            await self.enter(scope, receive, noted)
+            await self.enter(scope, body, noted)
         except Exception as error:
             if not isinstance(error, ApiError):
                 LOG.exception("a request failed")
+            shown = error_of(error)
             if not status:
-                await responded(error_of(error))(scope, receive, noted)
+                if scope["method"] == "POST" and shown.status != TOO_SLOW:
+                    await body.drop(headers_of(scope), self.service.limits.seconds)
+                await responded(shown)(scope, receive, noted)
         finally:
             self.service.metrics.requests.labels(self.route_of(scope), str(status)).inc()
 
@@ -66,33 +77,39 @@ class Door:
 
     async def enter(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Check the host, the key and the body, then go on."""
-        headers = {k.decode("latin-1"): v.decode("latin-1") for k, v in scope["headers"]}
+        headers = headers_of(scope)
         if not self.service.keys:
             check_host(headers.get("host", ""))
         if scope["path"] not in OPEN:
-            caller = self.service.keys.caller(headers.get("authorization", ""))
-            if caller is None:
-                raise ApiError(
-                    401,
-                    "a valid API key is needed: Authorization: Bearer KEY",
-                    code="invalid_api_key",
-                    headers={"WWW-Authenticate": "Bearer"},
-                )
-            scope["state"]["caller"] = caller
+            scope["state"]["caller"] = self.caller(headers)
         if scope["method"] == "POST":
-            kind = headers.get("content-type", "").partition(";")[0].strip().lower()
-            if kind != "application/json":
-                raise ApiError(
-                    415,
-                    f"content type {kind[:80] or 'none'} is not supported: send application/json",
-                    code="unsupported_content_type",
-                )
+            check_kind(headers)
             try:
                 async with asyncio.timeout(self.service.limits.seconds):
                     receive = await self.whole_body(receive, headers.get("content-length", ""))
             except TimeoutError:
-                raise ApiError(408, "the body did not arrive in time", code="timeout") from None
+                raise ApiError(
+                    TOO_SLOW, "the body did not arrive in time", code="timeout"
+                ) from None
         await self.app(scope, receive, send)
+
+    def caller(self, headers: Mapping[str, str]) -> str:
+        """A name for the key of a request, in either of the headers that clients use.
+
+        Raises:
+            ApiError: 401.
+        """
+        keys = self.service.keys
+        found = keys.caller(headers.get("authorization", ""))
+        found = found or keys.caller(f"Bearer {headers.get('x-api-key', '')}")
+        if found is None:
+            raise ApiError(
+                401,
+                "a valid API key is needed: Authorization: Bearer KEY, or X-API-Key: KEY",
+                code="invalid_api_key",
+                headers={"WWW-Authenticate": "Bearer"},
+            )
+        return found
 
     async def whole_body(self, receive: Receive, said: str) -> Receive:
         """Read a body of limited size; what the app receives then."""
@@ -116,6 +133,57 @@ class Door:
             413, f"the body is larger than {most} bytes", code="request_too_large",
             headers={"Connection": "close"},
         )  # fmt: skip
+
+
+class Body:
+    """The channel of a request, which knows whether more of its body is to come."""
+
+    def __init__(self, receive: Receive) -> None:
+        self.receive = receive
+        self.more = True
+
+    async def __call__(self) -> Message:
+        """The next message."""
+        message = await self.receive()
+        self.more = message.get("more_body", False)
+        return message
+
+    async def drop(self, headers: Mapping[str, str], seconds: float) -> None:
+        """Read the rest, within bounds; none of a client that waits to be told to send it."""
+        if "100-continue" in headers.get("expect", "").lower():
+            return
+        left = DROPPED
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while self.more and left > 0:
+                    left -= len((await self()).get("body", b""))
+
+
+def headers_of(scope: Scope) -> dict[str, str]:
+    """The headers of a request."""
+    return {k.decode("latin-1"): v.decode("latin-1") for k, v in scope["headers"]}
+
+
+def check_kind(headers: Mapping[str, str]) -> None:
+    """Reject a body that is no plain JSON.
+
+    Raises:
+        ApiError: 415.
+    """
+    kind = headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind != "application/json":
+        raise ApiError(
+            415,
+            f"content type {kind[:80] or 'none'} is not supported: send application/json",
+            code="unsupported_content_type",
+        )
+    coding = headers.get("content-encoding", "").strip().lower()
+    if coding not in ("", "identity"):
+        raise ApiError(
+            415,
+            f"content encoding {coding[:80]} is not supported: send the body as it is",
+            code="unsupported_content_encoding",
+        )
 
 
 def check_host(host: str) -> None:

@@ -1,6 +1,7 @@
 """Serves an app with uvicorn; shuts down gracefully on SIGTERM."""
 
 import asyncio
+import logging
 import signal
 import socket
 from collections.abc import Callable, Iterator, Sequence
@@ -15,12 +16,18 @@ from sirl.guard.server.gate import Gate
 
 __all__ = ["bound", "listen"]
 
+LOG = logging.getLogger("sirl.guard")
 GRACE = 5
 """Seconds beyond the drain after which connections are cut."""
+POLL = 0.05
+"""Seconds between two looks at what still runs."""
 
 
 class Server(uvicorn.Server):
-    """A server whose first signal closes the gates: running answers end, new ones are refused."""
+    """A server whose first signal closes the gates: running answers end, new ones are refused.
+
+    It listens until they have ended, so that whoever asks learns that it is not ready.
+    """
 
     def __init__(
         self,
@@ -35,13 +42,36 @@ class Server(uvicorn.Server):
         self.drain = drain
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Drain; answers that still run after the given time end with an error."""
-        loop = self.loop
+        """Drain, then exit; a second signal ends listening, a second Ctrl-C everything."""
+        if any(gate.draining for gate in self.gates):
+            self.should_exit = True
+            super().handle_exit(sig, frame)
+            return
         for gate in self.gates:
-            if not gate.draining:
-                gate.drain()
-                loop.call_soon_threadsafe(loop.call_later, self.drain, gate.cut)
-        super().handle_exit(sig, frame)
+            gate.drain()
+        self.loop.call_soon_threadsafe(self.begin_drain, sig)
+
+    def begin_drain(self, sig: int) -> None:
+        """Start to drain, in the event loop."""
+        self.draining = self.loop.create_task(self.drained(sig))
+
+    async def drained(self, sig: int) -> None:
+        """Exit once no answer runs; after the given time those that do end with an error."""
+        LOG.warning(
+            "%s: the server shuts down; answers that have %g seconds to end: %d",
+            signal.Signals(sig).name, self.drain, sum(g.active + g.waiting for g in self.gates),
+        )  # fmt: skip
+        end = self.loop.time() + self.drain
+        while self.busy and self.loop.time() < end:
+            await asyncio.sleep(POLL)
+        for gate in self.gates:
+            gate.cut()
+        super().handle_exit(sig, None)
+
+    @property
+    def busy(self) -> bool:
+        """Whether an answer is being made, or waits."""
+        return any(gate.active or gate.waiting for gate in self.gates)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Listen, and say where."""

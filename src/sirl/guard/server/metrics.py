@@ -8,7 +8,10 @@ from sirl.guard.server.gate import Gate
 from sirl.guard.server.policy import Policy
 from sirl.guard.server.watching import WatchedAnswer
 
-__all__ = ["Metrics"]
+__all__ = ["VERDICT", "Metrics"]
+
+VERDICT = "verdict"
+"""The mode of what is only judged: moderations and guardrails of other programs."""
 
 TOKENS = (0, 8, 16, 32, 64, 128, 256, 512, 1024, float("inf"))
 SECONDS = (0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, float("inf"))
@@ -52,6 +55,26 @@ class Metrics:
         waiting = Gauge("queue_depth", "Answers that wait", **own)
         waiting.set_function(lambda: gate.waiting)
         self.policy = policy
+        self.show_zeros()
+
+    def show_zeros(self) -> None:
+        """Begin the series whose labels are known, so that a rate has a start."""
+        if self.policy.rule is None:
+            return
+        for mode, action in ((self.policy.mode, self.policy.acts), (VERDICT, "flag")):
+            for done in ("none", action):
+                self.decisions.labels(mode, done)
+        self.faults.labels(self.on_fault)
+
+    @property
+    def on_fault(self) -> str:
+        """The policy in force when a check fails."""
+        return "open" if self.policy.goes_on else "closed"
+
+    def judged(self, score: float, *, flagged: bool) -> None:
+        """Count a verdict."""
+        self.decisions.labels(VERDICT, "flag" if flagged else "none").inc()
+        self.score.observe(score)
 
     def found(self, watched: WatchedAnswer) -> None:
         """Count an answer."""
@@ -63,7 +86,7 @@ class Metrics:
             return
         self.decisions.labels(self.policy.mode, finding.action).inc()
         if finding.fault is not None:
-            self.faults.labels("open" if self.policy.goes_on else "closed").inc()
+            self.faults.labels(self.on_fault).inc()
         if finding.score > float("-inf"):
             self.score.observe(finding.score)
         if finding.position is not None:

@@ -6,10 +6,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from sirl.guard.server.faults import ApiError
+from sirl.guard.server.guardrail_requests import GuardrailRequest, Turn
 from sirl.guard.server.orders import conversation, refused
 from sirl.guard.server.policy import Rule
-from sirl.guard.server.requests import GuardrailRequest, ModerationRequest, Said, Turn
+from sirl.guard.server.requests import ModerationRequest, Said, TextPart
 from sirl.guard.server.service import Service
+from sirl.guard.server.source import AskError
+from sirl.guard.server.throttle import Asker, account_verdict
 from sirl.types import Message
 
 __all__ = ["guardrail", "moderate"]
@@ -28,13 +31,29 @@ def rule_of(service: Service) -> Rule:
     return service.policy.rule
 
 
-async def scores(service: Service, asked: Sequence[tuple[Message, ...]]) -> list[float]:
-    """The highest score of each conversation."""
+Conversation = tuple[Message, ...]
+
+
+async def scored(
+    service: Service, asker: Asker, id: str, asked: Sequence[Conversation], param: str
+) -> list[tuple[float, bool]]:
+    """The highest score of each conversation, and whether it is an alarm, which is counted.
+
+    Raises:
+        AskError: One cannot be scored; `param` is the field that it came in.
+    """
+    found = []
     async with service.gate.admitted(1):
-        return [await service.source.judge(messages, service.limits) for messages in asked]
+        for messages in asked:
+            try:
+                score = await service.source.judge(messages, service.limits)
+            except AskError as error:
+                raise AskError(str(error), param, error.code) from error
+            found.append((score, await account_verdict(service, id, asker, messages, score)))
+    return found
 
 
-async def moderate(service: Service, request: ModerationRequest) -> dict[str, Any]:
+async def moderate(service: Service, request: ModerationRequest, asker: Asker) -> dict[str, Any]:
     """The reply of /v1/moderations.
 
     Raises:
@@ -42,29 +61,30 @@ async def moderate(service: Service, request: ModerationRequest) -> dict[str, An
     """
     rule = rule_of(service)
     given, limits = request.input, service.limits
-    if isinstance(given, str):
-        given = [given]
-    said = [item for item in given if isinstance(item, Said)]
-    texts = [item for item in given if isinstance(item, str)]
+    items = [given] if isinstance(given, str) else given
+    said = [item for item in items if isinstance(item, Said)]
+    texts = [item for item in items if isinstance(item, str)]
+    if parts := [item.text for item in items if isinstance(item, TextPart)]:
+        texts = ["\n".join(parts)]
     if len(texts) > limits.inputs:
         raise refused(f"{len(texts)} inputs are more than {limits.inputs}", "input")
     asked = [conversation(said, limits, "input")] if said else by_themselves(texts)
-    found = await scores(service, asked)
+    id = f"modr-{secrets.token_hex(12)}"
+    found = await scored(service, asker, id, asked, "input")
     return {
-        "id": f"modr-{secrets.token_hex(12)}",
+        "id": id,
         "model": service.source.name,
-        "results": [result(score, rule, details=limits.details) for score in found],
+        "results": [result(*own, rule, details=limits.details) for own in found],
     }
 
 
-def by_themselves(texts: Sequence[str]) -> list[tuple[Message, ...]]:
+def by_themselves(texts: Sequence[str]) -> list[Conversation]:
     """Each text as the prompt of a user."""
     return [(Message("user", text),) for text in texts]
 
 
-def result(score: float, rule: Rule, *, details: bool) -> dict[str, Any]:
+def result(score: float, flagged: bool, rule: Rule, *, details: bool) -> dict[str, Any]:
     """One result of a moderation; without details, its score is 0 or 1."""
-    flagged = score > rule.threshold
     shown: dict[str, Any] = {
         "flagged": flagged,
         "categories": {"unsafe": flagged},
@@ -76,27 +96,29 @@ def result(score: float, rule: Rule, *, details: bool) -> dict[str, Any]:
     return shown
 
 
-async def guardrail(service: Service, request: GuardrailRequest) -> dict[str, Any]:
+async def guardrail(service: Service, request: GuardrailRequest, asker: Asker) -> dict[str, Any]:
     """The reply of LiteLLM's generic guardrail: NONE or BLOCKED.
 
     Raises:
         ApiError: The request exceeds a bound, or the server has no guard.
     """
-    rule, limits = rule_of(service), service.limits
+    rule_of(service)
+    limits, param = service.limits, "structured_messages" if request.turns else "texts"
     if len(request.turns) > limits.messages:
         raise refused(
             f"{len(request.turns)} messages are more than {limits.messages}", "structured_messages"
         )
     asked = conversations(request)
-    if len(asked) > limits.inputs:
-        raise refused(f"{len(asked)} texts to score are more than {limits.inputs}", "texts")
-    found = await scores(service, asked)
-    if any(score > rule.threshold for score in found):
+    if len(asked) > limits.messages:
+        raise refused(f"{len(asked)} texts to score are more than {limits.messages}", "texts")
+    id = f"guardrail-{secrets.token_hex(12)}"
+    found = await scored(service, asker, id, asked, param)
+    if any(flagged for _, flagged in found):
         return {"action": "BLOCKED", "blocked_reason": BLOCKED}
     return {"action": "NONE"}
 
 
-def conversations(request: GuardrailRequest) -> list[tuple[Message, ...]]:
+def conversations(request: GuardrailRequest) -> list[Conversation]:
     """The conversations to score, so that no text is left out.
 
     Of a request: its messages, and each text that is in none of them. Of a response: each text and

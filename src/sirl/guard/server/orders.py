@@ -94,21 +94,22 @@ def ordered(
     sampling = Sampling(temperature, 1.0 if request.top_p is None else float(request.top_p))
     seed = secrets.randbits(32) if request.seed is None else request.seed
     bias = {int(k): float(v) for k, v in (request.logit_bias or {}).items()}
-    tokens = min(request.max_tokens or longest or limits.max_tokens, limits.max_tokens)
+    asked = request.max_tokens or longest
+    tokens = min(asked or limits.max_tokens, limits.max_tokens)
     return Order(
         kind=kind,
         id=f"{'chatcmpl' if kind == 'chat' else 'cmpl'}-{secrets.token_hex(12)}",
         created=int(time.time()),
         model=request.model,
         asks=tuple(
-            Ask(messages, tokens, sampling, seed, index, bias, top, logprobs)
+            Ask(messages, tokens, sampling, seed, index, bias, top, logprobs, shrinks=asked is None)
             for index in range(request.n or 1)
         ),
         stops=request.stops,
         logprobs=logprobs,
         usage=bool(request.stream_options and request.stream_options.include_usage),
         details=bool(request.sirl and request.sirl.details),
-        user=request.user,
+        user=request.user if request.safety_identifier is None else request.safety_identifier,
     )
 
 

@@ -41,8 +41,6 @@ class Part(NamedTuple):
     settled: tuple[Seen, ...] = ()
     """Tokens with everything the guard made of them. In hold mode none that is held; those that an
     alarm drops come without their text."""
-    refusal: bool = False
-    """Whether the text is the guard's refusal rather than the model's."""
     last: bool = False
     """Whether it ends the answer."""
 

@@ -144,6 +144,7 @@ def likely(token: str, logprob: float | None) -> dict[str, Any]:
 
 def kept_text(watched: WatchedAnswer, parts: Sequence[Part]) -> str:
     """The text of an answer, without what an alarm retracts, with the refusal."""
-    own = "".join(part.text for part in parts if not part.refusal)
-    refusal = "".join(part.text for part in parts if part.refusal)
-    return own[: watched.finding.retract_from] + refusal
+    sent, found = "".join(part.text for part in parts), watched.finding
+    if found.retract_from is None:
+        return sent
+    return sent[: found.retract_from] + sent[found.refusal_from :]

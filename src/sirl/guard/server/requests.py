@@ -2,15 +2,25 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 
 from sirl.types import Message
 
 __all__ = [
+    "LONGEST_NAME",
+    "TEXT_OR_LIST",
+    "AsText",
     "ChatRequest",
     "Details",
-    "GuardrailRequest",
     "ModerationRequest",
     "Said",
     "Sampled",
@@ -19,7 +29,6 @@ __all__ = [
     "Text",
     "TextPart",
     "TextRequest",
-    "Turn",
 ]
 
 INERT: dict[str, tuple[Any, ...]] = {
@@ -29,7 +38,6 @@ INERT: dict[str, tuple[Any, ...]] = {
     "frequency_penalty": (None, 0, 0.0),
     "function_call": (None, "none"),
     "functions": (None, []),
-    "metadata": (None, {}),
     "modalities": (None, ["text"]),
     "parallel_tool_calls": (None, True, False),
     "presence_penalty": (None, 0, 0.0),
@@ -42,6 +50,10 @@ INERT: dict[str, tuple[Any, ...]] = {
     "tools": (None, []),
 }
 """Parameters that are not supported -> values that ask for nothing, which are accepted."""
+HINTS = frozenset({"metadata", "prompt_cache_key", "prompt_cache_retention", "verbosity"})
+"""Parameters that no answer need follow: every value is accepted and has no effect."""
+NEEDED = frozenset({"role", "content", "type", "text"})
+"""Fields of messages and their parts that are read even if they are empty."""
 
 
 def checked_text(text: str) -> str:
@@ -60,6 +72,8 @@ def checked_text(text: str) -> str:
 Text = Annotated[str, AfterValidator(checked_text)]
 
 
+LONGEST_NAME = 256
+"""Characters of the name of a user."""
 MOST = 2**31 - 1
 """Above every bound of a server; numbers of a thousand digits are not repeated in an error."""
 
@@ -70,25 +84,53 @@ class Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
 
-class TextPart(Strict):
+def form(given: Any) -> str:  # noqa: ANN401 - what was sent
+    """What a text or a list of texts was meant as; faults are then of that form alone."""
+    return "a list" if isinstance(given, list) else "a text"
+
+
+AsText = Annotated[Text, Tag("a text")]
+TEXT_OR_LIST = Discriminator(form)
+
+
+class Spoken(Strict):
+    """A message or a part of one; clients send back the empty fields of what they received."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def without_empty(cls, given: Any) -> Any:  # noqa: ANN401 - what was sent
+        """Leave out fields that hold nothing; content that is null gives way to a refusal."""
+        if not isinstance(given, dict):
+            return given
+        found = {k: v for k, v in given.items() if k in NEEDED or v not in (None, "", [], {})}
+        if "refusal" in found and found.get("content", "") is None:
+            found["content"] = found.pop("refusal")
+        return found
+
+
+class TextPart(Spoken):
     """A part of a message."""
 
     type: Literal["text"]
     text: Text
 
 
-class Said(Strict):
+class Said(Spoken):
     """One message."""
 
     role: Literal["system", "developer", "user", "assistant"]
-    content: Text | Annotated[list[TextPart], Field(min_length=1)]
+    content: Annotated[
+        AsText | Annotated[list[TextPart], Field(min_length=1), Tag("a list")], TEXT_OR_LIST
+    ]
+    refusal: Text | None = None
+    name: Text | None = Field(None, description="who speaks, which no template shows")
 
     @property
     def text(self) -> str:
-        """Its text; parts are lines."""
-        if isinstance(self.content, str):
-            return self.content
-        return "\n".join(part.text for part in self.content)
+        """Its text; parts and a refusal are lines."""
+        parts = self.content
+        own = [parts] if isinstance(parts, str) else [part.text for part in parts]
+        return "\n".join([*own, *filter(None, [self.refusal])])
 
     @property
     def message(self) -> Message:
@@ -100,6 +142,7 @@ class StreamOptions(Strict):
     """How an answer is streamed."""
 
     include_usage: bool = Field(False, description="send a last chunk with the numbers of tokens")
+    include_obfuscation: bool | None = Field(None, description="has no effect")
 
 
 class Details(Strict):
@@ -120,12 +163,15 @@ class Sampled(Strict):
     n: int | None = Field(None, ge=1, le=MOST)
     stream: bool | None = None
     stream_options: StreamOptions | None = None
-    stop: Text | list[Text] | None = None
+    stop: Annotated[AsText | Annotated[list[Text], Tag("a list")], TEXT_OR_LIST] | None = None
     seed: int | None = Field(None, ge=-(2**63), le=2**63 - 1)
     logit_bias: dict[str, Annotated[float, Field(ge=-100, le=100)]] | None = Field(
         None, description="token id -> what is added to its logit"
     )
-    user: Text | None = Field(None, max_length=256)
+    user: Text | None = Field(None, max_length=LONGEST_NAME)
+    safety_identifier: Text | None = Field(
+        None, max_length=LONGEST_NAME, description="names the user, before `user`"
+    )
     sirl: Details | None = None
 
     @model_validator(mode="before")
@@ -137,7 +183,7 @@ class Sampled(Strict):
         return {
             key: value
             for key, value in given.items()
-            if not any(same(value, inert) for inert in INERT.get(key, ()))
+            if key not in HINTS and not any(same(value, inert) for inert in INERT.get(key, ()))
         }
 
     @property
@@ -163,104 +209,31 @@ class ChatRequest(Sampled):
 class TextRequest(Sampled):
     """A request to /v1/completions; the prompt is one user message in the chat template."""
 
-    prompt: Text | Annotated[list[Text], Field(min_length=1, max_length=1)]
+    prompt: Annotated[
+        AsText | Annotated[list[Text], Field(min_length=1, max_length=1), Tag("a list")],
+        TEXT_OR_LIST,
+    ]
     logprobs: int | None = Field(None, ge=0, le=5)
+
+
+def form_of_input(given: Any) -> str:  # noqa: ANN401 - what was sent
+    """What the input of a moderation was meant as."""
+    if isinstance(given, list) and given and isinstance(given[0], dict):
+        return "parts" if "type" in given[0] else "messages"
+    return form(given)
 
 
 class ModerationRequest(Strict):
     """A request to /v1/moderations."""
 
-    input: (
-        Text
-        | Annotated[list[Text], Field(min_length=1)]
-        | Annotated[list[Said], Field(min_length=1)]
-    ) = Field(
-        description="a prompt, several prompts, or the messages of one conversation, of which a "
-        "final assistant message is the answer to score"
+    input: Annotated[
+        AsText
+        | Annotated[list[Text], Field(min_length=1), Tag("a list")]
+        | Annotated[list[Said], Tag("messages")]
+        | Annotated[list[TextPart], Tag("parts")],
+        Discriminator(form_of_input),
+    ] = Field(
+        description="a prompt, several prompts, the parts of one prompt, or the messages of one "
+        "conversation, of which a final assistant message is the answer to score"
     )
     model: Text | None = None
-
-
-class Lenient(BaseModel):
-    """A part of a request of another program; fields that hold no text are not looked at."""
-
-    model_config = ConfigDict(strict=True)
-
-
-class CalledFunction(Lenient):
-    """The function that a model calls."""
-
-    name: Text | None = None
-    arguments: Text | None = None
-
-    @property
-    def text(self) -> str:
-        """Name and arguments as one line."""
-        return f"{self.name or ''} {self.arguments or ''}".strip()
-
-
-class ToolCall(Lenient):
-    """A call of a tool."""
-
-    function: CalledFunction
-
-
-class TurnPart(Lenient):
-    """A part of a message that is text."""
-
-    type: Literal["text", "input_text", "output_text"]
-    text: Text
-
-
-class Turn(Lenient):
-    """A message in OpenAI's form; content other than text is an error, since it is not scored."""
-
-    role: Literal["system", "developer", "user", "assistant", "tool", "function"]
-    content: Text | list[TurnPart] | None = None
-    refusal: Text | None = None
-    tool_calls: list[ToolCall] | None = None
-    function_call: CalledFunction | None = None
-    audio: None = None
-
-    @property
-    def texts(self) -> list[str]:
-        """All its texts: parts of the content, a refusal, and calls of tools."""
-        parts = self.content or []
-        found = [parts] if isinstance(parts, str) else [part.text for part in parts]
-        calls = [call.function for call in self.tool_calls or []]
-        if self.function_call:
-            calls.append(self.function_call)
-        return [*found, *filter(None, [self.refusal]), *(call.text for call in calls)]
-
-    @property
-    def message(self) -> Message:
-        """The message that is scored; instructions are the system's, results of tools the user's.
-
-        Templates know no other roles.
-        """
-        text = "\n".join(self.texts)
-        if self.role == "assistant":
-            return Message("assistant", text)
-        return Message("system" if self.role in ("system", "developer") else "user", text)
-
-
-class GuardrailRequest(Lenient):
-    """A request of LiteLLM's generic guardrail."""
-
-    texts: list[Text] = Field(default_factory=list)
-    input_type: Literal["request", "response"] = "request"
-    structured_messages: list[Turn] | None = None
-    tool_calls: list[ToolCall] | None = None
-    images: Annotated[list[Any], Field(max_length=0)] | None = None
-    """Images cannot be scored, so there may be none."""
-
-    @property
-    def turns(self) -> list[Turn]:
-        """The messages."""
-        return self.structured_messages or []
-
-    @property
-    def said(self) -> list[str]:
-        """The texts and calls of tools, each once."""
-        calls = [call.function.text for call in self.tool_calls or []]
-        return list(dict.fromkeys([*self.texts, *calls]))

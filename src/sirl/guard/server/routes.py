@@ -9,16 +9,12 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 from sirl.guard.server.answering import EventStream, answers_to, stream, while_connected, whole
 from sirl.guard.server.faults import ApiError, ErrorReply
+from sirl.guard.server.guardrail_requests import GuardrailRequest
 from sirl.guard.server.moderation import guardrail, moderate
 from sirl.guard.server.orders import Order, chat_order, text_order
-from sirl.guard.server.requests import (
-    ChatRequest,
-    GuardrailRequest,
-    ModerationRequest,
-    TextRequest,
-)
+from sirl.guard.server.requests import ChatRequest, ModerationRequest, TextRequest
 from sirl.guard.server.service import Service
-from sirl.guard.server.throttle import check_risk
+from sirl.guard.server.throttle import Asker, check_risk
 
 __all__ = ["answered", "check_model", "router"]
 
@@ -38,6 +34,8 @@ ANSWER: dict[int | str, dict[str, Any]] = {
 METRICS: dict[int | str, dict[str, Any]] = {
     200: {"content": {"text/plain": {"schema": {"type": "string"}}}}
 }
+MODERATIONS = ("omni-moderation-", "text-moderation-")
+"""Beginnings of OpenAI's names of moderation models, which its clients send."""
 router = APIRouter(responses=dict(ERRORS))
 
 
@@ -81,7 +79,7 @@ async def completions(body: TextRequest, request: Request) -> Response:
 async def answered(request: Request, service: Service, order: Order, streams: bool) -> Response:
     """The reply of a service to an order."""
     caller = str(request.state.caller)
-    check_risk(service, caller, order.user)
+    check_risk(service, (caller, order.user))
     if not streams:
         async with while_connected(request.receive):
             found = await whole(service, order, caller)
@@ -120,16 +118,22 @@ def described(service: Service) -> dict[str, Any]:
 async def moderations(body: ModerationRequest, request: Request) -> dict[str, Any]:
     """Score prompts, or a conversation with its answer."""
     service = service_of(request)
-    check_model(service, body.model)
+    if not (body.model or "").startswith(MODERATIONS):
+        check_model(service, body.model)
+    asker: Asker = (str(request.state.caller), None)
+    check_risk(service, asker)
     async with while_connected(request.receive):
-        return await moderate(service, body)
+        return await moderate(service, body, asker)
 
 
 @router.post("/beta/litellm_basic_guardrail_api")
 async def litellm_guardrail(body: GuardrailRequest, request: Request) -> dict[str, Any]:
     """LiteLLM's generic guardrail."""
+    service = service_of(request)
+    asker: Asker = (str(request.state.caller), body.user)
+    check_risk(service, asker)
     async with while_connected(request.receive):
-        return await guardrail(service_of(request), body)
+        return await guardrail(service, body, asker)
 
 
 @router.get("/healthz")

@@ -33,6 +33,8 @@ class Ask:
     """Alternatives per token to report."""
     logprobs: bool = False
     """Whether log-probabilities are reported; a source that has them anyway need not look."""
+    shrinks: bool = False
+    """Whether `max_tokens` is a default, and less where less fits behind the prompt."""
 
 
 class Piece(NamedTuple):

@@ -2,15 +2,23 @@
 
 import logging
 import time
+from collections.abc import Sequence
 
 from sirl.errors import RunError
+from sirl.guard.server.alarms import prompt_hash
 from sirl.guard.server.faults import busy
+from sirl.guard.server.metrics import VERDICT
 from sirl.guard.server.orders import Order
 from sirl.guard.server.service import Service
-from sirl.guard.server.watching import WatchedAnswer
+from sirl.guard.server.watching import Finding, WatchedAnswer
+from sirl.guard.session import SessionRisk
+from sirl.guard.turns import last_turn
+from sirl.types import Message
 
-__all__ = ["account", "check_risk"]
+__all__ = ["Asker", "account", "account_verdict", "check_risk"]
 
+Asker = tuple[str, str | None]
+"""The name of a key, and the user that it asks for."""
 LOG = logging.getLogger("sirl.guard")
 KEY_FACTOR = 10.0
 """A key serves many users: it is throttled at so many times the limit of a conversation."""
@@ -25,7 +33,7 @@ def names(caller: str, user: str | None) -> tuple[tuple[str, float], ...]:
     return ((f"{caller}/{conversation}", 1.0), (caller, 1.0 / KEY_FACTOR))
 
 
-def check_risk(service: Service, caller: str, user: str | None) -> None:
+def check_risk(service: Service, asker: Asker) -> None:
     """Reject a request of a caller whose risk is above the limit.
 
     Raises:
@@ -33,29 +41,96 @@ def check_risk(service: Service, caller: str, user: str | None) -> None:
     """
     if service.risk is None:
         return
-    wait = max(service.risk.wait(name, time.monotonic()) for name, _ in names(caller, user))
+    wait = max(service.risk.wait(name, time.monotonic()) for name, _ in names(*asker))
     if wait > 0:
         service.metrics.throttled.inc()
         raise busy("too many alarms of the guard in a short time", "session_risk", wait)
 
 
-def account(service: Service, order: Order, caller: str, watched: WatchedAnswer) -> None:
-    """Count an answer; add an alarm to the risk of its caller, and log it or a failed check.
+async def account(
+    service: Service, order: Order, caller: str, answers: Sequence[WatchedAnswer]
+) -> None:
+    """Count answers; add alarms to the risk of their caller, and log them and failed checks."""
+    for watched in answers:
+        found = watched.finding
+        service.metrics.found(watched)
+        if found.flagged or found.fault is not None:
+            log(service, order.id, caller, order.messages, watched.text, found)
+    places = [own.finding.position for own in answers if own.finding.flagged]
+    of_prompt = places.count(0)
+    await add_risk(
+        service, (caller, order.user), order.messages, of_prompt, len(places) - of_prompt
+    )
+
+
+async def account_verdict(
+    service: Service, id: str, asker: Asker, messages: tuple[Message, ...], score: float
+) -> bool:
+    """Count the score of a conversation that another model leads; whether it is an alarm."""
+    flagged = service.policy.rule is not None and score > service.policy.rule.threshold
+    service.metrics.judged(score, flagged=flagged)
+    if not flagged:
+        return False
+    answered = messages[-1].role == "assistant"
+    asked, text = (messages[:-1], messages[-1].content) if answered else (messages, "")
+    place = None if answered else 0  # of an answer only the highest score is known
+    found = Finding(flagged=True, action="flag", position=place, score=score)
+    log(service, id, asker[0], asked, text, found, mode=VERDICT)
+    await add_risk(service, asker, asked, int(not answered), int(answered))
+    return True
+
+
+async def add_risk(
+    service: Service, asker: Asker, messages: tuple[Message, ...], of_prompt: int, in_answers: int
+) -> None:
+    """Add alarms to the risk of who asked: those of the prompt, unless counted, and in answers."""
+    risk, own, alarms = service.risk, names(*asker), in_answers
+    if risk is None:
+        return
+    if of_prompt and not await is_counted(service, risk, own[0][0], messages):
+        risk.remember(event(own[0][0], messages))
+        alarms += of_prompt
+    for name, weight in own if alarms else ():
+        risk.add(name, weight * alarms, time.monotonic())
+
+
+async def is_counted(
+    service: Service, risk: SessionRisk, name: str, messages: tuple[Message, ...]
+) -> bool:
+    """Whether an alarm of a prompt is that of an earlier turn, which was counted when it was asked.
+
+    It is not if the last turn raises one by itself, or cannot be scored.
+    """
+    ends = (n for n, m in enumerate(messages) if n and m.role == "assistant")
+    if not any(risk.remembers(event(name, messages[:n])) for n in ends):
+        return False
+    rule, last = service.policy.rule, last_turn(messages)
+    try:
+        return rule is not None and await service.source.judge(last, service.limits) <= (
+            rule.threshold
+        )
+    except Exception:
+        LOG.exception("the last turn of a prompt could not be scored: its alarm counts")
+        return False
+
+
+def event(name: str, messages: Sequence[Message]) -> str:
+    """The alarm of a prompt, as it is remembered."""
+    return f"{name}/{prompt_hash(messages)}"
+
+
+def log(
+    service: Service, id: str, caller: str, messages: tuple[Message, ...], text: str,
+    found: Finding, mode: str | None = None,
+) -> None:  # fmt: skip
+    """Log an alarm or a failed check.
 
     A log that cannot be written changes no answer: the server's own log and a metric say so.
     """
-    found = watched.finding
-    service.metrics.found(watched)
-    if not found.flagged and found.fault is None:
+    if service.alarms is None:
         return
-    if service.risk and found.flagged:
-        for name, weight in names(caller, order.user):
-            service.risk.add(name, weight, time.monotonic())
-    if service.alarms:
-        try:
-            service.alarms.note(
-                order.id, caller, order.messages, watched.text, found, service.policy
-            )
-        except RunError as error:
-            LOG.error("the alarm of %s was not logged: %s", order.id, error)  # noqa: TRY400 - a full disk
-            service.metrics.unlogged.inc()
+    try:
+        service.alarms.note(id, caller, messages, text, found, service.policy, mode)
+    except RunError as error:
+        LOG.error("the alarm of %s was not logged: %s", id, error)  # noqa: TRY400 - a full disk
+        service.metrics.unlogged.inc()

@@ -20,6 +20,8 @@ from sirl.guard.server.stopping import Stops
 __all__ = ["CheckFailedError", "Finding", "WatchedAnswer"]
 
 LOG = logging.getLogger("sirl.guard")
+APART = "\n\n"
+"""Between what was sent of an answer and the refusal."""
 Finish = Literal["stop", "length", "content_filter"]
 
 
@@ -137,7 +139,7 @@ class WatchedAnswer:
         self.finish = "content_filter"
         self.finding.refusal_from = self.outbox.sent
         if self.finding.action == "refuse":
-            yield refusal(self.policy, self.finding)
+            yield refusal(self.policy, self.finding, self.outbox.sent)
 
     async def _settle(self, decision: Decision, seen: Seen | None) -> None:
         """Run the check that is due and note its result."""
@@ -151,7 +153,7 @@ class WatchedAnswer:
         except SourceError:  # of the answer: no check has failed
             raise
         except Exception as error:
-            LOG.exception("the check at token %d failed", decision.position)
+            log_fault(decision.position, error)
             self.finding.fault = decision.position
             if not self.policy.goes_on:
                 raise CheckFailedError(decision.position) from error
@@ -202,6 +204,15 @@ class WatchedAnswer:
         return self._after(last)
 
 
-def refusal(policy: Policy, finding: Finding) -> Part:
-    """The guard's refusal, separated from what stays of the answer."""
-    return Part(("\n\n" if finding.retract_from else "") + policy.refusal, refusal=True)
+def log_fault(position: int, error: Exception) -> None:
+    """Log a check that failed; one that a fault of the source ended needs no traceback."""
+    traced = not isinstance(error.__cause__, SourceError)
+    LOG.error("the check at token %d failed: %s", position, error, exc_info=traced)
+
+
+def refusal(policy: Policy, finding: Finding, sent: int) -> Part:
+    """The guard's refusal, apart from the characters sent; `refusal_from` is where it is shown."""
+    apart = APART if sent else ""
+    if not finding.retract_from:
+        finding.refusal_from = sent + len(apart)  # what is shown begins with the refusal
+    return Part(apart + policy.refusal)

@@ -1,0 +1,21 @@
+"""The last turn of a conversation."""
+
+from collections.abc import Sequence
+
+from sirl.types import Message
+
+__all__ = ["last_turn"]
+
+
+def last_turn(messages: Sequence[Message]) -> tuple[Message, ...]:
+    """System messages and what the user has said since the last answer, with a begun one.
+
+    >>> said = [("system", "a"), ("user", "b"), ("assistant", "c"), ("user", "d"), ("user", "e")]
+    >>> [m.content for m in last_turn([Message(role, text) for role, text in said])]
+    ['a', 'd', 'e']
+    """
+    start = max((n for n, m in enumerate(messages) if m.role == "user"), default=0)
+    while start and messages[start - 1].role != "assistant":
+        start -= 1
+    instructions = (m for m in messages[:start] if m.role == "system")
+    return (*instructions, *messages[start:])
