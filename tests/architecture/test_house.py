@@ -68,8 +68,8 @@ FROZEN = {
     },
     "guard evaluate": {
         "--model", "--guard", "--out", "--behaviours", "--behaviors", "--ordinary", "--lookalikes",
-        "--attacks", "--searches", "--benchmarks", "--judge", "--refusals", "--limit",
-        "--new-tokens", "--max-new-tokens", "--seed", "--dtype", "--template-arguments",
+        "--attacks", "--templates", "--searches", "--benchmarks", "--judge", "--refusals",
+        "--limit", "--new-tokens", "--max-new-tokens", "--seed", "--dtype", "--template-arguments",
         "--template-date", "--strict", "--no-strict",
         "--config", "--set", "--overwrite", "--json",
     },

@@ -31,7 +31,7 @@ app = typer.Typer(
 
 SHOWN = (
     *("model", "guard", "out", "behaviours", "ordinary", "lookalikes", "benchmarks", "attacks"),
-    *("searches", "judge", "refusals", "limit", "new_tokens", "seed", "dtype"),
+    *("templates", "searches", "judge", "refusals", "limit", "new_tokens", "seed", "dtype"),
     *("template_arguments", "template_date", "strict"),
 )
 """Settings of an evaluation with a flag; the others are given by `--set`."""
