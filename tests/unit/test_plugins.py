@@ -9,6 +9,7 @@ import pytest
 from sirl.benchmarks.contract import check_benchmark
 from sirl.config import EvaluateConfig, TrainConfig
 from sirl.errors import ConfigError, InputError, PluginError, Stopped
+from sirl.registry import plugins
 from sirl.registry.attacks import attacks_named, plugged
 from sirl.registry.benchmarks import benchmark_files, benchmarks_of
 from sirl.registry.collaborators import reward_named
@@ -97,6 +98,12 @@ class Hunt:
         yield []
         raise LookupError(behaviour)
 """
+
+
+@pytest.fixture(autouse=True)
+def none_loaded(monkeypatch):
+    """Only the plug-ins of the test itself can be blamed."""
+    monkeypatch.setattr(plugins, "LOADED", {})
 
 
 @pytest.fixture(scope="module")
