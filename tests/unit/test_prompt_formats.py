@@ -73,7 +73,7 @@ TWO = [{"prompt": "Mend a hat, now"}, {"prompt": "Wash a hat"}]
         ("a.jsonl", "\ufeff".join(["", *(json.dumps(row) + "\n" for row in TWO), "\x1a"])),
         ("a.csv", "\ufeffid,prompt\n1,\"Mend a hat, now\"\n\ufeffid,prompt\n2,Wash a hat\n"),
         ("a.md", "# Hats\n\n- Mend a hat, now\n- Wash a hat\n"),
-        ("a.md", "Requests about hats:\n\n1. Mend a hat,\n   now\n2) Wash a hat\n"),
+        ("a.md", "Requests about hats:\n\n1. Mend a hat, now\n2) Wash a hat\n"),
         ("a.markdown", "* Mend a hat, now\n  + [x] Wash a hat\n\n---\n"),
         ("a.txt", "1. Mend a hat, now\n\n2. Wash a hat\n"),
         ("a.txt", "Mend a hat, now\n\u200b\u2060\n\u00ad\ufe0f\n\ufeffWash a hat\n\x1a\n"),
@@ -481,10 +481,19 @@ def test_items_of_a_list_are_asked_and_other_lines_are_set_aside(tmp_path):
     assert found.read == f"items of the list of {path}, 3 prompts"
 
 
+def test_indented_lines_of_an_item_keep_their_breaks_and_what_is_indented_further(tmp_path):
+    text = "1. Mend this:\n   def hat():\n       wear()\n2. Wash a hat\n that is old\n"
+    assert asked(tmp_path, "a.md", text) == [
+        "Mend this:\ndef hat():\n    wear()",
+        "Wash a hat\nthat is old",
+    ]
+
+
 @pytest.mark.parametrize(
     ("name", "lines"),
     [
         ("a.txt", ["- Mend a hat", "Wash a hat"]),
+        ("a.txt", ["- 5 + 3 is what?"]),
         ("a.md", ["Mend a hat", "Fold a hat", "1. Wash a hat"]),
         ("a.txt", ["| Mend a hat", "| Wash a hat"]),
         ("a.txt", ["-1 plus 1?", "-2 plus 2?"]),

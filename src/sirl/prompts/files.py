@@ -198,7 +198,7 @@ HEADING = re.compile(r" {0,3}#{1,6}([ \t]|$)")
 
 
 def is_list(file: File) -> bool:
-    """Whether a text is a list: all its lines are items, in Markdown most of them.
+    """Whether a text is a list: two or more items and nothing else; in Markdown, mostly items.
 
     Headings, rules and the indented rest of an item do not count.
     """
@@ -209,7 +209,7 @@ def is_list(file: File) -> bool:
     ]
     if file.path.suffix.lower() in MARKDOWN:
         return sum(lines) > len(lines) / 2
-    return bool(lines) and all(lines)
+    return len(lines) > 1 and all(lines)
 
 
 def is_rest(line: str) -> bool:
@@ -218,16 +218,19 @@ def is_rest(line: str) -> bool:
 
 
 def list_rows(file: File) -> Iterator[Row]:
-    """The rows of a list: one prompt per item, in the field `prompt`."""
+    """The rows of a list: one prompt per item, in the field `prompt`, with its line breaks."""
     item: Row | None = None
+    indent = 0
     for number, line, fault in lines_of(file.text):
         if item and not fault and is_rest(line):
-            item = item._replace(fields={"prompt": f"{item.fields['prompt']} {line.strip()}"})
+            rest = line[:indent].lstrip() + line[indent:]
+            item = item._replace(fields={"prompt": f"{item.fields['prompt']}\n{rest.rstrip()}"})
             continue
         if item:
             yield item
         begun = None if fault or RULE.fullmatch(line) else ITEM.match(line)
-        item = Row(number, {"prompt": line[begun.end() :]}) if begun else None
+        indent = begun.end() if begun else 0
+        item = Row(number, {"prompt": line[indent:]}) if begun else None
         if not item:
             yield Row(number, {}, fault or "the line is no item of the list")
     if item:
