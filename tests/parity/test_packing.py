@@ -6,7 +6,7 @@ import torch
 
 from sirl.models import head, packing
 from sirl.models.adapters import with_lora
-from sirl.models.forward import Scorer, mass_along, micro_batches, next_logprobs, score
+from sirl.models.forward import Scorer, micro_batches, score
 from sirl.models.head import Predicted, logprobs_of, loss_of, numbers_of
 from sirl.models.packing import PACKED, pack
 from sirl.models.trial import adopt
@@ -65,18 +65,6 @@ def test_a_packed_row_says_what_padded_rows_say_and_moves_the_weights_alike(
         assert torch.allclose(ours[name], gradient, rtol=1e-3, atol=1e-4 * gradient.abs().max()), (
             name
         )
-
-
-def test_the_mass_of_some_tokens_is_the_sum_of_their_probabilities_at_every_place(embedded):
-    given, tokens = completions(embedded), [5, 40, 900]
-    masses = torch.cat(mass_along(embedded, given, tokens, 90))
-    prefixes = [
-        replace(c, prompt_ids=(*c.prompt_ids, *c.token_ids[:n]))
-        for c in given
-        for n in range(len(c.token_ids))
-    ]
-    expected = torch.stack(next_logprobs(embedded, prefixes))[:, tokens].exp().sum(dim=1)
-    assert torch.allclose(masses, expected, rtol=1e-4, atol=1e-7)
 
 
 @pytest.mark.parametrize("budget", [1, 40, 90, 10_000])

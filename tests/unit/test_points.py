@@ -8,7 +8,6 @@ import torch
 from sirl.attacks.static import Template
 from sirl.decisions import Decisions
 from sirl.training.curriculum import Curriculum
-from sirl.training.interruptions import Interruptions
 from sirl.training.points import DecisionPoints, terms
 from sirl.training.suffixes import Attacked
 from sirl.types import Message, Prompt
@@ -186,43 +185,6 @@ def test_unreadable_prompts_pull_the_policy_back_to_the_start() -> None:
     }
     assert pulls[REFUSE] == -1
     assert pulls[OTHER] == 1
-
-
-def interruptions(mass_by_policy, **more) -> Interruptions:
-    own = points(**more)
-    return Interruptions(
-        own.answers, own.curriculum, 2, own.render, mass_by_policy, lambda value: value
-    )
-
-
-def test_own_answers_are_taught_to_go_on_where_the_policy_would_most_likely_refuse() -> None:
-    drifted, given = START.exp(), []
-    drifted[REFUSE], drifted[OTHER] = 0.6, 0.1
-
-    def masses(completions):
-        given.extend(completions)
-        return [torch.tensor([0.9, 0.1, 0.6])[: len(c.token_ids)] for c in completions]
-
-    batch = points(
-        of_policy=lambda rows: drifted.log().repeat(len(rows), 1),
-        interrupted=interruptions(masses).of,
-    ).batch(0)
-    assert [c.token_ids for c in given] == [(OTHER, 2, 1)] * 2
-    # The first token is the decision itself; of the others the last is the likeliest to be one.
-    ends = {(*c.prompt_ids, OTHER, 2) for c in given}
-    pulls = {
-        e.completion.token_ids[0]: math.copysign(1, e.advantage)
-        for e in batch.examples
-        if e.completion.prompt_ids in ends
-    }
-    assert (pulls[REFUSE], pulls[OTHER]) == (-1, 1)
-    assert batch.metrics["points/mass_in_answers"] == pytest.approx(0.6)
-    assert "points/mass_in_answers" not in points().batch(0).metrics
-
-
-def test_answers_of_one_token_have_no_place_to_go_on() -> None:
-    short = {"unsafe": [(REFUSE, 1)], "harmless": [(1,)]}
-    assert interruptions(lambda _: [], answers=short).of(0) == []
 
 
 def test_refusals_that_never_occur_are_woken_by_the_forward_divergence() -> None:

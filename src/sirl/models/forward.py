@@ -24,7 +24,6 @@ from sirl.models.head import (
     factor_of,
     logprobs_of,
     loss_of,
-    mass_of,
     numbers_of,
 )
 from sirl.models.packing import PACKED, pack
@@ -36,7 +35,6 @@ __all__ = [
     "decoder",
     "head_factor",
     "is_packed",
-    "mass_along",
     "micro_batches",
     "next_logits",
     "next_logprobs",
@@ -243,17 +241,6 @@ def next_logprobs(
     firsts = [replace(c, token_ids=(0,)) for c in completions]
     rows = numbers_by_completion(chat, firsts, token_budget, lambda p: (distributions_of(p),))
     return [distribution[0] for (distribution,) in rows]
-
-
-def mass_along(
-    chat: ChatModel,
-    completions: Sequence[Completion],
-    tokens: Sequence[int],
-    token_budget: int = 8192,
-) -> list[Tensor]:
-    """Per completion: the probability, at each of its tokens, of drawing one of `tokens` there."""
-    rows = numbers_by_completion(chat, completions, token_budget, lambda p: (mass_of(p, tokens),))
-    return [mass for (mass,) in rows]
 
 
 def answer_likelihoods(

@@ -9,7 +9,7 @@ is used unchanged, and a head under autocast is rounded as autocast rounds other
 Axes: `seq` predicted tokens of a micro-batch, `width` the hidden state, `vocab` the vocabulary.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from typing import Any, NamedTuple
@@ -28,7 +28,6 @@ __all__ = [
     "factor_of",
     "logprobs_of",
     "loss_of",
-    "mass_of",
     "numbers_of",
 ]
 
@@ -164,14 +163,6 @@ def distributions_of(predicted: Predicted) -> Tensor:
     """Log-probabilities of the vocabulary (seq x vocab) at each token in nats, detached."""
     tiles = predicted.tiles(predicted.factor)
     return torch.cat([torch.log_softmax(logits, dim=1) for _, logits in tiles])
-
-
-@torch.no_grad()
-def mass_of(predicted: Predicted, tokens: Sequence[int]) -> Tensor:
-    """Probability (seq) that each token were one of `tokens`, detached."""
-    among = torch.tensor(tokens, device=predicted.states.device)
-    tiles = predicted.tiles(predicted.factor)
-    return torch.cat([logits.softmax(dim=1)[:, among].sum(dim=1) for _, logits in tiles])
 
 
 @torch.no_grad()

@@ -36,7 +36,7 @@ class Share(NamedTuple):
 
 SAMPLED = Share(0.35, 0.6, 0.8)
 """With sampled answers."""
-POINTS = Share(0.75, 0.8, 0.9)
+POINTS = Share(0.6, 0.8, 0.9)
 """With decision points, which cost little and raise the price of openings less."""
 
 

@@ -9,8 +9,6 @@ target. Its gradient is exact, an expectation over the vocabulary, so no token i
 After a begun answer a policy may never refuse, and reverse KL has no gradient where the policy has
 no mass. The loss there is the forward KL until the policy refuses with some probability.
 Unreadable prompts (`sirl.training.noise`) have the starting model's own distribution as target.
-So have own answers at the place where the policy would most likely refuse to go on
-(`sirl.training.interruptions`).
 Prompts with a searched suffix (`sirl.training.suffixes`) have the target of the bare prompt; the
 loss there is the forward KL, too, where the policy hardly ever decides as it is taught.
 
@@ -35,7 +33,6 @@ from torch import Tensor
 from sirl.decisions import Decisions
 from sirl.roles import Batch
 from sirl.training.curriculum import Curriculum
-from sirl.training.interruptions import Interrupted
 from sirl.training.noise import scrambled
 from sirl.types import Completion, Example, Prompt
 
@@ -86,8 +83,6 @@ class DecisionPoints:
     """The value of rank 0, as rounding may differ."""
     attacked: Callable[[int], Sequence[Prompt]] = lambda _: ()
     """The prompts of a step with searched suffixes, as `sirl.training.suffixes` gives them."""
-    interrupted: Callable[[int], Sequence[Interrupted]] = lambda _: ()
-    """Own answers up to a place, as `sirl.training.interruptions` gives them."""
 
     def batch(self, step: int) -> Batch:
         """The batch of a step, counted from 0."""
@@ -95,9 +90,7 @@ class DecisionPoints:
         plain, noise = self.curriculum.prompts(step), self.noise(step)
         hard = self.attacked(step)
         prompts = [*plain, *hard]
-        halted = self.interrupted(step)
-        names = [*(p.id for p in (*prompts, *noise)), *(h.id for h in halted)]
-        asked = [*map(self.render, (*prompts, *noise)), *(h.ids for h in halted)]
+        asked = [self.render(p) for p in (*prompts, *noise)]
         policy, start = self.of_policy(asked), self.at_start(asked)
         m, n = len(plain), len(prompts)
         taught = torch.tensor([self.decisions.taught(p.id) for p in prompts]).to(policy)
@@ -108,8 +101,8 @@ class DecisionPoints:
         target = torch.cat([self.target(prompts, start[:n], taught), start[n:]])
         found = self.agreed(terms(policy, target, forward))
         points = [
-            Example(one_token(id, ids, token), weight, kl_weight=0.0, on_policy=False)
-            for id, ids, own in zip(names, asked, found, strict=True)
+            Example(one_token(prompt.id, ids, token), weight, kl_weight=0.0, on_policy=False)
+            for prompt, ids, own in zip((*prompts, *noise), asked, found, strict=True)
             for token, weight in own
         ]
         guards = self.guarded(step)
@@ -121,8 +114,6 @@ class DecisionPoints:
         metrics = self.metrics(policy[:m], taught[:m])
         if hard:
             metrics["points/decided_under_attack"] = float(decided.mean())
-        if halted:
-            metrics["points/mass_in_answers"] = sum(h.mass for h in halted) / len(halted)
         metrics = self.agreed(metrics)
         metrics = metrics | {"seconds/points": time.perf_counter() - started}
         return Batch([*points, *own_answers], metrics, rows=n)

@@ -20,7 +20,7 @@ from torch.distributed.tensor import DTensor
 
 from sirl.errors import TrainingError
 from sirl.models.chat import ChatModel
-from sirl.models.forward import Scorer, mass_along, micro_batches, next_logprobs, score_logprobs
+from sirl.models.forward import Scorer, micro_batches, next_logprobs, score_logprobs
 from sirl.models.memory import out_of_memory
 from sirl.policy import KLEstimator, policy_loss, token_weights
 from sirl.training.parallel import Parallelism, Ranks, SingleProcess, shard_rows
@@ -213,15 +213,6 @@ class PolicyLearner:
         """The same under the policy."""
         with self.parallel.unsharded():
             return self.logprobs(completions, partial(score_logprobs, self.chat))
-
-    def mass_by_policy(
-        self, completions: Sequence[Completion], tokens: Sequence[int]
-    ) -> list[Tensor]:
-        """The policy's probability, at each token of each completion, of one of `tokens` there."""
-        with self.parallel.unsharded():
-            return self.logprobs(
-                completions, lambda rows, budget: mass_along(self.chat, rows, tokens, budget)
-            )
 
     def next_at_start(self, prompts: Sequence[tuple[int, ...]]) -> Tensor:
         """Log-probabilities of the token after each prompt under the starting model.

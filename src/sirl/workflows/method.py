@@ -254,7 +254,6 @@ def instinct_batches(
     learner: "PolicyLearner",
 ) -> BatchSource:
     """Decision points if the first tokens of answers show the decision, else sampled answers."""
-    from sirl.training.interruptions import Interruptions
     from sirl.training.points import DecisionPoints
     from sirl.training.rollouts import Rollouts
 
@@ -274,16 +273,6 @@ def instinct_batches(
         said_by_policy=learner.said_by_policy,
         agreed=learner.ranks.agreed,
     )
-    if session.config.depth:
-        places = Interruptions(
-            reading.choices.answers,
-            curriculum,
-            points.guards,
-            points.render,
-            partial(learner.mass_by_policy, tokens=points.decisions.openers),
-            points.agreed,
-        )
-        points = replace(points, interrupted=places.of)
     if not session.config.suffixes:
         return points
     attacked = attacked_of(session, reading.choices, curriculum, learner)
