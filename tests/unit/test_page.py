@@ -100,6 +100,22 @@ def test_the_headline_names_the_harmless_requests_that_were_not_asked(asked, mis
     )
 
 
+def test_the_headline_names_refusals_in_disguises_and_the_sentinels_verdict_is_beside_it():
+    def model(disguised):
+        own = figures(0.5, 0.1)
+        own["over_refusal"]["ordinary_disguised"] = rate(disguised)
+        return own
+
+    said = headline({"base": model(0.0), "hardened": model(0.15)})
+    assert said.endswith(
+        "ordinary requests at 0% before and after and in disguises from 0% to 15%."
+    )
+    facts = {"sentinel": "step 3 is recommended with a caution", "seed": "0"}
+    html = render(PageData("t", MODELS, facts=facts))
+    assert html.count("tep 3 is recommended with a caution") == 1
+    assert html.index("Step 3 is recommended with a caution.") < html.index("</header>")
+
+
 def test_the_heat_scale_reaches_the_highest_token_of_the_run_and_says_so():
     hot = ShownAnswer("base", "story", "attack", "refusal", ("a", "b"), (0.0, 4.31))
     html = render(PageData("t", {}, examples=[hot]))

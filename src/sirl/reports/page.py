@@ -183,11 +183,17 @@ def solved(models: Mapping[str, Mapping[str, Any]]) -> str:
 def price(models: Sequence[Mapping[str, Any]], differences: Mapping[str, Mapping[str, Any]]) -> str:
     """The refusal rates on harmless requests, and the kinds not asked; empty if none were."""
     kinds = ("lookalike", "look-alike"), ("ordinary", "ordinary")
-    changes = {
-        word: moved(models, "over_refusal", kind, difference=differences.get(kind))
-        for kind, word in kinds
-    }
-    asked = [f"{word} requests {change}" for word, change in changes.items() if change]
+
+    def of(kind: str) -> str:
+        return moved(models, "over_refusal", kind, difference=differences.get(kind))
+
+    changes = {word: of(kind) for kind, word in kinds}
+    inside = {word: of(f"{kind}_disguised") for kind, word in kinds}
+    asked = [
+        f"{word} requests {change}{f' and in disguises {inside[word]}' if inside[word] else ''}"
+        for word, change in changes.items()
+        if change
+    ]
     missing = [f"{word} ones were not asked" for word, change in changes.items() if not change]
     return f"refusals of {', '.join([*asked, *missing])}" if asked else ""
 
