@@ -358,3 +358,25 @@ def test_errors_of_sirl_itself_are_not_those_of_a_plugin():
             raise error
         assert caught.value is error
         assert plugin_fault(error) is None
+
+
+@pytest.mark.parametrize("given", [{}, {"__name__": None}])
+def test_code_without_a_module_raises_what_it_raises(given):
+    ended = []
+    judge_named("python:outside_of_sirl:Kind", evaluation())
+    with pytest.raises(ZeroDivisionError), Frame("evaluate") as frame:  # noqa: PT012
+        frame.ends.callback(ended.append, "released")
+        exec("1 / 0", given)
+    assert ended == ["released"]
+
+
+def test_a_frame_releases_its_run_even_if_an_error_cannot_be_told(monkeypatch):
+    def broken(_):
+        raise RecursionError
+
+    ended = []
+    monkeypatch.setattr("sirl.workflows.frame.plugin_fault", broken)
+    with pytest.raises(RecursionError), Frame("evaluate") as frame:  # noqa: PT012
+        frame.ends.callback(ended.append, "released")
+        raise ValueError("x")
+    assert ended == ["released"]

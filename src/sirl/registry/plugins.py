@@ -7,7 +7,7 @@ from importlib.metadata import EntryPoint, entry_points
 from inspect import signature
 from pathlib import Path
 from traceback import walk_tb
-from types import MappingProxyType
+from types import FrameType, MappingProxyType
 from typing import Any, get_args
 
 from sirl.errors import ConfigError, PluginError, SirlError, Stopped, first_line, unknown_name
@@ -68,7 +68,7 @@ def plugin_fault(error: BaseException) -> PluginError | None:
     frames = [
         (frame.f_code, line, plugins)
         for frame, line in walk_tb(error.__traceback__)
-        if (plugins := [p for p in LOADED.values() if p.runs(frame.f_globals["__name__"])])
+        if (plugins := [p for p in LOADED.values() if p.runs(module_of(frame))])
     ]
     if not frames:
         return None
@@ -77,6 +77,11 @@ def plugin_fault(error: BaseException) -> PluginError | None:
     plugin = next((p for p in plugins if p.defined.partition(".")[0] == name), plugins[0])
     last, line, _ = frames[-1]
     return PluginError(f"{plugin.title} raised {in_words(error, last.co_filename, line)}: fix it")
+
+
+def module_of(frame: FrameType) -> str:
+    """The module whose code a frame runs; empty for code that was executed without one."""
+    return str(frame.f_globals.get("__name__", ""))
 
 
 def names_in(text: str | None) -> list[str]:

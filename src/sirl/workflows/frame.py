@@ -47,13 +47,14 @@ class Frame:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        fault = plugin_fault(error) if error else None
-        if not fault:
-            self.ends.__exit__(kind, error, traceback)
-            return
-        self.ends.__exit__(type(fault), fault, traceback)
-        kept = self.resumable and self.run is not None and self.run.read("run.json")
-        raise PluginError(f"{fault}; continue with --resume" if kept else str(fault)) from error
+        fault = None
+        try:
+            fault = plugin_fault(error) if error else None
+        finally:
+            self.ends.__exit__(type(fault) if fault else kind, fault or error, traceback)
+        if fault:
+            kept = self.resumable and self.run is not None and self.run.read("run.json")
+            raise PluginError(f"{fault}; continue with --resume" if kept else str(fault)) from error
 
     def hold(self, run: Run) -> Run:
         """Keep a run folder locked until the verb ends."""
