@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sirl.errors import OutageError
+from sirl.errors import OutageError, Stopped
 from sirl.runs.disk import cut_torn_line, disk_errors, opened, plain
 from sirl.runs.places import KEPT
 from sirl.runs.reader import RunReader
@@ -32,23 +32,30 @@ class Kept:
 
     def add(self, found: Sequence[Mapping[str, Any]]) -> None:
         """Keep rows, each with its `key`; private, since they quote answers."""
+        if not found:
+            return
         with disk_errors(self.path), opened(self.path, "ab", private=True) as log:
             log.write("".join(json.dumps(plain(row)) + "\n" for row in found).encode("ascii"))
         self.rows |= {row["key"]: dict(row) for row in found}
 
     @contextmanager
     def until_done(self, way: str) -> Iterator[None]:
-        """A block after which the file goes; an outage leaves it and says how to go on.
+        """A block after which the file goes, unless an outage or an interruption ends it.
 
         Raises:
-            OutageError: There is one.
+            OutageError: There is one; it says how to go on.
         """
         try:
             yield
+        except Stopped:
+            raise
         except OutageError as outage:
             if not self.rows:
                 raise
             raise OutageError(
                 f"{outage}; what has been answered is kept in {self.path}: {way} to go on"
             ) from outage
+        except Exception:  # the rows may hold what was wrong, and they would block the folder
+            self.path.unlink(missing_ok=True)
+            raise
         self.path.unlink(missing_ok=True)

@@ -80,7 +80,7 @@ class Frame:
         return self.ends.enter_context(about)
 
     def kept(self, run: Run) -> Kept:
-        """What this verb was given before an outage; it goes when the verb ends well."""
+        """What this verb was given; only an outage or an interruption leaves it behind."""
         kept = Kept.of_run(run.path)
         self.ends.enter_context(kept.until_done("give the same command with --overwrite"))
         return kept

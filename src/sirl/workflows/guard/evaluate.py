@@ -11,7 +11,6 @@ from sirl.analysis.end_to_end import end_to_end
 from sirl.config import GuardEvaluateConfig
 from sirl.errors import ConfigError, InputError
 from sirl.evaluation.asked import Query
-from sirl.evaluation.kept_verdicts import KeptVerdicts
 from sirl.prompts import Rejected
 from sirl.reports.guard import guard_table
 from sirl.roles import Console, Search
@@ -93,8 +92,8 @@ def evaluate_guard(
 
 
 def remembering(suite: "Suite", kept: Kept) -> "Suite":
-    """The suite with judges that give no verdict twice."""
-    return replace(suite, judges=[KeptVerdicts(judge, kept) for judge in suite.judges])
+    """The suite with judges that pay for no verdict twice."""
+    return replace(suite, judges=[registry.remembering(judge, kept) for judge in suite.judges])
 
 
 def judged_by(suite: "Suite", config: GuardEvaluateConfig, provenance: Provenance) -> list[str]:
