@@ -326,6 +326,7 @@ def test_an_outage_of_the_judge_of_an_evaluation_costs_nothing_twice(asking, ser
         again = [*(word for pair in settings.items() for word in pair), "--overwrite"]
         done = sirl("guard", "evaluate", *again)
         assert done.returncode in (0, 1), done.stderr
+    assert f"taken from {out}/kept.jsonl, if asked for in the same words" in done.stderr
     assert not (out / "kept.jsonl").exists()
     after = [json.dumps(body["messages"]) for _, _, body in server.seen]
     meeting = 4

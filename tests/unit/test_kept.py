@@ -3,15 +3,22 @@
 import pytest
 
 from sirl import registry
+from sirl.cli.console import Terminal
 from sirl.config import GuardEvaluateConfig
-from sirl.errors import InputError, OutageError, PluginError, Stopped
+from sirl.errors import InputError, OutageError, PluginError, RunError, Stopped
+from sirl.guard.server.source import Ask
+from sirl.guard.upstream.asking import UpstreamManner, answer_body
+from sirl.guard.upstream.endpoint_guard import Identity, Witness
+from sirl.guard.upstream.heard import Names
 from sirl.judges.own_sentences import OwnSentences
 from sirl.judges.rules import RefusalRules
+from sirl.roles import silent
 from sirl.runs import open_run
 from sirl.runs.kept import Kept
 from sirl.runs.places import KEPT
 from sirl.types import Attempt, Prompt, Verdict
 from sirl.workflows.frame import Frame
+from sirl.workflows.guard.endpoint_answers import Exchange, replied, shown
 from tests.unit.fake_endpoint import fine, served
 
 ITEMS = [(Attempt(Prompt.user("clock", "Wind the clock"), "direct", ()), "It is wound.")]
@@ -22,13 +29,25 @@ def config(out="r", **settings):
     return GuardEvaluateConfig(model="embedded", guard="g", out=str(out), **settings)
 
 
+@pytest.fixture
+def asking(tmp_path):
+    with served() as server:
+        server.play = lambda _: fine("rating: 10")
+        engine = registry.endpoint(f"{server.url}#small", config(), 8)
+        manner = UpstreamManner(5, 1)
+        exchange = Exchange(engine, manner, Names(), silent, Terminal())
+        exchange.kept = Kept(tmp_path / KEPT)
+        prompt = Prompt.user("clock", "Wind the clock")
+        yield exchange, [answer_body("small", Ask(prompt.messages, 8, seed=1), manner)]
+
+
 def asked(place, error):
     """Ask a little in a verb that an error ends; what the folder holds then."""
     settings = config(place)
     with pytest.raises(type(error)) as caught, Frame("guard evaluate", resumable=False) as frame:  # noqa: PT012
         run = frame.hold(open_run(place, settings.model_dump(), "ask", resumable=False))
         frame.begin(run, settings, keeps=(KEPT,))
-        frame.kept(run).add([{"key": "a", "reply": "It is wound."}])
+        frame.kept(run, Terminal()).add([{"key": "a", "reply": "It is wound."}])
         raise error
     return {p.name for p in place.glob("*")}, str(caught.value)
 
@@ -101,3 +120,55 @@ def test_an_endpoint_is_asked_for_no_verdict_twice(tmp_path):
             again = registry.remembering(judge, Kept(place))
             assert again.verdicts(ITEMS) == first
             assert (again.name, again.identity, server.seen) == (judge.name, judge.identity, [])
+
+
+def test_what_an_unfinished_command_has_left_is_announced(tmp_path):
+    kept = Kept(tmp_path / KEPT)
+    assert kept.notes() == []
+    kept.add([{"key": "a", "reply": {}}])
+    (said,) = Kept(tmp_path / KEPT).notes()
+    assert said.startswith(f"1 reply or verdict is taken from {tmp_path / KEPT}, if asked for in")
+    kept.add([{"key": "b", "label": "harmful"}])
+    assert kept.notes()[0].startswith("2 replies and verdicts are taken from ")
+
+
+@pytest.mark.parametrize("row", ["[]", "{", '{"name": "a"}', '{"key": []}'])
+def test_a_file_that_keeps_something_else_is_named(tmp_path, row):
+    (tmp_path / KEPT).write_text(f'{{"key": "a"}}\n{row}\n')
+    with pytest.raises(RunError, match=f"^{tmp_path / KEPT} is damaged, or holds .*: remove the"):
+        Kept(tmp_path / KEPT)
+
+
+@pytest.mark.parametrize("row", [{}, {"label": "harmful"}, {"reply": 3}, {"reply": {"text": ""}}])
+def test_a_row_that_holds_something_else_is_named(tmp_path, asking, row):
+    exchange, bodies = asking
+    replied(exchange, "answers", bodies)
+    rating = registry.judge_named(f"pair_rating:{exchange.engine.url}#small", config())
+    remembering = registry.remembering(rating, exchange.kept)
+    remembering.verdicts(ITEMS)
+    rows = {key: {"key": key, **row} for key in exchange.kept.rows}
+    exchange.kept.rows |= rows
+    for work in (lambda: replied(exchange, "answers", bodies), lambda: remembering.verdicts(ITEMS)):
+        with pytest.raises(RunError, match=f"^{tmp_path / KEPT} is damaged, or holds"):
+            work()
+
+
+def test_replies_of_another_model_under_the_same_name_are_not_taken(asking):
+    exchange, bodies = asking
+    for service, rows in (("one", 1), ("one", 1), ("another", 2), ("another", 2)):
+        exchange.service = service
+        (answer,) = replied(exchange, "answers", bodies)
+        assert answer.text == "rating: 10"
+        assert len(exchange.kept.rows) == rows
+
+
+def identity(served="m-1", prints=(), **likely):
+    top = tuple(likely.items()) or (("Well", -0.1), ("So", -2.4))
+    return Identity("m", served, prints, (Witness("Name a clock.", top), Witness("Wind it.", ())))
+
+
+def test_a_model_is_known_by_its_name_its_fingerprints_and_its_likeliest_tokens():
+    same = shown(identity())
+    assert shown(identity(So=-2.3, Well=-0.2)) == same
+    others = [identity("m-2"), identity(prints=("fp",)), identity(Well=-2.4, So=-0.1)]
+    assert len({same, *map(shown, others)}) == 4

@@ -196,6 +196,7 @@ def asked_once(judge: "Judge", out: Path | None) -> "Iterator[Judge]":
     from sirl.runs.kept import Kept
 
     kept = Kept(out.with_name(f"{out.name}.kept.jsonl"))
+    warn(kept.notes())
     with kept.until_done("give the same command"):
         yield registry.remembering(judge, kept)
 

@@ -9,6 +9,7 @@ from typing import Any
 from sirl.config import Settings
 from sirl.errors import PluginError, SirlError
 from sirl.registry.plugins import plugin_fault
+from sirl.roles import Console
 from sirl.runs import Run, plain
 from sirl.runs.kept import Kept
 from sirl.runs.provenance import Provenance
@@ -79,9 +80,10 @@ class Frame:
         about = Provenance(run, self.verb, seed=settings.seed, template_date=settings.template_date)
         return self.ends.enter_context(about)
 
-    def kept(self, run: Run) -> Kept:
+    def kept(self, run: Run, console: Console) -> Kept:
         """What this verb was given; only an outage or an interruption leaves it behind."""
         kept = Kept.of_run(run.path)
+        console.warn(kept.notes())
         self.ends.enter_context(kept.until_done("give the same command with --overwrite"))
         return kept
 

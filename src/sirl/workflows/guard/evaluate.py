@@ -80,7 +80,7 @@ def evaluate_guard(
             console.warn(setup.notes)
             registry.greet(registry.models_behind(setup.suite.judges))
             provenance = frame.begin(run, config, keeps=(KEPT,))
-            suite = remembering(setup.suite, frame.kept(run))
+            suite = remembering(setup.suite, frame.kept(run, console))
             provenance.note(model=subject.about, prompts=setup.sets, readings=subject.notes)
             faults = judged_by(suite, config, provenance)
             console.warn(faults)
