@@ -16,6 +16,7 @@ with everything saved.
 """
 
 import difflib
+import os
 import unicodedata
 from collections.abc import Iterable
 
@@ -33,6 +34,7 @@ __all__ = [
     "TrainingError",
     "did_you_mean",
     "first_line",
+    "lost_rank",
     "printable",
     "unknown_name",
 ]
@@ -88,6 +90,13 @@ class MissingExtraError(SirlError, ImportError):
 
 class Stopped(Exception):  # noqa: N818 - not an error
     """Work stopped on request; what was done is saved."""
+
+
+def lost_rank(error: Exception) -> bool:
+    """Whether an error means that another rank has ended."""
+    many = int(os.environ.get("WORLD_SIZE", "1")) > 1
+    signs = ("by peer", "NCCL", "Timed out", "timed out")
+    return many and isinstance(error, RuntimeError) and any(sign in str(error) for sign in signs)
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

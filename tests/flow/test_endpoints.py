@@ -180,6 +180,7 @@ def test_a_judge_that_stops_in_a_calibration_is_not_paid_twice(judging, place):
     judging.seen.clear()
     done = sirl(*asked)
     assert done.returncode == 0, done.stderr
+    assert "16 replies and verdicts are taken from trust.json.kept.jsonl" in done.stderr
     assert len(judging.asked) == len(rows) - before
     assert json.loads((place / "trust.json").read_text())["overall"]["n"] == len(rows)
     assert not (place / "trust.json.kept.jsonl").exists()

@@ -73,10 +73,10 @@ def prompts(tmp_path_factory):
     return file
 
 
-def calibrate(server, prompts, out, name="toy"):
+def calibrate(server, prompts, out, name="toy", *more):
     model = f"{server.url}#{name}"
     words = ["guard", "calibrate", "--model", model, "--prompts", prompts, "--out", out, *SMALL]
-    return sirl(*words)
+    return sirl(*words, *more)
 
 
 @pytest.fixture(scope="module")
@@ -326,12 +326,30 @@ def test_an_outage_of_the_judge_of_an_evaluation_costs_nothing_twice(asking, ser
         again = [*(word for pair in settings.items() for word in pair), "--overwrite"]
         done = sirl("guard", "evaluate", *again)
         assert done.returncode in (0, 1), done.stderr
+    assert f"taken from {out}/kept.jsonl, if asked for in the same words" in done.stderr
     assert not (out / "kept.jsonl").exists()
     after = [json.dumps(body["messages"]) for _, _, body in server.seen]
     meeting = 4
     assert len(set(before) & set(after)) <= meeting < len(before)
     figures = json.loads((out / "summary.json").read_text())
     assert figures["requests"]["lost_answers"] == 0
+
+
+@pytest.mark.parametrize("model", ["toy-1", "toy-2"])
+def test_a_calibration_goes_on_with_the_model_that_answered_before(
+    guard, server, prompts, tmp_path, model
+):
+    whole, spent = guard[1], iter(range(80))  # the first 64 answers are kept
+    server.play = lambda b: play(b) if next(spent, None) is not None else (402, {}, {})
+    done = calibrate(server, prompts, tmp_path / "g")
+    assert f"kept in {tmp_path / 'g'}/kept.jsonl" in done.stderr
+    kept = len((tmp_path / "g/kept.jsonl").read_text().splitlines())
+    server.play = lambda body: play(body, model=model)
+    server.seen.clear()
+    done = calibrate(server, prompts, tmp_path / "g", "toy", "--overwrite")
+    assert done.returncode == 0, done.stderr
+    assert f"{kept} replies and verdicts are taken from" in done.stderr
+    assert len(server.seen) == whole - kept * (model == "toy-1")
 
 
 def test_the_commands_that_a_calibration_proposes_run(asking, server, prompts, tmp_path):

@@ -1,6 +1,5 @@
 """Engines and benchmarks from outside: a file of the user's, or an installed package."""
 
-import re
 import sys
 from importlib.metadata import EntryPoint
 
@@ -8,18 +7,15 @@ import pytest
 
 from sirl.benchmarks.contract import check_benchmark
 from sirl.config import EvaluateConfig, TrainConfig
-from sirl.errors import ConfigError, InputError, PluginError, Stopped
-from sirl.registry import plugins
+from sirl.errors import ConfigError
 from sirl.registry.attacks import attacks_named, plugged
 from sirl.registry.benchmarks import benchmark_files, benchmarks_of
 from sirl.registry.collaborators import reward_named
 from sirl.registry.judges import judge_named
-from sirl.registry.plugins import plugin_fault
 from sirl.registry.sampling import local_engine, require_sampler
 from sirl.rollouts.contract import check_engine
 from sirl.rollouts.native import NativeEngine
-from sirl.types import Attempt, Prompt, Sampling
-from sirl.workflows.frame import Frame
+from sirl.types import Prompt, Sampling
 
 pytestmark = pytest.mark.usefixtures("package")
 MODULE = """
@@ -73,37 +69,7 @@ class Twice:
 
 def two(completion, other):
     return 2.0
-
-class Strict(Kind):
-    name = "strict"
-    def verdict(self, attempt, answer):
-        return int(answer)
-
-class Stricter(Strict):
-    name = "stricter"
-
-class Unready:
-    name, question = "unready", "harm"
-    def __init__(self):
-        raise OSError("the weights\\nare elsewhere")
-    def verdict(self, attempt, answer):
-        return None
-
-def inverse(completion):
-    return 1 / len(completion)
-
-class Hunt:
-    name, family, needs, budget = "hunt", "fiction", frozenset(), None
-    def tries(self, behaviour, access):
-        yield []
-        raise LookupError(behaviour)
 """
-
-
-@pytest.fixture(autouse=True)
-def none_loaded(monkeypatch):
-    """Only the plug-ins of the test itself can be blamed."""
-    monkeypatch.setattr(plugins, "LOADED", {})
 
 
 @pytest.fixture(scope="module")
@@ -290,71 +256,3 @@ def test_the_contract_of_engines_says_what_is_not_kept(embedded):
 
     with pytest.raises(AssertionError, match="completions depend on the batch"):
         check_engine(Drifting(embedded, 0, 6))
-
-
-ATTEMPT = Attempt(Prompt.user("tea", "Make tea."), "direct", ())
-
-
-def ask_strict():
-    judge_named("python:outside_of_sirl:Strict", evaluation()).verdict(ATTEMPT, "seven")
-
-
-def ask_stricter():
-    judge_named("python:outside_of_sirl:Stricter", evaluation()).verdict(ATTEMPT, "seven")
-
-
-def make_unready():
-    judge_named("python:outside_of_sirl:Unready", evaluation())
-
-
-def reward_nothing():
-    reward_named("python:outside_of_sirl:inverse")("")
-
-
-def hunt():
-    (attack,) = attacks_named("python:outside_of_sirl:Hunt")
-    tries = attack.tries("tea", None)
-    next(tries)
-    next(tries)
-
-
-def hunt_installed():
-    tries = plugged(EntryPoint("far", "outside_of_sirl:Hunt", "sirl.attacks")).tries("tea", None)
-    next(tries)
-    next(tries)
-
-
-@pytest.mark.parametrize(
-    ("work", "sentence", "raised_by"),
-    [
-        (ask_strict, "the judge python:outside_of_sirl:Strict raised ValueError: invalid literal "
-         "for int() with base 10: 'seven'", "return int(answer)"),
-        (ask_stricter, "raised ValueError: invalid literal for int() with base 10: 'seven'",
-         "return int(answer)"),
-        (make_unready, "the judge python:outside_of_sirl:Unready raised OSError: the weights are "
-         "elsewhere", "raise OSError"),
-        (reward_nothing, "the reward python:outside_of_sirl:inverse raised ZeroDivisionError: "
-         "division by zero", "return 1 / len"),
-        (hunt, "raised LookupError: tea", "raise LookupError"),
-        (hunt_installed, "raised LookupError: tea", "raise LookupError"),
-    ],
-)  # fmt: skip
-def test_what_a_plugin_raises_is_a_sentence_with_its_name_and_its_line(
-    package, work, sentence, raised_by
-):
-    with pytest.raises(PluginError) as caught, Frame("evaluate"):
-        work()
-    line = next(n for n, said in enumerate(MODULE.splitlines(), 1) if raised_by in said)
-    assert sentence in str(caught.value)
-    assert re.search(r"^the (judge|reward|attack|entry point) ", str(caught.value))
-    assert str(caught.value).endswith(f" ({package / 'outside_of_sirl.py'}:{line}): fix it")
-    assert isinstance(caught.value.__cause__, Exception)
-
-
-def test_errors_of_sirl_itself_are_not_those_of_a_plugin():
-    judge_named("python:outside_of_sirl:Kind", evaluation())
-    for error in (InputError("no rows"), Stopped("stopped"), KeyboardInterrupt(), ValueError("x")):
-        with pytest.raises(type(error)) as caught, Frame("evaluate"):
-            raise error
-        assert caught.value is error
-        assert plugin_fault(error) is None

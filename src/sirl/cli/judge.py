@@ -192,12 +192,13 @@ def asked_once(judge: "Judge", out: Path | None) -> "Iterator[Judge]":
     if out is None:
         yield judge
         return
-    from sirl.evaluation.kept_verdicts import KeptVerdicts
+    from sirl import registry
     from sirl.runs.kept import Kept
 
     kept = Kept(out.with_name(f"{out.name}.kept.jsonl"))
+    warn(kept.notes())
     with kept.until_done("give the same command"):
-        yield KeptVerdicts(judge, kept)
+        yield registry.remembering(judge, kept)
 
 
 @app.command("fit", cls=Command)

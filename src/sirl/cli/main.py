@@ -12,7 +12,7 @@ import typer
 
 from sirl import __version__
 from sirl.cli.verbs import Verbs
-from sirl.errors import SirlError, Stopped, printable
+from sirl.errors import SirlError, Stopped, lost_rank, printable
 from sirl.renamed import SETTINGS, meant
 
 __all__ = ["app", "main"]
@@ -102,7 +102,7 @@ def expected(error: Exception) -> None:
                 f"cannot write the output: {error.strerror}; free some space or write it elsewhere",
                 2,
             )
-    if isinstance(error, RuntimeError) and lost_rank(error):
+    if lost_rank(error):
         first = str(error).strip().splitlines()[0]
         fail(
             f"another process of this run has ended or cannot be reached ({first}); its own "
@@ -148,13 +148,6 @@ def deaf(stream: TextIO) -> bool:
         os.close(nowhere)
         return True
     return False
-
-
-def lost_rank(error: RuntimeError) -> bool:
-    """Whether the error means that another rank has ended."""
-    many = int(os.environ.get("WORLD_SIZE", "1")) > 1
-    said = str(error)
-    return many and any(sign in said for sign in ("by peer", "NCCL", "Timed out", "timed out"))
 
 
 def fail(sentence: str, status: int) -> NoReturn:

@@ -1,4 +1,4 @@
-"""Judges whose verdicts are kept as they come, so that no verdict is asked for twice."""
+"""Judges whose verdicts are kept, so that none is asked for twice."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -50,7 +50,7 @@ class KeptVerdicts:
             batch = dict(list(missing.items())[start : start + TOGETHER])
             said = verdicts(self.judge, list(batch.values()))
             self.kept.add([{"key": k, **asdict(v)} for k, v in zip(batch, said, strict=True)])
-        return [verdict_in(self.kept.rows[key]) for key in keys]
+        return [self.kept.found(key, verdict_in) for key in keys]
 
     def key(self, attempt: Attempt, answer: str) -> str:
         """Hash of everything that determines the verdict."""

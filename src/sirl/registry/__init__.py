@@ -29,6 +29,7 @@ from sirl.registry.judges import (
     judges_of,
     models_behind,
     preference_judge,
+    remembering,
     with_refusals,
 )
 from sirl.registry.labelled import LABELS_HASH, check_labels, known_answers_marked
@@ -101,6 +102,7 @@ __all__ = [
     "preference_judge",
     "ranks",
     "rates",
+    "remembering",
     "require_collaborators",
     "require_models",
     "require_sampler",

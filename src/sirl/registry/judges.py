@@ -1,6 +1,7 @@
 """Judges by name, and judge and attacker models."""
 
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import replace
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -20,6 +21,7 @@ from sirl.registry.targets import (
     is_world,
 )
 from sirl.roles import Judge
+from sirl.runs.kept import Kept
 from sirl.types import Sampling
 
 if TYPE_CHECKING:
@@ -35,6 +37,7 @@ __all__ = [
     "judges_of",
     "models_behind",
     "preference_judge",
+    "remembering",
     "with_refusals",
 ]
 
@@ -209,6 +212,26 @@ def models_behind(judges: Sequence[Judge]) -> list[object]:
         found += models_behind(getattr(judge, "judges", ()))
         found.append(getattr(judge, "model", None))
     return found
+
+
+def remembering(judge: Judge, kept: Kept) -> Judge:
+    """The judge with a memory of the verdicts for which it asks an endpoint.
+
+    Others cost nothing, and those of the user's own code change when it is mended.
+    """
+    from sirl.evaluation.kept_verdicts import KeptVerdicts
+    from sirl.judges.jury import Jury
+    from sirl.judges.own_sentences import OwnSentences
+    from sirl.rollouts.endpoint import EndpointEngine
+
+    if isinstance(judge, Jury):
+        return Jury([remembering(member, kept) for member in judge.judges])
+    if isinstance(judge, OwnSentences):
+        own = copy(judge)
+        own.judge = remembering(judge.judge, kept)
+        return own
+    asks = isinstance(getattr(judge, "model", None), EndpointEngine) and hasattr(judge, "identity")
+    return KeptVerdicts(judge, kept) if asks else judge
 
 
 def text_model(model: str, config: EvaluationSettings, role: Asker) -> "TextModel":

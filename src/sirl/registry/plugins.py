@@ -7,10 +7,18 @@ from importlib.metadata import EntryPoint, entry_points
 from inspect import signature
 from pathlib import Path
 from traceback import walk_tb
-from types import MappingProxyType
+from types import CodeType, FrameType, MappingProxyType
 from typing import Any, get_args
 
-from sirl.errors import ConfigError, PluginError, SirlError, Stopped, first_line, unknown_name
+from sirl.errors import (
+    ConfigError,
+    PluginError,
+    SirlError,
+    Stopped,
+    first_line,
+    lost_rank,
+    unknown_name,
+)
 
 __all__ = [
     "FORM",
@@ -60,23 +68,33 @@ def note(title: str, module: str, found: Any) -> Any:  # noqa: ANN401 - of any f
 
 
 def plugin_fault(error: BaseException) -> PluginError | None:
-    """The sentence on an exception that a plug-in has raised; None if it was none."""
+    """The sentence on an exception that a plug-in has raised; None if it was none.
+
+    What sirl raises when a plug-in calls it is no fault of the plug-in, nor is a lost rank.
+    """
     from sirl.rollouts.function import in_words
 
     if not isinstance(error, Exception) or isinstance(error, SirlError | Stopped):
         return None
-    frames = [
-        (frame.f_code, line, plugins)
-        for frame, line in walk_tb(error.__traceback__)
-        if (plugins := [p for p in LOADED.values() if p.runs(frame.f_globals["__name__"])])
-    ]
-    if not frames:
+    frames: list[tuple[CodeType, int, list[Plugin]]] = []
+    for frame, line in walk_tb(error.__traceback__):
+        module = module_of(frame)
+        if module.partition(".")[0] == "sirl":
+            frames = []
+        elif plugins := [p for p in LOADED.values() if p.runs(module)]:
+            frames.append((frame.f_code, line, plugins))
+    if not frames or lost_rank(error):
         return None
     called, _, plugins = frames[0]
     name = called.co_qualname.partition(".")[0]
     plugin = next((p for p in plugins if p.defined.partition(".")[0] == name), plugins[0])
     last, line, _ = frames[-1]
     return PluginError(f"{plugin.title} raised {in_words(error, last.co_filename, line)}: fix it")
+
+
+def module_of(frame: FrameType) -> str:
+    """The module whose code a frame runs; empty for code that was executed without one."""
+    return str(frame.f_globals.get("__name__", ""))
 
 
 def names_in(text: str | None) -> list[str]:

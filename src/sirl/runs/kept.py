@@ -4,17 +4,20 @@ Verbs without `--resume` take from it what the same command has already been giv
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from sirl.errors import OutageError
+from sirl.errors import OutageError, RunError, Stopped
 from sirl.runs.disk import cut_torn_line, disk_errors, opened, plain
 from sirl.runs.places import KEPT
 from sirl.runs.reader import RunReader
+from sirl.text import many
 
 __all__ = ["Kept"]
+
+Found = TypeVar("Found")
 
 
 class Kept:
@@ -23,32 +26,70 @@ class Kept:
     def __init__(self, path: Path) -> None:
         cut_torn_line(path)
         self.path = path
-        self.rows = {row["key"]: row for row in RunReader(path.parent).rows(path.name)}
+        with self.readable():
+            self.rows = {row["key"]: row for row in RunReader(path.parent).rows(path.name)}
 
     @classmethod
     def of_run(cls, folder: Path) -> "Kept":
         """What an unfinished run in this folder was given."""
         return cls(folder / KEPT)
 
+    @contextmanager
+    def readable(self) -> Iterator[None]:
+        """A block that reads rows.
+
+        Raises:
+            RunError: One is damaged, or holds something else.
+        """
+        try:
+            yield
+        except (RunError, KeyError, TypeError) as error:
+            raise RunError(
+                f"{self.path} is damaged, or holds more than replies and verdicts: remove the file "
+                "and give the command again, which then asks for all of them"
+            ) from error
+
+    def notes(self) -> list[str]:
+        """A sentence on what an unfinished command has left, if it has left anything."""
+        left = many(len(self.rows), "reply or verdict is", "replies and verdicts are")
+        said = f"{left} taken from {self.path}, if asked for in the same words of the same model: "
+        return [f"{said}remove the file to ask for all anew"] * bool(self.rows)
+
+    def found(self, key: str, read: Callable[[Mapping[str, Any]], Found]) -> Found:
+        """What a row holds.
+
+        Raises:
+            RunError: It is damaged, or holds something else.
+        """
+        with self.readable():
+            return read(self.rows[key])
+
     def add(self, found: Sequence[Mapping[str, Any]]) -> None:
         """Keep rows, each with its `key`; private, since they quote answers."""
+        if not found:
+            return
         with disk_errors(self.path), opened(self.path, "ab", private=True) as log:
             log.write("".join(json.dumps(plain(row)) + "\n" for row in found).encode("ascii"))
         self.rows |= {row["key"]: dict(row) for row in found}
 
     @contextmanager
     def until_done(self, way: str) -> Iterator[None]:
-        """A block after which the file goes; an outage leaves it and says how to go on.
+        """A block after which the file goes, unless an outage or an interruption ends it.
 
         Raises:
-            OutageError: There is one.
+            OutageError: There is one; it says how to go on.
         """
         try:
             yield
+        except Stopped:
+            raise
         except OutageError as outage:
             if not self.rows:
                 raise
             raise OutageError(
                 f"{outage}; what has been answered is kept in {self.path}: {way} to go on"
             ) from outage
+        except Exception:  # the rows may hold what was wrong, and they would block the folder
+            self.path.unlink(missing_ok=True)
+            raise
         self.path.unlink(missing_ok=True)

@@ -9,6 +9,7 @@ from typing import Any
 from sirl.config import Settings
 from sirl.errors import PluginError, SirlError
 from sirl.registry.plugins import plugin_fault
+from sirl.roles import Console
 from sirl.runs import Run, plain
 from sirl.runs.kept import Kept
 from sirl.runs.provenance import Provenance
@@ -47,13 +48,14 @@ class Frame:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        fault = plugin_fault(error) if error else None
-        if not fault:
-            self.ends.__exit__(kind, error, traceback)
-            return
-        self.ends.__exit__(type(fault), fault, traceback)
-        kept = self.resumable and self.run is not None and self.run.read("run.json")
-        raise PluginError(f"{fault}; continue with --resume" if kept else str(fault)) from error
+        fault = None
+        try:
+            fault = plugin_fault(error) if error else None
+        finally:
+            self.ends.__exit__(type(fault) if fault else kind, fault or error, traceback)
+        if fault:
+            kept = self.resumable and self.run is not None and self.run.read("run.json")
+            raise PluginError(f"{fault}; continue with --resume" if kept else str(fault)) from error
 
     def hold(self, run: Run) -> Run:
         """Keep a run folder locked until the verb ends."""
@@ -78,9 +80,10 @@ class Frame:
         about = Provenance(run, self.verb, seed=settings.seed, template_date=settings.template_date)
         return self.ends.enter_context(about)
 
-    def kept(self, run: Run) -> Kept:
-        """What this verb was given before an outage; it goes when the verb ends well."""
+    def kept(self, run: Run, console: Console) -> Kept:
+        """What this verb was given; only an outage or an interruption leaves it behind."""
         kept = Kept.of_run(run.path)
+        console.warn(kept.notes())
         self.ends.enter_context(kept.until_done("give the same command with --overwrite"))
         return kept
 

@@ -20,7 +20,7 @@ from sirl.runs.rejects import set_aside
 from sirl.types import Prompt
 from sirl.workflows.frame import Frame
 from sirl.workflows.guard.calibrate import GUARD, groups, read_modes
-from sirl.workflows.guard.endpoint_answers import Exchange, asked, checked, cost_of
+from sirl.workflows.guard.endpoint_answers import Exchange, asked, checked, cost_of, shown
 from sirl.workflows.instinct import instinct_notes, summarise_instinct
 
 __all__ = ["calibrate_endpoint"]
@@ -50,7 +50,7 @@ def calibrate_endpoint(
         SirlError: The user can correct it.
     """
     from sirl.guard.upstream.heard import Names
-    from sirl.guard.upstream.meeting import manner_of
+    from sirl.guard.upstream.meeting import identity_of, manner_of
 
     with Frame("guard calibrate", resumable=False) as frame:
         engine = registry.calibrated_endpoint(config)
@@ -58,6 +58,8 @@ def calibrate_endpoint(
         for group, prompts in groups(setup).items():
             rank_of(len(prompts), config.alpha, group)  # before a request is paid for
         manner, sent_before = manner_of(engine)
+        identity = identity_of(engine, (), manner)
+        sent_before += len(identity.witnesses)
         run = frame.hold(open_run(Path(config.out), config.model_dump(), existing, resumable=False))
         console.warn([*setup.notes, announced(config, setup)])
         with console.bar() as progress:
@@ -66,7 +68,7 @@ def calibrate_endpoint(
             console.warn(set_aside(run, rejected, strict=config.strict))
             provenance.note(model={"endpoint": engine.identity}, prompts=setup.sets, readings=())
             exchange = Exchange(engine, manner, Names(), progress, console, sent_before)
-            exchange.kept = frame.kept(run)
+            exchange.service, exchange.kept = shown(identity), frame.kept(run, console)
             work = EndpointCalibrationJob(config, setup, exchange)
             return frame.finish(run, calibrated(work, run))
 

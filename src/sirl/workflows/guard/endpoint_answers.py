@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sirl.errors import InputError, OutageError
 from sirl.evaluation.target import digest
@@ -14,12 +14,13 @@ from sirl.types import Prompt
 
 if TYPE_CHECKING:
     from sirl.guard.upstream.asking import AskedBody, UpstreamManner
+    from sirl.guard.upstream.endpoint_guard import Identity
     from sirl.guard.upstream.heard import Names, ReadAnswer
     from sirl.rollouts.arrivals import Lost
     from sirl.rollouts.endpoint import EndpointEngine
     from sirl.rollouts.endpoint_reply import Answer
 
-__all__ = ["Exchange", "asked", "checked", "cost_of"]
+__all__ = ["Exchange", "asked", "checked", "cost_of", "shown"]
 
 TOGETHER = 64
 """Requests between two reports of progress."""
@@ -39,6 +40,8 @@ class Exchange:
     """Requests."""
     tokens: int = 0
     """Tokens that the endpoint has written."""
+    service: str = ""
+    """Hash of what shows which model answers under that name."""
     kept: Kept | None = None
     """Replies that were paid for."""
 
@@ -151,18 +154,30 @@ def replied(exchange: Exchange, what: str, bodies: "Sequence[AskedBody]") -> "li
     """The replies to a batch of requests; those that are kept are not asked for again."""
     from sirl.guard.upstream.meeting import replies
     from sirl.rollouts.arrivals import Lost
-    from sirl.rollouts.endpoint_reply import Answer
 
     if exchange.kept is None:
         return replies(exchange.engine, bodies)
-    rows, about = exchange.kept.rows, (exchange.engine.identity, what)
+    kept, about = exchange.kept, (exchange.engine.identity, exchange.service, what)
     keys = [digest(*about, n, body) for n, body in enumerate(bodies)]
-    missing = [n for n, key in enumerate(keys) if key not in rows]
+    missing = [n for n, key in enumerate(keys) if key not in kept.rows]
     fresh = dict(zip(missing, replies(exchange.engine, [bodies[n] for n in missing]), strict=True))
     arrived = {n: reply for n, reply in fresh.items() if not isinstance(reply, Lost)}
-    exchange.kept.add([{"key": keys[n], "reply": asdict(reply)} for n, reply in arrived.items()])
-    known = {n: rows[key]["reply"] for n, key in enumerate(keys) if n not in fresh}
-    return [
-        fresh[n] if n in fresh else Answer(**{**known[n], "logprobs": tuple(known[n]["logprobs"])})
-        for n in range(len(bodies))
-    ]
+    kept.add([{"key": keys[n], "reply": asdict(reply)} for n, reply in arrived.items()])
+    return [fresh[n] if n in fresh else kept.found(key, reply_in) for n, key in enumerate(keys)]
+
+
+def reply_in(row: Mapping[str, Any]) -> "Answer":
+    """Parse a reply from its line."""
+    from sirl.rollouts.endpoint_reply import Answer
+
+    reply = row["reply"]
+    return Answer(**{**reply, "logprobs": tuple(reply["logprobs"])})
+
+
+def shown(identity: "Identity") -> str:
+    """A hash of what a service shows of its model, alike in every reply of one model.
+
+    Of the probabilities of the first tokens only the highest is in it, since they vary a little.
+    """
+    likeliest = [max(w.top, key=lambda t: t[1])[0] for w in identity.witnesses if w.top]
+    return digest(identity.name, identity.served, identity.fingerprints, likeliest)

@@ -11,7 +11,6 @@ from sirl.analysis.end_to_end import end_to_end
 from sirl.config import GuardEvaluateConfig
 from sirl.errors import ConfigError, InputError
 from sirl.evaluation.asked import Query
-from sirl.evaluation.kept_verdicts import KeptVerdicts
 from sirl.prompts import Rejected
 from sirl.reports.guard import guard_table
 from sirl.roles import Console, Search
@@ -81,7 +80,7 @@ def evaluate_guard(
             console.warn(setup.notes)
             registry.greet(registry.models_behind(setup.suite.judges))
             provenance = frame.begin(run, config, keeps=(KEPT,))
-            suite = remembering(setup.suite, frame.kept(run))
+            suite = remembering(setup.suite, frame.kept(run, console))
             provenance.note(model=subject.about, prompts=setup.sets, readings=subject.notes)
             faults = judged_by(suite, config, provenance)
             console.warn(faults)
@@ -93,8 +92,8 @@ def evaluate_guard(
 
 
 def remembering(suite: "Suite", kept: Kept) -> "Suite":
-    """The suite with judges that give no verdict twice."""
-    return replace(suite, judges=[KeptVerdicts(judge, kept) for judge in suite.judges])
+    """The suite with judges that pay for no verdict twice."""
+    return replace(suite, judges=[registry.remembering(judge, kept) for judge in suite.judges])
 
 
 def judged_by(suite: "Suite", config: GuardEvaluateConfig, provenance: Provenance) -> list[str]:

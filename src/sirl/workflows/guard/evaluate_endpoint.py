@@ -10,6 +10,7 @@ from sirl.config import GuardEvaluateConfig
 from sirl.errors import ConfigError
 from sirl.evaluation.asked import ATTACKED, Query
 from sirl.evaluation.suite import Suite, askable, unmet
+from sirl.evaluation.target import digest
 from sirl.guard.detectors import ACTING, CUTS, STREAM
 from sirl.guard.replaying import Heard
 from sirl.roles import Console
@@ -87,7 +88,7 @@ def evaluate_endpoint(
         console.warn([*setup.notes, *missing, cost])
         with console.bar() as progress:
             provenance = frame.begin(run, config, keeps=(KEPT,))
-            exchange.progress, exchange.kept = progress, frame.kept(run)
+            exchange.progress, exchange.kept = progress, frame.kept(run, console)
             suite = remembering(setup.suite, exchange.kept)
             provenance.note(model=subject.about, prompts=setup.sets, readings=())
             faults = judged_by(suite, config, provenance)
@@ -111,7 +112,8 @@ def met(config: GuardEvaluateConfig, guard: "EndpointGuard", console: Console) -
     engine = registry.endpoint(config.model, config, config.new_tokens)
     found = identity_of(engine, sorted(guard.openers), guard.manner)
     guard.refuse_other(found, config.new_tokens, config.guard)
-    return Exchange(engine, guard.manner, Names(), silent, console)
+    service = digest(asdict(guard.identity))  # that of the model that answers
+    return Exchange(engine, guard.manner, Names(), silent, console, service=service)
 
 
 def scored_figures(
