@@ -60,7 +60,7 @@ class Sticky(FakeSource):
     """Its guard raises an alarm as long as any turn is bad; good turns alone raise none."""
 
     async def open(self, ask):
-        self.scores = {0: await self.judge(ask.messages, None)}
+        self.scores = {0: (await self.judge(ask.messages, None)).score}
         return await super().open(ask)
 
 

@@ -10,6 +10,7 @@ from sirl.guard.server.faults import busy
 from sirl.guard.server.metrics import VERDICT
 from sirl.guard.server.orders import Order
 from sirl.guard.server.service import Service
+from sirl.guard.server.source import Scored
 from sirl.guard.server.watching import Finding, WatchedAnswer
 from sirl.guard.session import SessionRisk
 from sirl.guard.turns import last_turn
@@ -64,17 +65,17 @@ async def account(
 
 
 async def account_verdict(
-    service: Service, id: str, asker: Asker, messages: tuple[Message, ...], score: float
+    service: Service, id: str, asker: Asker, messages: tuple[Message, ...], scored: Scored
 ) -> bool:
     """Count the score of a conversation that another model leads; whether it is an alarm."""
-    flagged = service.policy.rule is not None and score > service.policy.rule.threshold
-    service.metrics.judged(score, flagged=flagged)
+    flagged = service.policy.rule is not None and scored.score > service.policy.rule.threshold
+    service.metrics.judged(scored, flagged=flagged)
     if not flagged:
         return False
     answered = messages[-1].role == "assistant"
     asked, text = (messages[:-1], messages[-1].content) if answered else (messages, "")
     place = None if answered else 0  # of an answer only the highest score is known
-    found = Finding(flagged=True, action="flag", position=place, score=score)
+    found = Finding(flagged=True, action="flag", position=place, score=scored.score)
     log(service, id, asker[0], asked, text, found, mode=VERDICT)
     await add_risk(service, asker, asked, int(not answered), int(answered))
     return True
@@ -106,8 +107,8 @@ async def is_counted(
         return False
     rule, last = service.policy.rule, last_turn(messages)
     try:
-        return rule is not None and await service.source.judge(last, service.limits) <= (
-            rule.threshold
+        return rule is not None and (
+            (await service.source.judge(last, service.limits)).score <= rule.threshold
         )
     except Exception:
         LOG.exception("the last turn of a prompt could not be scored: its alarm counts")
