@@ -42,15 +42,18 @@ async def scored(
     Raises:
         AskError: One cannot be scored; `param` is the field that it came in.
     """
-    found = []
-    async with service.gate.admitted(1):
-        for messages in asked:
-            try:
-                own = await service.source.judge(messages, service.limits)
-            except AskError as error:
-                raise AskError(str(error), param, error.code) from error
-            found.append((own, await account_verdict(service, id, asker, messages, own)))
-    return found
+    found: list[Scored] = []
+    flagged: list[bool] = []
+    try:
+        async with service.gate.admitted(1):
+            for messages in asked:
+                found.append(await service.source.judge(messages, service.limits))
+    except AskError as error:
+        raise AskError(str(error), param, error.code) from error
+    finally:
+        for messages, own in zip(asked, found, strict=False):  # fewer, if one cannot be scored
+            flagged.append(await account_verdict(service, id, asker, messages, own))
+    return list(zip(found, flagged, strict=True))
 
 
 async def moderate(service: Service, request: ModerationRequest, asker: Asker) -> dict[str, Any]:
