@@ -8,7 +8,7 @@ from functools import partial
 from sirl.errors import SirlError
 from sirl.guard.server.source import AskError
 from sirl.guard.text_bound import beginning, characters, token_bound
-from sirl.guard.turns import last_turn
+from sirl.guard.turns import last_of_several
 from sirl.models.chat import ChatModel, written
 from sirl.types import Message
 
@@ -67,8 +67,8 @@ class Renderer:
         Raises:
             AskError: It cannot be rendered.
         """
-        last = last_turn(messages)
-        return () if last == messages else await self.prompt(last)
+        last = last_of_several(messages)
+        return await self.prompt(last) if last else ()
 
     async def answered(
         self, messages: tuple[Message, ...], prompt: Ids, most: int

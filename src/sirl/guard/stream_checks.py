@@ -79,12 +79,9 @@ class CheckScorer:
 
     def cuts(self, stream: Stream, batch: DecodingBatch) -> list[CheckRow]:
         """A prompt at the cuts of its last turn, and at its end."""
-        cuts = self.reader.cutter.cuts(stream.prompt_ids)
-        turn: list[CheckRow] = []
-        if stream.turn:
-            layers, cuts = batch.cache_of(stream.turn), cuts[-1:]
-            own = self.reader.cutter.cuts(stream.turn)
-            turn = [CheckRow(cut.ids, prefix(layers, 0, cut.kept)) for cut in own]
+        own, cuts = self.reader.cutter.cuts_of_turns(stream.prompt_ids, stream.turn)
+        layers = batch.cache_of(stream.turn) if own else []
+        turn = [CheckRow(cut.ids, prefix(layers, 0, cut.kept)) for cut in own]
         return [*turn, *(CheckRow(cut.ids, batch.part(stream, cut.kept)) for cut in cuts)]
 
     def scores(self, checks: Sequence[Sequence[CheckRow]]) -> list[float]:

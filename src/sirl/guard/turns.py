@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from sirl.types import Message
 
-__all__ = ["before_last_turn", "last_turn"]
+__all__ = ["before_last_turn", "last_of_several", "last_turn"]
 
 
 def last_turn(messages: Sequence[Message]) -> tuple[Message, ...]:
@@ -17,6 +17,12 @@ def last_turn(messages: Sequence[Message]) -> tuple[Message, ...]:
     earlier = before_last_turn(messages)
     instructions = (m for m in earlier if m.role == "system")
     return (*instructions, *messages[len(earlier) :])
+
+
+def last_of_several(messages: Sequence[Message]) -> tuple[Message, ...]:
+    """The last turn of a conversation; empty if it is the only one."""
+    last = last_turn(messages)
+    return () if last == tuple(messages) else last
 
 
 def before_last_turn(messages: Sequence[Message]) -> tuple[Message, ...]:
