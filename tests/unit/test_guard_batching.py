@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from sirl.guard import batching
+from sirl.guard.batching import Batcher
 from sirl.guard.local_source import LocalSource
 from sirl.guard.monitor import Watch
 from sirl.guard.server.source import Ask, SourceError
@@ -126,21 +126,19 @@ def decoded(batcher, *prompts, rounds=30):
 
 
 @pytest.mark.parametrize(("length", "tokens"), [(16, 0), (17, 1), (33, 2), (50, 3)])
-def test_a_long_prompt_is_read_in_chunks_while_others_decode(embedded, monkeypatch, length, tokens):
+def test_a_long_prompt_is_read_in_chunks_while_others_decode(embedded, length, tokens):
     prompts = [(9, 8, 7), tuple(range(10, 10 + length))]
     (_, whole), before = decoded(source_of(embedded).batcher, *prompts)
     assert before == 0 + 1  # both join in one round, and draw in their order
 
-    monkeypatch.setattr(batching, "CHUNK", 16)
-    (_, pieces), before = decoded(source_of(embedded).batcher, *prompts)
+    (_, pieces), before = decoded(Batcher(embedded, None, 4, chunk=16), *prompts)
     assert before == tokens + 1  # a token between two chunks
     assert [d.token_id for d in pieces] == [d.token_id for d in whole]
     assert [d.entropy for d in pieces] == pytest.approx([d.entropy for d in whole], abs=1e-4)
 
 
-def test_a_long_prompt_may_leave_or_fail_between_two_chunks(embedded, monkeypatch):
-    monkeypatch.setattr(batching, "CHUNK", 16)
-    batcher = source_of(embedded).batcher
+def test_a_long_prompt_may_leave_or_fail_between_two_chunks(embedded):
+    batcher = Batcher(embedded, None, 4, chunk=16)
     told = waiting(batcher, 40, 40, 40, 3)
     gone, broken, kept, short = batcher._waiting
     batcher._admit()
@@ -159,9 +157,8 @@ def test_a_long_prompt_may_leave_or_fail_between_two_chunks(embedded, monkeypatc
     assert batcher.batch.part(kept, 40)[0][0].shape[2] == 40
 
 
-def test_a_check_waits_for_the_last_chunk_of_its_prompt(embedded, monkeypatch):
-    monkeypatch.setattr(batching, "CHUNK", 16)
-    batcher = source_of(embedded).batcher
+def test_a_check_waits_for_the_last_chunk_of_its_prompt(embedded):
+    batcher = Batcher(embedded, None, 4, chunk=16)
     waiting(batcher, 40)
     (stream,) = batcher._waiting
     answer = batcher.check(stream, 0)

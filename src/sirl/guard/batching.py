@@ -27,7 +27,7 @@ from sirl.guard.stream_checks import Checks, CheckScorer, Join, Told, Wanted
 from sirl.models.chat import ChatModel
 from sirl.models.forward import head_factor
 
-__all__ = ["Batcher"]
+__all__ = ["CHUNK", "Batcher"]
 
 LOG = logging.getLogger("sirl.guard")
 SHARE = 1024
@@ -104,12 +104,16 @@ class Batcher:
         chat: The model.
         scorer: Scores checks; None if nothing is watched.
         most: Maximum number of streams decoded together.
+        chunk: Tokens of a long prompt that are run between two steps.
     """
 
-    def __init__(self, chat: ChatModel, scorer: CheckScorer | None, most: int) -> None:
+    def __init__(
+        self, chat: ChatModel, scorer: CheckScorer | None, most: int, chunk: int = CHUNK
+    ) -> None:
         self.chat = chat
         self.scorer = scorer
         self.most = most
+        self.chunk = chunk
         self.cells = max(chat.context, most * SHARE)
         """Rows x columns of the cache at most: every row is as wide as the longest."""
         self.batch = DecodingBatch(chat, head_factor(chat))
@@ -221,12 +225,12 @@ class Batcher:
         A long prompt keeps its room while it waits for its last chunk.
         """
         new = joining(self._waiting, self.batch.streams, self.most, self.cells)
-        long = [s for s in new if s.unread > CHUNK]
+        long = [s for s in new if s.unread > self.chunk]
         if long:
-            self._attempt(long[:1], lambda: self.batch.prefill(long[0], CHUNK))
+            self._attempt(long[:1], lambda: self.batch.prefill(long[0], self.chunk))
         ready = [s for s in new if s not in long]
-        begun = [[s] for s in ready if s.parked]
-        for streams in [[s for s in ready if not s.parked], *begun]:
+        in_part = [[s] for s in ready if s.parked]
+        for streams in [[s for s in ready if not s.parked], *in_part]:
             if streams and self._attempt(streams, partial(self.batch.join, streams)):
                 for stream in streams:
                     del self._waiting[stream]
