@@ -3,6 +3,7 @@
 import asyncio
 
 import pytest
+import torch
 
 from sirl.guard.batching import Batcher
 from sirl.guard.local_source import LocalSource
@@ -12,6 +13,7 @@ from sirl.guard.slots import Stream
 from sirl.guard.stream_checks import Join
 from sirl.types import Message
 from tests.unit.fake_source import FakeSource, ask, service
+from tests.unit.test_guard_streams import scorer_of
 
 ASK = Ask((Message("user", "How do I grow beans?"),), 8)
 
@@ -170,3 +172,56 @@ def test_a_check_waits_for_the_last_chunk_of_its_prompt(embedded):
     batcher._admit()
     batcher._checks.run(batcher.batch, batcher._known, batcher._waiting)
     assert str(answer.exception(0)) == "nothing is watched"  # the check ran
+
+
+def checked(batcher, stream):
+    """A first check that is run round by round, and the tokens still to run before each round."""
+    batcher._waiting[stream] = batcher._known[stream] = Join(stream, lambda _: None, False)
+    answer, unread = batcher.check(stream, 0), []
+    batcher._read_inbox()
+    while not answer.done():
+        unread.append((stream.turn.unread, stream.unread))
+        batcher._admit()
+        batcher._checks.run(batcher.batch, batcher._known, batcher._waiting)
+    return answer, unread
+
+
+def conversation():
+    alone = tuple(range(50, 90))
+    return Stream((9, 8, *range(10, 48), *alone[:10]), 4, turn=Stream(alone, 1))
+
+
+@torch.inference_mode()
+def test_a_long_last_turn_is_read_in_chunks_before_its_check(embedded):
+    scorer = scorer_of(embedded)
+    whole, unread = checked(Batcher(embedded, scorer, 4), conversation())
+    assert unread == [(40, 50)]
+    stream = conversation()
+    pieces, unread = checked(Batcher(embedded, scorer, 4, chunk=16), stream)
+    assert unread == [(40, 50), (24, 50), (8, 50), (8, 34), (8, 18), (8, 2)]
+    assert pieces.result() == pytest.approx(whole.result(), abs=1e-3)
+    assert stream.turn.parked is None
+
+
+def test_a_last_turn_that_has_left_keeps_nothing(embedded):
+    batcher, stream = Batcher(embedded, None, 4, chunk=16), conversation()
+    batcher._waiting[stream] = batcher._known[stream] = Join(stream, lambda _: None, False)
+    batcher._admit()
+    assert stream.turn.unread == 24
+    batcher._forget(stream)
+    assert stream.turn.parked is None
+
+
+@torch.inference_mode()
+def test_a_check_whose_last_turn_cannot_be_read_fails_alone(embedded):
+    batcher = Batcher(embedded, scorer_of(embedded), 4)
+    good, bad = Stream((5, 6, 7), 4), conversation()
+    bad.turn.prompt_ids = (10**9,)  # no such token: the forward pass fails
+    for stream in (good, bad):
+        batcher._waiting[stream] = batcher._known[stream] = Join(stream, lambda _: None, False)
+    answers = [batcher.check(stream, 0) for stream in (bad, good)]
+    batcher._read_inbox()
+    batcher._admit()
+    batcher._checks.run(batcher.batch, batcher._known, batcher._waiting)
+    assert isinstance(answers[0].exception(0), IndexError)
+    assert isinstance(answers[1].result(0), float)

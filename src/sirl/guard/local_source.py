@@ -149,6 +149,7 @@ class LocalSource:
         """
         ids = await self.renderer.prompt(ask.messages, 1 if ask.shrinks else ask.max_tokens)
         self.check_bias(ask)
+        turn = await self.renderer.last_turn(ask.messages) if self.scorer else ()
         stream = Stream(
             ids,
             min(ask.max_tokens, self.renderer.room(ids)),
@@ -157,7 +158,7 @@ class LocalSource:
             ask.index,
             dict(ask.logit_bias),
             min(ask.top, self.chat.rows),
-            await self.renderer.last_turn(ask.messages) if self.scorer else (),
+            Stream(turn, 1) if turn else None,
         )
         answer, loop = LocalAnswer(self.batcher, stream), asyncio.get_running_loop()
 
