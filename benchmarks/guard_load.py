@@ -42,7 +42,7 @@ from sirl.guard.monitor import Watch
 from sirl.guard.server.app import app_of
 from sirl.guard.server.policy import REFUSAL, Limits, Policy, Rule
 from sirl.guard.server.service import Service
-from sirl.guard.server.source import Answer, Ask, Piece, Source
+from sirl.guard.server.source import Answer, Ask, Piece, Scored, Source
 from sirl.guard.upstream.asking import UpstreamManner
 from sirl.guard.upstream.endpoint_guard import (
     DETECTOR,
@@ -146,7 +146,7 @@ class Noting:
         self.answers[ask.seed] = found = Watched(await self.source.open(ask), self.rule)
         return found
 
-    async def judge(self, messages: tuple[Message, ...], limits: Limits) -> float:
+    async def judge(self, messages: tuple[Message, ...], limits: Limits) -> Scored:
         """Score a conversation."""
         return await self.source.judge(messages, limits)
 

@@ -17,8 +17,7 @@ from pathlib import Path
 from growth import SHAPES, VOCAB, random_model
 from turns import Found, in_turn, median, parser, table, titled, write
 
-from sirl.guard import batching
-from sirl.guard.batching import Batcher
+from sirl.guard.batching import CHUNK, Batcher
 from sirl.guard.slots import Stream
 from sirl.models.chat import ChatModel
 from sirl.models.loading import load
@@ -58,14 +57,13 @@ def arguments() -> argparse.Namespace:
     made.add_argument("--size", type=int, default=50, choices=SHAPES, help="millions of weights")
     made.add_argument("--prompt", type=int, default=3000, help="tokens of the long prompt")
     made.add_argument("--streams", type=int, default=4, help="streams that are being decoded")
-    made.add_argument("--chunk", type=int, default=batching.CHUNK, help="tokens of a chunk")
+    made.add_argument("--chunk", type=int, default=CHUNK, help="tokens of a chunk")
     return made.parse_args()
 
 
 def held_up(asked: argparse.Namespace, chat: ChatModel, chunk: int, _: int) -> Found:
     """Seconds until the first token of a long prompt, and between two tokens of the others."""
-    batching.CHUNK = chunk
-    batcher = Batcher(chat, None, asked.streams + 1)
+    batcher = Batcher(chat, None, asked.streams + 1, chunk)
     batcher.cells = WHOLE
     heard: dict[str, list[float]] = {"other": [], "long": []}
 

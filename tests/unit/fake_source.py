@@ -11,7 +11,7 @@ from sirl.guard.monitor import Watch
 from sirl.guard.server.app import app_of
 from sirl.guard.server.policy import Limits, Policy, Rule
 from sirl.guard.server.service import Service
-from sirl.guard.server.source import AskError, Piece, SourceError
+from sirl.guard.server.source import AskError, Piece, Scored, SourceError
 
 WATCH = Watch(every=4, soonest=2, averaged=1, entropy_span=2)
 RULE = Rule(WATCH, 0.5)
@@ -62,6 +62,8 @@ class FakeSource:
     """Number of a piece -> an event that it waits for."""
     name: str = "fake"
     ready: bool = True
+    partial: bool = False
+    """Whether it scores only the beginning of an answer."""
     answers: list = field(default_factory=list)
     asked: list = field(default_factory=list)
 
@@ -74,7 +76,7 @@ class FakeSource:
 
     async def judge(self, messages, _):
         self.asked.append(messages)
-        return 1.0 if any("bad" in m.content for m in messages) else -1.0
+        return Scored(1.0 if any("bad" in m.content for m in messages) else -1.0, self.partial)
 
 
 def service(

@@ -3,8 +3,9 @@
 import asyncio
 
 import pytest
+import torch
 
-from sirl.guard import batching
+from sirl.guard.batching import Batcher
 from sirl.guard.local_source import LocalSource
 from sirl.guard.monitor import Watch
 from sirl.guard.server.source import Ask, SourceError
@@ -12,6 +13,7 @@ from sirl.guard.slots import Stream
 from sirl.guard.stream_checks import Join
 from sirl.types import Message
 from tests.unit.fake_source import FakeSource, ask, service
+from tests.unit.test_guard_streams import scorer_of
 
 ASK = Ask((Message("user", "How do I grow beans?"),), 8)
 
@@ -126,21 +128,19 @@ def decoded(batcher, *prompts, rounds=30):
 
 
 @pytest.mark.parametrize(("length", "tokens"), [(16, 0), (17, 1), (33, 2), (50, 3)])
-def test_a_long_prompt_is_read_in_chunks_while_others_decode(embedded, monkeypatch, length, tokens):
+def test_a_long_prompt_is_read_in_chunks_while_others_decode(embedded, length, tokens):
     prompts = [(9, 8, 7), tuple(range(10, 10 + length))]
     (_, whole), before = decoded(source_of(embedded).batcher, *prompts)
     assert before == 0 + 1  # both join in one round, and draw in their order
 
-    monkeypatch.setattr(batching, "CHUNK", 16)
-    (_, pieces), before = decoded(source_of(embedded).batcher, *prompts)
+    (_, pieces), before = decoded(Batcher(embedded, None, 4, chunk=16), *prompts)
     assert before == tokens + 1  # a token between two chunks
     assert [d.token_id for d in pieces] == [d.token_id for d in whole]
     assert [d.entropy for d in pieces] == pytest.approx([d.entropy for d in whole], abs=1e-4)
 
 
-def test_a_long_prompt_may_leave_or_fail_between_two_chunks(embedded, monkeypatch):
-    monkeypatch.setattr(batching, "CHUNK", 16)
-    batcher = source_of(embedded).batcher
+def test_a_long_prompt_may_leave_or_fail_between_two_chunks(embedded):
+    batcher = Batcher(embedded, None, 4, chunk=16)
     told = waiting(batcher, 40, 40, 40, 3)
     gone, broken, kept, short = batcher._waiting
     batcher._admit()
@@ -159,9 +159,8 @@ def test_a_long_prompt_may_leave_or_fail_between_two_chunks(embedded, monkeypatc
     assert batcher.batch.part(kept, 40)[0][0].shape[2] == 40
 
 
-def test_a_check_waits_for_the_last_chunk_of_its_prompt(embedded, monkeypatch):
-    monkeypatch.setattr(batching, "CHUNK", 16)
-    batcher = source_of(embedded).batcher
+def test_a_check_waits_for_the_last_chunk_of_its_prompt(embedded):
+    batcher = Batcher(embedded, None, 4, chunk=16)
     waiting(batcher, 40)
     (stream,) = batcher._waiting
     answer = batcher.check(stream, 0)
@@ -173,3 +172,56 @@ def test_a_check_waits_for_the_last_chunk_of_its_prompt(embedded, monkeypatch):
     batcher._admit()
     batcher._checks.run(batcher.batch, batcher._known, batcher._waiting)
     assert str(answer.exception(0)) == "nothing is watched"  # the check ran
+
+
+def checked(batcher, stream):
+    """A first check that is run round by round, and the tokens still to run before each round."""
+    batcher._waiting[stream] = batcher._known[stream] = Join(stream, lambda _: None, False)
+    answer, unread = batcher.check(stream, 0), []
+    batcher._read_inbox()
+    while not answer.done():
+        unread.append((stream.turn.unread, stream.unread))
+        batcher._admit()
+        batcher._checks.run(batcher.batch, batcher._known, batcher._waiting)
+    return answer, unread
+
+
+def conversation():
+    alone = tuple(range(50, 90))
+    return Stream((9, 8, *range(10, 48), *alone[:10]), 4, turn=Stream(alone, 1))
+
+
+@torch.inference_mode()
+def test_a_long_last_turn_is_read_in_chunks_before_its_check(embedded):
+    scorer = scorer_of(embedded)
+    whole, unread = checked(Batcher(embedded, scorer, 4), conversation())
+    assert unread == [(40, 50)]
+    stream = conversation()
+    pieces, unread = checked(Batcher(embedded, scorer, 4, chunk=16), stream)
+    assert unread == [(40, 50), (24, 50), (8, 50), (8, 34), (8, 18), (8, 2)]
+    assert pieces.result() == pytest.approx(whole.result(), abs=1e-3)
+    assert stream.turn.parked is None
+
+
+def test_a_last_turn_that_has_left_keeps_nothing(embedded):
+    batcher, stream = Batcher(embedded, None, 4, chunk=16), conversation()
+    batcher._waiting[stream] = batcher._known[stream] = Join(stream, lambda _: None, False)
+    batcher._admit()
+    assert stream.turn.unread == 24
+    batcher._forget(stream)
+    assert stream.turn.parked is None
+
+
+@torch.inference_mode()
+def test_a_check_whose_last_turn_cannot_be_read_fails_alone(embedded):
+    batcher = Batcher(embedded, scorer_of(embedded), 4)
+    good, bad = Stream((5, 6, 7), 4), conversation()
+    bad.turn.prompt_ids = (10**9,)  # no such token: the forward pass fails
+    for stream in (good, bad):
+        batcher._waiting[stream] = batcher._known[stream] = Join(stream, lambda _: None, False)
+    answers = [batcher.check(stream, 0) for stream in (bad, good)]
+    batcher._read_inbox()
+    batcher._admit()
+    batcher._checks.run(batcher.batch, batcher._known, batcher._waiting)
+    assert isinstance(answers[0].exception(0), IndexError)
+    assert isinstance(answers[1].result(0), float)

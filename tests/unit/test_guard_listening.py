@@ -11,11 +11,12 @@ from contextlib import contextmanager
 import httpx
 import openai
 import pytest
+import uvicorn
 
 from sirl.errors import ConfigError
 from sirl.guard.server.app import app_of
 from sirl.guard.server.keys import Keys
-from sirl.guard.server.listening import bound, listen
+from sirl.guard.server.listening import GRACE, bound, listen
 from sirl.guard.server.playground import Playground
 from tests.unit.fake_source import CHAT, FakeSource, chat, service
 
@@ -207,6 +208,34 @@ def test_an_answer_that_does_not_end_in_time_after_sigterm_ends_with_an_error_an
     found = serving(served, client, drain=0.2)
     assert found[-1] == "data: [DONE]"
     assert "the server is shutting down" in found[-2]
+
+
+@pytest.mark.parametrize(
+    ("again", "seconds"), [(False, range(GRACE, GRACE + 1)), (True, range(30, 61 + GRACE))]
+)
+def test_connections_are_cut_soon_after_the_drain_however_it_ends(again, seconds, monkeypatch):
+    source, given, closes = FakeSource(waits={5: asyncio.Event()}), [], uvicorn.Server.shutdown
+
+    async def shutdown(self, sockets=None):
+        given.append(self.config.timeout_graceful_shutdown)
+        source.waits[5].set()
+        await closes(self, sockets)
+
+    monkeypatch.setattr(uvicorn.Server, "shutdown", shutdown)
+    served = service(source)
+
+    def client(url):
+        if not again:
+            return httpx.get(f"{url}/healthz").status_code
+        with reading(url) as lines:
+            next(lines)
+            os.kill(os.getpid(), signal.SIGTERM)
+            until(lambda: served.gate.draining)
+            os.kill(os.getpid(), signal.SIGTERM)
+            return [line for line in lines if line][-1]
+
+    assert serving(served, client, drain=60.0) == ("data: [DONE]" if again else 200)
+    assert given[0] in seconds
 
 
 def test_signals_are_as_they_were_when_the_server_has_ended():

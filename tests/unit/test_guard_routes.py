@@ -125,6 +125,21 @@ def test_a_moderation_shows_scores_and_threshold_where_details_are_allowed():
     assert bad["sirl_guard"] == {"score": 1.0, "threshold": 0.5}
 
 
+def test_a_moderation_of_the_beginning_of_an_answer_says_so_and_is_counted():
+    turns = [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "good"}]
+    for partial, details, shown in (
+        (True, False, {"partial": True}),
+        (True, True, {"partial": True, "score": -1.0, "threshold": 0.5}),
+        (False, True, {"score": -1.0, "threshold": 0.5}),
+    ):
+        served = service(FakeSource(partial=partial), details=details)
+        found = ask(served, "/v1/moderations", {"input": turns}).json()["results"][0]
+        assert found["sirl_guard"] == shown
+        ask(served, GUARDRAIL, {"texts": ["good"], "input_type": "response"})
+        text = served.metrics.text().decode()
+        assert f"sirl_guard_partial_verdicts_total {2.0 * partial}" in text
+
+
 @pytest.mark.parametrize(
     ("body", "expected", "roles"),
     [

@@ -1,7 +1,9 @@
 """The real engine: streams that share a batch answer as they do alone, and checks see their own."""
 
 import asyncio
+import logging
 from dataclasses import replace
+from io import StringIO
 
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ from sirl.guard.classical import Usual
 from sirl.guard.local_source import LocalSource
 from sirl.guard.monitor import Watch
 from sirl.guard.probe import LinearProbe
+from sirl.guard.rendering import Renderer
 from sirl.guard.scoring import Fitted
 from sirl.guard.server.policy import Limits
 from sirl.guard.server.source import Ask, AskError, SourceError
@@ -194,7 +197,8 @@ def test_a_conversation_is_judged_as_it_would_be_while_it_streams(embedded):
         text = "".join(p.text for p in pieces)
         prompt = await source.judge(ASKS[0].messages, Limits())
         whole = await source.judge((*ASKS[0].messages, Message("assistant", text)), Limits())
-        return prompt, whole, answer
+        assert (prompt.partial, whole.partial) == (False, False)
+        return prompt.score, whole.score, answer
 
     prompt, whole, answer = with_source(embedded, run)
     scorer = scorer_of(embedded)
@@ -227,7 +231,41 @@ def test_of_a_longer_answer_its_beginning_is_judged(embedded, words):
     own = embedded.encode("and then " * 20)[:12]
     answer = Completion("", prompt, own, "", (), (), "length")
     first, last = scorer.fitted.scores(scorer.reader, [Check(answer, k) for k in (0, 12)])
-    assert found == pytest.approx(max(first, last), abs=1e-3)
+    assert found.score == pytest.approx(max(first, last), abs=1e-3)
+    assert found.partial
+
+
+@pytest.mark.parametrize("text", ["and then " * 3000, "a" * 30_000, "a \n" * 9000, " " * 9000])
+def test_of_a_long_answer_no_more_is_tokenized_than_is_judged(embedded, text, monkeypatch):
+    asked, lengths = ASKS[0].messages, []
+    prompt = embedded.render(asked)
+    expected = embedded.render((*asked, Message("assistant", text)))[len(prompt) :]
+    encode = type(embedded).encode
+
+    def counted(self, given):
+        lengths.append(characters(given))
+        return encode(self, given)
+
+    renderer = Renderer(embedded, 4)
+    monkeypatch.setattr(type(embedded), "encode", counted)
+    found = asyncio.run(renderer.answered((*asked, Message("assistant", text)), prompt, 12))
+    renderer.stop()
+    assert found == (expected[:12], len(expected) > 12)
+    assert lengths[-1] <= renderer.bound * (len(prompt) + 25)
+
+
+def test_a_long_answer_is_named_once_in_the_log(embedded, monkeypatch):
+    own, said = logging.Logger("own"), StringIO()
+    monkeypatch.setattr(logging.Logger.manager, "disable", logging.NOTSET)
+    own.addHandler(logging.StreamHandler(said))
+    monkeypatch.setattr("sirl.guard.local_source.LOG", own)
+    long = (*ASKS[0].messages, Message("assistant", "and then " * 20))
+
+    async def run(source):
+        return [(await source.judge(long, Limits(max_tokens=9))).partial for _ in range(2)]
+
+    assert with_source(embedded, run) == [True, True]
+    assert said.getvalue().count("an answer to score has more than 9 tokens") == 1
 
 
 def test_a_default_length_shrinks_to_what_fits_behind_the_prompt(embedded):
@@ -276,7 +314,7 @@ def test_checks_of_a_given_answer_leave_room_for_the_streams_between_them(embedd
         found = await source.judge(messages, Limits(max_tokens=1000))
         prompt, own = (embedded.render(m) for m in (messages[:-1], messages))
         return (
-            found,
+            found.score,
             len(calls),
             len(own) - len(prompt),
             Completion("", prompt, own[len(prompt) :], "", (), (), "length"),

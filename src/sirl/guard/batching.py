@@ -6,8 +6,9 @@ while a check needs hidden states behind a *fork* of a stream's cache and the en
 its paged cache offers no such fork to a caller; its draws come from one generator for the whole
 batch, so an answer would depend on who else is asking; and it takes one sampling setting for all.
 Therefore sirl has its own scheduler. Between two steps streams join (their prompts are prefilled
-together) and leave, and all checks requested in the meantime run as one batch. A long prompt is
-prefilled in chunks, one between two steps, so that it does not hold up the other streams.
+together) and leave, and all checks requested in the meantime run as one batch. A long prompt, or
+last turn that is read by itself, is prefilled in chunks, one between two steps, so that it does not
+hold up the other streams.
 """
 
 import logging
@@ -27,7 +28,7 @@ from sirl.guard.stream_checks import Checks, CheckScorer, Join, Told, Wanted
 from sirl.models.chat import ChatModel
 from sirl.models.forward import head_factor
 
-__all__ = ["Batcher"]
+__all__ = ["CHUNK", "Batcher"]
 
 LOG = logging.getLogger("sirl.guard")
 SHARE = 1024
@@ -104,12 +105,16 @@ class Batcher:
         chat: The model.
         scorer: Scores checks; None if nothing is watched.
         most: Maximum number of streams decoded together.
+        chunk: Tokens of a long prompt that are run between two steps.
     """
 
-    def __init__(self, chat: ChatModel, scorer: CheckScorer | None, most: int) -> None:
+    def __init__(
+        self, chat: ChatModel, scorer: CheckScorer | None, most: int, chunk: int = CHUNK
+    ) -> None:
         self.chat = chat
         self.scorer = scorer
         self.most = most
+        self.chunk = chunk
         self.cells = max(chat.context, most * SHARE)
         """Rows x columns of the cache at most: every row is as wide as the longest."""
         self.batch = DecodingBatch(chat, head_factor(chat))
@@ -211,7 +216,8 @@ class Batcher:
     def _forget(self, stream: Stream) -> None:
         self._known.pop(stream, None)
         self._waiting.pop(stream, None)
-        stream.parked = None
+        for prompt in stream.read:
+            prompt.parked = None
         if stream in self.batch.streams:
             self.batch.leave([stream], keep=False)
 
@@ -221,12 +227,12 @@ class Batcher:
         A long prompt keeps its room while it waits for its last chunk.
         """
         new = joining(self._waiting, self.batch.streams, self.most, self.cells)
-        long = [s for s in new if s.unread > CHUNK]
-        if long:
-            self._attempt(long[:1], lambda: self.batch.prefill(long[0], CHUNK))
-        ready = [s for s in new if s not in long]
-        begun = [[s] for s in ready if s.parked]
-        for streams in [[s for s in ready if not s.parked], *begun]:
+        long = {s: [p for p in s.read if p.unread > self.chunk] for s in new}
+        ready = [s for s in new if not long[s]]
+        if first := next((s for s in new if long[s]), None):
+            self._attempt([first], partial(self.batch.prefill, long[first][0], self.chunk))
+        in_part = [[s] for s in ready if s.parked]
+        for streams in [[s for s in ready if not s.parked], *in_part]:
             if streams and self._attempt(streams, partial(self.batch.join, streams)):
                 for stream in streams:
                     del self._waiting[stream]

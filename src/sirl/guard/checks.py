@@ -19,7 +19,7 @@ from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
 from sirl.errors import ModelError
 from sirl.guard.cuts import Cutter
-from sirl.guard.turns import last_turn
+from sirl.guard.turns import last_of_several
 from sirl.models.chat import ChatModel
 from sirl.models.forward import decoder, head_factor
 from sirl.models.head import Factor
@@ -115,15 +115,12 @@ class CheckReader:
 
     def turn(self, messages: Sequence[Message]) -> tuple[int, ...]:
         """The last turn of a conversation by itself, rendered; empty if it is the only one."""
-        last = last_turn(messages)
-        return () if last == tuple(messages) else self.chat.render(last)
+        last = last_of_several(messages)
+        return self.chat.render(last) if last else ()
 
     def cuts(self, prompt_ids: tuple[int, ...], turn: tuple[int, ...]) -> list[tuple[int, ...]]:
         """A prompt at the cuts of its last turn, and at its end."""
-        cuts = self.cutter.cuts(prompt_ids)
-        if turn:
-            cuts = [*self.cutter.cuts(turn), cuts[-1]]
-        return [cut.ids for cut in cuts]
+        return [cut.ids for cuts in self.cutter.cuts_of_turns(prompt_ids, turn) for cut in cuts]
 
     def ids(self, check: Check) -> tuple[int, ...]:
         """The tokens of a check."""

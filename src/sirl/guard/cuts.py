@@ -68,6 +68,16 @@ class Cutter:
         found = [Cut(n, (*ids[:n], *closing)) for n in range(first + step, end, step)]
         return [*found, Cut(len(ids), ids if closed else (*ids, *closing))]
 
+    def cuts_of_turns(
+        self, prompt_ids: Sequence[int], turn: Sequence[int]
+    ) -> tuple[list[Cut], list[Cut]]:
+        """The cuts of the last turn by itself, if there are others, and those of the prompt.
+
+        Behind other turns, a prompt is read at its end alone.
+        """
+        cuts = self.cuts(prompt_ids)
+        return (self.cuts(turn), cuts[-1:]) if turn else ([], cuts)
+
     def first(self, ids: Ids) -> int:
         """Where the text of the first user turn begins."""
         wide = len(self.marker)

@@ -1,6 +1,7 @@
 """Answers of a local model for the server: tokens from the batcher, scores from its caches."""
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -11,7 +12,7 @@ from sirl.guard.checks import Check
 from sirl.guard.monitor import Watch, check_positions, highest_score
 from sirl.guard.rendering import Renderer, too_long
 from sirl.guard.server.policy import Limits
-from sirl.guard.server.source import Ask, AskError, Piece, SourceError
+from sirl.guard.server.source import Ask, AskError, Piece, Scored, SourceError
 from sirl.guard.slots import Drawn, Stream
 from sirl.guard.stream_checks import CheckScorer, Told
 from sirl.models.chat import ChatModel
@@ -20,6 +21,7 @@ from sirl.types import Completion, Message
 
 __all__ = ["LocalAnswer", "LocalSource"]
 
+LOG = logging.getLogger("sirl.guard")
 BROKEN_CHARACTER = "\ufffd"
 """What decoding gives for a character whose bytes are incomplete."""
 CHECKS = 4
@@ -122,6 +124,8 @@ class LocalSource:
         self.watch = watch
         self.batcher = Batcher(chat, scorer, streams)
         self.renderer = Renderer(chat, len(scorer.reader.header) if scorer else 0)
+        self._warned = False
+        """Whether the log says that answers are read in part."""
 
     @property
     def ready(self) -> bool:
@@ -145,6 +149,7 @@ class LocalSource:
         """
         ids = await self.renderer.prompt(ask.messages, 1 if ask.shrinks else ask.max_tokens)
         self.check_bias(ask)
+        turn = await self.renderer.last_turn(ask.messages) if self.scorer else ()
         stream = Stream(
             ids,
             min(ask.max_tokens, self.renderer.room(ids)),
@@ -153,7 +158,7 @@ class LocalSource:
             ask.index,
             dict(ask.logit_bias),
             min(ask.top, self.chat.rows),
-            await self.renderer.last_turn(ask.messages) if self.scorer else (),
+            Stream(turn, 1) if turn else None,
         )
         answer, loop = LocalAnswer(self.batcher, stream), asyncio.get_running_loop()
 
@@ -172,8 +177,8 @@ class LocalSource:
                     "logit_bias",
                 )
 
-    async def judge(self, messages: tuple[Message, ...], limits: Limits) -> float:
-        """The highest score of a conversation; of a long answer, of what the guard is made for.
+    async def judge(self, messages: tuple[Message, ...], limits: Limits) -> Scored:
+        """The highest score of a conversation; of a long answer, of its first `max_tokens`.
 
         Raises:
             AskError: It cannot be rendered, or its prompt is too long.
@@ -187,8 +192,9 @@ class LocalSource:
         if most is not None and len(prompt) > most:
             raise too_long(f"the prompt has {len(prompt)} tokens, more than {most}")
         own: tuple[int, ...] = ()
+        more = False
         if asked != messages:
-            own = await self.renderer.answered(messages, prompt, limits.max_tokens)
+            own, more = await self.renderer.answered(messages, prompt, limits.max_tokens)
         answer = Completion("", prompt, own, "", (), (), "length")
         turn = await self.renderer.last_turn(asked)
         entropies: list[float] = []
@@ -199,7 +205,15 @@ class LocalSource:
         for start in range(0, len(places), CHECKS):
             checks = [Check(answer, k, turn=turn) for k in places[start : start + CHECKS]]
             scores += await self.between_steps(partial(scores_of, self.scorer, checks))
-        return highest_score(entropies, dict(zip(places, scores, strict=True)), self.watch)
+        found = highest_score(entropies, dict(zip(places, scores, strict=True)), self.watch)
+        if more and not self._warned:
+            self._warned = True
+            LOG.warning(
+                "an answer to score has more than %d tokens, of which the guard reads no more; "
+                "sirl_guard_partial_verdicts_total counts such verdicts",
+                len(own),
+            )
+        return Scored(found, more)
 
     async def between_steps(self, work: Callable[[], list[float]]) -> list[float]:
         """The result of work on the model; streams go on before and after it."""

@@ -7,8 +7,8 @@ from functools import partial
 
 from sirl.errors import SirlError
 from sirl.guard.server.source import AskError
-from sirl.guard.text_bound import characters, token_bound
-from sirl.guard.turns import last_turn
+from sirl.guard.text_bound import beginning, characters, token_bound
+from sirl.guard.turns import last_of_several
 from sirl.models.chat import ChatModel, written
 from sirl.types import Message
 
@@ -67,22 +67,29 @@ class Renderer:
         Raises:
             AskError: It cannot be rendered.
         """
-        last = last_turn(messages)
-        return () if last == messages else await self.prompt(last)
+        last = last_of_several(messages)
+        return await self.prompt(last) if last else ()
 
-    async def answered(self, messages: tuple[Message, ...], prompt: Ids, most: int) -> Ids:
+    async def answered(
+        self, messages: tuple[Message, ...], prompt: Ids, most: int
+    ) -> tuple[Ids, bool]:
         """The first tokens of a final answer that `most` and the context have room for.
+
+        Also whether the answer is longer. Of a long text no more is tokenized than can be read.
 
         Raises:
             AskError: The conversation cannot be rendered.
         """
-        own = await self.in_thread(lambda: self.chat.render(messages))
+        room = min(most, self.room(prompt))
+        # A word that is cut has other tokens: the text is cut well behind those that are read.
+        own = await self.in_thread(partial(self.first_ids, messages, len(prompt) + 2 * room + 1))
         if own[: len(prompt)] != prompt:
             raise AskError(
                 f"the chat template of {self.chat.name} writes the answer into the prompt",
                 "messages",
             )
-        return own[len(prompt) :][: min(most, self.room(prompt))]
+        tokens = own[len(prompt) :]
+        return tokens[:room], len(tokens) > room
 
     async def in_thread(self, work: Callable[[], Ids]) -> Ids:
         """The result of work with the template; its errors are the client's."""
@@ -90,6 +97,11 @@ class Renderer:
             return await asyncio.get_running_loop().run_in_executor(self._thread, work)
         except SirlError as error:
             raise AskError(str(error), "messages") from error
+
+    def first_ids(self, messages: tuple[Message, ...], most: int) -> Ids:
+        """Token ids of a conversation, at least its first `most`, of no longer text than needed."""
+        text = written(self.chat, messages)
+        return self.chat.encode(beginning(text, most * self.bound) if self.bound else text)
 
     def ids_of(self, messages: tuple[Message, ...]) -> Ids:
         """Token ids of a conversation; of a text that cannot fit, none are made.

@@ -27,7 +27,7 @@ __all__ = [
 ]
 
 
-Turns = tuple[tuple[int, ...], tuple[int, ...]]
+PromptAndLastTurn = tuple[tuple[int, ...], tuple[int, ...]]
 """A rendered prompt, and its last turn by itself; empty if it is the only one."""
 
 
@@ -65,7 +65,7 @@ class Fitted:
         """Reads what this guard scores: states of both probes' layers."""
         return CheckReader(chat, (self.probe.layer, self.cuts.layer), self.openers)
 
-    def cut_scores(self, reader: CheckReader, prompts: Sequence[Turns]) -> list[float]:
+    def cut_scores(self, reader: CheckReader, prompts: Sequence[PromptAndLastTurn]) -> list[float]:
         """The highest score of each rendered prompt at the cuts of its last turn and at its end."""
         rows = {own: reader.cuts(*own) for own in prompts}
         states = reader.read_ids([row for own in rows.values() for row in own]).states[:, 1]

@@ -50,8 +50,9 @@ class Stream:
     index: int = 0
     logit_bias: dict[int, float] = field(default_factory=dict)
     top: int = 0
-    turn: tuple[int, ...] = ()
-    """The last turn of the prompt by itself, rendered; empty if it is the only one."""
+    turn: "Stream | None" = None
+    """The last turn of the prompt by itself, which is read but not decoded; None if it is the only
+    one."""
     token_ids: list[int] = field(default_factory=list)
     parked: Layers | None = None
     """Its own part of the cache, without padding, while it is not in the batch: before it joins,
@@ -63,6 +64,11 @@ class Stream:
     def cached(self) -> int:
         """Tokens in the cache: all but the last one drawn."""
         return len(self.prompt_ids) + max(0, len(self.token_ids) - 1)
+
+    @property
+    def read(self) -> "tuple[Stream, ...]":
+        """The prompts that are run for this stream."""
+        return (self,) if self.turn is None else (self.turn, self)
 
     @property
     def unread(self) -> int:
@@ -149,9 +155,10 @@ class DecodingBatch:
         )
         return logits, cache, is_token
 
-    def cache_of(self, ids: tuple[int, ...]) -> Layers:
-        """The cache of other tokens than those of a stream."""
-        _, cache, _ = self.run_prompts([Stream(ids, 1)])
+    def cache_of(self, turn: Stream) -> Layers:
+        """The cache of a last turn, of which (the rest of) the tokens are run."""
+        _, cache, _ = self.run_prompts([turn])
+        turn.parked = None
         return layers_of(cache)
 
     def draw(self) -> list[Drawn]:

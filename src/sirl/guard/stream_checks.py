@@ -79,12 +79,10 @@ class CheckScorer:
 
     def cuts(self, stream: Stream, batch: DecodingBatch) -> list[CheckRow]:
         """A prompt at the cuts of its last turn, and at its end."""
-        cuts = self.reader.cutter.cuts(stream.prompt_ids)
-        turn: list[CheckRow] = []
-        if stream.turn:
-            layers, cuts = batch.cache_of(stream.turn), cuts[-1:]
-            own = self.reader.cutter.cuts(stream.turn)
-            turn = [CheckRow(cut.ids, prefix(layers, 0, cut.kept)) for cut in own]
+        alone = stream.turn.prompt_ids if stream.turn else ()
+        own, cuts = self.reader.cutter.cuts_of_turns(stream.prompt_ids, alone)
+        layers = batch.cache_of(stream.turn) if stream.turn else []
+        turn = [CheckRow(cut.ids, prefix(layers, 0, cut.kept)) for cut in own]
         return [*turn, *(CheckRow(cut.ids, batch.part(stream, cut.kept)) for cut in cuts)]
 
     def scores(self, checks: Sequence[Sequence[CheckRow]]) -> list[float]:
@@ -157,22 +155,28 @@ class Checks:
         alive = [w for w in ready if w.stream in known]
         for gone in (w for w in ready if w.stream not in known):
             gone.answer.set_exception(ModelError("the stream of this check has ended"))
-        if not alive:
+        rows: dict[Wanted, list[CheckRow]] = {}
+        for wanted in alive:
+            try:
+                rows[wanted] = self.rows(wanted, batch, begun=known[wanted.stream].begun)
+            except Exception as error:  # noqa: BLE001 - of this check alone, which its future tells
+                wanted.answer.set_exception(error)
+        if self.scorer is None or not rows:
             return
         try:
-            if self.scorer is None:
-                raise ModelError("nothing is watched")
-            rows = [
-                self.scorer.rows(w.stream, w.position, batch, begun=known[w.stream].begun)
-                for w in alive
-            ]
-            scores = self.scorer.scores(rows)
+            scores = self.scorer.scores([*rows.values()])
         except Exception as error:
-            for wanted in alive:
+            for wanted in rows:
                 wanted.answer.set_exception(error)
             return
-        for wanted, score in zip(alive, scores, strict=True):
+        for wanted, score in zip(rows, scores, strict=True):
             wanted.answer.set_result(score)
+
+    def rows(self, wanted: Wanted, batch: DecodingBatch, *, begun: bool) -> list[CheckRow]:
+        """What one check reads."""
+        if self.scorer is None:
+            raise ModelError("nothing is watched")
+        return self.scorer.rows(wanted.stream, wanted.position, batch, begun=begun)
 
     def fail(self, error: Exception) -> None:
         """End all checks with an error."""

@@ -1,8 +1,11 @@
 """How many characters a token stands for, so that a text that cannot fit is never tokenized."""
 
+import re
+from itertools import islice
+
 from sirl.models.chat import ChatModel
 
-__all__ = ["characters", "token_bound"]
+__all__ = ["beginning", "characters", "token_bound"]
 
 COMPOSED = 4
 """Characters that a Unicode normalization makes into one at most."""
@@ -14,6 +17,16 @@ word, accents, invisible characters, unknown ones."""
 def characters(text: str) -> int:
     """Characters other than white space, of which a token may stand for any number."""
     return len("".join(text.split()))
+
+
+def beginning(text: str, most: int) -> str:
+    """A text up to its first characters, so many, other than white space.
+
+    >>> beginning("a b  c d", 3)
+    'a b  c'
+    """
+    after = next(islice(re.finditer(r"\S", text), most, None), None)
+    return text[: after.start()].rstrip() if after else text
 
 
 def token_bound(chat: ChatModel) -> int | None:

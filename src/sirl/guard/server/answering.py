@@ -78,19 +78,21 @@ async def answers_to(
         ApiError: There is no room.
         AskError: The source does not take the request.
     """
-    async with service.gate.admitted(len(order.asks)):
-        answers: list[WatchedAnswer] = []
-        begun = False
-        try:
-            for ask in order.asks:
-                answer = await service.source.open(ask)
-                answers.append(WatchedAnswer(answer, service.policy, order.stops))
-                check_prompt(answer.prompt_tokens, service.limits.prompt_tokens)
-            begun = True
-            yield answers
-        finally:
-            await asyncio.shield(closed(answers))
-            await asyncio.shield(account(service, order, caller, answers if begun else ()))
+    answers: list[WatchedAnswer] = []
+    opened = False
+    try:
+        async with service.gate.admitted(len(order.asks)):
+            try:
+                for ask in order.asks:
+                    answer = await service.source.open(ask)
+                    answers.append(WatchedAnswer(answer, service.policy, order.stops))
+                    check_prompt(answer.prompt_tokens, service.limits.prompt_tokens)
+                opened = True
+                yield answers
+            finally:
+                await asyncio.shield(closed(answers))
+    finally:  # an alarm may be scored again: that holds up no other answer
+        await asyncio.shield(account(service, order, caller, answers if opened else ()))
 
 
 def check_prompt(tokens: int, most: int | None) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import math
 import signal
 import socket
 from collections.abc import Callable, Iterator, Sequence
@@ -40,6 +41,8 @@ class Server(uvicorn.Server):
         self.ready = ready
         self.gates = gates
         self.drain = drain
+        self.end = 0.0
+        """When the drain is over, by the clock of the event loop."""
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Drain, then exit; a second signal ends listening, a second Ctrl-C everything."""
@@ -53,6 +56,7 @@ class Server(uvicorn.Server):
 
     def begin_drain(self, sig: int) -> None:
         """Start to drain, in the event loop."""
+        self.end = self.loop.time() + self.drain
         self.draining = self.loop.create_task(self.drained(sig))
 
     async def drained(self, sig: int) -> None:
@@ -61,8 +65,7 @@ class Server(uvicorn.Server):
             "%s: the server shuts down; answers that have %g seconds to end: %d",
             signal.Signals(sig).name, self.drain, sum(g.active + g.waiting for g in self.gates),
         )  # fmt: skip
-        end = self.loop.time() + self.drain
-        while self.busy and self.loop.time() < end:
+        while self.busy and self.loop.time() < self.end:
             await asyncio.sleep(POLL)
         for gate in self.gates:
             gate.cut()
@@ -72,6 +75,12 @@ class Server(uvicorn.Server):
     def busy(self) -> bool:
         """Whether an answer is being made, or waits."""
         return any(gate.active or gate.waiting for gate in self.gates)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Close the connections, at the latest a little after the drain."""
+        left = max(0.0, self.end - self.loop.time()) if self.busy else 0.0
+        self.config.timeout_graceful_shutdown = math.ceil(left) + GRACE
+        await super().shutdown(sockets)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Listen, and say where."""
@@ -115,7 +124,7 @@ def listen(app: FastAPI, at: socket.socket, *, drain: float, ready: Callable[[st
     """
     config = uvicorn.Config(
         app, host=at.getsockname()[0], log_level="warning", access_log=False,
-        server_header=False, timeout_graceful_shutdown=int(drain) + GRACE, lifespan="off",
+        server_header=False, lifespan="off",
     )  # fmt: skip
     with signals_kept():
         Server(config, app.state.gates, drain, ready).run(sockets=[at])

@@ -6,6 +6,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 
 from sirl.guard.server.gate import Gate
 from sirl.guard.server.policy import Policy
+from sirl.guard.server.source import Scored
 from sirl.guard.server.watching import WatchedAnswer
 
 __all__ = ["VERDICT", "Metrics"]
@@ -50,6 +51,11 @@ class Metrics:
         self.unlogged = Counter(
             "alarm_log_errors_total", "Alarms that could not be written to alarms.jsonl", **own
         )
+        self.partial = Counter(
+            "guard_partial_verdicts_total",
+            "Verdicts on the beginning of an answer alone, since it is longer than the guard reads",
+            **own,
+        )
         active = Gauge("active_streams", "Answers being made", **own)
         active.set_function(lambda: gate.active)
         waiting = Gauge("queue_depth", "Answers that wait", **own)
@@ -71,10 +77,11 @@ class Metrics:
         """The policy in force when a check fails."""
         return "open" if self.policy.goes_on else "closed"
 
-    def judged(self, score: float, *, flagged: bool) -> None:
+    def judged(self, found: Scored, *, flagged: bool) -> None:
         """Count a verdict."""
+        self.partial.inc(found.partial)
         self.decisions.labels(VERDICT, "flag" if flagged else "none").inc()
-        self.score.observe(score)
+        self.score.observe(found.score)
 
     def found(self, watched: WatchedAnswer) -> None:
         """Count an answer."""

@@ -11,7 +11,7 @@ from sirl.guard.server.orders import conversation, refused
 from sirl.guard.server.policy import Rule
 from sirl.guard.server.requests import ModerationRequest, Said, TextPart
 from sirl.guard.server.service import Service
-from sirl.guard.server.source import AskError
+from sirl.guard.server.source import AskError, Scored
 from sirl.guard.server.throttle import Asker, account_verdict
 from sirl.types import Message
 
@@ -36,21 +36,24 @@ Conversation = tuple[Message, ...]
 
 async def scored(
     service: Service, asker: Asker, id: str, asked: Sequence[Conversation], param: str
-) -> list[tuple[float, bool]]:
-    """The highest score of each conversation, and whether it is an alarm, which is counted.
+) -> list[tuple[Scored, bool]]:
+    """What is found in each conversation, and whether it is an alarm, which is counted.
 
     Raises:
         AskError: One cannot be scored; `param` is the field that it came in.
     """
-    found = []
-    async with service.gate.admitted(1):
-        for messages in asked:
-            try:
-                score = await service.source.judge(messages, service.limits)
-            except AskError as error:
-                raise AskError(str(error), param, error.code) from error
-            found.append((score, await account_verdict(service, id, asker, messages, score)))
-    return found
+    found: list[Scored] = []
+    flagged: list[bool] = []
+    try:
+        async with service.gate.admitted(1):
+            for messages in asked:
+                found.append(await service.source.judge(messages, service.limits))
+    except AskError as error:
+        raise AskError(str(error), param, error.code) from error
+    finally:
+        for messages, own in zip(asked, found, strict=False):  # fewer, if one cannot be scored
+            flagged.append(await account_verdict(service, id, asker, messages, own))
+    return list(zip(found, flagged, strict=True))
 
 
 async def moderate(service: Service, request: ModerationRequest, asker: Asker) -> dict[str, Any]:
@@ -83,8 +86,10 @@ def by_themselves(texts: Sequence[str]) -> list[Conversation]:
     return [(Message("user", text),) for text in texts]
 
 
-def result(score: float, flagged: bool, rule: Rule, *, details: bool) -> dict[str, Any]:
+def result(found: Scored, flagged: bool, rule: Rule, *, details: bool) -> dict[str, Any]:
     """One result of a moderation; without details, its score is 0 or 1."""
+    score = found.score
+    own: dict[str, Any] = {"partial": True} if found.partial else {}
     shown: dict[str, Any] = {
         "flagged": flagged,
         "categories": {"unsafe": flagged},
@@ -92,7 +97,9 @@ def result(score: float, flagged: bool, rule: Rule, *, details: bool) -> dict[st
     }
     if details:
         shown["category_scores"] = {"unsafe": 1 / (1 + math.exp(-max(-500.0, min(500.0, score))))}
-        shown["sirl_guard"] = {"score": score, "threshold": rule.threshold}
+        own |= {"score": score, "threshold": rule.threshold}
+    if own:
+        shown["sirl_guard"] = own
     return shown
 
 

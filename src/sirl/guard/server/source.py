@@ -12,7 +12,7 @@ from typing import Literal, NamedTuple, Protocol, runtime_checkable
 from sirl.guard.server.policy import Limits
 from sirl.types import Message, Sampling
 
-__all__ = ["Answer", "Ask", "AskError", "Piece", "Source", "SourceError"]
+__all__ = ["Answer", "Ask", "AskError", "Piece", "Scored", "Source", "SourceError"]
 
 
 @dataclass(frozen=True)
@@ -52,6 +52,15 @@ class Piece(NamedTuple):
     """Likeliest tokens with their log-probabilities."""
     truncated: float | None = None
     """The share of the likeliest tokens in the entropy, where `entropy` is its lower bound."""
+
+
+class Scored(NamedTuple):
+    """What a source finds in a conversation."""
+
+    score: float
+    """The highest score."""
+    partial: bool = False
+    """Whether only the beginning of its answer was read."""
 
 
 @runtime_checkable
@@ -105,7 +114,7 @@ class Source(Protocol):
             SourceError: The source cannot answer now.
         """
 
-    async def judge(self, messages: tuple[Message, ...], limits: Limits) -> float:
+    async def judge(self, messages: tuple[Message, ...], limits: Limits) -> Scored:
         """The highest score of a conversation: of its prompt, and of a final assistant turn.
 
         The limits bound the tokens of both, where the source can count them.

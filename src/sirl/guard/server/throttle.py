@@ -10,9 +10,9 @@ from sirl.guard.server.faults import busy
 from sirl.guard.server.metrics import VERDICT
 from sirl.guard.server.orders import Order
 from sirl.guard.server.service import Service
-from sirl.guard.server.watching import Finding, WatchedAnswer
-from sirl.guard.session import SessionRisk
-from sirl.guard.turns import last_turn
+from sirl.guard.server.source import Scored
+from sirl.guard.server.watching import APART, Finding, WatchedAnswer
+from sirl.guard.turns import before_last_turn, last_turn
 from sirl.types import Message
 
 __all__ = ["Asker", "account", "account_verdict", "check_risk"]
@@ -58,56 +58,65 @@ async def account(
             log(service, order.id, caller, order.messages, watched.text, found)
     places = [own.finding.position for own in answers if own.finding.flagged]
     of_prompt = places.count(0)
+    sent = [kept(own) for own in answers]
     await add_risk(
-        service, (caller, order.user), order.messages, of_prompt, len(places) - of_prompt
+        service, (caller, order.user), order.messages, of_prompt, len(places) - of_prompt, sent
     )
 
 
 async def account_verdict(
-    service: Service, id: str, asker: Asker, messages: tuple[Message, ...], score: float
+    service: Service, id: str, asker: Asker, messages: tuple[Message, ...], scored: Scored
 ) -> bool:
     """Count the score of a conversation that another model leads; whether it is an alarm."""
-    flagged = service.policy.rule is not None and score > service.policy.rule.threshold
-    service.metrics.judged(score, flagged=flagged)
+    flagged = service.policy.rule is not None and scored.score > service.policy.rule.threshold
+    service.metrics.judged(scored, flagged=flagged)
     if not flagged:
         return False
     answered = messages[-1].role == "assistant"
     asked, text = (messages[:-1], messages[-1].content) if answered else (messages, "")
     place = None if answered else 0  # of an answer only the highest score is known
-    found = Finding(flagged=True, action="flag", position=place, score=score)
+    found = Finding(flagged=True, action="flag", position=place, score=scored.score)
     log(service, id, asker[0], asked, text, found, mode=VERDICT)
     await add_risk(service, asker, asked, int(not answered), int(answered))
     return True
 
 
 async def add_risk(
-    service: Service, asker: Asker, messages: tuple[Message, ...], of_prompt: int, in_answers: int
-) -> None:
-    """Add alarms to the risk of who asked: those of the prompt, unless counted, and in answers."""
+    service: Service, asker: Asker, messages: tuple[Message, ...], of_prompt: int, in_answers: int,
+    sent: Sequence[str] = (),
+) -> None:  # fmt: skip
+    """Add alarms to the risk of who asked: those of the prompt, unless counted, and in answers.
+
+    A conversation with an alarm is remembered with the answers that were sent, so that one with
+    another answer, which the client has made up, is not taken for it.
+    """
     risk, own, alarms = service.risk, names(*asker), in_answers
     if risk is None:
         return
-    if of_prompt and not await is_counted(service, risk, own[0][0], messages):
-        risk.remember(event(own[0][0], messages))
+    goes_on = risk.remembers(event(own[0][0], before_last_turn(messages)))
+    if of_prompt and not (goes_on and await is_harmless(service, last_turn(messages))):
         alarms += of_prompt
+    for text in sent if of_prompt or goes_on else ():
+        risk.remember(event(own[0][0], (*messages, Message("assistant", text))))
     for name, weight in own if alarms else ():
         risk.add(name, weight * alarms, time.monotonic())
 
 
-async def is_counted(
-    service: Service, risk: SessionRisk, name: str, messages: tuple[Message, ...]
-) -> bool:
-    """Whether an alarm of a prompt is that of an earlier turn, which was counted when it was asked.
+def kept(watched: WatchedAnswer) -> str:
+    """An answer as its client keeps it: without what is retracted, with the refusal."""
+    found = watched.finding
+    text = watched.text[: found.retract_from]
+    if found.action != "refuse":
+        return text
+    return text + (APART if text else "") + watched.policy.refusal
 
-    It is not if the last turn raises one by itself, or cannot be scored.
-    """
-    ends = (n for n, m in enumerate(messages) if n and m.role == "assistant")
-    if not any(risk.remembers(event(name, messages[:n])) for n in ends):
-        return False
-    rule, last = service.policy.rule, last_turn(messages)
+
+async def is_harmless(service: Service, last: tuple[Message, ...]) -> bool:
+    """Whether the last turn of a prompt raises no alarm by itself, and can be scored."""
+    rule = service.policy.rule
     try:
-        return rule is not None and await service.source.judge(last, service.limits) <= (
-            rule.threshold
+        return rule is not None and (
+            (await service.source.judge(last, service.limits)).score <= rule.threshold
         )
     except Exception:
         LOG.exception("the last turn of a prompt could not be scored: its alarm counts")
@@ -115,8 +124,9 @@ async def is_counted(
 
 
 def event(name: str, messages: Sequence[Message]) -> str:
-    """The alarm of a prompt, as it is remembered."""
-    return f"{name}/{prompt_hash(messages)}"
+    """A conversation, as it is remembered; clients trim what was said."""
+    trimmed = [Message(m.role, m.content.strip()) for m in messages]
+    return f"{name}/{prompt_hash(trimmed)}"
 
 
 def log(

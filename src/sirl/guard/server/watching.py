@@ -17,7 +17,7 @@ from sirl.guard.server.policy import Policy
 from sirl.guard.server.source import Answer, SourceError
 from sirl.guard.server.stopping import Stops
 
-__all__ = ["CheckFailedError", "Finding", "WatchedAnswer"]
+__all__ = ["APART", "CheckFailedError", "Finding", "WatchedAnswer"]
 
 LOG = logging.getLogger("sirl.guard")
 APART = "\n\n"

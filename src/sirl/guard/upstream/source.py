@@ -11,7 +11,7 @@ import httpx
 
 from sirl.guard.monitor import highest_score
 from sirl.guard.server.policy import Limits
-from sirl.guard.server.source import Ask, AskError, Piece, SourceError
+from sirl.guard.server.source import Ask, AskError, Piece, Scored, SourceError
 from sirl.guard.upstream.asking import (
     AskedBody,
     NoLogprobsError,
@@ -125,7 +125,7 @@ class UpstreamSource:
                 code="upstream_changed",
             )
 
-    async def judge(self, messages: tuple[Message, ...], limits: Limits) -> float:  # noqa: ARG002
+    async def judge(self, messages: tuple[Message, ...], limits: Limits) -> Scored:  # noqa: ARG002
         """The highest score of a conversation: before its answer, and after all of it.
 
         Only the upstream can count tokens, so its own limit holds.
@@ -143,7 +143,7 @@ class UpstreamSource:
         scores = {0: await self.score(asked, "")}
         if answered:
             scores[1] = await self.score(asked, messages[-1].content)
-        return highest_score([0.0] if answered else [], scores, self.guard.watch)
+        return Scored(highest_score([0.0] if answered else [], scores, self.guard.watch))
 
 
 class UpstreamAnswer:
