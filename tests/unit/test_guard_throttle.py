@@ -135,6 +135,13 @@ def said(*texts):
     return [{"role": ("user", "assistant")[n % 2], "content": t} for n, t in enumerate(texts)]
 
 
+def test_a_verdict_on_a_later_turn_counts_since_its_answers_are_not_known():
+    served = service(Sticky(), risk=SessionRisk(limit=1.5, half_life=1e6))
+    asked = [said("bad"), said("bad", "Sure", "good"), said("bad", "Sure", "good", "ok", "good")]
+    found = [ask(served, "/v1/moderations", {"input": own}).status_code for own in asked]
+    assert found == [200, 200, 429]
+
+
 def test_an_alarm_is_scored_again_when_its_answer_has_left_its_place():
     seen = []
 
