@@ -24,7 +24,7 @@ from sirl.workflows.frame import Frame
 pytestmark = pytest.mark.usefixtures("package")
 MODULE = """
 from sirl.rollouts.native import NativeEngine as Engine
-from sirl.types import Prompt
+from sirl.types import Budget, Prompt
 
 class Letters:
     name = "letters"
@@ -93,10 +93,25 @@ def inverse(completion):
     return 1 / len(completion)
 
 class Hunt:
-    name, family, needs, budget = "hunt", "fiction", frozenset(), None
+    name, family, needs, budget = "hunt", "fiction", frozenset(), Budget(3)
     def tries(self, behaviour, access):
         yield []
         raise LookupError(behaviour)
+
+class Endless(Hunt):
+    budget = 3
+
+class Broke(Hunt):
+    budget = Budget(0)
+
+class Careless(Poem):
+    needs = None  # as inherited from sirl.roles.Disguise
+
+class Listed(Poem):
+    needs = ["opener"]
+
+class Greedy(Poem):
+    needs = {"opener", "money", "weights"}
 """
 
 
@@ -217,6 +232,15 @@ def test_an_attack_may_be_an_object_or_a_class_in_a_file_and_in_a_package(found)
         ("Letters", "is of type Letters and lacks methods of sirl.roles.Disguise or "
          "sirl.roles.Search: inherit from it"),
         ("unnamed", "has no name: give it one, which tables show"),
+        ("Careless", "lacks needs: give it a set of them, such as frozenset(), which needs "
+         "nothing"),
+        ("Listed", "has the needs ['opener']: give it a set of them, such as frozenset(), which "
+         "needs nothing"),
+        ("Greedy", "needs 'money', 'weights', which there is not: attacker, decoding, gradients, "
+         "judge, likelihoods, opener are known"),
+        ("Endless", "has the budget 3: give it a sirl.types.Budget of at least one query"),
+        ("Broke", "has the budget Budget(queries=0, tokens=None, seconds=None): give it a "
+         "sirl.types.Budget of at least one query"),
     ],
 )  # fmt: skip
 def test_what_is_no_attack_is_named(attack, sentence):
