@@ -7,7 +7,8 @@
     │   ├── OutageError    an endpoint or function that does not answer at present
     │   └── SamplingError  sampling settings that a model does not accept
     ├── RunError           a run folder that exists, is locked, damaged or full
-    ├── PluginError      an exception in the user's own judge, attack, reward or the like
+    ├── PluginError      an exception in the user's own judge, attack, reward or the like, or what
+    │                    it returned is unusable
     ├── TrainingError      training that cannot continue (non-finite numbers)
     └── MissingExtraError  a missing optional dependency
 
@@ -36,6 +37,7 @@ __all__ = [
     "first_line",
     "lost_rank",
     "printable",
+    "shown",
     "unknown_name",
 ]
 
@@ -74,7 +76,7 @@ class RunError(SirlError, OSError):
 
 
 class PluginError(SirlError):
-    """An exception in code that the user has plugged in; it is the cause of this one."""
+    """Code that the user has plugged in raised an exception or returned something unusable."""
 
 
 class TrainingError(SirlError, ArithmeticError):
@@ -136,6 +138,20 @@ def printable(text: str) -> str:
     'a\\u202eb\\u001b[2J'
     """
     return "".join(f"\\u{ord(c):04x}" if unicodedata.category(c) in HIDDEN else c for c in text)
+
+
+LONGEST_SHOWN = 100
+"""Maximum characters shown of a value that a plug-in has returned."""
+
+
+def shown(value: object) -> str:
+    """A value that a plug-in has returned, as a message shows it.
+
+    >>> shown(["maybe"])
+    "['maybe']"
+    """
+    text = printable(repr(value))
+    return text if len(text) <= LONGEST_SHOWN else text[:LONGEST_SHOWN] + "…"
 
 
 LONGEST_REASON = 300

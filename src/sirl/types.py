@@ -35,6 +35,7 @@ __all__ = [
     "Role",
     "Sampling",
     "Verdict",
+    "is_conversation",
 ]
 
 Role = Literal["system", "user", "assistant"]
@@ -96,6 +97,24 @@ class Message:
 
     role: Role
     content: str
+
+
+def is_conversation(turns: object) -> bool:
+    """Whether it is at least one message, all of known roles and with text.
+
+    >>> is_conversation((Message("user", "Hello!"),)), is_conversation("Hello!")
+    (True, False)
+    """
+    return (
+        isinstance(turns, tuple | list)
+        and len(turns) > 0
+        and all(
+            isinstance(turn, Message)
+            and turn.role in get_args(Role)
+            and isinstance(turn.content, str)
+            for turn in turns
+        )
+    )
 
 
 @dataclass(frozen=True)

@@ -37,6 +37,11 @@ def items(n):
     return [(ATTEMPT, str(i)) for i in range(n)]
 
 
+class Short(Fixed):
+    def verdicts(self, items):
+        return self.labels and [self.verdict(*item) for item in items[1:]]
+
+
 def refusals(*labels):
     judges = [Fixed(f"j{i}", label, "refusal") for i, label in enumerate(labels)]
     return Jury(judges).verdict(ATTEMPT, "0")
@@ -162,3 +167,14 @@ def test_a_verdict_that_is_none_names_its_judge(said):
 
     with pytest.raises(ConfigError, match="the judge odd gave .* one of the labels refusal, part"):
         verdicts(Odd(), [(Attempt(Prompt.user("p", "x"), "direct", ()), "x")])
+
+
+@pytest.mark.parametrize("batch", [None, [], "no", [Verdict("harmless", 1.0, "", "odd")]])
+def test_a_batch_without_a_verdict_for_each_answer_names_its_judge(batch):
+    class Short(Fixed):
+        def verdicts(self, items):
+            del items
+            return batch
+
+    with pytest.raises(ConfigError, match="the judge odd gave .* for 2 answers, and a list with"):
+        verdicts(Short("odd", ""), items(2))

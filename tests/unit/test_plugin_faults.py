@@ -21,6 +21,7 @@ MODULE = """
 import json
 
 from sirl.judges.jury import verdicts
+from sirl.types import Budget
 
 class Kind:
     name, question = "kind", "refusal"
@@ -65,7 +66,7 @@ def inverse(completion):
     return 1 / len(completion)
 
 class Hunt:
-    name, family, needs, budget = "hunt", "fiction", frozenset(), None
+    name, family, needs, budget = "hunt", "fiction", frozenset(), Budget(3)
     def tries(self, behaviour, access):
         yield []
         raise LookupError(behaviour)

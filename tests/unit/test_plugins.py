@@ -20,7 +20,7 @@ from sirl.types import Prompt, Sampling
 pytestmark = pytest.mark.usefixtures("package")
 MODULE = """
 from sirl.rollouts.native import NativeEngine as Engine
-from sirl.types import Prompt
+from sirl.types import Budget, Prompt
 
 class Letters:
     name = "letters"
@@ -35,6 +35,22 @@ class Empty(Letters):
 
 class Nameless(Letters):
     name = " "
+
+class Texts(Letters):
+    def prompts(self):
+        return ["tea", "geese"]
+
+class Lazy(Letters):
+    def prompts(self):
+        return (task for task in super().prompts())
+
+class Doubled(Letters):
+    def prompts(self):
+        return [Prompt.user("tea", "How many?"), Prompt.user("tea", "How much?")]
+
+class Silent(Letters):
+    def prompts(self):
+        return [Prompt("tea", ())]
 
 def of_a_file(path):
     return Letters()
@@ -63,12 +79,45 @@ class Kind:
     def verdict(self, attempt, answer):
         return None
 
+class Curious(Kind):
+    question = "is it?"
+
+class Several(Kind):
+    question = ["refusal", "harm"]
+
+class Mute(Kind):
+    question = None  # as inherited from sirl.roles.Judge
+
+class Anonymous(Kind):
+    name = ""
+
 class Twice:
     def __call__(self, completion):
         return 2.0
 
 def two(completion, other):
     return 2.0
+
+class Hunt:
+    name, family, needs, budget = "hunt", "fiction", frozenset(), Budget(3)
+    def tries(self, behaviour, access):
+        yield []
+        raise LookupError(behaviour)
+
+class Endless(Hunt):
+    budget = 3
+
+class Broke(Hunt):
+    budget = Budget(0)
+
+class Careless(Poem):
+    needs = None  # as inherited from sirl.roles.Disguise
+
+class Listed(Poem):
+    needs = ["opener"]
+
+class Greedy(Poem):
+    needs = {"opener", "money", "weights"}
 """
 
 
@@ -156,6 +205,15 @@ def test_a_benchmark_of_another_package_is_asked_beside_those_of_files(package, 
          "the benchmark python:outside_of_sirl:of_a_file is a function that is called with () and "
          "does not take them: missing a required argument: 'path' (TypeError); change its "
          "arguments, or name an object"),
+        ("python:outside_of_sirl:Texts",
+         "the benchmark python:outside_of_sirl:Texts has the task 'tea': let prompts() return a "
+         "list of sirl.types.Prompt"),
+        ("python:outside_of_sirl:Doubled",
+         "the benchmark python:outside_of_sirl:Doubled has several tasks with the id 'tea': give "
+         "each its own, by which its answer is known"),
+        ("python:outside_of_sirl:Silent",
+         "the benchmark python:outside_of_sirl:Silent has the task Prompt(id='tea', messages=(), "
+         "source='', category=''): give it a tuple of at least one sirl.types.Message"),
         ("leters", "there is no kind of benchmark 'leters'. Did you mean 'letters'?"),
     ],
 )  # fmt: skip
@@ -163,6 +221,11 @@ def test_a_benchmark_that_keeps_no_contract_is_named(benchmark, sentence):
     with pytest.raises(ConfigError) as caught:
         benchmarks_of(evaluation(benchmarks=benchmark))
     assert str(caught.value) == sentence
+
+
+def test_tasks_that_are_no_list_are_refused():
+    with pytest.raises(ConfigError, match="Lazy has <generator .* as its tasks: let prompts.. ret"):
+        benchmarks_of(evaluation(benchmarks="python:outside_of_sirl:Lazy"))
 
 
 @pytest.mark.parametrize("found", ["Poem", "poem", "sized"])
@@ -183,6 +246,15 @@ def test_an_attack_may_be_an_object_or_a_class_in_a_file_and_in_a_package(found)
         ("Letters", "is of type Letters and lacks methods of sirl.roles.Disguise or "
          "sirl.roles.Search: inherit from it"),
         ("unnamed", "has no name: give it one, which tables show"),
+        ("Careless", "lacks needs: give it a set of them, such as frozenset(), which needs "
+         "nothing"),
+        ("Listed", "has the needs ['opener']: give it a set of them, such as frozenset(), which "
+         "needs nothing"),
+        ("Greedy", "needs 'money', 'weights', which there is not: attacker, decoding, gradients, "
+         "judge, likelihoods, opener are known"),
+        ("Endless", "has the budget 3: give it a sirl.types.Budget of at least one query"),
+        ("Broke", "has the budget Budget(queries=0, tokens=None, seconds=None): give it a "
+         "sirl.types.Budget of at least one query"),
     ],
 )  # fmt: skip
 def test_what_is_no_attack_is_named(attack, sentence):
@@ -210,6 +282,22 @@ def test_judges_and_rewards_may_be_objects_or_classes_too():
         reward_named("python:outside_of_sirl:letters")
     with pytest.raises(ConfigError, match="Known: .*python:MODULE:NAME"):
         reward_named("zebra")
+
+
+@pytest.mark.parametrize(
+    ("judge", "sentence"),
+    [
+        ("Curious", "has the question 'is it?': let it be 'refusal' or 'harm'"),
+        ("Several", "has the question ['refusal', 'harm']: let it be 'refusal' or 'harm'"),
+        ("Mute", "has the question None: let it be 'refusal' or 'harm'"),
+        ("Anonymous", "has no name: give it one, which tables show"),
+    ],
+)
+def test_a_judge_of_no_known_question_is_refused_before_the_model_answers(judge, sentence):
+    for name in (f"python:outside_of_sirl:{judge}", f"rules+python:outside_of_sirl:{judge}"):
+        with pytest.raises(ConfigError) as caught:
+            judge_named(name, evaluation())
+        assert str(caught.value) == f"the judge python:outside_of_sirl:{judge} {sentence}"
 
 
 class Lengths:

@@ -5,21 +5,22 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
 from sirl.attacks.static import Template
 from sirl.cli.guard import next_commands
 from sirl.cli.plan import checkpoints
 from sirl.cli.steps import again, hardened_model, show_steps
 from sirl.config import GuardCalibrateConfig, PlanConfig, TrainConfig
-from sirl.errors import TrainingError
+from sirl.errors import PluginError, TrainingError
 from sirl.evaluation.suite import Suite
 from sirl.reports.plots import NARROW, WIDE, mini_eval_curves, training_curves
 from sirl.reports.steps import step_table
-from sirl.roles import Control
+from sirl.roles import Control, Observer
 from sirl.runs import open_run
 from sirl.runs.disk import Disk
 from sirl.training.checkpoints import Checkpoint
-from sirl.training.observers.checkpoints import SaveCheckpoints, states_in
+from sirl.training.observers.checkpoints import SaveCheckpoints, states_in, states_of
 from sirl.training.observers.log import MetricsLog, ProgressBar
 from sirl.training.observers.stop import StopOnRequest, StopWhenBroken
 from sirl.training.update import PolicyLearner
@@ -179,6 +180,39 @@ def test_checkpoints_of_earlier_versions_tell_what_observers_knew():
     assert states_in(older) == {"log": {"skipped": 3}, "broken": {"in_a_row": 2}}
     newer = {"step": 4, "observers": {"log": {"skipped": 1}}}
     assert states_in(newer) == {"log": {"skipped": 1}}
+
+
+class Remembering(Observer):
+    def __init__(self, kept):
+        self.kept = kept
+
+    def state(self):
+        return self.kept
+
+
+def test_the_states_of_observers_are_kept_by_name_if_there_are_any():
+    kept = {"mine": {"seen": [1, 2]}, "none": {}, "forgetful": None}
+    found = states_of({name: Remembering(state) for name, state in kept.items()})
+    assert found == {"mine": {"seen": [1, 2]}}
+
+
+@pytest.mark.parametrize(
+    ("state", "why"),
+    [
+        ({"model": Path("m")}, "Object of type PosixPath is not JSON serializable (TypeError)"),
+        ({("a", 1): 2}, "keys must be str, int, float, bool or None, not tuple (TypeError)"),
+        (torch.zeros(2), "Object of type Tensor is not JSON serializable (TypeError)"),
+        ({"seen": {1, 2}}, "Object of type set is not JSON serializable (TypeError)"),
+        ([1, 2], "it is no dictionary"),
+        (0, "it is no dictionary"),
+    ],
+)
+def test_a_state_that_no_checkpoint_can_keep_is_named_with_its_observer(state, why):
+    with pytest.raises(PluginError) as caught:
+        states_of({"python:mine:Remembering": Remembering(state)})
+    said = str(caught.value)
+    assert said.startswith("the observer python:mine:Remembering has the state ")
+    assert f", which a checkpoint cannot keep: {why}; let state() return a dictionary" in said
 
 
 def test_a_count_of_broken_steps_goes_on_after_a_resume():

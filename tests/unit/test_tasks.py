@@ -1,5 +1,7 @@
 """Tasks with checkable answers: solved, wrong, or a check that failed."""
 
+from copy import copy
+
 import pytest
 
 from sirl.analysis.capability import summarise_capability
@@ -8,7 +10,7 @@ from sirl.evaluation.arena import Arena, Query
 from sirl.evaluation.asked import record_of, solve
 from sirl.evaluation.costs import Meter
 from sirl.evaluation.records import Log
-from sirl.types import Attempt, Completion, Prompt, Verdict
+from sirl.types import Attempt, Completion, Mark, Prompt, Verdict
 from tests.unit.fakes import HELPED, Parrot, WordJudge, target
 
 
@@ -29,6 +31,13 @@ class Fragile:
         return answer == HELPED
 
 
+def unmarked(solved, reason):
+    """A mark with fields of any type, as untyped code makes it."""
+    mark = copy(Mark(False, ""))
+    vars(mark).update(solved=solved, reason=reason)
+    return mark
+
+
 def asked(text, benchmark):
     prompt = Prompt.user(text, text)
     attempt = Attempt(prompt, "direct", prompt.messages)
@@ -47,6 +56,19 @@ def test_a_check_that_raises_is_one_wrong_item_with_its_reason_and_the_run_goes_
     figures = summarise_capability(records)["fragile"]
     assert (figures["n"], figures["unchecked"]) == (3, 1)
     assert figures["value"] == pytest.approx(1 / 3)
+
+
+@pytest.mark.parametrize("mark", ["yes", None, 1, unmarked("no", "x"), unmarked(True, 3)])
+def test_a_check_that_gives_no_mark_leaves_the_task_unsolved_with_the_reason(mark):
+    class Odd(Fragile):
+        def correct(self, prompt, answer):  # noqa: ARG002 - the role's shape
+            return mark
+
+    answer = Completion("p", (), (), HELPED, (), (), "stop")
+    found = solve(asked("plain", Odd()), answer)
+    assert not found
+    assert found.reason.startswith("the check of the answer failed: it gave ")
+    assert found.reason.endswith(", and True, False or a sirl.types.Mark is needed")
 
 
 def test_a_request_to_stop_is_no_failed_check():

@@ -12,6 +12,7 @@ from contextlib import closing, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from typing import TypeVar
 
+from sirl.attacks.attempts import checked_round, tries_of
 from sirl.errors import ModelError, OutageError, SamplingError, Stopped
 from sirl.evaluation.access import BudgetedAccess
 from sirl.evaluation.asked import ATTACKED, PROBE, Query, outcome, unreadable
@@ -255,10 +256,10 @@ class Arena:
         """Start a search, up to the attempts of its first round."""
         budget = self.budget(attack)
         access = BudgetedAccess(self.target, budget, self.openers, self.attacker, self.meter)
-        search = SearchState(behaviour, attack.tries(behaviour, access), access, key)
+        search = SearchState(behaviour, tries_of(attack, behaviour, access), access, key)
         with self.thinking(attack):
             wanted = next(search.tries, ())
-        self.plan_round(search, wanted)
+        self.plan_round(attack, search, wanted)
         if not search.pending:
             search.unasked = self.why_unasked(attack, access)
         return search
@@ -276,11 +277,12 @@ class Arena:
             return "the attacker's replies hold no attempt: give another --attacker"
         return "it proposed no attempt"
 
-    def plan_round(self, search: SearchState, attempts: Sequence[Attempt]) -> None:
+    def plan_round(self, attack: Search, search: SearchState, wanted: object) -> None:
         """Set the attempts of the next round, as far as the budget allows.
 
         A search that spent its budget on likelihoods or gradients still gets one attempt.
         """
+        attempts = checked_round(attack, search.behaviour, wanted)
         budget = search.access.budget
         is_spent = search.access.late() or (
             budget.tokens is not None and search.tokens >= budget.tokens
@@ -335,7 +337,7 @@ class Arena:
                 wanted = search.tries.send(outcomes)
         except StopIteration:
             wanted = ()
-        self.plan_round(search, wanted)
+        self.plan_round(attack, search, wanted)
 
     @contextmanager
     def thinking(self, attack: Search) -> Iterator[None]:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from sirl.errors import Stopped, first_line
+from sirl.errors import Stopped, first_line, shown
 from sirl.evaluation.target import Target
 from sirl.roles import Benchmark
 from sirl.stats import mean
@@ -61,16 +61,23 @@ class Query:
 def solve(asked: Query, completion: Completion) -> Mark | None:
     """Check the answer to a task, which may run code written by the model; None for other queries.
 
-    If the check raises, the task is unsolved, with the error as reason, and the run continues.
+    If the check raises or gives no mark, the task is unsolved, with the reason, and the run
+    continues.
     """
     if asked.benchmark is None or completion.fault:
         return None
     try:
-        return Mark.of(asked.benchmark.correct(asked.attempt.behaviour, completion.text))
+        found: object = asked.benchmark.correct(asked.attempt.behaviour, completion.text)
     except Stopped:
         raise
     except Exception as error:  # a benchmark may be third-party code and raise anything
         return Mark(False, f"{UNCHECKED}: {first_line(error)}")
+    if isinstance(found, bool):
+        return Mark.of(found)
+    if isinstance(found, Mark) and isinstance(found.solved, bool) and isinstance(found.reason, str):
+        return found
+    wrong = f"it gave {shown(found)}, and True, False or a sirl.types.Mark is needed"
+    return Mark(False, f"{UNCHECKED}: {wrong}")
 
 
 def record_of(  # noqa: PLR0913 - each argument is a part of the record

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
+from sirl.attacks.attempts import attempt_of
 from sirl.errors import ModelError, OutageError
 from sirl.evaluation.arena import NO_LIMIT, Arena, Query, Unsuited
 from sirl.evaluation.costs import COSTS, Meter
@@ -68,7 +69,7 @@ class Suite:
     def questions(self, offers: frozenset[str]) -> list[Query]:
         """All queries that need no search, in the order of tables."""
         asked = [
-            Query("attack", attack.name, attack.family, attack.attempt(behaviour))
+            Query("attack", attack.name, attack.family, attempt_of(attack, behaviour))
             for attack in self.attacks
             if isinstance(attack, Disguise) and attack.needs <= offers
             for behaviour in self.behaviours
@@ -98,7 +99,8 @@ class Suite:
         for number, prompt in enumerate(prompts):
             if fitting := [d for d in disguises if covers(d, prompt)]:
                 chosen = fitting[number % len(fitting)]
-                asked.append(Query(kind, chosen.name, chosen.family, chosen.attempt(prompt)))
+                attempt = attempt_of(chosen, prompt)
+                asked.append(Query(kind, chosen.name, chosen.family, attempt))
         return asked
 
 

@@ -11,10 +11,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sirl.errors import ConfigError, InputError
+from sirl.errors import ConfigError, InputError, shown
 from sirl.judges.contract import LABELS
 from sirl.roles import BatchJudge, Judge, identity_of
 from sirl.stats import cohen_kappa, krippendorff_alpha
+from sirl.text import many
 from sirl.types import Attempt, Label, Question, Verdict
 
 __all__ = ["STOPPED", "Disagreement", "Jury", "agreement", "disagreements", "verdicts"]
@@ -84,17 +85,23 @@ def verdicts(judge: Judge, items: Sequence[tuple[Attempt, str]]) -> list[Verdict
     """A judge's verdicts on (attempt, answer) pairs, in one batch if it supports batches.
 
     Raises:
-        ConfigError: One is no verdict, or has a label that does not answer the judge's question.
+        ConfigError: One is no verdict, or has a label that does not answer the judge's question;
+            or a batch does not have one for each answer.
     """
     if isinstance(judge, BatchJudge):
         found = judge.verdicts(items)
+        if not isinstance(found, list) or len(found) != len(items):
+            raise ConfigError(
+                f"the judge {judge.name} gave {shown(found)} for {many(len(items), 'answer')}, and "
+                "a list with one Verdict for each is needed"
+            )
     else:
         found = [judge.verdict(attempt, answer) for attempt, answer in items]
     for verdict in found:
         if not isinstance(verdict, Verdict) or verdict.label not in LABELS[judge.question]:
             raise ConfigError(
-                f"the judge {judge.name} gave {verdict!r}, and a Verdict with one of the labels "
-                f"{', '.join(LABELS[judge.question])} is needed"
+                f"the judge {judge.name} gave {shown(verdict)}, and a Verdict with one of the "
+                f"labels {', '.join(LABELS[judge.question])} is needed"
             )
     return found
 

@@ -1,18 +1,26 @@
 """Attacks by name, tiers, and attacks from the user's files and plug-ins."""
 
 import importlib.util
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence, Set
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any
 
 from sirl.config import EvaluationSettings
-from sirl.errors import ConfigError, unknown_name
-from sirl.registry.plugins import FORM, FUNCTION, from_plugin, loaded, member, names_in
+from sirl.errors import ConfigError, shown, unknown_name
+from sirl.registry.plugins import (
+    FORM,
+    FUNCTION,
+    from_plugin,
+    loaded,
+    member,
+    names_in,
+    require_words,
+)
 from sirl.registry.tampering import SURGERIES
-from sirl.roles import Attack, Disguise
-from sirl.types import PREFILLS
+from sirl.roles import Attack, Disguise, Search
+from sirl.types import NEEDS, PREFILLS, Budget
 
 __all__ = [
     "APART",
@@ -102,15 +110,39 @@ def attack_of(name: str, found: Any) -> Attack:  # noqa: ANN401 - of the user's
         ConfigError: It is none.
     """
     attack: Attack = from_plugin("attack", name, found, Attack)
-    faults = [n for n in ("name", "family") if not is_word(getattr(attack, n))]
-    if faults:
-        raise ConfigError(f"the attack {name} has no {faults[0]}: give it one, which tables show")
+    require_words("attack", name, attack, ("name", "family"))
+    require_needs(name, attack)
+    if isinstance(attack, Search) and not is_budget(attack.budget):
+        raise ConfigError(
+            f"the attack {name} has the budget {shown(attack.budget)}: give it a sirl.types.Budget "
+            "of at least one query"
+        )
     return attack
 
 
-def is_word(text: object) -> bool:
-    """Whether it is text without spaces around it."""
-    return isinstance(text, str) and text.strip() == text != ""
+def require_needs(name: str, attack: Attack) -> None:
+    """Check what an attack says that it needs.
+
+    Raises:
+        ConfigError: It does not say it, or names a need that there is not.
+    """
+    needs: object = attack.needs
+    if not isinstance(needs, Set):
+        lacks = "lacks needs" if needs is None else f"has the needs {shown(needs)}"
+        raise ConfigError(
+            f"the attack {name} {lacks}: give it a set of them, such as frozenset(), which "
+            "needs nothing"
+        )
+    if unknown := sorted(map(shown, needs - NEEDS)):
+        raise ConfigError(
+            f"the attack {name} needs {', '.join(unknown)}, which there is not: "
+            f"{', '.join(sorted(NEEDS))} are known"
+        )
+
+
+def is_budget(budget: object) -> bool:
+    """Whether it is a budget that allows a query."""
+    return isinstance(budget, Budget) and isinstance(budget.queries, int) and budget.queries > 0
 
 
 def add(

@@ -1,15 +1,17 @@
 """Benchmarks by kind and file, and from plug-ins."""
 
+from collections import Counter
 from collections.abc import Sequence
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 from sirl.config import EvaluationSettings
-from sirl.errors import ConfigError, unknown_name
+from sirl.errors import ConfigError, shown, unknown_name
 from sirl.prompts import Rejected
-from sirl.registry.plugins import FUNCTION, from_plugin, member
+from sirl.registry.plugins import FUNCTION, from_plugin, member, require_words
 from sirl.roles import Benchmark
+from sirl.types import Prompt, is_conversation
 
 if TYPE_CHECKING:
     from sirl.benchmarks.choice import Choice
@@ -68,11 +70,35 @@ def from_outside(name: str) -> Benchmark:
         ConfigError: There is none of that name, or it does not keep its contract.
     """
     found: Benchmark = from_plugin("benchmark", name, member("benchmark", name, {}), Benchmark)
-    if not isinstance(found.name, str) or not found.name.strip():
-        raise ConfigError(f"the benchmark {name} has no name: give it one, which tables show")
-    if not found.prompts():
-        raise ConfigError(f"the benchmark {name} has no tasks: let prompts() return some")
+    require_words("benchmark", name, found)
+    require_tasks(name, found.prompts())
     return found
+
+
+def require_tasks(name: str, tasks: object) -> None:
+    """Check the tasks of a benchmark.
+
+    Raises:
+        ConfigError: There are none, one is no prompt, or two have the same id.
+    """
+    what = "let prompts() return a list of sirl.types.Prompt"
+    if not isinstance(tasks, list | tuple):
+        raise ConfigError(f"the benchmark {name} has {shown(tasks)} as its tasks: {what}")
+    if not tasks:
+        raise ConfigError(f"the benchmark {name} has no tasks: let prompts() return some")
+    for task in tasks:
+        if not isinstance(task, Prompt) or not isinstance(task.id, str):
+            raise ConfigError(f"the benchmark {name} has the task {shown(task)}: {what}")
+        if not is_conversation(task.messages):
+            raise ConfigError(
+                f"the benchmark {name} has the task {shown(task)}: give it a tuple of at least one "
+                "sirl.types.Message"
+            )
+    if repeated := [task_id for task_id, n in Counter(t.id for t in tasks).items() if n > 1]:
+        raise ConfigError(
+            f"the benchmark {name} has several tasks with the id {repeated[0]!r}: give each its "
+            "own, by which its answer is known"
+        )
 
 
 def benchmark_files(config: EvaluationSettings) -> list[str]:

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sirl.config import EvaluationSettings
-from sirl.errors import ConfigError, InputError
+from sirl.errors import ConfigError, InputError, shown
 from sirl.registry.keys import Asker
-from sirl.registry.plugins import from_plugin, member
+from sirl.registry.plugins import from_plugin, member, require_words
 from sirl.registry.targets import (
     chat_model,
     endpoint,
@@ -106,7 +106,7 @@ def judge_named(name: str, config: EvaluationSettings) -> Judge:
     """A judge by name: `NAME`, `NAME:FOLDER`, `RUBRIC:MODEL`, or a jury joined by `+`.
 
     Raises:
-        ConfigError: The name is unknown, or names several judges.
+        ConfigError: The name is unknown or names several judges, or a plug-in breaks the contract.
     """
     refuse_several(name)
     if "+" in name:
@@ -128,6 +128,7 @@ def judge_named(name: str, config: EvaluationSettings) -> Judge:
         from sirl.judges.classifier import HarmClassifier
 
         return HarmClassifier.load(Path(needed(kind, argument, "FOLDER")))
+    from sirl.judges.contract import LABELS
     from sirl.judges.llm import RubricJudge
     from sirl.judges.rubrics import RUBRICS
 
@@ -136,6 +137,12 @@ def judge_named(name: str, config: EvaluationSettings) -> Judge:
         return RubricJudge(name, RUBRICS[kind], text_model(model, config, "judge"))
     known = dict.fromkeys([AUTO, *OWN, *(f"{r}:MODEL" for r in RUBRICS)])
     judge: Judge = from_plugin("judge", name, member("judge", name, known), Judge)
+    require_words("judge", name, judge)
+    if judge.question not in tuple(LABELS):
+        raise ConfigError(
+            f"the judge {name} has the question {shown(judge.question)}: let it be "
+            f"{' or '.join(map(repr, LABELS))}"
+        )
     return judge
 
 

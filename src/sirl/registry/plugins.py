@@ -1,7 +1,7 @@
 """Members of a family by name: built in, from an installed package, or a function of the user."""
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 from inspect import signature
@@ -29,6 +29,7 @@ __all__ = [
     "member",
     "names_in",
     "plugin_fault",
+    "require_words",
 ]
 
 FUNCTION = "python:"
@@ -199,3 +200,15 @@ def checked(kind: str, name: str, made: Any, role: Any) -> Any:  # noqa: ANN401 
             "inherit from it"
         )
     return made
+
+
+def require_words(kind: str, name: str, found: Any, fields: Sequence[str] = ("name",)) -> None:  # noqa: ANN401 - of any family
+    """Check the fields of a plug-in that tables show.
+
+    Raises:
+        ConfigError: One is empty, has spaces around it, or is no text.
+    """
+    for field in fields:
+        text = getattr(found, field)
+        if not isinstance(text, str) or not text.strip() == text != "":
+            raise ConfigError(f"the {kind} {name} has no {field}: give it one, which tables show")

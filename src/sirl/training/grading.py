@@ -3,22 +3,17 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import isfinite
-from textwrap import shorten
 from typing import NamedTuple, Protocol, SupportsFloat, runtime_checkable
 
 import torch
 from torch import Tensor
 
-from sirl.errors import TrainingError, printable
+from sirl.errors import TrainingError, shown
 from sirl.policy import group_advantages
 from sirl.roles import Reward
 from sirl.types import Completion, Example, Prompt
 
 __all__ = ["ByGroup", "Graded", "Grader", "examples_of"]
-
-
-LONGEST = 100
-"""Maximum characters of what a reward has returned, in a message."""
 
 
 class Graded(NamedTuple):
@@ -81,11 +76,10 @@ def number(name: str, returned: object, completion: Completion) -> float:
         map(isfinite, (*completion.entropies, *completion.logprobs))
     )
     if found is None or (known and not isfinite(found)):
-        shown = printable(shorten(repr(returned), LONGEST))
         raise TrainingError(
-            f"the reward {name} returned {shown} for an answer of {len(completion.token_ids)} "
-            f"tokens to the prompt {completion.prompt_id}: let it return a finite number for every "
-            "answer, then continue with --resume"
+            f"the reward {name} returned {shown(returned)} for an answer of "
+            f"{len(completion.token_ids)} tokens to the prompt {completion.prompt_id}: let it "
+            "return a finite number for every answer, then continue with --resume"
         )
     return found
 

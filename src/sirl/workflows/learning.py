@@ -171,7 +171,7 @@ def observers(
 
     Mini-evaluations stand first, as what comes later may stop training; checkpoints stand last.
     """
-    from sirl.training.observers.checkpoints import SaveCheckpoints
+    from sirl.training.observers.checkpoints import SaveCheckpoints, states_of
     from sirl.training.observers.log import MetricsLog, ProgressBar
     from sirl.training.observers.stop import StopOnRequest, StopWhenBroken
     from sirl.training.observers.trackers import Trackers
@@ -189,7 +189,7 @@ def observers(
         learner,
         config.steps,
         config.checkpoint_every,
-        lambda: {name: state for name, o in found.items() if (state := o.state())},
+        lambda: states_of(found),
     )
     if checkpoint:
         checkpoints.resume(checkpoint)

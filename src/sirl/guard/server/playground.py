@@ -8,6 +8,7 @@ from fastapi import APIRouter, Request
 from pydantic import Field
 from starlette.responses import Response
 
+from sirl.attacks.attempts import attempt_of
 from sirl.guard.server.faults import ApiError
 from sirl.guard.server.orders import chat_order
 from sirl.guard.server.requests import ChatRequest, Strict, Text
@@ -84,7 +85,7 @@ async def disguised(body: DisguisedRequest, request: Request) -> dict[str, Any]:
     known = playground_of(request).disguises
     if body.disguise not in known:
         raise ApiError(404, f"there is no disguise {body.disguise[:80]!r}", param="disguise")
-    attempt = known[body.disguise].attempt(Prompt.user("playground", body.request))
+    attempt = attempt_of(known[body.disguise], Prompt.user("playground", body.request))
     return {"messages": [{"role": m.role, "content": m.content} for m in attempt.messages]}
 
 

@@ -1,14 +1,16 @@
 """Saves checkpoints. Must be the last observer, since it saves the state of the others."""
 
+import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from sirl.errors import PluginError, first_line, shown
 from sirl.roles import Control, Observer
 from sirl.training.checkpoints import Checkpoint, save
 from sirl.training.update import PolicyLearner
 
-__all__ = ["SaveCheckpoints", "states_in"]
+__all__ = ["SaveCheckpoints", "states_in", "states_of"]
 
 OLDER = {"log": ("skipped",), "broken": ("in_a_row",)}
 """Keys under which earlier versions stored the state of observers."""
@@ -31,7 +33,7 @@ class SaveCheckpoints(Observer):
         self.every = every
         """Steps between checkpoints."""
         self.states = states
-        """The observers whose state is saved, by name."""
+        """Gives the states of observers to save, by their names."""
         self.saved: Path | None = None
         self.last_good: Path | None = None
         """The newest checkpoint after which a step was finite."""
@@ -58,6 +60,33 @@ class SaveCheckpoints(Observer):
             "last_good": self.last_good.name if self.last_good else "",
         }
         self.saved = save(self.folder, taken, self.learner, state)
+
+
+def states_of(observers: Mapping[str, Observer]) -> dict[str, dict[str, Any]]:
+    """The state of each observer that has one, by name.
+
+    Raises:
+        PluginError: One cannot be written as JSON.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    for name, observer in observers.items():
+        state: Any = observer.state()
+        if state is None:
+            continue
+        try:
+            json.dumps(state)
+            fault = "" if isinstance(state, dict) else "it is no dictionary"
+        except (TypeError, ValueError) as error:
+            fault = first_line(error)
+        if fault:
+            raise PluginError(
+                f"the observer {name} has the state {shown(state)}, which a checkpoint cannot "
+                f"keep: {fault}; let state() return a dictionary of JSON values, then continue "
+                "with --resume"
+            )
+        if state:
+            found[name] = state
+    return found
 
 
 def states_in(state: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
