@@ -39,13 +39,14 @@ KEYWORD = Parameter.KEYWORD_ONLY
 def takes(
     config: type[BaseModel],
     *fields: str,
-    resumed: Callable[[str, Path], Mapping[str, Any]] = settings_of,
+    resumed: Callable[[str, Path], Mapping[str, Any]] | None = settings_of,
 ) -> Callable[[Callable[..., None]], Any]:
     """Add an option for each setting to a command and pass it the resolved settings.
 
     The first parameter of the command receives the settings; its other parameters stay options.
     Without `fields`, every setting gets an option, with the setting's description, type and
-    default. `resumed` reads the settings of the run that `--resume` continues.
+    default. `resumed` reads the settings of the run that `--resume` continues; None where the
+    command gives them again.
     """
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
@@ -63,7 +64,9 @@ def takes(
                 file=given.pop("config", None),
                 overrides=given.pop("set_"),
                 flags={name: value_of(config, name, given.pop(name)) for name in named},
-                resumed=partial(resumed, command.__name__) if given.get("resume") else None,
+                resumed=partial(resumed, command.__name__)
+                if resumed and given.get("resume")
+                else None,
             )
             command(settings, **given)
 

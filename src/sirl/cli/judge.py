@@ -18,6 +18,7 @@ from sirl.cli.flags import (
     JSON,
     OVERWRITE,
     REPLACE,
+    RESUME,
     existing,
     option,
     takes,
@@ -66,13 +67,14 @@ def settings(
 
 
 @app.command("again", cls=Command)
-@takes(JudgeConfig)
+@takes(JudgeConfig, resumed=None)
 def again(
     asked: JudgeConfig,
     run: Path = typer.Argument(..., help="run folder whose answers to judge again"),
     judge: str = JUDGE,
     refusals: str | None = option(EvaluateConfig, "refusals"),
     out: Path = typer.Option(..., "--out", help="run folder to write"),
+    resume: bool = RESUME,
     overwrite: bool = OVERWRITE,
     json: bool = JSON,
 ) -> None:
@@ -80,7 +82,7 @@ def again(
     from sirl.workflows.rejudge import rejudge
 
     config = settings(asked, judge, out, refusals)
-    summary = rejudge(run, config, existing(resume=False, overwrite=overwrite), Terminal())
+    summary = rejudge(run, config, existing(resume=resume, overwrite=overwrite), Terminal())
     follow = f"sirl compare BEFORE {out}, where BEFORE is also judged by {judge}"
     if "hardened" in summary["models"]:
         follow = f"sirl compare {out} {out}"
