@@ -477,7 +477,11 @@ def test_items_of_a_list_are_asked_and_other_lines_are_set_aside(tmp_path):
     path = write(tmp_path, "hats.md", "# Hats\n\nMend these:\n- a cap\n- a hood\n- - -\n- a veil\n")
     found = read_prompts(path)
     assert [p.request for p in found.prompts] == ["a cap", "a hood", "a veil"]
-    assert faults(found) == [(n, "the line is no item of the list") for n in (1, 3, 6)]
+    assert faults(found) == [
+        (1, "the line is a heading, not a prompt"),
+        (3, "the line is no item of the list"),
+        (6, "the line is no item of the list"),
+    ]
     assert found.read == f"items of the list of {path}, 3 prompts"
 
 

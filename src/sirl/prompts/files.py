@@ -19,24 +19,19 @@ __all__ = [
     "check",
     "folded",
     "folded_name",
-    "is_list",
     "is_parquet",
     "lines_of",
-    "list_rows",
     "load",
     "place_of",
     "rejected_rows",
     "shown",
     "text_fault",
-    "text_rows",
     "unused_id",
 ]
 
 LONGEST = 1 << 20
 """Maximum bytes of a line; far more than a prompt that fits a context."""
 ENDS = re.compile(r"\r\n|\r|\n")
-ODD_ENDS = {"\u2028": "U+2028", "\u2029": "U+2029", "\x85": "U+0085"}
-"""Characters that end a line in some programs only."""
 MARKS = {
     codecs.BOM_UTF32_LE: "utf-32",
     codecs.BOM_UTF32_BE: "utf-32",
@@ -185,67 +180,6 @@ def lines_of(text: str) -> Iterator[tuple[int, str, str]]:
             yield number, "", f"byte {at} is not UTF-8"
             continue
         yield number, line, ""
-
-
-RULE = re.compile(r"[ \t]*[-=*_|:+~`#>][-=*_|:+~`#> \t]*")
-"""A Markdown line of punctuation: a header underline, a rule, a code fence."""
-
-
-MARKDOWN = (".md", ".markdown")
-ITEM = re.compile(r"[ \t]*(?:[-*+\u2022]|\d{1,9}[.)])[ \t]+(?:\[[ xX]\][ \t]+)?(?=\S)")
-"""What an item of a list begins with: a bullet or a number, and perhaps a box to tick."""
-HEADING = re.compile(r" {0,3}#{1,6}([ \t]|$)")
-
-
-def is_list(file: File) -> bool:
-    """Whether a text is a list: two or more items and nothing else; in Markdown, mostly items.
-
-    Headings, rules and the indented rest of an item do not count.
-    """
-    lines = [
-        bool(ITEM.match(line))
-        for _, line, fault in lines_of(file.text)
-        if not (fault or HEADING.match(line) or RULE.fullmatch(line) or is_rest(line))
-    ]
-    if file.path.suffix.lower() in MARKDOWN:
-        return sum(lines) > len(lines) / 2
-    return len(lines) > 1 and all(lines)
-
-
-def is_rest(line: str) -> bool:
-    """Whether a line of a list goes on with the item above it."""
-    return line[0] in " \t" and not ITEM.match(line)
-
-
-def list_rows(file: File) -> Iterator[Row]:
-    """The rows of a list: one prompt per item, in the field `prompt`, with its line breaks."""
-    item: Row | None = None
-    indent = 0
-    for number, line, fault in lines_of(file.text):
-        if item and not fault and is_rest(line):
-            rest = line[:indent].lstrip() + line[indent:]
-            item = item._replace(fields={"prompt": f"{item.fields['prompt']}\n{rest.rstrip()}"})
-            continue
-        if item:
-            yield item
-        begun = None if fault or RULE.fullmatch(line) else ITEM.match(line)
-        indent = begun.end() if begun else 0
-        item = Row(number, {"prompt": line[indent:]}) if begun else None
-        if not item:
-            yield Row(number, {}, fault or "the line is no item of the list")
-    if item:
-        yield item
-
-
-def text_rows(file: File) -> Iterator[Row]:
-    """The rows of plain text: one prompt per line, in the field `prompt`."""
-    for number, line, fault in lines_of(file.text):
-        odd = next((name for end, name in ODD_ENDS.items() if end in line), "")
-        unclear = (
-            f"the line contains {odd}, which may end a line: replace it by a line feed or a space"
-        )
-        rule = "the line has only punctuation and is not a prompt" if RULE.fullmatch(line) else ""
-        yield Row(number, {"prompt": line}, unclear if odd else fault or rule)
 
 
 def folded(fields: Mapping[str, Any]) -> tuple[dict[str, tuple[str, Any]], str]:

@@ -23,6 +23,7 @@ from sirl.prompts.files import (
 )
 from sirl.prompts.labels import LABEL_KEYS, Fields, Labels, Wanted
 from sirl.prompts.tables import Format, any_rows
+from sirl.prompts.texts import ITEM
 from sirl.text import many, normalised
 from sirl.types import Message, Prompt, Role
 
@@ -229,7 +230,13 @@ class Reader:
         prompts = many(n, "prompt")
         if self.format in ("text", "list"):
             lines = "lines" if self.format == "text" else "items of the list"
-            return f"{lines} of {self.path}, {prompts}"
+            bullets = sum(bool(ITEM.match(prompt.request)) for prompt in self.prompts)
+            if self.format == "list" or not bullets:
+                return f"{lines} of {self.path}, {prompts}"
+            return (
+                f"{lines} of {self.path}, {prompts}, {bullets} of which with the bullet or number "
+                "at its beginning: write all prompts as items, or none"
+            )
         several = len(self.columns) > 1
         parts = [
             " + ".join(map(shown, names)) + (f" ({count})" if several else "")

@@ -16,12 +16,10 @@ from sirl.prompts.files import (
     File,
     Row,
     folded_name,
-    is_list,
     is_parquet,
-    list_rows,
     shown,
-    text_rows,
 )
+from sirl.prompts.texts import is_list, list_rows, text_rows
 
 __all__ = ["Cells", "Format", "Table", "any_rows", "object_rows", "read_table"]
 
