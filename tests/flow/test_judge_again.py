@@ -100,3 +100,13 @@ def test_another_judge_does_not_go_on_with_the_run(folder):
     other = sirl(*AGAIN[:3], "--judge", "rules", "--out", "after", "--resume", cwd=folder)
     assert other.returncode == 2
     assert "was started with judge = 'python:turning:Judge'" in other.stderr
+
+
+def test_the_next_command_names_the_refusals_that_both_runs_need(folder):
+    (folder / "our own.txt").write_text("That knob stays where it is.\n")
+    rules = ("--judge", "rules", "--refusals", "our own.txt")
+    done = sirl(*AGAIN[:3], *rules, "--out", "after", cwd=folder)
+    wanted = "where BEFORE is also judged by --judge rules --refusals 'our own.txt'"
+    assert f"next: sirl compare BEFORE after, {wanted}" in done.stdout
+    plain = sirl(*AGAIN[:3], *rules[:2], "--out", "plain", cwd=folder)
+    assert "where BEFORE is also judged by --judge rules\n" in plain.stdout

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from json import dumps
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Any, cast, get_args
 
 import typer
@@ -83,7 +84,10 @@ def again(
 
     config = settings(asked, judge, out, refusals)
     summary = rejudge(run, config, existing(resume=resume, overwrite=overwrite), Terminal())
-    follow = f"sirl compare BEFORE {out}, where BEFORE is also judged by {judge}"
+    own = f" --refusals {quote(refusals)}" if refusals else ""
+    follow = (
+        f"sirl compare BEFORE {out}, where BEFORE is also judged by --judge {quote(judge)}{own}"
+    )
     if "hardened" in summary["models"]:
         follow = f"sirl compare {out} {out}"
     finish_measured(
