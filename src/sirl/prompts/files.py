@@ -32,6 +32,8 @@ __all__ = [
 LONGEST = 1 << 20
 """Maximum bytes of a line; far more than a prompt that fits a context."""
 ENDS = re.compile(r"\r\n|\r|\n")
+SAVE = "save the file as UTF-8 (in Excel: CSV UTF-8)"
+"""What mends a file in another encoding."""
 MARKS = {
     codecs.BOM_UTF32_LE: "utf-32",
     codecs.BOM_UTF32_BE: "utf-32",
@@ -145,7 +147,7 @@ def with_marks(path: Path, data: bytes) -> str:
                     f"{path} is damaged {encoding.upper()} (byte {error.start}): save it as UTF-8"
                 ) from error
     if is_binary(data):
-        raise InputError(f"{path} is not a text file: save it as UTF-8 CSV, JSONL or plain text")
+        raise InputError(f"{path} is not a text file: save it as CSV UTF-8, JSONL or plain text")
     return data.decode("utf-8", "surrogateescape")
 
 
@@ -177,7 +179,7 @@ def lines_of(text: str) -> Iterator[tuple[int, str, str]]:
             line.encode("utf-8")
         except UnicodeEncodeError as error:
             at = len(line[: error.start].encode("utf-8"))
-            yield number, "", f"byte {at} is not UTF-8"
+            yield number, "", f"byte {at} is not UTF-8: {SAVE}"
             continue
         yield number, line, ""
 
@@ -226,7 +228,7 @@ def text_fault(text: str) -> str:
     if len(text) > LONGEST:
         return f"the prompt has {len(text)} characters, more than {LONGEST}"
     if any("\udc80" <= c <= "\udcff" for c in text):
-        return "the row is not UTF-8"
+        return f"the row is not UTF-8: {SAVE}"
     if any("\ud800" <= c <= "\udfff" for c in text):
         return "the prompt holds a lone surrogate"
     return ""
