@@ -22,12 +22,14 @@ __all__ = [
     "BEFORE_MODEL",
     "CONFIG",
     "JSON",
+    "OF_RUN",
     "OVERWRITE",
     "REPLACE",
     "RESUME",
     "SET",
     "bare",
     "existing",
+    "from_run",
     "names_of",
     "option",
     "takes",
@@ -152,6 +154,8 @@ SET: list[str] = typer.Option(
     show_default=False,
     rich_help_panel=OUTPUT,
 )
+OF_RUN = " [default: with --resume, that of the run]"
+"""The help of what a resumed run knows."""
 RESUME: bool = typer.Option(
     False, "--resume", help="resume the run in --out", rich_help_panel=OUTPUT
 )
@@ -177,6 +181,23 @@ BEFORE_MODEL: str | None = typer.Option(
 AFTER_MODEL: str | None = typer.Option(
     None, "--after-model", help="model of AFTER [default: the last]"
 )
+
+
+def from_run(
+    verb: str, out: Path, needed: Mapping[str, str], given: Mapping[str, Any], *, resume: bool
+) -> dict[str, Any]:
+    """Values of a command by setting; on `--resume`, those not given are the run's.
+
+    `needed` names the flag or argument of each that must be known.
+
+    Raises:
+        ConfigError: One is missing.
+    """
+    before = settings_of(verb, out) if resume else {}
+    found = {k: before.get(k) if value is None else value for k, value in given.items()}
+    if missing := next((flag for name, flag in needed.items() if found[name] is None), ""):
+        raise ConfigError(f"missing {missing}; see sirl {verb} --help")
+    return found
 
 
 def existing(*, resume: bool, overwrite: bool) -> Existing:

@@ -17,10 +17,12 @@ from sirl.cli.flags import (
     BEFORE,
     BEFORE_MODEL,
     JSON,
+    OF_RUN,
     OVERWRITE,
     REPLACE,
     RESUME,
     existing,
+    from_run,
     option,
     takes,
 )
@@ -39,11 +41,8 @@ app = typer.Typer(
     add_completion=False,
     rich_markup_mode=None,
 )
-JUDGE: str = typer.Option(
-    ...,
-    "--judge",
-    help="one judge, named as in sirl evaluate: rules, classifier:FOLDER, a+b+c, ...",
-)
+NAMED = "one judge, named as in sirl evaluate: rules, classifier:FOLDER, a+b+c, ..."
+JUDGE: str = typer.Option(..., "--judge", help=NAMED)
 LABELS: Path = typer.Option(
     ...,
     "--labels",
@@ -71,8 +70,10 @@ def settings(
 @takes(JudgeConfig, resumed=None)
 def again(
     asked: JudgeConfig,
-    run: Path = typer.Argument(..., help="run folder whose answers to judge again"),
-    judge: str = JUDGE,
+    run: Path | None = typer.Argument(
+        None, help=f"run folder whose answers to judge again{OF_RUN}"
+    ),
+    judge: str | None = typer.Option(None, "--judge", help=f"{NAMED}{OF_RUN}"),
     refusals: str | None = option(EvaluateConfig, "refusals"),
     out: Path = typer.Option(..., "--out", help="run folder to write"),
     resume: bool = RESUME,
@@ -82,12 +83,16 @@ def again(
     """Judge the recorded answers of a run with another judge; the model is not run."""
     from sirl.workflows.rejudge import rejudge
 
-    config = settings(asked, judge, out, refusals)
-    summary = rejudge(run, config, existing(resume=resume, overwrite=overwrite), Terminal())
-    own = f" --refusals {quote(refusals)}" if refusals else ""
-    follow = (
-        f"sirl compare BEFORE {out}, where BEFORE is also judged by --judge {quote(judge)}{own}"
-    )
+    given = {"source": run, "judge": judge, "refusals": refusals}
+    needed = {"source": "argument 'run'", "judge": "option '--judge'"}
+    known = from_run("judge again", out, needed, given, resume=resume)
+    config = settings(asked, known["judge"], out, known["refusals"])
+    answer = existing(resume=resume, overwrite=overwrite)
+    summary = rejudge(Path(known["source"]), config, answer, Terminal())
+    judged = f"--judge {quote(config.judge)}"
+    if config.refusals:
+        judged += f" --refusals {quote(config.refusals)}"
+    follow = f"sirl compare BEFORE {out}, where BEFORE is also judged by {judged}"
     if "hardened" in summary["models"]:
         follow = f"sirl compare {out} {out}"
     finish_measured(
