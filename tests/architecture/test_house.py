@@ -87,7 +87,7 @@ FROZEN = {
     "report": set(),
     "settings": {"--json"},
     "export": {"--format", "--model", "--attack", "--texts", "--out", "--overwrite"},
-    "judge again": JUDGING | {"--refusals", "--overwrite"},
+    "judge again": JUDGING | {"--refusals", "--resume", "--overwrite"},
     "judge prefer": JUDGING | {"--kind", "--before-model", "--after-model", "--overwrite"},
     "judge calibrate": JUDGING | {"--labels", "--overwrite"},
     "judge fit": {"--labels", "--out", "--seed", "--json"},

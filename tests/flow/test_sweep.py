@@ -81,6 +81,10 @@ def test_a_resumed_sweep_asks_only_what_is_missing(swept):
     assert summary["cap"] == {"lookalike": 1.0, "ordinary": 1.0, "tasks": 0.02}
     assert "step 3: asking target" in done.stderr
     assert "step 1: " not in done.stderr
+    shutil.rmtree(folder / "again" / "evaluations" / "step-000001")
+    alone = sirl("sweep", "--resume", "--out", "again", "--json", cwd=folder)
+    assert alone.returncode == 0, alone.stderr
+    assert json.loads(alone.stdout)["models"] == first["models"]
 
 
 def test_a_resumed_sweep_refuses_questions_that_have_changed(swept):

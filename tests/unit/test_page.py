@@ -5,6 +5,7 @@ from functools import cache
 import pytest
 
 from sirl.reports.page import PageData, ShownAnswer, headline, render, unbroken
+from sirl.reports.plots import attack_bars
 from sirl.reports.text import visible
 
 
@@ -273,3 +274,9 @@ def test_the_headline_compares_the_first_model_with_the_last_of_three():
     assert said.startswith("Defence success from 50% to 80% over 1 attack")
     assert "from 20% to 10%" in said
     assert "90%" not in said
+
+
+def test_the_legend_explains_a_star_only_where_one_is_drawn():
+    for unseen, starred in (({"story", "pair"}, True), ({"pair"}, False), (set(), False)):
+        bars = attack_bars(MODELS, frozenset(unseen))
+        assert ("story *" in bars, "never seen in alignment" in bars) == (starred, starred)

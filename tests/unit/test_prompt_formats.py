@@ -309,7 +309,7 @@ def test_conversations_in_their_usual_spellings(tmp_path):
     ]
     assert faults(found) == [
         (6, "the last turn is not the user's"),
-        (7, "a turn has none of the roles system, user, assistant"),
+        (7, "a turn has the role 'tool', which is none of system, user, assistant"),
         (8, "prompt is not a list of turns in JSON"),
         (9, "system and a system turn are both given: remove one"),
     ]
@@ -477,7 +477,11 @@ def test_items_of_a_list_are_asked_and_other_lines_are_set_aside(tmp_path):
     path = write(tmp_path, "hats.md", "# Hats\n\nMend these:\n- a cap\n- a hood\n- - -\n- a veil\n")
     found = read_prompts(path)
     assert [p.request for p in found.prompts] == ["a cap", "a hood", "a veil"]
-    assert faults(found) == [(n, "the line is no item of the list") for n in (1, 3, 6)]
+    assert faults(found) == [
+        (1, "the line is a heading, not a prompt"),
+        (3, "the line is no item of the list"),
+        (6, "the line is no item of the list"),
+    ]
     assert found.read == f"items of the list of {path}, 3 prompts"
 
 
@@ -538,3 +542,45 @@ def test_a_list_of_texts_in_one_row_is_told_the_way_out(tmp_path, name):
     assert str(error.value).endswith(
         f'{name} is a list of 2 texts: give each text a row of its own, such as {{"prompt": "..."}}'
     )
+
+
+def test_a_developer_speaks_as_the_system_and_a_turn_without_a_role_is_told_so(tmp_path):
+    turns = [{"role": "developer", "content": "be kind"}, {"role": "user", "content": "Iron"}]
+    odd = [[{"content": "Iron"}], [{"role": 3, "content": "Iron"}], [*turns, {"role": "x"}]]
+    text = rows({"messages": turns}, *({"messages": one} for one in odd))
+    found = read_prompts(write(tmp_path, "a.jsonl", text))
+    assert [(m.role, m.content) for m in found.prompts[0].messages] == [
+        ("system", "be kind"), ("user", "Iron")
+    ]  # fmt: skip
+    known = "system, user, assistant"
+    assert faults(found) == [
+        (2, f"a turn has no role: give it one of {known}"),
+        (3, f"a turn has no role: give it one of {known}"),
+        (4, f"a turn has the role 'x', which is none of {known}"),
+    ]
+
+
+@pytest.mark.parametrize("first", ["sep=;", '"SEP=;"', "sep=;\t"])
+@pytest.mark.parametrize("end", ["\r\n", "\n"])
+def test_the_line_that_tells_excel_the_separator_is_skipped(tmp_path, first, end):
+    text = end.join((first, "id;prompt", "a;Mend a hat, please", "b;Iron", ";"))
+    found = read_prompts(write(tmp_path, "a.csv", text.encode()))
+    assert {p.id: p.request for p in found.prompts} == {"a": "Mend a hat, please", "b": "Iron"}
+    assert [row.line for row in found.rejected] == [5]
+    with pytest.raises(InputError, match="looks like a table .its first line is id;prompt.*csv"):
+        read_prompts(write(tmp_path, "a.txt", text.encode()))
+
+
+def test_the_separator_that_the_first_line_tells_is_used_whatever_it_is(tmp_path):
+    found = read_prompts(write(tmp_path, "a.csv", "sep=|\nid|prompt\na|Mend; a hat\n"))
+    assert [p.request for p in found.prompts] == ["Mend; a hat"]
+
+
+def test_a_table_in_the_encoding_of_windows_is_told_the_way_out(tmp_path):
+    path = write(tmp_path, "a.csv", "id;prompt\n1;B\u00fcg\n2;Iron\n".encode("cp1252"))
+    assert faults(read_prompts(path)) == [
+        (2, "the row is not UTF-8: save the file as UTF-8 (in Excel: CSV UTF-8)")
+    ]
+    path.write_bytes("id;prompt\n1;\u00e4\u00f6\u00fc\u00c4\u00d6\u00dc\n".encode("cp1252"))
+    with pytest.raises(InputError, match="save it as CSV UTF-8"):
+        read_prompts(path)

@@ -60,7 +60,7 @@ def test_bad_rows_are_named_by_line_and_set_aside(tmp_path):
             "conversations, conversation is present",
         ),
         (6, "prompt is not text"),
-        (7, "byte 12 is not UTF-8"),
+        (7, "byte 12 is not UTF-8: save the file as UTF-8 (in Excel: CSV UTF-8)"),
         (8, "the line has 2097166 bytes, more than 1048576"),
         (9, "the prompt is empty"),
     ]

@@ -131,7 +131,7 @@ def test_unusable_rows_of_a_csv_sheet_are_named_by_line(tmp_path):
         (5, "there is no text in goal"),
         (6, "B: a prompt for the id '1' is in line 2 already"),
         (7, "the id '1' belongs to another goal in line 2"),
-        (8, "A: the row is not UTF-8"),
+        (8, "A: the row is not UTF-8: save the file as UTF-8 (in Excel: CSV UTF-8)"),
         (10, "a quote in this row is never closed; the rest of the file is not read"),
     ]
     assert prompts(sheet) == {"replay_A": {"1": "a1", "8": "a8"}, "replay_B": {"1": "b1"}}
@@ -199,7 +199,7 @@ def test_an_attack_without_any_prompt_is_named(tmp_path):
 )
 def test_a_file_that_is_no_sheet_is_refused_in_one_sentence(tmp_path, name, content, sentence):
     path = write(tmp_path, name, content)
-    sentence = sentence or "is not a text file: save it as UTF-8 CSV, JSONL or plain text"
+    sentence = sentence or "is not a text file: save it as CSV UTF-8, JSONL or plain text"
     with pytest.raises(InputError) as error:
         read_sheet(path)
     assert str(error.value) == f"{path} {sentence.format(path=path)}"

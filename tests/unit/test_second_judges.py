@@ -7,16 +7,17 @@ import pytest
 from sirl.analysis.agreement import comparable_cells
 from sirl.errors import OutageError
 from sirl.evaluation.costs import Meter
+from sirl.evaluation.kept_verdicts import KeptVerdicts
 from sirl.evaluation.records import ITEMS, RECORDS, SearchResult
 from sirl.evaluation.second_judges import (
     VERDICTS,
     read_second_verdicts,
     rejudged,
     second_verdicts,
-    stopped,
 )
 from sirl.roles import silent
 from sirl.runs import open_run
+from sirl.runs.kept import Kept
 from sirl.types import Message, Record, Verdict
 from sirl.workflows.rejudge import judged_models
 
@@ -104,20 +105,16 @@ class Tiring(Says):
         return super().verdict(attempt, answer)
 
 
-def test_verdicts_before_an_outage_are_kept_when_judged_again_and_the_rest_is_unscored():
+def test_verdicts_before_an_outage_are_not_asked_for_again(tmp_path):
     judge = Tiring("second", {"No.": "refusal"})
-    judge.left = 64
-    records = [record("base", "refusal", str(n), "No.") for n in range(66)]
-    found = rejudged(judge, records, silent)
-    assert [r.label for r in found] == ["refusal"] * 64 + ["unscored"] * 2
-    told = "2 of 66 answers are not judged: the judge stopped answering: it has gone; judge again"
-    assert stopped(judge, found) == [f"{told} with --overwrite"]
-    assert stopped(judge, found[:64]) == []
-    others = [replace(r, judge="first") for r in found] + [replace(found[-1], kind="capability")]
-    assert stopped(judge, [*found, *others[66:]]) == [f"{told} with --overwrite"]
-    assert stopped(judge, others[:66]) == []
+    judge.left = 5
+    records = [record("base", "refusal", str(n), "No.") for n in range(7)]
+    records = [replace(r, request=f"Bend moon {r.key}") for r in records]
     with pytest.raises(OutageError):
-        rejudged(judge, records, silent)
+        rejudged(KeptVerdicts(judge, Kept.of_run(tmp_path)), records, silent)
+    judge.left = 2
+    found = rejudged(KeptVerdicts(judge, Kept.of_run(tmp_path)), records, silent)
+    assert [(r.label, r.judge) for r in found] == [("refusal", "second")] * 7
 
 
 def test_another_state_of_a_judge_is_asked_anew(tmp_path):

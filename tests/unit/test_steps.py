@@ -314,6 +314,13 @@ def test_the_table_has_defence_price_intervals_and_what_to_deploy():
     assert step_table([]).rows == []
 
 
+def test_the_table_names_the_attacks_of_the_mini_evaluations(run):
+    mini(run, suite("bend")).ask(10)
+    table = step_table(steps_to_choose_from(run, "base"))
+    assert "Attacks here: direct, polite; the evaluations before and after" in table.note
+    assert "Attacks here" not in step_table(ROWS).note
+
+
 def test_refusals_inside_disguises_have_columns_and_lines_where_they_were_asked():
     refused = {**ROWS[0]["over_refusal"], "ordinary_disguised": rate(0.5, 0.31, 0.69, 24)}
     table = step_table([ROWS[0], {**ROWS[1], "over_refusal": refused}])

@@ -22,12 +22,14 @@ __all__ = [
     "BEFORE_MODEL",
     "CONFIG",
     "JSON",
+    "OF_RUN",
     "OVERWRITE",
     "REPLACE",
     "RESUME",
     "SET",
     "bare",
     "existing",
+    "from_run",
     "names_of",
     "option",
     "takes",
@@ -39,13 +41,14 @@ KEYWORD = Parameter.KEYWORD_ONLY
 def takes(
     config: type[BaseModel],
     *fields: str,
-    resumed: Callable[[str, Path], Mapping[str, Any]] = settings_of,
+    resumed: Callable[[str, Path], Mapping[str, Any]] | None = settings_of,
 ) -> Callable[[Callable[..., None]], Any]:
     """Add an option for each setting to a command and pass it the resolved settings.
 
     The first parameter of the command receives the settings; its other parameters stay options.
     Without `fields`, every setting gets an option, with the setting's description, type and
-    default. `resumed` reads the settings of the run that `--resume` continues.
+    default. `resumed` reads the settings of the run that `--resume` continues; None where the
+    command gives them again.
     """
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
@@ -63,7 +66,9 @@ def takes(
                 file=given.pop("config", None),
                 overrides=given.pop("set_"),
                 flags={name: value_of(config, name, given.pop(name)) for name in named},
-                resumed=partial(resumed, command.__name__) if given.get("resume") else None,
+                resumed=partial(resumed, command.__name__)
+                if resumed and given.get("resume")
+                else None,
             )
             command(settings, **given)
 
@@ -149,6 +154,8 @@ SET: list[str] = typer.Option(
     show_default=False,
     rich_help_panel=OUTPUT,
 )
+OF_RUN = " [default: with --resume, that of the run]"
+"""The help of what a resumed run knows."""
 RESUME: bool = typer.Option(
     False, "--resume", help="resume the run in --out", rich_help_panel=OUTPUT
 )
@@ -174,6 +181,23 @@ BEFORE_MODEL: str | None = typer.Option(
 AFTER_MODEL: str | None = typer.Option(
     None, "--after-model", help="model of AFTER [default: the last]"
 )
+
+
+def from_run(
+    verb: str, out: Path, needed: Mapping[str, str], given: Mapping[str, Any], *, resume: bool
+) -> dict[str, Any]:
+    """Values of a command by setting; on `--resume`, those not given are the run's.
+
+    `needed` names the flag or argument of each that must be known.
+
+    Raises:
+        ConfigError: One is missing.
+    """
+    before = settings_of(verb, out) if resume else {}
+    found = {k: before.get(k) if value is None else value for k, value in given.items()}
+    if missing := next((flag for name, flag in needed.items() if found[name] is None), ""):
+        raise ConfigError(f"missing {missing}; see sirl {verb} --help")
+    return found
 
 
 def existing(*, resume: bool, overwrite: bool) -> Existing:

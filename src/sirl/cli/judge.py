@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from json import dumps
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Any, cast, get_args
 
 import typer
@@ -16,9 +17,12 @@ from sirl.cli.flags import (
     BEFORE,
     BEFORE_MODEL,
     JSON,
+    OF_RUN,
     OVERWRITE,
     REPLACE,
+    RESUME,
     existing,
+    from_run,
     option,
     takes,
 )
@@ -37,11 +41,8 @@ app = typer.Typer(
     add_completion=False,
     rich_markup_mode=None,
 )
-JUDGE: str = typer.Option(
-    ...,
-    "--judge",
-    help="one judge, named as in sirl evaluate: rules, classifier:FOLDER, a+b+c, ...",
-)
+NAMED = "one judge, named as in sirl evaluate: rules, classifier:FOLDER, a+b+c, ..."
+JUDGE: str = typer.Option(..., "--judge", help=NAMED)
 LABELS: Path = typer.Option(
     ...,
     "--labels",
@@ -66,22 +67,32 @@ def settings(
 
 
 @app.command("again", cls=Command)
-@takes(JudgeConfig)
+@takes(JudgeConfig, resumed=None)
 def again(
     asked: JudgeConfig,
-    run: Path = typer.Argument(..., help="run folder whose answers to judge again"),
-    judge: str = JUDGE,
+    run: Path | None = typer.Argument(
+        None, help=f"run folder whose answers to judge again{OF_RUN}"
+    ),
+    judge: str | None = typer.Option(None, "--judge", help=f"{NAMED}{OF_RUN}"),
     refusals: str | None = option(EvaluateConfig, "refusals"),
     out: Path = typer.Option(..., "--out", help="run folder to write"),
+    resume: bool = RESUME,
     overwrite: bool = OVERWRITE,
     json: bool = JSON,
 ) -> None:
     """Judge the recorded answers of a run with another judge; the model is not run."""
     from sirl.workflows.rejudge import rejudge
 
-    config = settings(asked, judge, out, refusals)
-    summary = rejudge(run, config, existing(resume=False, overwrite=overwrite), Terminal())
-    follow = f"sirl compare BEFORE {out}, where BEFORE is also judged by {judge}"
+    given = {"source": run, "judge": judge, "refusals": refusals}
+    needed = {"source": "argument 'run'", "judge": "option '--judge'"}
+    known = from_run("judge again", out, needed, given, resume=resume)
+    config = settings(asked, known["judge"], out, known["refusals"])
+    answer = existing(resume=resume, overwrite=overwrite)
+    summary = rejudge(Path(known["source"]), config, answer, Terminal())
+    judged = f"--judge {quote(config.judge)}"
+    if config.refusals:
+        judged += f" --refusals {quote(config.refusals)}"
+    follow = f"sirl compare BEFORE {out}, where BEFORE is also judged by {judged}"
     if "hardened" in summary["models"]:
         follow = f"sirl compare {out} {out}"
     finish_measured(

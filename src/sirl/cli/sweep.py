@@ -8,7 +8,7 @@ from typing import Any
 import typer
 
 from sirl.cli.console import Terminal, check_trusted, closing, faults_of, page
-from sirl.cli.flags import JSON, OVERWRITE, RESUME, existing, takes
+from sirl.cli.flags import JSON, OF_RUN, OVERWRITE, RESUME, existing, from_run, takes
 from sirl.cli.wide_tables import fitting_tables
 from sirl.config import SweepConfig
 
@@ -18,7 +18,7 @@ __all__ = ["sweep"]
 @takes(SweepConfig)
 def sweep(
     settings: SweepConfig,
-    run: Path = typer.Argument(..., help="run folder of sirl train or sirl demo"),
+    run: Path | None = typer.Argument(None, help=f"run folder of sirl train or sirl demo{OF_RUN}"),
     resume: bool = RESUME,
     overwrite: bool = OVERWRITE,
     json: bool = JSON,
@@ -32,7 +32,9 @@ def sweep(
     answer = existing(resume=resume, overwrite=overwrite)
     from sirl.workflows.sweep import sweep as run_sweep
 
-    summary = run_sweep(run, settings, answer, Terminal())
+    needed, out = {"source": "argument 'run'"}, Path(settings.out)
+    source = from_run("sweep", out, needed, {"source": run}, resume=resume)["source"]
+    summary = run_sweep(Path(source), settings, answer, Terminal())
     if json:
         typer.echo(json_text.dumps(summary))
     else:

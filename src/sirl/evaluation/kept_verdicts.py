@@ -6,14 +6,14 @@ from dataclasses import asdict, dataclass
 from sirl.evaluation.second_judges import verdict_in
 from sirl.evaluation.target import digest
 from sirl.judges.jury import verdicts
-from sirl.roles import Judge, identity_of
+from sirl.roles import BatchJudge, Judge, identity_of
 from sirl.runs.kept import Kept
 from sirl.types import Attempt, Question, Verdict
 
 __all__ = ["KeptVerdicts"]
 
 TOGETHER = 16
-"""Answers that are judged before their verdicts are kept."""
+"""Answers that a judge of batches judges before their verdicts are kept."""
 
 
 @dataclass(frozen=True)
@@ -46,8 +46,9 @@ class KeptVerdicts:
         """Judge (attempt, answer) pairs, in order."""
         keys = [self.key(*item) for item in items]
         missing = {k: i for k, i in zip(keys, items, strict=True) if k not in self.kept.rows}
-        for start in range(0, len(missing), TOGETHER):
-            batch = dict(list(missing.items())[start : start + TOGETHER])
+        size = TOGETHER if isinstance(self.judge, BatchJudge) else 1
+        for start in range(0, len(missing), size):
+            batch = dict(list(missing.items())[start : start + size])
             said = verdicts(self.judge, list(batch.values()))
             self.kept.add([{"key": k, **asdict(v)} for k, v in zip(batch, said, strict=True)])
         return [self.kept.found(key, verdict_in) for key in keys]

@@ -9,11 +9,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
-from sirl.errors import OutageError
 from sirl.evaluation.arena import ATTACKED
 from sirl.evaluation.costs import Meter
 from sirl.evaluation.records import ITEMS, RECORDS, asked_by
-from sirl.judges.jury import STOPPED, verdicts
+from sirl.judges.jury import verdicts
 from sirl.roles import Judge, Progress, identity_of
 from sirl.runs import Run, RunReader
 from sirl.runs.disk import damaged
@@ -25,7 +24,6 @@ __all__ = [
     "recorded",
     "rejudged",
     "second_verdicts",
-    "stopped",
     "verdict_in",
     "verdict_of",
     "verdict_row",
@@ -101,37 +99,13 @@ def rejudged(judge: Judge, records: Sequence[Record], progress: Progress) -> lis
     """Relabel records by another judge.
 
     It judges answers to unsafe requests and, if its question is refusal, to harmless prompts too;
-    other records stay unchanged. If the judge stops answering, the rest is unscored, since what it
-    has judged would be lost.
-
-    Raises:
-        OutageError: It never answered.
+    other records stay unchanged.
     """
-    asked = asked_of(judge, records)
-    said: dict[int, Verdict] = {}
-    try:
-        for batch in judged(judge, asked, Meter(), progress):
-            said |= {id(r): v for r, v in batch}
-    except OutageError as outage:
-        if not said:
-            raise
-        unscored = Verdict("unscored", float("nan"), f"{STOPPED}{outage}", judge.name)
-        said = {id(r): said.get(id(r), unscored) for r in asked}
-    return [relabelled(r, said[id(r)], judge.question) if id(r) in said else r for r in records]
-
-
-def asked_of(judge: Judge, records: Sequence[Record]) -> list[Record]:
-    """The records that `rejudged` asks a judge about."""
     read = (*ATTACKED, *HARMLESS) if judge.question == "refusal" else ATTACKED
-    return [r for r in records if r.kind in read]
-
-
-def stopped(judge: Judge, records: Sequence[Record]) -> list[str]:
-    """A sentence if the judge stopped answering before it had judged all that it was asked."""
-    asked = asked_of(judge, records)
-    lost = [r for r in asked if r.judge == judge.name and r.reason.startswith(STOPPED)]
-    what = f"{len(lost)} of {len(asked)} answers are not judged: "
-    return [f"{what}{lost[0].reason}; judge again with --overwrite"] if lost else []
+    asked = [r for r in records if r.kind in read]
+    batches = judged(judge, asked, Meter(), progress)
+    said = {id(r): verdict for batch in batches for r, verdict in batch}
+    return [relabelled(r, said[id(r)], judge.question) if id(r) in said else r for r in records]
 
 
 def judged(

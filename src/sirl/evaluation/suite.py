@@ -23,7 +23,17 @@ from sirl.roles import Attack, Benchmark, Disguise, Judge, Progress, Search, sil
 from sirl.runs import Run
 from sirl.types import DISGUISED, Attempt, Budget, Kind, Prompt, Record, Sampling
 
-__all__ = ["GREEDY", "ModelResults", "Suite", "Surgery", "askable", "evaluate", "forget", "unmet"]
+__all__ = [
+    "GREEDY",
+    "ModelResults",
+    "Suite",
+    "Surgery",
+    "askable",
+    "evaluate",
+    "forget",
+    "resumable",
+    "unmet",
+]
 
 GREEDY = Sampling(temperature=0.0)
 """Sampling settings of benchmark tasks."""

@@ -19,24 +19,21 @@ __all__ = [
     "check",
     "folded",
     "folded_name",
-    "is_list",
     "is_parquet",
     "lines_of",
-    "list_rows",
     "load",
     "place_of",
     "rejected_rows",
     "shown",
     "text_fault",
-    "text_rows",
     "unused_id",
 ]
 
 LONGEST = 1 << 20
 """Maximum bytes of a line; far more than a prompt that fits a context."""
 ENDS = re.compile(r"\r\n|\r|\n")
-ODD_ENDS = {"\u2028": "U+2028", "\u2029": "U+2029", "\x85": "U+0085"}
-"""Characters that end a line in some programs only."""
+SAVE = "save the file as UTF-8 (in Excel: CSV UTF-8)"
+"""What mends a file in another encoding."""
 MARKS = {
     codecs.BOM_UTF32_LE: "utf-32",
     codecs.BOM_UTF32_BE: "utf-32",
@@ -150,7 +147,7 @@ def with_marks(path: Path, data: bytes) -> str:
                     f"{path} is damaged {encoding.upper()} (byte {error.start}): save it as UTF-8"
                 ) from error
     if is_binary(data):
-        raise InputError(f"{path} is not a text file: save it as UTF-8 CSV, JSONL or plain text")
+        raise InputError(f"{path} is not a text file: save it as CSV UTF-8, JSONL or plain text")
     return data.decode("utf-8", "surrogateescape")
 
 
@@ -182,70 +179,9 @@ def lines_of(text: str) -> Iterator[tuple[int, str, str]]:
             line.encode("utf-8")
         except UnicodeEncodeError as error:
             at = len(line[: error.start].encode("utf-8"))
-            yield number, "", f"byte {at} is not UTF-8"
+            yield number, "", f"byte {at} is not UTF-8: {SAVE}"
             continue
         yield number, line, ""
-
-
-RULE = re.compile(r"[ \t]*[-=*_|:+~`#>][-=*_|:+~`#> \t]*")
-"""A Markdown line of punctuation: a header underline, a rule, a code fence."""
-
-
-MARKDOWN = (".md", ".markdown")
-ITEM = re.compile(r"[ \t]*(?:[-*+\u2022]|\d{1,9}[.)])[ \t]+(?:\[[ xX]\][ \t]+)?(?=\S)")
-"""What an item of a list begins with: a bullet or a number, and perhaps a box to tick."""
-HEADING = re.compile(r" {0,3}#{1,6}([ \t]|$)")
-
-
-def is_list(file: File) -> bool:
-    """Whether a text is a list: two or more items and nothing else; in Markdown, mostly items.
-
-    Headings, rules and the indented rest of an item do not count.
-    """
-    lines = [
-        bool(ITEM.match(line))
-        for _, line, fault in lines_of(file.text)
-        if not (fault or HEADING.match(line) or RULE.fullmatch(line) or is_rest(line))
-    ]
-    if file.path.suffix.lower() in MARKDOWN:
-        return sum(lines) > len(lines) / 2
-    return len(lines) > 1 and all(lines)
-
-
-def is_rest(line: str) -> bool:
-    """Whether a line of a list goes on with the item above it."""
-    return line[0] in " \t" and not ITEM.match(line)
-
-
-def list_rows(file: File) -> Iterator[Row]:
-    """The rows of a list: one prompt per item, in the field `prompt`, with its line breaks."""
-    item: Row | None = None
-    indent = 0
-    for number, line, fault in lines_of(file.text):
-        if item and not fault and is_rest(line):
-            rest = line[:indent].lstrip() + line[indent:]
-            item = item._replace(fields={"prompt": f"{item.fields['prompt']}\n{rest.rstrip()}"})
-            continue
-        if item:
-            yield item
-        begun = None if fault or RULE.fullmatch(line) else ITEM.match(line)
-        indent = begun.end() if begun else 0
-        item = Row(number, {"prompt": line[indent:]}) if begun else None
-        if not item:
-            yield Row(number, {}, fault or "the line is no item of the list")
-    if item:
-        yield item
-
-
-def text_rows(file: File) -> Iterator[Row]:
-    """The rows of plain text: one prompt per line, in the field `prompt`."""
-    for number, line, fault in lines_of(file.text):
-        odd = next((name for end, name in ODD_ENDS.items() if end in line), "")
-        unclear = (
-            f"the line contains {odd}, which may end a line: replace it by a line feed or a space"
-        )
-        rule = "the line has only punctuation and is not a prompt" if RULE.fullmatch(line) else ""
-        yield Row(number, {"prompt": line}, unclear if odd else fault or rule)
 
 
 def folded(fields: Mapping[str, Any]) -> tuple[dict[str, tuple[str, Any]], str]:
@@ -292,7 +228,7 @@ def text_fault(text: str) -> str:
     if len(text) > LONGEST:
         return f"the prompt has {len(text)} characters, more than {LONGEST}"
     if any("\udc80" <= c <= "\udcff" for c in text):
-        return "the row is not UTF-8"
+        return f"the row is not UTF-8: {SAVE}"
     if any("\ud800" <= c <= "\udfff" for c in text):
         return "the prompt holds a lone surrogate"
     return ""

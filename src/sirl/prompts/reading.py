@@ -23,6 +23,7 @@ from sirl.prompts.files import (
 )
 from sirl.prompts.labels import LABEL_KEYS, Fields, Labels, Wanted
 from sirl.prompts.tables import Format, any_rows
+from sirl.prompts.texts import ITEM
 from sirl.text import many, normalised
 from sirl.types import Message, Prompt, Role
 
@@ -59,9 +60,9 @@ LISTED = 5
 """Columns that are not used and are listed."""
 ROLES: Mapping[str, Role] = {
     **{role: role for role in get_args(Role)},
-    "human": "user", "gpt": "assistant", "chatgpt": "assistant",
+    "developer": "system", "human": "user", "gpt": "assistant", "chatgpt": "assistant",
 }  # fmt: skip
-"""Roles by name; the last three are from ShareGPT."""
+"""Roles by name; OpenAI's developer speaks as the system, and the last three are from ShareGPT."""
 TEXT_PARTS = ("text", "input_text", "output_text")
 """Types of parts of OpenAI's messages that are text."""
 TURNS = re.compile(r"\s*\[\s*\{\s*['\"](role|content|from|value)['\"]\s*:")
@@ -229,7 +230,13 @@ class Reader:
         prompts = many(n, "prompt")
         if self.format in ("text", "list"):
             lines = "lines" if self.format == "text" else "items of the list"
-            return f"{lines} of {self.path}, {prompts}"
+            bullets = sum(bool(ITEM.match(prompt.request)) for prompt in self.prompts)
+            if self.format == "list" or not bullets:
+                return f"{lines} of {self.path}, {prompts}"
+            return (
+                f"{lines} of {self.path}, {prompts}, {bullets} of which with the bullet or number "
+                "at its beginning: write all prompts as items, or none"
+            )
         several = len(self.columns) > 1
         parts = [
             " + ".join(map(shown, names)) + (f" ({count})" if several else "")
@@ -360,12 +367,13 @@ def texts_in(name: str, value: Any) -> str:  # noqa: ANN401 - any JSON value
 
 def read_turn(turn: Any) -> tuple[Message | None, str]:  # noqa: ANN401 - any JSON value
     """A turn given as `role` and `content` or as `from` and `value`, or its fault."""
-    if not isinstance(turn, dict):
-        return None, f"a turn has none of the roles {', '.join(get_args(Role))}"
-    said = turn.get("role", turn.get("from"))
-    role = ROLES.get(said) if isinstance(said, str) else None
+    said = turn.get("role", turn.get("from")) if isinstance(turn, dict) else None
+    known = ", ".join(get_args(Role))
+    if not isinstance(said, str):
+        return None, f"a turn has no role: give it one of {known}"
+    role = ROLES.get(said)
     if role is None:
-        return None, f"a turn has none of the roles {', '.join(get_args(Role))}"
+        return None, f"a turn has the role {shown(said)!r}, which is none of {known}"
     text, fault = joined(turn.get("content", turn.get("value")))
     return Message(role, text), fault or text_fault(text)
 

@@ -16,12 +16,10 @@ from sirl.prompts.files import (
     File,
     Row,
     folded_name,
-    is_list,
     is_parquet,
-    list_rows,
     shown,
-    text_rows,
 )
+from sirl.prompts.texts import is_list, list_rows, text_rows
 
 __all__ = ["Cells", "Format", "Table", "any_rows", "object_rows", "read_table"]
 
@@ -42,6 +40,8 @@ WAYS = {
     "|": "separate its columns by tabs and name it .tsv",
 }  # fmt: skip
 """How a table in a file named as text can be read, by its separator."""
+SAID_SEPARATOR = re.compile(r'\A"?sep=([^"\r\n])"?[ \t]*(?=[\r\n])', re.IGNORECASE)
+"""The first line of a table in which Excel is told the separator."""
 TABLE_RULE = re.compile(r"[|:\s-]*-[|:\s-]*")
 """The line under the header of a Markdown table."""
 FRAMED = re.compile(r"\|.*\|")
@@ -115,9 +115,11 @@ def read_table(file: File, known: Sequence[str]) -> Table:
     Raises:
         InputError: The header is invalid, has no known name, or has a name twice.
     """
-    separators = SEPARATORS.get(file.path.suffix.lower(), ",;\t")
+    separators, text = SEPARATORS.get(file.path.suffix.lower(), ",;\t"), file.text
+    if said := SAID_SEPARATOR.match(text):
+        separators, text = said[1], text[said.end() :]
     keys = frozenset(map(folded_name, known))
-    headers = [header_of(file.text, s) for s in separators]
+    headers = [header_of(text, s) for s in separators]
     separator, (line, names, fault) = next(
         ((s, h) for s, h in zip(separators, headers, strict=True) if keys & folded_names(h)),
         (separators[0], headers[0]),
@@ -133,7 +135,7 @@ def read_table(file: File, known: Sequence[str]) -> Table:
     plain = [name.strip().casefold() for name in names if name.strip()]
     if twice := next((name for name in plain if plain.count(name) > 1), ""):
         raise InputError(f"{file.path} has two columns {shown(twice)!r}: rename one of them")
-    rows = (fitted(row, names) for row in records(file.text, separator) if row.line > line)
+    rows = (fitted(row, names) for row in records(text, separator) if row.line > line)
     return Table(tuple(names), tuple(rows))
 
 
@@ -234,7 +236,8 @@ def refuse_table(file: File, keys: frozenset[str]) -> None:
             header of a Markdown table, or all lines have the same number of tabs, or of `|` in
             front and behind it.
     """
-    lines = [line.strip() for line in ENDS.split(file.text) if line.strip()] or [""]
+    text = SAID_SEPARATOR.sub("", file.text)
+    lines = [line.strip() for line in ENDS.split(text) if line.strip()] or [""]
     for separator in "\t,;|":
         cells = [cell.strip().strip('"') for cell in lines[0].strip("|").split(separator)]
         named = len(cells) > 1 and all(NAME.fullmatch(cell) for cell in cells)

@@ -155,7 +155,7 @@ def attack_bars(
     axes.set_yticklabels([f"{a} *" if a in unseen else a for a in attacks])
     axes.set_ylim(len(attacks) - 0.4, -0.6)
     axes.set_xlim(0, 100)
-    star = "\n* never seen in alignment" if unseen else ""
+    star = "\n* never seen in alignment" if unseen.intersection(attacks) else ""
     axes.set_xlabel(f"{defence_name(models.values())}, %{star}", fontsize=9)
     style(axes)
     legend_of_all(drawn, axes, width)

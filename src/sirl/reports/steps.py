@@ -32,7 +32,7 @@ def step_table(rows: Sequence[Mapping[str, Any]]) -> Table:
         (f"step {row['step']}", [*(cell(as_model(row), p) for p in paths.values()), place(row)])
         for row in rows
     ]
-    note = f"{NOTE}{of_pairs(rows)}{alarms(rows)}"
+    note = f"{NOTE}{of_attacks(rows)}{of_pairs(rows)}{alarms(rows)}"
     return Table("Mini-evaluations by step", [*paths, "model"], cells, note)
 
 
@@ -44,6 +44,15 @@ def as_model(row: Mapping[str, Any]) -> dict[str, Any]:
 def place(row: Mapping[str, Any]) -> str:
     """The name of a row's checkpoint in the run's folder of checkpoints, or 'not saved'."""
     return visible(row["model"].rpartition("/checkpoints/")[2]) if row.get("model") else "not saved"
+
+
+def of_attacks(rows: Sequence[Mapping[str, Any]]) -> str:
+    """A note of the attacks, which may be fewer than those of the run's evaluations."""
+    names = dict.fromkeys(name for row in rows for name in row.get("attacks", ()))
+    if not names:
+        return ""
+    few = visible(", ".join(names))
+    return f". Attacks here: {few}; the evaluations before and after training may use others"
 
 
 def of_pairs(rows: Sequence[Mapping[str, Any]]) -> str:

@@ -19,7 +19,7 @@
     ├── guard.json      probe, thresholds and calibration scores of a guard
     ├── guard_scores.jsonl  scores of each answer that a guard was evaluated on
     ├── guard_searches.jsonl  searches that a guard was evaluated on, a line per request
-    ├── kept.jsonl      replies and verdicts of an unfinished verb that cannot be resumed (private)
+    ├── kept.jsonl      replies and verdicts that an unfinished verb was given (private)
     ├── guard.md        the table of that evaluation
     ├── evaluations/step-000030/  a sweep's evaluation of a checkpoint, itself a run folder
     ├── sweep.md        the table of a sweep

@@ -6,6 +6,7 @@ from typing import TypeVar
 from sirl.errors import Stopped
 from sirl.roles import Progress
 from sirl.runs import Existing, Run
+from sirl.text import many
 
 __all__ = ["interruptible", "nothing_to_resume", "parts"]
 
@@ -18,7 +19,10 @@ def interruptible(shown: Progress, stop: Callable[[], bool]) -> Progress:
     def tell(what: str, done: int, total: int) -> None:
         shown(what, done, total)
         if stop() and done < total:
-            raise Stopped(f"stopped during {what}: {done} of {total} parts are saved")
+            raise Stopped(
+                f"stopped during {what}, {many(total - done, 'part')} before its end; what was "
+                "done is saved"
+            )
 
     return tell
 

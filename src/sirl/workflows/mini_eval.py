@@ -92,6 +92,7 @@ class MiniEvaluations(Observer):
         if "dsr" in summary:
             row["dsr"] = summary["dsr"]["mean"]
             row["behaviours"] = len({r.behaviour_id for r in records if r.kind == "attack"})
+            row["attacks"] = sorted({r.attack for r in records if r.kind == "attack"})
         row |= {part: summary[part] for part in KEPT if part in summary}
         self.run.append(MINI_EVALS, row | {"entropy": {k: entropy(records, k) for k in ENTROPIES}})
 

@@ -14,6 +14,7 @@ from sirl.comparison.evaluated_model import counted, figures_of, judge_identitie
 from sirl.config import EvaluationSettings
 from sirl.errors import ConfigError
 from sirl.evaluation.arena import ATTACKED
+from sirl.evaluation.kept_verdicts import KeptVerdicts
 from sirl.evaluation.records import (
     ITEMS,
     RECORDS,
@@ -27,16 +28,17 @@ from sirl.evaluation.second_judges import (
     read_second_verdicts,
     recorded,
     rejudged,
-    stopped,
     verdict_of,
     verdict_row,
 )
-from sirl.evaluation.suite import ModelResults
+from sirl.evaluation.suite import ModelResults, resumable
 from sirl.models.folder import is_hardened
 from sirl.roles import Console, Judge, Progress
 from sirl.runs import Existing, Run, RunReader, open_run
+from sirl.runs.kept import Kept
 from sirl.runs.rejects import rows_set_aside
 from sirl.types import Record
+from sirl.workflows.console import nothing_to_resume
 from sirl.workflows.frame import Frame
 from sirl.workflows.report import write_report
 
@@ -49,35 +51,45 @@ def rejudge(
     """Judge the answers of a run again, in a new run folder; return the summary.
 
     Raises:
-        SirlError: The user can correct it; the source run is not changed.
+        SirlError: The user can correct it; the source run is not changed, and verdicts are kept.
+        Stopped: Ctrl-C; verdicts are kept.
     """
-    with Frame("judge again", resumable=False) as frame:
+    with Frame("judge again") as frame:
         evaluated = read_evaluated(source, any_judge=True)  # raises unless it has finished
         judge = judge_of(config)
         faults = registry.judge_faults([judge], evaluated.config["model"])
         console.warn(faults)
         changed = {"judge": config.judge, "refusals": config.refusals, "out": config.out}
         settings = {**evaluated.config, **changed, "source": str(source)}
-        run = frame.hold(open_run(Path(config.out), settings, existing, resumable=False))
-        with console.bar() as progress:
+        run = frame.hold(open_run(Path(config.out), settings, existing))
+        if run.resumed and (summary := finished_before(run)):
+            return summary
+        console.warn(nothing_to_resume(run, existing))
+        with console.working(at_once=True) as work:
             provenance = frame.begin(run, config)
-            kept = ("model", "prompts", "endpoint_dialect", "code_sandbox", "teaching")
+            same = ("model", "prompts", "endpoint_dialect", "code_sandbox", "teaching")
             provenance.document |= {
-                key: evaluated.about[key] for key in kept if key in evaluated.about
+                key: evaluated.about[key] for key in same if key in evaluated.about
             }
             provenance.files([config.refusals])
             provenance.judges([judge], faults)
             before = RunReader(source)
-            models = judged_models(before, run, judge, progress, settings)
-            if unjudged := stopped(judge, read_records(run)):
-                console.warn(unjudged)
-                faults += unjudged
-                provenance.judges([judge], faults)
+            kept = Kept.of_run(run.path)
+            remembering = KeptVerdicts(judge, kept)
+            with resumable():
+                models = judged_models(before, run, remembering, work.progress, settings)
             what = measured(provenance.document, settings, models, rows_set_aside(before))
             figures = {"judge_faults": faults, "measured": what, "models": models}
             summary = frame.finish(run, {**figures, "recorded": recorded(run)})
             write_report(run.path, summary, provenance.document, frozenset())
+            kept.path.unlink(missing_ok=True)
             return summary
+
+
+def finished_before(run: Run) -> dict[str, Any]:
+    """The summary of a run that has finished; empty for any other, which has more to ask."""
+    ended = run.read("run.json").get("exit") or {}
+    return run.read("summary.json") if ended.get("how") == "finished" else {}
 
 
 def judge_of(config: EvaluationSettings) -> Judge:
@@ -118,10 +130,10 @@ def judged_models(
         said_before += view if name != judge.name else []
     known = judge_identities(source.read("run.json"))
     rows = [verdict_row(r, verdict_of(r), known.get(r.judge, ""), r.question) for r in said_before]
-    run.append(VERDICTS, *rows)
+    run.keep(VERDICTS, rows)
     items = items_of(ended, records)
-    run.append(RECORDS, *map(record_row, records))
-    run.append(ITEMS, *(asdict(i) for i in items))
+    run.keep(RECORDS, [record_row(r) for r in records])
+    run.keep(ITEMS, [asdict(i) for i in items])
 
     def of(name: str, skipped: dict[str, str]) -> ModelResults:
         mine, said = ([r for r in rs if r.model == name] for rs in (records, said_before))
