@@ -1,5 +1,6 @@
 import gc
 import os
+import sys
 from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
@@ -47,6 +48,13 @@ def one_thread() -> None:
 
     torch.set_num_threads(1)
     torch.use_deterministic_algorithms(True)
+
+
+@pytest.fixture(autouse=True)
+def no_plugin_is_loaded() -> None:
+    """Only plug-ins of the test itself can be blamed for an exception."""
+    if plugins := sys.modules.get("sirl.registry.plugins"):
+        plugins.LOADED.clear()
 
 
 @pytest.fixture(scope="session")

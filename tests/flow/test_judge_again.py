@@ -74,6 +74,7 @@ def test_verdicts_before_an_interruption_or_an_error_are_asked_for_once(folder):
     assert failed.returncode == 2
     assert "the knob is stuck" in failed.stderr
     assert "continue with --resume" in failed.stderr
+    assert "2 replies and verdicts are taken from after/kept.jsonl" in failed.stderr
     done = sirl("judge", "again", "--resume", "--out", "after", cwd=folder)
     assert done.returncode in (0, 1), done.stderr
     asked = lines(folder / "asked.txt")

@@ -8,7 +8,6 @@ import pytest
 
 from sirl.config import EvaluateConfig
 from sirl.errors import InputError, PluginError, Stopped
-from sirl.registry import plugins
 from sirl.registry.attacks import attacks_named, plugged
 from sirl.registry.collaborators import reward_named
 from sirl.registry.judges import judge_named
@@ -71,12 +70,6 @@ class Hunt:
         yield []
         raise LookupError(behaviour)
 """
-
-
-@pytest.fixture(autouse=True)
-def none_loaded(monkeypatch):
-    """Only the plug-ins of the test itself can be blamed."""
-    monkeypatch.setattr(plugins, "LOADED", {})
 
 
 @pytest.fixture(scope="module")

@@ -75,6 +75,7 @@ def rejudge(
             provenance.judges([judge], faults)
             before = RunReader(source)
             kept = Kept.of_run(run.path)
+            console.warn(kept.notes())
             remembering = KeptVerdicts(judge, kept)
             with resumable():
                 models = judged_models(before, run, remembering, work.progress, settings)
