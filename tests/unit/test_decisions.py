@@ -2,7 +2,7 @@ import math
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from sirl.decisions import Decisions, find_decisions, find_openers
@@ -76,6 +76,7 @@ def test_what_is_taught_sharpens_the_own_decision_and_stays_correctable(mass, th
     decisions = Decisions((7,), {"a": (mass,)}, threshold, 1.0)
     taught = decisions.taught("a")
     assert 0.002 - 1e-12 <= taught <= 0.998
+    assume(taught != 0.5)  # a difference from the threshold may be lost in rounding
     assert (taught >= 0.5) == (decisions.of("a") == "refuse")
 
 

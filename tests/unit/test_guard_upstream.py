@@ -287,6 +287,7 @@ def test_the_key_goes_to_the_upstream_and_into_no_log(caplog):
 @pytest.mark.parametrize("of_check", [False, True])
 @pytest.mark.parametrize("variable", ["UP_KEY", ""])
 def test_the_log_tells_the_operator_what_to_mend(status, of_check, variable, caplog):
+    caplog.set_level(logging.ERROR)  # libraries that other tests load switch logging off
     refusal = [(status, {}, {"error": {"message": "no"}})]
     served = proxied(FakeUpstream(**{"checks" if of_check else "refused": refusal}))
     served.source.upstream.key_from_env = variable
