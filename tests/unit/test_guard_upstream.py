@@ -171,6 +171,7 @@ def test_a_fault_in_mid_stream_is_an_error_frame_and_done_and_the_upstream_is_cl
 def test_a_fault_before_the_first_token_is_one_of_the_upstream_not_of_a_check(
     fault, said, own, policy, caplog
 ):
+    caplog.set_level(logging.DEBUG)
     script = FakeUpstream(chunks=[event(chunk("")), fault, *events_of(["never"])])
     served = proxied(script, **policy)
     found = streamed(served, **own)[-1]["error"]
