@@ -79,7 +79,7 @@ def sweeps_of(asked: argparse.Namespace, folder: Path) -> dict[str, dict[float, 
     return sweeps
 
 
-def make_model(family: str, size: int, path: Path) -> int:
+def make_model(family: str, size: int, path: Path, context: int = CONTEXT) -> int:
     """Save a random model of about `size` million weights; return their exact number."""
     width, layers = SHAPES[size]
     shape = {
@@ -89,7 +89,7 @@ def make_model(family: str, size: int, path: Path) -> int:
         "num_hidden_layers": layers,
         "num_attention_heads": width // 64,
         "num_key_value_heads": width // 64,
-        "max_position_embeddings": CONTEXT,
+        "max_position_embeddings": context,
     }
     return random_model(family, shape, path)
 

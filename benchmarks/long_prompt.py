@@ -14,7 +14,7 @@ import time
 from functools import partial
 from pathlib import Path
 
-from growth import SHAPES, VOCAB, random_model
+from growth import SHAPES, VOCAB, make_model
 from turns import Found, in_turn, median, parser, table, titled, write
 
 from sirl.guard.batching import CHUNK, Batcher
@@ -29,17 +29,7 @@ def main() -> None:
     """Measure and print."""
     asked = arguments()
     with tempfile.TemporaryDirectory() as folder:
-        width, layers = SHAPES[asked.size]
-        shape = {
-            "vocab_size": VOCAB,
-            "hidden_size": width,
-            "intermediate_size": width * 8 // 3 // 32 * 32,
-            "num_hidden_layers": layers,
-            "num_attention_heads": width // 64,
-            "num_key_value_heads": width // 64,
-            "max_position_embeddings": asked.prompt + 512,
-        }
-        random_model("llama", shape, Path(folder))
+        make_model("llama", asked.size, Path(folder), asked.prompt + 512)
         chat = load(folder)
         arms = {
             name: partial(held_up, asked, chat, chunk)

@@ -1,6 +1,7 @@
 """What was paid for, in a file that goes once the work is done.
 
-Verbs without `--resume` take from it what the same command has already been given.
+A command that is given again, with `--resume` where its verb has it, takes from it what the first
+one has already been given.
 """
 
 import json
