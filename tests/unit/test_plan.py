@@ -17,7 +17,15 @@ from sirl.planning.memory import (
     phases,
 )
 from sirl.planning.shape import read_shape, tensor_bytes
-from sirl.planning.throughput import Rates, gpu_named, seconds, sheet_rates
+from sirl.planning.throughput import (
+    PRESENTED,
+    Rates,
+    gpu_named,
+    seconds,
+    seconds_of_points,
+    sheet_rates,
+)
+from sirl.workflows.method import PER_PROMPT
 from tests.command import sirl
 
 # One layer: width 4, two heads of 2 that share one key, an MLP of 8, eleven words.
@@ -105,6 +113,18 @@ def test_seconds_by_hand():
     assert slow["stepping"] == pytest.approx(7 * 4 * 300)
 
 
+def test_decision_points_present_prompts_to_both_models_and_sample_nothing():
+    found = seconds_of_points(SHAPE, STEP, Rates(1.0, 1e30, "made up"))
+    count, prompt, new = STEP.prompts, STEP.prompt_tokens, STEP.new_tokens
+    shown = PRESENTED * count
+    presented = 2 * (144 * shown * prompt + 44 * shown)
+    own = 2 * (144 * count * (prompt + new) + 44 * count * new)
+    assert found["scoring"] == 2 * presented + own
+    assert found["updating"] == 3 * (presented + own)
+    assert "sampling" not in found
+    assert PRESENTED == PER_PROMPT + 1  # one unreadable prompt
+
+
 def test_a_data_sheet_gives_less_than_it_says_and_no_bfloat16_where_there_is_none():
     assert sheet_rates(gpu_named("a100-80gb"), bfloat16=True).operations == pytest.approx(
         0.4 * 312e12
@@ -186,6 +206,10 @@ def test_the_verb_reads_a_configuration_alone_and_says_what_to_change(tmp_path):
     assert found["phases"]["stepping"]["weights"] > 2 * 8_030_261_248
     assert found["phases"]["stepping"]["reference"] == 0
     assert found["seconds"]["sampling"] > 0
+    assert set(found["seconds_of_points"]) == {"scoring", "updating", "stepping"}
+    assert "min for 40 steps with decision points; " in done.stdout.replace("\n", " ")
+    only = plan(*words, "--set", "method=entropy", "--json").stdout
+    assert json.loads(only)["seconds_of_points"] is None
     unknown = plan("--model", "embedded", "--gpus", 2)
     assert unknown.returncode == 2
     assert "does not say how much memory they have" in unknown.stderr

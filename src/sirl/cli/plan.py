@@ -65,7 +65,7 @@ def planned(
     """The plan as JSON: bytes, seconds and sentences."""
     from sirl.planning.advice import remedies
     from sirl.planning.memory import checkpoint_bytes, peak, phases
-    from sirl.planning.throughput import seconds
+    from sirl.planning.throughput import seconds, seconds_of_points
 
     there = free_memory() if room is None else room
     worst = peak(shape, step)
@@ -83,6 +83,9 @@ def planned(
         "room": there,
         "host": step.weight_bytes * shape.parameters + shape.stored,
         "seconds": seconds(shape, step, rates) if rates else None,
+        "seconds_of_points": (
+            seconds_of_points(shape, step, rates) if rates and config.method == "instinct" else None
+        ),
         "rates": asdict(rates) if rates else None,
         "disk": disk,
         "remedies": [asdict(change) for change in changes],
@@ -136,20 +139,26 @@ def time_sentence(config: PlanConfig, plan: dict[str, Any]) -> str:
     """Seconds per step, or why they are unknown."""
     if plan["seconds"] is None:
         return "time: unknown; name a known GPU with --gpu (a T4 has no bfloat16)"
-    each = sum(plan["seconds"].values())
-    parts = ", ".join(f"{name} {value:.3g} s" for name, value in plan["seconds"].items())
     rates = plan["rates"]
-    which = (
-        " if the instinct is taught by sampled answers (decision points sample none)"
-        if config.method == "instinct"
-        else ""
-    )
+    sampled = time_of(plan["seconds"], config.steps)
+    if points := plan["seconds_of_points"]:
+        said = (
+            f"{time_of(points, config.steps)} with decision points; {sampled} if answers must be "
+            "sampled, since first tokens do not show the decision"
+        )
+    else:
+        said = f"{sampled} with full-length answers, less if they end sooner"
     return (
-        f"time: at least {each:.3g} s per step with full-length answers ({parts}){which}, "
-        f"{each * config.steps / 60:.3g} min for {config.steps} steps, less if answers end sooner; "
-        f"at {rates['operations'] / 1e9:.3g} GFLOP/s and {rates['bytes'] / 1e9:.3g} GB/s "
-        f"({rates['source']})"
+        f"time: at least {said}; at {rates['operations'] / 1e9:.3g} GFLOP/s and "
+        f"{rates['bytes'] / 1e9:.3g} GB/s ({rates['source']})"
     )
+
+
+def time_of(seconds: dict[str, float], steps: int) -> str:
+    """Time per step, by part, and of all steps."""
+    each = sum(seconds.values())
+    parts = ", ".join(f"{name} {value:.3g} s" for name, value in seconds.items())
+    return f"{each:.3g} s per step ({parts}), {each * steps / 60:.3g} min for {steps} steps"
 
 
 def show(plan: dict[str, Any]) -> None:

@@ -12,11 +12,21 @@ import torch
 from sirl.errors import ConfigError, did_you_mean
 from sirl.planning.memory import HALF, Shape, Step, trained
 
-__all__ = ["GPUS", "Gpu", "Rates", "gpu_named", "measured_rates", "seconds"]
+__all__ = [
+    "GPUS",
+    "Gpu",
+    "Rates",
+    "gpu_named",
+    "measured_rates",
+    "seconds",
+    "seconds_of_points",
+]
 
 REACHED, MOVED = 0.4, 0.7
 SIDE, COPIED, LOOKS = 1024, 1 << 26, 14
 """Side of the measured product; bytes of the measured copy; passes of the sampler over logits."""
+PRESENTED = 5
+"""Prompts that decision points present for each prompt of a batch; a test compares it."""
 
 
 @dataclass(frozen=True)
@@ -97,20 +107,47 @@ def measured_rates(*, bfloat16: bool, tries: int = 3) -> Rates:
 def seconds(shape: Shape, step: Step, rates: Rates) -> dict[str, float]:
     """Seconds per part of a step; decoding takes the longer of compute and memory traffic."""
     count, new, prompt = step.completions, step.new_tokens, step.prompt_tokens
-    read, predicted = step.read(count), count * new
-    full = step.lora_rank is None
     pairs = count * new * (prompt + new)
     attention = 4.0 * shape.layers * shape.queries * pairs / rates.operations
-    body = 2.0 * shape.products * read / rates.operations
-    head = 2.0 * shape.head * predicted / rates.operations
-    moving = trained(shape, step) / step.shares
+    products = forward_seconds(shape, rates, step.read(count), count * new)
     return {
         "sampling": sampling_seconds(shape, step, rates),
-        "scoring": (body + head + attention) * (2 if step.mini_batches > 1 else 1),
-        "updating": (3 if full else 2) * body + 3.5 * attention + (3 if full else 2) * head,
-        # Reads weight, gradient and both moments; writes all but the gradient.
-        "stepping": step.mini_batches * 7 * 4.0 * moving / rates.bytes,
+        "scoring": (products + attention) * (2 if step.mini_batches > 1 else 1),
+        "updating": trained_passes(step) * products + 3.5 * attention,
+        "stepping": stepping_seconds(shape, step, rates),
     }
+
+
+def seconds_of_points(shape: Shape, step: Step, rates: Rates) -> dict[str, float]:
+    """Seconds per part of a step of decision points (`sirl.training.points`), all on one device.
+
+    The policy and the starting model read each presented prompt, and half of the own answers; then
+    all of them are trained on. Nothing is sampled.
+    """
+    count, new, prompt = step.prompts, step.new_tokens, step.prompt_tokens
+    presented = forward_seconds(shape, rates, PRESENTED * count * prompt, PRESENTED * count)
+    own = forward_seconds(shape, rates, count * (prompt + new), count * new)
+    return {
+        "scoring": 2 * (presented + own / 2),
+        "updating": trained_passes(step) * (presented + own),
+        "stepping": stepping_seconds(shape, step, rates),
+    }
+
+
+def forward_seconds(shape: Shape, rates: Rates, read: int, predicted: int) -> float:
+    """Seconds of the matrix products of a forward pass; `predicted` tokens pass the head."""
+    return 2.0 * (shape.products * read + shape.head * predicted) / rates.operations
+
+
+def trained_passes(step: Step) -> int:
+    """Forward and backward pass as multiples of the forward pass; LoRA trains no matrix itself."""
+    return 3 if step.lora_rank is None else 2
+
+
+def stepping_seconds(shape: Shape, step: Step, rates: Rates) -> float:
+    """Seconds of AdamW, which reads weight, gradient and both moments, and writes all but one."""
+    moving = trained(shape, step) / step.shares
+    return step.mini_batches * 7 * 4.0 * moving / rates.bytes
 
 
 def sampling_seconds(shape: Shape, step: Step, rates: Rates) -> float:
