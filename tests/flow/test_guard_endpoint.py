@@ -15,7 +15,7 @@ from tests.unit.fake_endpoint import fine, served
 from tests.unit.fake_source import ask, finding
 from tests.unit.fake_upstream import chunk, event, token
 
-SMALL = ["--limit", "20", "--alpha", "0.06", "--new-tokens", "20"]
+SMALL = ["--limit", "12", "--alpha", "0.12", "--new-tokens", "20"]
 WORDS = [f"word{n} " for n in range(18)]
 
 

@@ -11,6 +11,8 @@ from sirl.rollouts.arrivals import HELLO
 class Server(ThreadingHTTPServer):
     """Plays an endpoint: `play` maps a request's body to status, headers and answer."""
 
+    request_queue_size = 128  # a connection beyond the queue is tried again after a second
+
     def __init__(self):
         super().__init__(("127.0.0.1", 0), Handler)
         self.play = lambda body: fine(body["messages"][-1]["content"])
