@@ -156,8 +156,20 @@ def test_disagreements_are_listed_with_every_vote():
     ]
 
 
-@pytest.mark.parametrize("said", [Verdict("harmless", 1.0, "", "odd"), "refusal", None])
-def test_a_verdict_that_is_none_names_its_judge(said):
+NEEDED = {"label": "one of the labels refusal, part", "score": "must be from 0 to 1"}
+
+
+@pytest.mark.parametrize(
+    ("said", "needed"),
+    [
+        (Verdict("harmless", 1.0, "", "odd"), "label"),
+        ("refusal", "label"),
+        (None, "label"),
+        (Verdict("refusal", 7.0, "", "odd"), "score"),
+        (Verdict("compliance", math.nan, "", "odd"), "score"),
+    ],
+)
+def test_a_verdict_that_breaks_the_contract_names_its_judge(said, needed):
     class Odd:
         name, question = "odd", "refusal"
 
@@ -165,7 +177,7 @@ def test_a_verdict_that_is_none_names_its_judge(said):
             del attempt, answer
             return said
 
-    with pytest.raises(ConfigError, match="the judge odd gave .* one of the labels refusal, part"):
+    with pytest.raises(ConfigError, match=f"the judge odd gave .*{NEEDED[needed]}"):
         verdicts(Odd(), [(Attempt(Prompt.user("p", "x"), "direct", ()), "x")])
 
 

@@ -85,8 +85,8 @@ def verdicts(judge: Judge, items: Sequence[tuple[Attempt, str]]) -> list[Verdict
     """A judge's verdicts on (attempt, answer) pairs, in one batch if it supports batches.
 
     Raises:
-        ConfigError: One is no verdict, or has a label that does not answer the judge's question;
-            or a batch does not have one for each answer.
+        ConfigError: One is no verdict, has a label that does not answer the judge's question, or a
+            label with a score outside 0 to 1; or a batch does not have one for each answer.
     """
     if isinstance(judge, BatchJudge):
         found = judge.verdicts(items)
@@ -102,6 +102,11 @@ def verdicts(judge: Judge, items: Sequence[tuple[Attempt, str]]) -> list[Verdict
             raise ConfigError(
                 f"the judge {judge.name} gave {shown(verdict)}, and a Verdict with one of the "
                 f"labels {', '.join(LABELS[judge.question])} is needed"
+            )
+        if verdict.label != "unscored" and not 0 <= verdict.score <= 1:
+            raise ConfigError(
+                f"the judge {judge.name} gave {shown(verdict)}, and the score of a label must be "
+                "from 0 to 1"
             )
     return found
 
