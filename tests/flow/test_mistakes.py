@@ -249,3 +249,12 @@ def test_training_that_a_wrong_input_ends_leaves_its_folder_to_the_corrected_com
     wrong = sirl("train", *words, *other, cwd=tmp_path)
     assert "does not take them" in wrong.stderr
     assert not (tmp_path / "r").exists()
+
+
+def test_ctrl_c_in_a_verb_that_cannot_resume_promises_nothing(tmp_path, monkeypatch):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("sirl.workflows.guard.calibrate.calibrate_guard", interrupted)
+    done = sirl("guard", "calibrate", "--model", "embedded", "--out", tmp_path / "g")
+    assert (done.returncode, done.stderr) == (130, "sirl: stopped\n")

@@ -78,18 +78,21 @@ class Kept:
         """A block after which the file goes, unless an outage or an interruption ends it.
 
         Raises:
-            OutageError: There is one; it says how to go on.
+            OutageError, KeyboardInterrupt: There is one; it says how to go on.
         """
+        left = f"what has been answered is kept in {self.path}: {way} to go on"
         try:
             yield
         except Stopped:
             raise
+        except KeyboardInterrupt as interrupt:
+            if not self.rows:
+                raise
+            raise KeyboardInterrupt(f"stopped; {left}") from interrupt
         except OutageError as outage:
             if not self.rows:
                 raise
-            raise OutageError(
-                f"{outage}; what has been answered is kept in {self.path}: {way} to go on"
-            ) from outage
+            raise OutageError(f"{outage}; {left}") from outage
         except Exception:  # the rows may hold what was wrong, and they would block the folder
             self.path.unlink(missing_ok=True)
             raise
