@@ -1,6 +1,8 @@
-"""The command of every verb: grouped help, and options that are given once."""
+"""The command of every verb: grouped help, options that are given once, and Ctrl-C."""
 
 from typing import Any
+
+import typer
 
 from sirl.cli.grouped_help import GroupedHelp
 from sirl.errors import ConfigError
@@ -12,7 +14,7 @@ LISTED = "comma-separated"
 
 
 class Command(GroupedHelp):
-    """A command that refuses an option given twice, where only the last value would count."""
+    """A command that refuses an option given twice, and says what Ctrl-C has ended."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # noqa: ANN401 - click's own
         """Parse the words after the verb.
@@ -26,6 +28,14 @@ class Command(GroupedHelp):
                 raise ConfigError(repeated(param, times))
         rest: list[str] = super().parse_args(ctx, args)
         return rest
+
+    def invoke(self, ctx: Any) -> Any:  # noqa: ANN401 - click's own
+        """Run the command; an interruption that it has not turned into another end is said here."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt as interrupt:  # typer would end in silence
+            typer.echo(f"sirl: {str(interrupt) or 'stopped'}", err=True)
+            raise typer.Exit(130) from interrupt
 
 
 def takes_one(param: Any) -> bool:  # noqa: ANN401 - click's own

@@ -76,8 +76,8 @@ def run_app() -> None:
         misused(error)
     except SirlError as error:
         fail(str(error), 2)
-    except KeyboardInterrupt as interrupt:
-        fail(str(interrupt) or "stopped", 130)
+    except KeyboardInterrupt:
+        fail("stopped before the command started", 130)
     except Stopped as stopped:
         fail(f"{stopped}; continue with --resume", 130)
     except Exception as error:
