@@ -93,6 +93,7 @@ def test_a_run_is_judged_again_without_the_model(evaluated, tmp_path):
     whole, _, summary = evaluated
     done = sirl("judge", "again", whole, "--judge", "oracle", "--out", tmp_path / "o", "--json")
     assert done.returncode == 0, done.stderr
+    assert "left out, as they need the model: first-token refusal mass" in done.stderr
     again = json.loads(done.stdout)["models"]["target"]
     assert again["judge"] == "oracle"
     before = again["second_judges"]["by_judge"]["world_harm"]

@@ -74,6 +74,7 @@ def rejudge(
             provenance.files([config.refusals])
             provenance.judges([judge], faults)
             before = RunReader(source)
+            console.warn(left_out(figures_of(source)))
             kept = Kept.of_run(run.path)
             console.warn(kept.notes())
             remembering = KeptVerdicts(judge, kept)
@@ -85,6 +86,13 @@ def rejudge(
             write_report(run.path, summary, provenance.document, frozenset())
             kept.path.unlink(missing_ok=True)
             return summary
+
+
+def left_out(models: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Which figures of the source the new run lacks: those that need the model."""
+    named = {"refusal_mass": "first-token refusal mass", "own_refusals": "the own refusal share"}
+    there = [name for key, name in named.items() if any(key in m for m in models.values())]
+    return [f"left out, as they need the model: {', '.join(there)}"] if there else []
 
 
 def finished_before(run: Run) -> dict[str, Any]:
