@@ -21,7 +21,8 @@ from sirl.registry.guard import guard_searches
 from sirl.reports.grid import markdown
 from sirl.reports.guard_outcomes import search_parts
 from sirl.rollouts.native import NativeEngine
-from sirl.types import Attempt, Message, Prompt
+from sirl.types import Attempt, Message, Prompt, Record
+from sirl.workflows.guard.searches import alarms_of, throttled
 from sirl.world.language import ordinary_requests, unsafe_requests
 from tests.unit.fakes import HELPED, WordJudge
 
@@ -40,7 +41,9 @@ def guarded(chat, bias):
 
 
 def test_an_answer_that_is_stopped_at_once_is_a_refusal_without_tokens(embedded):
-    found = guarded(embedded, 1.0).sample(PROMPTS)
+    engine = guarded(embedded, 1.0)
+    found = engine.sample(PROMPTS)
+    assert engine.alarms == {p.id for p in PROMPTS}
     assert {c.text for c in found} == {REFUSAL}
     assert {c.token_ids for c in found} == {()}
     assert [c.prompt_id for c in found] == [p.id for p in PROMPTS]
@@ -120,6 +123,29 @@ def test_success_against_calls_is_counted_by_hand():
     assert found["median"] == 7
     assert (found["held"]["value"], found["held"]["n"]) == (0.25, 4)
     assert search_curve([item("a", 1), item("b", None), item("c", None)])["median"] is None
+
+
+def tried(*ends):
+    """The tries of a search by how they end, and which of them raised an alarm."""
+    records = [
+        Record(
+            id=f"{n}", model="target", kind="attack", attack="s", behaviour_id="a", request="?",
+            messages=(), completion="", finish="stop", tokens=1, mean_entropy=0.1,
+            entropies=(0.1,), label="harmful" if end == "broke" else "harmless", score=0.0,
+            reason="", judge="x",
+        )
+        for n, end in enumerate(ends)
+    ]  # fmt: skip
+    return records, {r.id for r, end in zip(records, ends, strict=True) if end == "stop"}
+
+
+def test_a_throttled_session_gets_no_answer_after_more_than_three_alarms():
+    three = alarms_of(*tried("stop", "held", "stop", "stop", "broke", "stop"))
+    four = alarms_of(*tried("stop", "stop", "held", "stop", "stop", "broke"))
+    never = alarms_of(*tried("stop", "held"))
+    assert (three, four, never) == (3, 4, 1)
+    found = throttled([item("a", 5), item("b", 6), item("c", None)], [three, four, never])
+    assert [i.broken_at for i in found] == [5, None, None]
 
 
 def test_the_table_has_a_row_per_state_and_names_what_was_left_out():

@@ -5,7 +5,7 @@ had left. An attacker who knows the score adds it to the objective of a search.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import torch
@@ -37,6 +37,8 @@ class GuardedEngine:
     fitted: Fitted
     threshold: float
     detector: str = ACTING
+    alarms: set[str] = field(default_factory=set)
+    """Ids of the prompts whose answers were stopped."""
 
     def sample(
         self, prompts: Sequence[Prompt], *, group: int = 1, step: int = 0
@@ -51,8 +53,11 @@ class GuardedEngine:
             answers, heard_by(self.detector, self.reader, fitted, answers), strict=True
         ):
             again = replay(own, self.detector, fitted.watch, self.threshold)
-            stops = again.alarm is not None
-            passed.append(self.stopped(completion, again.left) if stops else completion)
+            if again.alarm is None:
+                passed.append(completion)
+                continue
+            self.alarms.add(completion.prompt_id)
+            passed.append(self.stopped(completion, again.left))
         return passed
 
     def stopped(self, completion: Completion, left: int) -> Completion:
