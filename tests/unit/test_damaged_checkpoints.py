@@ -13,6 +13,7 @@ from sirl.models.adapters import with_lora
 from sirl.models.folder import EMBEDDED_PATH
 from sirl.models.loading import load
 from sirl.models.weights import load_config, load_weights
+from sirl.training.checkpoints import write_manifest
 from sirl.types import Message
 
 ADAPTER = "adapter_model.safetensors"
@@ -191,3 +192,51 @@ def test_end_of_turn_tokens_without_a_row_are_left_out_and_told(folder, file):
 def test_a_config_that_cannot_be_used_is_not_laid_on_the_tokenizer(folder):
     with pytest.raises(ModelError, match=r"^config.json of .* cannot be used: .*`no_such`"):
         load(changed(folder, "config.json", model_type="no_such"))
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "generation_config.json", "tokenizer.json"])
+def test_a_checkpoint_that_changed_since_it_was_written_is_refused(folder, name):
+    write_manifest(folder)
+    load(str(folder))
+    content = (folder / name).read_bytes()
+    (folder / name).write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    with pytest.raises(ModelError, match=rf"{name} is not what was written; .* remove .*manifest"):
+        load(str(folder))
+    (folder / name).unlink()
+    with pytest.raises(ModelError, match=f"{name}"):
+        load(str(folder))
+
+
+def test_a_changed_adapter_or_base_of_a_checkpoint_is_refused(folder, adapter):
+    said = json.loads((adapter / "adapter_config.json").read_text("utf-8"))
+    said["base_model_name_or_path"] = str(folder)
+    (adapter / "adapter_config.json").write_text(json.dumps(said), "utf-8")
+    write_manifest(adapter)
+    write_manifest(folder)
+    load(str(adapter))
+    for place, name in ((folder, "model.safetensors"), (adapter, ADAPTER)):
+        weights = load_file(place / name)
+        save_file({k: v + 1 for k, v in weights.items()}, place / name, {"format": "pt"})
+        with pytest.raises(ModelError, match=f"{place} has changed .*: {name} is not what"):
+            load(str(place if place == folder else adapter))
+        (place / "manifest.json").unlink()
+    load(str(adapter))
+
+
+def test_the_trainer_state_and_manifests_of_other_tools_do_not_hinder_loading(folder):
+    (folder / "trainer").mkdir()
+    (folder / "trainer" / "state.json").write_text("{}")
+    (folder / "README.md").write_text("Notes")
+    write_manifest(folder)
+    shutil.rmtree(folder / "trainer")
+    (folder / "README.md").write_text("Other notes")
+    load(str(folder))
+    (folder / "manifest.json").write_text('{"files": ["config.json"]}')
+    load(str(folder))
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"sha256": ["config.json"]}'])
+def test_a_damaged_manifest_is_named(folder, text):
+    (folder / "manifest.json").write_text(text)
+    with pytest.raises(ModelError, match=r"manifest\.json .*restore the checkpoint"):
+        load(str(folder))

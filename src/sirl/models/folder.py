@@ -1,6 +1,7 @@
 """Facts about a checkpoint folder, read without torch."""
 
 import json
+from collections.abc import Mapping
 from hashlib import file_digest, sha256
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,12 @@ from sirl.runs.disk import step_of
 
 __all__ = [
     "EMBEDDED_PATH",
+    "MANIFEST",
     "adapter_base",
+    "changed_file",
+    "check_unchanged",
     "document",
+    "hash_of_file",
     "hash_of_files",
     "inside",
     "is_adapter",
@@ -79,11 +84,49 @@ def hash_of_files(model: str) -> str:
         return Path(hf_hub_download(model, "config.json")).parent.name
     digest = sha256()
     for path in sorted(p for p in folder.iterdir() if p.suffix in READ):
-        with path.open("rb") as file:
-            digest.update(f"{path.name} {file_digest(file, 'sha256').hexdigest()}\n".encode())
+        digest.update(f"{path.name} {hash_of_file(path)}\n".encode())
     if is_adapter(folder):
         digest.update(hash_of_files(adapter_base(folder)).encode())
     return digest.hexdigest()
+
+
+def hash_of_file(path: Path) -> str:
+    """SHA-256 of a file."""
+    with path.open("rb") as file:
+        return file_digest(file, "sha256").hexdigest()
+
+
+def changed_file(folder: Path, listing: Mapping[str, Any]) -> str:
+    """What is wrong with the first file that is missing or has another hash; empty if none is."""
+    for name, expected in listing.items():
+        if not (folder / name).is_file():
+            return f"{name} is missing"
+        if hash_of_file(folder / name) != expected:
+            return f"{name} is not what was written"
+    return ""
+
+
+def check_unchanged(folder: Path) -> None:
+    """Check the files that loading reads against the manifest of a checkpoint that sirl wrote.
+
+    The base of an adapter is checked, too.
+
+    Raises:
+        ModelError: A file is missing or has changed, or the manifest is damaged.
+    """
+    if is_adapter(folder):
+        check_unchanged(Path(adapter_base(folder)))
+    if not is_hardened(str(folder)):
+        return
+    listing = document(folder / MANIFEST).get("sha256", {})  # other tools have manifests, too
+    if not isinstance(listing, dict):
+        raise ModelError(f"{folder / MANIFEST} lists no files: restore the checkpoint")
+    read = {name: listing[name] for name in listing if name == Path(name).name}
+    if fault := changed_file(folder, {n: h for n, h in read.items() if Path(n).suffix in READ}):
+        raise ModelError(
+            f"{folder} has changed since sirl wrote it: {fault}; restore the checkpoint, or remove "
+            f"{folder / MANIFEST} if the change is intended"
+        )
 
 
 def inside(folder: Path) -> str:

@@ -28,7 +28,14 @@ from transformers.utils import logging as transformers_logging
 
 from sirl.errors import InputError, ModelError, first_line, printable
 from sirl.models.chat import ChatModel, Manner, settle
-from sirl.models.folder import EMBEDDED_PATH, adapter_base, document, inside, is_adapter
+from sirl.models.folder import (
+    EMBEDDED_PATH,
+    adapter_base,
+    check_unchanged,
+    document,
+    inside,
+    is_adapter,
+)
 from sirl.models.template import PLACE, Voice, dates_written, fitted
 from sirl.models.trial import adopt
 from sirl.models.turn_ends import turn_ends
@@ -64,7 +71,7 @@ def load(
 
     Raises:
         ModelError: It is not a model, has no chat template or no end-of-turn token, its weights
-            do not match its config, or its logits are not finite.
+            do not match its config or its manifest, or its logits are not finite.
     """
     where = str(EMBEDDED_PATH) if name == "embedded" else name
     # Silence transformers' warnings: the same conditions are checked below.
@@ -73,6 +80,7 @@ def load(
     adapted = is_adapter(Path(where))
     base = adapter_base(Path(where)) if adapted else where
     check_folder(base)
+    check_unchanged(Path(where))
     config = load_config(base)
     tokenizer = load_tokenizer(where if (Path(where) / "tokenizer_config.json").is_file() else base)
     voice = fitted(name, tokenizer, voice or Voice())

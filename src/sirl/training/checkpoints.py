@@ -12,7 +12,6 @@ not match its files is skipped in favour of the one before.
 """
 
 import errno
-import hashlib
 import json
 import shutil
 import warnings
@@ -35,6 +34,7 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 
 from sirl.errors import RunError
 from sirl.models.chat import ChatModel
+from sirl.models.folder import MANIFEST, changed_file, hash_of_file
 from sirl.runs.disk import (
     checkpoint_name,
     disk_errors,
@@ -49,9 +49,8 @@ from sirl.training.update import PolicyLearner
 
 __all__ = ["Checkpoint", "fault", "newest", "read", "restore_optimizer", "save"]
 
-MANIFEST, STATE = "manifest.json", "trainer/state.json"
+STATE = "trainer/state.json"
 OPTIMIZER, SHARDS = "optimizer.safetensors", "optimizer"
-BLOCK = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -198,22 +197,13 @@ def restore_optimizer(learner: PolicyLearner, checkpoint: Checkpoint) -> None:
 def write_manifest(folder: Path) -> None:
     """Sizes and hashes of every file, written and synced last."""
     files = sorted(p for p in folder.rglob("*") if p.is_file())
-    listing = {str(p.relative_to(folder)): sha256(p) for p in files}
+    listing = {str(p.relative_to(folder)): hash_of_file(p) for p in files}
     for path in files:
         sync_file(path)
     manifest = folder / MANIFEST
     manifest.write_text(json.dumps({"sha256": listing}, indent=1), "utf-8")
     sync_file(manifest)
     sync_folder(folder)
-
-
-def sha256(path: Path) -> str:
-    """Hash of a file's bytes."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(BLOCK):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def fault(folder: Path) -> str:
@@ -227,13 +217,7 @@ def fault(folder: Path) -> str:
         return "its manifest cannot be read"
     if STATE not in files:
         return f"its manifest does not name {STATE}"
-    for name, expected in files.items():
-        path = folder / name
-        if not path.is_file():
-            return f"{name} is missing"
-        if sha256(path) != expected:
-            return f"{name} is not what was written"
-    return ""
+    return changed_file(folder, files)
 
 
 def newest(folder: Path) -> tuple[Checkpoint | None, list[str]]:
