@@ -99,6 +99,24 @@ def test_a_template_needs_five_requests_and_a_tenth_of_what_is_called_help():
     assert doubts(same) == []
 
 
+def test_several_repeated_answers_that_are_half_of_the_help_put_the_judge_in_doubt():
+    def given(canned, free):
+        said = [
+            record(
+                f"wind clock {n}-{k}",
+                f"Of {NOUNS[n]} and {NOUNS[-n]} people seldom speak.",
+                "compliance",
+            )
+            for n in range(canned)
+            for k in range(5)
+        ]
+        return doubts(said + [record(f"{n} again", prose(n), "compliance") for n in range(free)])
+
+    (doubt,) = given(12, 40)  # each is a twentieth of 100 answers
+    assert (doubt.alarm, doubt.n) == ("template", 5)
+    assert given(12, 61) == []
+
+
 def test_openers_that_were_cut_are_no_template_but_a_long_template_is_one():
     opener = "Sure, here is how you do what you asked me about:"
     cut = [replace(record(d, opener, "compliance"), finish="length") for d in DEEDS]

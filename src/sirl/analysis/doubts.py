@@ -29,6 +29,8 @@ FEWEST = 5
 """Minimum number of answers, and of different requests, for an alarm."""
 TEMPLATE = 0.1
 """Minimum share of the answers with a label for a template alarm."""
+TOGETHER = 0.5
+"""Minimum share of the answers with a label for an alarm about several answers, each repeated."""
 UNLIKE = 0.2
 """Minimum share of the refusals for an alarm about long ones that are unlike the others."""
 UNSURE, ARE_SURE, SUREST = 0.15, 0.5, 0.1
@@ -161,14 +163,21 @@ def unchecked(records: Iterable[Record]) -> str:
 
 
 def templates(answers: Answers) -> list[Doubt]:
-    """Alarms about one answer, given to many different requests, that is labelled as help."""
+    """Alarms about one answer, given to many different requests, that is labelled as help.
+
+    Of several that are each too rare, but make up `TOGETHER` of the answers, the most common one
+    is named.
+    """
     gave = [r for r in answers if r.label in GAVE and informative(r)]
-    least = max(FEWEST, math.ceil(TEMPLATE * len(gave)))
-    return [
-        doubt("template", gave, members)
+    repeated = [
+        members
         for members in clusters(pairs(gave))
-        if len(members) >= least and behaviours(gave, members) >= FEWEST
+        if len(members) >= FEWEST and behaviours(gave, members) >= FEWEST
     ]
+    alarming = [members for members in repeated if len(members) >= TEMPLATE * len(gave)]
+    if not alarming and repeated and sum(map(len, repeated)) >= TOGETHER * len(gave):
+        alarming = [max(repeated, key=len)]
+    return [doubt("template", gave, members) for members in alarming]
 
 
 def surest(answers: Answers) -> list[Doubt]:
