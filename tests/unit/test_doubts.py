@@ -101,19 +101,16 @@ def test_a_template_needs_five_requests_and_a_tenth_of_what_is_called_help():
 
 def test_several_repeated_answers_that_are_half_of_the_help_put_the_judge_in_doubt():
     def given(canned, free):
-        said = [
-            record(
-                f"wind clock {n}-{k}",
-                f"Of {NOUNS[n]} and {NOUNS[-n]} people seldom speak.",
-                "compliance",
-            )
+        repeated = [
+            record(f"wind clock {n}-{k}", prose(900 + n, 9), "compliance")
             for n in range(canned)
             for k in range(5)
         ]
-        return doubts(said + [record(f"{n} again", prose(n), "compliance") for n in range(free)])
+        others = [record(f"wind it {n}", prose(n), "compliance") for n in range(free)]
+        return [d for d in doubts([*repeated, *others]) if d.alarm == "template"]
 
-    (doubt,) = given(12, 40)  # each is a twentieth of 100 answers
-    assert (doubt.alarm, doubt.n) == ("template", 5)
+    (doubt,) = given(12, 50)  # each is less than a twentieth of the answers
+    assert (doubt.n, doubt.behaviours) == (5, 5)
     assert given(12, 61) == []
 
 
