@@ -592,7 +592,7 @@ VALUES = st.recursive(
     st.none()
     | st.booleans()
     | st.integers()
-    | st.floats()
+    | st.floats(allow_nan=False)
     | st.text(st.characters())
     | st.binary()
     | st.complex_numbers()
@@ -614,7 +614,7 @@ VALUES = st.recursive(
 def test_plain_values_arrive_as_they_were(value):
     wire = Wire(-1, {}, trusted=True)
     found = wire.unpack(json.loads(json.dumps(wire.pack(value))))
-    assert repr(found) == repr(value) or found == value
+    assert found == value  # NaN, which is unequal to itself, is among the rare values
     assert type(found) is type(value)
 
 
