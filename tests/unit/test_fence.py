@@ -595,7 +595,7 @@ VALUES = st.recursive(
     | st.floats(allow_nan=False)
     | st.text(st.characters())
     | st.binary()
-    | st.complex_numbers()
+    | st.complex_numbers(allow_nan=False)
     | st.decimals(allow_nan=False)
     | st.fractions()
     | st.dates(),
