@@ -117,6 +117,21 @@ def test_an_answer_that_was_cut_is_cut_whatever_the_server_calls_it(server, reas
     assert empty.fault.startswith("cut off: ")
 
 
+@pytest.mark.parametrize("reason", [None, ""])
+def test_an_answer_as_long_as_allowed_that_names_no_end_was_cut(server, reason):
+    def said(text, used):
+        status, headers, answer = choice({"content": text}, reason)
+        return status, headers, answer | {"usage": {"completion_tokens": used}}
+
+    server.play = in_turn(said("Once", 15), said("Once", 16), said(None, 16))
+    asking = engine(server.url, concurrency=1)
+    found = asking.sample(prompts("a"), group=3)
+    assert [c.finish for c in found] == ["stop", "length", "length"]
+    assert [c.fault.partition(":")[0] for c in found] == ["", "", "cut off"]
+    server.play = lambda body: (400, {}, NEWER) if "max_tokens" in body else said("Once", 16)
+    assert asking.sample(prompts("b"))[0].finish == "length"
+
+
 def test_an_end_that_is_not_known_is_counted_and_named(server):
     ends = ["odd\nend", "odd\nend", 7, None, "stop", "STOP", "end_turn", "eos"]
     server.play = in_turn(*(choice({"content": "x"}, end) for end in ends))
@@ -224,6 +239,10 @@ def test_500_is_tried_as_often_as_allowed_with_doubling_pauses(server):
         (401, {}, "401{}: set OPENAI_API_KEY to a key that may use small"),
         (404, {"detail": ["x"]}, "404{}: check the url and the model name small"),
         (307, b"", "307{}: give the address that it points to"),
+        (400, b"no such\nroom", "400 (no such room){}: change what it objects to"),
+        (400, b"<html>no such room", "400{}: change what it objects to"),
+        (400, b"\0\1\2", "400{}: change what it objects to"),
+        (400, b"room " * 500, "400{}: change what it objects to"),
     ],
 )
 def test_what_will_not_get_better_is_tried_once(server, status, answer, says):
@@ -239,6 +258,7 @@ def test_what_will_not_get_better_is_tried_once(server, status, answer, says):
     [
         (b"<html>", "without choices{}: check that the url is that of a chat API"),
         ({"choices": [{}]}, "without choices{}: check that the url is that of a chat API"),
+        (b"no room", "without choices (no room){}: check that the url is that of a chat API"),
     ],
 )
 def test_nonsense_is_tried_again_and_then_named(server, answer, says):
@@ -246,7 +266,7 @@ def test_nonsense_is_tried_again_and_then_named(server, answer, says):
     expected = says.format(" to prompt p1 in try 2 of 2")
     asking = engine(server.url, tries=2)
     assert failure(server.url, asking) == f"endpoint URL answered 200 {expected}"
-    with pytest.raises(ModelError, match="answered 200 without choices to conversation 0"):
+    with pytest.raises(ModelError, match=r"answered 200 without choices .*to conversation 0"):
         asking.ask([(Message("user", "a"),)])
     server.play = in_turn((200, {}, answer), fine("x"))
     assert asking.sample(prompts("a"))[0].text == "x"
@@ -297,6 +317,10 @@ FLAGGED = {"error": {"message": "input was flagged"}}
 FILTERED = {"error": {"message": "Blocked.", "code": "content_filter"}}
 RAW = '{"error": {"message": "The request was flagged by moderation"}}'
 PROVIDERS = {"error": {"code": 400, "message": "Provider error", "metadata": {"raw": RAW}}}
+CALL = {"function_call": {"name": "look"}}
+COMPLETION = (200, {}, {"choices": [{"text": "Once", "finish_reason": "stop"}]})
+CHUNK = (200, {}, {"choices": [{"delta": {"content": "Once"}, "finish_reason": "stop"}]})
+STREAM = (200, {}, b'data: {"choices": [{"delta": {"content": "Once"}}]}\n\ndata: [DONE]\n\n')
 PARTS = [{"type": "thinking", "thinking": [{"type": "text", "text": "Hm."}]}]
 
 
@@ -305,6 +329,8 @@ PARTS = [{"type": "thinking", "thinking": [{"type": "text", "text": "Hm."}]}]
     [
         ((400, {}, FILTERED), "content filter: the endpoint blocked it by its content filter, "),
         ((403, {}, FLAGGED), "content filter: the endpoint blocked it by its content filter, "),
+        ((400, {}, b"Rejected: unsafe content"), "content filter: the endpoint blocked it by its "),
+        ((400, {}, {"detail": "This violates our house rules."}), "content filter: the endpoint "),
         ((200, {}, FILTERED), "content filter: the endpoint blocked it by its content filter, "),
         ((200, {}, PROVIDERS), "content filter: the endpoint blocked it by its content filter, "),
         ((400, {}, PROVIDERS), "content filter: the endpoint blocked it by its content filter, "),
@@ -320,6 +346,8 @@ PARTS = [{"type": "thinking", "thinking": [{"type": "text", "text": "Hm."}]}]
         (choice({"content": [1]}), "unreadable content: the endpoint answered with no text"),
         (choice({"content": None, "tool_calls": [{}]}), "tool calls: the endpoint answered with "),
         (choice({"content": "", "tool_calls": [{}]}), "tool calls: the endpoint answered with "),
+        (choice({"content": "Wait.", "tool_calls": [{}]}), "tool calls: the endpoint answered "),
+        (choice({"content": "Wait."} | CALL), "tool calls: the endpoint "),
         (choice({"content": None}, "length"), "cut off: new_tokens ran out before the "),
         (choice({"content": ""}, "length"), "cut off: new_tokens ran out before the "),
         ((200, {}, {"choices": []}), "no choices: the endpoint answered with an empty list of "),
@@ -328,6 +356,9 @@ PARTS = [{"type": "thinking", "thinking": [{"type": "text", "text": "Hm."}]}]
         ((413, {}, b"<html>"), "status 413: the endpoint answered 413"),
         ((422, {}, {"detail": [{"msg": "no"}]}), "status 422: the endpoint answered 422 (no)"),
         ((200, {}, {"choices": None}), "no choices: the endpoint answered 200 without choices"),
+        (COMPLETION, "no choices: the endpoint answered 200 with a reply of the completions API"),
+        (CHUNK, "no choices: the endpoint answered 200 with a chunk of a stream"),
+        (STREAM, "no choices: the endpoint answered 200 with a chunk of a stream"),
         ((200, {}, {}), "no choices: the endpoint answered 200 without choices"),
         ((200, {}, b"<html>"), "no choices: the endpoint answered 200 without choices"),
         ((200, {}, b'{"choices": [{"mess'), "no choices: the endpoint answered 200 without "),
@@ -646,6 +677,7 @@ NOT_BOTH = {"error": "`temperature` and `top_p` cannot both be specified for thi
         ("seed", 422, WRAPPED, {"left_out": ["seed"], "renamed": []}),
         ("temperature", 400, FIXED, {"left_out": ["temperature"], "renamed": []}),
         ("top_p", 400, NOT_BOTH, {"left_out": ["top_p"], "renamed": []}),
+        ("seed", 400, b"unknown argument: seed", {"left_out": ["seed"], "renamed": []}),
         ("max_tokens", 400, NEWER,
          {"left_out": [], "renamed": ["max_tokens to max_completion_tokens"]}),
     ],
@@ -680,6 +712,17 @@ SENT = {"model": "m", "messages": [], "max_tokens": 16, "temperature": 0.0, "top
          "(1) value is supported.", "temperature"),
         ("temperature is deprecated for this model", "temperature"),
         ("max_tokens: use max_completion_tokens instead", "max_tokens"),
+        ("'max_tokens' is not for this model; please use the 'max_completion_tokens' parameter",
+         "max_tokens"),
+        ("This model expects max_completion_tokens", "max_tokens"),
+        ("max_completion_tokens is too large: at most 8", ""),
+        ("Option not supported by the server: seed", "seed"),
+        ("Options not available on tiny-2.1 yet: n, seed and stop", "seed"),
+        ("The temperature is fixed and may not be passed", "temperature"),
+        ("seed can't be used here", "seed"),
+        ("'temperature' must not be set to 0.0", ""),
+        ("Please pass nothing odd: seed", ""),
+        ("Such a story is not available here; it began as a seed", ""),
         ("The seed bank prompt is not allowed by policy", ""),
         ("The seed bank is not allowed here", ""),
         ("A seed of doubt: such talk is unknown to me", ""),
@@ -690,10 +733,37 @@ SENT = {"model": "m", "messages": [], "max_tokens": 16, "temperature": 0.0, "top
     ],
 )  # fmt: skip
 def test_a_dialect_is_learned_from_what_is_said_of_a_parameter(said, name):
-    for payload in ({"error": {"message": said}}, {"error": said}, {"message": said}):
+    for payload in ({"error": {"message": said}}, {"error": said}, {"message": said}, said):
         learned = Dialect()
         assert learned.learn(SENT, 400, payload) == bool(name)
         assert [*learned.left_out, *learned.renamed] == ([name] if name else [])
+
+
+@pytest.mark.parametrize(
+    ("said", "name", "learned"),
+    [
+        ("This one cannot go with tiny-2.", "seed", True),
+        ("Reasoning models run without it.", "temperature", True),
+        ("Not for this model.", "max_tokens", True),
+        ("Invalid parameter.", "logprobs", True),
+        ("Invalid value.", "temperature", False),
+        ("Invalid temperature.", "temperature", False),
+        ("It is 0.0, which this model dislikes.", "temperature", False),
+        ("That is of the wrong type.", "seed", False),
+        ("That is above the limit.", "max_tokens", False),
+        ("The prompt is odd.", "seed", False),
+        ("Not for this model.", "messages", False),
+        ("Not for this model.", "top_a", False),
+    ],
+)
+def test_a_parameter_that_an_error_points_to_is_left_out_unless_its_value_is_wrong(
+    said, name, learned
+):
+    for code in ("invalid_request_error", 400, "400", None):
+        dialect = Dialect()
+        error = {"error": {"message": said, "param": name, "code": code}}
+        assert dialect.learn(SENT, 400, error) == learned
+        assert [*dialect.left_out, *dialect.renamed] == [name] * learned
 
 
 @pytest.mark.parametrize(

@@ -21,9 +21,15 @@ SPARED = ("stream_options", "top_k", "logprobs", "top_p", "seed", "temperature",
 """Parameters that may be omitted or renamed; if an error names several, the first one."""
 STATUSES = frozenset({400, 422, 501})
 UNKNOWN = re.compile(
-    r"un(?:supported|recogni[sz]ed|known|expected)|not (?:supported|permitted|allowed|available)"
-    r"|n[o']t support|extra[ _](?:inputs?|fields?|forbidden)|only the default|cannot find field"
-    r"|cannot (?:both )?be (?:specified|used|set)|deprecated|no longer|instead|not a valid param",
+    r"un(?:supported|recogni[sz]ed|known|expected)|disallowed|incompatible|not something"
+    r"|not (?:supported|permitted|allowed|available|accepted|implemented|recogni[sz]ed|compatible)"
+    r"|n[o']t (?:support|accept|understand|recogni[sz]e)|extra[ _](?:inputs?|fields?|forbidden)"
+    r"|only the default|cannot find field|deprecated|no longer|instead|not a valid param"
+    r"|(?:can(?: ?no|')t|(?:may|must|should)(?: no|n')t) (?:both )?be (?:specified|used|set|passed"
+    r"|sent|given|provided|included)(?! to [\d.])"
+    r"|(?:must|should) be (?:omitted|removed|unset|absent|replaced)"
+    r"|(?:use|pass|send|specify|expects?|requires?)\W+(?:(?:the|param\w*|field)\W+){0,2}"
+    r"max_completion_tokens(?!\w)",
     re.IGNORECASE,
 )
 """Says that a parameter is not supported at all."""
@@ -38,8 +44,16 @@ OF_PROMPT = re.compile(
     r"context|\bcontent\b|\bpolic(?:y|ies)\b|\bprompts?\b|moderation|safety", re.IGNORECASE
 )
 """Errors about the prompt or its length, which may mention a parameter in passing."""
+OF_VALUE = re.compile(
+    r"value|\btype|integer|number|float|string|boolean|literal|parsing|assertion|required"
+    r"|\binvalid\b(?! (?:param|arg|field|key|option|setting|request))|(?:must|should) be|expected"
+    r"|limit|\bm(?:ax|in)imum|positive|negative|larger|smaller|higher|lower|(?<![\w.-])(?!4\d\d\b)\d",
+    re.IGNORECASE,
+)
+"""May be about a value, which the user has to change; a number that is no status may be one."""
 BETWEEN = (
     r"(?:(?:the|an?|of|for|in|and|is|are|was|be|has|been|not|does|do|this|currently|should|expected"
+    r"|on|by|with|it|which|use|using|models?|endpoint|server|api|provider|deployment|fixed"
     r"|supplied|provided|given|got|invalid|values?|param\w*|arg\w*|fields?|options?|settings?|inputs?"
     r"|requests?|keywords?|keys?|body|names?|\w{1,30}_\w{1,30}|[\d.]+)\W{1,4}){0,6}"
 )
@@ -94,16 +108,19 @@ def blamed(
 ) -> str:
     """The parameter that an error blames; empty if none.
 
-    This is the one in the body's field for it, or one in quotes or next to the words of the fault.
+    This is the one in the body's field for it, whatever the words unless they may be about its
+    value; or one in quotes, next to the words of the fault or listed behind them.
     A parameter with the server's default value has priority, since omitting it changes nothing.
     """
     texts = [text[:LONGEST_TEXT] for text in strings_in(payload)]
     words = " ".join(texts)
-    if not fault.search(words) or OF_PROMPT.search(words):
+    pointed = next((n for n in names if n in pointed_to(payload)), "")
+    said = fault.search(words) or (fault is UNKNOWN and pointed and not OF_VALUE.search(words))
+    if not said or OF_PROMPT.search(words):
         return ""
     if fault is UNKNOWN and OUT_OF_RANGE.search(words):
         return ""
-    if pointed := next((n for n in names if n in pointed_to(payload)), ""):
+    if pointed:
         return pointed
     named = [n for n in names if any(accused(n, fault, text) for text in texts)]
     idle = [n for n in named if n in NEUTRAL and sent[n] == NEUTRAL[n]]
@@ -128,7 +145,8 @@ def accused(name: str, fault: re.Pattern[str], text: str) -> bool:
     word, says = rf"(?<!\w){name}(?!\w)", f"(?:{fault.pattern})"
     quoted = rf"[`'\"\u2018\u2019\u201c\u201d]{name}[`'\"\u2018\u2019\u201c\u201d]"
     adjacent = rf"{word}\W{{0,4}}{BETWEEN}{says}|{says}\W{{0,4}}{BETWEEN}{word}"
-    return re.search(f"{quoted}|{adjacent}", text, re.IGNORECASE) is not None
+    listed = rf"{says}[^:;\n]{{0,80}}:\s*(?:\w+(?:,| and)\s*)*{word}(?:(?:,| and)\s*\w+)*\W*$"
+    return re.search(f"{quoted}|{adjacent}|{listed}", text, re.IGNORECASE) is not None
 
 
 def out_of_range(sampling: Sampling, status: int, payload: object) -> str:

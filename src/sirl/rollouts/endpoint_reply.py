@@ -23,7 +23,11 @@ __all__ = [
 
 LONGEST_WAIT = 300.0  # seconds; a longer pause means an exhausted quota
 LONGEST_COMPLAINT = 200  # characters of an endpoint's message, which may quote the prompt
+LONGEST_PLAIN = 2000  # characters of an error that is not JSON
 DEEPEST = 6  # nesting levels read of an error body
+STREAMED = ("data:", "event:")
+"""How a stream of events begins."""
+OTHER_URL = "check that the url is that of a chat API"
 LONGEST_REASON = 40  # characters of a finish reason
 MOST_TOKENS = 2**31
 """Higher token counts are ignored as invalid."""
@@ -41,7 +45,10 @@ WAYS_OUT = {
 """Hints by HTTP status, or by its first digit."""
 FILTER = re.compile(
     r"content[ _-]?(?:filter|policy|management)|responsible ?ai|moderation|flagged|guardrail"
-    r"|data_?inspection|prohibited_content|blocklist|^safety$|safety (?:system|filter|setting)",
+    r"|data_?inspection|prohibited_content|blocklist|^safety$|safety (?:system|filter|setting)"
+    r"|(?:harmful|unsafe|inappropriate|disallowed|sensitive|explicit|toxic) content"
+    r"|(?:usage|safety|community|acceptable use) (?:polic(?:y|ies)|guidelines)"
+    r"|violat\w+ (?:\w+ ){0,3}(?:polic(?:y|ies)|guidelines|rules|terms)",
     re.IGNORECASE,
 )
 """Names of content filters in codes, messages and finish reasons."""
@@ -134,16 +141,19 @@ class Failure:
 
 
 def understood(
-    status: int, headers: Mapping[str, str], content: bytes, key: str
+    status: int, headers: Mapping[str, str], content: bytes, key: str, limit: object = None
 ) -> Answer | Failure:
-    """The answer in an HTTP response, or the failure."""
+    """The answer in an HTTP response, or the failure.
+
+    `limit` is the maximum number of tokens that was sent.
+    """
     try:
         payload: object = json.loads(content)
     except RecursionError:
         what, way_out = f"answered {status} with JSON nested too deep", "check its log"
         return Failure(what, way_out, "unreadable", "request", again=False)
     except ValueError:
-        payload = None
+        payload = plain_text(content)
     error = dig(payload, "error")
     if 200 <= status < 300 and error and dig(payload, "choices", 0) is None:
         code = str(dig(error, "code"))  # a gateway may report an error with status 200
@@ -153,16 +163,36 @@ def understood(
             fault = "no choices: the endpoint answered with an empty list of choices"
             return Answer("", (), "stop", 0, fault=fault)
         first = dig(payload, "choices", 0)
-        if not isinstance(dig(first, "message"), dict) and not dig(first, "finish_reason"):
-            what = f"answered {status} without choices"
-            return Failure(
-                what, "check that the url is that of a chat API", "no choices", "request"
-            )
+        if not isinstance(dig(first, "message"), dict) and (form := other_form(first, content)):
+            what, way_out = f"answered {status} {form[0]}{complaint_in(payload, key)}", form[1]
+            return Failure(what, way_out, "no choices", "request")
         if BROKEN_OFF.fullmatch(reason := reason_in(first)):
             what = f"aborted its answer, {on_one_line(reason)}"
             return Failure(what, "check its log, or raise tries", "broken off", "server")
-        return answer_in(payload)
+        return answer_in(payload, count_of(limit))
     return refused(status, headers, payload, key)
+
+
+def plain_text(content: bytes) -> str | None:
+    """The text of a body that is not JSON; None if it is long, a page or data.
+
+    >>> plain_text(b"unknown argument: seed"), plain_text(b"<html>"), plain_text(b'{"error": "')
+    ('unknown argument: seed', None, None)
+    """
+    text = content.decode(errors="replace").strip()
+    shown = all(c.isprintable() or c.isspace() for c in text)
+    other = not text or text.startswith(("<", "{", "[", *STREAMED))
+    return text if shown and not other and len(text) <= LONGEST_PLAIN else None
+
+
+def other_form(choice: object, content: bytes) -> tuple[str, str] | None:
+    """The form of a reply without a message, with the way out; None if it is just empty."""
+    streamed = content.lstrip().startswith(tuple(map(str.encode, STREAMED)))
+    if isinstance(dig(choice, "delta"), dict) or streamed:
+        return "with a chunk of a stream", "turn streaming off at the server"
+    if isinstance(dig(choice, "text"), str):
+        return "with a reply of the completions API", OTHER_URL
+    return None if dig(choice, "finish_reason") else ("without choices", OTHER_URL)
 
 
 def refused(status: int, headers: Mapping[str, str], payload: object, key: str) -> Failure:
@@ -211,15 +241,19 @@ def of_account(text: str) -> bool:
     return bool(OF_ACCOUNT.search(QUOTED.sub(" ", text)))
 
 
-def answer_in(payload: object) -> Answer:
-    """The first choice of a response, with a fault if it has no text."""
+def answer_in(payload: object, limit: int) -> Answer:
+    """The first choice of a response, with a fault if it has no text to judge.
+
+    An answer of `limit` tokens was cut, if the endpoint does not say how it ended.
+    """
     choice = dig(payload, "choices", 0)
     message = dig(choice, "message")
     content, thoughts = parts_of(dig(message, "content"))
     refusal = dig(message, "refusal")
     if not content and isinstance(refusal, str):
         content = refusal
-    reason = reason_in(choice)
+    used = count_of(dig(payload, "usage", "completion_tokens"))
+    reason = reason_in(choice) or ("length" if 0 < limit <= used else "")
     known = (
         not reason or reason in ENDED | BLOCKED or CUT.fullmatch(reason) or FILTER.search(reason)
     )
@@ -234,7 +268,7 @@ def answer_in(payload: object) -> Answer:
         content or "",
         numbers if len(numbers) == len(logprobs) else (),
         "length" if CUT.fullmatch(reason) else "stop",
-        count_of(dig(payload, "usage", "completion_tokens")),
+        used,
         thoughts,
         fault_of(message, content, reason),
         "" if known else on_one_line(reason)[:LONGEST_REASON],
@@ -249,17 +283,18 @@ def reason_in(choice: object) -> str:
 
 
 def fault_of(message: object, content: str | None, reason: str) -> str:
-    """Why a choice has no text to judge; empty if it has text or is an empty string."""
+    """Why a choice has no text to judge; empty if it has text or is an empty string.
+
+    Text in front of a tool call announces the call: the answer would follow the tool's result.
+    """
     if FILTER.search(reason) or (reason in BLOCKED and not content):
         code = on_one_line(reason)
         return f"content filter: the endpoint's content filter blocked it, {code}"
-    if content:
-        return ""
-    if CUT.fullmatch(reason):
+    if not content and CUT.fullmatch(reason):
         return "cut off: new_tokens ran out before the answer began; raise new_tokens"
     if dig(message, "tool_calls") or dig(message, "function_call"):
-        return "tool calls: the endpoint answered with tool calls only"
-    if content == "":
+        return "tool calls: the endpoint answered with tool calls"
+    if content is not None:
         return ""
     null = dig(message, "content") is None
     return f"{'null' if null else 'unreadable'} content: the endpoint answered with no text"
@@ -302,7 +337,7 @@ def complaint_in(payload: object, key: str) -> str:
 
 def message_in(payload: object, key: str) -> str:
     """The endpoint's error message without the key; a gateway's with that of its provider."""
-    places = (("error", "message"), ("error",), ("message",), ("detail",))
+    places = (("error", "message"), ("error",), ("message",), ("detail",), ())
     texts = [dig(payload, *place) for place in places]
     texts += [inner.get(name) for inner in dicts_in(payload) for name in ("message", "msg")]
     text = next((t for t in texts if isinstance(t, str)), "")

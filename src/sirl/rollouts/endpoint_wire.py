@@ -184,7 +184,8 @@ async def posted(
         return unreachable(error)
     if isinstance(whole, str):
         return Failure(whole, "check its log", "unreadable", "request", again=False)
-    return understood(reply.status_code, dict(reply.headers), whole, key)
+    limit = body.get("max_tokens", body.get("max_completion_tokens"))
+    return understood(reply.status_code, dict(reply.headers), whole, key, limit)
 
 
 @asynccontextmanager
