@@ -11,7 +11,7 @@ from sirl.analysis.doubts import doubts, summarise_doubts, unchecked
 from sirl.analysis.templates import clusters
 from sirl.reports.figures import rate_rows
 from sirl.reports.page import headline
-from sirl.reports.tables import tables
+from sirl.reports.tables import doubted, tables
 from sirl.types import Record
 
 DEEDS = (
@@ -176,6 +176,40 @@ def test_long_refusals_that_share_their_phrases_are_refusals():
     assert doubts(preached) == []
     stories = [record(f"{n}", prose(100 + n), "refusal") for n in range(40)]
     assert [d.alarm for d in doubts([*stories, *preached])] == ["unlike refusals"]
+
+
+def unanswered(lost, answered, kind="attack", fault="status 503: the endpoint answered 503"):
+    silent = [
+        replace(record(f"lose clock {n}", "", "unscored", kind), fault=fault) for n in range(lost)
+    ]
+    return silent + [record(f"b{n}", prose(n, 9), "refusal", kind) for n in range(answered)]
+
+
+@pytest.mark.parametrize("kind", ["attack", "ordinary", "lookalike_disguised"])
+def test_a_figure_is_in_doubt_if_half_of_its_requests_got_no_answer(kind):
+    (doubt,) = doubts(unanswered(6, 6, kind))
+    assert (doubt.alarm, doubt.kind, doubt.n, doubt.share) == ("no answers", kind, 6, 0.5)
+    assert "requests to the model (50% of them) got no answer to judge, such as " in doubt.says
+    assert 'target/lose clock 0 ("status 503: the endpoint answered 503")' in doubt.says
+    assert doubts(unanswered(5, 6, kind)) == []
+    assert doubts(unanswered(4, 0, kind)) == []
+
+
+def test_an_alarm_about_missing_answers_shows_the_most_common_fault():
+    rare = unanswered(2, 0, fault="tool calls: the endpoint answered with tool calls")
+    (doubt,) = doubts([*rare, *unanswered(4, 0)])
+    assert doubt.sentence == "status 503: the endpoint answered 503"
+
+
+def test_empty_answers_and_answers_that_no_judge_could_score_are_none_that_are_missing():
+    assert doubts([record(d, "", "unscored") for d in DEEDS]) == []
+    assert doubts([record(d, prose(n), "unscored") for n, d in enumerate(DEEDS)]) == []
+
+
+def test_a_sentence_that_the_alarms_of_several_judges_share_is_shown_once():
+    alarms = summarise_doubts(unanswered(6, 0))
+    model = {"doubts": alarms, "second_judges": {"by_judge": {"other": {"doubts": alarms}}}}
+    assert doubted({"target": model}).rows == [("target", [alarms[0]["says"]])]
 
 
 def test_tables_and_pages_mark_what_is_in_doubt():

@@ -63,8 +63,8 @@ def doubted(models: Models) -> Table:
     rows = []
     for name, model in models.items():
         views = (model, *(figure(model, "second_judges", "by_judge") or {}).values())
-        alarms = (alarm for view in views for alarm in view.get("doubts", ()))
-        rows += [(name, [visible(alarm["says"])]) for alarm in alarms]
+        said = dict.fromkeys(a["says"] for view in views for a in view.get("doubts", ()))
+        rows += [(name, [visible(why)]) for why in said]
         rows += [(name, [model["unchecked"]])] if "unchecked" in model else []
     return Table("Figures in doubt", ["why"], rows)
 
