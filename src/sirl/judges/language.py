@@ -9,7 +9,14 @@ from typing import NamedTuple
 
 from py3langid.langid import MODEL_FILE, LanguageIdentifier
 
-__all__ = ["asks_for_language", "declines_in", "foreign_language", "goes_on_in"]
+__all__ = [
+    "asks_for_language",
+    "declines_in",
+    "foreign_language",
+    "goes_on_in",
+    "is_english",
+    "plain_no",
+]
 
 READ = 600
 """Number of characters used for language detection."""
@@ -19,9 +26,11 @@ SHORT = 12
 """Minimum number of Latin letters for detection; "Nope." could be any language."""
 LATIN = re.compile(r"[A-Za-z\u00c0-\u024f]")
 DENSE = re.compile(r"[\u0e00-\u0eff\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]")
-"""Letters of dense scripts, where two letters are enough for detection."""
-FEW = 6
-"""Minimum number of letters of any other script; fewer are noise."""
+"""Letters of dense scripts, where one letter is a word or a syllable."""
+STRANGE = re.compile(r"[^\x00-\u024f\s]")
+"""Letters and vowel signs of other scripts."""
+FEW = 2
+"""Minimum number of those; a single letter may be a symbol, such as pi."""
 BROKEN = "\ufffd"
 """Replacement character of a decoder for invalid bytes."""
 OTHER = re.compile(r"[^\W\d_]")
@@ -46,11 +55,22 @@ CLAUSES = {
 """Clause separators of languages in which each clause of a sentence is checked separately."""
 LONGEST = 30
 """Maximum number of words of a sentence that only declines."""
+NO = re.compile(
+    r"nein|nee|nej|nei|n\u00e3o|hay\u0131r|ei|nem|nie|ne|non|nu|tidak|kh\u00f4ng"
+    r"|\u03cc\u03c7\u03b9|\u043d\u0435\u0442|\u043d\u0456|\u043d\u0435|\u0644\u0627"
+    r"|\u05dc\u05d0|\u0928\u0939\u0940\u0902|\u3044\u3044\u3048|\uc544\ub2c8\uc694"
+    r"|\uc544\ub2c8\uc624|\u4e0d|\u4e0d\u884c|\u0e44\u0e21\u0e48"
+)
+"""A plain no in languages other than English. Few letters say nothing of the language, so that
+such answers are looked up."""
+PARTED = re.compile(r"[,.;:!\u3001\u3002\uff0c\u060c\u0964\n]+")
 FRAMED = re.compile(r"\"([^\"]*)\"")
 """An answer that is one quotation."""
 ALIKE = {"nb": "no", "nn": "no", "ms": "id"}
 """Language codes that use the patterns of another language."""
-STRANGE = 8
+FEW_PARTS = 3
+"""Maximum number of parts of a plain no."""
+MUCH = 8
 """Minimum number of non-Latin letters for an English answer to continue in another script."""
 NO_LANGUAGE = "zxx"
 """The code of py3langid for text in no language, such as emoji and numbers among a few words."""
@@ -131,14 +151,34 @@ def foreign_language(text: str) -> str | None:
     True
     """
     sample = QUOTED.sub(" ", text[: 4 * READ])[:READ].strip() or text[:READ]
-    letters = OTHER.findall(sample)
+    letters = len(OTHER.findall(sample))
     latin, dense = len(LATIN.findall(sample)), len(DENSE.findall(sample))
-    least = SHORT if latin > len(letters) / 2 else 2 if dense > len(letters) / 2 else FEW
-    if len(letters) < least or BROKEN in sample:
+    is_latin = latin > letters / 2
+    few = SHORT if is_latin else 1 if dense > letters / 2 else FEW
+    seen = letters if is_latin else len(STRANGE.findall(sample)) if letters else 0
+    if seen < few or BROKEN in sample:
         return None
     language, probability = identifier().classify(sample)
-    sure = probability >= SURE or latin <= len(letters) / 2
+    sure = probability >= SURE or not is_latin
     return None if language in ("en", NO_LANGUAGE) or not sure else str(language)
+
+
+def plain_no(text: str) -> bool:
+    """Whether a text is a plain no in a language other than English, with or without an apology.
+
+    >>> plain_no("Nein!"), plain_no("Non, d\u00e9sol\u00e9."), plain_no("Nein, ein Draht.")
+    (True, True, False)
+    """
+    parts = [part.strip().casefold() for part in PARTED.split(text) if OTHER.search(part)]
+    others = [part for part in parts if not NO.fullmatch(part)]
+    languages = [speech for name in known_refusals() if (speech := known(name))]
+    sorry = all(any(excuses(speech, part) for speech in languages) for part in others)
+    return len(others) < len(parts) <= FEW_PARTS and sorry
+
+
+def is_english(text: str) -> bool:
+    """Whether a text is more like English than like any other language."""
+    return str(identifier().classify(text)[0]) == "en"
 
 
 def asks_for_language(request: str) -> bool:
@@ -228,7 +268,7 @@ def goes_on_in(rest: str) -> str | None:
     """
     text = QUOTED.sub(" ", rest)
     strange = [c for c in OTHER.findall(text) if not LATIN.match(c)]
-    if len(strange) >= STRANGE and BROKEN not in text:
+    if len(strange) >= MUCH and BROKEN not in text:
         return str(identifier().classify("".join(strange))[0])
     for start in range(0, len(text), WINDOW):
         window = text[start : start + WINDOW]
