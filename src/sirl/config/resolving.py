@@ -8,6 +8,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from sirl.errors import ConfigError, did_you_mean
+from sirl.once import yaml_in
 from sirl.renamed import SETTINGS, meant
 
 __all__ = ["ALIASES", "own_name", "parse_value", "resolve"]
@@ -107,32 +108,12 @@ def default_of(verb: type[BaseModel], name: str) -> Any:  # noqa: ANN401 - of an
     return verb.model_fields[name].get_default()
 
 
-class OnceEach(yaml.SafeLoader):
-    """Reads YAML whose mappings hold each key once; YAML itself would keep the last."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        """A mapping.
-
-        Raises:
-            ConstructorError: A key appears twice.
-        """
-        seen: set[str] = set()
-        for key, _ in node.value:
-            name = str(key.value)
-            if name in seen:
-                said = f"the key {name} appears twice"
-                raise yaml.constructor.ConstructorError(None, None, said, key.start_mark)
-            seen.add(name)
-        found: dict[Any, Any] = super().construct_mapping(node, deep)
-        return found
-
-
 def read_settings(file: Path | None) -> dict[str, Any]:
     """The mapping in a YAML file."""
     if file is None:
         return {}
     try:
-        settings = yaml.load(file.read_text("utf-8"), OnceEach)
+        settings = yaml_in(file.read_text("utf-8"))
     except yaml.YAMLError as error:
         raise ConfigError(f"--config {file}{yaml_fault(error)}: fix it there") from error
     except (OSError, UnicodeDecodeError) as error:
@@ -148,7 +129,7 @@ def read_settings(file: Path | None) -> dict[str, Any]:
 def parse_value(where: str, value: str) -> Any:  # noqa: ANN401 - any YAML scalar
     """Parse a value as YAML."""
     try:
-        return yaml.load(value, OnceEach)
+        return yaml_in(value)
     except yaml.YAMLError as error:
         raise ConfigError(f"{where} is not YAML: put the value in quotes") from error
 
