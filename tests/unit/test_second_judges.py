@@ -5,7 +5,7 @@ from dataclasses import asdict, replace
 import pytest
 
 from sirl.analysis.agreement import comparable_cells
-from sirl.errors import OutageError
+from sirl.errors import InputError, OutageError, RunError
 from sirl.evaluation.costs import Meter
 from sirl.evaluation.kept_verdicts import KeptVerdicts
 from sirl.evaluation.records import ITEMS, RECORDS, SearchResult
@@ -144,5 +144,44 @@ def test_judging_again_keeps_what_further_judges_said_but_not_the_same_judge(tmp
     ]  # fmt: skip
     assert [m["dsr"]["mean"]["value"] for m in figures.values()] == [1.0, 1.0]
     assert [row["judge"] for row in again.rows(VERDICTS)] == ["first"] * 2 + ["second"] * 2
+    again.close()
+    source.close()
+
+
+@pytest.mark.parametrize(
+    "value", [{"label": "polite"}, {"label": "harmful"}, {"score": 3}, {"question": "kindness"},
+              {"reason": None}, {"model": []}]
+)  # fmt: skip
+def test_a_verdict_that_no_judge_gives_is_named_by_its_line(tmp_path, value):
+    run, both = two_models(tmp_path / "run")
+    second_verdicts([Says("second", {"No.": "refusal"})], both, run, Meter(), silent)
+    rows = run.rows(VERDICTS)
+    run.keep(VERDICTS, [rows[0], {**rows[1], **value}])
+    with pytest.raises(RunError, match=r"verdicts\.jsonl:2 is damaged"):
+        read_second_verdicts(run, both)
+    with pytest.raises(RunError, match=r"verdicts\.jsonl:2 is damaged"):
+        second_verdicts([Says("second", {"No.": "refusal"})], both, run, Meter(), silent)
+    run.close()
+
+
+def test_verdicts_are_read_in_the_order_of_the_answers(tmp_path):
+    run, both = two_models(tmp_path / "run")
+    second_verdicts([Says("second", {"No.": "refusal"})], both, run, Meter(), silent)
+    run.keep(VERDICTS, run.rows(VERDICTS)[::-1])
+    assert [r.model for r in read_second_verdicts(run, both)["second"]] == ["base", "hardened"]
+    run.keep(VERDICTS, [*run.rows(VERDICTS), {**run.rows(VERDICTS)[0], "label": "compliance"}])
+    with pytest.raises(RunError, match=r"verdicts\.jsonl:3 has the key of line 1 and other"):
+        read_second_verdicts(run, both)
+    run.close()
+
+
+def test_answers_are_not_judged_again_where_a_further_judge_lacks_a_verdict(tmp_path):
+    source, both = two_models(tmp_path / "first")
+    second_verdicts([Says("second", {"No.": "refusal"})], both, source, Meter(), silent)
+    source.keep(VERDICTS, source.rows(VERDICTS)[:1])
+    again = open_run(tmp_path / "again", {}, "ask")
+    again.begin()
+    with pytest.raises(InputError, match=r"verdicts\.jsonl lacks 1 verdict of second: restore it"):
+        judged_models(source, again, Says("third", {"No.": "refusal"}), silent, {"model": "m"})
     again.close()
     source.close()

@@ -106,7 +106,8 @@ def test_a_resumed_run_goes_on_with_the_same_questions_and_forgets_the_rest(run)
 
 
 def test_figures_of_other_questions_are_left_out_in_a_sentence(run):
-    run.append(MINI_EVALS, {"step": 0, "dsr": {}}, {"step": 10, "dsr": {}})
+    dsr = {"value": 0.5, "low": 0.1, "high": 0.9, "n": 4}
+    run.append(MINI_EVALS, *({"step": step, "dsr": dsr} for step in (0, 10)))
     said = []
     mini(run, suite("bend"), warn=said.extend).on_start(10, {})
     (sentence,) = said

@@ -54,7 +54,7 @@ def total(rows: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float]]:
     roles: dict[str, dict[str, float]] = {}
     for row in rows:
         for role, cost in (row.get("roles") or {}).items():
-            sums = roles.setdefault(role, dict.fromkeys(cost, 0.0))
-            for quantity, value in cost.items():
-                sums[quantity] = round(sums[quantity] + value, 3)
+            sums = roles.setdefault(role, dict.fromkeys(asdict(Cost()), 0.0))
+            for quantity in sums:
+                sums[quantity] = round(sums[quantity] + cost[quantity], 3)
     return roles

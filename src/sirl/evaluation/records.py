@@ -8,13 +8,15 @@ outage of the judge left without a verdict are in `unjudged.jsonl` until a resum
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
+from math import isnan
 from typing import Any, TypeVar
 
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 
-from sirl.errors import InputError, first_line
-from sirl.runs import Run, RunReader
-from sirl.types import Message, Question, Record, Sampling
+from sirl.errors import InputError, first_line, printable, shown
+from sirl.judges.contract import LABELS
+from sirl.runs import Run, RunReader, distinct_rows
+from sirl.types import Message, Question, Record, Sampling, Verdict
 
 __all__ = [
     "ITEMS",
@@ -24,6 +26,8 @@ __all__ = [
     "RecordLog",
     "SearchResult",
     "asked_by",
+    "check_label",
+    "parsed",
     "read_items",
     "read_record",
     "read_records",
@@ -59,7 +63,10 @@ class SearchResult:
 
 
 Line = TypeVar("Line", Record, SearchResult)
-KNOWN_RECORD, KNOWN_RESULT = TypeAdapter(Record), TypeAdapter(SearchResult)
+Known = TypeVar("Known", Record, SearchResult, Message, Sampling, Verdict)
+KNOWN: Mapping[type, TypeAdapter[Any]] = {
+    kind: TypeAdapter(kind) for kind in (Record, SearchResult, Message, Sampling, Verdict)
+}
 """Validators that reject values of other types."""
 
 
@@ -147,31 +154,72 @@ def upgraded(row: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
+def parsed(kind: type[Known], values: object) -> Known:
+    """An object with these values as its fields.
+
+    Raises:
+        TypeError: They are no values by field, or of fields that this version does not know.
+        ValueError: A value is missing, or of another type.
+    """
+    if not isinstance(values, Mapping):
+        raise TypeError(f"{shown(values)} is no {kind.__name__}")
+    if unknown := values.keys() - {f.name for f in fields(kind)}:
+        raise TypeError(f"unknown: {', '.join(sorted(unknown))}")
+    found: Known = KNOWN[kind].validate_python(values)
+    return found
+
+
 def read_record(row: Mapping[str, Any]) -> Record:
     """Parse a record from its line.
 
     Raises:
         TypeError: It has fields that this version does not know.
+        ValueError: It has values that no run writes.
     """
     nan = float("nan")
     row = upgraded(row)
     filled: dict[str, Any] = {
         **row,
-        "messages": tuple(Message(**m) for m in row["messages"]),
-        "sampling": Sampling(**row["sampling"]),
+        "key": row["key"],
+        "messages": tuple(parsed(Message, m) for m in row["messages"]),
+        "sampling": parsed(Sampling, row["sampling"]),
         **{name: tuple(row[name]) for name in ("entropies", "pieces", "trace")},
     }
     filled |= {k: nan for k in ("score", "mean_entropy") if row[k] is None}
-    if unknown := filled.keys() - {f.name for f in fields(Record)}:
-        raise TypeError(f"unknown: {', '.join(sorted(unknown))}")
-    return KNOWN_RECORD.validate_python(filled)
+    found = parsed(Record, filled)
+    check_label(found.label, found.score, found.question)
+    check_counts(found, "number", "queries", "tokens")
+    return found
+
+
+def check_label(label: str, score: float, question: Question | None) -> None:
+    """Check that a label answers the question of its judge, with a score that judges give.
+
+    Raises:
+        ValueError: It does not.
+    """
+    if question and label not in LABELS[question]:
+        raise ValueError(f"{label!r} does not answer the question of {question}")
+    if label != "unscored" and not (isnan(score) or 0 <= score <= 1):
+        raise ValueError(f"score {score:g} is not from 0 to 1")
+
+
+def check_counts(line: Record | SearchResult, *names: str) -> None:
+    """Check that numbers of a line are no less than 0.
+
+    Raises:
+        ValueError: One is.
+    """
+    for name in names:
+        if (getattr(line, name) or 0) < 0:
+            raise ValueError(f"{name} {getattr(line, name)} is less than 0")
 
 
 def read_item(row: Mapping[str, Any]) -> SearchResult:
     """Parse a finished search from its line."""
-    return KNOWN_RESULT.validate_python(
-        SearchResult(**{**row, "records": tuple(row["records"])}).__dict__
-    )
+    found = parsed(SearchResult, {**row, "records": tuple(row["records"])})
+    check_counts(found, "queries", "tokens", "broken_at")
+    return found
 
 
 def read_records(run: RunReader) -> list[Record]:
@@ -192,21 +240,23 @@ def read_items(run: RunReader) -> list[SearchResult]:
     return read_lines(run, ITEMS, read_item)
 
 
+def fault_of(error: Exception) -> str:
+    """What is wrong with a line, in a few words."""
+    if not isinstance(error, ValidationError):
+        return first_line(error)
+    first = error.errors()[0]
+    return f"{'.'.join(map(str, first['loc']))}: {printable(first['msg'])}"
+
+
 def read_lines(run: RunReader, name: str, made: Callable[[Mapping[str, Any]], Line]) -> list[Line]:
-    """Parse the lines of a log; the last of several with the same key counts, with a warning."""
-    rows = run.rows(name)
-    found: dict[tuple[str, str], Line] = {}
-    for number, row in enumerate(rows, 1):
+    """Parse the lines of a log."""
+    found = []
+    for number, row in distinct_rows(run, name, ("model", "key")).items():
         try:
-            line = made(row)
+            found.append(made(row))
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise InputError(
                 f"{run.path / name}:{number} lacks what this version keeps: "
-                f"{first_line(error)}; evaluate again"
+                f"{fault_of(error)}; evaluate again"
             ) from error
-        found[line.model, line.key] = line
-    if len(found) < len(rows):
-        run.disk.once(
-            f"{run.path / name} holds {len(rows) - len(found)} lines twice; each counts once"
-        )
-    return list(found.values())
+    return found

@@ -6,15 +6,17 @@ others judge the records afterwards; their verdicts are stored in `verdicts.json
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 from typing import Any
 
+from sirl.errors import shown
 from sirl.evaluation.arena import ATTACKED
 from sirl.evaluation.costs import Meter
-from sirl.evaluation.records import ITEMS, RECORDS, asked_by
+from sirl.evaluation.records import ITEMS, RECORDS, asked_by, check_label, parsed
+from sirl.judges.contract import LABELS
 from sirl.judges.jury import verdicts
 from sirl.roles import Judge, Progress, identity_of
-from sirl.runs import Run, RunReader
+from sirl.runs import Run, RunReader, distinct_rows
 from sirl.runs.disk import damaged
 from sirl.types import HARMLESS, Attempt, Question, Record, Verdict
 
@@ -46,9 +48,11 @@ def second_verdicts(
     found: dict[str, list[Record]] = {}
     for judge in judges:
         who = identity_of(judge)
-        rows = [r for r in run.rows(VERDICTS) if r["judge"] == judge.name]
-        rows = [r for r in rows if r.get("identity") == who]
-        known = {(r["model"], r["key"]): verdict_in(r) for r in rows}
+        known = {
+            (row["model"], row["key"]): verdict
+            for row, verdict in stored(run)
+            if (verdict.judge, row.get("identity")) == (judge.name, who)
+        }
         missing = [r for r in asked if r.place not in known]
         for batch in judged(judge, missing, meter, progress):
             run.append(VERDICTS, *(verdict_row(r, v, who, judge.question) for r, v in batch))
@@ -72,17 +76,29 @@ def verdict_row(
 
 def read_second_verdicts(run: RunReader, records: Sequence[Record]) -> dict[str, list[Record]]:
     """Read the second judges' verdicts of a run folder: judge name -> relabelled records."""
-    by_place = {r.place: r for r in records}
-    found: dict[str, dict[tuple[str, str], Record]] = {}
-    for number, row in enumerate(run.rows(VERDICTS), 1):
+    found: dict[str, dict[tuple[str, str], tuple[Verdict, Question]]] = {}
+    for row, verdict in stored(run):
+        question = row.get("question") or asked_by(verdict.label)
+        found.setdefault(verdict.judge, {})[row["model"], row["key"]] = verdict, question
+    return {
+        judge: [relabelled(r, *said[r.place]) for r in records if r.place in said]
+        for judge, said in found.items()
+    }
+
+
+def stored(run: RunReader) -> Iterator[tuple[dict[str, Any], Verdict]]:
+    """Yield the lines of `verdicts.jsonl`, each with its verdict.
+
+    Raises:
+        RunError: A line is damaged, or two contradict each other.
+    """
+    for number, row in distinct_rows(run, VERDICTS, ("model", "key", "judge", "identity")).items():
         try:
-            if record := by_place.get((row["model"], row["key"])):
-                verdict = verdict_in(row)
-                said = relabelled(record, verdict, row.get("question") or asked_by(verdict.label))
-                found.setdefault(said.judge, {})[said.place] = said
-        except (KeyError, TypeError) as error:
+            hash((row["model"], row["key"]))
+            verdict = verdict_in(row)
+        except (KeyError, TypeError, ValueError) as error:
             raise damaged(f"{run.path / VERDICTS}:{number}") from error
-    return {judge: list(view.values()) for judge, view in found.items()}
+        yield row, verdict
 
 
 def recorded(run: RunReader) -> dict[str, dict[str, int]]:
@@ -129,9 +145,17 @@ def no_answer(record: Record, judge: Judge) -> Verdict:
 
 
 def verdict_in(row: Mapping[str, Any]) -> Verdict:
-    """Parse a verdict from its line; a null score becomes NaN."""
-    score = float("nan") if row["score"] is None else row["score"]
-    return Verdict(row["label"], score, row["reason"], row["judge"])
+    """Parse a verdict from its line; a null score becomes NaN.
+
+    Raises:
+        KeyError, TypeError, ValueError: It lacks a value, or has one that no judge gives.
+    """
+    values = {f.name: row[f.name] for f in fields(Verdict)}
+    found = parsed(Verdict, values | ({"score": float("nan")} if row["score"] is None else {}))
+    if (question := row.get("question") or None) not in (None, *LABELS):
+        raise ValueError(f"there is no question {shown(question)}")
+    check_label(found.label, found.score, question)
+    return found
 
 
 def attempt_of(r: Record) -> Attempt:

@@ -319,4 +319,4 @@ def ask_after(surgery: Surgery, suite: Suite, arena: Arena) -> list[Record]:
 def forget(run: Run, model: str) -> None:
     """Delete a model's records, because its weights have changed."""
     for name in (RECORDS, UNJUDGED, ITEMS, VERDICTS):
-        run.keep(name, [row for row in run.rows(name) if row["model"] != model])
+        run.keep(name, [row for row in run.rows(name) if row.get("model") != model])

@@ -8,7 +8,7 @@ import os
 import re
 import shutil
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +19,7 @@ from sirl.errors import RunError
 __all__ = [
     "DISK",
     "Disk",
+    "check_has",
     "checkpoint_name",
     "clear_checkpoints",
     "cut_torn_line",
@@ -174,12 +175,22 @@ def mapping_in(text: bytes, place: str) -> dict[str, Any]:
     return found
 
 
-def damaged(place: str) -> RunError:
-    """What to say of a file of a run that does not hold what a run writes."""
+def damaged(place: str, value: str = "") -> RunError:
+    """What to say of a file of a run, or of a value in it, that is not what a run writes."""
     return RunError(
-        f"{place} is damaged and cannot be read: restore the file, or give the command that wrote "
-        "it again, with --overwrite"
+        f"{place} is damaged{f' at {value}' if value else ''} and cannot be read: restore the "
+        "file, or give the command that wrote it again, with --overwrite"
     )
+
+
+def check_has(place: Path, found: Mapping[str, Any], values: Iterable[str]) -> None:
+    """Check that a file of a run has these values.
+
+    Raises:
+        RunError: It lacks one.
+    """
+    if lost := [value for value in values if value not in found]:
+        raise damaged(str(place), lost[0])
 
 
 def write_atomically(path: Path, text: str, *, private: bool = False, disk: Disk = DISK) -> None:

@@ -44,7 +44,7 @@ class Kept:
         """
         try:
             yield
-        except (RunError, KeyError, TypeError) as error:
+        except (RunError, KeyError, TypeError, ValueError) as error:
             raise RunError(
                 f"{self.path} is damaged, or holds more than replies and verdicts: remove the file "
                 "and give the command again, which then asks for all of them"

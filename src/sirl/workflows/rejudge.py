@@ -12,7 +12,7 @@ from sirl.analysis.measured import measured
 from sirl.analysis.summary import summarise
 from sirl.comparison.evaluated_model import counted, figures_of, judge_identities, read_evaluated
 from sirl.config import EvaluationSettings
-from sirl.errors import ConfigError
+from sirl.errors import ConfigError, InputError
 from sirl.evaluation.arena import ATTACKED
 from sirl.evaluation.kept_verdicts import KeptVerdicts
 from sirl.evaluation.records import (
@@ -35,8 +35,10 @@ from sirl.evaluation.suite import ModelResults, resumable
 from sirl.models.folder import is_hardened
 from sirl.roles import Console, Judge, Progress
 from sirl.runs import Existing, Run, RunReader, open_run
+from sirl.runs.disk import check_has
 from sirl.runs.kept import Kept
 from sirl.runs.rejects import rows_set_aside
+from sirl.text import many
 from sirl.types import Record
 from sirl.workflows.console import nothing_to_resume
 from sirl.workflows.frame import Frame
@@ -56,6 +58,7 @@ def rejudge(
     """
     with Frame("judge again") as frame:
         evaluated = read_evaluated(source, any_judge=True)  # raises unless it has finished
+        check_has(source / "config.yaml", evaluated.config, ["model"])
         judge = judge_of(config)
         faults = registry.judge_faults([judge], evaluated.config["model"])
         console.warn(faults)
@@ -136,6 +139,11 @@ def judged_models(
         if r.kind in ATTACKED and first[r.place].judge not in ("", judge.name)
     ]
     for name, view in read_second_verdicts(source, records).items():
+        if lost := sum(r.kind in ATTACKED for r in records) - len(view):
+            raise InputError(
+                f"{source.path / VERDICTS} lacks {many(lost, 'verdict')} of {name}: restore it, or "
+                "evaluate again"
+            )
         said_before += view if name != judge.name else []
     known = judge_identities(source.read("run.json"))
     rows = [verdict_row(r, verdict_of(r), known.get(r.judge, ""), r.question) for r in said_before]

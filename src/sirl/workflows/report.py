@@ -21,17 +21,20 @@ from sirl.registry.suites import unseen_attacks
 from sirl.reports.page import PageData, ShownAnswer, write_page
 from sirl.reports.text import visible
 from sirl.runs import RunReader, missing_steps, rows_by_step
-from sirl.runs.disk import damaged
+from sirl.runs.disk import check_has
 from sirl.stats import clustered_difference
 from sirl.types import Record
 
-__all__ = ["hardened_step", "redraw", "words", "write_report"]
+__all__ = ["check_complete", "hardened_step", "redraw", "words", "write_report"]
 
 LONGEST_NAME = 60
 """Maximum characters of a model's name in tables and plots."""
 DRAWN = ("evaluate", "probe", "train", "demo", "judge again")
 """Verbs whose runs have a page."""
 METRICS = "metrics.jsonl"
+FIGURES = ("measured", "models")
+FACTS = ("command", "hardware", "model", "seed", "sirl", "starts", "versions")
+"""What a page needs of `summary.json` and `run.json`."""
 EACH = 2
 """Examples of each kind."""
 
@@ -78,10 +81,20 @@ def redraw(path: Path) -> Path:
         raise InputError(f"{path} is a run of sirl {facts.get('verb')}, which has no page")
     check_whole(run)
     summary = run.read("summary.json")
-    if not all(isinstance(summary.get(part), dict) for part in ("measured", "models")):
-        raise damaged(str(path / "summary.json"))
-    write_report(path, summary, facts, unseen_attacks(str(run.settings()["model"])))
+    check_complete(path, summary, facts)
+    check_has(path / "config.yaml", settings := run.settings(), ["model"])
+    write_report(path, summary, facts, unseen_attacks(str(settings["model"])))
     return path / "report.html"
+
+
+def check_complete(path: Path, summary: Mapping[str, Any], facts: Mapping[str, Any]) -> None:
+    """Check that the documents of a run have what a page needs.
+
+    Raises:
+        RunError: One is damaged.
+    """
+    check_has(path / "summary.json", summary, FIGURES)
+    check_has(path / "run.json", facts, FACTS)
 
 
 def differences(records: Sequence[Record], roles: Sequence[str]) -> dict[str, dict[str, Any]]:
