@@ -251,7 +251,7 @@ def test_training_that_measures_nothing_says_so_and_has_a_page(trained):
     assert "Nothing was measured before or after." in page
     assert "Defence and its price" not in page
     (trained.home.path / "summary.json").write_text("{}")
-    assert "summary.json is damaged" in command("report", trained.home.path).stderr
+    assert "summary.json is not as the run wrote it" in command("report", trained.home.path).stderr
 
 
 def test_behaviours_that_were_trained_on_are_said(caplog):

@@ -107,6 +107,9 @@ def test_killed_at_a_write_and_resumed(unbroken, tmp_path, deaths):
 def test_torn_logs_are_mended_and_a_damaged_newest_checkpoint_gives_way(unbroken, tmp_path):
     copy = tmp_path / "r"
     shutil.copytree(unbroken, copy)
+    about = json.loads((copy / "run.json").read_text())
+    settings = {"config.yaml": about["written"]["config.yaml"]}
+    (copy / "run.json").write_text(json.dumps({**about, "exit": None, "written": settings}))
     for name in ("metrics.jsonl", "records.jsonl"):
         log = copy / name
         log.write_bytes(log.read_bytes()[:-7])

@@ -15,6 +15,7 @@ from sirl.evaluation.suite import ModelResults
 from sirl.renamed import current_identity
 from sirl.runs import RunReader
 from sirl.runs.disk import damaged
+from sirl.runs.unchanged import check_unchanged
 from sirl.types import HARMLESS, Record
 
 __all__ = [
@@ -128,8 +129,6 @@ def finished(run: RunReader) -> dict[str, Any]:
         )
     about = run.read("run.json")
     ended = about.get("exit") or {}
-    if not isinstance(ended, dict):
-        raise damaged(str(path / "run.json"))
     how = ended.get("how", "not ended")
     if how != "finished":
         raise InputError(
@@ -147,19 +146,19 @@ def unfinished(how: str, ended: Mapping[str, Any]) -> str:
 
 
 def check_whole(run: RunReader) -> None:
-    """Check that the logs have as many lines as when the summary was written.
+    """Check that the files of a finished run are as the run wrote them.
 
-    Runs of versions that did not count lines pass.
+    Of runs of versions that kept no hashes, only the numbers of lines in the logs are checked, if
+    their summary has them.
 
     Raises:
-        InputError: A log has another number of lines than the summary says.
+        InputError: A log has lost or got lines since.
+        RunError: A file has changed since, or is damaged.
     """
-    written = run.read("summary.json").get("recorded")
-    now = recorded(run)
-    for name, counts in written.items() if isinstance(written, dict) else ():
-        if now[name] == counts:
-            continue
-        there, before = sum(now[name].values()), sum(counts.values())
+    check_unchanged(run)
+    written, now = run.read("summary.json").get("recorded", {}), recorded(run)
+    for name in (name for name in now if written.get(name, now[name]) != now[name]):
+        there, before = sum(now[name].values()), sum(written[name].values())
         what = name.partition(".")[0]
         raise InputError(
             f"{run.path / name} has {there} of the {before} {what} that the run wrote: restore it, "
@@ -173,9 +172,9 @@ def figures_of(path: Path) -> dict[str, Any]:
     Raises:
         RunError: The summary is missing or damaged.
     """
-    models = RunReader(path).read("summary.json").get("models")
-    if not isinstance(models, dict) or not all(isinstance(m, dict) for m in models.values()):
-        raise damaged(str(path / "summary.json"))
+    models: dict[str, Any] | None = RunReader(path).read("summary.json").get("models")
+    if models is None:
+        raise damaged(str(path / "summary.json"), "models")
     return models
 
 

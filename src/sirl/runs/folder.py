@@ -1,7 +1,7 @@
 """The run folder: append-only logs, atomic documents, one writer, resumable.
 
     runs/NAME/
-    ├── run.json         verb, versions, seeds, hashes, hardware, exit
+    ├── run.json         verb, versions, seeds, hashes of what was read and written, hardware, exit
     ├── config.yaml      the resolved configuration
     ├── prompts/         lists of prompts given in a notebook (readable by their owner alone)
     ├── metrics.jsonl    one line per step
@@ -76,6 +76,7 @@ from sirl.runs.places import (
     rename_logs,
 )
 from sirl.runs.reader import RunReader
+from sirl.runs.unchanged import check_unchanged
 
 __all__ = [
     "Existing",
@@ -151,6 +152,8 @@ class LockedRun(Run):
     def begin(self, keeps: Collection[str] = ()) -> None:
         """Write the configuration; clear the folder, or mend its logs where it is resumed."""
         self.check_held()
+        if self.resumed and (about := self.read(ABOUT)).pop("written", None):
+            self.write(ABOUT, about)  # a kill must leave no hash of settings that are replaced
         with disk_errors(self.path):
             if self.resumed:
                 rename_logs(self.path)
@@ -309,9 +312,11 @@ def can_go_on(path: Path) -> bool:
     """Whether there is a run to go on with; a folder without any result holds none.
 
     Raises:
-        RunError: There are results, and the configuration that they came of is lost.
+        RunError: There are results, and the configuration that they came of is lost; or a file has
+            changed since the run wrote it.
     """
     if (path / CONFIG).is_file():
+        check_unchanged(RunReader(path))
         return True
     found = sorted({p.name for p in path.iterdir()} & set(NAMES) - UNFINISHED)
     if found:

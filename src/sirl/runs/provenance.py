@@ -17,9 +17,10 @@ from sirl import __version__
 from sirl.errors import ConfigError, Stopped
 from sirl.prompts import PromptSet, Rejected
 from sirl.roles import Judge, identity_of
-from sirl.runs.disk import damaged, mapping_in, read
 from sirl.runs.folder import Run
+from sirl.runs.places import ABOUT, CONFIG
 from sirl.runs.reader import RunReader
+from sirl.runs.unchanged import FINAL, hashes_of
 from sirl.types import Prompt
 
 __all__ = ["Provenance", "begun_by", "launch"]
@@ -32,7 +33,7 @@ class Provenance:
 
     def __init__(self, run: Run, verb: str, *, seed: int, template_date: str | None) -> None:
         self.run = run
-        earlier = begun(run) if run.resumed else {}
+        earlier = run.read(ABOUT) if run.resumed else {}
         command = ["sirl", *sys.argv[1:]]
         self.document: dict[str, Any] = {
             "verb": verb,
@@ -53,6 +54,7 @@ class Provenance:
             "endpoint_dialect": earlier.get("endpoint_dialect", {}),
             "launch": launch(),
             "exit": None,
+            "written": hashes_of(run.path, [CONFIG]),
         }
 
     def __enter__(self) -> "Provenance":
@@ -72,6 +74,8 @@ class Provenance:
             "how": "finished" if kind is None else "stopped" if kind is Stopped else kind.__name__,
             "why": str(error) if error else "",
         }
+        if kind is None:
+            self.document["written"] = hashes_of(self.run.path, (CONFIG, *FINAL))
         self.write()
 
     def note(
@@ -168,29 +172,7 @@ class Provenance:
 
     def write(self) -> None:
         """Put the document on the disk."""
-        self.run.write("run.json", self.document)
-
-
-def begun(run: RunReader) -> dict[str, Any]:
-    """`run.json` of a run that is resumed.
-
-    Raises:
-        RunError: It is damaged.
-    """
-    found = run.read("run.json")
-    kinds = {
-        "starts": list,
-        "model": dict,
-        "prompts": list,
-        "files": dict,
-        "judge_identities": list,
-    }
-    whole = all(isinstance(found.get(key, kind()), kind) for key, kind in kinds.items())
-    if not whole or not all(
-        isinstance(p, dict) and "sha256" in p for p in found.get("prompts", [])
-    ):
-        raise damaged(str(run.path / "run.json"))
-    return found
+        self.run.write(ABOUT, self.document)
 
 
 def hashes(files: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -205,8 +187,8 @@ def launch() -> str:
 
 def begun_by(folder: Path) -> str | None:
     """The launch that a folder's run was begun or gone on with by; None where there is none."""
-    about = read(folder / "run.json")
-    return str(mapping_in(about, str(folder / "run.json")).get("launch", "")) if about else None
+    about = RunReader(folder).read(ABOUT)
+    return about.get("launch", "") if about else None
 
 
 def now() -> str:

@@ -7,6 +7,8 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from sirl import registry
 from sirl.analysis.measured import in_words
 from sirl.comparison.sweep import PriceCap, best_step, difference
@@ -18,12 +20,13 @@ from sirl.reports.sweep import difference_table, marks_of, step_rows, sweep_line
 from sirl.reports.tables import attack_table
 from sirl.roles import Console, Progress, Work
 from sirl.runs import Existing, Run, RunReader, open_run
-from sirl.runs.disk import checkpoint_name, is_checkpoint, read, step_of, write_atomically
+from sirl.runs.disk import checkpoint_name, damaged, is_checkpoint, read, step_of, write_atomically
 from sirl.runs.provenance import Provenance
+from sirl.runs.unchanged import check_unchanged
 from sirl.workflows.console import nothing_to_resume
 from sirl.workflows.evaluate import evaluate
 from sirl.workflows.frame import Frame
-from sirl.workflows.report import words
+from sirl.workflows.report import check_complete, words
 
 __all__ = ["is_sweep", "redraw_sweep", "sweep"]
 
@@ -113,15 +116,24 @@ def trained_run(source: Path) -> Trained:
             f"{source} has kept no checkpoint, so there is nothing to evaluate: train it to the "
             "first one with --resume"
         )
+    check_unchanged(run)
     kept = {step_of(place): place for place in places}
     return Trained(source, run.settings(), run.read("summary.json"), dict(sorted(kept.items())))
 
 
 def completed(config: SweepConfig, trained: Trained) -> SweepConfig:
-    """The settings with those of the training run where none are given."""
+    """The settings with those of the training run where none are given.
+
+    Raises:
+        RunError: One of the training run is damaged.
+    """
     missing = [name for name in INHERITED if name not in config.model_fields_set]
     taken = {name: trained.settings[name] for name in missing if name in trained.settings}
-    return SweepConfig(**{**config.model_dump(), **taken})
+    try:
+        return SweepConfig(**{**config.model_dump(), **taken})
+    except ValidationError as error:
+        place = str(trained.path / "config.yaml")
+        raise damaged(place, str(error.errors()[0]["loc"][0])) from error
 
 
 def unsafe_requests(config: SweepConfig, trained: Trained) -> str:
@@ -221,6 +233,7 @@ def evaluated(config: SweepConfig, step: int, model: str, console: "Quiet") -> d
     run = RunReader(folder)
     ended = run.read("run.json").get("exit") or {}
     if ended.get("how") == "finished" and (summary := run.read("summary.json")):
+        check_unchanged(run)
         return summary
     mine = {name: getattr(config, name) for name in EvaluateConfig.model_fields}
     own = EvaluateConfig(**{**mine, "model": model, "out": str(folder)})
@@ -362,5 +375,8 @@ def is_sweep(path: Path) -> bool:
 def redraw_sweep(path: Path) -> Path:
     """Draw table and page of a finished sweep again and return the page's path."""
     run = RunReader(path)
-    draw(run, run.read("summary.json"), run.read("run.json"))
+    check_unchanged(run)
+    summary, facts = run.read("summary.json"), run.read("run.json")
+    check_complete(path, summary, facts)
+    draw(run, summary, facts)
     return path / PAGE

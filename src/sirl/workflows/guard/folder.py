@@ -8,6 +8,7 @@ from typing import Any
 from sirl import registry
 from sirl.errors import InputError
 from sirl.runs import RunReader
+from sirl.runs.unchanged import check_unchanged
 from sirl.workflows.guard.calibrate import GUARD
 
 __all__ = ["calibrating", "guard_document"]
@@ -29,12 +30,14 @@ def guard_document(folder: str, model: str) -> dict[str, Any]:
 
     Raises:
         InputError: There is none.
+        RunError: It has changed since it was calibrated.
     """
     place = Path(folder)
     if place.is_file():
         raise InputError(f"--guard {folder} is a file: give its folder, {place.parent}")
     if (place / GUARD).is_file():
-        return RunReader(place).read(GUARD)
+        check_unchanged(run := RunReader(place))
+        return run.read(GUARD)
     if place.is_dir() and any(place.iterdir()):
         raise InputError(
             f"--guard {folder} has no {GUARD} but other files, so it is no guard: run "
