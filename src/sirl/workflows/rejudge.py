@@ -139,12 +139,14 @@ def judged_models(
         if r.kind in ATTACKED and first[r.place].judge not in ("", judge.name)
     ]
     for name, view in read_second_verdicts(source, records).items():
-        if lost := sum(r.kind in ATTACKED for r in records) - len(view):
+        if name == judge.name:
+            continue
+        if lost := len(attacks_in(records)) - len(attacks_in(view)):
             raise InputError(
                 f"{source.path / VERDICTS} lacks {many(lost, 'verdict')} of {name}: restore it, or "
                 "evaluate again"
             )
-        said_before += view if name != judge.name else []
+        said_before += view
     known = judge_identities(source.read("run.json"))
     rows = [verdict_row(r, verdict_of(r), known.get(r.judge, ""), r.question) for r in said_before]
     run.keep(VERDICTS, rows)
@@ -164,6 +166,11 @@ def judged_models(
         )
         for name, figures in figures_of(source.path).items()
     }
+
+
+def attacks_in(records: Sequence[Record]) -> list[Record]:
+    """The answers to attacks, on which judges are compared."""
+    return [r for r in records if r.kind == "attack"]
 
 
 def items_of(ended: Sequence[SearchResult], records: Sequence[Record]) -> list[SearchResult]:
