@@ -63,6 +63,9 @@ def test_a_run_of_a_version_with_one_opening_per_prompt_is_not_resumed(unbroken)
     own = json.loads((older / "own_answers.json").read_text())
     own["openings"] = {id: helps[0] for id, helps in own["openings"].items()}
     (older / "own_answers.json").write_text(json.dumps(own))
+    about = json.loads((older / "run.json").read_text())
+    del about["written"]  # such a version kept no hashes
+    (older / "run.json").write_text(json.dumps(about))
     shutil.rmtree(older / "checkpoints" / "step-000005")
     words = [*SETTINGS, "--prompts", unbroken / "prompts.txt", "--out", older, "--resume"]
     done = sirl(*words)
