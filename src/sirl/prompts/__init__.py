@@ -4,6 +4,7 @@
     documents  JSON: one object a line, one array, or one object that holds an array
     tables     CSV, TSV and Parquet
     reading    rows as prompts
+    requests   what a row asks: a conversation, or a text with its material
     labels     columns that may label rows as harmful
     sources    several files, globs and alarms as one pool
     pool       the prompts that ship with sirl
@@ -27,7 +28,8 @@ from sirl.prompts.files import (
     unused_id,
 )
 from sirl.prompts.pool import general_prompts, shipped_pool
-from sirl.prompts.reading import SEPARATOR, PromptSet, asked_text, read_prompts
+from sirl.prompts.reading import PromptSet, asked_text, read_prompts
+from sirl.prompts.requests import SEPARATOR
 from sirl.prompts.sources import Pool, files_of, read_pool
 from sirl.prompts.tables import Table, any_rows, object_rows, read_table
 from sirl.prompts.targets import read_targets

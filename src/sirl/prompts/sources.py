@@ -13,7 +13,8 @@ from typing import Literal
 
 from sirl.errors import InputError
 from sirl.prompts.files import load, shown
-from sirl.prompts.reading import TURN_KEYS, Elsewhere, PromptSet, Reader, read_prompts, read_rows
+from sirl.prompts.reading import Elsewhere, PromptSet, Reader, read_prompts, read_rows
+from sirl.prompts.requests import TURN_KEYS
 from sirl.prompts.tables import object_rows
 from sirl.text import many
 from sirl.types import Prompt

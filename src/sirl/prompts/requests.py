@@ -1,0 +1,175 @@
+"""Reads the request of a row from its fields: a conversation, or a text with its material."""
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, get_args
+
+from sirl.prompts.files import shown, text_fault
+from sirl.prompts.labels import Fields
+from sirl.text import many
+from sirl.types import Message, Role
+
+__all__ = ["SEPARATOR", "TEXT_KEYS", "TURNS", "TURN_KEYS", "Found", "read_fields"]
+
+TURN_KEYS = ("messages", "conversations", "conversation")
+TEXT_KEYS = ("prompt", "goal", "instruction", "question", "behavior", "behaviour")
+"""In order of preference."""
+SEPARATOR = "\n\n---\n\n"
+"""Separates context and request of a contextual behaviour."""
+CONTEXT_KEYS = ("contextstring", "context")
+"""Material that stands in front of its request."""
+INPUT_KEYS = ("input",)
+"""Material that stands behind an instruction, as in Alpaca's rows."""
+FRONT_KEYS, BACK_KEYS = ("passage", "document", "article", "paragraph"), ("input", "inputs")
+"""Other names of material in front of a request and behind it, if they hold words."""
+SYSTEM_KEYS = ("systemprompt", "system")
+PARTS = ("choices", "options", "history")
+"""Columns with parts of a request that prompts do not support."""
+ROLES: Mapping[str, Role] = {
+    **{role: role for role in get_args(Role)},
+    "developer": "system", "human": "user", "gpt": "assistant", "chatgpt": "assistant",
+}  # fmt: skip
+"""Roles by name; OpenAI's developer speaks as the system, and the last three are from ShareGPT."""
+TEXT_PARTS = ("text", "input_text", "output_text")
+"""Types of parts of OpenAI's messages that are text."""
+TURNS = re.compile(r"\s*\[\s*\{\s*['\"](role|content|from|value)['\"]\s*:")
+
+
+class Found(NamedTuple):
+    """The messages of a row and the names of the fields they were read from."""
+
+    messages: tuple[Message, ...] = ()
+    names: tuple[str, ...] = ()
+    fault: str = ""
+
+
+def read_fields(fields: Fields) -> Found:
+    """The conversation of a row, or its fault."""
+    parts = [fields[k][0] for k in PARTS if k in fields and fields[k][1] not in (None, "", [], {})]
+    if parts:
+        return Found(fault=f"{shown(parts[0])} is part of the request but is not read")
+    system, fault = one_text(fields, SYSTEM_KEYS)
+    if fault:
+        return Found(fault=fault)
+    front = (Message("system", system[1]),) if system else ()
+    for key in TURN_KEYS:
+        if key in fields and fields[key][1] not in (None, ""):
+            return with_system(front, system, read_turns(*fields[key]))
+    key = next((k for k in TEXT_KEYS if k in fields), "")
+    if not key:
+        listed = next((f"; {texts_in(*held)}" for held in fields.values() if texts_in(*held)), "")
+        return Found(fault=f"none of {', '.join((*TEXT_KEYS, *TURN_KEYS))} is present{listed}")
+    name, value = fields[key]
+    if isinstance(value, list) or (isinstance(value, str) and TURNS.match(value)):
+        return with_system(front, system, read_turns(name, value))
+    return with_system(front, system, read_text(fields, key))
+
+
+def with_system(front: tuple[Message, ...], system: tuple[str, str] | None, found: Found) -> Found:
+    """A conversation with the system turn of its row in front."""
+    if found.fault or system is None:
+        return found
+    if found.messages[0].role == "system":
+        return Found(fault=f"{shown(system[0])} and a system turn are both given: remove one")
+    return Found((*front, *found.messages), (*found.names, system[0]))
+
+
+def read_text(fields: Fields, key: str) -> Found:
+    """A single-turn request with its material."""
+    name, text = fields[key]
+    if not isinstance(text, str):
+        return Found(fault=f"{shown(name)} is not text")
+    context, fault = one_text(fields, CONTEXT_KEYS)
+    given, other = one_text(fields, INPUT_KEYS if key == "instruction" else ())
+    context = context or worded(fields, FRONT_KEYS)
+    given = given or worded(fields, BACK_KEYS)
+    if fault := fault or other or ("" if text.strip() else text_fault(text)):
+        return Found(fault=fault)
+    names = [name]
+    if given:
+        text = f"{text.strip()}\n\n{given[1]}"
+        names.append(given[0])
+    if context:
+        # Contextual behaviours: the context comes first, as in HarmBench.
+        text = f"{context[1]}{SEPARATOR}{text}"
+        names.append(context[0])
+    return Found((Message("user", text.strip()),), tuple(names), text_fault(text))
+
+
+def worded(fields: Fields, keys: Sequence[str]) -> tuple[str, str] | None:
+    """Name and text of the first of these fields that holds words, not a number or a list."""
+    held = (fields[k] for k in keys if k in fields)
+    return next(
+        ((name, v) for name, v in held if isinstance(v, str) and re.search(r"[^\W\d_]", v)), None
+    )
+
+
+def one_text(fields: Fields, keys: Sequence[str]) -> tuple[tuple[str, str] | None, str]:
+    """Name and text of the non-empty one of these fields, or its fault."""
+    held = [fields[k] for k in keys if k in fields and fields[k][1] not in (None, "")]
+    held = [(name, v) for name, v in held if not isinstance(v, str) or v.strip()]
+    if not held:
+        return None, ""
+    name, value = held[0]
+    if any(v != value for _, v in held):
+        return None, f"{shown(name)} and {shown(held[1][0])} differ: remove one"
+    if not isinstance(value, str):
+        return None, f"{shown(name)} is not text"
+    return (name, value), text_fault(value)
+
+
+def read_turns(name: str, turns: Any) -> Found:  # noqa: ANN401 - any JSON value
+    """Chat messages, or their fault; table cells hold them as JSON."""
+    if isinstance(turns, str):
+        try:
+            turns = json.loads(turns)
+        except (ValueError, RecursionError):
+            return Found(fault=f"{shown(name)} is not a list of turns in JSON")
+    if not isinstance(turns, list) or not turns:
+        return Found(fault=f"{shown(name)} is not a list of turns")
+    if fault := texts_in(name, turns):
+        return Found(fault=fault)
+    messages = []
+    for turn in turns:
+        message, fault = read_turn(turn)
+        if message is None or fault:
+            return Found(fault=fault)
+        messages.append(message)
+    if messages[-1].role != "user":
+        return Found(fault="the last turn is not the user's")
+    return Found(tuple(messages), (name,))
+
+
+def texts_in(name: str, value: Any) -> str:  # noqa: ANN401 - any JSON value
+    """The fault of a list of texts where a row has one request; empty for any other value."""
+    if not isinstance(value, list) or not value or not all(isinstance(v, str) for v in value):
+        return ""
+    way = 'give each text a row of its own, such as {"prompt": "..."}'
+    return f"{shown(name)} is a list of {many(len(value), 'text')}: {way}"
+
+
+def read_turn(turn: Any) -> tuple[Message | None, str]:  # noqa: ANN401 - any JSON value
+    """A turn given as `role` and `content` or as `from` and `value`, or its fault."""
+    said = turn.get("role", turn.get("from")) if isinstance(turn, dict) else None
+    known = ", ".join(get_args(Role))
+    if not isinstance(said, str):
+        return None, f"a turn has no role: give it one of {known}"
+    role = ROLES.get(said)
+    if role is None:
+        return None, f"a turn has the role {shown(said)!r}, which is none of {known}"
+    text, fault = joined(turn.get("content", turn.get("value")))
+    return Message(role, text), fault or text_fault(text)
+
+
+def joined(content: Any) -> tuple[str, str]:  # noqa: ANN401 - any JSON value
+    """The content of a turn, whose text may be in parts as in OpenAI's messages, or its fault."""
+    parts = content if isinstance(content, list) else [content]
+    texts = [part.get("text") if isinstance(part, dict) else part for part in parts]
+    kinds = [part.get("type", "text") for part in parts if isinstance(part, dict)]
+    if other := next((str(kind) for kind in kinds if kind not in TEXT_PARTS), ""):
+        return "", f"a turn has a part of type {shown(other)}, and sirl asks text alone"
+    said = [text for text in texts if isinstance(text, str)]
+    if not said or len(said) < len(texts):
+        return "", "a turn has no text as content"
+    return "\n".join(said), ""
