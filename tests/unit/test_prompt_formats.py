@@ -108,6 +108,13 @@ def test_every_format_gives_the_same_prompts(tmp_path, name, content):
         ("a.csv", "prompt,answer, Prompt\nx,y,z\n", "has two columns 'prompt': rename one"),
         ("a.csv", "text\nx\n", "has no column prompt, goal, instruction"),
         (
+            "a.csv",
+            "id,prompt\n1,Mend\nprompt,id\nWash,2\n",
+            ":3: a second table begins here, with the header prompt, id and not id, prompt: put",
+        ),
+        ("a.csv", "id;goal\n1;Mend\nID;Category;Goal\n2;hats;Wash\n", ":3: a second table"),
+        ("a.tsv", "prompt\tnote\nMend\tx\n\nquestion\tprompt\nWash\ty\n", ":4: a second tab"),
+        (
             "a.json",
             '[\n{"prompt": "a"},\n{"prompt" "b"}\n]',
             ":3: this is not valid JSON (Expecting",
@@ -175,6 +182,13 @@ def test_a_row_that_does_not_fit_the_header_is_set_aside_and_never_cut(tmp_path)
             "the row is not valid CSV: ',' expected after '\"'; lines 7 to 8 are skipped with it",
         ),
     ]
+
+
+def test_a_header_that_is_there_again_is_set_aside_and_a_cell_like_a_name_is_asked(tmp_path):
+    text = "id,prompt,kind\n1,Mend,x\nID, Prompt ,Kind\n2,Question,goal\nprompt,Wash,prompt\n"
+    found = read_prompts(write(tmp_path, "a.csv", text))
+    assert [p.request for p in found.prompts] == ["Mend", "Question", "Wash"]
+    assert faults(found) == [(3, "the row is the header again")]
 
 
 def test_a_cell_longer_than_the_usual_limit_does_not_spill_into_the_next_rows(tmp_path):

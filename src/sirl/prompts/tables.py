@@ -35,6 +35,12 @@ FOREIGN = (
 )  # fmt: skip
 NAME = re.compile(r"[^\W\d][\w .-]{0,39}")
 """A cell that may be a column name."""
+USUAL = frozenset({
+    "answer", "behaviorid", "behaviourid", "category", "completion", "context", "id", "index",
+    "input", "key", "label", "note", "output", "reference", "response", "source", "system", "tags",
+    "target", "type", "uid",
+})  # fmt: skip
+"""Folded names of columns that stand beside prompts."""
 WAYS = {
     "\t": "name it .tsv", ",": "name it .csv", ";": "name it .csv",
     "|": "separate its columns by tabs and name it .tsv",
@@ -113,7 +119,8 @@ def read_table(file: File, known: Sequence[str]) -> Table:
     """Read a table with a header; the separator is the first that yields a known column name.
 
     Raises:
-        InputError: The header is invalid, has no known name, or has a name twice.
+        InputError: The header is invalid, has no known name, or has a name twice, or a table with
+            another header follows.
     """
     separators, text = SEPARATORS.get(file.path.suffix.lower(), ",;\t"), file.text
     if said := SAID_SEPARATOR.match(text):
@@ -135,8 +142,28 @@ def read_table(file: File, known: Sequence[str]) -> Table:
     plain = [name.strip().casefold() for name in names if name.strip()]
     if twice := next((name for name in plain if plain.count(name) > 1), ""):
         raise InputError(f"{file.path} has two columns {shown(twice)!r}: rename one of them")
-    rows = (fitted(row, names) for row in records(text, separator) if row.line > line)
-    return Table(tuple(names), tuple(rows))
+    rows = [row for row in records(text, separator) if row.line > line]
+    if other := next((row for row in rows if is_other_header(row, names, keys)), None):
+        raise InputError(
+            f"{file.path}:{other.line}: a second table begins here, with the header "
+            f"{shown(', '.join(other.cells))} and not {found}: put it into a file of its own"
+        )
+    return Table(tuple(names), tuple(fitted(row, names) for row in rows))
+
+
+def is_other_header(row: Cells, header: Sequence[str], keys: frozenset[str]) -> bool:
+    """Whether a row is the header of another table.
+
+    It is if it has one of the `keys`, its cells may all be names, and most are usual ones, but the
+    names or their order are not those of the header.
+    """
+    names = [folded_name(cell) for cell in row.cells if cell.strip()]
+    if not names[1:] or keys.isdisjoint(names) or len({*names}) < len(names):
+        return False
+    ours = list(map(folded_name, header))
+    known = sum(name in keys or name in USUAL or name in ours for name in names)
+    named = all(NAME.fullmatch(cell.strip()) for cell in row.cells if cell.strip())
+    return named and 2 * known > len(names) and names != [name for name in ours if name]
 
 
 def folded_names(header: Cells) -> set[str]:
@@ -160,7 +187,7 @@ def fitted(row: Cells, header: Sequence[str]) -> Cells:
     if len(row.cells) != len(header):
         fault = f"the row has {len(row.cells)} fields, the header {len(header)}"
         return Cells(row.line, (), fault)
-    if list(row.cells) == list(header):
+    if list(map(folded_name, row.cells)) == list(map(folded_name, header)):
         return Cells(row.line, (), "the row is the header again")
     longest = max(map(len, row.cells))
     if longest > LONGEST_CELL:
