@@ -287,9 +287,10 @@ def test_what_would_be_left_out_of_a_request_sets_its_row_aside(tmp_path):
     text += '{"messages": [{"role": "user", "content": "a", "content": "b"}]}'
     found = read_prompts(write(tmp_path, "a.jsonl", text))
     assert [p.request for p in found.prompts] == ["fine"]
+    way = "write the whole request into one column"
     assert faults(found) == [
-        (2, "choices is part of the request but is not read"),
-        (3, "history is part of the request but is not read"),
+        (2, f"choices is part of the request but is not read: {way}"),
+        (3, f"history is part of the request but is not read: {way}"),
         (4, "context is not text"),
         (5, "ContextString and context differ: remove one"),
         (6, "'prompt' and 'Prompt' are the same name: rename one"),

@@ -5,6 +5,7 @@
     tables     CSV, TSV and Parquet
     reading    rows as prompts
     requests   what a row asks: a conversation, or a text with its material
+    parts      columns that go on with a request and are not read
     labels     columns that may label rows as harmful
     sources    several files, globs and alarms as one pool
     pool       the prompts that ship with sirl

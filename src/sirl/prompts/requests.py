@@ -7,6 +7,7 @@ from typing import Any, NamedTuple, get_args
 
 from sirl.prompts.files import shown, text_fault
 from sirl.prompts.labels import Fields
+from sirl.prompts.parts import has_words, part_fault
 from sirl.text import many
 from sirl.types import Message, Role
 
@@ -24,8 +25,6 @@ INPUT_KEYS = ("input",)
 FRONT_KEYS, BACK_KEYS = ("passage", "document", "article", "paragraph"), ("input", "inputs")
 """Other names of material in front of a request and behind it, if they hold words."""
 SYSTEM_KEYS = ("systemprompt", "system")
-PARTS = ("choices", "options", "history")
-"""Columns with parts of a request that prompts do not support."""
 ROLES: Mapping[str, Role] = {
     **{role: role for role in get_args(Role)},
     "developer": "system", "human": "user", "gpt": "assistant", "chatgpt": "assistant",
@@ -46,9 +45,8 @@ class Found(NamedTuple):
 
 def read_fields(fields: Fields) -> Found:
     """The conversation of a row, or its fault."""
-    parts = [fields[k][0] for k in PARTS if k in fields and fields[k][1] not in (None, "", [], {})]
-    if parts:
-        return Found(fault=f"{shown(parts[0])} is part of the request but is not read")
+    if fault := part_fault(fields):
+        return Found(fault=fault)
     system, fault = one_text(fields, SYSTEM_KEYS)
     if fault:
         return Found(fault=fault)
@@ -100,9 +98,7 @@ def read_text(fields: Fields, key: str) -> Found:
 def worded(fields: Fields, keys: Sequence[str]) -> tuple[str, str] | None:
     """Name and text of the first of these fields that holds words, not a number or a list."""
     held = (fields[k] for k in keys if k in fields)
-    return next(
-        ((name, v) for name, v in held if isinstance(v, str) and re.search(r"[^\W\d_]", v)), None
-    )
+    return next(((name, value) for name, value in held if has_words(value)), None)
 
 
 def one_text(fields: Fields, keys: Sequence[str]) -> tuple[tuple[str, str] | None, str]:

@@ -1,0 +1,54 @@
+"""Finds the parts of a request that stand in other columns and are not read."""
+
+import re
+from typing import Any
+
+from sirl.prompts.files import shown
+from sirl.prompts.labels import Fields
+
+__all__ = ["has_words", "part_fault"]
+
+WHOLE = re.compile(
+    r"history|(answer|candidate|mc|multiple|possible)?(alternative|choice|distractor|ending|option)s"
+    r"(text|label)?"
+)
+"""Names of columns that hold all choices, or the turns before."""
+ONE = re.compile(
+    r"(?P<what>alternative|ans|answer|choice|distractor|ending|opt?|option|sol|solution"
+    r"|(answer|mc)(choice|option)|(incorrect|wrong)(answer|option))?(?P<nth>[a-j]|\d{1,2})(text)?"
+)
+"""Names of columns that hold one choice each, such as `A`, `option_1` or `opa`."""
+FEWEST = {"ans": 3, "answer": 3}
+"""Columns that make choices, if not two: answers to compare are two."""
+
+
+def part_fault(fields: Fields) -> str:
+    """The fault of a row whose request goes on in columns that are not read; empty if none does."""
+    given = {
+        re.sub(r"\W", "", key): (name, value)
+        for key, (name, value) in fields.items()
+        if value not in (None, "", [], {})
+    }
+    names = [name for key, (name, _) in given.items() if WHOLE.fullmatch(key)] or choices(given)
+    if not names:
+        return ""
+    are = "is part of the request but is" if len(names) == 1 else "are parts of the request but are"
+    return f"{shown(', '.join(names))} {are} not read: write the whole request into one column"
+
+
+def choices(given: Fields) -> list[str]:
+    """The names of columns that hold one choice each."""
+    found: dict[str, list[str]] = {}
+    for key, (name, value) in given.items():
+        one = ONE.fullmatch(key)
+        if one and (one["what"] or one["nth"].isalpha() or has_words(value)):
+            found.setdefault(one["what"] or "", []).append(name)
+    # Letters alone name choices only from the first on.
+    if "" in found and not ({"a", "b"} <= given.keys() or {"1", "2"} <= given.keys()):
+        del found[""]
+    return next((names for what, names in found.items() if len(names) >= FEWEST.get(what, 2)), [])
+
+
+def has_words(value: Any) -> bool:  # noqa: ANN401 - any JSON value
+    """Whether a value is text with a letter, not a number or a list."""
+    return isinstance(value, str) and bool(re.search(r"[^\W\d_]", value))
