@@ -5,6 +5,7 @@ import json
 
 import pytest
 
+from sirl.errors import InputError
 from sirl.prompts import read_prompts
 
 
@@ -71,5 +72,87 @@ def test_a_question_is_not_asked_without_its_choices(tmp_path, names, column):
 def test_answers_and_scores_are_no_choices(tmp_path, names):
     asked, faults = read(
         table(tmp_path, ["prompt", *names], ["Mend a hat.", *("1" for _ in names)])
+    )
+    assert (asked, faults) == (["Mend a hat."], [])
+
+
+def refusal(path):
+    with pytest.raises(InputError) as error:
+        read_prompts(path)
+    return str(error.value).replace(str(path), path.name)
+
+
+def way(name):
+    return (
+        "write each conversation as one row with a list of turns in messages, or remove the column "
+        f"{name} if each row is a request of its own"
+    )
+
+
+@pytest.mark.parametrize("second", ["assistant", "Assistant", "system", "gpt", "teacher"])
+def test_rows_that_are_turns_of_several_roles_are_refused(tmp_path, second):
+    path = table(tmp_path, ["Role", "prompt"], ["user", "Mend a hat."], [second, "Sure, mend it."])
+    assert refusal(path) == (
+        f"hats.csv:3: the rows are turns of conversations (Role is {second}): {way('Role')}"
+    )
+
+
+def test_speakers_are_turns_if_one_is_the_user_or_a_model(tmp_path):
+    rows = ["alice", "Mend a hat."], ["user", "Wash a hat."]
+    said = refusal(table(tmp_path, ["from", "prompt"], *rows))
+    assert said.startswith("hats.csv:3: the rows are turns of conversations (from is user)")
+    rows = ["alice", "Mend a hat."], ["bob", "Wash a hat."]
+    assert len(read(table(tmp_path, ["from", "prompt"], *rows))[0]) == 2
+
+
+def test_rows_of_users_alone_are_requests(tmp_path):
+    rows = ["user", "Mend a hat."], ["Human", "Wash a hat."], ["", "Iron a hat."]
+    assert len(read(table(tmp_path, ["role", "prompt"], *rows))[0]) == 3
+
+
+@pytest.mark.parametrize(
+    "names", [["conversation_id"], ["Dialogue ID"], ["id", "turn"], ["session_id", "turn_number"]]
+)
+def test_rows_that_are_turns_of_one_conversation_are_refused(tmp_path, names):
+    rows = [
+        {**dict.fromkeys(names, "c1"), "prompt": "Mend a hat."},
+        {**dict.fromkeys(names, "c2"), "prompt": "Wash a hat."},
+        {**dict.fromkeys(names, "c1"), "prompt": "And now a cap."},
+    ]
+    assert refusal(lines(tmp_path, *rows)) == (
+        f"hats.jsonl:3: the rows are turns of conversations ({names[0]} c1 is also in line 1): "
+        f"{way(names[0])}"
+    )
+
+
+@pytest.mark.parametrize("key", ["prompt", "conversation"])
+def test_the_number_of_turns_and_a_repeated_conversation_are_no_reason_to_refuse(tmp_path, key):
+    def said(text):
+        return text if key == "prompt" else [{"role": "user", "content": text}]
+
+    rows = [
+        {"conversation_hash": "a", "turn": 2, key: said("Mend a hat.")},
+        {"conversation_hash": "b", "turn": 1, key: said("Wash a hat.")},
+        {"conversation_hash": "a", "turn": 2, key: said("Mend a hat.")},
+        {"conversation_hash": None, "turn": 1, key: said("Iron a hat.")},
+        {"conversation_hash": None, "turn": 1, key: said("Fold a hat.")},
+    ]
+    asked, faults = read(lines(tmp_path, *rows))
+    assert len(asked) == 4
+    assert faults == [(3, "the same prompt is in line 1")]
+
+
+@pytest.mark.parametrize("name", ["turn_2", "Prompt 2", "prompt.1", "follow_up", "next_question"])
+def test_a_column_with_a_second_turn_is_refused(tmp_path, name):
+    path = table(tmp_path, ["prompt", name], ["Mend a hat.", ""], ["Wash a hat.", "Now a cap."])
+    assert refusal(path) == (
+        f"hats.csv:3: {name} holds more turns or prompts beside prompt: write turns as a list in "
+        "messages, or give each prompt a row of its own"
+    )
+
+
+def test_the_first_turn_again_and_numbers_are_no_second_turn(tmp_path):
+    asked, faults = read(
+        table(tmp_path, ["prompt", "turn_1", "turn_2"], ["Mend a hat.", "mend a  hat.", "0.5"])
     )
     assert (asked, faults) == (["Mend a hat."], [])

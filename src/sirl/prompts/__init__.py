@@ -5,6 +5,7 @@
     tables     CSV, TSV and Parquet
     reading    rows as prompts
     requests   what a row asks: a conversation, or a text with its material
+    layouts    files whose rows are not one request each
     parts      columns that go on with a request and are not read
     labels     columns that may label rows as harmful
     sources    several files, globs and alarms as one pool

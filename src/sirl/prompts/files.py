@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from sirl.errors import InputError
 
 __all__ = [
+    "ID_KEYS",
     "File",
     "Rejected",
     "Row",
@@ -29,6 +30,8 @@ __all__ = [
     "unused_id",
 ]
 
+ID_KEYS = ("id", "behaviorid", "behaviourid", "index", "key")
+"""Folded names of columns that name a row, in order of preference."""
 LONGEST = 1 << 20
 """Maximum bytes of a line; far more than a prompt that fits a context."""
 ENDS = re.compile(r"\r\n|\r|\n")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from sirl.prompts.documents import value_of
 from sirl.prompts.files import (
+    ID_KEYS,
     File,
     Rejected,
     Row,
@@ -19,6 +20,7 @@ from sirl.prompts.files import (
     unused_id,
 )
 from sirl.prompts.labels import LABEL_KEYS, Fields, Labels, Wanted
+from sirl.prompts.layouts import Layout
 from sirl.prompts.requests import TEXT_KEYS, TURN_KEYS, TURNS, Found, read_fields
 from sirl.prompts.tables import Format, any_rows
 from sirl.prompts.texts import ITEM
@@ -26,7 +28,6 @@ from sirl.text import many, normalised
 from sirl.types import Message, Prompt
 
 __all__ = [
-    "ID_KEYS",
     "Elsewhere",
     "PromptSet",
     "Reader",
@@ -36,7 +37,6 @@ __all__ = [
     "read_rows",
 ]
 
-ID_KEYS = ("id", "behaviorid", "behaviourid", "index", "key")
 CATEGORY_KEYS = ("category", "semanticcategory", "type")
 LISTED = 5
 """Columns that are not used and are listed."""
@@ -81,7 +81,8 @@ def read_prompts(
 
     Raises:
         InputError: The file is missing, empty, not text, in an unsupported format, without a
-            prompt column or without a usable row; when strict, also if any row is unusable.
+            prompt column or without a usable row, or its rows are turns of conversations; when
+            strict, also if any row is unusable.
         MissingExtraError: The file is Parquet, and pyarrow is not installed.
     """
     file = load(path)
@@ -93,7 +94,8 @@ def read_rows(file: File, rows: Iterable[Row], reader: "Reader", *, strict: bool
     """The prompts of rows of a file.
 
     Raises:
-        InputError: No row is usable; when strict, also if any row is unusable.
+        InputError: No row is usable, or the rows are turns of conversations; when strict, also if
+            any row is unusable.
     """
     before = reader.elsewhere.repeated
     for row in rows:
@@ -131,12 +133,18 @@ class Reader:
         self.passed: dict[str, None] = {}
         """Columns that were not used."""
         self.labels = Labels(path, wanted)
+        self.layout = Layout(path)
 
     def take(self, row: Row) -> None:
-        """Add the prompt of a row, or reject the row."""
+        """Add the prompt of a row, or reject the row.
+
+        Raises:
+            InputError: The rows are turns of conversations.
+        """
         fields, fault = folded(row.fields)
         found = Found()
         if not (fault := row.fault or fault):
+            self.layout.add(row, fields)
             found = self.found(row, fields)
             fault = found.fault or self.labels.fault(fields)
         if not fault:

@@ -11,7 +11,16 @@ from sirl.prompts.parts import has_words, part_fault
 from sirl.text import many
 from sirl.types import Message, Role
 
-__all__ = ["SEPARATOR", "TEXT_KEYS", "TURNS", "TURN_KEYS", "Found", "read_fields"]
+__all__ = [
+    "ROLES",
+    "SEPARATOR",
+    "TEXT_KEYS",
+    "TURNS",
+    "TURN_KEYS",
+    "Found",
+    "asked_key",
+    "read_fields",
+]
 
 TURN_KEYS = ("messages", "conversations", "conversation")
 TEXT_KEYS = ("prompt", "goal", "instruction", "question", "behavior", "behaviour")
@@ -51,17 +60,20 @@ def read_fields(fields: Fields) -> Found:
     if fault:
         return Found(fault=fault)
     front = (Message("system", system[1]),) if system else ()
-    for key in TURN_KEYS:
-        if key in fields and fields[key][1] not in (None, ""):
-            return with_system(front, system, read_turns(*fields[key]))
-    key = next((k for k in TEXT_KEYS if k in fields), "")
+    key = asked_key(fields)
     if not key:
         listed = next((f"; {texts_in(*held)}" for held in fields.values() if texts_in(*held)), "")
         return Found(fault=f"none of {', '.join((*TEXT_KEYS, *TURN_KEYS))} is present{listed}")
     name, value = fields[key]
-    if isinstance(value, list) or (isinstance(value, str) and TURNS.match(value)):
+    if key in TURN_KEYS or isinstance(value, list) or TURNS.match(str(value)):
         return with_system(front, system, read_turns(name, value))
     return with_system(front, system, read_text(fields, key))
+
+
+def asked_key(fields: Fields) -> str:
+    """The folded name of the column that is asked; empty if there is none."""
+    turns = (k for k in TURN_KEYS if k in fields and fields[k][1] not in (None, ""))
+    return next(turns, "") or next((k for k in TEXT_KEYS if k in fields), "")
 
 
 def with_system(front: tuple[Message, ...], system: tuple[str, str] | None, found: Found) -> Found:

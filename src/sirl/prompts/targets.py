@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from sirl.errors import InputError
-from sirl.prompts.files import folded, load, shown, text_fault
-from sirl.prompts.reading import ID_KEYS, first
+from sirl.prompts.files import ID_KEYS, folded, load, shown, text_fault
+from sirl.prompts.reading import first
 from sirl.prompts.tables import object_rows
 
 __all__ = ["read_targets"]

@@ -1,0 +1,106 @@
+"""Refuses files whose rows are turns of conversations."""
+
+import re
+from pathlib import Path
+
+from sirl.errors import InputError
+from sirl.prompts.files import ID_KEYS, Row, shown
+from sirl.prompts.labels import Fields
+from sirl.prompts.parts import has_words
+from sirl.prompts.requests import ROLES, TURN_KEYS, TURNS, asked_key
+from sirl.text import normalised
+
+__all__ = ["Layout"]
+
+ROLE_KEYS = ("role", "messagerole", "turnrole")
+SPEAKER_KEYS = ("author", "from", "sender", "speaker")
+"""Columns that may also name a person, whose rows are requests."""
+USERS = frozenset({"human", "prompter", "user"})
+MODELS = frozenset({
+    *ROLES, "agent", "ai", "bot", "chatbot", "function", "llm", "model", "tool"
+}) - USERS  # fmt: skip
+CONVERSATION_KEYS = (
+    "chatid", "conversationhash", "conversationid", "convid", "convoid", "dialogid", "dialogueid",
+    "messagetreeid", "threadid",
+)  # fmt: skip
+GROUP_KEYS = (*ID_KEYS, "groupid", "promptid", "questionid", "sessionid", "taskid", "uid")
+"""Columns that name a conversation if a column with the number of the turn stands beside them."""
+NUMBER = re.compile(r"turn(id)?|(message|turn|utterance)(idx|index|no|num|number)")
+"""Names of columns with the number of a turn."""
+LATER = re.compile(
+    r"followup(message|prompt|question|request|turn)?s?\d*"
+    r"|(next|second|third)(goal|instruction|message|prompt|question|request|turn)"
+    r"|(user)?(goal|human|instruction|message|prompt|query|question|request|turn)\d{1,2}"
+)
+"""Names of columns with a further turn or prompt."""
+
+
+class Layout:
+    """What the rows of a file so far have been."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.roles: set[bool] = set()
+        """Whether a row was the user's."""
+        self.turns: dict[tuple[str, str], tuple[str, int]] = {}
+        """Request and line of the first row, by column and conversation."""
+
+    def add(self, row: Row, fields: Fields) -> None:
+        """Note a row.
+
+        Raises:
+            InputError: The rows are turns of conversations, or this one has further turns.
+        """
+        key = asked_key(fields)
+        name, value = fields.get(key, ("", None))
+        if key in TURN_KEYS or not isinstance(value, str) or TURNS.match(value):
+            return
+        text = normalised(value)
+        if other := later(fields, text):
+            raise InputError(
+                f"{self.path}:{row.line}: {shown(other)} holds more turns or prompts beside "
+                f"{shown(name)}: write turns as a list in messages, or give each prompt a row of "
+                "its own"
+            )
+        if why := self.role(fields) or self.conversation(row, fields, text):
+            column, said = why
+            raise InputError(
+                f"{self.path}:{row.line}: the rows are turns of conversations ({said}): write each "
+                "conversation as one row with a list of turns in messages, or remove the column "
+                f"{shown(column)} if each row is a request of its own"
+            )
+
+    def role(self, fields: Fields) -> tuple[str, str] | None:
+        """The column by which the rows are turns of several speakers, and why."""
+        for key in (*ROLE_KEYS, *SPEAKER_KEYS):
+            name, value = fields.get(key, ("", None))
+            if not isinstance(value, str) or not value.strip():
+                continue
+            speaker = value.strip().casefold()
+            self.roles.add(speaker in USERS)
+            other = speaker in MODELS or (key in ROLE_KEYS and speaker not in USERS)
+            if other or len(self.roles) > 1:
+                return name, f"{shown(name)} is {shown(value.strip())}"
+        return None
+
+    def conversation(self, row: Row, fields: Fields, text: str) -> tuple[str, str] | None:
+        """The column by which another request is in the conversation of an earlier row, and why."""
+        number = next((str(fields[k][1]) for k in fields if NUMBER.fullmatch(k)), "")
+        for key in (*CONVERSATION_KEYS, *(GROUP_KEYS if number else ())):
+            name, value = fields.get(key, ("", None))
+            if value in (None, "") or isinstance(value, list | dict):
+                continue
+            asked, line = self.turns.setdefault((key, str(value)), (text, row.line))
+            if asked != text:
+                return name, f"{shown(name)} {shown(str(value))} is also in line {line}"
+        return None
+
+
+def later(fields: Fields, text: str) -> str:
+    """The name of a column with a further turn or prompt, which the asked text is not."""
+    for key, (name, value) in fields.items():
+        listed = key == "turns" and isinstance(value, list) and len(value) > 1
+        more = LATER.fullmatch(re.sub(r"\W", "", key)) and has_words(value)
+        if listed or (more and normalised(value) != text):
+            return name
+    return ""
