@@ -156,3 +156,41 @@ def test_the_first_turn_again_and_numbers_are_no_second_turn(tmp_path):
         table(tmp_path, ["prompt", "turn_1", "turn_2"], ["Mend a hat.", "mend a  hat.", "0.5"])
     )
     assert (asked, faults) == (["Mend a hat."], [])
+
+
+HATS = ["Mend a cap.", "Wash a hood.", "Iron a veil.", "Fold a fez.", "Sew a beret."]
+
+
+@pytest.mark.parametrize(("column", "other"), [("prompt", "text"), ("instruction", "Sentence")])
+@pytest.mark.parametrize("last", ["Translate  this.", "Is it a hat?"])
+def test_a_column_that_is_nearly_always_the_same_is_not_asked_alone(tmp_path, column, other, last):
+    rows = [[f"h{n}", "Translate this.", hat, "Sure."] for n, hat in enumerate(HATS)]
+    rows[-1][1] = last
+    same = 5 if last == "Translate  this." else 4
+    assert refusal(table(tmp_path, ["id", column, other, "notes"], *rows)) == (
+        f"hats.csv asks the same {column} in {same} of 5 rows, while {other} varies: rename "
+        f"{other} to input to ask it behind {column}; rename it to prompt and remove {column} to "
+        f"ask it alone; or remove {other}"
+    )
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        "answer", "target", "Response 1", "reason", "category", "question_id", "model_output",
+        "reference", "input", "context",
+    ],
+)  # fmt: skip
+def test_answers_and_names_may_vary_where_the_prompt_does_not(tmp_path, other):
+    rows = [["Translate this.", hat] for hat in HATS]
+    asked, _ = read(table(tmp_path, ["prompt", other], *rows))
+    assert len(asked) == (5 if other in ("input", "context") else 1)
+
+
+def test_a_prompt_that_varies_may_be_repeated(tmp_path):
+    rows = [[hat, f"text of {hat}"] for hat in [*HATS[:2], *HATS[:1] * 3]]
+    assert len(read(table(tmp_path, ["prompt", "text"], *rows))[0]) == 2
+    rows = [["Translate this.", hat] for hat in HATS[:4]]
+    assert len(read(table(tmp_path, ["prompt", "text"], *rows))[0]) == 1
+    rows = [["Translate this.", hat] for hat in ["caps", "hoods"] * 5]
+    assert len(read(table(tmp_path, ["prompt", "subject"], *rows))[0]) == 1

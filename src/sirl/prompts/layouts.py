@@ -1,13 +1,14 @@
-"""Refuses files whose rows are turns of conversations."""
+"""Refuses files whose rows are turns of conversations, or whose requests vary in another column."""
 
 import re
+from collections import Counter
 from pathlib import Path
 
 from sirl.errors import InputError
 from sirl.prompts.files import ID_KEYS, Row, shown
 from sirl.prompts.labels import Fields
 from sirl.prompts.parts import has_words
-from sirl.prompts.requests import ROLES, TURN_KEYS, TURNS, asked_key
+from sirl.prompts.requests import ROLES, TURN_KEYS, TURNS, Found, asked_key
 from sirl.text import normalised
 
 __all__ = ["Layout"]
@@ -33,6 +34,15 @@ LATER = re.compile(
     r"|(user)?(goal|human|instruction|message|prompt|query|question|request|turn)\d{1,2}"
 )
 """Names of columns with a further turn or prompt."""
+ABOUT = re.compile(
+    r"annotat|answer|assistant|author|categor|chosen|comment|completion|critique|explan|expected"
+    r"|generat|gold|hash|judg|label|method|model|note|output|rational|reason|refer|reject|reply"
+    r"|respon|result|score|solution|target|thought|url|verdict"
+    r"|(class|cot|date|id|index|key|lang|language|source|tag|time|type|uid)s?\d*$"
+)
+"""Names of columns that tell about a request or answer it."""
+FEWEST, MOST = 5, 0.8
+"""In so many rows, a prompt in so large a part of them is the frame of another column."""
 
 
 class Layout:
@@ -44,6 +54,10 @@ class Layout:
         """Whether a row was the user's."""
         self.turns: dict[tuple[str, str], tuple[str, int]] = {}
         """Request and line of the first row, by column and conversation."""
+        self.asked: Counter[tuple[str, str]] = Counter()
+        """Number of rows, by asked column and request."""
+        self.others: dict[str, set[str]] = {}
+        """Texts of each column that is not asked."""
 
     def add(self, row: Row, fields: Fields) -> None:
         """Note a row.
@@ -94,6 +108,35 @@ class Layout:
             if asked != text:
                 return name, f"{shown(name)} {shown(str(value))} is also in line {line}"
         return None
+
+    def count(self, fields: Fields, found: Found) -> None:
+        """Count a row by what it asks, and note its other texts."""
+        asked = "\n".join(m.content for m in found.messages)
+        self.asked[found.names[0], normalised(asked)] += 1
+        for key, (name, value) in fields.items():
+            if name not in found.names and has_words(value) and not ABOUT.search(key):
+                self.others.setdefault(name, set()).add(normalised(value))
+
+    def check(self) -> None:
+        """Check the file as a whole.
+
+        Raises:
+            InputError: Nearly all rows ask the same, while another column of texts varies.
+        """
+        rows = self.asked.total()
+        if rows < FEWEST:
+            return
+        ((column, _), same), *_ = self.asked.most_common(1)
+        varies = (name for name, texts in self.others.items() if len(texts) > rows / 2)
+        other = next(varies, "")
+        if same < MOST * rows or not other:
+            return
+        asked, other = shown(column), shown(other)
+        raise InputError(
+            f"{self.path} asks the same {asked} in {same:,} of {rows:,} rows, while {other} "
+            f"varies: rename {other} to input to ask it behind {asked}; rename it to prompt and "
+            f"remove {asked} to ask it alone; or remove {other}"
+        )
 
 
 def later(fields: Fields, text: str) -> str:

@@ -81,8 +81,8 @@ def read_prompts(
 
     Raises:
         InputError: The file is missing, empty, not text, in an unsupported format, without a
-            prompt column or without a usable row, or its rows are turns of conversations; when
-            strict, also if any row is unusable.
+            prompt column or without a usable row, its rows are turns of conversations, or they ask
+            the same while another column varies; when strict, also if any row is unusable.
         MissingExtraError: The file is Parquet, and pyarrow is not installed.
     """
     file = load(path)
@@ -94,12 +94,13 @@ def read_rows(file: File, rows: Iterable[Row], reader: "Reader", *, strict: bool
     """The prompts of rows of a file.
 
     Raises:
-        InputError: No row is usable, or the rows are turns of conversations; when strict, also if
-            any row is unusable.
+        InputError: No row is usable, the rows are turns of conversations, or they ask the same
+            while another column varies; when strict, also if any row is unusable.
     """
     before = reader.elsewhere.repeated
     for row in rows:
         reader.take(row)
+    reader.layout.check()
     # A file whose prompts are all in an earlier one is no mistake.
     if strict or reader.prompts or reader.elsewhere.repeated == before:
         check(file.path, reader.prompts, reader.rejected, strict=strict)
@@ -146,6 +147,8 @@ class Reader:
         if not (fault := row.fault or fault):
             self.layout.add(row, fields)
             found = self.found(row, fields)
+            if not found.fault:
+                self.layout.count(fields, found)
             fault = found.fault or self.labels.fault(fields)
         if not fault:
             fault = self.keep(row, fields, found)
