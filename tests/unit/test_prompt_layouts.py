@@ -194,3 +194,33 @@ def test_a_prompt_that_varies_may_be_repeated(tmp_path):
     assert len(read(table(tmp_path, ["prompt", "text"], *rows))[0]) == 1
     rows = [["Translate this.", hat] for hat in ["caps", "hoods"] * 5]
     assert len(read(table(tmp_path, ["prompt", "subject"], *rows))[0]) == 1
+
+
+MISSING = ["None", "n/a", "N/A", "NaN", "null", "-", "<noinput>", "<noinput>.", "No input", "#N/A"]
+
+
+@pytest.mark.parametrize("word", MISSING)
+@pytest.mark.parametrize("name", ["input", "context", "system", "passage", "choices", "messages"])
+def test_a_word_for_no_value_is_no_part_of_a_request(tmp_path, word, name):
+    asked, faults = read(table(tmp_path, ["instruction", name], ["Mend a hat.", word]))
+    assert (asked, faults) == (["Mend a hat."], [])
+
+
+@pytest.mark.parametrize("word", MISSING)
+@pytest.mark.parametrize("name", ["prompt", "instruction"])
+def test_a_word_for_no_value_is_no_prompt(tmp_path, word, name):
+    asked, faults = read(table(tmp_path, [name, "input"], [word, "a hat"], ["Null hats?", "a cap"]))
+    assert asked == ["Null hats?\n\na cap"]
+    assert faults == [(2, f"{name} is {word!r}, which stands for no prompt")]
+
+
+def test_a_number_that_is_none_is_no_input_and_none_may_be_a_choice(tmp_path):
+    path = lines(
+        tmp_path,
+        {"instruction": "Mend a hat.", "input": float("nan")},
+        {"instruction": "Is it?", "A": "None", "B": "Yes"},
+        {"instruction": "Is it a hat?", "A": "None", "B": "N/A"},
+    )
+    asked, faults = read(path)
+    assert asked == ["Mend a hat.", "Is it a hat?"]
+    assert [line for line, _ in faults] == [2]

@@ -63,6 +63,12 @@ def shows(text: str) -> bool:
     return any(unicodedata.category(c) not in hidden for c in text)
 
 
+def asks(text: str) -> bool:
+    """Whether a text shows something and is no word for an empty cell."""
+    word = r"[-\u2013\u2014]+|\W*(n/?a|n\.a|nan|nil|no.?input|none|not applicable|null)\W*"
+    return shows(text) and not re.fullmatch(word, text.strip(), re.IGNORECASE)
+
+
 one_line = st.text(
     st.characters(exclude_categories=["Cs"], exclude_characters="\r\n\0\x85\u2028\u2029"),
     min_size=1,
@@ -70,7 +76,7 @@ one_line = st.text(
 texts = st.lists(
     st.text(
         st.characters(exclude_categories=["Cs"], exclude_characters="\0\ufeff"), min_size=1
-    ).filter(shows),
+    ).filter(asks),
     min_size=1,
     max_size=6,
     unique_by=lambda text: " ".join(text.casefold().split()),

@@ -20,6 +20,7 @@ __all__ = [
     "check",
     "folded",
     "folded_name",
+    "is_missing",
     "is_parquet",
     "lines_of",
     "load",
@@ -46,6 +47,12 @@ MARKS = {
 """Byte order marks, longer ones first: the UTF-16 mark is a prefix of the UTF-32 mark."""
 LINE_MARKS = re.compile("(^|[\r\n])\ufeff+")
 """Byte order marks of files that were joined, each at the beginning of a line."""
+MISSING = re.compile(
+    r"[-\u2013\u2014]+"
+    r"|[<(\[]?(#?n/?a|n\.a|nan|nil|no[ _]?input|none|not applicable|null)[>)\]]?\.?",
+    re.IGNORECASE,
+)
+"""What stands in a cell that has no value."""
 
 UNSEEN = frozenset({"Cc", "Cf", "Mc", "Me", "Mn", "Zl", "Zp", "Zs"})
 """Unicode categories of characters that show nothing alone."""
@@ -220,6 +227,17 @@ def is_blank(text: str) -> bool:
     (True, False)
     """
     return all(unicodedata.category(c) in UNSEEN for c in text)
+
+
+def is_missing(value: Any) -> bool:  # noqa: ANN401 - any JSON value
+    """Whether a value is none, or stands for none.
+
+    >>> is_missing("N/A"), is_missing("<noinput>"), is_missing(float("nan")), is_missing("No.")
+    (True, True, True, False)
+    """
+    if isinstance(value, str):
+        return is_blank(value) or bool(MISSING.fullmatch(value.strip()))
+    return value is None or value != value or value in ([], {})  # noqa: PLR0124 - NaN
 
 
 def text_fault(text: str) -> str:

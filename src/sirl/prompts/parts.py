@@ -3,7 +3,7 @@
 import re
 from typing import Any
 
-from sirl.prompts.files import shown
+from sirl.prompts.files import is_missing, shown
 from sirl.prompts.labels import Fields
 
 __all__ = ["has_words", "part_fault"]
@@ -29,7 +29,8 @@ def part_fault(fields: Fields) -> str:
         for key, (name, value) in fields.items()
         if value not in (None, "", [], {})
     }
-    names = [name for key, (name, _) in given.items() if WHOLE.fullmatch(key)] or choices(given)
+    whole = (k for k, (_, value) in given.items() if WHOLE.fullmatch(k) and not is_missing(value))
+    names = [given[key][0] for key in whole] or choices(given)
     if not names:
         return ""
     are = "is part of the request but is" if len(names) == 1 else "are parts of the request but are"
@@ -37,7 +38,7 @@ def part_fault(fields: Fields) -> str:
 
 
 def choices(given: Fields) -> list[str]:
-    """The names of columns that hold one choice each."""
+    """The names of columns that hold one choice each, one of which may be `None`."""
     found: dict[str, list[str]] = {}
     for key, (name, value) in given.items():
         one = ONE.fullmatch(key)
@@ -46,7 +47,15 @@ def choices(given: Fields) -> list[str]:
     # Letters alone name choices only from the first on.
     if "" in found and not ({"a", "b"} <= given.keys() or {"1", "2"} <= given.keys()):
         del found[""]
-    return next((names for what, names in found.items() if len(names) >= FEWEST.get(what, 2)), [])
+    held = {name for name, value in given.values() if not is_missing(value)}
+    return next(
+        (
+            names
+            for what, names in found.items()
+            if len(names) >= FEWEST.get(what, 2) and not held.isdisjoint(names)
+        ),
+        [],
+    )
 
 
 def has_words(value: Any) -> bool:  # noqa: ANN401 - any JSON value

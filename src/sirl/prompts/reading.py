@@ -14,6 +14,7 @@ from sirl.prompts.files import (
     check,
     folded,
     folded_name,
+    is_missing,
     load,
     shown,
     text_fault,
@@ -21,7 +22,7 @@ from sirl.prompts.files import (
 )
 from sirl.prompts.labels import LABEL_KEYS, Fields, Labels, Wanted
 from sirl.prompts.layouts import Layout
-from sirl.prompts.requests import TEXT_KEYS, TURN_KEYS, TURNS, Found, read_fields
+from sirl.prompts.requests import TEXT_KEYS, TURN_KEYS, TURNS, Found, present, read_fields
 from sirl.prompts.tables import Format, any_rows
 from sirl.prompts.texts import ITEM
 from sirl.text import many, normalised
@@ -145,7 +146,7 @@ class Reader:
         fields, fault = folded(row.fields)
         found = Found()
         if not (fault := row.fault or fault):
-            self.layout.add(row, fields)
+            self.layout.add(row, present(fields))
             found = self.found(row, fields)
             if not found.fault:
                 self.layout.count(fields, found)
@@ -197,7 +198,7 @@ class Reader:
         self.passed |= {
             name: None
             for k, (name, value) in fields.items()
-            if k not in read and value not in (None, [], {}) and str(value).strip()
+            if k not in read and not is_missing(value)
         }
         self.labels.count(fields, {*used, *ID_KEYS, *TURN_KEYS, *TEXT_KEYS})
 

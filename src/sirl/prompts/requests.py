@@ -5,7 +5,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, get_args
 
-from sirl.prompts.files import shown, text_fault
+from sirl.prompts.files import is_missing, shown, text_fault
 from sirl.prompts.labels import Fields
 from sirl.prompts.parts import has_words, part_fault
 from sirl.text import many
@@ -56,6 +56,7 @@ def read_fields(fields: Fields) -> Found:
     """The conversation of a row, or its fault."""
     if fault := part_fault(fields):
         return Found(fault=fault)
+    fields = present(fields)
     system, fault = one_text(fields, SYSTEM_KEYS)
     if fault:
         return Found(fault=fault)
@@ -68,6 +69,14 @@ def read_fields(fields: Fields) -> Found:
     if key in TURN_KEYS or isinstance(value, list) or TURNS.match(str(value)):
         return with_system(front, system, read_turns(name, value))
     return with_system(front, system, read_text(fields, key))
+
+
+def present(fields: Fields) -> Fields:
+    """The fields, with None for each that stands for no value beside the request."""
+    return {
+        key: (name, None if key not in TEXT_KEYS and is_missing(value) else value)
+        for key, (name, value) in fields.items()
+    }
 
 
 def asked_key(fields: Fields) -> str:
@@ -90,6 +99,8 @@ def read_text(fields: Fields, key: str) -> Found:
     name, text = fields[key]
     if not isinstance(text, str):
         return Found(fault=f"{shown(name)} is not text")
+    if text.strip() and is_missing(text):
+        return Found(fault=f"{shown(name)} is {shown(text.strip())!r}, which stands for no prompt")
     context, fault = one_text(fields, CONTEXT_KEYS)
     given, other = one_text(fields, INPUT_KEYS if key == "instruction" else ())
     context = context or worded(fields, FRONT_KEYS)
