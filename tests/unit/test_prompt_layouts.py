@@ -224,3 +224,15 @@ def test_a_number_that_is_none_is_no_input_and_none_may_be_a_choice(tmp_path):
     asked, faults = read(path)
     assert asked == ["Mend a hat.", "Is it a hat?"]
     assert [line for line, _ in faults] == [2]
+
+
+@pytest.mark.parametrize("column", ["instruction", "prompt", "question"])
+@pytest.mark.parametrize("name", ["input", "inputs", "context", "passage"])
+def test_material_that_repeats_the_request_is_asked_once(tmp_path, column, name):
+    rows = ["Mend a hat.", "mend  a hat. "], ["Mend it.", "a cap"]
+    path = table(tmp_path, [column, name], *rows)
+    asked, faults = read(path)
+    assert asked[0] == "Mend a hat."
+    assert asked[1] in ("Mend it.\n\na cap", "a cap\n\n---\n\nMend it.")
+    assert not faults
+    assert read_prompts(path).read == f"column {column} + {name} of {path}, 2 prompts"

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, get_args
 from sirl.prompts.files import is_missing, shown, text_fault
 from sirl.prompts.labels import Fields
 from sirl.prompts.parts import has_words, part_fault
-from sirl.text import many
+from sirl.text import many, normalised
 from sirl.types import Message, Role
 
 __all__ = [
@@ -107,15 +107,14 @@ def read_text(fields: Fields, key: str) -> Found:
     given = given or worded(fields, BACK_KEYS)
     if fault := fault or other or ("" if text.strip() else text_fault(text)):
         return Found(fault=fault)
-    names = [name]
-    if given:
+    names = (name, *(material[0] for material in (given, context) if material))
+    request = normalised(text)  # material that only repeats it is not asked again
+    if given and normalised(given[1]) != request:
         text = f"{text.strip()}\n\n{given[1]}"
-        names.append(given[0])
-    if context:
+    if context and normalised(context[1]) != request:
         # Contextual behaviours: the context comes first, as in HarmBench.
         text = f"{context[1]}{SEPARATOR}{text}"
-        names.append(context[0])
-    return Found((Message("user", text.strip()),), tuple(names), text_fault(text))
+    return Found((Message("user", text.strip()),), names, text_fault(text))
 
 
 def worded(fields: Fields, keys: Sequence[str]) -> tuple[str, str] | None:
