@@ -236,3 +236,29 @@ def test_material_that_repeats_the_request_is_asked_once(tmp_path, column, name)
     assert asked[1] in ("Mend it.\n\na cap", "a cap\n\n---\n\nMend it.")
     assert not faults
     assert read_prompts(path).read == f"column {column} + {name} of {path}, 2 prompts"
+
+
+NO_MEDIA = [None, "", "N/A", False, [], [None], {"bytes": None, "path": None}]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "image", "Images", "image_url", "img", "image_1", "image_path", "image_id", "audio",
+        "audio_file", "video", "video_urls", "input_image", "picture", "decoded_image",
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("value", ["hat.png", 3, ["hat.png"], {"bytes": "x", "path": None}])
+def test_a_row_with_an_image_a_sound_or_a_film_is_set_aside(tmp_path, name, value):
+    without = [{"prompt": f"Mend hat {n}.", name: none} for n, none in enumerate(NO_MEDIA)]
+    turns = {"messages": [{"role": "user", "content": "What is it?"}], name: value}
+    path = lines(tmp_path, {"prompt": "What is this?", name: value}, turns, *without)
+    asked, faults = read(path)
+    assert asked == [row["prompt"] for row in without]
+    why = "belongs to the request, and sirl asks text alone: empty it if the request does without"
+    assert faults == [(1, f"{name} {why} it"), (2, f"{name} {why} it")]
+
+
+@pytest.mark.parametrize("name", ["image_caption", "imagery", "video_game", "audience"])
+def test_words_about_images_are_no_images(tmp_path, name):
+    assert read(table(tmp_path, ["prompt", name], ["Mend a hat.", "x"])) == (["Mend a hat."], [])

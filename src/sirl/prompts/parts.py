@@ -21,6 +21,13 @@ ONE = re.compile(
 FEWEST = {"ans": 3, "answer": 3}
 """Columns that make choices, if not two: answers to compare are two."""
 
+MEDIA = re.compile(
+    r"(decoded|input|prompt|question)?(audio|image|img|photo|picture|pixel|screenshot|video|wav)s?"
+    r"(b64|base64|bytes|content|data|file(name)?|id|list|name|path|src|uri|url|value)?s?\d*"
+)
+"""Names of columns of images, sounds and films."""
+NOT = ("false", "no")
+
 
 def part_fault(fields: Fields) -> str:
     """The fault of a row whose request goes on in columns that are not read; empty if none does."""
@@ -29,8 +36,14 @@ def part_fault(fields: Fields) -> str:
         for key, (name, value) in fields.items()
         if value not in (None, "", [], {})
     }
-    whole = (k for k, (_, value) in given.items() if WHOLE.fullmatch(k) and not is_missing(value))
-    names = [given[key][0] for key in whole] or choices(given)
+    media = [name for k, (name, value) in given.items() if MEDIA.fullmatch(k) and holds(value)]
+    if media:
+        return (
+            f"{shown(media[0])} belongs to the request, and sirl asks text alone: empty it if the "
+            "request does without it"
+        )
+    whole = [n for k, (n, value) in given.items() if WHOLE.fullmatch(k) and holds(value)]
+    names = whole or choices(given)
     if not names:
         return ""
     are = "is part of the request but is" if len(names) == 1 else "are parts of the request but are"
@@ -56,6 +69,13 @@ def choices(given: Fields) -> list[str]:
         ),
         [],
     )
+
+
+def holds(value: Any) -> bool:  # noqa: ANN401 - any JSON value
+    """Whether a value, or one inside it, is more than a word for none."""
+    if isinstance(value, dict | list):
+        return any(map(holds, value.values() if isinstance(value, dict) else value))
+    return not is_missing(value) and value is not False and str(value).casefold() not in NOT
 
 
 def has_words(value: Any) -> bool:  # noqa: ANN401 - any JSON value
