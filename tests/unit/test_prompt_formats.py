@@ -191,6 +191,32 @@ def test_a_header_that_is_there_again_is_set_aside_and_a_cell_like_a_name_is_ask
     assert faults(found) == [(3, "the row is the header again")]
 
 
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+@pytest.mark.parametrize(
+    "lines",
+    [
+        'id\tprompt|1\tMend|2\t"Wash a hat|3\tIron|4\tFold it|5\tSew"|6\tKnit',
+        'prompt\tid|Mend\t1|"Wash\t2|Iron\t3|Fold\t4|Sew"\t5|Knit\t6',
+    ],
+)
+def test_rows_between_stray_quotes_of_a_tsv_are_not_one_prompt(tmp_path, lines, end):
+    found = read_prompts(write(tmp_path, "a.tsv", lines.replace("|", end)))
+    assert [p.request for p in found.prompts] == ["Mend", "Knit"]
+    assert faults(found) == [
+        (
+            3,
+            "a quote opens a cell with tabs that ends in line 6: remove the quote, or write the "
+            "tabs as spaces; lines 3 to 6 are skipped with it",
+        )
+    ]
+
+
+def test_a_cell_of_a_tsv_may_hold_tabs_or_line_breaks(tmp_path):
+    text = 'id\tprompt\n1\t"a\tb"\n2\t"c\nd"\n'
+    assert asked(tmp_path, "a.tsv", text) == ["a\tb", "c\nd"]
+    assert asked(tmp_path, "b.tsv", 'prompt\n"a\n\tb"\n') == ["a\n\tb"]
+
+
 def test_a_cell_longer_than_the_usual_limit_does_not_spill_into_the_next_rows(tmp_path):
     text = 'prompt\n"' + "x" * 200_000 + '\nhow do I\nmend"\nWash\n'
     found = read_prompts(write(tmp_path, "a.csv", text))

@@ -8,7 +8,7 @@ import unicodedata
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from sirl.analysis.calibration import read_calibration, read_labels
@@ -146,6 +146,8 @@ def written(name: str, prompts: list[str]) -> str:
 @anything
 @given(prompts=texts)
 def test_what_was_written_is_what_is_asked(tmp_path, name, encoding, prompts):
+    # In a TSV such a cell may as well be rows between two stray quotes, and is rejected.
+    assume(name != "a.tsv" or not any("\t" in p and re.search(r"[\r\n]", p) for p in prompts))
     path = tmp_path / name
     path.write_bytes(written(name, prompts).encode(encoding))
     found = read_prompts(path)

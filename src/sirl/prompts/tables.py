@@ -148,7 +148,7 @@ def read_table(file: File, known: Sequence[str]) -> Table:
             f"{file.path}:{other.line}: a second table begins here, with the header "
             f"{shown(', '.join(other.cells))} and not {found}: put it into a file of its own"
         )
-    return Table(tuple(names), tuple(fitted(row, names) for row in rows))
+    return Table(tuple(names), tuple(fitted(row, names, separator) for row in rows))
 
 
 def is_other_header(row: Cells, header: Sequence[str], keys: frozenset[str]) -> bool:
@@ -180,24 +180,35 @@ def header_of(text: str, separator: str) -> Cells:
     return found[0] if found else Cells(1, ())
 
 
-def fitted(row: Cells, header: Sequence[str]) -> Cells:
+def fitted(row: Cells, header: Sequence[str], separator: str) -> Cells:
     """A row if it fits the header, else its fault."""
-    if row.fault:
-        return row
+    fault = row.fault or misfit(row, header, separator)
+    return Cells(row.line, (), fault) if fault else row
+
+
+def misfit(row: Cells, header: Sequence[str], separator: str) -> str:
+    """Why a row does not fit the header; empty if it does."""
+    mixed = any("\t" in cell and ENDS.search(cell) for cell in row.cells)
+    if separator == "\t" and mixed and len(header) > 1:
+        # Two stray quotes make one cell of the rows in between.
+        last = row.line + sum(len(ENDS.findall(cell)) for cell in row.cells)
+        return (
+            f"a quote opens a cell with tabs that ends in line {last}: remove the quote, or write "
+            f"the tabs as spaces; lines {row.line} to {last} are skipped with it"
+        )
     if len(row.cells) != len(header):
-        fault = f"the row has {len(row.cells)} fields, the header {len(header)}"
-        return Cells(row.line, (), fault)
+        return f"the row has {len(row.cells)} fields, the header {len(header)}"
     if list(map(folded_name, row.cells)) == list(map(folded_name, header)):
-        return Cells(row.line, (), "the row is the header again")
+        return "the row is the header again"
     longest = max(map(len, row.cells))
     if longest > LONGEST_CELL:
-        return Cells(row.line, (), f"a field has {longest} characters, more than {LONGEST_CELL}")
+        return f"a field has {longest} characters, more than {LONGEST_CELL}"
     # A first column without a name holds row numbers; in any other one, text was cut off by an
     # unquoted separator.
-    for name, cell in list(zip(header, row.cells, strict=True))[1:]:
-        if not name.strip() and cell.strip():
-            return Cells(row.line, (), "there is text in a column without a name")
-    return row
+    columns = zip(header[1:], row.cells[1:], strict=True)
+    if any(cell.strip() and not name.strip() for name, cell in columns):
+        return "there is text in a column without a name"
+    return ""
 
 
 def records(text: str, separator: str, most: int | None = None) -> list[Cells]:
