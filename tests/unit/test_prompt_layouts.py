@@ -262,3 +262,66 @@ def test_a_row_with_an_image_a_sound_or_a_film_is_set_aside(tmp_path, name, valu
 @pytest.mark.parametrize("name", ["image_caption", "imagery", "video_game", "audience"])
 def test_words_about_images_are_no_images(tmp_path, name):
     assert read(table(tmp_path, ["prompt", name], ["Mend a hat.", "x"])) == (["Mend a hat."], [])
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "line"),
+    [
+        ("hats.txt", "prompt: Mend a hat.\nprompt: Wash a hat.\n", 1),
+        ("hats.txt", "# hats\n- prompt: Mend a hat.\n  kind: cap\n- prompt: Wash a hat.\n", 2),
+        ("hats.txt", "---\nprompts:\n- Mend a hat.\n- Wash a hat.\n", 2),
+        ("hats", "id: 1\nGoal: |\n  Mend a hat.\n\n  Now.\n", 2),
+        ("hats.txt", '[[prompts]]\nprompt = "Mend a hat."\n', 2),
+        ("hats.txt", 'prompts = [\n"Mend a hat.",\n"Wash a hat.",\n]\n', 1),
+        ("hats.txt", 'n = 1\nprompt = """\nMend a hat.\nNow.\nPlease."""\n', 2),
+        ("hats.txt", "Question: Why?\r\nQuestion: How?\r\nWho?\r\n", 1),
+        ("hats.md", "- instruction: Mend a hat.\n- instruction: Wash a hat.\n", 1),
+        ("hats.txt", "messages:\n  - role: user\n    content: Mend a hat.\n", 1),
+    ],
+)
+def test_yaml_and_toml_in_a_text_are_refused(tmp_path, name, text, line):
+    path = tmp_path / name
+    path.write_bytes(text.encode())
+    said = refusal(path)
+    assert said.startswith(f"{name}:{line}: the line ")
+    assert said.endswith(
+        "begins with a key, as in YAML or TOML: give one prompt a line without it, or JSON lines "
+        'such as {"prompt": "..."}'
+    )
+
+
+def test_lines_with_a_colon_stay_prompts(tmp_path):
+    said = ["Translate: a hat", "Prompt: a verb or a noun?", "Mend a hat.", "x = 3, so 2x = ?"]
+    path = tmp_path / "hats.txt"
+    path.write_text("\n".join(said))
+    assert read(path) == (said, [])
+    listed = tmp_path / "hats.md"
+    listed.write_text("Prompts:\n\n- Mend a hat.\n- Wash a hat.\n")
+    assert read(listed)[0] == ["Mend a hat.", "Wash a hat."]
+    path.write_text("- Goal: a verb or a noun?\n- Mend a hat.\n- Wash a hat.\n")
+    assert read(path)[0] == ["Goal: a verb or a noun?", "Mend a hat.", "Wash a hat."]
+
+
+MARKS = [
+    "<|im_start|>", "[INST]", "[/INST]", "<start_of_turn>", "<|start_header_id|>", "<|user|>",
+    "<<SYS>>", "<\uff5cUser\uff5c>", "<|eot_id|>", "<turn|>",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("mark", MARKS)
+@pytest.mark.parametrize("name", ["prompt", "system", "context"])
+def test_a_prompt_with_marks_of_chat_templates_is_set_aside(tmp_path, mark, name):
+    rows = {"prompt": "Mend a hat.", name: f"{mark}user\nMend a hat."}, {"prompt": "a <| b |> c"}
+    asked, faults = read(lines(tmp_path, *rows))
+    assert asked == ["a <| b |> c"]
+    way = "give the turns in messages, or remove it"
+    assert faults == [(1, f"the prompt holds {mark}, a mark of chat templates: {way}")]
+
+
+def test_marks_of_chat_templates_in_messages_and_lines_of_text(tmp_path):
+    turns = {"messages": [{"role": "user", "content": "What is [INST]?"}]}
+    assert read(lines(tmp_path, turns)) == (["What is [INST]?"], [])
+    path = tmp_path / "hats.txt"
+    path.write_text("<|user|>Mend a hat.<|end|>\nWash a hat.\n")
+    asked, faults = read(path)
+    assert (asked, [line for line, _ in faults]) == (["Wash a hat."], [1])

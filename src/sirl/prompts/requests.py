@@ -41,6 +41,11 @@ ROLES: Mapping[str, Role] = {
 """Roles by name; OpenAI's developer speaks as the system, and the last three are from ShareGPT."""
 TEXT_PARTS = ("text", "input_text", "output_text")
 """Types of parts of OpenAI's messages that are text."""
+MARK = re.compile(
+    r"<[|\uff5c][^\s<>|\uff5c]{1,40}[|\uff5c]>|\[/?(?:INST|SYSTEM_PROMPT)\]|<</?SYS>>"
+    r"|<(?:start|end)_of_turn>|<\|turn>|<turn\|>|<[be]os>"
+)
+"""Marks of turns in chat templates."""
 TURNS = re.compile(r"\s*\[\s*\{\s*['\"](role|content|from|value)['\"]\s*:")
 
 
@@ -68,7 +73,11 @@ def read_fields(fields: Fields) -> Found:
     name, value = fields[key]
     if key in TURN_KEYS or isinstance(value, list) or TURNS.match(str(value)):
         return with_system(front, system, read_turns(name, value))
-    return with_system(front, system, read_text(fields, key))
+    found = with_system(front, system, read_text(fields, key))
+    if mark := next(filter(None, (MARK.search(m.content) for m in found.messages)), None):
+        way = "give the turns in messages, or remove it"
+        return Found(fault=f"the prompt holds {shown(mark[0])}, a mark of chat templates: {way}")
+    return found
 
 
 def present(fields: Fields) -> Fields:

@@ -19,7 +19,7 @@ from sirl.prompts.files import (
     is_parquet,
     shown,
 )
-from sirl.prompts.texts import is_list, list_rows, text_rows
+from sirl.prompts.texts import is_list, list_rows, refuse_keys, text_rows
 
 __all__ = ["Cells", "Format", "Table", "any_rows", "object_rows", "read_table"]
 
@@ -80,7 +80,7 @@ def any_rows(file: File, known: Sequence[str]) -> tuple[Format, Iterable[Row]]:
 
     Raises:
         InputError: The format is not supported, the content is invalid, or a file named as text
-            contains a table.
+            contains a table, YAML or TOML.
     """
     ending = file.path.suffix.lower()
     keys = frozenset(map(folded_name, known))
@@ -96,6 +96,7 @@ def any_rows(file: File, known: Sequence[str]) -> tuple[Format, Iterable[Row]]:
     if ending in JSON or starts_as_json(file, keys):
         return "json", json_rows(file)
     refuse_table(file, keys)
+    refuse_keys(file, keys)
     return ("list", list_rows(file)) if is_list(file) else ("text", text_rows(file))
 
 

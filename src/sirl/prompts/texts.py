@@ -1,11 +1,13 @@
 """The rows of text and Markdown files: lines, or the items of a list."""
 
 import re
+import tomllib
 from collections.abc import Iterator
 
-from sirl.prompts.files import ENDS, File, Row, lines_of
+from sirl.errors import InputError
+from sirl.prompts.files import ENDS, File, Row, folded_name, lines_of, shown
 
-__all__ = ["ITEM", "is_list", "list_rows", "text_rows"]
+__all__ = ["ITEM", "is_list", "list_rows", "refuse_keys", "text_rows"]
 
 ODD_ENDS = {"\u2028": "U+2028", "\u2029": "U+2029", "\x85": "U+0085"}
 """Characters that end a line in some programs only."""
@@ -25,6 +27,53 @@ COMMENT = re.compile(r"^[ \t]*<!--.*?-->[ \t]*|[ \t]*(?<!`)<!--.*?-->", re.DOTAL
 """A comment with the blanks around it; `<!--` in code is none."""
 HIDDEN = {"front matter": FRONT, "a comment": COMMENT}
 """What a reader of Markdown does not see."""
+
+KEYED = re.compile(r"""[ \t]*(?:-[ \t]+)?["']?(\w[\w-]*)["']?[ \t]*(?:=|:(?=[ \t]|$))""")
+"""A line that begins with a key, as in YAML or TOML."""
+STRUCTURE = re.compile(r"[ \t].*|\[+[\w.\"-]+\]+|[\])},]+|---|\.\.\.|#.*|[\"'].*[\"'],?")
+"""Other lines of YAML or TOML: what belongs to a key above, sections, marks and comments."""
+
+
+def refuse_keys(file: File, keys: frozenset[str]) -> None:
+    """Raise InputError for YAML or TOML in a file named as text, whose lines would become prompts.
+
+    Raises:
+        InputError: Some lines begin with one of the `keys` or its plural, as most lines do, or all
+            others are of YAML or TOML, too.
+    """
+    lines = [(n, line.rstrip()) for n, line, fault in lines_of(file.text) if not fault]
+    begun = [(n, line, KEYED.match(line)) for n, line in lines]
+    keyed = [(n, line) for n, line, key in begun if key and is_key(key[1], keys)]
+    if not keyed:
+        return
+    # Items below belong to the key, which in Markdown is a word about the list.
+    opens = not is_markdown(file) and any(line.endswith(":") for _, line in keyed)
+    rest = [
+        line
+        for _, line, key in begun
+        if not (key or STRUCTURE.fullmatch(line) or (opens and ITEM.match(line)))
+    ]
+    if rest and 2 * len(keyed) <= len(lines) and not is_toml(file.text):
+        return
+    number, line = keyed[0]
+    raise InputError(
+        f"{file.path}:{number}: the line {shown(line.strip())} begins with a key, as in YAML or "
+        'TOML: give one prompt a line without it, or JSON lines such as {"prompt": "..."}'
+    )
+
+
+def is_key(name: str, keys: frozenset[str]) -> bool:
+    """Whether a name is one of the keys, or its plural."""
+    return not keys.isdisjoint((folded_name(name), folded_name(name).removesuffix("s")))
+
+
+def is_toml(text: str) -> bool:
+    """Whether a text is TOML as a whole."""
+    try:
+        tomllib.loads("\n".join(ENDS.split(text)))
+    except (ValueError, RecursionError):
+        return False
+    return True
 
 
 def is_list(file: File) -> bool:
