@@ -80,3 +80,26 @@ def test_only_markdown_has_headings_and_comments(tmp_path):
 def test_markdown_of_headings_alone_is_refused_by_its_first(tmp_path):
     with pytest.raises(InputError, match=f"hats.md:1: {HEADING}"):
         read(tmp_path, "# Caps\n# Hoods\n")
+
+
+@pytest.mark.parametrize("mark", ["> {}", ">{}", " > > {}", "**{}**", "***{}***", "> **{}**"])
+def test_marks_around_a_line_or_an_item_are_not_asked(tmp_path, mark):
+    for bullet in ("", "- ", "1. "):
+        text = "\n\n".join(bullet + mark.format(hat) for hat in ("Mend a cap.", "Wash a hood."))
+        assert read(tmp_path, text)[:2] == (["Mend a cap.", "Wash a hood."], [])
+
+
+def test_a_list_in_a_quote_is_a_list_and_its_heading_is_not_asked(tmp_path):
+    text = "> [!TIP]\n> ## Caps\n>\n> - Mend a cap\n>   of wool\n> - Wash a cap\n"
+    asked, faults, _ = read(tmp_path, text)
+    assert asked == ["Mend a cap\nof wool", "Wash a cap"]
+    assert faults == [(1, HEADING), (2, HEADING), (3, "the line is no item of the list")]
+
+
+def test_marks_of_a_part_of_a_prompt_are_asked(tmp_path):
+    prompts = ["**Mend** a cap", "**Mend** or **wash**", "__init__", "Is a > b?", "*Mend*"]
+    assert read(tmp_path, "\n".join(prompts))[0] == prompts
+    asked, _, _ = read(tmp_path, "- Sum up:\n  > **Caps** are hats.\n- **Mend:**\n  a cap\n")
+    assert asked == ["Sum up:\n> **Caps** are hats.", "**Mend:**\na cap"]
+    text = "> Mend a cap.\n**Wash a hood.**\n"
+    assert read(tmp_path, text, "hats.txt")[0] == text.splitlines()

@@ -16,7 +16,12 @@ RULE = re.compile(r"[ \t]*[-=*_|:+~`#>][-=*_|:+~`#> \t]*")
 ITEM = re.compile(r"[ \t]*(?:[-*+\u2022]|\d{1,9}[.)])[ \t]+(?:\[[ xX]\][ \t]+)?(?=\S)")
 """What an item of a list begins with: a bullet or a number, and perhaps a box to tick."""
 MARKDOWN = (".md", ".markdown")
-HEADING = re.compile(r" {0,3}#{1,6}([ \t]|$)")
+HEADING = re.compile(r" {0,3}#{1,6}([ \t]|$)|\[!\w+\][ \t]*$")
+"""A heading, or that of a quote, such as `[!NOTE]`."""
+QUOTE = re.compile(r"\A {0,3}(>[ \t]?)+(?=[ \t]*[^>\s])")
+"""The mark of a block quote, in front of its text."""
+BOLD = re.compile(r"(\*\*\*?)(?=[^\s*])((?:(?!\*\*).)+)(?<=[^\s*])\1", re.DOTALL)
+"""A text that is bold as a whole."""
 UNDERLINE = re.compile(r" {0,3}(=+|-{4,})[ \t]*")
 """What makes a heading of the line above; three dashes are also written between prompts."""
 FRONT = re.compile(
@@ -104,8 +109,8 @@ def is_rest(line: str) -> bool:
 def read_lines(file: File) -> Iterator[tuple[int, str, str]]:
     """Line number, text and fault of every non-blank line, as `lines_of`.
 
-    In Markdown, comments are left out of their lines; front matter, lines of comments alone, and
-    headings are faults.
+    In Markdown, comments and marks of block quotes are left out of their lines; front matter, lines
+    of comments alone, and headings are faults.
     """
     if not is_markdown(file):
         yield from lines_of(file.text)
@@ -118,9 +123,11 @@ def read_lines(file: File) -> Iterator[tuple[int, str, str]]:
             yield number, "", f"the line is {hidden[number]}, not a prompt"
             continue
         line, fault = lines[number]
+        if not (in_item and line and is_rest(line)):
+            line = QUOTE.sub("", line)
         in_item = bool(line) and bool(ITEM.match(line) or (in_item and is_rest(line)))
         below, _ = lines.get(number + 1, ("", ""))
-        yield number, line, fault or ("" if in_item else heading(line, below))
+        yield number, line, fault or ("" if in_item else heading(line, QUOTE.sub("", below)))
 
 
 def unhidden(text: str) -> tuple[str, dict[int, str]]:
@@ -132,6 +139,17 @@ def unhidden(text: str) -> tuple[str, dict[int, str]]:
         lines |= {number: what for number, *_ in lines_of(text) if number not in left}
         text = seen
     return text, lines
+
+
+def unmarked(text: str, file: File) -> str:
+    """A prompt of Markdown without marks around the whole of it, which say nothing about a part."""
+    if not is_markdown(file):
+        return text
+    lines = text.split("\n")
+    if all(map(QUOTE.match, lines)):
+        text = "\n".join(QUOTE.sub("", line) for line in lines)
+    bold = BOLD.fullmatch(text.strip())
+    return bold[2] if bold else text
 
 
 def heading(line: str, below: str) -> str:
@@ -153,14 +171,19 @@ def list_rows(file: File) -> Iterator[Row]:
             item = item._replace(fields={"prompt": f"{item.fields['prompt']}\n{rest.rstrip()}"})
             continue
         if item:
-            yield item
+            yield whole(item, file)
         begun = None if fault or RULE.fullmatch(line) else ITEM.match(line)
         indent = begun.end() if begun else 0
         item = Row(number, {"prompt": line[indent:]}) if begun else None
         if not item:
             yield Row(number, {}, fault or "the line is no item of the list")
     if item:
-        yield item
+        yield whole(item, file)
+
+
+def whole(item: Row, file: File) -> Row:
+    """An item of a list with all its lines."""
+    return item._replace(fields={"prompt": unmarked(item.fields["prompt"], file)})
 
 
 def text_rows(file: File) -> Iterator[Row]:
@@ -171,4 +194,4 @@ def text_rows(file: File) -> Iterator[Row]:
             f"the line contains {odd}, which may end a line: replace it by a line feed or a space"
         )
         rule = "the line has only punctuation and is not a prompt" if RULE.fullmatch(line) else ""
-        yield Row(number, {"prompt": line}, unclear if odd else fault or rule)
+        yield Row(number, {"prompt": unmarked(line, file)}, unclear if odd else fault or rule)
