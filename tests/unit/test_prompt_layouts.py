@@ -1,5 +1,6 @@
 """Files whose columns or rows are not one request each."""
 
+import contextlib
 import csv
 import json
 
@@ -325,3 +326,13 @@ def test_marks_of_chat_templates_in_messages_and_lines_of_text(tmp_path):
     path.write_text("<|user|>Mend a hat.<|end|>\nWash a hat.\n")
     asked, faults = read(path)
     assert (asked, [line for line, _ in faults]) == (["Wash a hat."], [1])
+
+
+@pytest.mark.parametrize("name", ["image", "choices", "turn", "id", "prompt", "input", "A"])
+@pytest.mark.parametrize("opens", ["[", '{"a":'])
+def test_a_value_of_any_depth_is_read_or_refused(tmp_path, name, opens):
+    deep = opens * 900 + "1" + ("]" if opens == "[" else "}") * 900
+    path = tmp_path / "hats.jsonl"
+    path.write_text(f'{{"goal": "Mend.", "B": 1, "conversation_id": 1, "{name}": {deep}}}\n')
+    with contextlib.suppress(InputError):
+        assert read(path)[0]

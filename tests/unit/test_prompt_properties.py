@@ -35,6 +35,7 @@ READERS = {
 WORDS = [
     "prompt", "goal", "Goal", "prompt,goal", "id\tprompt", "attack", "turns", "behavior_id",
     "target", "messages", "label", "human_0", "completion", "question", "answer", "data", "rows",
+    "A", "B", "choice_1", "image", "role", "user", "turn", "turn_2", "conversation_id", "NaN",
     "{request}", "[", "]", "{", "}", ",", ":", '"', "'", "\t", ";", "\n", "\r", "\r\n", "\u2028",
     "\ufeff", "\0", "1", "null", '{"prompt":', "[{", "}]", '"":', "\\ud800", "PAR1",
 ]  # fmt: skip

@@ -99,7 +99,7 @@ class Layout:
 
     def conversation(self, row: Row, fields: Fields, text: str) -> tuple[str, str] | None:
         """The column by which another request is in the conversation of an earlier row, and why."""
-        number = next((str(fields[k][1]) for k in fields if NUMBER.fullmatch(k)), "")
+        number = any(NUMBER.fullmatch(k) and v is not None for k, (_, v) in fields.items())
         for key in (*CONVERSATION_KEYS, *(GROUP_KEYS if number else ())):
             name, value = fields.get(key, ("", None))
             if value in (None, "") or isinstance(value, list | dict):

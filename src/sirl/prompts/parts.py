@@ -73,9 +73,14 @@ def choices(given: Fields) -> list[str]:
 
 def holds(value: Any) -> bool:  # noqa: ANN401 - any JSON value
     """Whether a value, or one inside it, is more than a word for none."""
-    if isinstance(value, dict | list):
-        return any(map(holds, value.values() if isinstance(value, dict) else value))
-    return not is_missing(value) and value is not False and str(value).casefold() not in NOT
+    left = [value]
+    while left:
+        one = left.pop()
+        if isinstance(one, dict | list):
+            left += one.values() if isinstance(one, dict) else one
+        elif not is_missing(one) and one is not False and str(one).casefold() not in NOT:
+            return True
+    return False
 
 
 def has_words(value: Any) -> bool:  # noqa: ANN401 - any JSON value

@@ -71,7 +71,8 @@ def read_fields(fields: Fields) -> Found:
         listed = next((f"; {texts_in(*held)}" for held in fields.values() if texts_in(*held)), "")
         return Found(fault=f"none of {', '.join((*TEXT_KEYS, *TURN_KEYS))} is present{listed}")
     name, value = fields[key]
-    if key in TURN_KEYS or isinstance(value, list) or TURNS.match(str(value)):
+    turns = isinstance(value, list) or (isinstance(value, str) and TURNS.match(value))
+    if key in TURN_KEYS or turns:
         return with_system(front, system, read_turns(name, value))
     found = with_system(front, system, read_text(fields, key))
     if mark := next(filter(None, (MARK.search(m.content) for m in found.messages)), None):
