@@ -43,6 +43,7 @@ CHOICES = [
     ["1", "2", "3"],
     ["choices.text"],
     ["answer_choices"],
+    ["choices/0", "choices/1"],
 ]
 
 
@@ -112,7 +113,8 @@ def test_rows_of_users_alone_are_requests(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "names", [["conversation_id"], ["Dialogue ID"], ["id", "turn"], ["session_id", "turn_number"]]
+    "names",
+    [["conversation_id"], ["Dialogue ID"], ["id", "turn"], ["sessionId"], ["key", "turn_number"]],
 )
 def test_rows_that_are_turns_of_one_conversation_are_refused(tmp_path, names):
     rows = [
@@ -276,6 +278,8 @@ def test_words_about_images_are_no_images(tmp_path, name):
         ("hats.txt", 'prompts = [\n"Mend a hat.",\n"Wash a hat.",\n]\n', 1),
         ("hats.txt", 'n = 1\nprompt = """\nMend a hat.\nNow.\nPlease."""\n', 2),
         ("hats.txt", "Question: Why?\r\nQuestion: How?\r\nWho?\r\n", 1),
+        ("hats.txt", "Prompt 1: Mend a hat.\nPrompt 2: Wash a hat.\n", 1),
+        ("hats.txt", '"prompt": "Mend a hat.",\n"prompt": "Wash a hat."\n', 1),
         ("hats.md", "- instruction: Mend a hat.\n- instruction: Wash a hat.\n", 1),
         ("hats.txt", "messages:\n  - role: user\n    content: Mend a hat.\n", 1),
     ],

@@ -21,10 +21,10 @@ MODELS = frozenset({
     *ROLES, "agent", "ai", "bot", "chatbot", "function", "llm", "model", "tool"
 }) - USERS  # fmt: skip
 CONVERSATION_KEYS = (
-    "chatid", "conversationhash", "conversationid", "convid", "convoid", "dialogid", "dialogueid",
-    "messagetreeid", "threadid",
+    "chatid", "conv", "conversationhash", "conversationid", "convid", "convoid", "dialog",
+    "dialogid", "dialogueid", "messagetreeid", "session", "sessionid", "thread", "threadid",
 )  # fmt: skip
-GROUP_KEYS = (*ID_KEYS, "groupid", "promptid", "questionid", "sessionid", "taskid", "uid")
+GROUP_KEYS = (*ID_KEYS, "groupid", "promptid", "questionid", "taskid", "uid")
 """Columns that name a conversation if a column with the number of the turn stands beside them."""
 NUMBER = re.compile(r"turn(id)?|(message|turn|utterance)(idx|index|no|num|number)")
 """Names of columns with the number of a turn."""

@@ -14,7 +14,7 @@ WHOLE = re.compile(
 )
 """Names of columns that hold all choices, or the turns before."""
 ONE = re.compile(
-    r"(?P<what>alternative|ans|answer|choice|distractor|ending|opt?|option|sol|solution"
+    r"(?P<what>alternative|ans|answer|choices?|distractor|ending|opt?|options?|sol|solution"
     r"|(answer|mc)(choice|option)|(incorrect|wrong)(answer|option))?(?P<nth>[a-j]|\d{1,2})(text)?"
 )
 """Names of columns that hold one choice each, such as `A`, `option_1` or `opa`."""

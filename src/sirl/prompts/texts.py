@@ -33,7 +33,7 @@ COMMENT = re.compile(r"^[ \t]*<!--.*?-->[ \t]*|[ \t]*(?<!`)<!--.*?-->", re.DOTAL
 HIDDEN = {"front matter": FRONT, "a comment": COMMENT}
 """What a reader of Markdown does not see."""
 
-KEYED = re.compile(r"""[ \t]*(?:-[ \t]+)?["']?(\w[\w-]*)["']?[ \t]*(?:=|:(?=[ \t]|$))""")
+KEYED = re.compile(r"""[ \t]*(?:-[ \t]+)?["']?(\w[\w-]*(?: \d+)?)["']?[ \t]*(?:=|:(?=[ \t]|$))""")
 """A line that begins with a key, as in YAML or TOML."""
 STRUCTURE = re.compile(r"[ \t].*|\[+[\w.\"-]+\]+|[\])},]+|---|\.\.\.|#.*|[\"'].*[\"'],?")
 """Other lines of YAML or TOML: what belongs to a key above, sections, marks and comments."""
@@ -68,8 +68,9 @@ def refuse_keys(file: File, keys: frozenset[str]) -> None:
 
 
 def is_key(name: str, keys: frozenset[str]) -> bool:
-    """Whether a name is one of the keys, or its plural."""
-    return not keys.isdisjoint((folded_name(name), folded_name(name).removesuffix("s")))
+    """Whether a name is one of the keys, its plural or one with a number."""
+    key = folded_name(name).rstrip("0123456789")
+    return not keys.isdisjoint((key, key.removesuffix("s")))
 
 
 def is_toml(text: str) -> bool:
