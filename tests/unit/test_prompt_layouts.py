@@ -103,8 +103,12 @@ def test_speakers_are_turns_if_one_is_the_user_or_a_model(tmp_path):
     rows = ["alice", "Mend a hat."], ["user", "Wash a hat."]
     said = refusal(table(tmp_path, ["from", "prompt"], *rows))
     assert said.startswith("hats.csv:3: the rows are turns of conversations (from is user)")
-    rows = ["alice", "Mend a hat."], ["bob", "Wash a hat."]
-    assert len(read(table(tmp_path, ["from", "prompt"], *rows))[0]) == 2
+
+
+@pytest.mark.parametrize("column", ["from", "role"])
+def test_persons_and_personas_are_no_turns(tmp_path, column):
+    rows = ["teacher", "Mend a hat."], ["pirate", "Wash a hat."]
+    assert len(read(table(tmp_path, [column, "prompt"], *rows))[0]) == 2
 
 
 def test_rows_of_users_alone_are_requests(tmp_path):

@@ -13,9 +13,8 @@ from sirl.text import normalised
 
 __all__ = ["Layout"]
 
-ROLE_KEYS = ("role", "messagerole", "turnrole")
-SPEAKER_KEYS = ("author", "from", "sender", "speaker")
-"""Columns that may also name a person, whose rows are requests."""
+SPEAKER_KEYS = ("role", "messagerole", "turnrole", "author", "from", "sender", "speaker")
+"""Columns of speakers; they may also name persons or personas, whose rows are requests."""
 USERS = frozenset({"human", "prompter", "user"})
 MODELS = frozenset({
     *ROLES, "agent", "ai", "bot", "chatbot", "function", "llm", "model", "tool"
@@ -86,14 +85,13 @@ class Layout:
 
     def role(self, fields: Fields) -> tuple[str, str] | None:
         """The column by which the rows are turns of several speakers, and why."""
-        for key in (*ROLE_KEYS, *SPEAKER_KEYS):
+        for key in SPEAKER_KEYS:
             name, value = fields.get(key, ("", None))
             if not isinstance(value, str) or not value.strip():
                 continue
             speaker = value.strip().casefold()
             self.roles.add(speaker in USERS)
-            other = speaker in MODELS or (key in ROLE_KEYS and speaker not in USERS)
-            if other or len(self.roles) > 1:
+            if speaker in MODELS or len(self.roles) > 1:
                 return name, f"{shown(name)} is {shown(value.strip())}"
         return None
 
