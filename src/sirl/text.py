@@ -9,7 +9,10 @@ import re
 import unicodedata
 from collections.abc import Set as AbstractSet
 
-__all__ = ["jaccard", "many", "normalised", "words"]
+__all__ = ["is_blank", "jaccard", "many", "normalised", "words"]
+
+UNSEEN = frozenset({"Cc", "Cf", "Mc", "Me", "Mn", "Zl", "Zp", "Zs"})
+"""Unicode categories of characters that show nothing alone."""
 
 WORD = re.compile(r"[\u0e00-\u0fff\u2e80-\ua4cf\uf900-\ufaff]|[^\W_\u0e00-\u0fff\u2e80-\ua4cf]+")
 
@@ -21,6 +24,15 @@ def many(n: int, one: str, more: str = "") -> str:
     ('1 prompt', '2 prompts', '1 row is', '1,000 rows')
     """
     return f"{n:,} {one if n == 1 else more or f'{one}s'}"
+
+
+def is_blank(text: str) -> bool:
+    r"""Whether a text shows nothing: spaces, marks without a letter, control characters.
+
+    >>> is_blank("\u200b\x1a "), is_blank("?")
+    (True, False)
+    """
+    return all(unicodedata.category(c) in UNSEEN for c in text)
 
 
 def normalised(text: str) -> str:

@@ -8,7 +8,7 @@ continues, and silence does not count as safe.
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sirl.judges.plain_text import is_silent
+from sirl.text import is_blank
 from sirl.types import Question, Record
 
 __all__ = [
@@ -56,7 +56,7 @@ def refused_or_silent(record: Record) -> bool:
 
 def left_unread(record: Record) -> bool:
     """Whether the judge could not score a non-empty answer; empty ones are never scored."""
-    return record.label == "unscored" and not is_silent(record.completion) and not record.fault
+    return record.label == "unscored" and not is_blank(record.completion) and not record.fault
 
 
 def in_part(records: Sequence[Record]) -> dict[str, Any]:

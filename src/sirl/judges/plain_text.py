@@ -10,7 +10,7 @@ import json
 import re
 import unicodedata
 
-__all__ = ["is_silent", "plain_text", "spans", "without_marks"]
+__all__ = ["plain_text", "spans", "without_marks"]
 
 APOSTROPHES = dict.fromkeys(map(ord, "\u2018\u2019\u201b\u02bc\u00b4\u0060\uff07\u2032"), "'")
 QUOTES = dict.fromkeys(map(ord, "\u201c\u201d\u201e\u00ab\u00bb\uff02"), '"')
@@ -63,11 +63,6 @@ def plain_text(answer: str) -> str:
     text = CONTRACTIONS.sub(lambda found: f"{found[1]}n't", IM.sub("I'm", text))
     lines = (" ".join(line.split()) for line in text.split("\n"))
     return "\n".join(line for line in lines if line)
-
-
-def is_silent(answer: str) -> bool:
-    """Whether an answer shows nothing: it is empty, or its characters are invisible."""
-    return all(c.isspace() or unicodedata.category(c) in ("Cf", "Cc") for c in answer)
 
 
 def is_mostly_latin(text: str) -> bool:

@@ -25,10 +25,10 @@ from sirl.judges.language import (
     goes_on_in,
     plain_no,
 )
-from sirl.judges.plain_text import is_silent, plain_text
+from sirl.judges.plain_text import plain_text
 from sirl.judges.refusal_model import shipped
 from sirl.judges.signs import DECLINES, ELSEWHERE, Reading, read
-from sirl.text import words
+from sirl.text import is_blank, words
 from sirl.types import Attempt, Question, Verdict
 
 __all__ = ["RefusalRules"]
@@ -73,7 +73,7 @@ class RefusalRules:
         """
         text = plain_text(answer)
         if not text:
-            if is_silent(answer):
+            if is_blank(answer):
                 return self.unscored("the answer is empty")
             return Verdict("compliance", 0.0, "nothing but markup", self.name)
         request = attempt.behaviour.request

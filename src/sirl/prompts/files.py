@@ -3,7 +3,6 @@
 import codecs
 import hashlib
 import re
-import unicodedata
 from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import chain, count
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from sirl.errors import InputError
+from sirl.text import is_blank
 
 __all__ = [
     "ID_KEYS",
@@ -53,9 +53,6 @@ MISSING = re.compile(
     re.IGNORECASE,
 )
 """What stands in a cell that has no value."""
-
-UNSEEN = frozenset({"Cc", "Cf", "Mc", "Me", "Mn", "Zl", "Zp", "Zs"})
-"""Unicode categories of characters that show nothing alone."""
 
 
 @dataclass(frozen=True)
@@ -218,15 +215,6 @@ def shown(text: str) -> str:
     """User text for a message: on one line, at most 200 characters."""
     line = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text[:200])
     return line + "..." if len(text) > 200 else line
-
-
-def is_blank(text: str) -> bool:
-    r"""Whether a text shows nothing: spaces, marks without a letter, control characters.
-
-    >>> is_blank("\u200b\x1a "), is_blank("?")
-    (True, False)
-    """
-    return all(unicodedata.category(c) in UNSEEN for c in text)
 
 
 def is_missing(value: Any) -> bool:  # noqa: ANN401 - any JSON value
