@@ -113,6 +113,7 @@ def test_every_format_gives_the_same_prompts(tmp_path, name, content):
             ":3: a second table begins here, with the header prompt, id and not id, prompt: put",
         ),
         ("a.csv", "id;goal\n1;Mend\nID;Category;Goal\n2;hats;Wash\n", ":3: a second table"),
+        ("a.csv", "prompt,id\nMend,1\ntext,uid\n7,Wash\n", ":3: a second table begins here, with"),
         ("a.tsv", "prompt\tnote\nMend\tx\n\nquestion\tprompt\nWash\ty\n", ":4: a second tab"),
         (
             "a.json",

@@ -37,8 +37,8 @@ NAME = re.compile(r"[^\W\d][\w .-]{0,39}")
 """A cell that may be a column name."""
 USUAL = frozenset({
     "answer", "behaviorid", "behaviourid", "category", "completion", "context", "id", "index",
-    "input", "key", "label", "note", "output", "reference", "response", "source", "system", "tags",
-    "target", "type", "uid",
+    "input", "key", "label", "note", "output", "query", "reference", "request", "response",
+    "source", "system", "tags", "target", "text", "type", "uid",
 })  # fmt: skip
 """Folded names of columns that stand beside prompts."""
 WAYS = {
@@ -155,16 +155,17 @@ def read_table(file: File, known: Sequence[str]) -> Table:
 def is_other_header(row: Cells, header: Sequence[str], keys: frozenset[str]) -> bool:
     """Whether a row is the header of another table.
 
-    It is if it has one of the `keys`, its cells may all be names, and most are usual ones, but the
-    names or their order are not those of the header.
+    It is if its cells may all be names and most are usual ones (all, if none is one of the `keys`),
+    but the names or their order are not those of the header.
     """
     names = [folded_name(cell) for cell in row.cells if cell.strip()]
-    if not names[1:] or keys.isdisjoint(names) or len({*names}) < len(names):
+    if not names[1:] or len({*names}) < len(names):
         return False
     ours = list(map(folded_name, header))
     known = sum(name in keys or name in USUAL or name in ours for name in names)
     named = all(NAME.fullmatch(cell.strip()) for cell in row.cells if cell.strip())
-    return named and 2 * known > len(names) and names != [name for name in ours if name]
+    usual = known == len(names) if keys.isdisjoint(names) else 2 * known > len(names)
+    return named and usual and names != [name for name in ours if name]
 
 
 def folded_names(header: Cells) -> set[str]:
