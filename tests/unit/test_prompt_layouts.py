@@ -149,7 +149,10 @@ def test_the_number_of_turns_and_a_repeated_conversation_are_no_reason_to_refuse
     assert faults == [(3, "the same prompt is in line 1")]
 
 
-@pytest.mark.parametrize("name", ["turn_2", "Prompt 2", "prompt.1", "follow_up", "next_question"])
+@pytest.mark.parametrize(
+    "name",
+    ["turn_2", "Prompt 2", "prompt.1", "follow_up", "next_question", "turn_two", "user_2"],
+)
 def test_a_column_with_a_second_turn_is_refused(tmp_path, name):
     path = table(tmp_path, ["prompt", name], ["Mend a hat.", ""], ["Wash a hat.", "Now a cap."])
     assert refusal(path) == (
@@ -252,7 +255,8 @@ NO_MEDIA = [None, "", "N/A", False, [], [None], {"bytes": None, "path": None}]
     "name",
     [
         "image", "Images", "image_url", "img", "image_1", "image_path", "image_id", "audio",
-        "audio_file", "video", "video_urls", "input_image", "picture", "decoded_image",
+        "audio_file", "video", "video_urls", "input_image", "picture", "decoded_image", "png",
+        "mp4",
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("value", ["hat.png", 3, ["hat.png"], {"bytes": "x", "path": None}])
@@ -264,6 +268,14 @@ def test_a_row_with_an_image_a_sound_or_a_film_is_set_aside(tmp_path, name, valu
     assert asked == [row["prompt"] for row in without]
     why = "belongs to the request, and sirl asks text alone: empty it if the request does without"
     assert faults == [(1, f"{name} {why} it"), (2, f"{name} {why} it")]
+
+
+@pytest.mark.parametrize("name", ["file_name", "Attachment", "media"])
+def test_a_file_beside_a_prompt_is_part_of_it_unless_it_is_text(tmp_path, name):
+    rows = ["What is it?", "caps/hat.JPG"], ["Who sings?", "hat.wav"], ["Mend a hat.", "hats.csv"]
+    asked, faults = read(table(tmp_path, ["prompt", name], *rows))
+    assert asked == ["Mend a hat."]
+    assert [line for line, _ in faults] == [2, 3]
 
 
 @pytest.mark.parametrize("name", ["image_caption", "imagery", "video_game", "audience"])

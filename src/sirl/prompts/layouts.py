@@ -30,7 +30,8 @@ NUMBER = re.compile(r"turn(id)?|(message|turn|utterance)(idx|index|no|num|number
 LATER = re.compile(
     r"followup(message|prompt|question|request|turn)?s?\d*"
     r"|(next|second|third)(goal|instruction|message|prompt|question|request|turn)"
-    r"|(user)?(goal|human|instruction|message|prompt|query|question|request|turn)\d{1,2}"
+    r"|(user)?(goal|human|instruction|message|prompt|query|question|request|turn|user)"
+    r"(\d{1,2}|three|two)"
 )
 """Names of columns with a further turn or prompt."""
 ABOUT = re.compile(

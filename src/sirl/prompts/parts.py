@@ -22,10 +22,17 @@ FEWEST = {"ans": 3, "answer": 3}
 """Columns that make choices, if not two: answers to compare are two."""
 
 MEDIA = re.compile(
-    r"(decoded|input|prompt|question)?(audio|image|img|photo|picture|pixel|screenshot|video|wav)s?"
+    r"(decoded|input|prompt|question)?(audio|gif|image|img|jpe?g|mp[34]|photo|picture|pixel"
+    r"|png|screenshot|video|wav)s?"
     r"(b64|base64|bytes|content|data|file(name)?|id|list|name|path|src|uri|url|value)?s?\d*"
 )
 """Names of columns of images, sounds and films."""
+ATTACHED = re.compile(r"(attachment|file|media)s?(name|path)?")
+FILE = re.compile(
+    r".+\.(aac|avi|bmp|flac|gif|jpe?g|m4a|mkv|mov|mp[34]|ogg|opus|pdf|png|tiff?|wav|webm|webp)",
+    re.I,
+)
+"""Names of columns of any files, and the names of files that are no text."""
 NOT = ("false", "no")
 
 
@@ -36,7 +43,7 @@ def part_fault(fields: Fields) -> str:
         for key, (name, value) in fields.items()
         if value not in (None, "", [], {})
     }
-    media = [name for k, (name, value) in given.items() if MEDIA.fullmatch(k) and holds(value)]
+    media = [name for k, (name, value) in given.items() if is_media(k, value)]
     if media:
         return (
             f"{shown(media[0])} belongs to the request, and sirl asks text alone: empty it if the "
@@ -48,6 +55,12 @@ def part_fault(fields: Fields) -> str:
         return ""
     are = "is part of the request but is" if len(names) == 1 else "are parts of the request but are"
     return f"{shown(', '.join(names))} {are} not read: write the whole request into one column"
+
+
+def is_media(key: str, value: Any) -> bool:  # noqa: ANN401 - any JSON value
+    """Whether a column, by its folded name, has an image, a sound or a film in a row."""
+    attached = ATTACHED.fullmatch(key) and isinstance(value, str) and FILE.fullmatch(value.strip())
+    return bool(attached) or (bool(MEDIA.fullmatch(key)) and holds(value))
 
 
 def choices(given: Fields) -> list[str]:
