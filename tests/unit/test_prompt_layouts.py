@@ -297,6 +297,9 @@ def test_words_about_images_are_no_images(tmp_path, name):
         ("hats.txt", "Prompt 1: Mend a hat.\nPrompt 2: Wash a hat.\n", 1),
         ("hats.txt", '"prompt": "Mend a hat.",\n"prompt": "Wash a hat."\n', 1),
         ("hats.md", "- instruction: Mend a hat.\n- instruction: Wash a hat.\n", 1),
+        ("hats.txt", '[[hats]]\ntext = "Mend a hat."\n', 2),
+        ("hats.txt", "User: Mend a hat.\nAssistant: Sure.\nUser: Why?\n", 1),
+        ("hats.txt", "text: Mend a hat.\n\ntext: Wash a hat.\n", 1),
         ("hats.txt", "messages:\n  - role: user\n    content: Mend a hat.\n", 1),
     ],
 )
@@ -312,7 +315,14 @@ def test_yaml_and_toml_in_a_text_are_refused(tmp_path, name, text, line):
 
 
 def test_lines_with_a_colon_stay_prompts(tmp_path):
-    said = ["Translate: a hat", "Prompt: a verb or a noun?", "Mend a hat.", "x = 3, so 2x = ?"]
+    said = [
+        "Translate: a hat",
+        "User: who is it?",
+        "[a]",
+        "Prompt: a verb or a noun?",
+        "Mend a hat.",
+        "x = 3, so 2x = ?",
+    ]
     path = tmp_path / "hats.txt"
     path.write_text("\n".join(said))
     assert read(path) == (said, [])
@@ -335,6 +345,27 @@ def test_a_prompt_with_marks_of_chat_templates_is_set_aside(tmp_path, mark, name
     rows = {"prompt": "Mend a hat.", name: f"{mark}user\nMend a hat."}, {"prompt": "a <| b |> c"}
     asked, faults = read(lines(tmp_path, *rows))
     assert asked == ["a <| b |> c"]
+    way = "give the turns in messages, or remove it"
+    assert faults == [(1, f"the prompt holds {mark}, a mark of chat templates: {way}")]
+
+
+@pytest.mark.parametrize(
+    ("text", "mark"),
+    [
+        ("\n\nHuman: Mend a hat.\n\nAssistant:", "Human:"),
+        ("User: Why?\nAI: So.\nUser: How?", "User:"),
+        ("A chat of two. USER: Mend a hat. ASSISTANT:", "ASSISTANT:"),
+        ("### Instruction:\nMend a hat.\n\n### Response:\n", "### Response:"),
+    ],
+)
+def test_a_transcript_is_no_prompt(tmp_path, text, mark):
+    plain = (
+        "What does an assistant: wear?",
+        "User: Mend a hat.",
+        "Say it under ### Response: aloud.",
+    )
+    asked, faults = read(lines(tmp_path, {"prompt": text}, *({"prompt": said} for said in plain)))
+    assert asked == list(plain)
     way = "give the turns in messages, or remove it"
     assert faults == [(1, f"the prompt holds {mark}, a mark of chat templates: {way}")]
 

@@ -44,8 +44,11 @@ TEXT_PARTS = ("text", "input_text", "output_text")
 MARK = re.compile(
     r"<[|\uff5c][^\s<>|\uff5c]{1,40}[|\uff5c]>|\[/?(?:INST|SYSTEM_PROMPT)\]|<</?SYS>>"
     r"|<(?:start|end)_of_turn>|<\|turn>|<turn\|>|<[be]os>"
+    r"|(?:^###? ?(?:Assistant|Response)|\s(?:ASSISTANT|Assistant)):(?=\s*\Z)"
+    r"|\A\s*(?i:human|user):(?=\s(?s:.*)\s(?i:ai|assistant|bot):)",
+    re.MULTILINE,
 )
-"""Marks of turns in chat templates."""
+"""Marks of turns in chat templates, and the names of speakers in transcripts."""
 TURNS = re.compile(r"\s*\[\s*\{\s*['\"](role|content|from|value)['\"]\s*:")
 
 
@@ -77,7 +80,9 @@ def read_fields(fields: Fields) -> Found:
     found = with_system(front, system, read_text(fields, key))
     if mark := next(filter(None, (MARK.search(m.content) for m in found.messages)), None):
         way = "give the turns in messages, or remove it"
-        return Found(fault=f"the prompt holds {shown(mark[0])}, a mark of chat templates: {way}")
+        return Found(
+            fault=f"the prompt holds {shown(mark[0].strip())}, a mark of chat templates: {way}"
+        )
     return found
 
 

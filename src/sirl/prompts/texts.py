@@ -35,6 +35,11 @@ HIDDEN = {"front matter": FRONT, "a comment": COMMENT}
 
 KEYED = re.compile(r"""[ \t]*(?:-[ \t]+)?["']?(\w[\w-]*(?: \d+)?)["']?[ \t]*(?:=|:(?=[ \t]|$))""")
 """A line that begins with a key, as in YAML or TOML."""
+SPEAKERS = frozenset({
+    "a", "ai", "answer", "assistant", "bot", "human", "q", "query", "request", "response", "system",
+    "text", "user",
+})  # fmt: skip
+"""Names in front of lines that are turns or parts of rows if most lines have one."""
 STRUCTURE = re.compile(r"[ \t].*|\[+[\w.\"-]+\]+|[\])},]+|---|\.\.\.|#.*|[\"'].*[\"'],?")
 """Other lines of YAML or TOML: what belongs to a key above, sections, marks and comments."""
 
@@ -43,14 +48,15 @@ def refuse_keys(file: File, keys: frozenset[str]) -> None:
     """Raise InputError for YAML or TOML in a file named as text, whose lines would become prompts.
 
     Raises:
-        InputError: Some lines begin with one of the `keys` or its plural, as most lines do, or all
-            others are of YAML or TOML, too.
+        InputError: Most lines begin with a speaker or one of the `keys`, some with one of the
+            `keys` and all others are of YAML, too, or all are TOML.
     """
     lines = [(n, line.rstrip()) for n, line, fault in lines_of(file.text) if not fault]
     begun = [(n, line, KEYED.match(line)) for n, line in lines]
     keyed = [(n, line) for n, line, key in begun if key and is_key(key[1], keys)]
-    if not keyed:
-        return
+    if toml := is_toml(file.text):
+        keyed = keyed or [(n, line) for n, line, key in begun if key]
+    spoken = [(n, line) for n, line, key in begun if key and is_key(key[1], keys | SPEAKERS)]
     # Items below belong to the key, which in Markdown is a word about the list.
     opens = not is_markdown(file) and any(line.endswith(":") for _, line in keyed)
     rest = [
@@ -58,9 +64,9 @@ def refuse_keys(file: File, keys: frozenset[str]) -> None:
         for _, line, key in begun
         if not (key or STRUCTURE.fullmatch(line) or (opens and ITEM.match(line)))
     ]
-    if rest and 2 * len(keyed) <= len(lines) and not is_toml(file.text):
+    if 2 * len(spoken) <= len(lines) and (not keyed or (rest and not toml)):
         return
-    number, line = keyed[0]
+    number, line = (keyed or spoken)[0]
     raise InputError(
         f"{file.path}:{number}: the line {shown(line.strip())} begins with a key, as in YAML or "
         'TOML: give one prompt a line without it, or JSON lines such as {"prompt": "..."}'
