@@ -188,7 +188,7 @@ def test_a_column_that_is_nearly_always_the_same_is_not_asked_alone(tmp_path, co
     "other",
     [
         "answer", "target", "Response 1", "reason", "category", "question_id", "model_output",
-        "reference", "input", "context",
+        "reference", "created_at", "timestamp", "input", "context",
     ],
 )  # fmt: skip
 def test_answers_and_names_may_vary_where_the_prompt_does_not(tmp_path, other):

@@ -35,9 +35,9 @@ LATER = re.compile(
 )
 """Names of columns with a further turn or prompt."""
 ABOUT = re.compile(
-    r"annotat|answer|assistant|author|categor|chosen|comment|completion|critique|explan|expected"
+    r"annotat|answer|assistant|author|categor|chosen|comment|completion|created|critique|explan|expected"
     r"|generat|gold|hash|judg|label|method|model|note|output|rational|reason|refer|reject|reply"
-    r"|respon|result|score|solution|target|thought|url|verdict"
+    r"|respon|result|score|solution|target|thought|timestamp|updated|url|verdict"
     r"|(class|cot|date|id|index|key|lang|language|source|tag|time|type|uid)s?\d*$"
 )
 """Names of columns that tell about a request or answer it."""
