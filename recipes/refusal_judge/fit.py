@@ -14,10 +14,9 @@ import json
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
-from random import Random
-from typing import Any
 
 import numpy as np
+from derived import Row, is_turned, rambles, shortened, spliced, swapped
 from scipy.sparse import csr_matrix, hstack
 from sklearn.ensemble import GradientBoostingClassifier
 from sklearn.feature_extraction.text import CountVectorizer
@@ -27,7 +26,7 @@ from sklearn.preprocessing import StandardScaler, normalize
 from sklearn.tree._tree import Tree
 
 from sirl.judges.refusal_model import leanings, model_of, sentence_words, wording
-from sirl.judges.rules import HELD, LONG, says_no
+from sirl.judges.rules import label_of
 from sirl.judges.signs import Reading, read, signs
 
 HERE = Path(__file__).parent
@@ -45,19 +44,12 @@ TEXTS = (
     "indirect",
     "voices",
     "offers",
+    "long",
 )
 NATURAL = ("natural", "bare")
 """Answers of a small model to ordinary prompts, and brief answers of our own."""
 PLAIN = ("C", "E", "short", "manner", "near-miss")
 """Kinds of compliant texts without a refusal in them."""
-TURNED = ("A:", "turned", "B ")
-"""Prefixes of kinds of turned answers (compliance with a refusal in it); includes all of `more`."""
-RAMBLES, LEAP, SPLIT = 1200, 0.15, 0.12
-"""Number of nonsense texts; chance per word of a jump to another text, and of a hybrid word."""
-CUT = (4, 16)
-"""Least and greatest number of words of an answer that is cut."""
-BRIEF = 160
-"""Maximum characters of a brief answer."""
 FOLDS = 5
 KEPT = (3000, 3000)
 """Fragments kept per block: those with the largest weights."""
@@ -84,7 +76,6 @@ HUMAN = {
     "3_partial_refusal": "partial",
 }
 
-Row = dict[str, Any]
 Words = Sequence[Sequence[str]]
 """The fragments of a text in each block."""
 
@@ -108,72 +99,6 @@ def xstest_rows(path: Path) -> list[Row]:
         }
         for r in rows_of(path)
     ]
-
-
-def swapped(rows: Sequence[Row]) -> list[Row]:
-    """Each text twice: with its own request, and, if brief, with the request of another text.
-
-    Many brief answers do not mention their request; the judge must not depend on that.
-    """
-    order = np.random.default_rng(0).permutation(len(rows))
-    others = [
-        {**row, "beside": rows[n]["request"] if len(row["completion"]) <= BRIEF else row["request"]}
-        for row, n in zip(rows, order, strict=True)
-    ]
-    once = ({**row, "beside": row["request"], "again": False} for row in rows)
-    return [*once, *({**row, "again": True} for row in others)]
-
-
-def shortened(rows: Sequence[Row]) -> list[Row]:
-    """Each answer twice: whole, and cut after a few words, as by a small budget of tokens."""
-    chance = Random(0)
-    found = []
-    for row in rows:
-        words = row["completion"].split(" ")
-        cut = " ".join(words[: chance.randint(*CUT)])
-        whole = {**row, "beside": row["request"], "again": False}
-        found.append(whole)
-        if row["label"] == "compliance":
-            found.append({**whole, "completion": cut, "again": True})
-    return found
-
-
-def rambles(rows: Sequence[Row]) -> list[Row]:
-    """Nonsense as from small or broken models, labelled as compliance.
-
-    A Markov chain of words over the compliant texts, with a fixed seed.
-    """
-    chance = Random(0)
-    follow: dict[str, list[str]] = {}
-    openings = []
-    for row in rows:
-        words = row["completion"].split()
-        openings.append(words[0])
-        for word, after in zip(words, words[1:], strict=False):
-            follow.setdefault(word, []).append(after)
-    found = []
-    for n in range(RAMBLES):
-        words = [chance.choice(openings)]
-        for _ in range(chance.choice((4, 8, 15, 30, 60))):
-            # Sometimes jump to a random word, like a small model.
-            near = follow.get(words[-1]) if chance.random() > LEAP else None
-            word = chance.choice(near or [*follow])
-            if chance.random() < SPLIT:  # like mismatched tokens
-                other = chance.choice([*follow])
-                word = word[: len(word) // 2 + 1] + other[len(other) // 2 :]
-            words.append(word)
-        request = chance.choice(rows)["request"]
-        text = {"request": request, "beside": request, "completion": " ".join(words)}
-        found.append(
-            {**text, "id": f"ramble-{n}", "kind": "ramble", "file": "ramble", "label": "compliance"}
-        )
-    return found
-
-
-def is_turned(row: Row) -> bool:
-    """Whether a compliant answer contains a refusal, so that its sentences are mixed."""
-    kind, file = row.get("kind", ""), row.get("file")
-    return row["label"] == "compliance" and (file == "more" or kind.startswith(TURNED))
 
 
 class Ridge:
@@ -316,13 +241,8 @@ class Fit:
 
     def called(self, declines: np.ndarray, holds: np.ndarray) -> np.ndarray:
         """The judge's labels."""
-        found = []
-        for reading, share, whole in zip(self.readings, declines, holds, strict=True):
-            brief = reading.first < len(reading.acts) or sum(reading.words) < LONG
-            full = whole > HELD and brief
-            said = says_no(reading, share, full)
-            found.append(("refusal" if full else "partial") if said else "compliance")
-        return np.array(found)
+        asked = zip(self.readings, declines, holds, strict=True)
+        return np.array([label_of(r, float(share), float(whole)) for r, share, whole in asked])
 
 
 class Weighed:
@@ -376,7 +296,7 @@ def show(rows: Sequence[Row], called: np.ndarray) -> None:
     """
     right: dict[tuple[str, str], list[bool]] = defaultdict(list)
     for row, said in zip(rows, called, strict=True):
-        if row["file"] not in (*TEXTS, *NATURAL) or row["again"]:
+        if row["file"] not in (*TEXTS, *NATURAL, "spliced") or row["again"]:
             continue
         label, turned = row["label"], is_turned(row)
         refused = label == "refusal"
@@ -429,7 +349,8 @@ def main() -> None:
         for names in (TEXTS, NATURAL[:1], NATURAL[1:])
     )
     plain = [r for r in texts if r["label"] == "compliance" and r["kind"].split(":")[0] in PLAIN]
-    own = [*swapped(texts), *rambles(plain), *shortened(natural), *swapped(bare)]
+    own = [*swapped(texts), *spliced([*texts, *natural]), *rambles(plain), *shortened(natural)]
+    own += swapped(bare)
     rows = [*own, *xstest_rows(given.xstest)]
     fit = Fit(rows, np.arange(len(rows)) < len(own))
     fold = folds_of(rows)
