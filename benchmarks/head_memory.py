@@ -12,14 +12,25 @@ model against a float64 head. `--scale 0.1` scales down tokens and vocabulary.
 """
 
 import argparse
-import resource
 import sys
 import time
 from functools import partial
 
 import torch
 from torch import Tensor, nn
-from turns import Found, answer, in_turn, is_asked, median, parser, serve, table, titled, write
+from turns import (
+    Found,
+    answer,
+    in_turn,
+    is_asked,
+    median,
+    parser,
+    peak_resident,
+    serve,
+    table,
+    titled,
+    write,
+)
 
 from sirl.models.head import Predicted, loss_of, numbers_of
 
@@ -95,11 +106,6 @@ def measured(job: Found) -> Found:
     return drift(job) if job["path"] == "drift" else cost(job)
 
 
-def peak() -> float:
-    """Peak resident size of this process so far, in MiB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-
-
 def inputs(job: Found, dtype: torch.dtype) -> Predicted:
     """Tokens, hidden states and a head; logits have a standard deviation of about 3 nats.
 
@@ -119,12 +125,12 @@ def cost(job: Found) -> Found:
     assert given.weight is not None
     given.states.requires_grad_()
     given.weight.requires_grad_(job["trained"])
-    before, began, busy = peak(), time.perf_counter(), time.process_time()
+    before, began, busy = peak_resident(), time.perf_counter(), time.process_time()
     step(given, job["path"])
     return {
         "seconds": time.perf_counter() - began,
         "processor": time.process_time() - busy,
-        "mebibytes": peak() - before,
+        "mebibytes": (peak_resident() - before) / 2**20,
     }
 
 

@@ -9,7 +9,6 @@ that before the model was loaded. Seconds are those of the second step.
 
 import argparse
 import json
-import resource
 import shutil
 import subprocess
 import sys
@@ -21,6 +20,7 @@ from typing import Any
 
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM
+from turns import peak_resident
 
 import sirl.models.adapters  # noqa: F401 - load libraries before memory is measured
 from sirl import registry
@@ -98,18 +98,13 @@ def make(folder: Path, config: dict[str, Any]) -> None:
     AutoModelForCausalLM.from_config(made).save_pretrained(folder)  # type: ignore[no-untyped-call]
 
 
-def resident() -> int:
-    """Peak resident size so far, in bytes."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-
-
 def take_steps(folder: str, settings: dict[str, Any]) -> dict[str, Any]:
     """Run two steps; peak bytes above those before the model was loaded, and seconds."""
     torch.set_num_threads(1)
     config = TrainConfig(model=folder, out=folder, **settings)
     warm = torch.randn(256, 256, requires_grad=True)
     (warm @ warm).sum().backward()  # type: ignore[no-untyped-call]
-    before = resident()
+    before = peak_resident()
     chat = registry.policy(config, None)
     object.__setattr__(chat, "end_ids", frozenset())  # no answer ends early
     learner = registry.learner(config, chat, None)
@@ -125,7 +120,7 @@ def take_steps(folder: str, settings: dict[str, Any]) -> dict[str, Any]:
         seconds["scoring"] = numbers["seconds/reference"]
         seconds["updating"] = numbers["seconds/update"]
     length = len(completions[0].prompt_ids)
-    return {"bytes": resident() - before, "prompt_tokens": length, "seconds": seconds}
+    return {"bytes": peak_resident() - before, "prompt_tokens": length, "seconds": seconds}
 
 
 def compare(case: Case) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import importlib.metadata
 import json
 import os
 import platform
+import re
 import statistics
 import subprocess
 import sys
@@ -32,6 +33,18 @@ def parser(doc: str | None, name: str, *, rounds: int = 2) -> argparse.ArgumentP
     made.add_argument("--threads", type=int, default=0, help="threads of torch; 0 for its default")
     made.add_argument("--out", type=Path, default=Path(f"runs/bench/{name}.json"))
     return made
+
+
+def peak_resident() -> int:
+    """Peak resident size of this process so far, in bytes (Linux).
+
+    That of `getrusage` begins at the size of the process that started this one.
+    """
+    status = Path("/proc/self/status").read_text("utf-8")
+    found = re.search(r"^VmHWM:\s+(\d+) kB$", status, re.MULTILINE)
+    if found is None:
+        raise RuntimeError("/proc/self/status has no VmHWM")
+    return int(found[1]) * 1024
 
 
 def answer(python: str, script: str, job: Mapping[str, Any], threads: int = 0) -> Found:
