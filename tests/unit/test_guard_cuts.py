@@ -192,16 +192,22 @@ def test_the_probe_on_cuts_learns_harmless_beginnings_whatever_the_model_answers
     found = cut_examples(embedded, modes, asked, names, [more, framed])
     # An undecided prompt and a refused one in a disguise teach nothing.
     assert found == {
-        embedded.render(unsafe.messages): (True, unsafe.id),
-        embedded.render(more.messages): (False, more.id),
-        embedded.render(framed.messages): (False, "quiz"),
+        embedded.render(unsafe.messages): (True, False, unsafe.id),
+        embedded.render(more.messages): (False, False, more.id),
+        embedded.render(framed.messages): (False, True, "quiz"),
     }
 
 
 def test_an_alarm_at_cuts_is_between_harmless_and_refused_prompts_unless_they_overlap():
     harmless, refused = np.linspace(-10.0, 0.0, 101), np.linspace(2.0, 12.0, 101)
-    assert between(harmless, refused) == pytest.approx((-0.1 + 2.5) / 2)
-    assert between(harmless, refused - 8.0) == pytest.approx(-0.1)
+    assert between([harmless], refused) == pytest.approx((-0.1 + 2.5) / 2)
+    assert between([harmless], refused - 8.0) == pytest.approx(-0.1)
+
+
+def test_the_group_of_harmless_prompts_with_the_highest_scores_sets_the_alarm_at_cuts():
+    many, few, none = np.full(500, -10.0), np.full(20, 1.0), np.zeros(0)
+    assert between([many, few, none], np.full(50, 4.0)) == 2.5
+    assert between([few, many], np.full(50, -4.0)) == 1.0
 
 
 def test_a_guard_of_an_older_version_is_refused_with_the_command():

@@ -144,6 +144,7 @@ class CutExample(NamedTuple):
 
     refused: bool
     """Whether the model refuses it."""
+    disguised: bool
     left_out_with: str
     """The disguise, or the id of a bare prompt: a fold leaves whole disguises out, since users
     write in others than these."""
@@ -166,11 +167,12 @@ def cut_examples(
         id, messages = answer.prompt.id, answer.prompt.messages
         kind, disguise = modes.of(id), disguises.get(messages)
         if kind and not answer.begun and not (disguise and kind == "refuse"):
-            example = CutExample(kind == "refuse", disguise or id)
+            example = CutExample(kind == "refuse", bool(disguise), disguise or id)
             found.setdefault(answer.completion.prompt_ids, example)
     for prompt in beginnings:
-        name = disguises.get(prompt.messages, prompt.id)
-        found.setdefault(chat.render(prompt.messages), CutExample(False, name))
+        disguise = disguises.get(prompt.messages)
+        example = CutExample(False, bool(disguise), disguise or prompt.id)
+        found.setdefault(chat.render(prompt.messages), example)
     return found
 
 
@@ -207,7 +209,9 @@ def fit_cut_probe(
     probe = fit_probe(found, layers, seed=seed, inverse_ridges=CUT_RIDGE)
     scores = held_out_scores(found, layers.index(probe.layer), CUT_RIDGE[0], seed)
     highest = np.maximum.reduceat(scores, np.cumsum([0, *sizes[:-1]]))
-    shift = np.quantile(usual_scores, QUANTILE) - between(highest[~kinds], highest[kinds])
+    disguised = np.array([a.disguised for a in asked.values()])
+    harmless = [highest[~kinds & (disguised == is_so)] for is_so in (False, True)]
+    shift = np.quantile(usual_scores, QUANTILE) - between(harmless, highest[kinds])
     return replace(probe, bias=probe.bias + float(shift))
 
 
@@ -221,16 +225,18 @@ def numbered(names: Sequence[str]) -> np.ndarray:
     return np.array([numbers[name] for name in names])
 
 
-def between(harmless: np.ndarray, refused: np.ndarray) -> float:
+def between(harmless: Sequence[np.ndarray], refused: np.ndarray) -> float:
     """The score at cuts that compares with the other probe's highest usual one.
 
     It is in the middle between the highest scores of harmless prompts and the lowest ones of
     refused prompts, all of prompts and disguises that were left out of the fit: half of the
     distance is for the beginnings of new wordings, half for requests before a suffix. Where these
-    overlap, it is the former.
+    overlap, it is the former. Harmless prompts come in groups, bare and in disguises, and the group
+    with the highest scores counts, as it will in the calibration.
 
-    >>> between(np.array([-2.0, 1.0]), np.array([3.0, 5.0])) == (0.97 + 3.1) / 2
+    >>> between([np.array([-2.0, 1.0]), np.array([-2.0])], np.array([3.0, 5.0])) == (0.97 + 3.1) / 2
     True
     """
-    top, low = np.quantile(harmless, QUANTILE), np.quantile(refused, MISSED)
+    top = max(np.quantile(group, QUANTILE) for group in harmless if len(group))
+    low = np.quantile(refused, MISSED)
     return float((top + max(top, low)) / 2)
