@@ -62,7 +62,7 @@ ENOUGH = 20
 """Minimum sample size for comparisons with the other answers."""
 ITEMS = 3
 """Minimum number of list items of an answer that counts as a list."""
-ITEM = re.compile(r"^\s*(?:\d+[.)]|[-*•]) ", re.MULTILINE)
+ITEM = re.compile(r"^[^\S\n]*(?:\d+[.)]|[-*•]) ", re.MULTILINE)
 PAST_OPENER = 25
 """Words from which a truncated answer contains more than its opener."""
 SHOWN = 200

@@ -136,8 +136,8 @@ def two_answers(text: str) -> bool:
 
 def bullets(text: str) -> int:
     """Number of lines that begin with a star or a hyphen."""
-    stars = re.findall(r"^\s*\*[^*].*$", text, re.MULTILINE)
-    hyphens = re.findall(r"^\s*-.*$", text, re.MULTILINE)
+    stars = re.findall(r"^[^\S\n]*\*[^*].*$", text, re.MULTILINE)
+    hyphens = re.findall(r"^[^\S\n]*-.*$", text, re.MULTILINE)
     return len(stars) + len(hyphens)
 
 

@@ -162,8 +162,8 @@ def form(answer: str) -> dict[str, float]:
         "length": len(answer),
         "sentence": len(said) / max(len(sentences), 1),
         "lines": sum(bool(line.strip()) for line in answer.split("\n")),
-        "bullets": len(re.findall(r"^\s*[-*•] ", answer, re.MULTILINE)),
-        "numbered": len(re.findall(r"^\s*(?:\d+[.)]|step \d)", answer, re.MULTILINE | re.I)),
+        "bullets": len(re.findall(r"^[^\S\n]*[-*•] ", answer, re.MULTILINE)),
+        "numbered": len(re.findall(r"^[^\S\n]*(?:\d+[.)]|step \d)", answer, re.MULTILINE | re.I)),
         "exclamations": answer.count("!"),
     }
     return {name: math.log1p(count) for name, count in counts.items()} | {

@@ -43,7 +43,7 @@ DENSE_BRIEF = 160
 """The same in characters, for scripts without spaces between words."""
 APOLOGY = 8
 """Maximum number of words of a sentence that is only an apology."""
-LIST = re.compile(r"^\s*(?:\d+[.)\u3001\uff0e]|[-*\u2022])\s?", re.M)
+LIST = re.compile(r"^[^\S\n]*(?:\d+[.)\u3001\uff0e]|[-*\u2022])\s?", re.M)
 ENDS = re.compile(r"(?<=[.!?\u061f\u0964])\s+|(?<=[\u3002\uff01\uff1f!?])|\n+|[;\uff1b]")
 UNSPACED = frozenset({"ja", "ko", "th", "zh", "ar", "he", "hi"})
 """Languages without spaces between words, or with joined prefixes: words have no left boundary."""

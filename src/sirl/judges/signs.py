@@ -39,7 +39,7 @@ LONG_REQUEST = 2000
 OPENING = 2
 """Number of sentences of the opening, where most refusals are recognisable."""
 WORD = re.compile(r"[^\W\d_]+")
-ITEM = re.compile(r"^\s*(?:\(?\d+[.)]|[-*\u2022])\s", re.M)
+ITEM = re.compile(r"^[^\S\n]*(?:\(?\d+[.)]|[-*\u2022])\s", re.M)
 BLANK = re.compile(
     r"\bnull\b|\bnone\b|\bn/a\b|\bwithheld\b|\bredacted\b|\bomitted\b|\bblank\b|\bempty\b"
     r"|\[\s*\]|\{\s*\}|: *(?:~|\"\"|''|false\b)|\| *-{1,2} *(?=\|)|\b_{3,}",
