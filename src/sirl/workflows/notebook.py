@@ -5,12 +5,11 @@ A run folder keeps the lists that it was given. Without `out`, it is a temporary
 with the result.
 """
 
-import json
 import logging
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from os import PathLike, fspath
+from os import PathLike
 from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
 
@@ -19,12 +18,12 @@ from pydantic import BaseModel
 from sirl import registry
 from sirl.comparison.compare import compare as compare_arms
 from sirl.comparison.evaluated_model import read_pair
-from sirl.config import EvaluateConfig, ProbeConfig, TrainConfig, own_name, resolve
+from sirl.config import EvaluateConfig, ProbeConfig, TrainConfig, resolve
 from sirl.errors import ConfigError, ModelError, SirlError
-from sirl.prompts import shown
 from sirl.roles import Progress, Work
 from sirl.runs import Existing, RunReader, lists_kept, plain, rows_by_step
 from sirl.types import Completion, Prompt, Sampling
+from sirl.workflows.arguments import LISTS, as_flag, by_own_name, json_lines
 from sirl.workflows.evaluate import evaluate as run_evaluation
 from sirl.workflows.results import Comparison, Evaluation, Home, Model, Result, Training
 
@@ -34,8 +33,6 @@ AnyModel: TypeAlias = str | Path | Model
 Verb = TypeVar("Verb", bound=BaseModel)
 Prompts: TypeAlias = str | Path | Iterable[str | Prompt | Mapping[str, Any]]
 """A file, as on the command line, or the requests: texts, prompts, or rows of such a file."""
-LISTS = ("prompts", "pool", "behaviours", "ordinary", "lookalikes", "trained_on")
-"""Settings that name files of prompts."""
 GIVEN = r" --([a-z][a-z_-]*) ('[^']*'|(?![-'])[^\s;,]*[^\s;,:.])"
 """An option of a command with its value."""
 COMMAND_OR_OPTION = re.compile(
@@ -244,7 +241,7 @@ def configured(
     }
     try:
         with lists_kept(home.path, existing, lists) as files:
-            flags = {name: as_text(name, value) for name, value in settings.items()}
+            flags = {n: as_flag(n, value) for n, value in settings.items() if n not in lists}
             yield resolve(kind, file=None, overrides=[], flags={**flags, **files, **where}), home
     except SirlError as error:
         error.args = (in_python(str(error)),)
@@ -286,80 +283,6 @@ def called(verb: str, given: Sequence[tuple[str, str]]) -> str:
     arguments = [v if name == "model" else f"{name.replace('-', '_')}={v}" for name, v in values]
     name = f"sirl.{verb.replace(' ', '.')}"
     return f"{name}({', '.join(arguments)})" if arguments else name
-
-
-def by_own_name(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings by their names here, whatever other tools call them.
-
-    Raises:
-        ConfigError: One is given by two names.
-    """
-    found: dict[str, Any] = {}
-    for name, value in settings.items():
-        own = own_name(name)
-        if value is not None and found.get(own) is not None:
-            raise ConfigError(f"{own} is given twice, under two names: give it once")
-        if value is not None or own not in found:
-            found[own] = value
-    return found
-
-
-def as_text(name: str, value: Any) -> Any:  # noqa: ANN401 - any setting
-    """The value of a setting as the command line would give it.
-
-    Raises:
-        ConfigError: It is a collection, which is text with commas there.
-    """
-    if isinstance(value, PathLike):
-        return fspath(value)
-    if isinstance(value, list | tuple | set | frozenset) and name not in LISTS:
-        raise ConfigError(
-            f"{name} is a {type(value).__name__}, and only {', '.join(LISTS)} may be lists: give "
-            f"text, such as {name}='a,b' for several names, or the path of a file"
-        )
-    return value
-
-
-def json_lines(name: str, prompts: object) -> str:
-    """Requests as the lines of a file.
-
-    Raises:
-        ConfigError: There are none, or something among them is no request.
-    """
-    if isinstance(prompts, Mapping | bytes) or not isinstance(prompts, Iterable):
-        raise ConfigError(
-            f"{name} is of type {type(prompts).__name__}: give a file, or a list of requests"
-        )
-    if hasattr(prompts, "columns"):
-        raise ConfigError(f"{name} is a table: give its rows, {name}=table.to_dict('records')")
-    lines = []
-    for number, prompt in enumerate(prompts):
-        try:
-            lines.append(json.dumps(row_of(prompt)) + "\n")
-        except (TypeError, ValueError) as error:
-            raise ConfigError(
-                f"{name}[{number}] is {shown(repr(prompt))}, which is no request: give text, a "
-                "sirl.types.Prompt, or a row such as {'prompt': '...'}, of text and numbers"
-            ) from error
-    if not lines:
-        raise ConfigError(f"{name} is empty: give at least one request, or leave it out")
-    return "".join(lines)
-
-
-def row_of(prompt: Any) -> dict[str, Any]:  # noqa: ANN401 - of a caller
-    """A request as a row of a file.
-
-    Raises:
-        TypeError: It is none.
-    """
-    if isinstance(prompt, str):
-        return {"prompt": prompt}
-    if isinstance(prompt, Mapping):
-        return dict(prompt)
-    if not isinstance(prompt, Prompt):
-        raise TypeError
-    messages = [{"role": m.role, "content": m.content} for m in prompt.messages]
-    return {"id": prompt.id, "messages": messages, "category": prompt.category}
 
 
 def sampled(model: str, requests: Iterable[str], *, new_tokens: int, seed: int) -> list[Completion]:

@@ -1,5 +1,6 @@
 """Typed results of `import sirl`, which notebooks show as tables."""
 
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
@@ -156,7 +157,13 @@ class Training(Result):
 
     @property
     def model(self) -> Model:
-        """The model after the chosen step, which `summary.json` names."""
+        """The model after the chosen step, which `summary.json` names.
+
+        Warns if the sentinel advises to keep the starting model.
+        """
+        watched = self.summary.get("sentinel", {})
+        if not watched.get("recommended", True):
+            warnings.warn(watched["sentence"], stacklevel=2)
         return Model(str(self.summary["checkpoint"]), self.home)
 
 
