@@ -100,13 +100,13 @@ class Message:
 
 
 def is_conversation(turns: object) -> bool:
-    """Whether it is at least one message, all of known roles and with text.
+    """Whether it is a tuple of at least one message, all of known roles and with text.
 
     >>> is_conversation((Message("user", "Hello!"),)), is_conversation("Hello!")
     (True, False)
     """
     return (
-        isinstance(turns, tuple | list)
+        isinstance(turns, tuple)
         and len(turns) > 0
         and all(
             isinstance(turn, Message)

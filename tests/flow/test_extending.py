@@ -74,6 +74,26 @@ def test_anchors_change_what_is_learned_and_an_observer_can_end_training(mine, t
     assert (mine / "runs/ended/checkpoints/step-000002/model.safetensors").is_file()
 
 
+def test_a_metric_that_is_no_number_ends_training_and_the_run_goes_on_once_it_is_mended(mine):
+    text = (mine / "mine.py").read_text()
+    broken = text.replace("= 0.05\n", "= 'low' if taken == 2 else 0.05\n")
+    (mine / "mine.py").write_text(broken)
+    words = [w for w in command() if w not in ("--sources", "python:mine:Anchors")]
+    words += ["--checkpoint-every", "1"]
+    done = sirl(*words, cwd=mine)
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.splitlines()[-1] == (
+        "sirl: at step 2 the observer python:mine:StopAtEntropy set the metric 'mine/limit' to "
+        "'low': let it set a number; continue with --resume"
+    )
+    assert [row["step"] for row in rows_of(mine / "runs/mine")] == [1]
+    (mine / "mine.py").write_text(text)
+    done = sirl(*words, "--resume", cwd=mine)
+    assert done.returncode == 0, done.stderr
+    rows = rows_of(mine / "runs/mine")
+    assert [(row["step"], row["mine/limit"]) for row in rows] == [(1, 0.05), (2, 0.05), (3, 0.05)]
+
+
 def test_a_source_reads_the_starting_model_also_when_a_run_is_resumed(mine):
     with (mine / "mine.py").open("a") as file:
         file.write(

@@ -73,6 +73,7 @@ UNSOUND = [
     ),
     (spoilt(SOUND, behaviour="b0"), "an attempt on the behaviour 'b0': let the attempt keep"),
     (spoilt(SOUND, messages=()), "the messages (): let it give a tuple of at least one"),
+    (spoilt(SOUND, messages=list(BARE.messages)), "the messages [Message(role='user', content="),
     (spoilt(SOUND, messages="Please?"), "the messages 'Please?': let it give a tuple"),
     (spoilt(SOUND, messages=("Please?",)), "the messages ('Please?',): let it give a tuple"),
     (

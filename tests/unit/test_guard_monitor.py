@@ -52,6 +52,17 @@ def test_a_rise_right_after_a_check_waits_for_the_next_regular_one():
     assert check_positions([0.1] * 19 + [0.9] * 25, watch) == [0, 16, 24, 40, 44]
 
 
+@pytest.mark.parametrize("broken", [math.nan, math.inf, -math.inf])
+def test_an_entropy_that_is_not_finite_is_checked_and_hides_no_later_rise(broken):
+    watch = Watch(every=16, soonest=2, entropy_span=2, entropy_cut=1.0)
+    entropies = [0.1, 0.1, broken, 0.1, 0.1, 0.1, 0.1, 2.0, 2.0, 2.0]
+    assert check_positions(entropies, watch) == [0, 3, 8, 10]
+    twice = [0.1, 0.1, broken, -broken, 0.1, 0.1, 0.1, 2.0, 2.0, 2.0]
+    assert check_positions(twice, watch) == [0, 3, 8, 10]
+    never = Watch(every=4, soonest=2, entropy_span=2)
+    assert check_positions(entropies, never) == [0, 4, 8, 10]
+
+
 def test_the_score_is_the_mean_of_the_last_checks_and_its_maximum_counts():
     monitor = Monitor(Watch(every=1, soonest=1, averaged=2), threshold=10.0)
     monitor.begin()

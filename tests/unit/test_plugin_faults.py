@@ -12,6 +12,7 @@ from sirl.registry.attacks import attacks_named, plugged
 from sirl.registry.collaborators import reward_named
 from sirl.registry.judges import judge_named
 from sirl.registry.plugins import plugin_fault
+from sirl.runs import open_run
 from sirl.types import Attempt, Prompt
 from sirl.workflows.frame import Frame
 
@@ -156,6 +157,29 @@ def test_what_a_plugin_raises_is_a_sentence_with_its_name_and_its_line(
     assert re.search(r"^the (judge|reward|attack|entry point) ", str(caught.value))
     assert str(caught.value).endswith(f" ({package / 'apart_from_sirl.py'}:{line}): fix it")
     assert isinstance(caught.value.__cause__, Exception)
+
+
+FAULT = "the observer tea set the metric 'x' to None: let it set a number"
+
+
+@pytest.mark.parametrize("said", [FAULT, f"{FAULT}; continue with --resume"])
+@pytest.mark.parametrize("resumable", [True, False])
+def test_a_fault_of_a_plugin_says_once_that_its_run_can_be_resumed(tmp_path, resumable, said):
+    with pytest.raises(PluginError) as caught, Frame("train", resumable=resumable) as frame:  # noqa: PT012
+        run = frame.hold(open_run(tmp_path / "r", {"a": 1}, "ask"))
+        frame.begin(run, evaluation())
+        run.append("metrics.jsonl", {"step": 1})
+        raise PluginError(said)
+    assert str(caught.value) == (f"{FAULT}; continue with --resume" if resumable else said)
+
+
+def test_a_fault_of_a_plugin_before_the_first_result_names_no_run_to_resume(tmp_path):
+    with pytest.raises(PluginError) as caught, Frame("train") as frame:  # noqa: PT012
+        run = frame.hold(open_run(tmp_path / "r", {"a": 1}, "ask"))
+        frame.begin(run, evaluation())
+        raise PluginError("the source tea gave for step 1 None: let it give a list")
+    assert str(caught.value) == "the source tea gave for step 1 None: let it give a list"
+    assert not (tmp_path / "r").exists()
 
 
 def test_errors_of_sirl_itself_are_not_those_of_a_plugin():

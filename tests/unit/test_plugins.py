@@ -52,6 +52,12 @@ class Silent(Letters):
     def prompts(self):
         return [Prompt("tea", ())]
 
+class Turns(Letters):
+    def prompts(self):
+        (task,) = super().prompts()
+        vars(task).update(messages=list(task.messages))
+        return [task]
+
 def of_a_file(path):
     return Letters()
 
@@ -214,6 +220,10 @@ def test_a_benchmark_of_another_package_is_asked_beside_those_of_files(package, 
         ("python:outside_of_sirl:Silent",
          "the benchmark python:outside_of_sirl:Silent has the task Prompt(id='tea', messages=(), "
          "source='', category=''): give it a tuple of at least one sirl.types.Message"),
+        ("python:outside_of_sirl:Turns",
+         "the benchmark python:outside_of_sirl:Turns has the task Prompt(id='tea', messages="
+         "[Message(role='user', content='How many letters are in tea?')], source='',…: give it a "
+         "tuple of at least one sirl.types.Message"),
         ("leters", "there is no kind of benchmark 'leters'. Did you mean 'letters'?"),
     ],
 )  # fmt: skip

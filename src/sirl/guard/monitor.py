@@ -80,7 +80,6 @@ class Monitor:
         self._scores: deque[float] = deque(maxlen=watch.averaged)
         self._smooth: deque[float] = deque(maxlen=watch.in_a_row)
         self._entropies: deque[float] = deque(maxlen=watch.entropy_span)
-        self._sum = 0.0
         self._high = False
 
     def begin(self) -> Decision:
@@ -88,7 +87,11 @@ class Monitor:
         return self._decision("check")
 
     def token(self, entropy: float) -> Decision:
-        """The next token, with the entropy (nats) of the distribution that it was drawn from."""
+        """The next token, with the entropy (nats) of the distribution that it was drawn from.
+
+        An entropy that is not finite counts as above any cut, so that it asks for a check and hides
+        no later rise.
+        """
         self.position += 1
         since = self.position - max(self._checked_at, 0)
         rose = self._rose(entropy) and since >= self.watch.soonest
@@ -122,10 +125,9 @@ class Monitor:
 
     def _rose(self, entropy: float) -> bool:
         """Whether the mean entropy has risen above the cut with this token."""
-        full = len(self._entropies) == self.watch.entropy_span
-        self._sum += entropy - (self._entropies[0] if full else 0.0)
-        self._entropies.append(entropy)
-        was, mean = self._high, self._sum / len(self._entropies)
+        self._entropies.append(entropy if math.isfinite(entropy) else math.inf)
+        # A running sum would stay infinite, or NaN, after one infinite entropy.
+        was, mean = self._high, sum(self._entropies) / len(self._entropies)
         self._high = len(self._entropies) == self.watch.entropy_span and (
             mean > self.watch.entropy_cut
         )

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from sirl.config import TrainingSettings
 from sirl.errors import ConfigError, first_line
-from sirl.registry.plugins import from_plugin, member, names_in
+from sirl.registry.plugins import FORM, from_plugin, member, names_in
 from sirl.roles import ExampleSource, Observer, Reward
 
 if TYPE_CHECKING:
@@ -59,12 +59,21 @@ def observers(config: TrainingSettings) -> dict[str, Observer]:
     """The observers that a configuration adds, by name.
 
     Raises:
-        ConfigError: The name is unknown, or the object has the wrong type.
+        ConfigError: The name is unknown or one of sirl's own, or the object has the wrong type.
     """
-    return {
-        name: from_plugin("observer", name, member("observer", name, OBSERVERS), Observer)
-        for name in names_in(config.observers)
-    }
+    from sirl.training.checked import CheckedObserver
+    from sirl.training.observers import OWN_NAMES
+
+    found: dict[str, Observer] = {}
+    for name in names_in(config.observers):
+        observer = from_plugin("observer", name, member("observer", name, OBSERVERS), Observer)
+        if name in OWN_NAMES:
+            raise ConfigError(
+                f"the observer {name} has the name of one of sirl's own: give its entry point "
+                f"another name, or name it as {FORM}"
+            )
+        found[name] = CheckedObserver(name, observer)
+    return found
 
 
 def example_sources(config: TrainingSettings, chat: "ChatModel") -> tuple[ExampleSource, ...]:
@@ -73,8 +82,15 @@ def example_sources(config: TrainingSettings, chat: "ChatModel") -> tuple[Exampl
     Raises:
         ConfigError: The name is unknown, or the object has the wrong type.
     """
+    from sirl.training.checked import CheckedSource
+
     given = {"chat": chat}
     return tuple(
-        from_plugin("source", name, member("source", name, SOURCES), ExampleSource, given)
+        CheckedSource(
+            name,
+            from_plugin("source", name, member("source", name, SOURCES), ExampleSource, given),
+            vocabulary=chat.rows,
+            context=chat.context,
+        )
         for name in names_in(config.sources)
     )

@@ -68,7 +68,7 @@ def note(title: str, module: str, found: Any) -> Any:  # noqa: ANN401 - of any f
     return found
 
 
-def plugin_fault(error: BaseException) -> PluginError | None:
+def plugin_fault(error: BaseException | None) -> PluginError | None:
     """The sentence on an exception that a plug-in has raised; None if it was none.
 
     What sirl raises when a plug-in calls it is no fault of the plug-in, nor is a lost rank.

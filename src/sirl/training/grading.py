@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import isfinite
-from typing import NamedTuple, Protocol, SupportsFloat, runtime_checkable
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -11,6 +11,7 @@ from torch import Tensor
 from sirl.errors import TrainingError, shown
 from sirl.policy import group_advantages
 from sirl.roles import Reward
+from sirl.training.checked import number_of
 from sirl.types import Completion, Example, Prompt
 
 __all__ = ["ByGroup", "Graded", "Grader", "examples_of"]
@@ -67,10 +68,7 @@ def number(name: str, returned: object, completion: Completion) -> float:
     Raises:
         TrainingError: It is none, or not finite although the completion's own numbers are.
     """
-    try:
-        found = float(returned) if isinstance(returned, SupportsFloat) else None
-    except (TypeError, ValueError, RuntimeError):  # an array of several numbers
-        found = None
+    found = number_of(returned)
     # Numbers of the policy that are not finite are a fault of its own, which the loop watches.
     known = completion.token_ids and all(
         map(isfinite, (*completion.entropies, *completion.logprobs))

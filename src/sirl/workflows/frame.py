@@ -16,6 +16,9 @@ from sirl.runs.provenance import Provenance
 
 __all__ = ["Frame"]
 
+RESUMABLE = "; continue with --resume"
+"""What a fault of a plug-in ends with where its run is kept."""
+
 
 class Frame:
     """A verb from its start to the end state of its run folder.
@@ -29,7 +32,8 @@ class Frame:
 
     Whichever way the block is left, `run.json` names the way, and the folder is released. A
     `SirlError` before the first result leaves no folder, so that a corrected command can use its
-    name. An exception that a plug-in raises leaves the block as a `PluginError`.
+    name. An exception that a plug-in raises leaves the block as a `PluginError`, which says whether
+    the run can be resumed.
     """
 
     def __init__(self, verb: str, *, resumable: bool = True) -> None:
@@ -50,12 +54,14 @@ class Frame:
     ) -> None:
         fault = None
         try:
-            fault = plugin_fault(error) if error else None
+            fault = error if isinstance(error, PluginError) else plugin_fault(error)
         finally:
             self.ends.__exit__(type(fault) if fault else kind, fault or error, traceback)
         if fault:
             kept = self.resumable and self.run is not None and self.run.read("run.json")
-            raise PluginError(f"{fault}; continue with --resume" if kept else str(fault)) from error
+            # The frame of a sweep is around those of its evaluations, which may have said it.
+            said = str(fault).removesuffix(RESUMABLE)
+            raise PluginError(said + RESUMABLE if kept else str(fault)) from error
 
     def hold(self, run: Run) -> Run:
         """Keep a run folder locked until the verb ends."""

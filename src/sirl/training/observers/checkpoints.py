@@ -81,8 +81,7 @@ def states_of(observers: Mapping[str, Observer]) -> dict[str, dict[str, Any]]:
         if fault:
             raise PluginError(
                 f"the observer {name} has the state {shown(state)}, which a checkpoint cannot "
-                f"keep: {fault}; let state() return a dictionary of JSON values, then continue "
-                "with --resume"
+                f"keep: {fault}; let state() return a dictionary of JSON values"
             )
         if state:
             found[name] = state

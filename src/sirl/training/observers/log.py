@@ -6,9 +6,11 @@ from typing import Any
 from sirl.roles import Control, Observer, Progress
 from sirl.runs import Run, missing_steps, rows_by_step
 
-__all__ = ["MetricsLog", "ProgressBar"]
+__all__ = ["OF_THE_LOG", "MetricsLog", "ProgressBar"]
 
 METRICS = "metrics.jsonl"
+OF_THE_LOG = ("step", "update/skipped_total")
+"""What the log itself adds to the metrics of a step."""
 SHOWN = {"reward/mean": "reward", "points/settled": "decisions as taught"}
 """Metrics that the progress shows, in words; a step has one of them."""
 
