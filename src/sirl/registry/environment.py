@@ -75,6 +75,8 @@ def torch_facts() -> dict[str, Any] | None:
     except Exception as error:  # a broken library may raise anything
         first = (str(error).strip() or repr(error)).splitlines()[0]
         return {"broken": f"{first} ({type(error).__name__})"}
+    from sirl.models.cpu import bfloat16_instructions
+
     spread = torch.distributed
     together = spread.is_available()
     return {
@@ -82,23 +84,13 @@ def torch_facts() -> dict[str, Any] | None:
         "threads": torch.get_num_threads(),
         "cores": os.cpu_count(),
         "cpu": torch.backends.cpu.get_cpu_capability(),
-        "cpu_bfloat16": cpu_bfloat16(torch),
+        "cpu_bfloat16": bfloat16_instructions(),
         "gpus": gpus(torch) if torch.cuda.is_available() else [],
         "distributed": {
             "gloo": together and spread.is_gloo_available(),
             "nccl": together and spread.is_nccl_available(),
         },
     }
-
-
-def cpu_bfloat16(torch: Any) -> dict[str, bool | None]:  # noqa: ANN401 - a module
-    """Availability of bfloat16 matrix instructions; None if this torch cannot tell."""
-    asks = {"avx512_bf16": "_is_avx512_bf16_supported", "amx": "_is_amx_tile_supported"}
-    found: dict[str, bool | None] = {}
-    for name, ask in asks.items():
-        question = getattr(torch.cpu, ask, None)
-        found[name] = None if question is None else bool(question())
-    return found
 
 
 def gpus(torch: Any) -> list[dict[str, Any]]:  # noqa: ANN401 - a module
