@@ -109,6 +109,13 @@ def test_a_word_problem_is_solved_by_value_not_by_spelling(tmp_path):
         "B", "b", "(B)", "B.", "B)", "**B**", "Answer: B", "The answer is B.",
         "So, the correct answer is: (B).", "B. Paris, France", "b) paris, france.",
         "Oslo is in Norway.\nB\n", "A is wrong.\n\nFinal answer: **B. Paris, France**",
+        "The correct answer is option B.", r"\boxed{B}", r"So $\boxed{\text{B}}$.",
+        "**Answer:** (B)",
+        "B) because the Seine flows there.", "The answer is B because a river is there.",
+        "The answer is B, not A capital of Norway.", "Option B is correct.",
+        "(B) is the right answer.",
+        "Oslo is far north, so the answer is B.", "The answer is B.\nI hope this helps!",
+        r"It is \boxed{A}. No, it is \boxed{B}.", "I choose B.", "The answer is B. It has a tower.",
     ],
 )  # fmt: skip
 def test_a_letter_alone_on_the_last_line_is_the_choice(answer):
@@ -117,10 +124,39 @@ def test_a_letter_alone_on_the_last_line_is_the_choice(answer):
 
 @pytest.mark.parametrize(
     "answer",
-    ["", "A or B", "B because it is", "Paris, France", "B\nI think.", "B. Rome", "D", "AB", "B C"],
+    [
+        "",
+        "A or B",
+        "B because it is",
+        "Paris, France",
+        "B\nI think.",
+        "B. Rome",
+        "D",
+        "AB",
+        "B C",
+        "The answer is B or C.",
+        "The answer is B.\nA or B",
+        "The answer is not B.",
+        "If it rains, the answer is B.",
+        "The answer is B?",
+        "The answer is Better",
+        "B) Rome, because",
+        "A capital is a city.",
+        "The answer is a river.",
+        r"\boxed{B} or \boxed{7}, and C too",
+        "The answer is B. But C is right as well.",
+        "Both A and B",
+        "The answer is B's neighbour.",
+    ],
 )
 def test_a_line_that_says_more_or_less_than_a_letter_chooses_nothing(answer):
     assert chosen(answer, CITIES) is None
+
+
+def test_the_text_of_a_choice_may_hold_another_letter():
+    assert chosen("A. Vitamin C", ("Vitamin C", "Salt", "Iron")) == "A"
+    assert chosen("The answer is A. Vitamin C\nC", ("Vitamin C", "Salt", "Iron")) == "C"
+    assert chosen("The answer is A. Vitamin C\nC or B", ("Vitamin C", "Salt", "Iron")) is None
 
 
 def test_a_choice_is_right_by_index_or_by_letter(tmp_path):
