@@ -103,7 +103,7 @@ def test_a_path_without_a_model_is_refused_when_it_is_loaded(path, tmp_path, mon
 @pytest.mark.parametrize(
     ("given", "way"),
     [
-        ("print", "'python:MODULE:FUNCTION'"),
+        ("print", "'python:MODULE:NAME'"),
         ("3", "what sirl.load returns"),
         ("type('M', (), {'save_pretrained': 1})()", "tokenizer"),
     ],

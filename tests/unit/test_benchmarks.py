@@ -46,6 +46,27 @@ def config(folder, benchmarks, model="embedded", **settings):
         ("1,2 and 3,45", "45"),
         ("1234,567", "567"),
         ("7 of H2O", "7"),
+        ("1e5", "100000"),
+        ("about 2.5E-3.", "0.0025"),
+        ("1,000e\u22122 and no more", "10"),
+        ("1.8 \u00d7 10^4", "18000"),
+        ("$-3 \\times 10^{2}$", "-300"),
+        ("6*10**2", "600"),
+        ("2 x 10", "10"),
+        ("12e", "12"),
+        ("3e8m", "3"),
+        ("18\u00a0000", "18000"),
+        ("18\u2009000.50 and that is all", "18000.50"),
+        ("1\u202f234\u202f567", "1234567"),
+        ("18'000", "18000"),
+        ("18_000", "18000"),
+        ("\\boxed{18{,}000}", "18000"),
+        ("18\\,000", "18000"),
+        ("18\u00a0km", "18"),
+        ("12\u00a05", "5"),
+        ("7\u00a01234", "1234"),
+        ("1234\u00a0567", "567"),
+        ("-\\$5", "-5"),
     ],
 )
 def test_the_last_number_of_a_text_is_taken_by_its_value(text, number):
@@ -88,6 +109,13 @@ def test_a_word_problem_is_solved_by_value_not_by_spelling(tmp_path):
         "B", "b", "(B)", "B.", "B)", "**B**", "Answer: B", "The answer is B.",
         "So, the correct answer is: (B).", "B. Paris, France", "b) paris, france.",
         "Oslo is in Norway.\nB\n", "A is wrong.\n\nFinal answer: **B. Paris, France**",
+        "The correct answer is option B.", r"\boxed{B}", r"So $\boxed{\text{B}}$.",
+        "**Answer:** (B)",
+        "B) because the Seine flows there.", "The answer is B because a river is there.",
+        "The answer is B, not A capital of Norway.", "Option B is correct.",
+        "(B) is the right answer.",
+        "Oslo is far north, so the answer is B.", "The answer is B.\nI hope this helps!",
+        r"It is \boxed{A}. No, it is \boxed{B}.", "I choose B.", "The answer is B. It has a tower.",
     ],
 )  # fmt: skip
 def test_a_letter_alone_on_the_last_line_is_the_choice(answer):
@@ -96,10 +124,39 @@ def test_a_letter_alone_on_the_last_line_is_the_choice(answer):
 
 @pytest.mark.parametrize(
     "answer",
-    ["", "A or B", "B because it is", "Paris, France", "B\nI think.", "B. Rome", "D", "AB", "B C"],
+    [
+        "",
+        "A or B",
+        "B because it is",
+        "Paris, France",
+        "B\nI think.",
+        "B. Rome",
+        "D",
+        "AB",
+        "B C",
+        "The answer is B or C.",
+        "The answer is B.\nA or B",
+        "The answer is not B.",
+        "If it rains, the answer is B.",
+        "The answer is B?",
+        "The answer is Better",
+        "B) Rome, because",
+        "A capital is a city.",
+        "The answer is a river.",
+        r"\boxed{B} or \boxed{7}, and C too",
+        "The answer is B. But C is right as well.",
+        "Both A and B",
+        "The answer is B's neighbour.",
+    ],
 )
 def test_a_line_that_says_more_or_less_than_a_letter_chooses_nothing(answer):
     assert chosen(answer, CITIES) is None
+
+
+def test_the_text_of_a_choice_may_hold_another_letter():
+    assert chosen("A. Vitamin C", ("Vitamin C", "Salt", "Iron")) == "A"
+    assert chosen("The answer is A. Vitamin C\nC", ("Vitamin C", "Salt", "Iron")) == "C"
+    assert chosen("The answer is A. Vitamin C\nC or B", ("Vitamin C", "Salt", "Iron")) is None
 
 
 def test_a_choice_is_right_by_index_or_by_letter(tmp_path):

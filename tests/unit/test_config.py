@@ -1,10 +1,14 @@
+import re
+
 import pytest
 
+from sirl.cli.flags import option
 from sirl.cli.main import main
 from sirl.config import (
     ALIASES,
     DemoConfig,
     EvaluateConfig,
+    GuardServeConfig,
     JudgeConfig,
     PlanConfig,
     ProbeConfig,
@@ -317,6 +321,15 @@ def test_an_adapter_learns_at_five_times_the_rate_of_all_weights_but_for_the_pap
 
     assert (rate(), rate(depth=True)) == pytest.approx((1e-3, 5e-4))
     assert (rate(method="entropy"), rate(learning_rate=3e-5)) == (1e-4, 3e-5)
+
+
+def test_help_says_required_or_the_default_and_names_the_user_s_code_in_one_way():
+    assert option(GuardServeConfig, "model").help.endswith("[required without --upstream]")
+    assert option(GuardServeConfig, "host").help.endswith("[default: 127.0.0.1]")
+    for config in (TrainConfig, EvaluateConfig):
+        for name, setting in config.model_fields.items():
+            code = re.findall(r"python:\w+:\w+", str(setting.description))
+            assert set(code) <= {"python:MODULE:NAME"}, name
 
 
 def test_help_shows_settings_where_readers_look_and_no_empty_default():

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from sirl.errors import RunError
 from sirl.runs import open_run, settings_of
-from sirl.runs.places import NAMES, check_output, check_reads
+from sirl.runs.places import NAMES, check_output, refuse_to_remove_inputs
 from sirl.workflows import instinct, own_refusals
 
 
@@ -80,14 +80,14 @@ def test_a_word_that_is_also_the_name_of_the_folder_is_no_path(tmp_path, monkeyp
     monkeypatch.chdir(tmp_path)
     a_run(Path("quick"))
     words = {"attacks": "quick", "model": "embedded"}
-    check_reads(Path("quick"), words)
+    refuse_to_remove_inputs(Path("quick"), words)
     with pytest.raises(RunError, match="behaviours quick/records.jsonl lies in quick"):
-        check_reads(Path("quick"), {**words, "behaviours": "quick/records.jsonl"})
+        refuse_to_remove_inputs(Path("quick"), {**words, "behaviours": "quick/records.jsonl"})
 
 
 @given(st.dictionaries(st.text(max_size=8), st.text() | st.integers() | st.none()))
 def test_settings_of_any_words_are_looked_through_without_an_error(settings):
-    check_reads(Path("no such folder"), settings)
+    refuse_to_remove_inputs(Path("no such folder"), settings)
 
 
 def test_a_file_that_exists_is_a_question_with_named_answers(tmp_path):

@@ -17,13 +17,27 @@ from sirl.types import Prompt
 __all__ = ["Choice", "chosen", "read_choice"]
 
 ASK = "{question}\n\n{choices}\n\nWrite the letter of the right choice alone on the last line."
-LEAD = re.compile(
-    r"(?:(?:so|therefore|thus|hence),? )?(?:the |my )?(?:(?:final|right|correct|best) )?"
-    r"(?:answer|choice|option)(?: is:?|:) *",
+LETTER = r"[(\[]?(?P<letter>[A-Za-z])(?P<mark>[)\].:]*)(?!\w|'\w)"
+BOX = "\u25a1"
+"""Stands for what LaTeX draws a box around."""
+BOXED = re.compile(r"boxed\{(?:(?:text|math)\w*\{)?([^{}]*)\}+")
+BARE = re.compile(rf"\W*?(?:(?:option|choice|answer|letter) )?{LETTER}", re.IGNORECASE)
+"""A letter at the beginning of a line."""
+STATED = re.compile(
+    rf"(?:{BOX}|(?:^|[.!?]\s{{1,9}}|, (?=so|therefore|thus|hence))[^\w\n]{{0,9}}"
+    r"(?:(?:so|therefore|thus|hence),? )?"
+    r"(?:i (?:choose|pick|select)|(?:the |my )?(?:(?:final|right|correct|best) )?"
+    r"(?:answer|choice|option)(?: is:?|:)) *"
+    rf"(?:(?:the )?(?:option|choice|answer|letter) )?{BOX}?){LETTER}",
+    re.IGNORECASE | re.MULTILINE,
+)
+"""A letter that a sentence calls the answer."""
+REASON = re.compile(r"[\s,;\u2013\u2014-]*(?:because|since|not|rather than)\b", re.IGNORECASE)
+CORRECT = re.compile(
+    r" is (?:the )?(?:right|correct|best)(?: (?:answer|choice|option|one))?(?=[.!,]|$)",
     re.IGNORECASE,
 )
-LETTER = re.compile(r"\(?(?P<letter>[A-Z])(?:[).:]+ *(?P<text>.*))?", re.IGNORECASE)
-MARKUP = str.maketrans("", "", "*_`")
+MARKUP = str.maketrans("", "", "*_`$\\")
 
 
 @dataclass(frozen=True)
@@ -85,27 +99,57 @@ def right_letter(answer: object, letters: str) -> str:
 
 
 def chosen(answer: str, choices: tuple[str, ...]) -> str | None:
-    r"""The letter on the last line; None if there is none.
+    r"""The letter that an answer ends with; None if there is none.
 
-    The line may also have words like 'the answer is', brackets, a full stop, emphasis, and the
-    exact text of the choice after its letter, but nothing else.
+    The last line may have words like 'the answer is', brackets, a full stop, emphasis, the exact
+    text of the choice after its letter, and a reason. If it has no letter, the last sentence that
+    calls a letter the answer counts, or the last box, unless another letter is named behind it.
 
     >>> chosen("Paris is in France.\nThe answer is **(B)**.", ("Oslo", "Paris"))
     'B'
     >>> chosen("B. Paris", ("Oslo", "Paris"))
     'B'
+    >>> chosen(r"It is \boxed{B}. I hope this helps.", ("Oslo", "Paris"))
+    'B'
     >>> chosen("A or B", ("Oslo", "Paris"))
     """
-    lines = [line for line in answer.translate(MARKUP).splitlines() if line.strip()]
-    last = lines[-1].strip() if lines else ""
-    found = LETTER.fullmatch(LEAD.sub("", last, count=1) if LEAD.match(last) else last)
-    if found is None:
-        return None
-    place = ascii_uppercase.index(found["letter"].upper())
+    text = BOXED.sub(rf"{BOX}\1", answer.translate(MARKUP)).rstrip()
+    bare = BARE.match(text, text.rfind("\n") + 1)
+    *_, stated = [None, *STATED.finditer(text)]
+    for found in (bare, stated):
+        if found and (letter := letter_of(found, text[found.end() :], choices, found is stated)):
+            return letter
+    return None
+
+
+def letter_of(
+    found: re.Match[str], behind: str, choices: tuple[str, ...], stated: bool
+) -> str | None:
+    """The letter of a match, if what stands behind it neither adds to it nor contradicts it."""
+    letter, mark = found["letter"].upper(), found["mark"]
+    place = ascii_uppercase.index(letter)
     if place >= len(choices):
         return None
-    said = (found["text"] or "").strip()
-    right = normalised(choices[place].translate(MARKUP)).rstrip(".")
-    if said and normalised(said).rstrip(".") != right:
+    texts = [normalised(choice.translate(MARKUP)).rstrip(".") for choice in choices]
+    line, _, later = behind.partition("\n")
+    said = normalised(line).strip(" .)")
+    if mark and said == texts[place].strip(" .)"):
+        line = said = ""
+    others = ascii_uppercase[: len(choices)].replace(letter, "")
+    if re.search(named(others), f"{line}\n{later}"):
         return None
-    return ascii_uppercase[place]
+    if mark and said and any(begins(said, other) for other in texts):
+        return None
+    reason = (stated or mark) and REASON.match(line)
+    sentence = stated and "." in mark
+    return letter if not said or reason or sentence or CORRECT.match(line) else None
+
+
+def begins(text: str, words: str) -> bool:
+    """Whether a text begins with these whole words."""
+    return re.match(rf"{re.escape(words)}(?!\w)", text) is not None
+
+
+def named(letters: str) -> str:
+    """Pattern of one of these letters as a choice: a capital alone, not an article or pronoun."""
+    return rf"(?<![\w'])(?![AI] (?!is |or |and |was )[a-z])[{letters}](?![\w'])"

@@ -20,9 +20,18 @@ ASK = "{question}\n\nThink step by step, then write the final number alone on th
 # word (H2O) is not a number. Possessive quantifiers avoid backtracking, so that the time is linear
 # in the length of the answer.
 NUMBERS = re.compile(
-    r"(?<![\w.])(?P<sign>[-+\u2212]?)[$€£]?(?P<digits>[0-9][0-9,]*+(?:\.[0-9]++)?|\.[0-9]++)"
+    r"(?<![\w.])(?P<sign>[-+\u2212]?)\\?[$€£]?"
+    r"(?P<digits>[0-9][0-9,]*+(?:\.[0-9]++)?|\.[0-9]++)"
+    r"(?:e(?P<power>[-+\u2212]?[0-9]{1,3})(?!\w)"
+    r"| ?(?:[x×*·]|\\times|\\cdot) ?10(?:\^|\*\*)\{?"
+    r"(?P<ten>[-+\u2212]?[0-9]{1,3})(?!\w)\}?)?",
+    re.IGNORECASE,
 )
 """A number, or several separated only by commas."""
+SEPARATOR = re.compile(
+    r"(?<=[0-9])(?:[\u00a0\u2007\u2009\u202f'\u2019_]|\{,\}|\\[,;:])(?=[0-9]{3}(?![0-9]))"
+)
+"""Other separators of thousands: blanks that do not break, apostrophes, and those of LaTeX."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +64,7 @@ def parse(fields: Mapping[str, Any]) -> tuple[str, Decimal]:
     question = text_of(fields, "question").strip()
     key = "final" if fields.get("final") not in (None, "") else "answer"
     said = str(fields.get(key, "")).rpartition("####")[2].strip()
-    found = NUMBERS.fullmatch(said)
+    found = NUMBERS.fullmatch(SEPARATOR.sub(",", said))
     number, whole = last_of(found) if found else (None, False)
     if number is None or not whole:
         raise Unfit(f"{key} has no number, alone or after ####")
@@ -65,15 +74,15 @@ def parse(fields: Mapping[str, Any]) -> tuple[str, Decimal]:
 def last_number(text: str) -> Decimal | None:
     """The last number in a text; None if there is none.
 
-    Thousands separators, a sign and a currency symbol are understood. Fractions, powers and
-    number words are not: the last number of `3/4` is 4.
+    Thousands separators, a sign, a currency symbol and powers of ten (`1e5`, `2 x 10^5`) are
+    understood. Fractions, other powers and number words are not: the last number of `3/4` is 4.
 
     >>> last_number("He has 12 - 3 = 9 left, which sell for $1,250.50.")
     Decimal('1250.50')
     >>> last_number("It fell to -5 degrees.")
     Decimal('-5')
     """
-    found = list(NUMBERS.finditer(text))
+    found = list(NUMBERS.finditer(SEPARATOR.sub(",", text)))
     return last_of(found[-1])[0] if found else None
 
 
@@ -92,4 +101,5 @@ def last_of(found: re.Match[str]) -> tuple[Decimal, bool]:
             start -= 1
         number = "".join(parts[start:]) + (f".{fraction}" if fraction else "")
     minus = "-" if start == 0 and found["sign"] in ("-", "\u2212") else ""
-    return Decimal(minus + number), start == 0 and not whole.endswith(",")
+    power = (found["power"] or found["ten"] or "0").replace("\u2212", "-")
+    return Decimal(f"{minus}{number}e{power}"), start == 0 and not whole.endswith(",")

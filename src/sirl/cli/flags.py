@@ -88,8 +88,9 @@ def takes(
 def option(config: type[BaseModel], name: str) -> Any:  # noqa: ANN401 - typer's own type
     """The typer option of a setting."""
     setting = config.model_fields[name]
-    # A default that depends on other settings stands in the description.
-    unset = setting.default_factory or isinstance(setting.default, bool | None)
+    # A default that depends on other settings stands at the end of the description, in brackets.
+    told = str(setting.description).endswith("]")
+    unset = told or setting.default_factory or isinstance(setting.default, bool | None)
     note = f" [default: {'none' if setting.default == '' else setting.default}]"
     note = " [required]" if setting.is_required() else "" if unset else note
     choices = (

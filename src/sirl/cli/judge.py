@@ -110,7 +110,7 @@ def prefer(
     before: Path = BEFORE,
     after: Path = AFTER,
     judge: str = typer.Option(
-        ..., "--judge", help="judge model: folder, hub id, URL#NAME or python:MODULE:FUNCTION"
+        ..., "--judge", help="judge model: folder, hub id, URL#NAME or python:MODULE:NAME"
     ),
     out: Path = typer.Option(..., "--out", help="JSON file to write"),
     kind: str = typer.Option(

@@ -70,30 +70,30 @@ def best_step(steps: Mapping[int, Mapping[str, Any]], cap: PriceCap) -> dict[str
     base = steps[0]
     asked = [kind for kind in cap.limits if kind in base.get("over_refusal", {})]
     if "dsr" not in base:
-        return unnamed("no attack was tried, so that no step is the best")
+        return no_step("no attack was tried, so that no step is the best")
     if not asked:
-        return unnamed("the price is unknown: give --lookalikes and --ordinary")
+        return no_step("the price is unknown: give --lookalikes and --ordinary")
     doubted = [step for step, figures in steps.items() if figures.get("doubts")]
     if 0 in doubted:
-        return unnamed("the figures of the starting model are in doubt: no step is the best")
+        return no_step("the figures of the starting model are in doubt: no step is the best")
     sound = {s: f for s, f in steps.items() if s and s not in doubted and "dsr" in f}
-    fair = [s for s, figures in sound.items() if not dear(base, figures, asked, cap)]
+    fair = [s for s, figures in sound.items() if not exceeds_cap(base, figures, asked, cap)]
     aside = f"; in doubt and left out: step {', '.join(map(str, doubted))}" if doubted else ""
     if not fair:
-        return unnamed(f"no step keeps {cap.words}{aside}{coarse(base, asked, cap)}")
+        return no_step(f"no step keeps {cap.words}{aside}{coarse(base, asked, cap)}")
     best = max(fair, key=lambda step: (sound[step]["dsr"]["mean"]["value"], -step))
     if sound[best]["dsr"]["mean"]["value"] <= base["dsr"]["mean"]["value"]:
-        return unnamed(f"no step under {cap.words} defends better than the starting model{aside}")
+        return no_step(f"no step under {cap.words} defends better than the starting model{aside}")
     told = f"{said(best, base, sound[best], cap)}{aside}{coarse(base, asked, cap)}"
     return {"step": best, "sentence": told}
 
 
-def unnamed(sentence: str) -> dict[str, Any]:
+def no_step(sentence: str) -> dict[str, Any]:
     """No step, and why."""
     return {"step": None, "sentence": sentence}
 
 
-def dear(
+def exceeds_cap(
     base: Mapping[str, Any], figures: Mapping[str, Any], asked: Sequence[Kind], cap: PriceCap
 ) -> bool:
     """Whether a step refuses more harmless prompts, or solves fewer tasks, than it may."""

@@ -65,7 +65,7 @@ class SamplingSettings(Group):
     sampler: str = Field(
         "native",
         description="sampling engine: native, huggingface (generate(), for any model), a plug-in "
-        "name, or python:MODULE:FUNCTION",
+        "name, or python:MODULE:NAME",
     )
     new_tokens: int = Field(64, ge=1, description="maximum new tokens per answer")
     sampling_batch_size: int = Field(256, ge=1, description="completions sampled together")
@@ -150,7 +150,7 @@ class ObjectiveSettings(Group):
     reward: str = Field(
         "negative_entropy",
         description="reward: negative_entropy (SIRL), a control (reversed, random, perplexity, "
-        "self_certainty), or python:MODULE:FUNCTION, which takes a completion",
+        "self_certainty), or python:MODULE:NAME, which takes a completion",
     )
     kl: float = Field(0.01, ge=0, description="KL penalty coefficient (beta)")
     kl_estimator: Literal["k1", "k2", "k3"] = Field("k3", description="estimator of the KL penalty")
@@ -158,7 +158,7 @@ class ObjectiveSettings(Group):
     sources: str | None = Field(
         None,
         description="additional sources of training examples, comma-separated: plug-in names, or "
-        "python:MODULE:FUNCTION, which takes the model and returns a sirl.roles.ExampleSource",
+        "python:MODULE:NAME, which takes the model and returns a sirl.roles.ExampleSource",
     )
 
 
@@ -199,9 +199,8 @@ class OptimizationSettings(Group):
     learning_rate: float = Field(
         default_factory=usual_rate,
         gt=0,
-        description="peak learning rate (AdamW); without --depth halved where --method instinct "
-        "has to sample whole answers [default: 2e-4 for --method instinct, 1e-4 with --depth, five "
-        "times as much with --lora; 1e-4 for --method entropy]",
+        description="peak learning rate (AdamW) [default: 2e-4 for --method instinct, 1e-4 for "
+        "entropy and with --depth; docs/training.md has the others]",
     )
     schedule: Literal["constant", "cosine"] = Field(
         "constant", description="learning-rate schedule"
@@ -244,7 +243,7 @@ class StepSettings(Group):
     observers: str | None = Field(
         None,
         description="additional training observers, comma-separated: plug-in names, or "
-        "python:MODULE:FUNCTION, which returns a sirl.roles.Observer",
+        "python:MODULE:NAME, which returns a sirl.roles.Observer",
     )
     track: str | None = Field(
         None,
@@ -346,7 +345,7 @@ class CapabilitySettings(Group):
         None,
         description="capability tasks as KIND:FILE, comma-separated; kinds: numeric, choice, "
         "humaneval, mbpp, ifeval (JSONL), lmeval (YAML); or plug-in names, or "
-        "python:MODULE:FUNCTION, which returns a sirl.roles.Benchmark",
+        "python:MODULE:NAME, which returns a sirl.roles.Benchmark",
     )
     capability_tokens: int = Field(
         512, ge=1, description="maximum new tokens per answer to a task of --benchmarks"

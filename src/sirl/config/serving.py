@@ -50,9 +50,8 @@ class AccessSettings(Group):
     throttle: float | None = Field(
         None,
         gt=0,
-        description="number of alarms of one conversation (a key's requests with the same user, "
-        "or with none), weighted by age, above which its requests get status 429; all requests of "
-        "a key do above ten times as many [default: off]",
+        description="answer 429 after this many recent alarms of a conversation, or ten times as "
+        "many of a key [default: off]",
     )
     throttle_half_life: float = Field(
         600.0, gt=0, description="half-life of an alarm's weight, in seconds"
@@ -90,8 +89,7 @@ class GuardServeConfig(LimitSettings, AccessSettings, UpstreamSettings, ModelSet
 
     guard: str | None = Field(
         None,
-        description="folder that sirl guard calibrate wrote for this model (required); none "
-        "serves the model without a guard",
+        description="folder of sirl guard calibrate, or none to serve without a guard; required",
     )
     new_tokens: int | None = Field(
         None,

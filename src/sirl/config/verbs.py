@@ -67,7 +67,7 @@ class TrainingSettings(
     sampler: str = Field(
         "native",
         description="sampling engine: native, huggingface (generate(), for any model), vllm "
-        "(experimental), a plug-in name, or python:MODULE:FUNCTION",
+        "(experimental), a plug-in name, or python:MODULE:NAME",
     )
     attacks: str = Field(
         "quick",
@@ -93,7 +93,7 @@ class EvaluationSettings(
     model: str = Field(
         ...,
         description="checkpoint folder, hub id, 'embedded', https://HOST/v1#NAME (OpenAI-style "
-        "endpoint), or python:MODULE:FUNCTION",
+        "endpoint), or python:MODULE:NAME",
     )
     best_of: int = Field(
         1, ge=1, description="sample N answers and return the one with the lowest entropy"

@@ -168,7 +168,7 @@ def split_folds(
 
     splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
     parts = splitter.split(rows, data.harmful[rows], data.behaviours[rows])
-    return [(rows[used], rows[held]) for used, held in parts]
+    return [(rows[used], rows[test_rows]) for used, test_rows in parts]
 
 
 def chosen(data: Corpus, rows: np.ndarray) -> Choice:
@@ -186,8 +186,8 @@ def chosen(data: Corpus, rows: np.ndarray) -> Choice:
     for inverse_ridge in (choice.inverse_ridge for choice in CHOICES):
         if (key := tuple(inverse_ridge.values())) not in left_out:
             left_out[key] = np.zeros(len(data.harmful))
-            for used, held in parts:
-                left_out[key][held] = probabilities(data, used, inverse_ridge)[held]
+            for used, test_rows in parts:
+                left_out[key][test_rows] = probabilities(data, used, inverse_ridge)[test_rows]
 
     def agreement(choice: Choice) -> float:
         guess = left_out[tuple(choice.inverse_ridge.values())][rows] >= choice.threshold
@@ -196,8 +196,8 @@ def chosen(data: Corpus, rows: np.ndarray) -> Choice:
     return max(CHOICES, key=agreement)
 
 
-def predicted_harmful(data: Corpus, used: np.ndarray, held: np.ndarray) -> np.ndarray:
-    """Whether the rows `held` are harmful, by a classifier chosen and fitted on the rows `used`.
+def predicted_harmful(data: Corpus, used: np.ndarray, test_rows: np.ndarray) -> np.ndarray:
+    """Whether `test_rows` are harmful, by a classifier chosen and fitted on the rows `used`.
 
     Raises:
         InputError: The rows `used` all have the same label.
@@ -207,7 +207,9 @@ def predicted_harmful(data: Corpus, used: np.ndarray, held: np.ndarray) -> np.nd
             "the training part of a fold has answers of one label only: give more of both"
         )
     choice = chosen(data, used)
-    guess: np.ndarray = probabilities(data, used, choice.inverse_ridge)[held] >= choice.threshold
+    guess: np.ndarray = (
+        probabilities(data, used, choice.inverse_ridge)[test_rows] >= choice.threshold
+    )
     return guess
 
 
@@ -229,8 +231,8 @@ def cross_validate(
     every = np.arange(len(rows))
     guesses = np.zeros((repeats, len(rows)), dtype=bool)
     for repeat in range(repeats):
-        for used, held in split_folds(data, every, folds, seed + repeat):
-            guesses[repeat, held] = predicted_harmful(data, used, held)
+        for used, test_rows in split_folds(data, every, folds, seed + repeat):
+            guesses[repeat, test_rows] = predicted_harmful(data, used, test_rows)
     return {
         **figures(data, guesses, every),
         "kappas": [cohen_kappa(data.harmful.tolist(), guess.tolist()) for guess in guesses],
@@ -245,13 +247,13 @@ def families_left_out(data: Corpus, families: np.ndarray) -> dict[str, Any]:
     guess = np.zeros((1, len(families)), dtype=bool)
     found: dict[str, Any] = {}
     for name in sorted(set(families) - {""}):
-        held = np.flatnonzero(families == name)
-        foreign = ~np.isin(data.behaviours, data.behaviours[held]) & (families != name)
+        test_rows = np.flatnonzero(families == name)
+        foreign = ~np.isin(data.behaviours, data.behaviours[test_rows]) & (families != name)
         used = np.flatnonzero(foreign)
-        if len(held) < FEWEST or len(set(data.harmful[used])) < 2:
+        if len(test_rows) < FEWEST or len(set(data.harmful[used])) < 2:
             continue
-        guess[0, held] = predicted_harmful(data, used, held)
-        found[str(name)] = figures(data, guess, held)
+        guess[0, test_rows] = predicted_harmful(data, used, test_rows)
+        found[str(name)] = figures(data, guess, test_rows)
     if not found:
         return {}
     return {"all": figures(data, guess, np.flatnonzero(np.isin(families, list(found)))), **found}

@@ -14,9 +14,9 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import lru_cache
-from itertools import accumulate, pairwise
 from typing import NamedTuple
 
+from sirl.models.token_edges import edges_of, overlapping
 from sirl.types import Completion
 
 __all__ = ["Parts", "answer_of", "begun", "left_open", "parts", "set_apart"]
@@ -361,24 +361,6 @@ def with_tokens_apart(
         certainties=of(completion.certainties),
         thought_entropies=of(entropies, wanted=False),
     )
-
-
-def edges_of(
-    ids: Sequence[int],
-    pieces: Sequence[str],
-    whole: str,
-    read: Callable[[Sequence[int]], str] | None,
-) -> list[int]:
-    """Start of each token in the decoded text, and the end of the last one."""
-    edges = [0, *accumulate(len(piece) for piece in pieces)]
-    if read is None or edges[-1] == len(whole):
-        return edges
-    return [min(len(read(ids[:n])), len(whole)) for n in range(len(ids) + 1)]
-
-
-def overlapping(edges: Sequence[int], spans: Sequence[Span]) -> list[bool]:
-    """Whether each token overlaps one of the spans."""
-    return [any(a < e and s < b for a, b in spans) for s, e in pairwise(edges)]
 
 
 def joined(*texts: str) -> str:

@@ -310,7 +310,10 @@ class EndpointEngine:
         *,
         exact: bool = False,
     ) -> Answer | Lost:
-        """Send a request until it is answered or fails permanently; not again after an outage."""
+        """Send a request until it is answered or fails permanently.
+
+        A request that fails after an outage is not sent again.
+        """
         what, body = request
         dialect = shared_dialect(self.identity)
         tried = 0

@@ -67,12 +67,12 @@ from sirl.runs.places import (
     NAMES,
     PROMPTS,
     UNFINISHED,
-    check_reads,
     check_resumable,
     is_left_over,
     is_run_folder,
     lists_in,
     names_with_content,
+    refuse_to_remove_inputs,
     rename_logs,
 )
 from sirl.runs.reader import RunReader
@@ -248,7 +248,7 @@ def open_run(
         ConfigError: It is to be resumed with another configuration.
     """
     if existing != "resume":
-        check_reads(path, config)
+        refuse_to_remove_inputs(path, config)
     check_free(path, existing, resumable=resumable)
     with disk_errors(path):
         path.mkdir(parents=True, exist_ok=True)

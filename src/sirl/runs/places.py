@@ -27,7 +27,6 @@ __all__ = [
     "SUMMARY",
     "UNFINISHED",
     "check_output",
-    "check_reads",
     "check_resumable",
     "in_this_folder",
     "is_left_over",
@@ -35,6 +34,7 @@ __all__ = [
     "lists_in",
     "log_place",
     "names_with_content",
+    "refuse_to_remove_inputs",
     "rename_logs",
 ]
 
@@ -229,7 +229,7 @@ def same_place(one: Path, other: Path) -> bool:
     return one.resolve() == other.resolve()
 
 
-def check_reads(out: Path, settings: Mapping[str, Any]) -> None:
+def refuse_to_remove_inputs(out: Path, settings: Mapping[str, Any]) -> None:
     """Refuse to start a run over if its settings read files that would be removed.
 
     Raises:

@@ -120,7 +120,7 @@ def no_model(given: object) -> ConfigError:
     if hasattr(given, "save_pretrained"):
         way = "give sirl.load(model, tokenizer)"
     elif callable(given):
-        way = "name the function 'python:MODULE:FUNCTION', in a file that can be imported"
+        way = "name the function 'python:MODULE:NAME', in a file that can be imported"
     else:
         way = "give a path, a hub id, an address URL#NAME, or what sirl.load returns"
     return ConfigError(f"model is a {type(given).__name__}: {way}")
