@@ -19,7 +19,8 @@ from pathlib import Path
 
 import torch
 
-from sirl.evaluation.arena import Arena, Query
+from sirl.evaluation.arena import Arena
+from sirl.evaluation.asked import Query
 from sirl.evaluation.costs import Meter
 from sirl.evaluation.records import Log
 from sirl.models.chat import ChatModel

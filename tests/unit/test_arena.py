@@ -6,7 +6,8 @@ import pytest
 
 from sirl.analysis.summary import summarise
 from sirl.errors import InputError, ModelError, OutageError
-from sirl.evaluation.arena import NO_LIMIT, Arena, Query
+from sirl.evaluation.arena import NO_LIMIT, Arena
+from sirl.evaluation.asked import Query
 from sirl.evaluation.costs import COSTS, Meter, total
 from sirl.evaluation.records import ITEMS, RECORDS, UNJUDGED, Log, RecordLog, read_records
 from sirl.evaluation.suite import Suite, askable, evaluate, unmet

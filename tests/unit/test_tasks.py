@@ -6,9 +6,10 @@ import pytest
 
 from sirl.analysis.capability import summarise_capability
 from sirl.errors import Stopped
-from sirl.evaluation.arena import Arena, Query
-from sirl.evaluation.asked import record_of, solve
+from sirl.evaluation.arena import Arena
+from sirl.evaluation.asked import Query, solve
 from sirl.evaluation.costs import Meter
+from sirl.evaluation.judging import record_of
 from sirl.evaluation.records import Log
 from sirl.types import Attempt, Completion, Mark, Prompt, Verdict
 from tests.unit.fakes import HELPED, Parrot, WordJudge, target

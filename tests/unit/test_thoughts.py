@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from sirl.analysis.measured import unshown_thoughts
 from sirl.analysis.summary import summarise
 from sirl.evaluation.access import BudgetedAccess
-from sirl.evaluation.arena import Arena, Query
+from sirl.evaluation.arena import Arena
+from sirl.evaluation.asked import Query
 from sirl.evaluation.costs import Meter
 from sirl.evaluation.records import Log
 from sirl.evaluation.suite import ModelResults

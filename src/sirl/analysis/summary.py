@@ -13,7 +13,7 @@ from sirl.analysis.entropy_gap import summarise_entropy
 from sirl.analysis.measured import counted_prompts, cut_answers, unshown_thoughts
 from sirl.analysis.prefills import summarise_prefills
 from sirl.analysis.price import summarise_over_refusal
-from sirl.evaluation.arena import ATTACKED
+from sirl.evaluation.asked import ATTACKED
 from sirl.evaluation.suite import ModelResults
 from sirl.types import Record
 

@@ -42,7 +42,7 @@ from sirl.types import (
     Verdict,
 )
 
-__all__ = ["ATTACKED", "NO_LIMIT", "Arena", "Query", "Unsuited"]
+__all__ = ["NO_LIMIT", "Arena", "Unsuited"]
 
 NO_LIMIT = Budget(queries=sys.maxsize)
 

@@ -1,11 +1,9 @@
-"""One prompt to the target, and the record of its answer."""
+"""One question to the target, and what a search is told of its answer."""
 
 from dataclasses import dataclass
 
 from sirl.errors import Stopped, first_line, shown
-from sirl.evaluation.target import Target
 from sirl.roles import Benchmark
-from sirl.stats import mean
 from sirl.types import (
     Attempt,
     Completion,
@@ -13,7 +11,6 @@ from sirl.types import (
     Mark,
     Outcome,
     Prompt,
-    Question,
     Record,
     Verdict,
 )
@@ -24,7 +21,6 @@ __all__ = [
     "UNCHECKED",
     "Query",
     "outcome",
-    "record_of",
     "solve",
     "unreadable",
 ]
@@ -78,54 +74,6 @@ def solve(asked: Query, completion: Completion) -> Mark | None:
         return found
     wrong = f"it gave {shown(found)}, and True, False or a sirl.types.Mark is needed"
     return Mark(False, f"{UNCHECKED}: {wrong}")
-
-
-def record_of(  # noqa: PLR0913 - each argument is a part of the record
-    target: Target,
-    key: str,
-    asked: Query,
-    completion: Completion,
-    verdict: Verdict,
-    mark: Mark | None = None,
-    question: Question | None = None,
-) -> Record:
-    """The record of an answer; for a task, with the result of its check."""
-    attempt, thought = asked.attempt, completion.thought_entropies
-    score, reason, judge = verdict.score, verdict.reason, verdict.judge
-    if asked.benchmark:
-        score, judge, question = float(bool(mark)), "", None
-        reason = mark.reason if mark is not None else reason
-    return Record(
-        id=f"{target.name}/{asked.prompt.id}",
-        model=target.name,
-        kind=PROBE if attempt.probe else asked.kind,
-        attack=attempt.attack,
-        behaviour_id=attempt.behaviour.id,
-        request=attempt.behaviour.request,
-        messages=attempt.messages,
-        completion=completion.text,
-        finish=completion.finish,
-        tokens=completion.tokens,
-        mean_entropy=completion.mean_entropy,
-        entropies=tuple(round(e, 6) for e in completion.entropies),
-        label=verdict.label,
-        score=score,
-        reason=reason,
-        judge=judge,
-        benchmark=asked.group if asked.benchmark else "",
-        question=question,
-        pieces=target.pieces(completion.token_ids),
-        family=asked.family,
-        number=asked.number,
-        queries=asked.queries,
-        sampling=attempt.sampling,
-        trace=attempt.trace,
-        thoughts=completion.thoughts,
-        thought_entropy=mean(thought) if thought else None,
-        fault=completion.fault,
-        key=key,
-        category=attempt.behaviour.category,
-    )
 
 
 def unreadable(fault: str) -> Verdict:

@@ -7,15 +7,16 @@ judges them and does not ask the target again.
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from sirl.evaluation.asked import ATTACKED, Query, record_of, solve
+from sirl.evaluation.asked import ATTACKED, PROBE, Query, solve
 from sirl.evaluation.costs import Meter
 from sirl.evaluation.records import Log
 from sirl.evaluation.target import Target
 from sirl.judges.jury import verdicts
 from sirl.roles import Judge
-from sirl.types import Completion, Record, Verdict
+from sirl.stats import mean
+from sirl.types import Completion, Mark, Question, Record, Verdict
 
-__all__ = ["Judging"]
+__all__ = ["Judging", "record_of"]
 
 WAITS = "the judge has not been asked yet"
 
@@ -84,6 +85,54 @@ class Judging:
     def judge_of(self, asked: Query) -> Judge:
         """The judge of answers to a question."""
         return self.judge if asked.kind in ATTACKED else self.refusals
+
+
+def record_of(  # noqa: PLR0913 - each argument is a part of the record
+    target: Target,
+    key: str,
+    asked: Query,
+    completion: Completion,
+    verdict: Verdict,
+    mark: Mark | None = None,
+    question: Question | None = None,
+) -> Record:
+    """The record of an answer; for a task, with the result of its check."""
+    attempt, thought = asked.attempt, completion.thought_entropies
+    score, reason, judge = verdict.score, verdict.reason, verdict.judge
+    if asked.benchmark:
+        score, judge, question = float(bool(mark)), "", None
+        reason = mark.reason if mark is not None else reason
+    return Record(
+        id=f"{target.name}/{asked.prompt.id}",
+        model=target.name,
+        kind=PROBE if attempt.probe else asked.kind,
+        attack=attempt.attack,
+        behaviour_id=attempt.behaviour.id,
+        request=attempt.behaviour.request,
+        messages=attempt.messages,
+        completion=completion.text,
+        finish=completion.finish,
+        tokens=completion.tokens,
+        mean_entropy=completion.mean_entropy,
+        entropies=tuple(round(e, 6) for e in completion.entropies),
+        label=verdict.label,
+        score=score,
+        reason=reason,
+        judge=judge,
+        benchmark=asked.group if asked.benchmark else "",
+        question=question,
+        pieces=target.pieces(completion.token_ids),
+        family=asked.family,
+        number=asked.number,
+        queries=asked.queries,
+        sampling=attempt.sampling,
+        trace=attempt.trace,
+        thoughts=completion.thoughts,
+        thought_entropy=mean(thought) if thought else None,
+        fault=completion.fault,
+        key=key,
+        category=attempt.behaviour.category,
+    )
 
 
 def judged(draft: Record, verdict: Verdict | None) -> Record:

@@ -10,7 +10,7 @@ from dataclasses import asdict, fields, replace
 from typing import Any
 
 from sirl.errors import shown
-from sirl.evaluation.arena import ATTACKED
+from sirl.evaluation.asked import ATTACKED
 from sirl.evaluation.costs import Meter
 from sirl.evaluation.records import ITEMS, RECORDS, asked_by, check_label, parsed
 from sirl.judges.contract import LABELS

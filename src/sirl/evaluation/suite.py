@@ -11,7 +11,8 @@ from dataclasses import dataclass, field, replace
 
 from sirl.attacks.attempts import attempt_of
 from sirl.errors import ModelError, OutageError
-from sirl.evaluation.arena import NO_LIMIT, Arena, Query, Unsuited
+from sirl.evaluation.arena import NO_LIMIT, Arena, Unsuited
+from sirl.evaluation.asked import Query
 from sirl.evaluation.costs import COSTS, Meter
 from sirl.evaluation.prefills import prefill_queries, untold
 from sirl.evaluation.records import ITEMS, RECORDS, UNJUDGED, RecordLog, SearchResult

@@ -13,7 +13,7 @@ from sirl.analysis.summary import summarise
 from sirl.comparison.evaluated_model import counted, figures_of, judge_identities, read_evaluated
 from sirl.config import EvaluationSettings
 from sirl.errors import ConfigError, InputError
-from sirl.evaluation.arena import ATTACKED
+from sirl.evaluation.asked import ATTACKED
 from sirl.evaluation.kept_verdicts import KeptVerdicts
 from sirl.evaluation.records import (
     ITEMS,
