@@ -56,7 +56,7 @@ def test_bad_rows_are_named_by_line_and_set_aside(tmp_path):
         (4, "the line is not JSON"),
         (
             5,
-            "none of prompt, goal, instruction, question, behavior, behaviour, messages, "
+            "none of prompt, goal, instruction, question, behavior, behaviour, query, messages, "
             "conversations, conversation is present",
         ),
         (6, "prompt is not text"),
@@ -231,3 +231,11 @@ def test_types_of_contrasts_are_named_as_labels(tmp_path):
     found = read_prompts(write(tmp_path, "p.csv", "prompt,type\n" + rows), wanted="safe")
     (note,) = found.notes
     assert note.startswith("type (3 of 6: contrast_tools 3, tools 3) of ")
+
+
+def test_a_column_of_queries_is_asked_if_no_better_one_is_there(tmp_path):
+    rows = "Query,prompt\na note,How do I bake bread?\nanother,What is rust?\n"
+    found = read_prompts(write(tmp_path, "both.csv", rows.encode()))
+    assert [p.request for p in found.prompts] == ["How do I bake bread?", "What is rust?"]
+    alone = read_prompts(write(tmp_path, "alone.csv", b"id,Query\n1,Bake!\n2,Rust?\n"))
+    assert [p.request for p in alone.prompts] == ["Bake!", "Rust?"]

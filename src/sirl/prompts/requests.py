@@ -23,7 +23,7 @@ __all__ = [
 ]
 
 TURN_KEYS = ("messages", "conversations", "conversation")
-TEXT_KEYS = ("prompt", "goal", "instruction", "question", "behavior", "behaviour")
+TEXT_KEYS = ("prompt", "goal", "instruction", "question", "behavior", "behaviour", "query")
 """In order of preference."""
 SEPARATOR = "\n\n---\n\n"
 """Separates context and request of a contextual behaviour."""
