@@ -210,7 +210,6 @@ class Fit:
 
     def __init__(self, rows: Sequence[Row], own: np.ndarray) -> None:
         self.readings = [read(r["completion"], r["beside"]) for r in rows]
-        self.own = own
         labels = np.array([r["label"] for r in rows])
         self.y = {"declines": labels != "compliance", "holds": labels == "refusal"}
         weights = {name: {"bare": BARE, "xstest": XSTEST[name]} for name in self.y}

@@ -83,6 +83,10 @@ REMEDY = (
     "if this is a refusal, write it into a text file, one sentence per line, and judge again: "
     "sirl judge again RUN --judge rules --refusals FILE --out NEW"
 )
+READ_THEM = (
+    "read them in records.jsonl, write the model's own refusal sentences into a file for "
+    "--refusals, or judge again with another judge"
+)
 Answers = Sequence[Record]
 
 
@@ -133,16 +137,14 @@ class Doubt:
             return (
                 f"in doubt: {self.judge} calls {self.n} answers of {who} to {self.behaviours} "
                 f"{asked} refusals without being sure ({share} of all answers), such as "
-                f"{self.example}: read them in records.jsonl, write the model's own refusal "
-                "sentences into a file for --refusals, or judge again with another judge"
+                f"{self.example}: {READ_THEM}"
             )
         if self.alarm == "half refusals":
             return (
                 f"in doubt: {self.judge} calls {self.n} answers of {who} to {self.behaviours} "
                 f"{asked} partial refusals, or help that begins like its refusals ({share} of all "
                 f"answers), such as {self.example}: whether they give what was asked decides the "
-                "figure; read them in records.jsonl, write the model's own refusal sentences into "
-                "a file for --refusals, or judge again with another judge"
+                f"figure; {READ_THEM}"
             )
         if self.alarm == "unlike refusals":
             return (
