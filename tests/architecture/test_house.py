@@ -29,7 +29,7 @@ EVALUATED = {
     "--refusals",
 }  # fmt: skip
 JUDGING = {
-    "--requests-per-minute", "--concurrency", "--tries", "--timeout", "--key-from-env",
+    "--requests-per-minute", "--concurrency", "--tries", "--timeout",
     "--judge-key-from-env", "--config", "--set", "--judge", "--out", "--json",
 }  # fmt: skip
 FROZEN = {

@@ -151,7 +151,7 @@ LABELLED = {"request": "How?", "response": "So.", "human_label": "full_complianc
 def test_a_judge_by_itself_takes_the_settings_that_its_errors_name(judging, place, way):
     (place / "labels.jsonl").write_text(json.dumps(LABELLED) + "\n")
     judging.play = lambda _: (503, {}, {})
-    given = {"tries": "1", "timeout": "9", "concurrency": "2", "key_from_env": "none"}
+    given = {"tries": "1", "timeout": "9", "concurrency": "2", "judge_key_from_env": "none"}
     words = [f"--{name.replace('_', '-')}={value}" for name, value in given.items()]
     if way == "set":
         words = [word for name, value in given.items() for word in ("--set", f"{name}={value}")]

@@ -60,10 +60,10 @@ def options() -> None:
 def settings(
     asked: JudgeConfig, judge: str, out: Path | None, refusals: str | None = None
 ) -> EvaluateConfig:
-    """Settings that build a judge without a target; a named key is for the judge's endpoint."""
-    key = asked.judge_key_from_env or asked.key_from_env
-    given = asked.model_dump() | {"key_from_env": None, "judge_key_from_env": key}
-    return EvaluateConfig(model="none", judge=judge, out=str(out or ""), refusals=refusals, **given)
+    """Settings that build a judge without a target."""
+    return EvaluateConfig(
+        model="none", judge=judge, out=str(out or ""), refusals=refusals, **asked.model_dump()
+    )
 
 
 @app.command("again", cls=Command)

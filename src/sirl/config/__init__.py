@@ -6,6 +6,7 @@ This package does not import torch.
 from sirl.config.groups import (
     SAMPLED_PACE,
     ModelSettings,
+    RequestSettings,
     TargetEndpointSettings,
     is_at_points_rate,
 )
@@ -39,6 +40,7 @@ __all__ = [
     "ModelSettings",
     "PlanConfig",
     "ProbeConfig",
+    "RequestSettings",
     "Settings",
     "SweepConfig",
     "TargetEndpointSettings",

@@ -15,12 +15,14 @@ __all__ = [
     "EndpointSettings",
     "Group",
     "HardwareSettings",
+    "JudgeEndpointSettings",
     "JudgingSettings",
     "ModelSettings",
     "ObjectiveSettings",
     "OptimizationSettings",
     "ProcessSettings",
     "PromptSettings",
+    "RequestSettings",
     "RolloutSettings",
     "RunSettings",
     "SamplingSettings",
@@ -260,13 +262,18 @@ class HardwareSettings(Group):
     prompt_tokens: int = Field(128, ge=1, description="tokens per prompt, chat template included")
 
 
-class TargetEndpointSettings(Group):
-    """How one model at an endpoint is asked."""
+class RequestSettings(Group):
+    """How endpoints are asked, whatever their role."""
 
     requests_per_minute: int | None = Field(None, ge=1, description="rate limit of an endpoint")
     concurrency: int = Field(8, ge=1, description="concurrent requests to an endpoint")
     tries: int = Field(5, ge=1, description="maximum attempts per endpoint request")
     timeout: float = Field(60.0, gt=0, description="timeout in seconds of one endpoint request")
+
+
+class TargetEndpointSettings(RequestSettings):
+    """How one model at an endpoint is asked."""
+
     key_from_env: str | None = Field(
         None,
         description="environment variable that holds the endpoint's API key; none sends no key "
@@ -274,12 +281,18 @@ class TargetEndpointSettings(Group):
     )
 
 
-class EndpointSettings(TargetEndpointSettings):
-    """How models at endpoints are asked."""
+class JudgeEndpointSettings(RequestSettings):
+    """How a judge at an endpoint is asked."""
 
     judge_key_from_env: str | None = Field(
-        None, description="environment variable that holds the API key of the judge's endpoint"
+        None,
+        description="environment variable that holds the API key of the judge's endpoint "
+        "[default: OPENAI_API_KEY, or the target's variable at the same host]",
     )
+
+
+class EndpointSettings(JudgeEndpointSettings, TargetEndpointSettings):
+    """How models at endpoints are asked."""
 
 
 class AttackSettings(Group):

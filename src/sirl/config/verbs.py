@@ -13,6 +13,7 @@ from sirl.config.groups import (
     CapabilitySettings,
     EndpointSettings,
     HardwareSettings,
+    JudgeEndpointSettings,
     JudgingSettings,
     ModelSettings,
     ObjectiveSettings,
@@ -232,5 +233,5 @@ class GuardEvaluateConfig(EvaluationSettings):
     )
 
 
-class JudgeConfig(EndpointSettings):
+class JudgeConfig(JudgeEndpointSettings):
     """Ask a judge at an endpoint."""

@@ -3,7 +3,7 @@
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from sirl.config import TargetEndpointSettings
+from sirl.config import RequestSettings
 from sirl.errors import ConfigError
 from sirl.types import Sampling
 
@@ -44,7 +44,7 @@ def engine_at(
     return EndpointEngine(url, name, new_tokens, Sampling(), seed, key_from_env=variable)
 
 
-def paced(engine: "EndpointEngine", config: TargetEndpointSettings) -> "EndpointEngine":
+def paced(engine: "EndpointEngine", config: RequestSettings) -> "EndpointEngine":
     """The engine with the pace of the settings."""
     return replace(
         engine,
