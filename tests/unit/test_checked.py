@@ -24,6 +24,7 @@ from sirl.training.rl import train
 from sirl.training.update import PolicyLearner
 from sirl.types import Completion, Example
 from sirl.workflows import learning
+from sirl.workflows.learning import closed_at_the_end
 from sirl.workflows.session import Session
 
 STEP = {"update/skipped": 0.0, "update/steps": 1.0, "reward/mean": -0.5, "kl/reference": math.nan}
@@ -278,3 +279,33 @@ def test_sources_of_a_run_know_the_model_that_they_must_fit(tmp_path, monkeypatc
     (source,) = example_sources(config, embedded)
     with pytest.raises(PluginError, match=r"python:tea_of_mine:tea gave for step 1 .* id 2048 in"):
         source.examples(0)
+
+
+class Closing(Observer):
+    """Notes that it is closed, and fails if it was told so."""
+
+    def __init__(self, closed, *, fails=False):
+        self.closed, self.fails = closed, fails
+
+    def close(self):
+        self.closed.append(self)
+        if self.fails:
+            raise OSError("disk is full")
+
+
+def test_an_error_of_training_is_raised_before_those_of_closing():
+    closed, said = [], []
+    watching = {"first": Closing(closed, fails=True), "second": Closing(closed)}
+    with pytest.raises(ValueError, match="lost"), closed_at_the_end(watching, said.extend):
+        raise ValueError("lost")
+    assert closed == list(watching.values())
+    assert said == ["closing the observer first failed as well: disk is full (OSError)"]
+
+
+def test_the_first_observer_that_cannot_be_closed_ends_training_when_all_are_closed():
+    closed, said = [], []
+    watching = {n: Closing(closed, fails=n != "b") for n in "abc"}
+    with pytest.raises(OSError, match="disk is full"), closed_at_the_end(watching, said.extend):
+        pass
+    assert closed == list(watching.values())
+    assert said == ["closing the observer c failed as well: disk is full (OSError)"]

@@ -1,13 +1,14 @@
 """The training part of `sirl train`: train with a method and choose the step to use."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sirl import registry
 from sirl.config import SAMPLED_PACE, TrainingSettings, is_at_points_rate
-from sirl.errors import ConfigError, RunError
+from sirl.errors import ConfigError, RunError, first_line
 from sirl.roles import Observer
 from sirl.runs.disk import checkpoint_name, step_of
 from sirl.workflows.method import Method, StartReading, method_of, reading_of
@@ -97,7 +98,7 @@ def learn(session: Session, models: Models) -> Learned:
     watching, checkpoints = observers(session, learner, checkpoint, method.sentinel)
     taken = checkpoint.step if checkpoint else 0
     kept = states_in(checkpoint.state) if checkpoint else {}
-    try:
+    with closed_at_the_end(watching, session.warn):
         for name, observer in watching.items():
             observer.on_start(taken, kept.get(name, {}))
         reason = method.sentinel.reason if method.sentinel else ""
@@ -110,10 +111,31 @@ def learn(session: Session, models: Models) -> Learned:
             tuple(watching.values()),
             sources,
         )
-    finally:
-        for observer in watching.values():
-            observer.close()
     return ending(session, checkpoints, method)
+
+
+@contextmanager
+def closed_at_the_end(
+    observers: Mapping[str, Observer], warn: Callable[[Iterable[str]], None]
+) -> Iterator[None]:
+    """Close all observers at the end of the block, even if some raise.
+
+    The first error, of the block or of closing, is raised; those behind it become warnings.
+    """
+    first: BaseException | None = None
+    try:
+        yield
+    except BaseException as error:  # noqa: BLE001 - raised below
+        first = error
+    for name, observer in observers.items():
+        try:
+            observer.close()
+        except Exception as error:  # noqa: BLE001 - raised below, or a warning
+            if first:
+                warn([f"closing the observer {name} failed as well: {first_line(error)}"])
+            first = first or error
+    if first:
+        raise first
 
 
 def paced(config: TrainingSettings, reading: StartReading | None) -> TrainingSettings:

@@ -5,9 +5,7 @@ A run folder keeps the lists that it was given. Without `out`, it is a temporary
 with the result.
 """
 
-import logging
-import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from os import PathLike
 from pathlib import Path
@@ -20,11 +18,11 @@ from sirl.comparison.compare import compare as compare_arms
 from sirl.comparison.evaluated_model import read_pair
 from sirl.config import EvaluateConfig, ProbeConfig, TrainConfig, resolve
 from sirl.errors import ConfigError, ModelError, SirlError
-from sirl.roles import Progress, Work
 from sirl.runs import Existing, RunReader, lists_kept, plain, rows_by_step
 from sirl.types import Completion, Prompt, Sampling
 from sirl.workflows.arguments import LISTS, as_flag, by_own_name, json_lines
 from sirl.workflows.evaluate import evaluate as run_evaluation
+from sirl.workflows.notebook_console import EXISTING, NotebookConsole, in_python
 from sirl.workflows.results import Comparison, Evaluation, Home, Model, Result, Training
 
 __all__ = ["compare", "evaluate", "load", "probe", "sampled", "train"]
@@ -33,42 +31,6 @@ AnyModel: TypeAlias = str | Path | Model
 Verb = TypeVar("Verb", bound=BaseModel)
 Prompts: TypeAlias = str | Path | Iterable[str | Prompt | Mapping[str, Any]]
 """A file, as on the command line, or the requests: texts, prompts, or rows of such a file."""
-GIVEN = r" --([a-z][a-z_-]*) ('[^']*'|(?![-'])[^\s;,]*[^\s;,:.])"
-"""An option of a command with its value."""
-COMMAND_OR_OPTION = re.compile(
-    r"(?<!-m )sirl (?P<verb>train|evaluate|probe|guard (?:calibrate|evaluate))\b"
-    rf"(?P<given>(?:{GIVEN})*)"
-    r"|(?P<command>sirl [a-z]+ [^;,]*)"
-    r"|(?<![\w/-])--(?:set )?(?P<name>[a-z][a-z_-]*)(?![\w/-])(?P<value> [\d.])?"
-)
-LIST_FILE = re.compile(r"\S*/prompts/[0-9a-f]{8}/(\w+)\.jsonl")
-"""A list in a run folder, as `sirl.runs.lists` names it."""
-EXISTING = ("resume", "overwrite")
-"""Options of the command line that are values of `existing` here."""
-LOG = logging.getLogger("sirl")
-
-
-class Logging:
-    """Warnings and progress as log records; satisfies `sirl.roles.Console`."""
-
-    def warn(self, sentences: Iterable[str]) -> None:
-        """Log warnings."""
-        for sentence in sentences:
-            LOG.warning(in_python(sentence))
-
-    @contextmanager
-    def bar(self) -> Iterator[Progress]:
-        """Log progress."""
-        yield lambda what, done, total: LOG.info("%s: %d/%d", what, done, total)
-
-    @contextmanager
-    def working(
-        self, agreed: Callable[[bool], bool] = bool, *, at_once: bool = False
-    ) -> Iterator[Work]:
-        """Log progress; interrupts raise KeyboardInterrupt as usual."""
-        del at_once
-        with self.bar() as progress:
-            yield Work(progress, lambda: agreed(False))
 
 
 def load(model: Any, tokenizer: Any = None) -> Model:  # noqa: ANN401 - of transformers
@@ -144,7 +106,7 @@ def evaluate(
     asked = {"behaviours": behaviours, "ordinary": ordinary, "lookalikes": lookalikes}
     with configured(EvaluateConfig, model, out, existing, {**settings, **asked}) as made:
         config, home = made
-        return Evaluation(home, run_evaluation(config, "evaluate", existing, Logging()))
+        return Evaluation(home, run_evaluation(config, "evaluate", existing, NotebookConsole()))
 
 
 def probe(
@@ -163,7 +125,7 @@ def probe(
     asked = {"behaviours": behaviours}
     with configured(ProbeConfig, model, out, existing, {**settings, **asked}) as made:
         config, home = made
-        return Evaluation(home, run_evaluation(config, "probe", existing, Logging()))
+        return Evaluation(home, run_evaluation(config, "probe", existing, NotebookConsole()))
 
 
 def train(
@@ -186,7 +148,7 @@ def train(
     asked = {"prompts": prompts, "behaviours": behaviours}
     with configured(TrainConfig, model, out, existing, {**settings, **asked}) as made:
         config, home = made
-        summary = run_training(config, "train", existing, Logging())
+        summary = run_training(config, "train", existing, NotebookConsole())
         run = RunReader(home.path)
         return Training(home, summary, list(rows_by_step(run, "metrics.jsonl").values()))
 
@@ -246,43 +208,6 @@ def configured(
     except SirlError as error:
         error.args = (in_python(str(error)),)
         raise
-
-
-def in_python(sentence: str) -> str:
-    """A sentence for the command line with its options as keywords, and verbs as functions.
-
-    Commands that are no function here stay as they are. Files that hold a list are called by the
-    keyword that the list was given for.
-
-    >>> in_python("r exists: --resume continues it, or give another --out")
-    "r exists: existing='resume' continues it, or give another out"
-    >>> in_python("use --steps 100; next: sirl sweep r --limit 8")
-    'use steps=100; next: sirl sweep r --limit 8'
-    >>> in_python("models--org--x is no model: give --no-sentinel")
-    'models--org--x is no model: give sentinel=False'
-    >>> in_python("run sirl guard calibrate --model 'my m' --limit 9, or --resume")
-    "run sirl.guard.calibrate('my m', limit=9), or existing='resume'"
-    """
-
-    def keyword(found: re.Match[str]) -> str:
-        if found["verb"]:
-            return called(found["verb"], re.findall(GIVEN, found["given"]))
-        if found["command"]:
-            return found["command"]
-        if found["name"] in EXISTING:
-            return f"existing={found['name']!r}"
-        name, value = found["name"].replace("-", "_"), (found["value"] or "").replace(" ", "=")
-        return f"{name.removeprefix('no_')}=False" if name.startswith("no_") else name + value
-
-    return COMMAND_OR_OPTION.sub(keyword, LIST_FILE.sub(r"\1", sentence))
-
-
-def called(verb: str, given: Sequence[tuple[str, str]]) -> str:
-    """The call of a verb with options and their values; its name alone without any."""
-    values = [(name, text if text.isdigit() else repr(text.strip("'"))) for name, text in given]
-    arguments = [v if name == "model" else f"{name.replace('-', '_')}={v}" for name, v in values]
-    name = f"sirl.{verb.replace(' ', '.')}"
-    return f"{name}({', '.join(arguments)})" if arguments else name
 
 
 def sampled(model: str, requests: Iterable[str], *, new_tokens: int, seed: int) -> list[Completion]:

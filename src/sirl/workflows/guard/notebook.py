@@ -13,7 +13,8 @@ from sirl.config import GuardCalibrateConfig, GuardEvaluateConfig
 from sirl.reports.guard import guard_headline
 from sirl.runs import Existing
 from sirl.workflows.guard import verbs
-from sirl.workflows.notebook import AnyModel, Logging, Prompts, configured
+from sirl.workflows.notebook import AnyModel, Prompts, configured
+from sirl.workflows.notebook_console import NotebookConsole
 from sirl.workflows.results import Home, table
 
 __all__ = ["CalibratedGuard", "Detection", "calibrate", "evaluate"]
@@ -93,7 +94,7 @@ def calibrate(
     asked = {"prompts": prompts, "ordinary": ordinary, "lookalikes": lookalikes}
     with configured(GuardCalibrateConfig, model, out, existing, {**settings, **asked}) as made:
         config, home = made
-        summary = verbs.calibrate(config, existing, Logging())
+        summary = verbs.calibrate(config, existing, NotebookConsole())
         return CalibratedGuard(home, summary, config.new_tokens)
 
 
@@ -119,4 +120,4 @@ def evaluate(
         given = {"new_tokens": guard.new_tokens, **given, "guard": guard.path}
     with configured(GuardEvaluateConfig, model, out, existing, given) as made:
         config, home = made
-        return Detection(home, verbs.evaluate(config, existing, Logging()))
+        return Detection(home, verbs.evaluate(config, existing, NotebookConsole()))
