@@ -336,7 +336,7 @@ def test_conversations_in_their_usual_spellings(tmp_path):
         {"conversation": json.dumps([{"role": "user", "content": "Iron"}])},
         {"system_prompt": "be brief", "question": "Why?"},
         {"messages": None, "prompt": "Fold"},
-        {"messages": [*chat, {"role": "assistant", "content": "no"}]},
+        {"messages": [*chat, *(2 * [{"role": "assistant", "content": "no"}])]},
         {"conversations": [{"from": "tool", "value": "x"}]},
         {"prompt": "[{'role': 'user', 'content': 'x'}]"},
         {"system": "be brief", "conversations": share},
@@ -350,10 +350,35 @@ def test_conversations_in_their_usual_spellings(tmp_path):
         [("user", "Fold")],
     ]
     assert faults(found) == [
-        (6, "the last turn is not the user's"),
+        (6, "the turn before the answer is not the user's"),
         (7, "a turn has the role 'tool', which is none of system, user, assistant"),
         (8, "prompt is not a list of turns in JSON"),
         (9, "system and a system turn are both given: remove one"),
+    ]
+
+
+def test_the_answer_behind_a_request_is_no_part_of_what_is_asked(tmp_path):
+    answer = {"role": "assistant", "content": "With water."}
+    first, more = ({"role": "user", "content": text} for text in ("Wash a hat", "Go on"))
+    text = rows(
+        {"messages": [first, answer]},
+        {"messages": [first, answer, more, answer]},
+        {"system": "be brief", "prompt": [more, answer]},
+        {"messages": [more]},
+        {"messages": [answer]},
+        {"messages": [{"role": "system", "content": "be brief"}]},
+    )
+    found = read_prompts(write(tmp_path, "a.jsonl", text))
+    assert [[m.content for m in p.messages] for p in found.prompts] == [
+        ["Wash a hat"],
+        ["Wash a hat", "With water.", "Go on"],
+        ["be brief", "Go on"],
+        ["Go on"],
+    ]
+    assert "4 prompts, 3 of which with an answer behind it, which is left out" in found.read
+    assert faults(found) == [
+        (5, "the turn before the answer is not the user's"),
+        (6, "the last turn is not the user's"),
     ]
 
 

@@ -134,6 +134,8 @@ class Reader:
         self.columns: Counter[tuple[str, ...]] = Counter()
         self.passed: dict[str, None] = {}
         """Columns that were not used."""
+        self.answered = 0
+        """Prompts that have an answer in the file, as training data do."""
         self.labels = Labels(path, wanted)
         self.layout = Layout(path)
 
@@ -187,6 +189,7 @@ class Reader:
         id_ = unused_id(id_, self.path, row.place, self.elsewhere.ids)
         self.elsewhere.ids.add(id_)
         self.columns[found.names] += 1
+        self.answered += found.answered
         self.pass_over(fields, found)
         self.prompts.append(Prompt(id_, found.messages, str(self.path), category))
         return ""
@@ -204,8 +207,9 @@ class Reader:
 
     def read(self) -> str:
         """A sentence: the columns or lines read, and the number of prompts."""
-        n = len(self.prompts)
-        prompts = many(n, "prompt")
+        prompts = many(len(self.prompts), "prompt")
+        if self.answered:
+            prompts += f", {self.answered} of which with an answer behind it, which is left out"
         if self.format in ("text", "list"):
             lines = "lines" if self.format == "text" else "items of the list"
             bullets = sum(bool(ITEM.match(prompt.request)) for prompt in self.prompts)

@@ -58,6 +58,8 @@ class Found(NamedTuple):
     messages: tuple[Message, ...] = ()
     names: tuple[str, ...] = ()
     fault: str = ""
+    answered: bool = False
+    """Whether an answer ends the conversation in the file; it is no part of the messages."""
 
 
 def read_fields(fields: Fields) -> Found:
@@ -106,7 +108,7 @@ def with_system(front: tuple[Message, ...], system: tuple[str, str] | None, foun
         return found
     if found.messages[0].role == "system":
         return Found(fault=f"{shown(system[0])} and a system turn are both given: remove one")
-    return Found((*front, *found.messages), (*found.names, system[0]))
+    return found._replace(messages=(*front, *found.messages), names=(*found.names, system[0]))
 
 
 def read_text(fields: Fields, key: str) -> Found:
@@ -169,9 +171,12 @@ def read_turns(name: str, turns: Any) -> Found:  # noqa: ANN401 - any JSON value
         if message is None or fault:
             return Found(fault=fault)
         messages.append(message)
-    if messages[-1].role != "user":
-        return Found(fault="the last turn is not the user's")
-    return Found(tuple(messages), (name,))
+    answered = messages[-1].role == "assistant"
+    asked = messages[:-1] if answered else messages
+    if not asked or asked[-1].role != "user":
+        last = "turn before the answer" if answered else "last turn"
+        return Found(fault=f"the {last} is not the user's")
+    return Found(tuple(asked), (name,), answered=answered)
 
 
 def texts_in(name: str, value: Any) -> str:  # noqa: ANN401 - any JSON value
