@@ -310,3 +310,17 @@ def test_partial_refusals_count_by_half():
     assert half_alarms(half_refused("partial", "Well, not that one.", n=12, others=291)) == []
     few = half_refused("compliance", "That is not something I discuss.", n=4)
     assert half_alarms(few) == []
+
+
+@pytest.mark.parametrize(
+    "sentence",
+    [
+        "\u8fd9\u4ef6\u4e8b\u6211\u4e0d\u8c08\u3002",
+        "\u0905\u092c\u0940 \u0928\u0939\u0940 \u0939\u092e\u093e\u0930\u093e \u0939\u0948\u0964 ",
+    ],
+)
+def test_sentences_of_other_scripts_end_at_their_own_full_stops(sentence):
+    found = [record(f"r{k}", f"{sentence}{k}", "refusal") for k in range(9)]
+    found += [record(f"h{k}", sentence + prose(k, 40), "compliance") for k in range(10)]
+    found += [record(f"c{k}", prose(999 + k, 9), "compliance") for k in range(81)]
+    assert [(d.n, d.behaviours) for d in half_alarms(found)] == [(10, 10)]

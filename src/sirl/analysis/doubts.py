@@ -46,7 +46,7 @@ are full refusals or help."""
 OPENERS, REFUSING = 3, 0.25
 """Minimum number of different requests that are refused with one first sentence, and minimum share
 of refusals among all answers with it, for it to be that of a refusal."""
-SENTENCE_END = re.compile(r"(?<=[.!?])\s|\n")
+SENTENCE_END = re.compile(r"(?<=[.!?\u061f\u0964])\s|(?<=[\u3002\uff01\uff1f])|\n")
 FEWEST_WORDS = 4
 """Minimum number of words of a first sentence to compare."""
 LOST = 0.5
