@@ -1,13 +1,14 @@
 # Two commands for newcomers (demo, test), three for contributors (check, test, bench).
 PYTHON ?= python3
 BIN := .venv/bin
+PIP := --quiet --disable-pip-version-check --no-compile
 
 .PHONY: demo test check bench setup
 
 demo: setup
 	$(BIN)/sirl demo --overwrite
 
-# A module is run by one process, as it shares its runs; modules start in their order, the dear first.
+# One process runs all tests of a module, which share its runs; the slowest modules, in tests/flow, start first.
 # Compiled tests are kept, which saves ten seconds from the second time on.
 test: setup check
 	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder
@@ -30,8 +31,10 @@ bench: setup
 
 setup: .venv/ready
 
+# Compiled on all cores, where pip uses one. Files for other versions of Python cannot be compiled.
 .venv/ready: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	$(BIN)/python -m pip install $(PIP) -c constraints.txt torch
+	$(BIN)/python -m pip install $(PIP) -c constraints.txt -e '.[dev]'
+	$(BIN)/python -m compileall -qq -j 0 .venv/lib || true
 	touch $@
