@@ -73,7 +73,7 @@ class TrainingSettings(
     attacks: str = Field(
         "quick",
         description="attacks of the evaluation before and after: comma-separated names, "
-        "python:MODULE:NAME, or quick, standard, full",
+        "python:MODULE:NAME, or quick, standard, full, world",
     )
     behaviours: str | None = Field(
         None, description="harmful requests for the evaluation before and after"
@@ -104,8 +104,8 @@ class EvaluationSettings(
     )
     attacks: str = Field(
         "quick",
-        description="attacks: comma-separated names, python:MODULE:NAME, or quick, standard, full; "
-        "none runs only the attacks of your own files",
+        description="attacks: comma-separated names, python:MODULE:NAME, or quick, standard, "
+        "full, world; none runs only the attacks of your own files",
     )
 
 
@@ -150,8 +150,8 @@ class SweepConfig(EvaluationSettings):
     )
     attacks: str = Field(
         default_factory=lambda: "quick",
-        description="attacks: comma-separated names, python:MODULE:NAME, or quick, standard, full; "
-        "none runs only the attacks of your own files [default: the run's]",
+        description="attacks: comma-separated names, python:MODULE:NAME, or quick, standard, "
+        "full, world; none runs only the attacks of your own files [default: the run's]",
     )
     behaviours: str | None = Field(
         None, description="harmful requests [default: the run's --behaviours]"
@@ -177,7 +177,8 @@ class ProbeConfig(EvaluationSettings):
 
     attacks: str = Field(
         "direct",
-        description="attacks: comma-separated names, python:MODULE:NAME, or quick, standard, full",
+        description="attacks: comma-separated names, python:MODULE:NAME, or quick, standard, "
+        "full, world",
     )
 
 
