@@ -172,7 +172,7 @@ def test_a_judge_that_stops_in_a_calibration_is_not_paid_twice(judging, place):
     asked = ("judge", "calibrate", *words, "--out", "trust.json", "--concurrency=1")
     done = sirl(*asked)
     assert done.returncode == 2
-    assert "kept in trust.json.kept.jsonl: give the same command to go on" in done.stderr
+    assert "kept in trust.json.kept.jsonl: give the command again to go on" in done.stderr
     assert not (place / "trust.json").exists()
     before = len(lines(place / "trust.json.kept.jsonl"))
     assert before == 16

@@ -319,7 +319,7 @@ def test_an_outage_of_the_judge_of_an_evaluation_costs_nothing_twice(asking, ser
         settings |= {"--set": "concurrency=1"}
         done = evaluate(settings)
         assert done.returncode == 2
-        assert f"kept in {out}/kept.jsonl: give the same command with --overwrite" in done.stderr
+        assert f"kept in {out}/kept.jsonl: give the command again with --overwrite" in done.stderr
         before = [json.dumps(body["messages"]) for _, _, body in server.seen]
         server.seen.clear()
         judging.play = lambda _: fine("rating: 10")

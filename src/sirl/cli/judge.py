@@ -199,7 +199,7 @@ def calibrate(
 
 @contextmanager
 def asked_once(judge: "Judge", out: Path | None) -> "Iterator[Judge]":
-    """The judge; an outage leaves its verdicts beside the output, for the same command."""
+    """The judge; an error leaves its verdicts beside the output, for the next command."""
     if out is None:
         yield judge
         return
@@ -208,7 +208,7 @@ def asked_once(judge: "Judge", out: Path | None) -> "Iterator[Judge]":
 
     kept = Kept(out.with_name(f"{out.name}.kept.jsonl"))
     warn(kept.notes())
-    with kept.until_done("give the same command"):
+    with kept.until_done("give the command again"):
         yield registry.remembering(judge, kept)
 
 

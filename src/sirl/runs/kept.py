@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sirl.errors import OutageError, RunError, Stopped
+from sirl.errors import RunError, SirlError, Stopped
 from sirl.runs.disk import cut_torn_line, disk_errors, opened, plain
 from sirl.runs.places import KEPT
 from sirl.runs.reader import RunReader
@@ -19,6 +19,10 @@ from sirl.text import many
 __all__ = ["Kept"]
 
 Found = TypeVar("Found")
+
+
+class DamagedError(RunError):
+    """The file of what was paid for is damaged."""
 
 
 class Kept:
@@ -45,7 +49,7 @@ class Kept:
         try:
             yield
         except (RunError, KeyError, TypeError, ValueError) as error:
-            raise RunError(
+            raise DamagedError(
                 f"{self.path} is damaged, or holds more than replies and verdicts: remove the file "
                 "and give the command again, which then asks for all of them"
             ) from error
@@ -75,25 +79,22 @@ class Kept:
 
     @contextmanager
     def until_done(self, way: str) -> Iterator[None]:
-        """A block after which the file goes, unless an outage or an interruption ends it.
+        """A block after which the file goes, unless an error or an interruption ends it.
 
         Raises:
-            OutageError, KeyboardInterrupt: There is one; it says how to go on.
+            SirlError, KeyboardInterrupt: That of the block; it says what is kept, and how to go on.
         """
         left = f"what has been answered is kept in {self.path}: {way} to go on"
         try:
             yield
-        except Stopped:
+        except (Stopped, DamagedError):  # they say how to go on
             raise
         except KeyboardInterrupt as interrupt:
             if not self.rows:
                 raise
             raise KeyboardInterrupt(f"stopped; {left}") from interrupt
-        except OutageError as outage:
-            if not self.rows:
-                raise
-            raise OutageError(f"{outage}; {left}") from outage
-        except Exception:  # the rows may hold what was wrong, and they would block the folder
-            self.path.unlink(missing_ok=True)
+        except SirlError as error:
+            if self.rows:
+                error.args = (f"{error}; {left}",)
             raise
         self.path.unlink(missing_ok=True)

@@ -87,10 +87,10 @@ class Frame:
         return self.ends.enter_context(about)
 
     def kept(self, run: Run, console: Console) -> Kept:
-        """What this verb was given; only an outage or an interruption leaves it behind."""
+        """What this verb was given; an error or an interruption leaves it behind."""
         kept = Kept.of_run(run.path)
         console.warn(kept.notes())
-        self.ends.enter_context(kept.until_done("give the same command with --overwrite"))
+        self.ends.enter_context(kept.until_done("give the command again with --overwrite"))
         return kept
 
     def finish(self, run: Run, figures: Mapping[str, Any]) -> dict[str, Any]:
