@@ -89,6 +89,9 @@ def test_searches_tell_what_they_spent(evaluated):
     assert "oracle" in summary["models"]["target"]["second_judges"]["by_judge"]
 
 
+OF_ANSWERS = ("model", "seed", "template_date")
+
+
 def test_a_run_is_judged_again_without_the_model(evaluated, tmp_path):
     whole, _, summary = evaluated
     done = sirl("judge", "again", whole, "--judge", "oracle", "--out", tmp_path / "o", "--json")
@@ -102,6 +105,8 @@ def test_a_run_is_judged_again_without_the_model(evaluated, tmp_path):
     assert (tmp_path / "o" / "verdicts.jsonl").stat().st_mode & 0o077 == 0
     seen = summary["models"]["target"]["second_judges"]["by_judge"]["oracle"]
     assert again["dsr"]["by_attack"] == seen["by_attack"]
+    about, told = (json.loads((r / "run.json").read_text()) for r in (whole, tmp_path / "o"))
+    assert [about[k] for k in OF_ANSWERS] == [told[k] for k in OF_ANSWERS]
     refused = sirl("compare", whole, tmp_path / "o")
     assert refused.returncode == 2
     assert "the judge differs" in refused.stderr

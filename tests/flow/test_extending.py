@@ -74,6 +74,25 @@ def test_anchors_change_what_is_learned_and_an_observer_can_end_training(mine, t
     assert (mine / "runs/ended/checkpoints/step-000002/model.safetensors").is_file()
 
 
+def test_training_that_an_observer_calls_complete_stays_so_when_it_is_resumed(mine):
+    text = (mine / "mine.py").read_text()
+    text = text.replace('metrics.get("entropy/mean", 1.0) < 0.05', "taken == 2")
+    (mine / "mine.py").write_text(text.replace("control.stop = f", "control.done = f"))
+    words = [w for w in command() if w not in ("--sources", "python:mine:Anchors")]
+    done = sirl(*words, cwd=mine)
+    assert done.returncode == 0, done.stderr
+    assert "stopped after step 2: the entropy fell below 0.05" in done.stdout
+    summary = json.loads((mine / "runs/mine/summary.json").read_text())
+    assert (summary["last_step"], summary["ended"]) == (
+        2,
+        "stopped after step 2: the entropy fell below 0.05, saved",
+    )
+    again = sirl(*words, "--resume", cwd=mine)
+    assert again.returncode == 0, again.stderr
+    assert "1 step of --steps 3 not taken: stopped after step 2: the entropy" in again.stderr
+    assert json.loads((mine / "runs/mine/summary.json").read_text())["last_step"] == 2
+
+
 def test_a_metric_that_is_no_number_ends_training_and_the_run_goes_on_once_it_is_mended(mine):
     text = (mine / "mine.py").read_text()
     broken = text.replace("= 0.05\n", "= 'low' if taken == 2 else 0.05\n")

@@ -1,7 +1,10 @@
 """`import sirl`: the verbs as functions, with typed results and nothing left on the disk."""
 
 import gc
+import json
 import logging
+import re
+import shutil
 import subprocess
 import sys
 import warnings
@@ -12,7 +15,7 @@ import pytest
 import sirl
 from sirl.errors import ConfigError, InputError, RunError
 from sirl.roles import Disguise
-from sirl.types import Attempt, Message, Prompt
+from sirl.types import Attempt, Message, Prompt, Verdict
 from sirl.workflows.results import Home, Training
 from tests.command import sirl as command
 
@@ -52,6 +55,34 @@ def test_an_evaluation_of_lists_gives_rates_records_and_a_table(before):
     page = before._repr_html_()
     assert page.startswith("<table>")
     assert "Ordinary prompts refused" in page
+
+
+class Interrupting:
+    """A judge that a user interrupts, and that goes on when it is asked again."""
+
+    name, question = "interrupting", "harm"
+    left = [True]
+
+    def verdict(self, attempt, answer):
+        del attempt, answer
+        if self.left:
+            self.left.clear()
+            raise KeyboardInterrupt
+        return Verdict("harmless", 1.0, "", self.name)
+
+
+def test_what_an_interrupted_function_has_done_is_kept_without_a_folder_of_ones_own():
+    settings = {"behaviours": UNSAFE, "judge": Interrupting, **SMALL}
+    with pytest.raises(KeyboardInterrupt) as caught:
+        sirl.evaluate("embedded", **settings)
+    gc.collect()
+    said = r"stopped; existing='resume' continues it; what was done .* give out='(.*)'"
+    (place,) = re.fullmatch(said, str(caught.value)).groups()
+    found = sirl.evaluate("embedded", **settings, out=place, existing="resume")
+    assert found.defence.n == 3
+    about = json.loads((Path(place) / "run.json").read_text())
+    assert about["command"] == about["resumed_by"][0] == ["sirl.evaluate()"]
+    shutil.rmtree(Path(place).parent)
 
 
 def test_a_trained_model_can_be_asked_evaluated_and_compared(before, trained):

@@ -74,6 +74,12 @@ def test_at_equal_false_alarms_every_slice_keeps_its_share(figures):
     assert found["value"] == 0.75
 
 
+def test_without_ordinary_compliance_nothing_is_caught_at_equal_false_alarms():
+    found = detection([a for a in ANSWERS if a.kind != PLAIN], THRESHOLDS, "0.5")
+    assert found["detectors"][ACTING]["at_equal_false_alarms"]["n"] == 0
+    assert found["detectors"][ACTING]["true_positives"]["0.5"]["n"] == 4
+
+
 def test_families_have_their_own_rows(figures):
     rows = {family: own[ACTING]["value"] for family, own in figures["families"].items()}
     assert rows == {"fiction": 0.5, "own_prefill": 1.0}

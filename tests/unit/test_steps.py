@@ -138,7 +138,8 @@ class Noting(SaveCheckpoints):
         super().__init__(Path("checkpoints"), Weightless(), **settings)
         self.saves = []
 
-    def save(self, taken):
+    def save(self, taken, done):
+        assert done == ""
         self.saves.append(taken)
 
 
@@ -219,7 +220,7 @@ def test_a_state_that_no_checkpoint_can_keep_is_named_with_its_observer(state, w
 def test_a_count_of_broken_steps_goes_on_after_a_resume():
     ending = StopWhenBroken(lambda: Path("r/checkpoints/step-000002"), patience=3)
     ending.on_start(4, {"in_a_row": 2})
-    assert ending.state() == {"in_a_row": 2}
+    assert ending.state() == {"in_a_row": 2, "learned": False}
     with pytest.raises(TrainingError, match=r"^3 steps in a row .*step-000002"):
         step(ending, 5, **{"update/skipped": 1.0})
 
@@ -233,6 +234,9 @@ def test_training_whose_every_step_was_skipped_is_an_error_however_short():
     learned = StopWhenBroken(lambda: None, steps=2)
     step(learned, 1)
     assert step(learned, 2, **skipped).broken
+    resumed = StopWhenBroken(lambda: None, steps=2)
+    resumed.on_start(1, learned.state())
+    assert step(resumed, 2, **skipped).broken
 
 
 def test_steps_are_counted_from_one_everywhere(run):
@@ -421,8 +425,8 @@ def test_the_step_that_the_sentinel_recommends_is_named_with_its_reason():
     }
     summary = {"checkpoint": "c", "last_step": 3, "chosen_step": 2, "sentinel": found}
     assert hardened_model(summary) == [
-        found["reason"],
         found["sentence"],
+        found["reason"],
         "hardened model: the recommended step, 2 of 3: c",
     ]
 

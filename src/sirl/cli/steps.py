@@ -12,7 +12,7 @@ from sirl.cli.wide_tables import fitting_tables
 from sirl.config import TrainingSettings
 from sirl.registry.targets import is_world
 from sirl.reports.steps import step_table
-from sirl.workflows.report import hardened_step
+from sirl.workflows.report import hardened_step, outcome
 
 __all__ = ["OF_TEMPLATE", "again", "given", "hardened_model", "show_steps"]
 
@@ -35,9 +35,7 @@ def show_steps(summary: Mapping[str, Any], *, as_json: bool) -> None:
 
 def hardened_model(summary: Mapping[str, Any]) -> list[str]:
     """The checkpoint that the table after training describes, and why it is that one."""
-    found = summary.get("sentinel", {})
-    said = [found[key] for key in ("reason", "sentence") if found.get(key)]
-    return [*said, f"hardened model: {hardened_step(summary)}"]
+    return [*outcome(summary), f"hardened model: {hardened_step(summary)}"]
 
 
 def again(config: TrainingSettings, summary: Mapping[str, Any]) -> str:

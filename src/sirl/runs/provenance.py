@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from contextvars import ContextVar
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import TracebackType
@@ -23,8 +24,10 @@ from sirl.runs.reader import RunReader
 from sirl.runs.unchanged import FINAL, hashes_of
 from sirl.types import Prompt
 
-__all__ = ["Provenance", "begun_by", "launch"]
+__all__ = ["FROM_PYTHON", "Provenance", "begun_by", "launch"]
 
+FROM_PYTHON: ContextVar[bool] = ContextVar("FROM_PYTHON", default=False)
+"""Whether a function of `import sirl` was called, so that the command line is another program's."""
 PACKAGES = ("torch", "transformers", "tokenizers", "safetensors", "peft", "numpy", "scipy")
 
 
@@ -34,7 +37,8 @@ class Provenance:
     def __init__(self, run: Run, verb: str, *, seed: int, template_date: str | None) -> None:
         self.run = run
         earlier = run.read(ABOUT) if run.resumed else {}
-        command = ["sirl", *sys.argv[1:]]
+        called = f"sirl.{verb.replace(' ', '.')}()"
+        command = [called] if FROM_PYTHON.get() else ["sirl", *sys.argv[1:]]
         self.document: dict[str, Any] = {
             "verb": verb,
             "command": earlier.get("command", command),
@@ -210,15 +214,19 @@ def hardware() -> dict[str, Any]:
 
 
 def tree_state() -> str:
-    """Commit of the source tree, with '+changes' when it differs; empty outside of one."""
+    """Commit of the source tree, with '+changes' when it differs; empty outside of one.
+
+    It is 'unknown' if git is not installed, or refuses to read the tree.
+    """
     here = Path(__file__).parent
     if not (here.parents[2] / ".git").exists():
         return ""
     git = ["git", "-C", str(here)]
-    commit = subprocess.run(
-        [*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=False
-    )
-    dirty = subprocess.run(
-        [*git, "status", "--porcelain", "-uno"], capture_output=True, text=True, check=False
-    )
-    return commit.stdout.strip() + ("+changes" if dirty.stdout.strip() else "")
+    try:
+        commit = subprocess.check_output([*git, "rev-parse", "HEAD"], stderr=subprocess.DEVNULL)
+        dirty = subprocess.check_output(
+            [*git, "status", "--porcelain", "-uno"], stderr=subprocess.DEVNULL
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return commit.decode().strip() + ("+changes" if dirty.strip() else "")

@@ -14,10 +14,11 @@ def train(
     learner: Learner,
     observers: Sequence[Observer] = (),
     sources: Sequence[ExampleSource] = (),
-) -> None:
+) -> str:
     """Train: get the batch of a step, update, call the observers.
 
-    Ends with the steps, or earlier if an observer says that training is done.
+    Ends with the steps, or earlier if an observer says that training is done, and returns what it
+    says; an empty text otherwise.
 
     Raises:
         Stopped: An observer requested it.
@@ -33,4 +34,5 @@ def train(
         if control.stop:
             raise Stopped(control.stop)
         if control.done:
-            return
+            return control.done
+    return ""

@@ -11,6 +11,7 @@ from sirl.config import SAMPLED_PACE, TrainingSettings, is_at_points_rate
 from sirl.errors import ConfigError, RunError, first_line
 from sirl.roles import Observer
 from sirl.runs.disk import checkpoint_name, step_of
+from sirl.text import many
 from sirl.workflows.method import Method, StartReading, method_of, reading_of
 from sirl.workflows.session import Session, among, shared
 
@@ -46,7 +47,8 @@ class Learned:
     """The checkpoint to use: the recommended one, or the last."""
     chosen_step: int
     figures: Mapping[str, Any]
-    """The instinct and what the sentinel saw, for the summary; empty without them."""
+    """The instinct, what the sentinel saw, and why training ended before its last step (`ended`),
+    for the summary; each is absent where there is none."""
 
 
 def newest_checkpoint(session: Session) -> "Checkpoint | None":
@@ -79,7 +81,7 @@ def newest_checkpoint(session: Session) -> "Checkpoint | None":
 def learn(session: Session, models: Models) -> Learned:
     """Train from where the run stands to its end."""
     from sirl.training.checkpoints import restore_optimizer
-    from sirl.training.observers.checkpoints import states_in
+    from sirl.training.observers.checkpoints import done_in, states_in
     from sirl.training.rl import train
 
     config, ranks, checkpoint = session.config, session.ranks, models.checkpoint
@@ -101,17 +103,17 @@ def learn(session: Session, models: Models) -> Learned:
     with closed_at_the_end(watching, session.warn):
         for name, observer in watching.items():
             observer.on_start(taken, kept.get(name, {}))
-        reason = method.sentinel.reason if method.sentinel else ""
-        if reason and taken < config.steps:
-            session.warn([no_more_steps(reason, config.steps - taken, config.steps)])
-        train(
-            range(taken, taken if reason else config.steps),
+        ended = done_in(checkpoint.state) if checkpoint else ""
+        if ended and taken < config.steps:
+            session.warn([no_more_steps(ended, config.steps - taken, config.steps)])
+        ended = ended or train(
+            range(taken, config.steps),
             method.batches,
             learner,
             tuple(watching.values()),
             sources,
         )
-    return ending(session, checkpoints, method)
+    return ending(session, checkpoints, method, ended)
 
 
 @contextmanager
@@ -146,9 +148,9 @@ def paced(config: TrainingSettings, reading: StartReading | None) -> TrainingSet
 
 
 def no_more_steps(reason: str, left: int, steps: int) -> str:
-    """What becomes of the rest of the steps of a run that the sentinel ended."""
+    """What becomes of the rest of the steps of a run that an observer ended."""
     return (
-        f"the {left} remaining steps of --steps {steps} are not taken: {reason}. They would only "
+        f"{many(left, 'step')} of --steps {steps} not taken: {reason}. More steps would only "
         "continue what ended the run; to train longer, start a new --out with other settings or "
         "prompts"
     )
@@ -156,31 +158,34 @@ def no_more_steps(reason: str, left: int, steps: int) -> str:
 
 def finished(checkpoint: "Checkpoint | None", steps: int) -> bool:
     """Whether training had ended with a checkpoint: after all steps, or early."""
-    from sirl.training.observers.checkpoints import states_in
+    from sirl.training.observers.checkpoints import done_in
 
     if checkpoint is None:
         return False
-    early = states_in(checkpoint.state).get("sentinel", {}).get("reason")
-    return bool(early) or checkpoint.step >= steps
+    return bool(done_in(checkpoint.state)) or checkpoint.step >= steps
 
 
-def ending(session: Session, checkpoints: "SaveCheckpoints", method: Method) -> Learned:
-    """The last checkpoint, and the one that the sentinel recommends."""
+def ending(session: Session, checkpoints: "SaveCheckpoints", method: Method, ended: str) -> Learned:
+    """The last checkpoint, and the one that the sentinel recommends.
+
+    `ended` says why training was complete before its last step.
+    """
     from sirl.training.checkpoints import fault
 
     last = checkpoints.saved
     if last is None:
         raise RunError(f"{session.run.path} has no checkpoint: start over with --overwrite")
     step = step_of(last)
+    figures = {**method.figures, **({"ended": ended} if ended else {})}
     if not method.sentinel:
-        return Learned(last, step, last, step, method.figures)
+        return Learned(last, step, last, step, figures)
     folder = session.run.path / "checkpoints"
     whole = [x.step for x in method.sentinel.looks if not fault(folder / checkpoint_name(x.step))]
     # Rank 0 alone says what is there, so that all choose the same step.
     whole = session.ranks.agreed(whole)
     found = method.sentinel.summary(whole or [step])
     chosen = folder / checkpoint_name(found["step"])
-    return Learned(last, step, chosen, found["step"], {**method.figures, "sentinel": found})
+    return Learned(last, step, chosen, found["step"], {**figures, "sentinel": found})
 
 
 def observers(

@@ -19,6 +19,7 @@ from sirl.comparison.evaluated_model import read_pair
 from sirl.config import EvaluateConfig, ProbeConfig, TrainConfig, resolve
 from sirl.errors import ConfigError, ModelError, SirlError
 from sirl.runs import Existing, RunReader, lists_kept, plain, rows_by_step
+from sirl.runs.provenance import FROM_PYTHON
 from sirl.types import Completion, Prompt, Sampling
 from sirl.workflows.arguments import LISTS, as_flag, by_own_name, json_lines
 from sirl.workflows.evaluate import evaluate as run_evaluation
@@ -201,13 +202,27 @@ def configured(
         "model": model.path if isinstance(model, Model) else str(model),
         "out": str(home.path),
     }
+    token = FROM_PYTHON.set(True)
     try:
         with lists_kept(home.path, existing, lists) as files:
             flags = {n: as_flag(n, value) for n, value in settings.items() if n not in lists}
             yield resolve(kind, file=None, overrides=[], flags={**flags, **files, **where}), home
     except SirlError as error:
-        error.args = (in_python(str(error)),)
+        error.args = (in_python(str(error)) + kept_in(home, out),)
         raise
+    except KeyboardInterrupt as interrupt:
+        said = in_python(str(interrupt) or "stopped; --resume continues it")
+        raise KeyboardInterrupt(said + kept_in(home, out)) from interrupt
+    finally:
+        FROM_PYTHON.reset(token)
+
+
+def kept_in(home: Home, out: str | Path | None) -> str:
+    """Where a verb that did not end has left what it had done; empty if the caller named it."""
+    if out or not (home.path / "run.json").is_file():
+        return ""
+    home.keep()
+    return f"; what was done is in a temporary folder, which is kept: give out={str(home.path)!r}"
 
 
 def sampled(model: str, requests: Iterable[str], *, new_tokens: int, seed: int) -> list[Completion]:

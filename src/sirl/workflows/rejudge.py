@@ -70,7 +70,10 @@ def rejudge(
         console.warn(nothing_to_resume(run, existing))
         with console.working(at_once=True) as work:
             provenance = frame.begin(run, config)
-            same = ("model", "prompts", "endpoint_dialect", "code_sandbox", "teaching")
+            same = (
+                *("model", "prompts", "seed", "template_date"),
+                *("endpoint_dialect", "code_sandbox", "teaching"),
+            )
             provenance.document |= {
                 key: evaluated.about[key] for key in same if key in evaluated.about
             }

@@ -149,10 +149,17 @@ def last_step(summary: Mapping[str, Any]) -> dict[str, str]:
     if "last_step" not in summary:
         return {}
     hardened = {"hardened": hardened_step(summary)}
-    if found := summary.get("sentinel"):
-        said = [found["sentence"], *([found["reason"]] if found["reason"] else [])]
-        hardened["sentinel"] = "; ".join(said)
+    if said := outcome(summary):
+        hardened["training"] = "; ".join(said)
     return hardened | ({"asked": summary["asked"]} if summary["asked"] else {})
+
+
+def outcome(summary: Mapping[str, Any]) -> list[str]:
+    """What the sentinel recommends, and why training ended before its last step."""
+    watched = summary.get("sentinel", {})
+    # Earlier versions wrote the sentinel's reason alone.
+    said = (watched.get("sentence"), summary.get("ended") or watched.get("reason"))
+    return [sentence for sentence in said if sentence]
 
 
 def hardened_step(summary: Mapping[str, Any]) -> str:

@@ -18,23 +18,31 @@ from sirl.reports.text import visible
 from sirl.runs import RunReader
 from sirl.stats import Rate
 from sirl.types import Completion, Record
+from sirl.workflows.report import outcome
 
 __all__ = ["Comparison", "Evaluation", "Home", "Model", "Training"]
 
 
-@dataclass(frozen=True)
+@dataclass(unsafe_hash=True)
 class Home:
     """The folder of a result."""
 
     path: Path
+    removal: "finalize[..., Home] | None" = field(default=None, repr=False, compare=False)
+    """Deletes a temporary folder when the object is collected."""
 
     @classmethod
     def temporary(cls, name: str = "") -> "Home":
         """A temporary folder, or a new path in one; deleted when the object is collected."""
         root = mkdtemp(prefix="sirl-")
         home = cls(Path(root, name))
-        finalize(home, rmtree, root, ignore_errors=True)
+        home.removal = finalize(home, rmtree, root, ignore_errors=True)
         return home
+
+    def keep(self) -> None:
+        """Leave a temporary folder on the disk."""
+        if self.removal:
+            self.removal.detach()
 
 
 @dataclass(frozen=True)
@@ -150,9 +158,8 @@ class Training(Result):
 
     @property
     def sentences(self) -> list[str]:
-        """What the sentinel recommends, and what was not measured."""
-        watched = self.summary.get("sentinel", {})
-        said = [watched[key] for key in ("sentence", "reason") if watched.get(key)]
+        """What the sentinel recommends, why training ended early, and what was not measured."""
+        said = outcome(self.summary)
         return said if self.summary["models"] else [*said, UNMEASURED]
 
     @property

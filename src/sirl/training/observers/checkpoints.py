@@ -10,7 +10,7 @@ from sirl.roles import Control, Observer
 from sirl.training.checkpoints import Checkpoint, save
 from sirl.training.update import PolicyLearner
 
-__all__ = ["SaveCheckpoints", "states_in", "states_of"]
+__all__ = ["SaveCheckpoints", "done_in", "states_in", "states_of"]
 
 OLDER = {"log": ("skipped",), "broken": ("in_a_row",)}
 """Keys under which earlier versions stored the state of observers."""
@@ -50,11 +50,12 @@ class SaveCheckpoints(Observer):
             self.last_good = self.saved
         due = (taken % self.every == 0 or control.save) and not control.broken
         if due or taken == self.steps or control.stop or control.done:
-            self.save(taken)
+            self.save(taken, control.done)
 
-    def save(self, taken: int) -> None:
-        """Write a checkpoint."""
+    def save(self, taken: int, done: str = "") -> None:
+        """Write a checkpoint; `done` says why training is complete with it."""
         state = {
+            "done": done,
             "token_budget": self.learner.token_budget,
             "observers": dict(self.states()),
             "last_good": self.last_good.name if self.last_good else "",
@@ -86,6 +87,16 @@ def states_of(observers: Mapping[str, Observer]) -> dict[str, dict[str, Any]]:
         if state:
             found[name] = state
     return found
+
+
+def done_in(state: Mapping[str, Any]) -> str:
+    """Why training was complete with a checkpoint before its last step; empty if it was not.
+
+    >>> done_in({"done": "nothing is left to learn"}), done_in({"observers": {}})
+    ('nothing is left to learn', '')
+    """
+    of_sentinel = states_in(state).get("sentinel", {}).get("reason", "")
+    return str(state.get("done") or of_sentinel)  # earlier versions saved the sentinel's alone
 
 
 def states_in(state: Mapping[str, Any]) -> dict[str, dict[str, Any]]:

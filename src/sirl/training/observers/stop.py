@@ -43,9 +43,10 @@ class StopWhenBroken(Observer):
         """Whether a step was finite."""
 
     def on_start(self, taken: int, state: Mapping[str, Any]) -> None:
-        """Restore the count."""
-        del taken
+        """Restore the count, and whether a step was finite."""
         self.in_a_row = int(state.get("in_a_row", 0))
+        # Earlier versions did not save it; they saved hardly any checkpoint after broken steps.
+        self.learned = bool(state.get("learned", taken > 0 and not self.in_a_row))
 
     def on_step(self, taken: int, metrics: dict[str, float], control: Control) -> None:
         """Count broken steps.
@@ -62,8 +63,8 @@ class StopWhenBroken(Observer):
             raise TrainingError(self.sentence(taken))
 
     def state(self) -> dict[str, Any]:
-        """The count."""
-        return {"in_a_row": self.in_a_row}
+        """The count, and whether a step was finite."""
+        return {"in_a_row": self.in_a_row, "learned": self.learned}
 
     def sentence(self, taken: int) -> str:
         """How to recover from non-finite steps, as a sentence."""
