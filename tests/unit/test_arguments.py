@@ -8,9 +8,14 @@ import pytest
 import torch
 
 import sirl
-from sirl.errors import ConfigError
+from sirl import registry
+from sirl.errors import ConfigError, MissingExtraError
 from sirl.types import Prompt
 from sirl.workflows.arguments import as_flag, json_lines
+from sirl.workflows.guard import verbs
+from sirl.workflows.guard.notebook import CalibratedGuard
+from sirl.workflows.results import Home, Model
+from tests.unit.fake_endpoint import served
 
 
 @pytest.mark.parametrize(
@@ -97,3 +102,28 @@ def test_a_file_that_is_there_is_no_request_whatever_it_is_called(tmp_path, monk
 )  # fmt: skip
 def test_other_texts_are_requests(request_):
     assert json_lines("prompts", [request_]).count("\n") == 1
+
+
+@pytest.mark.parametrize("name", ["new_tokens", "max_new_tokens"])
+@pytest.mark.parametrize(("given", "used"), [(32, 32), (None, 24)])
+def test_a_guard_is_evaluated_at_its_own_length_unless_another_is_given_by_either_name(
+    tmp_path, monkeypatch, name, given, used
+):
+    seen = []
+    monkeypatch.setattr(verbs, "evaluate", lambda config, *_: seen.append(config) or {})
+    guard = CalibratedGuard(Home(tmp_path / "g"), {}, 24)
+    sirl.guard.evaluate("embedded", guard, **{name: given})
+    sirl.guard.evaluate("embedded", guard)
+    assert [config.new_tokens for config in seen] == [used, 24]
+    assert {config.guard for config in seen} == {str(tmp_path / "g")}
+    with pytest.raises(ConfigError, match="new_tokens is given twice, under two names"):
+        sirl.guard.evaluate("embedded", guard, new_tokens=8, max_new_tokens=8)
+
+
+def test_a_model_behind_an_address_answers_without_the_packages_of_local_ones(monkeypatch):
+    monkeypatch.setattr(registry, "MODEL_PACKAGES", ("package_that_is_missing",))
+    with served() as played:
+        answers = sirl.load(f"{played.url}#m").ask("Hello!", "Mend a hat", new_tokens=8)
+        assert [answer.text for answer in answers] == ["Hello!", "Mend a hat"]
+    with pytest.raises(MissingExtraError, match=r"^Model.ask needs the extra 'train'"):
+        Model("embedded").ask("Hello!")
