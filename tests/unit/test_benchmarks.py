@@ -483,6 +483,7 @@ def test_code_is_not_run_unless_the_user_says_so(tmp_path):
 
 def test_tasks_that_share_a_line_keep_their_own_numbers(tmp_path):
     rows = [{"question": f"How much is {n} and 1?", "answer": n + 1} for n in range(4)]
+    rows[2]["id"], rows[3]["id"] = float("nan"), "N/A"
     rows.append({"id": "t-1", "question": "How much?", "answer": 9})
     path = tmp_path / "t.json"
     path.write_text(json.dumps(rows))

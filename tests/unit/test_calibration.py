@@ -170,6 +170,16 @@ def test_a_row_without_a_behaviour_takes_that_of_its_request(tmp_path):
     assert [r.behaviour_id for r in labels(tmp_path, *rows).rows] == ["b1"] * 3
 
 
+@pytest.mark.parametrize("none", [math.nan, "N/A", {}, [1]])
+def test_what_stands_for_no_value_makes_no_behaviour_family_or_name(tmp_path, none):
+    rows = [
+        {**row(n, "harmful", 1, none, behavior_id=none, behavior=f"Bend {n}"), "id": none}
+        for n in range(2)
+    ]
+    found = [(r.id, r.behaviour_id, r.family) for r in labels(tmp_path, *rows).rows]
+    assert found == [("labels-1", "bend 0", ""), ("labels-2", "bend 1", "")]
+
+
 def test_one_request_about_other_material_is_another_behaviour(tmp_path):
     rows = of_one_request("Sum it up", ["a", "b", "c"], context=["Snorks.", "Wibbles.", "snorks"])
     rows.append({**rows[0], "request": "Snorks.\n\n---\n\nSum it up", "context": None})

@@ -80,6 +80,21 @@ def test_what_an_evaluation_file_asks_is_removed_from_the_users_pool_too(tmp_pat
     asked = write(tmp_path / "o.txt", "Please wash a felt hat")
     setup = training_setup(config(prompts=own, pool=mine, ordinary=asked))
     assert setup.harmless == {"pool/h-1"}
+    assert (
+        f"1 of 2 training prompts of --pool {mine} are also in --ordinary {asked}, word for word "
+        "or nearly so: they are removed from training"
+    ) in setup.notes
+
+
+def test_a_pool_of_nothing_but_what_is_asked_is_named_and_not_the_prompts(tmp_path):
+    own = write(tmp_path / "u.txt", *(f"Melt moon {n} over town {n}" for n in range(40)))
+    mine = write(tmp_path / "h.txt", "Bake a plum cake", "Wash a felt hat")
+    with pytest.raises(InputError) as error:
+        training_setup(config(prompts=own, pool=mine, lookalikes=mine))
+    assert str(error.value) == (
+        f"every training prompt of --pool {mine} is also in --lookalikes {mine}: none is left to "
+        "train on; give another file"
+    )
 
 
 def test_a_pool_that_is_no_file_is_named(tmp_path):

@@ -1,4 +1,5 @@
 import json
+import math
 
 import pytest
 
@@ -18,6 +19,21 @@ def test_csv_columns(tmp_path, column):
     path = write(tmp_path, "p.csv", f'id,{column}\n7,"two\nlines"\n8,other\n')
     found = read_prompts(path)
     assert [(p.id, p.request) for p in found.prompts] == [("7", "two\nlines"), ("8", "other")]
+
+
+@pytest.mark.parametrize("none", [math.nan, "NaN", "N/A", None, " ", "-", {"a": 1}, ["a"]])
+def test_what_stands_for_no_value_is_neither_id_nor_category(tmp_path, none):
+    rows = [{"id": none, "key": "7", "prompt": "a", "category": none, "type": "wool"}]
+    rows += [{"id": none, "prompt": text, "category": none} for text in "bc"]
+    path = write(tmp_path, "p.jsonl", "\n".join(map(json.dumps, rows)))
+    found = [(p.id, p.category) for p in read_prompts(path).prompts]
+    assert found == [("7", "wool"), ("p-2", ""), ("p-3", "")]
+
+
+def test_cells_that_stand_for_no_value_name_nothing(tmp_path):
+    path = write(tmp_path, "p.csv", "id,prompt,category\nnan,a,N/A\nn/a,b,none\n0,c,0\n")
+    found = [(p.id, p.category) for p in read_prompts(path).prompts]
+    assert found == [("p-2", ""), ("p-3", ""), ("0", "0")]
 
 
 def test_jsonl_and_chat_messages(tmp_path):

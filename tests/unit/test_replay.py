@@ -238,6 +238,18 @@ def test_a_jsonl_sheet_has_a_row_per_prompt(tmp_path):
     ]
 
 
+@pytest.mark.parametrize("none", [float("nan"), "N/A", " ", ["a"]])
+def test_rows_whose_id_stands_for_no_value_are_known_by_their_goal(tmp_path, none):
+    rows = [
+        {"id": none, "goal": goal, "attack": "A", "prompt": f"{goal} it", "category": none}
+        for goal in ("Mend", "Wash")
+    ]
+    sheet = read_sheet(write(tmp_path, "s.jsonl", lines(*rows)))
+    assert prompts(sheet) == {"replay_A": {"s-1": "Mend it", "s-2": "Wash it"}}
+    assert [(b.id, b.category) for b in sheet.behaviours] == [("s-1", ""), ("s-2", "")]
+    assert not refused(sheet)
+
+
 def test_an_artefact_of_jailbreakbench_is_one_attack_and_null_is_a_missing_prompt(tmp_path):
     jailbreaks = [
         {"index": 0, "goal": "Mend", "behavior": "coat", "category": "wool", "prompt": "mend!"},

@@ -11,6 +11,7 @@ from sirl.attacks.weights import (
     fine_tuned,
     quantised,
     refusal_direction,
+    stream,
     without_refusal_direction,
 )
 from sirl.errors import InputError, ModelError
@@ -100,8 +101,11 @@ def test_a_head_tied_to_the_embedding_reads_as_before(embedded):
 
 def test_the_direction_points_from_harmless_to_harmful(embedded):
     direction = refusal_direction(embedded, HARMFUL, HARMLESS)
-    against = refusal_direction(embedded, HARMLESS, HARMFUL)
-    torch.testing.assert_close(direction, -against)
+    harmful, harmless = (
+        torch.stack([stream(embedded, p) for p in prompts]).mean(dim=0) @ direction
+        for prompts in (unsafe_requests("test")[:12], ordinary_requests("test")[:12])
+    )
+    assert (harmful > harmless)[1:-1].all()
 
 
 def test_the_embedded_model_refuses_less_without_its_refusal_direction(embedded):

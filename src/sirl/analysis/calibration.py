@@ -17,7 +17,7 @@ from sirl.analysis.defence import cells, families
 from sirl.errors import InputError
 from sirl.judges.classifier import Labelled, parted
 from sirl.judges.jury import verdicts
-from sirl.prompts import SEPARATOR, Rejected, Row, folded, load, object_rows, text_fault
+from sirl.prompts import SEPARATOR, Rejected, Row, first_name, folded, load, object_rows, text_fault
 from sirl.renamed import current_identity
 from sirl.roles import Judge, identity_of
 from sirl.stats import Rate, cohen_kappa, corrected_mean_rate, mean_rate, rate
@@ -194,10 +194,9 @@ def read_row(path: Path, row: Row) -> LabelledAnswer | str:
     if found is None:
         return "no human label can be read: give human_label, human_majority or human_0, human_1 .."
     question, held = found
-    name = str(fields.get("id") or f"{path.stem}-{row.place}")
-    ids = [str(v).strip() for v in map(fields.get, BEHAVIOUR_KEYS) if v is not None]
-    behaviour = next(filter(None, ids), "")
-    family = next((str(fields[k]) for k in FAMILY_KEYS if fields.get(k)), "")
+    name = first_name([fields.get("id")]) or f"{path.stem}-{row.place}"
+    behaviour = first_name(map(fields.get, BEHAVIOUR_KEYS)).strip()
+    family = first_name(map(fields.get, FAMILY_KEYS))
     return LabelledAnswer(
         Labelled(name, behaviour, request, context, prompt, answer, not held, family), question
     )

@@ -17,6 +17,7 @@ from sirl.prompts import (
     Rejected,
     Row,
     check,
+    first_name,
     folded,
     folded_name,
     load,
@@ -151,12 +152,10 @@ class Behaviours:
         goal = first(fields, self.goal_keys)
         if not isinstance(goal, str) or not goal.strip():
             return None, f"there is no text in {', '.join(self.goal_keys)}"
-        named = first(fields, ID_KEYS)
         # Without an id, the same goal is the same behaviour.
         by_goal = self.ids.get(normalised(goal), f"{self.path.stem}-{place}")
-        id_ = by_goal if named is None else str(named)
-        category = first(fields, ("category",))
-        category = "" if category is None else str(category)
+        id_ = first_name(map(fields.get, ID_KEYS)) or by_goal
+        category = first_name([fields.get("category")])
         if fault := text_fault(id_ + category + goal):
             return None, fault
         if (known := self.known.get(id_)) is None:

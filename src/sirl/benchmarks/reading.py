@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from sirl.prompts import Rejected, Row, check, load, object_rows, text_fault, unused_id
+from sirl.prompts import Rejected, Row, check, first_name, load, object_rows, text_fault, unused_id
 from sirl.types import Prompt
 
 __all__ = ["Tasks", "Unfit", "read_tasks", "text_of"]
@@ -64,8 +64,8 @@ def fields_of(row: Row) -> Mapping[str, Any]:
 
 def id_of(row: Row, path: Path, taken: Mapping[str, object]) -> str:
     """A unique id: the row's own, or the file name and place."""
-    named = (str(row.fields[k]) for k in ID_KEYS if row.fields.get(k) not in (None, ""))
-    return unused_id(next(named, f"{path.stem}-{row.place}"), path, row.place, taken)
+    named = first_name(map(row.fields.get, ID_KEYS))
+    return unused_id(named or f"{path.stem}-{row.place}", path, row.place, taken)
 
 
 def text_of(fields: Mapping[str, Any], key: str) -> str:

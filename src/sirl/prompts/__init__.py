@@ -20,6 +20,7 @@ from sirl.prompts.files import (
     Rejected,
     Row,
     check,
+    first_name,
     folded,
     folded_name,
     load,
@@ -32,7 +33,7 @@ from sirl.prompts.files import (
 from sirl.prompts.pool import general_prompts, shipped_pool
 from sirl.prompts.reading import PromptSet, asked_text, read_prompts
 from sirl.prompts.requests import SEPARATOR
-from sirl.prompts.sources import Pool, files_of, read_pool
+from sirl.prompts.sources import Pool, files_of, is_file_name, read_pool
 from sirl.prompts.tables import Table, any_rows, object_rows, read_table
 from sirl.prompts.targets import read_targets
 
@@ -48,9 +49,11 @@ __all__ = [
     "asked_text",
     "check",
     "files_of",
+    "first_name",
     "folded",
     "folded_name",
     "general_prompts",
+    "is_file_name",
     "load",
     "object_rows",
     "place_of",

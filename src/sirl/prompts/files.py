@@ -3,7 +3,7 @@
 import codecs
 import hashlib
 import re
-from collections.abc import Container, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import chain, count
 from pathlib import Path
@@ -18,6 +18,7 @@ __all__ = [
     "Rejected",
     "Row",
     "check",
+    "first_name",
     "folded",
     "folded_name",
     "is_missing",
@@ -226,6 +227,16 @@ def is_missing(value: Any) -> bool:  # noqa: ANN401 - any JSON value
     if isinstance(value, str):
         return is_blank(value) or bool(MISSING.fullmatch(value.strip()))
     return value is None or value != value or value in ([], {})  # noqa: PLR0124 - NaN
+
+
+def first_name(values: Iterable[Any]) -> str:
+    """The first value that can be an id or a category, as text; empty if there is none.
+
+    >>> first_name([None, float("nan"), "N/A", ["a"], 7])
+    '7'
+    """
+    named = (v for v in values if not is_missing(v) and not isinstance(v, list | dict))
+    return next(map(str, named), "")
 
 
 def text_fault(text: str) -> str:

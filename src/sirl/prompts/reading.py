@@ -12,6 +12,7 @@ from sirl.prompts.files import (
     Rejected,
     Row,
     check,
+    first_name,
     folded,
     folded_name,
     is_missing,
@@ -236,7 +237,5 @@ def asked_text(messages: Sequence[Message]) -> str:
 
 
 def first(fields: Fields, keys: Sequence[str]) -> str:
-    """The first non-empty value of some fields, as text."""
-    return next(
-        (str(fields[k][1]) for k in keys if fields.get(k, ("", ""))[1] not in (None, "")), ""
-    )
+    """The first of some fields that can be an id or a category, as text."""
+    return first_name(fields[key][1] for key in keys if key in fields)

@@ -15,11 +15,11 @@ from sirl.errors import InputError
 from sirl.prompts.files import load, shown
 from sirl.prompts.reading import Elsewhere, PromptSet, Reader, read_prompts, read_rows
 from sirl.prompts.requests import TURN_KEYS
-from sirl.prompts.tables import object_rows
+from sirl.prompts.tables import SUFFIXES, object_rows
 from sirl.text import many
 from sirl.types import Prompt
 
-__all__ = ["ALARMS", "Pool", "files_of", "read_pool"]
+__all__ = ["ALARMS", "Pool", "files_of", "is_file_name", "read_pool"]
 
 ALARMS = "alarms:"
 """Prefix of a source that is the folder of a guard's server."""
@@ -121,6 +121,18 @@ def is_there(path: Path) -> bool:
         return path.exists()
     except (OSError, ValueError):  # a name that no file can have
         return False
+
+
+def is_file_name(text: str) -> bool:
+    """Whether a text names a source: a file that is there, or has a suffix and no blank.
+
+    >>> is_file_name("prompts/*.txt"), is_file_name("Translate notes.txt")
+    (True, False)
+    """
+    path, is_word = Path(text), len(text.split()) == 1
+    if is_word and (path.suffix.lower() in SUFFIXES or text.startswith(ALARMS)):
+        return True
+    return is_there(path) and path.is_file()
 
 
 def alarm_file(place: Path) -> Path:

@@ -19,9 +19,9 @@ from sirl.prompts.files import (
     is_parquet,
     shown,
 )
-from sirl.prompts.texts import is_list, list_rows, refuse_keys, text_rows
+from sirl.prompts.texts import MARKDOWN, is_list, list_rows, refuse_keys, text_rows
 
-__all__ = ["Cells", "Format", "Table", "any_rows", "object_rows", "read_table"]
+__all__ = ["SUFFIXES", "Cells", "Format", "Table", "any_rows", "object_rows", "read_table"]
 
 Format = Literal["text", "list", "json", "table", "parquet"]
 LONGEST_CELL = 131072
@@ -33,6 +33,8 @@ FOREIGN = (
     ".arrow", ".bz2", ".feather", ".gz", ".htm", ".html", ".ods", ".pickle", ".pkl", ".toml",
     ".xls", ".xlsx", ".xml", ".xz", ".yaml", ".yml", ".zip", ".zst",
 )  # fmt: skip
+SUFFIXES = frozenset({*SEPARATORS, *JSON, *MARKDOWN, *FOREIGN, ".parquet", ".txt"})
+"""Of files that a user may give, formats that sirl cannot read among them."""
 NAME = re.compile(r"[^\W\d][\w .-]{0,39}")
 """A cell that may be a column name."""
 USUAL = frozenset({

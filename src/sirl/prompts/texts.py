@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from sirl.errors import InputError
 from sirl.prompts.files import ENDS, File, Row, folded_name, lines_of, shown
 
-__all__ = ["ITEM", "is_list", "list_rows", "refuse_keys", "text_rows"]
+__all__ = ["ITEM", "MARKDOWN", "is_list", "list_rows", "refuse_keys", "text_rows"]
 
 ODD_ENDS = {"\u2028": "U+2028", "\u2029": "U+2029", "\x85": "U+0085"}
 """Characters that end a line in some programs only."""

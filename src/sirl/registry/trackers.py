@@ -4,16 +4,18 @@ Trackers use no network by default: TensorBoard and trackio write to this machin
 and so does Weights & Biases unless WANDB_MODE or WANDB_API_KEY is set.
 """
 
-import hashlib
 import importlib.util
 import os
 from collections.abc import Mapping
 from functools import partial
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sirl.config import TrainingSettings
 from sirl.errors import MissingExtraError, unknown_name
+from sirl.runs import RunReader
+from sirl.runs.places import ABOUT
 
 if TYPE_CHECKING:
     from sirl.training.observers.trackers import Start, Tracker
@@ -42,25 +44,25 @@ def trackers(config: TrainingSettings) -> "dict[str, Start]":
     return {name: partial(start, name, config) for name in names}
 
 
-def start(name: str, config: TrainingSettings) -> "Tracker":
-    """Start a tracker; it may raise anything."""
+def start(name: str, config: TrainingSettings, taken: int) -> "Tracker":
+    """Start a tracker, or go on with it after the steps taken; it may raise anything."""
     folder = Path(config.out)
     match name:
         case "tensorboard":
-            return tensorboard(folder)
+            return tensorboard(folder, taken)
         case "trackio":
             return trackio(folder, config.model_dump())
         case _:
             return wandb(folder, config.model_dump())
 
 
-def tensorboard(folder: Path) -> "Tracker":
-    """Event files in the run folder."""
+def tensorboard(folder: Path, taken: int) -> "Tracker":
+    """Event files in the run folder; steps after those taken are hidden in the earlier files."""
     from torch.utils.tensorboard import SummaryWriter
 
     from sirl.training.observers.trackers import Scalars
 
-    return Scalars(SummaryWriter(folder / "tensorboard"))
+    return Scalars(SummaryWriter(folder / "tensorboard", purge_step=taken + 1))
 
 
 def trackio(folder: Path, settings: Mapping[str, Any]) -> "Tracker":
@@ -70,8 +72,7 @@ def trackio(folder: Path, settings: Mapping[str, Any]) -> "Tracker":
     from sirl.training.observers.trackers import Board
 
     # trackio identifies a run by name, and two folders may have the same last part.
-    place = hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:6]
-    name = f"{folder.name}-{place}"
+    name = f"{folder.name}-{digest(str(folder.resolve()))[:6]}"
     package.init(project=PROJECT, name=name, config=dict(settings), resume="allow")
     return Board(package)  # not the run: closing it would finish it twice at exit
 
@@ -83,11 +84,20 @@ def wandb(folder: Path, settings: Mapping[str, Any]) -> "Tracker":
     from sirl.training.observers.trackers import Board
 
     configured = "WANDB_MODE" in os.environ or "WANDB_API_KEY" in os.environ
+    # W&B identifies a run by id, and a run that starts over in the same folder is another one.
+    began = next(iter(RunReader(folder).read(ABOUT).get("starts", ())), "")
     made = package.init(
         project=PROJECT,
+        id=digest(f"{folder.resolve()} {began}")[:16],
+        resume="allow",
         name=folder.name,
         dir=str(folder),
         config=dict(settings),
         mode=None if configured else "offline",
     )
     return Board(made)
+
+
+def digest(text: str) -> str:
+    """The hash of a text."""
+    return sha256(text.encode()).hexdigest()

@@ -130,7 +130,7 @@ def training_setup(config: TrainingSettings) -> TrainingSetup:
     harmless = harmless_pool(config, own_part, more)
     removed += in_both_pools(more, harmless)
     if harmless:
-        harmless, also = not_evaluated(harmless, files.given)
+        harmless, also = not_evaluated(harmless, files.given, f" of --pool {config.pool}")
         harmless, chosen = boundary_half(harmless, own_part)
         removed = [*removed, *also, *chosen]
     learned, asked, limited = shared_out(config, own_part, harmless)
@@ -250,12 +250,14 @@ def of_file(file: PromptSet, what: str, n: int) -> str:
 
 
 def not_evaluated(
-    learned: tuple[Prompt, ...], files: dict[str, PromptSet]
+    learned: tuple[Prompt, ...], files: dict[str, PromptSet], of: str = ""
 ) -> tuple[tuple[Prompt, ...], list[str]]:
     """Training prompts without those in an evaluation file, and a sentence for each such file.
 
+    `of` says in the sentences which prompts they are.
+
     Raises:
-        InputError: No training prompt is left.
+        InputError: None is left.
     """
     from sirl.analysis.contamination import overlaps
 
@@ -265,12 +267,12 @@ def not_evaluated(
         left = tuple(p for p in learned if p.id not in same)
         if not left:
             raise InputError(
-                f"every training prompt is also in {flag} {asked.source}: nothing is left to "
+                f"every training prompt{of} is also in {flag} {asked.source}: none is left to "
                 "train on; give another file"
             )
         if same:
             notes.append(
-                f"{len(same)} of {len(learned)} training prompts are also in {flag} "
+                f"{len(same)} of {len(learned)} training prompts{of} are also in {flag} "
                 f"{asked.source}, word for word or nearly so: they are removed from training"
             )
         learned = left

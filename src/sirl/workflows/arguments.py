@@ -7,14 +7,16 @@ from typing import Any
 
 from sirl.config import own_name
 from sirl.errors import ConfigError
-from sirl.prompts import shown
+from sirl.prompts import is_file_name, shown
 from sirl.types import Prompt
 
 __all__ = ["LISTS", "as_flag", "by_own_name", "json_lines"]
 
 LISTS = ("prompts", "pool", "behaviours", "ordinary", "lookalikes", "trained_on")
 """Settings that name files of prompts."""
-PLAIN = (str, int, float, Mapping, type(None))
+POOLS = ("prompts", "pool", "trained_on")
+"""Those that may name several."""
+PLAIN = (str, int, float, type(None))
 """Values that a setting takes as they are."""
 
 
@@ -37,11 +39,15 @@ def by_own_name(settings: Mapping[str, Any]) -> dict[str, Any]:
 def as_flag(name: str, value: Any) -> Any:  # noqa: ANN401 - any setting
     """The value of a setting as the command line would give it.
 
-    A function or a class is named by its module, and a list is joined with commas.
+    A function or a class is named by its module, a list is joined with commas, and values of NumPy
+    and PyTorch become Python's.
 
     Raises:
         ConfigError: It is no text, number, name, or list of these.
     """
+    value = plain(value)
+    if isinstance(value, Mapping):
+        return {key: plain(part) for key, part in value.items()}
     if isinstance(value, PathLike):
         return fspath(value)
     if isinstance(value, list | tuple):
@@ -54,16 +60,23 @@ def as_flag(name: str, value: Any) -> Any:  # noqa: ANN401 - any setting
     return value if isinstance(value, PLAIN) else plug_in(name, value)
 
 
+def plain(value: Any) -> Any:  # noqa: ANN401 - any setting
+    """A scalar or an array of another library as Python's; any other value as it is."""
+    return value.tolist() if hasattr(value, "tolist") else value
+
+
 def plug_in(name: str, value: object) -> str:
     """A function or class as a plug-in of the command line.
 
     Raises:
-        ConfigError: It is an object without a name at the top of a module.
+        ConfigError: It is a collection, or an object without a name at the top of a module.
     """
     place = getattr(value, "__qualname__", "")
     if place.isidentifier():
         return f"python:{value.__module__}:{place}"
     kind = type(value).__name__
+    if isinstance(value, Iterable) and not callable(value):
+        raise ConfigError(f"{name} is of type {kind}: give one value, or a list of names")
     if place:
         found, way = f"the {kind} {place}", "define it at the top of a module or of a cell"
     else:
@@ -86,6 +99,8 @@ def json_lines(name: str, prompts: object) -> str:
         raise ConfigError(f"{name} is a table: give its rows, {name}=table.to_dict('records')")
     lines = []
     for number, prompt in enumerate(prompts):
+        if isinstance(prompt, PathLike) or (isinstance(prompt, str) and is_file_name(prompt)):
+            raise named_file(name, number, fspath(prompt))
         try:
             lines.append(json.dumps(row_of(prompt)) + "\n")
         except (TypeError, ValueError) as error:
@@ -98,6 +113,16 @@ def json_lines(name: str, prompts: object) -> str:
     return "".join(lines)
 
 
+def named_file(name: str, number: int, file: str) -> ConfigError:
+    """The error of a file in a list of requests, with the ways to give either."""
+    way = "files as one string, separated by commas" if name in POOLS else "one file, as a string"
+    quoted = shown(repr(file))
+    return ConfigError(
+        f"{name}[{number}] is {quoted}, the name of a file: give {way}, or such a request as "
+        f"{{'prompt': {quoted}}}"
+    )
+
+
 def row_of(prompt: Any) -> dict[str, Any]:  # noqa: ANN401 - of a caller
     """A request as a row of a file.
 
@@ -107,7 +132,7 @@ def row_of(prompt: Any) -> dict[str, Any]:  # noqa: ANN401 - of a caller
     if isinstance(prompt, str):
         return {"prompt": prompt}
     if isinstance(prompt, Mapping):
-        return dict(prompt)
+        return {key: plain(value) for key, value in prompt.items()}
     if not isinstance(prompt, Prompt):
         raise TypeError
     messages = [{"role": m.role, "content": m.content} for m in prompt.messages]

@@ -229,10 +229,13 @@ def sampled(model: str, requests: Iterable[str], *, new_tokens: int, seed: int) 
     """Sample an answer to each request.
 
     Raises:
+        MissingExtraError: The packages that run models are not installed.
         ModelError: The model cannot be loaded, or its context cannot hold a request.
     """
-    registry.require_models("sirl.load")
-    flags = {"model": model, "out": "", "new_tokens": new_tokens, "seed": seed}
+    if not registry.is_remote(model):
+        registry.require_models("Model.ask")
+    numbers = {"new_tokens": as_flag("new_tokens", new_tokens), "seed": as_flag("seed", seed)}
+    flags = {"model": model, "out": "", **numbers}
     config = resolve(EvaluateConfig, file=None, overrides=[], flags=flags)
     target = registry.subject(config).target
     prompts = [Prompt.user(str(n), text) for n, text in enumerate(requests)]

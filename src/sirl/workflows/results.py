@@ -57,6 +57,7 @@ class Model:
         """Sample an answer to each request at temperature 1, with entropies in nats.
 
         Raises:
+            MissingExtraError: The packages that run models are not installed.
             ModelError: The model cannot be loaded, or its context cannot hold a request.
         """
         from sirl.workflows.notebook import sampled  # noqa: PLC0415 - it needs torch

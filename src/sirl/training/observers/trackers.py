@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Mapping
 from contextlib import redirect_stdout
 from functools import partial
+from math import isfinite
 from typing import Any, Protocol
 
 from sirl.roles import Control, Observer
@@ -26,7 +27,8 @@ class Tracker(Protocol):
         ...
 
 
-Start = Callable[[], Tracker]
+Start = Callable[[int], Tracker]
+"""Starts a tracker, or goes on with it, given the steps already taken."""
 
 
 class Trackers(Observer):
@@ -38,10 +40,10 @@ class Trackers(Observer):
         self.running: dict[str, Tracker] = {}
 
     def on_start(self, taken: int, state: Mapping[str, Any]) -> None:
-        """Start all."""
-        del taken, state
+        """Start all, or go on with those that the run logged to before."""
+        del state
         for name, start in self.starts.items():
-            self.attempt(name, "start", partial(self.start, name, start))
+            self.attempt(name, "start", partial(self.start, name, start, taken))
 
     def on_step(self, taken: int, metrics: dict[str, float], control: Control) -> None:
         """Log a step to every tracker that still works."""
@@ -55,9 +57,9 @@ class Trackers(Observer):
             self.attempt(name, "close", tracker.close)
         self.running.clear()
 
-    def start(self, name: str, start: Start) -> None:
+    def start(self, name: str, start: Start, taken: int) -> None:
         """Start one."""
-        self.running[name] = start()
+        self.running[name] = start(taken)
 
     def attempt(self, name: str, what: str, action: Callable[[], object]) -> None:
         """Call a tracker; on failure warn once and turn it off."""
@@ -83,7 +85,8 @@ class Scalars:
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
         """One scalar per finite metric, flushed at once."""
         for key, value in metrics.items():
-            self.writer.add_scalar(key, value, step)
+            if isfinite(value):
+                self.writer.add_scalar(key, value, step)
         self.writer.flush()
 
     def close(self) -> None:

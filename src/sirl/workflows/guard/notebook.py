@@ -12,6 +12,7 @@ from typing import Any
 from sirl.config import GuardCalibrateConfig, GuardEvaluateConfig
 from sirl.reports.guard import guard_headline
 from sirl.runs import Existing
+from sirl.workflows.arguments import by_own_name
 from sirl.workflows.guard import verbs
 from sirl.workflows.notebook import AnyModel, Prompts, configured
 from sirl.workflows.notebook_console import NotebookConsole
@@ -115,9 +116,10 @@ def evaluate(
         SirlError: The caller can correct it.
     """
     asked = {"behaviours": behaviours, "ordinary": ordinary, "lookalikes": lookalikes}
-    given = {**settings, **asked, "guard": str(guard)}
-    if isinstance(guard, CalibratedGuard):
-        given = {"new_tokens": guard.new_tokens, **given, "guard": guard.path}
+    path = guard.path if isinstance(guard, CalibratedGuard) else str(guard)
+    given = by_own_name({**settings, **asked, "guard": path})
+    if isinstance(guard, CalibratedGuard) and given.get("new_tokens") is None:
+        given["new_tokens"] = guard.new_tokens
     with configured(GuardEvaluateConfig, model, out, existing, given) as made:
         config, home = made
         return Detection(home, verbs.evaluate(config, existing, NotebookConsole()))
