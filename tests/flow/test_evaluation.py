@@ -89,9 +89,6 @@ def test_searches_tell_what_they_spent(evaluated):
     assert "oracle" in summary["models"]["target"]["second_judges"]["by_judge"]
 
 
-OF_ANSWERS = ("model", "seed", "template_date")
-
-
 def test_a_run_is_judged_again_without_the_model(evaluated, tmp_path):
     whole, _, summary = evaluated
     done = sirl("judge", "again", whole, "--judge", "oracle", "--out", tmp_path / "o", "--json")
@@ -105,11 +102,18 @@ def test_a_run_is_judged_again_without_the_model(evaluated, tmp_path):
     assert (tmp_path / "o" / "verdicts.jsonl").stat().st_mode & 0o077 == 0
     seen = summary["models"]["target"]["second_judges"]["by_judge"]["oracle"]
     assert again["dsr"]["by_attack"] == seen["by_attack"]
-    about, told = (json.loads((r / "run.json").read_text()) for r in (whole, tmp_path / "o"))
-    assert [about[k] for k in OF_ANSWERS] == [told[k] for k in OF_ANSWERS]
     refused = sirl("compare", whole, tmp_path / "o")
     assert refused.returncode == 2
     assert "the judge differs" in refused.stderr
+
+
+def test_a_run_that_is_judged_again_keeps_what_its_answers_depend_on(other, tmp_path):
+    done = sirl("judge", "again", other, "--judge", "oracle", "--out", tmp_path / "o")
+    assert done.returncode == 0, done.stderr
+    about, again = (json.loads((r / "run.json").read_text()) for r in (other, tmp_path / "o"))
+    assert about["seed"] == 1
+    kept = ("model", "seed", "template_date")
+    assert [again[key] for key in kept] == [about[key] for key in kept]
 
 
 def test_a_model_is_compared_with_another_seed_of_itself_and_held_to_a_gate(evaluated, other):

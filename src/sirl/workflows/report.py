@@ -98,7 +98,11 @@ def check_complete(path: Path, summary: Mapping[str, Any], facts: Mapping[str, A
 
 
 def differences(records: Sequence[Record], roles: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """Paired differences between two models, as in `sirl compare`; empty unless there are two."""
+    """Paired differences between two models; empty unless there are two.
+
+    Unscored answers count against the model, as in the rates of the page; `sirl compare` leaves
+    out their pairs.
+    """
     if len(roles) != len(("before", "after")):
         return {}
     before, after = ([r for r in records if r.model == role] for role in roles)
