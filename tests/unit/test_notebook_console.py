@@ -42,5 +42,6 @@ def test_progress_is_logged_where_nobody_looks_on(monkeypatch, capsys, caplog):
 
 
 def test_warnings_name_keywords(caplog):
-    NotebookConsole().warn(["give --new-tokens 64 or --resume"])
+    with caplog.at_level(logging.WARNING, "sirl"):
+        NotebookConsole().warn(["give --new-tokens 64 or --resume"])
     assert caplog.messages == ["give new_tokens=64 or existing='resume'"]

@@ -14,7 +14,10 @@ from sirl.models.folder import EMBEDDED_PATH
 
 __all__ = ["BESIDE", "CORE", "EXTRAS", "caches", "environment"]
 
-CORE = ("jinja2", "matplotlib", "numpy", "py3langid", "pydantic", "yaml", "rich", "scipy", "typer")
+CORE = (
+    *("jinja2", "matplotlib", "numpy", "py3langid", "pydantic", "yaml", "rich", "scipy"),
+    *("tqdm", "typer"),
+)
 """Packages that every verb needs, by import name."""
 EXTRAS = {
     "train": ("diptest", "jaxtyping", "peft", "safetensors", "tokenizers", "torch", "transformers"),
