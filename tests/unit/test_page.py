@@ -7,6 +7,7 @@ import pytest
 from sirl.reports.page import PageData, ShownAnswer, headline, render, unbroken
 from sirl.reports.plots import attack_bars
 from sirl.reports.text import visible
+from sirl.workflows.report import last_step
 
 
 def rate(value, n=20):
@@ -111,7 +112,9 @@ def test_the_headline_names_refusals_in_disguises_and_the_sentinels_verdict_is_b
     assert said.endswith(
         "ordinary requests at 0% before and after and in disguises from 0% to 15%."
     )
-    facts = {"sentinel": "step 3 is recommended with a caution", "seed": "0"}
+    found = {"sentence": "step 3 is recommended with a caution", "reason": ""}
+    steps = {"last_step": 3, "checkpoint": "c", "sentinel": found, "asked": ""}
+    facts = {**last_step(steps), "seed": "0"}
     html = render(PageData("t", MODELS, facts=facts))
     assert html.count("tep 3 is recommended with a caution") == 1
     assert html.index("Step 3 is recommended with a caution.") < html.index("</header>")

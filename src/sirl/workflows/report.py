@@ -154,7 +154,7 @@ def last_step(summary: Mapping[str, Any]) -> dict[str, str]:
         return {}
     hardened = {"hardened": hardened_step(summary)}
     if said := outcome(summary):
-        hardened["training"] = "; ".join(said)
+        hardened["outcome"] = "; ".join(said)
     return hardened | ({"asked": summary["asked"]} if summary["asked"] else {})
 
 
