@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from html import unescape
 
 import pytest
 
@@ -31,6 +32,11 @@ def summary(run):
     return json.loads((run / "summary.json").read_text())
 
 
+def header(run):
+    """The words above the first table of a run's page, in lower case."""
+    return unescape((run / "report.html").read_text()).partition("</header>")[0].lower()
+
+
 def test_a_run_recommends_a_step_that_it_saved_and_measures_it(unbroken):
     found = summary(unbroken / "run")
     looks = found["sentinel"]["looks"]
@@ -39,6 +45,7 @@ def test_a_run_recommends_a_step_that_it_saved_and_measures_it(unbroken):
     assert found["checkpoint"].endswith(f"step-{found['chosen_step']:06d}")
     assert found["instinct"]["refuse"] + found["instinct"]["comply"] > 20
     assert set(found["models"]) == {"base", "hardened"}
+    assert found["sentinel"]["sentence"].lower() in header(unbroken / "run")
 
 
 def test_a_run_that_goes_on_ends_with_the_same_looks_step_and_answers(unbroken):
@@ -73,6 +80,7 @@ def test_without_decisions_whole_answers_are_sampled_and_an_early_end_stays_one(
     was = summary(early)
     assert was["last_step"] < 20
     assert "nothing left to learn" in was["sentinel"]["reason"]
+    assert was["ended"].lower() in header(early)
     answers = (early / "records.jsonl").read_text()
     monkeypatch.setattr("sys.argv", ["sirl", *map(str, words), "--resume"])
     with pytest.raises(SystemExit, match="0"):
