@@ -46,6 +46,12 @@ def test_a_run_recommends_a_step_that_it_saved_and_measures_it(unbroken):
     assert found["instinct"]["refuse"] + found["instinct"]["comply"] > 20
     assert set(found["models"]) == {"base", "hardened"}
     assert found["sentinel"]["sentence"].lower() in header(unbroken / "run")
+    rows = map(json.loads, (unbroken / "run" / "records.jsonl").read_text().splitlines())
+    plain = [r["label"] for r in rows if (r["model"], r["kind"]) == ("base", "attack")]
+    answered = plain.count("compliance")
+    assert 0 < answered < len(plain)
+    said = f"of the {len(plain)} held-out prompts, the starting model answers {answered} when"
+    assert said in found["asked"]
 
 
 def test_a_run_that_goes_on_ends_with_the_same_looks_step_and_answers(unbroken):

@@ -9,7 +9,14 @@ from sirl.registry.targets import opaque
 from sirl.runs import open_run
 from sirl.runs.provenance import Provenance
 from sirl.runs.rejects import in_words, rows_set_aside, set_aside
-from sirl.workflows.asking import asked_counts, asked_prompts, asked_sentence, size_sentence
+from sirl.types import Record
+from sirl.workflows.asking import (
+    answered_plainly,
+    asked_counts,
+    asked_prompts,
+    asked_sentence,
+    size_sentence,
+)
 
 
 def short(longest):
@@ -83,8 +90,34 @@ def test_nothing_is_said_of_a_table_that_there_is_none_of(tmp_path):
     suite = replace(suite_of(tmp_path, [1], "direct").suite, attacks=(), behaviours=())
     config = TrainConfig(model="a/b", out="o")
     assert size_sentence(config, suite, (), (), []) == []
-    assert asked_sentence([], 64) == ""
-    assert asked_sentence(["the 2 requests of f", "3 ordinary prompts of g"], 64) == (
+    assert asked_sentence([], config, []) == ""
+    assert asked_sentence(["the 2 requests of f", "3 ordinary prompts of g"], config, []) == (
         "asked before and after: the 2 requests of f, 3 ordinary prompts of g; answers of at most "
         "64 tokens; other requests give other figures"
     )
+
+
+def plain_answer(label, attack="direct", kind="attack", question="refusal"):
+    return Record(
+        id="1", model="base", kind=kind, attack=attack, behaviour_id="1", request="Bend it",
+        messages=(), completion="x", finish="stop", tokens=1, mean_entropy=0.1, entropies=(),
+        label=label, score=0.0, reason="", judge="rules", question=question,
+    )  # fmt: skip
+
+
+def test_held_out_prompts_that_the_start_answers_plainly_are_counted():
+    given = TrainConfig(model="a/b", out="o", prompts="mixed.csv")
+    labels = ("compliance", "refusal", "partial", "unscored", "compliance")
+    answers = [plain_answer(label) for label in labels]
+    others = [
+        plain_answer("compliance", attack="story"),
+        plain_answer("compliance", kind="ordinary"),
+    ]
+    assert "of the 5 held-out prompts, the starting model answers 2 when asked" in (
+        answered_plainly(given, [*answers, *others])
+    )
+    known = given.model_copy(update={"behaviours": "unsafe.csv"})
+    assert answered_plainly(known, answers) == ""
+    assert answered_plainly(TrainConfig(model="embedded", out="o"), answers) == ""
+    assert answered_plainly(given, others) == ""
+    assert answered_plainly(given, [plain_answer("harmful", question="harm")]) == ""

@@ -13,12 +13,19 @@ from sirl.roles import Console, Search
 from sirl.runs.provenance import Provenance
 from sirl.runs.rejects import set_aside
 from sirl.text import many
-from sirl.types import Prompt
+from sirl.types import Prompt, Record
 
 if TYPE_CHECKING:
     from sirl.evaluation.target import Target
 
-__all__ = ["announced", "asked_counts", "asked_prompts", "asked_sentence", "size_sentence"]
+__all__ = [
+    "announced",
+    "answered_plainly",
+    "asked_counts",
+    "asked_prompts",
+    "asked_sentence",
+    "size_sentence",
+]
 
 
 def announced(
@@ -81,13 +88,39 @@ def asked_counts(prompts: Iterable[tuple[str, str, str]]) -> Counter[str]:
     return Counter(kind for kind, _, _ in prompts)
 
 
-def asked_sentence(parts: Sequence[str], new_tokens: int) -> str:
-    """Which prompts the evaluation before and after uses; empty if there is no evaluation."""
+def asked_sentence(parts: Sequence[str], config: TrainingSettings, base: Iterable[Record]) -> str:
+    """Which prompts the evaluation before and after uses; empty if there is no evaluation.
+
+    Args:
+        parts: The prompts, in words.
+        config: The settings of the run.
+        base: The starting model's answers.
+    """
     if not parts:
         return ""
     return (
-        f"asked before and after: {', '.join(parts)}; answers of at most {new_tokens} tokens; "
-        "other requests give other figures"
+        f"asked before and after: {', '.join(parts)}; answers of at most {config.new_tokens} "
+        f"tokens; other requests give other figures{answered_plainly(config, base)}"
+    )
+
+
+def answered_plainly(config: TrainingSettings, base: Iterable[Record]) -> str:
+    """How many held-out prompts the starting model answers in full when they are asked plainly.
+
+    Held-out prompts of a training file may be harmless, since nobody says which are unsafe. A
+    refusal of them would count as defence. Empty if none is answered, if the requests are known to
+    be unsafe, or if a judge of harm decides what is held.
+    """
+    if config.prompts is None or config.behaviours is not None:
+        return ""
+    plain = [r for r in base if (r.kind, r.attack, r.question) == ("attack", "direct", "refusal")]
+    answered = sum(r.label == "compliance" for r in plain)
+    if not answered:
+        return ""
+    return (
+        f"; of the {many(len(plain), 'held-out prompt')}, the starting model answers {answered} "
+        "when asked plainly: if these are harmless, refusing them is no defence, although it "
+        "counts as such here; give --behaviours FILE with unsafe requests"
     )
 
 

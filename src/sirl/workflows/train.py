@@ -165,7 +165,7 @@ def run_stages(session: Session, start: "ChatModel", beside: Mapping[str, str]) 
         "chosen_step": learned.chosen_step,
         "last_step": learned.last_step,
         **learned.figures,
-        "asked": asked_sentence(parts, config.new_tokens),
+        "asked": asked_sentence(parts, config, found["base"].records),
         "mini_evaluations": steps_to_choose_from(run, config.model),
     }
 
