@@ -6,10 +6,12 @@ import pytest
 
 from sirl.config import TrainConfig
 from sirl.errors import InputError, MissingExtraError
+from sirl.prompts import shipped_pool
 from sirl.registry import pool
 from sirl.registry.pool import LARGEST, boundary_half, nearest_first
 from sirl.registry.training_sets import training_setup
 from sirl.types import Prompt
+from sirl.world.language import lookalike_requests, ordinary_requests
 
 
 def prompts(name, *texts):
@@ -107,3 +109,18 @@ def test_shipped_and_none_read_no_file():
     assert pool.own_harmless(config()) is None
     assert pool.own_harmless(config(pool="none")) is None
     assert pool.own_harmless(config(method="entropy", pool="x.txt")) is None
+
+
+def test_the_pool_of_the_embedded_model_is_of_its_own_world_whatever_prompts_are_given(tmp_path):
+    known = ordinary_requests("train")[0].request
+    given = write(tmp_path / "mine.txt", *(p.request for p in UNSAFE), known)
+    common = {"prompts": given, "batch": 2, "held_out": 0, "eval_every": 0}
+    of_world = training_setup(config(**common).model_copy(update={"model": "embedded"}))
+    harmless = {p.request for p in of_world.prompts if p.id in of_world.harmless}
+    worded = {p.request for p in (*ordinary_requests("train"), *lookalike_requests("train"))}
+    assert len(harmless) > 100
+    assert harmless <= worded - {known}
+    english = training_setup(config(**common))
+    assert {p.request for p in english.prompts if p.id in english.harmless} <= {
+        p.request for p in shipped_pool()
+    }

@@ -58,7 +58,11 @@ def harmless_pool(
         return tuple(replace(p, id=f"pool/{p.id}") for p in fresh)
     if not config.reads_instinct or config.pool != SHIPPED:
         return ()
-    return world_harmless() if config.prompts is None else shipped_harmless(learned)
+    if config.prompts is None:
+        return world_harmless()
+    found = world_harmless() if is_world(config.model) else shipped_harmless()
+    own_requests = {p.request for p in learned}
+    return tuple(replace(p, id=f"pool/{p.id}") for p in found if p.request not in own_requests)
 
 
 def in_both_pools(own: Pool | None, harmless: Sequence[Prompt]) -> list[str]:
@@ -151,13 +155,11 @@ def world_harmless() -> tuple[Prompt, ...]:
     return (*spread(ordinary_requests("train"), half), *spread(lookalikes, half))
 
 
-def shipped_harmless(learned: Sequence[Prompt]) -> tuple[Prompt, ...]:
-    """Ordinary and boundary prompts that come with the package, half each, not the user's own."""
-    given = {p.request for p in learned}
-    shipped = [p for p in shipped_pool() if p.request not in given]
+def shipped_harmless() -> tuple[Prompt, ...]:
+    """Ordinary and boundary prompts that come with the package, half each."""
+    shipped = shipped_pool()
     parts = [[p for p in shipped if p.id.startswith(kind)] for kind in ("ordinary", "boundary")]
-    half = LARGEST // 2
-    return tuple(replace(p, id=f"pool/{p.id}") for part in parts for p in spread(part, half))
+    return tuple(p for part in parts for p in spread(part, LARGEST // 2))
 
 
 def general_tasks(config: TrainingSettings) -> tuple[Prompt, ...]:
