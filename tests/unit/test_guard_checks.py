@@ -9,9 +9,11 @@ import torch
 from transformers import DynamicCache
 
 from sirl.errors import ModelError
+from sirl.guard import checks
 from sirl.guard.checks import Check, CheckReader, candidate_layers, fork, fresh_header
 from sirl.guard.timing import timed
 from sirl.models.forward import head_factor, next_logits
+from sirl.models.trial import adopt
 from sirl.rollouts.native import NativeEngine
 from sirl.types import Message, Prompt
 from sirl.world.language import ordinary_requests, unsafe_requests
@@ -79,12 +81,44 @@ def test_a_template_without_a_header_after_an_answer_is_asked_by_another_turn(
 
 def test_a_check_reads_the_same_alone_and_in_a_batch(embedded):
     read, found = reader(embedded), answers(embedded)
-    checks = [Check(a, k) for a in found for k in (0, 3, len(a.token_ids))]
-    together = read.read(checks)
+    made = [Check(a, k) for a in found for k in (0, 3, len(a.token_ids))]
+    together = read.read(made)
     for n in (0, 4, 17):
-        alone = read.read([checks[n]])
+        alone = read.read([made[n]])
         assert np.allclose(alone.states[0], together.states[n], atol=1e-4)
         assert np.isclose(alone.refusal_mass[0], together.refusal_mass[n], atol=1e-4)
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("tokens", [1, 150, 4096])
+def test_rows_that_share_beginnings_read_what_each_reads_alone(family, tokens, monkeypatch):
+    monkeypatch.setattr(checks, "TOKENS", tokens)
+    adopt(family)
+    read = reader(family)
+    prompts = [family.render(p.messages) for p in PROMPTS]
+    rows = [row for ids in prompts for row in read.cuts(ids, ())]
+    rows += [(*prompts[0], 5, 6), (*prompts[0], 5), (7,), rows[2]]
+    found = read.read_ids(rows)
+    for n, ids in enumerate(rows):
+        alone = read.read_padded([ids])
+        assert np.allclose(found.states[n], alone.states[0], atol=1e-4)
+        assert np.isclose(found.refusal_mass[n], alone.refusal_mass[0], atol=1e-4)
+        assert np.isclose(found.top_logprob[n], alone.top_logprob[0], atol=1e-4)
+
+
+def test_a_shared_beginning_is_run_once(embedded, monkeypatch):
+    sizes, run = [], checks.run_packed
+    monkeypatch.setattr(
+        checks,
+        "run_packed",
+        lambda c, tree, **o: sizes.append(len(tree.input_ids)) or run(c, tree, **o),
+    )
+    read = reader(embedded)
+    prompt = embedded.render(PROMPTS[0].messages)
+    cuts = read.cuts(prompt, ())
+    read.read_ids(cuts)
+    closing = len(read.cutter.closing)
+    assert sizes == [len(prompt) + closing * (len(cuts) - 1)]
 
 
 def test_the_model_would_refuse_what_it_refuses_and_not_what_it_answers(embedded):

@@ -6,7 +6,7 @@ header token shows whether the model would refuse now, however far it has been l
 first token, the prompt's own header is read.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from copy import copy, deepcopy
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -21,8 +21,9 @@ from sirl.errors import ModelError
 from sirl.guard.cuts import Cutter
 from sirl.guard.turns import last_of_several
 from sirl.models.chat import ChatModel
-from sirl.models.forward import decoder, head_factor
+from sirl.models.forward import decoder, head_factor, is_packed, run_packed
 from sirl.models.head import Factor
+from sirl.models.packing import common_prefix, pack_tree
 from sirl.models.template import PLACE
 from sirl.rollouts.local import left_padded, like_lengths
 from sirl.types import Completion, Message
@@ -30,7 +31,12 @@ from sirl.types import Completion, Message
 __all__ = ["ROWS", "Check", "CheckReader", "Readings", "candidate_layers", "fork", "fresh_header"]
 
 ROWS = 64
-"""Checks per forward pass."""
+"""Checks per padded forward pass, and logits at once."""
+TOKENS = 4096
+"""Tokens per forward pass with shared beginnings."""
+SPARED = 4
+"""Limit on the tokens that its rows have without sharing, in `TOKENS`: attention reads the keys of
+a shared beginning once per row."""
 
 
 class Check(NamedTuple):
@@ -132,50 +138,89 @@ class CheckReader:
         return (*completion.prompt_ids, *own, *closing)
 
     def read(self, checks: Sequence[Check]) -> Readings:
-        """Read checks in batches of similar length; results in the given order."""
+        """Read checks; results in the given order."""
         return self.read_ids([self.ids(check) for check in checks])
 
     @torch.inference_mode()
     def read_ids(self, rows: Sequence[tuple[int, ...]]) -> Readings:
         """Read what follows the last of some tokens; results in the given order."""
-        numbers = {ids: n for n, ids in enumerate(dict.fromkeys(rows))}  # prompts share beginnings
+        distinct = sorted({*rows})
         width = int(self.chat.model.config.get_text_config().hidden_size)
-        states = np.zeros((len(numbers), len(self.layers), width), dtype=np.float32)
-        mass, top, distinct = np.zeros(len(numbers)), np.zeros(len(numbers)), list(numbers)
-        for chosen in self.batches(distinct):
-            input_ids, is_token = left_padded(self.chat, [distinct[i] for i in chosen])
-            found = self.forward(
-                input_ids=input_ids,
-                attention_mask=is_token,
-                position_ids=(is_token.cumsum(dim=1) - 1).clamp(min=0),
-                use_cache=False,
-            )
-            states[chosen], mass[chosen], top[chosen] = found
+        states = np.zeros((len(distinct), len(self.layers), width), dtype=np.float32)
+        mass, top = np.zeros(len(distinct)), np.zeros(len(distinct))
+        factor = self.factor if is_packed(self.chat.model) else None
+        for chosen in self.batches(distinct, shared=factor is not None):
+            own = [distinct[i] for i in chosen]
+            found = self.read_tree(own, factor) if factor else self.read_padded(own)
+            states[chosen], mass[chosen] = found.states, found.refusal_mass
+            top[chosen] = found.top_logprob
+        numbers = {ids: n for n, ids in enumerate(distinct)}
         at = [numbers[ids] for ids in rows]
         return Readings(states[at], mass[at], top[at])
 
-    def batches(self, rows: Sequence[tuple[int, ...]]) -> Iterator[list[int]]:
-        """Indices per batch; without padding where the model cannot take left padding."""
-        same = self.chat.manner.padding != "left" or self.chat.manner.like_prompts
-        yield from like_lengths([len(ids) for ids in rows], ROWS, same=same)
+    def batches(self, rows: Sequence[tuple[int, ...]], *, shared: bool) -> list[list[int]]:
+        """Indices of rows in lexicographic order, per forward pass.
 
-    def forward(self, **inputs: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:  # noqa: ANN401 - of the model
-        """States, and log-probabilities of openers and of the likeliest token, after each row."""
+        Unless beginnings are shared, rows of similar length; of the same length where the model
+        cannot take left padding.
+        """
+        if shared:
+            return like_beginnings(rows, TOKENS)
+        same = self.chat.manner.padding != "left" or self.chat.manner.like_prompts
+        return like_lengths([len(ids) for ids in rows], ROWS, same=same)
+
+    def read_tree(self, rows: Sequence[tuple[int, ...]], factor: Factor) -> Readings:
+        """Read rows in lexicographic order; the beginnings that they share are run once."""
+        tree = pack_tree(rows, self.chat.device)
+        hidden = run_packed(self.chat, tree, output_hidden_states=True).hidden_states
+        parts = [
+            self.readings(
+                [hidden[layer][0, last] for layer in self.layers],
+                factor.logits(hidden[-1][0, last]),
+            )
+            for last in torch.split(tree.last, ROWS)
+        ]
+        arrays = ([p.states, p.refusal_mass, p.top_logprob] for p in parts)
+        return Readings(*(np.concatenate(own) for own in zip(*arrays, strict=True)))
+
+    def read_padded(self, rows: Sequence[tuple[int, ...]]) -> Readings:
+        """Read rows as a padded batch."""
+        input_ids, is_token = left_padded(self.chat, rows)
+        return self.forward(
+            input_ids=input_ids,
+            attention_mask=is_token,
+            position_ids=(is_token.cumsum(dim=1) - 1).clamp(min=0),
+            use_cache=False,
+        )
+
+    def forward(self, **inputs: Any) -> Readings:  # noqa: ANN401 - of the model
+        """What follows each row of a batch."""
+        run = self.chat.model if self.factor is None else decoder(self.chat.model)
         with self.chat.precision():
-            if self.factor is None:
-                found = self.chat.model(**inputs, output_hidden_states=True)
-                logits: Tensor = found.logits[:, -1].float()
-            else:
-                found = decoder(self.chat.model)(**inputs, output_hidden_states=True)
-        if self.factor is not None:
-            logits = self.factor.logits(found.hidden_states[-1][:, -1].contiguous())
-        states = torch.stack([found.hidden_states[layer][:, -1] for layer in self.layers], dim=1)
+            found = run(**inputs, output_hidden_states=True)
+        hidden = found.hidden_states
+        return self.readings(
+            [hidden[layer][:, -1] for layer in self.layers],
+            self.factor.logits(hidden[-1][:, -1].contiguous())
+            if self.factor
+            else found.logits[:, -1].float(),
+        )
+
+    def readings(self, states: list[Tensor], logits: Tensor) -> Readings:
+        """What follows the last tokens of rows.
+
+        Args:
+            states: Their states (rows x width) in each layer to read.
+            logits: Those of the next token (rows x vocab).
+        """
         logprobs = logits.log_softmax(dim=1)
         mass = torch.full_like(logprobs[:, 0], -np.inf)
         if self.openers:
             mass = logprobs[:, self.openers].logsumexp(dim=1)
         top = logprobs.amax(dim=1)
-        return states.float().cpu().numpy(), mass.cpu().numpy(), top.cpu().numpy()
+        return Readings(
+            torch.stack(states, dim=1).float().cpu().numpy(), mass.cpu().numpy(), top.cpu().numpy()
+        )
 
     @torch.inference_mode()
     def peek(self, cache: DynamicCache) -> Readings:
@@ -186,14 +231,34 @@ class CheckReader:
         past = cache.get_seq_length()
         ids = torch.tensor([self.header], device=self.chat.device)
         places = torch.arange(past, past + len(self.header), device=self.chat.device)
-        found = self.forward(
+        return self.forward(
             input_ids=ids,
             attention_mask=torch.ones(1, past + len(self.header), device=ids.device).long(),
             position_ids=places.unsqueeze(0),
             past_key_values=fork(cache),
             use_cache=True,
         )
-        return Readings(*found)
+
+
+def like_beginnings(rows: Sequence[tuple[int, ...]], most: int) -> list[list[int]]:
+    """Indices of rows per tree of at most `most` tokens; a longer row has its own.
+
+    >>> like_beginnings([(1, 2, 3), (1, 2, 4), (1, 2, 5, 6), (7,)], most=5)
+    [[0, 1], [2, 3]]
+    """
+    batches: list[list[int]] = []
+    previous: tuple[int, ...] = ()
+    run = whole = 0
+    for n, row in enumerate(rows):
+        new = len(row) - common_prefix(previous, row)
+        if batches and run + new <= most and whole + len(row) <= SPARED * most:
+            batches[-1].append(n)
+            run, whole = run + new, whole + len(row)
+        else:
+            batches.append([n])
+            run = whole = len(row)
+        previous = row
+    return batches
 
 
 def fork(cache: DynamicCache) -> DynamicCache:

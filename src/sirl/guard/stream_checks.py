@@ -116,14 +116,14 @@ class CheckScorer:
         for n, past in enumerate(pasts):
             cached[n, wide - past :] = 1
         mask = torch.cat([cached, is_token], dim=1)
-        states, _, _ = self.reader.forward(
+        found = self.reader.forward(
             input_ids=input_ids,
             attention_mask=mask,
             position_ids=(mask.cumsum(dim=1) - 1).clamp(min=0)[:, wide:],
             past_key_values=behind(stacked([row.layers for row in rows], pasts, wide)),
             use_cache=True,
         )
-        return states
+        return found.states
 
 
 def stacked(parts: Sequence[Layers], pasts: Sequence[int], wide: int) -> Layers:

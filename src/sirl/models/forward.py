@@ -26,7 +26,7 @@ from sirl.models.head import (
     loss_of,
     numbers_of,
 )
-from sirl.models.packing import PACKED, pack
+from sirl.models.packing import PACKED, Packed, Tree, pack
 from sirl.types import Completion, Message
 
 __all__ = [
@@ -42,6 +42,7 @@ __all__ = [
     "packed_states",
     "padded_logits",
     "plain_head",
+    "run_packed",
     "score",
     "score_logprobs",
 ]
@@ -121,17 +122,22 @@ def scaled(config: object) -> bool:
 def packed_states(chat: ChatModel, completions: Sequence[Completion]) -> Predicted:
     """Hidden states that predict the tokens, from one packed row."""
     packed = pack(completions, chat.device)
+    states = run_packed(chat, packed).last_hidden_state[0, packed.predicting]
+    return Predicted(packed.token_ids, states, plain_head(chat.model), chat.autocast)
+
+
+def run_packed(chat: ChatModel, packed: Packed | Tree, **options: Any) -> Any:  # noqa: ANN401 - of the model
+    """The output of the model without its head for one packed row."""
     with chat.precision():
-        hidden: Tensor = decoder(chat.model)(
+        return decoder(chat.model)(
             input_ids=packed.input_ids.unsqueeze(0),
             # transformers passes a 4-D mask through; visibility comes from the packed layout.
             attention_mask=torch.ones(1, 1, 1, 1, dtype=torch.bool, device=chat.device),
             position_ids=packed.positions.unsqueeze(0),
             use_cache=False,
             sirl_layout=packed.layout,
-        ).last_hidden_state[0]
-    states = hidden[packed.predicting]
-    return Predicted(packed.token_ids, states, plain_head(chat.model), chat.autocast)
+            **options,
+        )
 
 
 def decoder(model: Any) -> Any:  # noqa: ANN401 - plain, or wrapped by peft

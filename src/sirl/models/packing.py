@@ -9,6 +9,7 @@ share the keys of their prompt. The last token of a completion is only predicted
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -20,7 +21,7 @@ from transformers.masking_utils import sdpa_mask
 
 from sirl.types import Completion
 
-__all__ = ["PACKED", "Layout", "Packed", "common_prefix", "pack"]
+__all__ = ["PACKED", "Layout", "Packed", "Tree", "common_prefix", "pack", "pack_tree"]
 
 SLACK = 1 << 14
 """Query-key pairs that cost less to waste than starting another attention block."""
@@ -110,9 +111,7 @@ def pack(completions: Sequence[Completion], device: torch.device) -> Packed:
         Span(prompts[c.prompt_ids], places) for c, places in zip(completions, own, strict=True)
     ]
 
-    def tensor(values: Sequence[int]) -> Tensor:
-        return torch.tensor(values, dtype=torch.long).to(device)
-
+    tensor = partial(tensor_on, device)
     return Packed(
         tensor(ids),
         tensor(positions),
@@ -122,10 +121,50 @@ def pack(completions: Sequence[Completion], device: torch.device) -> Packed:
     )
 
 
-class Span(NamedTuple):
-    """A prompt, or the input part of a completion with the prompt before it."""
+class Tree(NamedTuple):
+    """Rows of tokens as one row, each common beginning once."""
 
-    before: range
+    input_ids: Tensor
+    """tokens."""
+    positions: Tensor
+    """tokens: position ids, from 0 in each row."""
+    layout: Layout
+    last: Tensor
+    """rows: index of the last token of each."""
+
+
+def pack_tree(rows: Sequence[Sequence[int]], device: torch.device) -> Tree:
+    """Rows of tokens as one row; in lexicographic order, each beginning that they share is once.
+
+    No row is empty, and no two are equal.
+    """
+    ids: list[int] = []
+    positions: list[int] = []
+    spans: list[Span] = []
+    previous: Sequence[int] = ()
+    path: list[int] = []
+    for row in rows:
+        known = common_prefix(previous, row)
+        own = range(len(ids), len(ids) + len(row) - known)
+        spans.append(Span(path[:known], own))
+        ids += row[known:]
+        positions += range(known, len(row))
+        previous, path = row, [*path[:known], *own]
+
+    tensor = partial(tensor_on, device)
+    last = [span.own[-1] for span in spans]
+    return Tree(tensor(ids), tensor(positions), layout_of(spans, device), tensor(last))
+
+
+def tensor_on(device: torch.device, values: Sequence[int]) -> Tensor:
+    """Integers as a tensor on a device."""
+    return torch.tensor(values, dtype=torch.long).to(device)
+
+
+class Span(NamedTuple):
+    """Tokens that are run, with the indices of those before them in the same sequence."""
+
+    before: Sequence[int]
     own: range
 
     @property
