@@ -21,7 +21,7 @@ from sirl.errors import ModelError
 from sirl.guard.cuts import Cutter
 from sirl.guard.turns import last_of_several
 from sirl.models.chat import ChatModel
-from sirl.models.forward import decoder, head_factor, is_packed, run_packed
+from sirl.models.forward import SPARED, decoder, head_factor, is_packed, run_packed
 from sirl.models.head import Factor
 from sirl.models.packing import common_prefix, pack_tree
 from sirl.models.template import PLACE
@@ -34,9 +34,6 @@ ROWS = 64
 """Checks per padded forward pass, and logits at once."""
 TOKENS = 4096
 """Tokens per forward pass with shared beginnings."""
-SPARED = 4
-"""Limit on the tokens that its rows have without sharing, in `TOKENS`: attention reads the keys of
-a shared beginning once per row."""
 
 
 class Check(NamedTuple):

@@ -163,7 +163,8 @@ def heard(reader: CheckReader, fitted: Fitted, answers: Sequence[Asked]) -> list
     """Score answers at all their checks; a reader that `fitted` made."""
     places = [tuple(check_positions(a.completion.entropies, fitted.watch)) for a in answers]
     checks = [a.at(k) for a, own in zip(answers, places, strict=True) for k in own]
-    found = reader.read(checks)
+    # The first token of a begun answer is also read behind its prompt as it is.
+    found = reader.read([*checks, *(Check(a.completion, 0) for a in answers)])
     streams = {
         STREAM: fitted.probe.score(found.states[:, 0]).tolist(),
         "refusal_mass": found.refusal_mass.tolist() if fitted.openers else [],
@@ -174,7 +175,7 @@ def heard(reader: CheckReader, fitted: Fitted, answers: Sequence[Asked]) -> list
     turns = [reader.turn(a.prompt.messages) for a in answers]
     numbers = prompt_numbers(reader.chat, asked)
     cuts = fitted.cut_scores(reader, list(zip(asked, turns, strict=True)))
-    tops = first_token_logprobs(reader, answers)
+    tops = found.top_logprob[len(checks) :].tolist()
     result, start = [], 0
     for answer, own, (logprobs, entropies), top, cut in zip(
         answers, places, numbers, tops, cuts, strict=True
@@ -212,13 +213,6 @@ def heard_by(
         Heard(answer.completion.entropies, own, {detector: tuple(next(scores) for _ in own)}, {})
         for answer, own in zip(answers, places, strict=True)
     ]
-
-
-def first_token_logprobs(reader: CheckReader, answers: Sequence[Asked]) -> list[float]:
-    """Log-probability of the likeliest first token of each answer, behind its prompt as it is."""
-    bare = [Check(a.completion, 0) for a in answers]
-    logprobs: list[float] = reader.read(bare).top_logprob.tolist()
-    return logprobs
 
 
 def prompt_numbers(

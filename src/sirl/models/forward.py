@@ -30,6 +30,7 @@ from sirl.models.packing import PACKED, Packed, Tree, pack
 from sirl.types import Completion, Message
 
 __all__ = [
+    "SPARED",
     "Scorer",
     "answer_likelihoods",
     "decoder",
