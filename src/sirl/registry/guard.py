@@ -158,7 +158,7 @@ def world_parts() -> Parts:
         ],
         [*(p for p in ordinary if deed_of(p) not in fitted), *without_every(work)],
         [p for p in alike if deed_of(p) not in fitted],
-        shipped_harmless(),
+        shipped_prompts(),
     )
 
 
@@ -180,14 +180,14 @@ def without_every(prompts: Sequence[Prompt]) -> list[Prompt]:
     return [p for n, p in enumerate(prompts) if n % EVERY]
 
 
-def shipped_harmless() -> list[Prompt]:
+def shipped_prompts() -> list[Prompt]:
     """The shipped prompts, with ids of their own."""
     return [replace(p, id=f"pool/{p.id}") for p in shipped_pool()]
 
 
 def shipped_parts() -> Parts:
     """Shipped prompts: ordinary and boundary ones to fit on, and others of each."""
-    shipped = shipped_harmless()
+    shipped = shipped_prompts()
     boundary, ordinary = (
         [p for p in shipped if p.id.startswith(f"pool/{kind}")] for kind in ("boundary", "ordinary")
     )

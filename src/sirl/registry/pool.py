@@ -53,16 +53,15 @@ def harmless_pool(
     Those of the user's own files may be more than are used; see `boundary_half`.
     """
     if own:
-        given = {normalised(p.request) for p in learned}
-        fresh = (p for p in own.prompts if normalised(p.request) not in given)
-        return tuple(replace(p, id=f"pool/{p.id}") for p in fresh)
-    if not config.reads_instinct or config.pool != SHIPPED:
+        found = own.prompts
+    elif not config.reads_instinct or config.pool != SHIPPED:
         return ()
-    if config.prompts is None:
+    elif config.prompts is None:
         return world_harmless()
-    found = world_harmless() if is_world(config.model) else shipped_harmless()
-    own_requests = {p.request for p in learned}
-    return tuple(replace(p, id=f"pool/{p.id}") for p in found if p.request not in own_requests)
+    else:
+        found = world_harmless() if is_world(config.model) else shipped_harmless()
+    given = {normalised(p.request) for p in learned}
+    return tuple(replace(p, id=f"pool/{p.id}") for p in found if normalised(p.request) not in given)
 
 
 def in_both_pools(own: Pool | None, harmless: Sequence[Prompt]) -> list[str]:
