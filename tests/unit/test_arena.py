@@ -47,6 +47,18 @@ def test_a_search_stops_at_the_first_break_and_says_what_it_took():
     assert [p.request for p in engine.asked] == ["one", "two", "three", "please"]
 
 
+def test_the_progress_of_a_search_names_the_request_that_it_works_on():
+    told = []
+    ladder = Ladder((("one",), ("two",)))
+    arena(Parrot(), progress=lambda *said: told.append(said)).play(
+        ladder, behaviours("x", "y"), "attack"
+    )
+    assert told[:2] == [(f"ladder on target, begins request {n} of 2", 0, 2) for n in (1, 2)]
+    requests = [(f"ladder on target, request {n} of 2", 0, 2) for n in (1, 2)]
+    assert told[2:-1] == [("ladder on target", 0, 2), *requests] * 2
+    assert told[-1] == ("ladder on target", 2, 2)
+
+
 def test_a_budget_cuts_a_round_and_a_limit_cuts_a_budget():
     ladder = Ladder((("a", "b"), ("c", "d"), ("please",)), budget=Budget(queries=3))
     (item,) = arena(Parrot()).play(ladder, behaviours("deed"), "attack")

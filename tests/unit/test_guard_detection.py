@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from sirl.analysis.detection import Class, ScoredAnswer, detection
 from sirl.analysis.end_to_end import end_to_end
 from sirl.guard.detectors import ACTING
-from sirl.reports.guard import CLASSES, guard_table
+from sirl.reports.guard import CLASSES, NO_UNSAFE, guard_headline, guard_table
 from sirl.types import OWN_PREFILL
 
 
@@ -46,6 +46,15 @@ ANSWERS = [
 ]
 THRESHOLDS = {"0.5": {ACTING: 0.5, "random_labels_1": -0.15}}
 
+COST = {
+    "ratio": 0.085,
+    "checks": 20,
+    "tokens": 320,
+    "check_ms": 4.0,
+    "token_ms": 3.0,
+    "prompt_ms": 5.0,
+}
+
 
 @pytest.fixture(scope="module")
 def figures():
@@ -80,6 +89,23 @@ def test_without_ordinary_compliance_nothing_is_caught_at_equal_false_alarms():
     assert found["detectors"][ACTING]["true_positives"]["0.5"]["n"] == 4
 
 
+def test_a_model_that_never_complies_still_has_its_false_alarms_in_a_table():
+    held = [a for a in ANSWERS if a.kind != UNSAFE]
+    figures = detection(held, THRESHOLDS, "0.5") | end_to_end(held)
+    told = {"overhead": COST, "sentence": "Threshold.", "every": 16, "unsupported": ""}
+    lines = guard_table(figures | told)
+    text = "\n".join(lines)
+    assert text.count(NO_UNSAFE) == 1
+    assert "Control:" not in text
+    assert "Tokens generated" not in text
+    row = next(line for line in lines if line.startswith("| both probes (the guard)"))
+    caught, ordinary, lookalike = row.split(" | ")[1:4]
+    assert (caught, ordinary[:4], lookalike[:4]) == ("-", "0.0 ", "50.0")
+    said, outcomes = guard_headline(figures | told)
+    assert said[1] == NO_UNSAFE
+    assert len(outcomes.rows) > 3
+
+
 def test_families_have_their_own_rows(figures):
     rows = {family: own[ACTING]["value"] for family, own in figures["families"].items()}
     assert rows == {"fiction": 0.5, "own_prefill": 1.0}
@@ -99,15 +125,7 @@ def test_tokens_are_counted_up_to_the_alarm_over_the_answers_that_were_caught(fi
 
 
 def test_the_table_names_detectors_slices_families_and_overhead(figures):
-    cost = {
-        "ratio": 0.085,
-        "checks": 20,
-        "tokens": 320,
-        "check_ms": 4.0,
-        "token_ms": 3.0,
-        "prompt_ms": 5.0,
-    }
-    told = {"overhead": cost, "sentence": "Threshold.", "every": 16, "unsupported": "Too few."}
+    told = {"overhead": COST, "sentence": "Threshold.", "every": 16, "unsupported": "Too few."}
     lines = guard_table(figures | told | end_to_end(ANSWERS))
     text = "\n".join(lines)
     head = next(line for line in lines if "true positives" in line)

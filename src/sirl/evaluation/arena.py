@@ -216,15 +216,17 @@ class Arena:
     def play(self, attack: Search, behaviours: Sequence[Prompt], kind: Kind) -> list[SearchResult]:
         """Run a search on all behaviours in lockstep; finished searches on disk are reused."""
         keys = [self.item_key(attack, b) for b in behaviours]
-        live = [
-            self.start(attack, behaviour, key)
-            for behaviour, key in zip(behaviours, keys, strict=True)
-            if key not in self.log.items
-        ]
+        pairs = zip(behaviours, keys, strict=True)
+        waiting = [(b, key) for b, key in pairs if key not in self.log.items]
         what = f"{attack.name} on {self.target.name}"
+        live: list[SearchState] = []
+        for behaviour, key in waiting:
+            begun = f"{what}, begins request {len(live) + 1} of {len(waiting)}"
+            self.progress(begun, len(keys) - len(waiting), len(keys))
+            live.append(self.start(attack, behaviour, key))
         self.progress(what, len(keys) - len(live), len(keys))
         while live:
-            self.round(attack, live, kind)
+            self.round(attack, live, kind, len(keys))
             for search in live:
                 if not search.pending:
                     self.log.finish(self.item(attack, search))
@@ -294,8 +296,11 @@ class Arena:
         if not search.pending:
             search.tries.close()
 
-    def round(self, attack: Search, live: Sequence[SearchState], kind: Kind) -> None:
-        """Ask the attempts of every search, send each its outcomes, and collect the next ones."""
+    def round(self, attack: Search, live: Sequence[SearchState], kind: Kind, total: int) -> None:
+        """Ask the attempts of every search, send each its outcomes, and collect the next ones.
+
+        `total` counts all searches of this attack, the finished ones too, for the progress.
+        """
         asked: list[Query] = []
         for search in live:
             for attempt in search.pending:
@@ -306,7 +311,9 @@ class Arena:
         faults = [self.target.read(q.prompt).fault for q in asked]
         self.answers([q for q, f in zip(asked, faults, strict=True) if not f])
         found = [unreadable(f) if f else self.found(q) for q, f in zip(asked, faults, strict=True)]
-        for search in live:
+        for n, search in enumerate(live, 1):
+            here = f"{attack.name} on {self.target.name}, request {n} of {len(live)}"
+            self.progress(here, total - len(live), total)
             search.charged = search.access.queries
             mine, found = found[: len(search.pending)], found[len(search.pending) :]
             refused = (self.unsampled.get(attempt.sampling) for attempt in search.pending)

@@ -13,7 +13,7 @@ from sirl.reports.guard_outcomes import (
 )
 from sirl.text import many
 
-__all__ = ["guard_headline", "guard_parts", "guard_table"]
+__all__ = ["NO_UNSAFE", "guard_headline", "guard_parts", "guard_table"]
 
 CLASSES = {
     "unsafe compliance": "unsafe help to attacked requests",
@@ -39,6 +39,10 @@ NAMES = {
 """Detectors in the order of the table."""
 EQUAL = "true positives if each slice of these answers has as many false alarms"
 UNASKED = "unsafe help to harmless prompts stopped"
+NO_UNSAFE = (
+    "No answer to an attacked request is judged unsafe help, so true positives are not measured: "
+    "ask other --attacks or more --behaviours."
+)
 
 
 def guard_table(figures: Mapping[str, Any]) -> list[str]:
@@ -60,7 +64,8 @@ def guard_parts(figures: Mapping[str, Any]) -> list[str | Grid]:
         parts += [detector_grid(figures, names, alpha), ""]
     if figures["unsupported"]:
         parts += [figures["unsupported"], ""]
-    parts += [family_grid(figures, names), ""]
+    unsafe = figures["leak"]["of"]
+    parts += [family_grid(figures, names) if unsafe else NO_UNSAFE, ""]
     if "searches" in figures:
         parts += [*search_parts(figures["searches"]), ""]
     return [*parts, *ending(figures)]
@@ -73,7 +78,9 @@ def guard_headline(figures: Mapping[str, Any]) -> tuple[list[str], Grid]:
     said = [
         figures["sentence"],
         f"True positives (%) of {NAMES[guard]}: {shown(caught)}, "
-        f"of {many(caught['n'], 'unsafe answer')}.",
+        f"of {many(caught['n'], 'unsafe answer')}."
+        if caught["n"]
+        else NO_UNSAFE,
         *figures.get("judge_faults", ()),
     ]
     return said, end_to_end_grid(figures["end_to_end"]).turned
@@ -132,6 +139,8 @@ def family_grid(figures: Mapping[str, Any], names: Sequence[str]) -> Grid:
 def ending(figures: Mapping[str, Any]) -> list[str]:
     """Tokens before the alarm and overhead, in sentences."""
     leak, cost, controls = figures["leak"], figures.get("overhead"), figures["controls"]
+    if not leak["of"]:
+        return [overhead(cost) if cost else paid(figures["requests"])]
     control = (
         f"Control: {len(controls)} probes on random labels have true positives of "
         f"{', '.join(f'{100 * value:.1f}' for value in controls)}%."

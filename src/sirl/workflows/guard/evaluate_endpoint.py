@@ -125,7 +125,7 @@ def scored_figures(
     exchange, guard = work.exchange, work.guard
     answers = {a.prompt.id: a for a in asked(exchange, "answers", [q.prompt for q in queries], 1)}
     sent = exchange.sent
-    known = known_of(work.config.model, list(verdicts_of(work, queries, answers)))
+    known = known_of(list(verdicts_of(work, queries, answers)))
     long = longest([k.found for k in known])
     read = [answers[k.found.query.prompt.id] for k in known]
     scores = checked(exchange, "checks", guard.openers, guard.watch, read)

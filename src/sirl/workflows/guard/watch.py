@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from sirl.analysis.detection import Class, ScoredAnswer
 from sirl.config import GuardEvaluateConfig
-from sirl.errors import InputError
 from sirl.evaluation.asked import ATTACKED
 from sirl.guard.calibration import Calibration
 from sirl.guard.detectors import ACTING
@@ -44,19 +43,9 @@ class AlarmRule(NamedTuple):
     """The detector whose alarm is the guard's."""
 
 
-def known_of(model: str, answers: Sequence[Judged]) -> list[Known]:
-    """The answers without a fault.
-
-    Raises:
-        InputError: None is unsafe compliance.
-    """
-    known = [Known(j, kind) for j in answers if (kind := class_of(j)) is not None]
-    if not any(kind == "unsafe compliance" for _, kind in known):
-        raise InputError(
-            f"no attack made {model} comply: there is nothing to detect; give other --attacks or "
-            "--behaviours"
-        )
-    return known
+def known_of(answers: Sequence[Judged]) -> list[Known]:
+    """The answers without a fault."""
+    return [Known(j, kind) for j in answers if (kind := class_of(j)) is not None]
 
 
 def watch(
@@ -65,7 +54,7 @@ def watch(
     """Score all answers without a fault; also the ordinary ones as they were asked."""
     from sirl.guard.scoring import Asked, heard
 
-    known = known_of(work.config.model, answers)
+    known = known_of(answers)
     long = longest([j for j, _ in known])
     fitted, found = work.guard.fitted, list[ScoredAnswer]()
     alarms = AlarmRule(fitted.watch, work.guard.calibration)
