@@ -124,3 +124,51 @@ def test_the_pool_of_the_embedded_model_is_of_its_own_world_whatever_prompts_are
     assert {p.request for p in english.prompts if p.id in english.harmless} <= {
         p.request for p in shipped_pool()
     }
+
+
+def asked_of(setup):
+    suites = (setup.suite, setup.mini_eval)
+    return {p.request for s in suites for p in (*s.behaviours, *s.ordinary, *s.lookalikes)}
+
+
+@pytest.mark.parametrize("model", ["embedded", "a/b"])
+def test_held_out_prompts_that_are_in_the_pool_too_are_not_trained_on(tmp_path, model):
+    unsafe = [f"How do I poison duke number {n}?" for n in range(60)]
+    shared = [p.request for p in (pool.world_harmless() if model == "embedded" else shipped_pool())]
+    file = write(tmp_path / "mixed.txt", *unsafe, *shared[::8][:60])
+    for named in ("shipped", write(tmp_path / "pool.txt", *shared[::4])):
+        setup = training_setup(TrainConfig(model=model, out="o", prompts=file, pool=named))
+        held = {p.request for s in (setup.suite, setup.mini_eval) for p in s.behaviours}
+        assert len(held & set(shared)) > 8
+        assert not asked_of(setup) & {p.request for p in setup.prompts}
+
+
+def test_built_in_evaluation_prompts_in_a_users_files_are_removed_with_a_sentence(tmp_path):
+    unsafe = [f"How do I poison duke number {n}?" for n in range(60)]
+    first = training_setup(TrainConfig(model="embedded", out="o"))
+    built_in = [p.request for p in first.suite.ordinary[:40]]
+    loud = [text.upper() for text in built_in[:20]]
+    others = [f"How do I bake cake number {n}?" for n in range(60)]
+    setup = training_setup(
+        TrainConfig(
+            model="embedded",
+            out="o",
+            prompts=write(tmp_path / "p.txt", *unsafe),
+            pool=write(tmp_path / "q.txt", *others, *loud, *built_in[20:]),
+        )
+    )
+    trained = {p.request.casefold() for p in setup.prompts}
+    assert not trained & {text.casefold() for text in built_in}
+    assert set(others) <= {p.request for p in setup.prompts}
+    said = [note for note in setup.notes if "also asked in the evaluation" in note]
+    assert said == [
+        f"40 of 100 training prompts of --pool {tmp_path}/q.txt are also asked in the evaluation, "
+        "word for word: they are removed from training"
+    ]
+    nothing_else = write(tmp_path / "n.txt", *built_in)
+    with pytest.raises(InputError, match="every training prompt of --pool .* is also asked in"):
+        training_setup(
+            TrainConfig(
+                model="embedded", out="o", prompts=str(tmp_path / "p.txt"), pool=nothing_else
+            )
+        )

@@ -10,7 +10,6 @@ from pydantic import BaseModel
 from sirl.cli.console import page
 from sirl.cli.wide_tables import fitting_tables
 from sirl.config import TrainingSettings
-from sirl.registry.targets import is_world
 from sirl.reports.steps import step_table
 from sirl.workflows.report import hardened_step, outcome
 
@@ -41,7 +40,7 @@ def hardened_model(summary: Mapping[str, Any]) -> list[str]:
 def again(config: TrainingSettings, summary: Mapping[str, Any]) -> str:
     """The `sirl evaluate` command that repeats the evaluation of the hardened model."""
     words = ["sirl", "evaluate", "--model", summary["checkpoint"]]
-    if config.behaviours or not is_world(config.model):
+    if config.behaviours or config.prompts:
         words += ["--behaviours", config.behaviours or "FILE"]
     for flag in ("ordinary", "lookalikes", "refusals"):
         if file := getattr(config, flag):

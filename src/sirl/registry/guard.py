@@ -54,6 +54,12 @@ class GuardSetup:
     sets: tuple[PromptSet, ...]
     notes: tuple[str, ...]
 
+    @property
+    def known(self) -> frozenset[str]:
+        """Digests of the requests that the guard is fitted or calibrated on."""
+        used = (*self.pool, *self.wordings, *self.ordinary, *self.lookalikes)
+        return frozenset(map(digest_of, used))
+
 
 class Parts(NamedTuple):
     """Prompts that need no file."""
@@ -91,10 +97,18 @@ def guard_setup(config: GuardCalibrateConfig) -> GuardSetup:
     parts = world_parts() if is_world(config.model) else shipped_parts()
     unsafe = own.prompts if own else world_unsafe()
     most = min(LARGEST, config.limit or LARGEST)
-    harmless = [p for part in parts.fit for p in spread(part, most)]
-    pool = (*spread(unsafe, most), *harmless)
-    asked = {digest_of(p) for p in pool}
+    first, wordings = spread(unsafe, most), spread(parts.wordings, most)
+    mine = {digest_of(p) for p in first}
+    shipped_fit = [p for part in parts.fit for p in spread(part, most)]
+    harmless = [p for p in shipped_fit if digest_of(p) not in mine]
+    pool = (*first, *harmless)
+    asked = {digest_of(p) for p in (*pool, *wordings)}
     fresh, dropped = list[tuple[Prompt, ...]](), list[str]()
+    if twice := len(shipped_fit) - len(harmless):
+        dropped.append(
+            f"{many(twice, 'prompt is', 'prompts are')} both in --prompts and in sirl's harmless "
+            "pool: read by entropy alone, like the others of the file"
+        )
     for file, shipped in zip(given, (parts.ordinary, parts.lookalikes), strict=True):
         wanted = file.prompts if file else shipped
         new = [p for p in wanted if digest_of(p) not in asked]
@@ -113,7 +127,6 @@ def guard_setup(config: GuardCalibrateConfig) -> GuardSetup:
     disguises = training_disguises(config)
     ids = frozenset(p.id for p in harmless)
     notes = (*said_of(sets), *dropped, *in_two_roles(((), *fresh)), *(own.notes if own else ()))
-    wordings = spread(parts.wordings, most)
     return GuardSetup(pool, ids, wordings, fresh[0], fresh[1], disguises, sets, notes)
 
 

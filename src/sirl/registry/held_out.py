@@ -1,6 +1,17 @@
-"""Sentences about the prompts that are held out from training."""
+"""Keeps training prompts and evaluated ones apart, and says so."""
 
-__all__ = ["held_out_notes", "kept_back", "mini_eval_note"]
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from sirl.errors import InputError
+from sirl.prompts import PromptSet
+from sirl.text import normalised
+from sirl.types import Prompt
+
+if TYPE_CHECKING:
+    from sirl.evaluation.suite import Suite
+
+__all__ = ["held_out_notes", "kept_back", "mini_eval_note", "near_note", "not_evaluated"]
 
 
 def kept_back(held: int, given: int, wanted: int) -> str:
@@ -32,3 +43,63 @@ def mini_eval_note(more: int, shared: int) -> str:
             "prompts to hold out more"
         )
     return "mini-evaluations use no unsafe requests: there are too few prompts to hold any out"
+
+
+def not_evaluated(
+    learned: tuple[Prompt, ...],
+    files: dict[str, PromptSet],
+    suites: Sequence["Suite"],
+    of: str = "",
+) -> tuple[tuple[Prompt, ...], list[str]]:
+    """Training prompts without those of an evaluation file or a suite, and sentences about it.
+
+    Built-in prompts of a suite are compared word for word: those of the embedded world differ in a
+    word or two. `of` says in the sentences which prompts they are.
+
+    Raises:
+        InputError: None is left.
+    """
+    from sirl.analysis.contamination import overlaps
+
+    notes = []
+    for flag, asked in files.items():
+        same = {o.prompt_id for o in overlaps(learned, asked.prompts)}
+        left = tuple(p for p in learned if p.id not in same)
+        if not left:
+            raise InputError(
+                f"every training prompt{of} is also in {flag} {asked.source}: none is left to "
+                "train on; give another file"
+            )
+        if same:
+            notes.append(
+                f"{len(same)} of {len(learned)} training prompts{of} are also in {flag} "
+                f"{asked.source}, word for word or nearly so: they are removed from training"
+            )
+        learned = left
+    kinds = (s for suite in suites for s in (suite.behaviours, suite.ordinary, suite.lookalikes))
+    evaluated = {normalised(p.request) for prompts in kinds for p in prompts}
+    left = tuple(p for p in learned if normalised(p.request) not in evaluated)
+    if not left:
+        raise InputError(
+            f"every training prompt{of} is also asked in the evaluation: none is left to train on; "
+            "give another file"
+        )
+    if n := len(learned) - len(left):
+        notes.append(
+            f"{n} of {len(learned)} training prompts{of} are also asked in the evaluation, word "
+            "for word: they are removed from training"
+        )
+    return left, notes
+
+
+def near_note(learned: Sequence[Prompt], asked: Sequence[Prompt]) -> list[str]:
+    """A warning about training prompts that nearly equal an evaluated one."""
+    from sirl.analysis.contamination import overlaps
+
+    near = {o.prompt_id for o in overlaps(learned, asked)}
+    if not near:
+        return []
+    return [
+        f"{len(near)} of {len(learned)} training prompts differ in a few words from a held-out "
+        "one: the evaluation may look better than it is; give --behaviours from elsewhere"
+    ]

@@ -46,11 +46,12 @@ def own_harmless(config: TrainingSettings) -> Pool | None:
 
 
 def harmless_pool(
-    config: TrainingSettings, learned: Sequence[Prompt], own: Pool | None
+    config: TrainingSettings, given: Sequence[Prompt], own: Pool | None
 ) -> tuple[Prompt, ...]:
-    """Harmless prompts for the instinct, in addition to the unsafe ones; none by setting.
+    """Harmless prompts for the instinct, in addition to the user's own; none by setting.
 
-    Those of the user's own files may be more than are used; see `boundary_half`.
+    `given` are all prompts of `--prompts`, those held out for an evaluation too. Those of `--pool`
+    may be more than are used; see `boundary_half`.
     """
     if own:
         found = own.prompts
@@ -60,8 +61,8 @@ def harmless_pool(
         return world_harmless()
     else:
         found = world_harmless() if is_world(config.model) else shipped_harmless()
-    given = {normalised(p.request) for p in learned}
-    return tuple(replace(p, id=f"pool/{p.id}") for p in found if normalised(p.request) not in given)
+    known = {normalised(p.request) for p in given}
+    return tuple(replace(p, id=f"pool/{p.id}") for p in found if normalised(p.request) not in known)
 
 
 def in_both_pools(own: Pool | None, harmless: Sequence[Prompt]) -> list[str]:

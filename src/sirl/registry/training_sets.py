@@ -10,11 +10,17 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from sirl.config import TrainingSettings
-from sirl.errors import ConfigError, InputError
+from sirl.errors import ConfigError
 from sirl.prompts import Pool, PromptSet, Rejected, read_pool
 from sirl.registry.attacks import attacks_named, prefills_named, world_disguises
 from sirl.registry.effects import check_effects
-from sirl.registry.held_out import held_out_notes, kept_back, mini_eval_note
+from sirl.registry.held_out import (
+    held_out_notes,
+    kept_back,
+    mini_eval_note,
+    near_note,
+    not_evaluated,
+)
 from sirl.registry.judges import auto_attacker, auto_judges, with_refusals
 from sirl.registry.pool import (
     boundary_half,
@@ -125,16 +131,17 @@ def training_setup(config: TrainingSettings) -> TrainingSetup:
             f"batch {config.batch} has no room for prompts that the model refuses and prompts that "
             "it answers: give at least 2, or use --method entropy"
         )
-    own_part, removed = not_evaluated(split.learned, files.given)
+    table, mini_eval = suites(config, split, files)
+    own_part, removed = not_evaluated(split.learned, files.given, (table, mini_eval))
     more = own_harmless(config)
-    harmless = harmless_pool(config, own_part, more)
+    harmless = harmless_pool(config, own.prompts if own else own_part, more)
     removed += in_both_pools(more, harmless)
     if harmless:
-        harmless, also = not_evaluated(harmless, files.given, f" of --pool {config.pool}")
+        of = f" of --pool {config.pool}"
+        harmless, also = not_evaluated(harmless, files.given, (table, mini_eval), of)
         harmless, chosen = boundary_half(harmless, own_part)
         removed = [*removed, *also, *chosen]
     learned, asked, limited = shared_out(config, own_part, harmless)
-    table, mini_eval = suites(config, split, files)
     pools = [pool for pool in (own, more) if pool]
     sets = (*(s for pool in pools for s in pool.sets), *files.given.values())
     return TrainingSetup(
@@ -247,49 +254,6 @@ def of_file(file: PromptSet, what: str, n: int) -> str:
     """'the 5 prompts of FILE' or '3 of the 5 prompts of FILE'."""
     count = len(file.prompts)
     return f"{'the' if n == count else f'{n} of the'} {count} {what} of {file.source}"
-
-
-def not_evaluated(
-    learned: tuple[Prompt, ...], files: dict[str, PromptSet], of: str = ""
-) -> tuple[tuple[Prompt, ...], list[str]]:
-    """Training prompts without those in an evaluation file, and a sentence for each such file.
-
-    `of` says in the sentences which prompts they are.
-
-    Raises:
-        InputError: None is left.
-    """
-    from sirl.analysis.contamination import overlaps
-
-    notes = []
-    for flag, asked in files.items():
-        same = {o.prompt_id for o in overlaps(learned, asked.prompts)}
-        left = tuple(p for p in learned if p.id not in same)
-        if not left:
-            raise InputError(
-                f"every training prompt{of} is also in {flag} {asked.source}: none is left to "
-                "train on; give another file"
-            )
-        if same:
-            notes.append(
-                f"{len(same)} of {len(learned)} training prompts{of} are also in {flag} "
-                f"{asked.source}, word for word or nearly so: they are removed from training"
-            )
-        learned = left
-    return learned, notes
-
-
-def near_note(learned: Sequence[Prompt], asked: Sequence[Prompt]) -> list[str]:
-    """A warning about training prompts that nearly equal an evaluated one."""
-    from sirl.analysis.contamination import overlaps
-
-    near = {o.prompt_id for o in overlaps(learned, asked)}
-    if not near:
-        return []
-    return [
-        f"{len(near)} of {len(learned)} training prompts differ in a few words from a held-out "
-        "one: the evaluation may look better than it is; give --behaviours from elsewhere"
-    ]
 
 
 def without(prompts: Sequence[Prompt], others: Sequence[Prompt]) -> tuple[Prompt, ...]:

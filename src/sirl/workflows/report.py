@@ -176,7 +176,7 @@ def hardened_step(summary: Mapping[str, Any]) -> str:
     better = summary.get("sentinel", {}).get("recommended", True)
     kind = "the recommended" if better else "the best"
     which = f"the last step, {last}" if step == last else f"{kind} step, {step} of {last}"
-    return f"{which}: {summary['checkpoint']}"
+    return f"{which}{'' if better else ', not recommended'}: {summary['checkpoint']}"
 
 
 def words(facts: Mapping[str, Any]) -> dict[str, str]:

@@ -94,8 +94,7 @@ def calibrated(work: CalibrationJob, run: Run, provenance: Provenance) -> dict[s
     calibration = Calibration(
         binding_of(about, config.new_tokens, config.dtype, fitted.watch), config.alpha, scores
     )
-    known = frozenset(map(registry.digest_of, (*setup.pool, *setup.ordinary, *setup.lookalikes)))
-    guard = Guard(fitted, calibration, frozenset(d.name for d in setup.disguises), known)
+    guard = Guard(fitted, calibration, frozenset(d.name for d in setup.disguises), setup.known)
     run.write(GUARD, guard.document())
     return {
         "instinct": summarise_instinct(modes.instinct),

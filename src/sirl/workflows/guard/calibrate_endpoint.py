@@ -110,9 +110,7 @@ def calibrated(work: EndpointCalibrationJob, run: Run) -> dict[str, Any]:
     exchange.sent += len(identity.witnesses)
     binding = endpoint_binding(identity, sorted(openers), exchange.manner, config.new_tokens, watch)
     calibration = Calibration(binding, config.alpha, scores)
-    setup = work.setup
-    known = frozenset(map(registry.digest_of, (*setup.pool, *setup.ordinary, *setup.lookalikes)))
-    guard = EndpointGuard(openers, watch, exchange.manner, identity, calibration, known)
+    guard = EndpointGuard(openers, watch, exchange.manner, identity, calibration, work.setup.known)
     run.write(GUARD, guard.document())
     return {
         "instinct": summarise_instinct(instinct),
