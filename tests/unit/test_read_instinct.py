@@ -171,6 +171,16 @@ def test_few_prompts_near_the_border_are_a_warning() -> None:
     assert len(instinct_notes(near)) == 1
 
 
+@pytest.mark.parametrize(("refused", "said"), [(19, True), (20, False)])
+def test_few_refused_prompts_are_a_warning(refused, said):
+    shares = {f"p{n}": float(n < refused) if n < 90 else 0.3 for n in range(100)}
+    notes = instinct_notes(Instinct(cut=0.5, shares=shares, modes=(0.2, 1.0), dip=0.0))
+    assert (notes[1:] == [
+        "the model refuses only 19 prompts, which is few to learn from: give more --prompts that "
+        "it refuses"
+    ]) == said  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("refused", "answered", "sentence"),
     [(1, 497, "refuses 1 of 498"), (200, 3, "answers 3 of 498")],

@@ -30,6 +30,8 @@ __all__ = [
 FILE, ANSWERS, ASKED = "instinct.json", "own_answers.json", "instinct_answers.jsonl"
 FEWEST = 4
 """Prompts of each mode at least; one in four is watched and not trained on."""
+FEW_REFUSED = 20
+"""Refused prompts from which there are enough to learn from."""
 FEW_BORDER = 0.02
 """Share of the pool from which prompts near the border hold it."""
 
@@ -212,6 +214,11 @@ def instinct_notes(instinct: Instinct) -> list[str]:
         f"answers {counts['comply']}, and {counts[None]} are undecided and left out; mean entropy "
         f"{instinct.modes[0]:.2f} and {instinct.modes[1]:.2f} nats, cut at {instinct.cut:.2f}"
     ]
+    if counts["refuse"] < FEW_REFUSED:
+        notes.append(
+            f"the model refuses only {many(counts['refuse'], 'prompt')}, which is few to learn "
+            "from: give more --prompts that it refuses"
+        )
     if instinct.border < FEW_BORDER * len(instinct.shares):
         notes.append(
             f"only {many(instinct.border, 'prompt of the pool is', 'prompts of the pool are')} "
