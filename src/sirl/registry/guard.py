@@ -102,32 +102,50 @@ def guard_setup(config: GuardCalibrateConfig) -> GuardSetup:
     shipped_fit = [p for part in parts.fit for p in spread(part, most)]
     harmless = [p for p in shipped_fit if digest_of(p) not in mine]
     pool = (*first, *harmless)
+    twice = len(shipped_fit) - len(harmless)
     asked = {digest_of(p) for p in (*pool, *wordings)}
-    fresh, dropped = list[tuple[Prompt, ...]](), list[str]()
-    if twice := len(shipped_fit) - len(harmless):
+    fresh, dropped = others_than(asked, given, (parts.ordinary, parts.lookalikes), config.limit)
+    if twice:
         dropped.append(
             f"{many(twice, 'prompt is', 'prompts are')} both in --prompts and in sirl's harmless "
             "pool: read by entropy alone, like the others of the file"
         )
-    for file, shipped in zip(given, (parts.ordinary, parts.lookalikes), strict=True):
-        wanted = file.prompts if file else shipped
+    sets = (*(own.sets if own else ()), *(s for s in given if s))
+    disguises = training_disguises(config)
+    ids = frozenset(p.id for p in harmless)
+    notes = (*said_of(sets), *dropped, *in_two_roles(((), *fresh)), *(own.notes if own else ()))
+    return GuardSetup(pool, ids, wordings, fresh[0], fresh[1], disguises, sets, notes)
+
+
+def others_than(
+    asked: Collection[str],
+    given: Sequence[PromptSet | None],
+    shipped: Sequence[Sequence[Prompt]],
+    limit: int | None,
+) -> tuple[list[tuple[Prompt, ...]], list[str]]:
+    """Ordinary prompts and look-alikes that are not fitted on, and sentences about the others.
+
+    `asked` are the digests of those that are fitted on; `shipped` stand in for files not given.
+
+    Raises:
+        InputError: None is left of a file.
+    """
+    fresh, dropped = list[tuple[Prompt, ...]](), list[str]()
+    for file, own in zip(given, shipped, strict=True):
+        wanted = file.prompts if file else own
         new = [p for p in wanted if digest_of(p) not in asked]
         if file and (old := len(wanted) - len(new)):
             dropped.append(
                 f"{old} of {many(len(wanted), 'prompt')} of {file.source} are also ones to fit on: "
                 "left out"
             )
-        fresh.append(spread(new, config.limit))
+        fresh.append(spread(new, limit))
         if not fresh[-1]:
             raise InputError(
                 f"all prompts of {file.source if file else 'the shipped pool'} are also ones to "
                 "fit on: give other --ordinary and --lookalikes"
             )
-    sets = (*(own.sets if own else ()), *(s for s in given if s))
-    disguises = training_disguises(config)
-    ids = frozenset(p.id for p in harmless)
-    notes = (*said_of(sets), *dropped, *in_two_roles(((), *fresh)), *(own.notes if own else ()))
-    return GuardSetup(pool, ids, wordings, fresh[0], fresh[1], disguises, sets, notes)
+    return fresh, dropped
 
 
 def digest_of(prompt: Prompt) -> str:

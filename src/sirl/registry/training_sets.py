@@ -122,23 +122,19 @@ def training_setup(config: TrainingSettings) -> TrainingSetup:
         InputError: A file has no valid row, or every training prompt is also evaluated.
     """
     check_effects(config)
+    check_batch(config)
     read = read_sets(config)
     files = EvaluationFiles(*read)
     own = own_prompts(config)
     split = user_split(config, own, files.behaviours) if own else world_split(config, files)
-    if config.method == "instinct" and config.batch < FEWEST_IN_BATCH:
-        raise ConfigError(
-            f"batch {config.batch} has no room for prompts that the model refuses and prompts that "
-            "it answers: give at least 2, or use --method entropy"
-        )
-    table, mini_eval = suites(config, split, files)
-    own_part, removed = not_evaluated(split.learned, files.given, (table, mini_eval))
+    evaluated = table, mini_eval = suites(config, split, files)
+    own_part, removed = not_evaluated(split.learned, files.given, evaluated)
     more = own_harmless(config)
     harmless = harmless_pool(config, own.prompts if own else own_part, more)
     removed += in_both_pools(more, harmless)
     if harmless:
         of = f" of --pool {config.pool}"
-        harmless, also = not_evaluated(harmless, files.given, (table, mini_eval), of)
+        harmless, also = not_evaluated(harmless, files.given, evaluated, of)
         harmless, chosen = boundary_half(harmless, own_part)
         removed = [*removed, *also, *chosen]
     learned, asked, limited = shared_out(config, own_part, harmless)
@@ -164,6 +160,15 @@ def training_setup(config: TrainingSettings) -> TrainingSetup:
             *limited,
         ),
     )
+
+
+def check_batch(config: TrainingSettings) -> None:
+    """Refuse a step of the instinct without room for both modes."""
+    if config.method == "instinct" and config.batch < FEWEST_IN_BATCH:
+        raise ConfigError(
+            f"batch {config.batch} has no room for prompts that the model refuses and prompts that "
+            "it answers: give at least 2, or use --method entropy"
+        )
 
 
 def own_prompts(config: TrainingSettings) -> Pool | None:
