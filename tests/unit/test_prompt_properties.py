@@ -19,6 +19,7 @@ from sirl.benchmarks.instructions import read_instructions
 from sirl.benchmarks.numeric import read_numeric
 from sirl.errors import InputError
 from sirl.prompts import read_prompts, read_targets
+from sirl.prompts.requests import MARK
 
 READERS = {
     read_prompts: ("a.csv", "a.tsv", "a.jsonl", "a.json", "a.ndjson", "a.parquet", "a.txt", "a"),
@@ -65,7 +66,9 @@ def shows(text: str) -> bool:
 
 
 def asks(text: str) -> bool:
-    """Whether a text shows something and is no word for an empty cell."""
+    """Whether a text shows something, is no word for an empty cell and has no template mark."""
+    if MARK.search(text):
+        return False
     word = r"[-\u2013\u2014]+|\W*(n/?a|n\.a|nan|nil|no.?input|none|not applicable|null)\W*"
     return shows(text) and not re.fullmatch(word, text.strip(), re.IGNORECASE)
 
