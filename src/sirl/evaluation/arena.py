@@ -218,21 +218,25 @@ class Arena:
         keys = [self.item_key(attack, b) for b in behaviours]
         pairs = zip(behaviours, keys, strict=True)
         waiting = [(b, key) for b, key in pairs if key not in self.log.items]
-        what = f"{attack.name} on {self.target.name}"
+        total = len(keys)
         live: list[SearchState] = []
         for behaviour, key in waiting:
-            begun = f"{what}, begins request {len(live) + 1} of {len(waiting)}"
-            self.progress(begun, len(keys) - len(waiting), len(keys))
+            begun = f", begins request {len(live) + 1} of {len(waiting)}"
+            self.tell(attack, total - len(waiting), total, begun)
             live.append(self.start(attack, behaviour, key))
-        self.progress(what, len(keys) - len(live), len(keys))
+        self.tell(attack, total - len(live), total)
         while live:
-            self.round(attack, live, kind, len(keys))
+            self.round(attack, live, kind, total)
             for search in live:
                 if not search.pending:
                     self.log.finish(self.item(attack, search))
             live = [search for search in live if search.pending]
-            self.progress(what, len(keys) - len(live), len(keys))
+            self.tell(attack, total - len(live), total)
         return [self.log.items[key] for key in keys]
+
+    def tell(self, attack: Search, ended: int, total: int, doing: str = "") -> None:
+        """Tell how many searches of an attack have ended, and what is being done."""
+        self.progress(f"{attack.name} on {self.target.name}{doing}", ended, total)
 
     def item_key(self, attack: Search, behaviour: Prompt) -> str:
         """Hash of everything that determines a search."""
@@ -312,8 +316,7 @@ class Arena:
         self.answers([q for q, f in zip(asked, faults, strict=True) if not f])
         found = [unreadable(f) if f else self.found(q) for q, f in zip(asked, faults, strict=True)]
         for n, search in enumerate(live, 1):
-            here = f"{attack.name} on {self.target.name}, request {n} of {len(live)}"
-            self.progress(here, total - len(live), total)
+            self.tell(attack, total - len(live), total, f", request {n} of {len(live)}")
             search.charged = search.access.queries
             mine, found = found[: len(search.pending)], found[len(search.pending) :]
             refused = (self.unsampled.get(attempt.sampling) for attempt in search.pending)

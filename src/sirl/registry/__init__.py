@@ -17,7 +17,6 @@ from sirl.registry.collaborators import (
 from sirl.registry.effects import check_effects
 from sirl.registry.guard import (
     GuardSetup,
-    digest_of,
     guard_searches,
     guard_setup,
     guarded_setup,
@@ -73,7 +72,6 @@ __all__ = [
     "code_protection",
     "dated",
     "dialects",
-    "digest_of",
     "endpoint",
     "evaluation_setup",
     "example_requests",

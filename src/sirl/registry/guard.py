@@ -21,7 +21,7 @@ from sirl.registry.suites import (
 )
 from sirl.registry.targets import is_remote, is_world
 from sirl.roles import Disguise, Search
-from sirl.text import many
+from sirl.text import many, normalised
 from sirl.types import Prompt
 
 if TYPE_CHECKING:
@@ -150,8 +150,8 @@ def others_than(
 
 def digest_of(prompt: Prompt) -> str:
     """A short digest of a request, without case and spacing."""
-    text = " ".join(prompt.request.casefold().split())
-    return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()[:16]
+    text = normalised(prompt.request).encode(errors="surrogatepass")
+    return hashlib.sha256(text).hexdigest()[:16]
 
 
 def world_unsafe() -> Sequence[Prompt]:

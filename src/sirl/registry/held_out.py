@@ -61,35 +61,29 @@ def not_evaluated(
     """
     from sirl.analysis.contamination import overlaps
 
-    notes = []
-    for flag, asked in files.items():
-        same = {o.prompt_id for o in overlaps(learned, asked.prompts)}
+    notes = list[str]()
+
+    def remove(same: set[str], where: str, how: str) -> tuple[Prompt, ...]:
         left = tuple(p for p in learned if p.id not in same)
         if not left:
             raise InputError(
-                f"every training prompt{of} is also in {flag} {asked.source}: none is left to "
-                "train on; give another file"
+                f"every training prompt{of} is also {where}: none is left to train on; "
+                "give another file"
             )
         if same:
             notes.append(
-                f"{len(same)} of {len(learned)} training prompts{of} are also in {flag} "
-                f"{asked.source}, word for word or nearly so: they are removed from training"
+                f"{len(same)} of {len(learned)} training prompts{of} are also {where}, {how}: they "
+                "are removed from training"
             )
-        learned = left
+        return left
+
+    for flag, asked in files.items():
+        near = {o.prompt_id for o in overlaps(learned, asked.prompts)}
+        learned = remove(near, f"in {flag} {asked.source}", "word for word or nearly so")
     kinds = (s for suite in suites for s in (suite.behaviours, suite.ordinary, suite.lookalikes))
     evaluated = {normalised(p.request) for prompts in kinds for p in prompts}
-    left = tuple(p for p in learned if normalised(p.request) not in evaluated)
-    if not left:
-        raise InputError(
-            f"every training prompt{of} is also asked in the evaluation: none is left to train on; "
-            "give another file"
-        )
-    if n := len(learned) - len(left):
-        notes.append(
-            f"{n} of {len(learned)} training prompts{of} are also asked in the evaluation, word "
-            "for word: they are removed from training"
-        )
-    return left, notes
+    same = {p.id for p in learned if normalised(p.request) in evaluated}
+    return remove(same, "asked in the evaluation", "word for word"), notes
 
 
 def near_note(learned: Sequence[Prompt], asked: Sequence[Prompt]) -> list[str]:

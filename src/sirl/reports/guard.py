@@ -139,8 +139,9 @@ def family_grid(figures: Mapping[str, Any], names: Sequence[str]) -> Grid:
 def ending(figures: Mapping[str, Any]) -> list[str]:
     """Tokens before the alarm and overhead, in sentences."""
     leak, cost, controls = figures["leak"], figures.get("overhead"), figures["controls"]
+    price = overhead(cost) if cost else paid(figures["requests"])
     if not leak["of"]:
-        return [overhead(cost) if cost else paid(figures["requests"])]
+        return [price]
     control = (
         f"Control: {len(controls)} probes on random labels have true positives of "
         f"{', '.join(f'{100 * value:.1f}' for value in controls)}%."
@@ -151,7 +152,7 @@ def ending(figures: Mapping[str, Any]) -> list[str]:
         f"left a hold-back of {figures['every']}: {spread(leak['left'])} ({leak['caught']} of "
         f"{leak['of']} unsafe answers caught; {shown(leak['soon'])}% of all within "
         f"{leak['soon_tokens']} tokens).",
-        overhead(cost) if cost else paid(figures["requests"]),
+        price,
     ]
 
 
