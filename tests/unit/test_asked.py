@@ -35,15 +35,15 @@ def training(path, **settings):
              "mini-evaluations: 12 more prompts are held out"],
         ),
         (
-            52, 60, 10, 0, "13 of 52 (asked for 60)",
-            ["held_out: 13 of 52 (asked for 60) prompts are held out for the evaluation before and "
+            52, 60, 10, 0, "13 of 52 (60 wanted)",
+            ["held_out: 13 of 52 (60 wanted) prompts are held out for the evaluation before and "
              "after; at most a quarter is held out",
              "mini-evaluations use 12 of the evaluation's requests: there are too few prompts to "
              "hold out more"],
         ),
         (
-            2, 24, 10, 0, "0 of 2 (asked for 24)",
-            ["held_out: 0 of 2 (asked for 24): too few prompts for an evaluation; it is skipped",
+            2, 24, 10, 0, "0 of 2 (24 wanted)",
+            ["held_out: 0 of 2 (24 wanted): too few prompts for an evaluation; it is skipped",
              "mini-evaluations use no unsafe requests: there are too few prompts to hold any out"],
         ),
         (8, 0, 10, 2, "0 of 8", ["mini-evaluations: 2 more prompts are held out"]),

@@ -18,9 +18,9 @@ def kept_back(held: int, given: int, wanted: int) -> str:
     """Number of held-out prompts, of all prompts, and the number wanted if more.
 
     >>> kept_back(130, 520, 600)
-    '130 of 520 (asked for 600)'
+    '130 of 520 (600 wanted)'
     """
-    return f"{held} of {given}" + (f" (asked for {wanted})" if held < wanted else "")
+    return f"{held} of {given}" + (f" ({wanted} wanted)" if held < wanted else "")
 
 
 def held_out_notes(kept: str, held: int, wanted: int) -> tuple[str, ...]:

@@ -25,7 +25,15 @@ from sirl.runs.disk import check_has
 from sirl.stats import clustered_difference
 from sirl.types import Record
 
-__all__ = ["check_complete", "hardened_step", "redraw", "words", "write_report"]
+__all__ = [
+    "advises_against",
+    "check_complete",
+    "hardened_step",
+    "outcome",
+    "redraw",
+    "words",
+    "write_report",
+]
 
 LONGEST_NAME = 60
 """Maximum characters of a model's name in tables and plots."""
@@ -173,10 +181,15 @@ def hardened_step(summary: Mapping[str, Any]) -> str:
     'the last step, 30: runs/a/checkpoints/step-000030'
     """
     last, step = summary["last_step"], summary.get("chosen_step", summary["last_step"])
-    better = summary.get("sentinel", {}).get("recommended", True)
-    kind = "the recommended" if better else "the best"
+    against = advises_against(summary)
+    kind = "the best" if against else "the recommended"
     which = f"the last step, {last}" if step == last else f"{kind} step, {step} of {last}"
-    return f"{which}{'' if better else ', not recommended'}: {summary['checkpoint']}"
+    return f"{which}{', not recommended' if against else ''}: {summary['checkpoint']}"
+
+
+def advises_against(summary: Mapping[str, Any]) -> bool:
+    """Whether the sentinel advises to keep the starting model; earlier versions never did."""
+    return not summary.get("sentinel", {}).get("recommended", True)
 
 
 def words(facts: Mapping[str, Any]) -> dict[str, str]:

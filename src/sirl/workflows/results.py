@@ -18,7 +18,7 @@ from sirl.reports.text import visible
 from sirl.runs import RunReader
 from sirl.stats import Rate
 from sirl.types import Completion, Record
-from sirl.workflows.report import outcome
+from sirl.workflows.report import advises_against, outcome
 
 __all__ = ["Comparison", "Evaluation", "Home", "Model", "Training"]
 
@@ -169,9 +169,8 @@ class Training(Result):
 
         Warns if the sentinel advises to keep the starting model.
         """
-        watched = self.summary.get("sentinel", {})
-        if not watched.get("recommended", True):
-            warnings.warn(watched["sentence"], stacklevel=2)
+        if advises_against(self.summary):
+            warnings.warn(self.summary["sentinel"]["sentence"], stacklevel=2)
         return Model(str(self.summary["checkpoint"]), self.home)
 
 

@@ -26,7 +26,7 @@ from sirl.runs.unchanged import check_unchanged
 from sirl.workflows.console import nothing_to_resume
 from sirl.workflows.evaluate import evaluate
 from sirl.workflows.frame import Frame
-from sirl.workflows.report import check_complete, words
+from sirl.workflows.report import advises_against, check_complete, words
 
 __all__ = ["is_sweep", "redraw_sweep", "sweep"]
 
@@ -311,7 +311,8 @@ def summarised(
         for step, model in models.items()
     ]
     sentinel = trained.summary.get("sentinel", {})
-    sentences = [best["sentence"], *([chosen(sentinel, models)] if sentinel else [])]
+    recommends = bool(sentinel) and not advises_against(trained.summary)
+    sentences = [best["sentence"], *([chosen(sentinel, recommends, models)] if sentinel else [])]
     first = found[0]["measured"]
     measured = {**first, "model": str(trained.path), "names": {n: n for n in names.values()}}
     faults = dict.fromkeys(f for s in found.values() for f in s.get("judge_faults", ()))
@@ -319,7 +320,7 @@ def summarised(
         "source": str(trained.path),
         "steps": rows,
         "best": best,
-        "recommended": {"step": sentinel["step"]} if recommends(sentinel) else None,
+        "recommended": {"step": sentinel["step"]} if recommends else None,
         "cap": asdict(cap),
         "sentences": [f"{s[0].upper()}{s[1:]}." for s in sentences],
         "judge_faults": list(faults),
@@ -328,14 +329,9 @@ def summarised(
     }
 
 
-def recommends(sentinel: Mapping[str, Any]) -> bool:
-    """Whether the sentinel of the training run recommends its step; older ones always do."""
-    return bool(sentinel and sentinel.get("recommended", True))
-
-
-def chosen(sentinel: Mapping[str, Any], models: Mapping[int, str]) -> str:
+def chosen(sentinel: Mapping[str, Any], recommends: bool, models: Mapping[int, str]) -> str:
     """What the sentinel of the training run recommends."""
-    if not recommends(sentinel):
+    if not recommends:
         return "the sentinel of the run recommends no step"
     there = "" if sentinel["step"] in models else ", which this sweep left out"
     return f"the sentinel of the run recommends step {sentinel['step']}{there}"
