@@ -1,6 +1,8 @@
 """The figures of a guard's evaluation, counted by hand, and their table."""
 
+from dataclasses import asdict
 from typing import get_args
+from unittest.mock import Mock
 
 import pytest
 from hypothesis import given
@@ -8,8 +10,11 @@ from hypothesis import strategies as st
 
 from sirl.analysis.detection import Class, ScoredAnswer, detection
 from sirl.analysis.end_to_end import end_to_end
+from sirl.guard.checks import CheckReader
 from sirl.guard.detectors import ACTING
+from sirl.guard.timing import timed
 from sirl.reports.guard import CLASSES, NO_UNSAFE, guard_headline, guard_table
+from sirl.runs import plain
 from sirl.types import OWN_PREFILL
 
 
@@ -104,6 +109,17 @@ def test_a_model_that_never_complies_still_has_its_false_alarms_in_a_table():
     said, outcomes = guard_headline(figures | told)
     assert said[1] == NO_UNSAFE
     assert len(outcomes.rows) > 3
+
+
+@pytest.mark.parametrize(
+    ("untimed", "said"),
+    [(COST | {"checks": 0, "check_ms": None}, "Overhead: 5.0 ms the cuts of a prompt; "),
+     (plain(asdict(timed(Mock(CheckReader), [], 8, 16))), "Overhead: not timed, ")],
+)  # fmt: skip
+def test_the_table_says_what_nothing_could_time(untimed, said):
+    figures = detection(ANSWERS, THRESHOLDS, "0.5") | end_to_end(ANSWERS)
+    told = {"overhead": untimed, "sentence": "Threshold.", "every": 16, "unsupported": ""}
+    assert guard_table(figures | told)[-1].startswith(said)
 
 
 def test_families_have_their_own_rows(figures):

@@ -16,7 +16,7 @@ import uvicorn
 from sirl.errors import ConfigError
 from sirl.guard.server.app import app_of
 from sirl.guard.server.keys import Keys
-from sirl.guard.server.listening import GRACE, bound, listen
+from sirl.guard.server.listening import GRACE, Server, bound, listen
 from sirl.guard.server.playground import Playground
 from tests.unit.fake_source import CHAT, FakeSource, chat, service
 
@@ -287,3 +287,10 @@ def test_an_answer_of_the_compared_model_is_cut_and_refused_as_the_others_are():
     assert found[-1] == "data: [DONE]"
     assert "the server is shutting down" in found[-2]
     assert second.gate.draining
+
+
+def test_a_signal_before_the_server_listens_ends_it():
+    served = service(FakeSource())
+    server = Server(uvicorn.Config(app_of(served)), [served.gate], 5.0, print)
+    server.handle_exit(signal.SIGTERM, None)
+    assert server.should_exit

@@ -35,3 +35,6 @@ def test_the_name_with_the_least_risk_is_forgotten_first():
     risk.add("a", 1.0, now=100.0)
     risk.add("b", 2.0, now=100.0)
     assert [risk.of(name, 100.0) for name in ("old", "a", "b")] == [0.0, 1.0, 2.0]
+    for _ in range(3):
+        risk.add("new", 0.5, now=100.0)
+    assert [risk.of(name, 100.0) for name in ("a", "b", "new")] == [0.0, 2.0, 1.5]

@@ -108,6 +108,13 @@ def test_the_clients_parameters_are_passed_on_and_log_probabilities_added():
     assert second == first | {"seed": 6}
 
 
+@pytest.mark.parametrize("own", [{}, {"temperature": 1, "top_p": 1}])
+def test_neutral_parameters_are_named_since_the_upstreams_defaults_may_be_others(own):
+    script = FakeUpstream()
+    ask(proxied(script), body=chat(**own))
+    assert (script.bodies[0]["temperature"], script.bodies[0]["top_p"]) == (1.0, 1.0)
+
+
 def test_log_probabilities_reach_only_the_client_that_asks_for_them():
     found = ask(proxied(FakeUpstream()), body=chat(logprobs=True, top_logprobs=1)).json()
     rows = found["choices"][0]["logprobs"]["content"]
@@ -316,6 +323,16 @@ def test_a_parameter_that_the_client_wants_and_the_upstream_refuses_is_an_error(
         found = ask(service, body=chat(temperature=0.3))
         assert found.status_code == 400
         assert "temperature" in found.json()["error"]["message"]
+
+
+def test_a_parameter_that_changes_nothing_is_left_out_if_the_upstream_refuses_it():
+    said = {"error": {"message": "Unsupported parameter: 'temperature'.", "param": "temperature"}}
+    script = FakeUpstream(refused=[(400, {}, said)])
+    service = proxied(script)
+    for _ in range(2):
+        assert ask(service, body=chat()).status_code == 200
+    assert ["temperature" in b for b in script.bodies] == [True, False, False]
+    assert ask(service, body=chat(temperature=0.3)).status_code == 400
 
 
 FAILED = (500, {}, {"error": {"message": "oops"}})

@@ -34,7 +34,7 @@ class SessionRisk:
     half_life: float
     """Seconds in which risk halves."""
     most: int = 10_000
-    """Names that are kept; beyond, the one with the least risk is forgotten. Also events."""
+    """Names that are kept; beyond, another one with the least risk is forgotten. Also events."""
     _known: dict[str, Risk] = field(default_factory=dict)
     _events: dict[str, None] = field(default_factory=dict)
 
@@ -42,7 +42,8 @@ class SessionRisk:
         """Add risk to a name."""
         self._known[name] = Risk(self.of(name, now) + amount, now)
         if len(self._known) > self.most:
-            del self._known[min(self._known, key=lambda n: self.of(n, now))]
+            others = (n for n in self._known if n != name)
+            del self._known[min(others, key=lambda n: self.of(n, now))]
 
     def remember(self, event: str) -> None:
         """Remember that something was counted; beyond `most`, the oldest is forgotten."""

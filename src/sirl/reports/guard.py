@@ -157,11 +157,19 @@ def ending(figures: Mapping[str, Any]) -> list[str]:
 
 
 def overhead(cost: Mapping[str, Any]) -> str:
-    """What checks of a local model cost, in a sentence."""
+    """What checks of a local model cost, in a sentence; those that nothing could time are named."""
+    if not cost["tokens"]:
+        return "Overhead: not timed, since no harmless prompt was answered."
+    cuts = f"{cost['prompt_ms']:.1f} ms the cuts of a prompt"
+    if not cost["checks"]:
+        return (
+            f"Overhead: {cuts}; answers are too short for a check before their end "
+            f"({cost['token_ms']:.1f} ms a token)."
+        )
     return (
         f"Overhead: checks take {cost['ratio']:.1%} of the decoding time of one stream "
         f"({cost['checks']} checks in {cost['tokens']} tokens; {cost['check_ms']:.1f} ms a check, "
-        f"{cost['token_ms']:.1f} ms a token, {cost['prompt_ms']:.1f} ms the cuts of a prompt)."
+        f"{cost['token_ms']:.1f} ms a token, {cuts})."
     )
 
 

@@ -12,11 +12,11 @@ from dataclasses import dataclass, field
 from sirl.rollouts.endpoint_reply import DEEPEST, dicts_in
 from sirl.types import Sampling
 
-__all__ = ["Dialect", "dialects", "out_of_range", "shared_dialect", "wanted"]
+__all__ = ["NEUTRAL", "Dialect", "dialects", "out_of_range", "shared_dialect", "wanted"]
 
 RENAMES = {"max_tokens": "max_completion_tokens"}
 NEUTRAL = {"temperature": 1.0, "top_p": 1.0, "top_k": 0}
-"""Default values of a server."""
+"""Values that change no distribution, and most servers' defaults."""
 SPARED = ("stream_options", "top_k", "logprobs", "top_p", "seed", "temperature", "max_tokens")
 """Parameters that may be omitted or renamed; if an error names several, the first one."""
 STATUSES = frozenset({400, 422, 501})

@@ -41,12 +41,17 @@ class Server(uvicorn.Server):
         self.ready = ready
         self.gates = gates
         self.drain = drain
+        self.loop: asyncio.AbstractEventLoop | None = None
+        """Where it listens; None before that."""
         self.end = 0.0
         """When the drain is over, by the clock of the event loop."""
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Drain, then exit; a second signal ends listening, a second Ctrl-C everything."""
-        if any(gate.draining for gate in self.gates):
+        """Drain, then exit; a second signal ends listening, a second Ctrl-C everything.
+
+        Before it listens there is nothing to drain.
+        """
+        if self.loop is None or any(gate.draining for gate in self.gates):
             self.should_exit = True
             super().handle_exit(sig, frame)
             return
@@ -56,8 +61,9 @@ class Server(uvicorn.Server):
 
     def begin_drain(self, sig: int) -> None:
         """Start to drain, in the event loop."""
-        self.end = self.loop.time() + self.drain
-        self.draining = self.loop.create_task(self.drained(sig))
+        loop = asyncio.get_running_loop()
+        self.end = loop.time() + self.drain
+        self.draining = loop.create_task(self.drained(sig))
 
     async def drained(self, sig: int) -> None:
         """Exit once no answer runs; after the given time those that do end with an error."""
@@ -65,7 +71,7 @@ class Server(uvicorn.Server):
             "%s: the server shuts down; answers that have %g seconds to end: %d",
             signal.Signals(sig).name, self.drain, sum(g.active + g.waiting for g in self.gates),
         )  # fmt: skip
-        while self.busy and self.loop.time() < self.end:
+        while self.busy and asyncio.get_running_loop().time() < self.end:
             await asyncio.sleep(POLL)
         for gate in self.gates:
             gate.cut()
@@ -78,7 +84,8 @@ class Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Close the connections, at the latest a little after the drain."""
-        left = max(0.0, self.end - self.loop.time()) if self.busy else 0.0
+        now = asyncio.get_running_loop().time()
+        left = max(0.0, self.end - now) if self.busy else 0.0
         self.config.timeout_graceful_shutdown = math.ceil(left) + GRACE
         await super().shutdown(sockets)
 

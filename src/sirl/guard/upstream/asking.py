@@ -56,7 +56,9 @@ def turns(messages: Sequence[Message]) -> list[dict[str, str]]:
 
 
 def answer_body(model: str, ask: Ask, manner: UpstreamManner | None) -> AskedBody:
-    """The request for an answer; what the client did not ask for is left out.
+    """The request for an answer.
+
+    It always names temperature and top_p, since an upstream may have other defaults than 1.
 
     Args:
         model: The model's name at the upstream.
@@ -67,12 +69,10 @@ def answer_body(model: str, ask: Ask, manner: UpstreamManner | None) -> AskedBod
         "model": model,
         "messages": turns(ask.messages),
         "max_tokens": ask.max_tokens,
+        "temperature": ask.sampling.temperature,
+        "top_p": ask.sampling.top_p,
         "seed": (ask.seed + ask.index) % SEEDS,
     }
-    if ask.sampling.temperature != 1:
-        body["temperature"] = ask.sampling.temperature
-    if ask.sampling.top_p != 1:
-        body["top_p"] = ask.sampling.top_p
     if ask.logit_bias:
         body["logit_bias"] = {str(id): bias for id, bias in ask.logit_bias.items()}
     top = max(ask.top, manner.top if manner else 0)

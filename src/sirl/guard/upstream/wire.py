@@ -9,7 +9,7 @@ import httpx
 
 from sirl.guard.server.source import AskError, SourceError
 from sirl.guard.upstream.asking import AskedBody
-from sirl.rollouts.endpoint_dialect import Dialect
+from sirl.rollouts.endpoint_dialect import NEUTRAL, Dialect
 from sirl.rollouts.endpoint_reply import Answer, Failure, on_one_line, understood
 from sirl.rollouts.endpoint_wire import (
     bounded,
@@ -87,7 +87,7 @@ class Upstream:
             AskError: The upstream does not take the request.
             SourceError: It does not answer.
         """
-        if lost := sorted((self.dialect.left_out & set(body)) - SPARED):
+        if lost := sorted(needed(self.dialect.left_out, body)):
             raise AskError(f"the upstream does not take {', '.join(lost)}", lost[0])
         for again in reversed(range(LONGEST_ROUNDS)):
             sent = self.dialect.translated(body | STREAMED)
@@ -156,9 +156,14 @@ class Upstream:
         before = set(self.dialect.left_out)
         if not self.dialect.learn(sent, failure.status, failure.payload):
             return False
-        needed = self.dialect.left_out - before - SPARED
-        self.dialect.left_out -= needed
-        return not needed
+        lost = needed(self.dialect.left_out - before, sent)
+        self.dialect.left_out -= lost
+        return not lost
+
+
+def needed(names: set[str], body: AskedBody) -> set[str]:
+    """Those of some parameters without which an answer is not what the client asked for."""
+    return {n for n in names & body.keys() - SPARED if n not in NEUTRAL or body[n] != NEUTRAL[n]}
 
 
 def content_type(response: httpx.Response) -> str:
