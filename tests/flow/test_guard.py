@@ -2,7 +2,8 @@
 
 import asyncio
 import json
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
 
 import pytest
 
@@ -127,16 +128,18 @@ def serve_config(guard, **settings):
 @contextmanager
 def served(guard, **settings):
     from sirl.cli.console import Terminal
+    from sirl.guard.server.alarms import AlarmLog
     from sirl.guard.server.keys import Keys
     from sirl.workflows.guard.serve import opened_service
 
-    opened = opened_service(serve_config(guard, **settings), Keys(), Terminal())
-    try:
+    config = serve_config(guard, **settings)
+    with ExitStack() as stack:
+        log = AlarmLog(Path(config.out), log_text=config.log_text) if config.out else None
+        if log:
+            stack.callback(log.close)
+        opened = opened_service(config, Keys(), Terminal(), log)
+        stack.callback(opened.source.stop)
         yield opened.service
-    finally:
-        opened.source.stop()
-        if opened.service.alarms:
-            opened.service.alarms.close()
 
 
 def asked(text, **fields):

@@ -111,3 +111,18 @@ def test_the_next_command_names_the_refusals_that_both_runs_need(folder):
     assert f"next: sirl compare BEFORE after, {wanted}" in done.stdout
     plain = sirl(*AGAIN[:3], *rules[:2], "--out", "plain", cwd=folder)
     assert "where BEFORE is also judged by --judge rules\n" in plain.stdout
+
+
+def test_disguises_outside_alignment_keep_their_rate_and_their_row(tmp_path):
+    done = sirl(
+        "evaluate", "--model", "embedded", "--attacks", "direct,email_reply", "--limit", "4",
+        "--new-tokens", "16", "--out", "before", cwd=tmp_path,
+    )  # fmt: skip
+    assert done.returncode in (0, 1), done.stderr
+    done = sirl("judge", "again", "before", "--judge", "rules", "--out", "after", cwd=tmp_path)
+    assert done.returncode in (0, 1), done.stderr
+    found = json.loads((tmp_path / "after" / "summary.json").read_text())
+    assert found["models"]["target"]["dsr"]["unseen"]["n"] == 4
+    page = (tmp_path / "after" / "report.html").read_bytes()
+    assert sirl("report", "after", cwd=tmp_path).returncode == 0
+    assert (tmp_path / "after" / "report.html").read_bytes() == page

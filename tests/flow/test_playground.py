@@ -38,8 +38,8 @@ def test_two_models_answer_side_by_side_with_entropies():
             for model in found["models"]
         ]
     finally:
-        first.close()
-        second.close()
+        first.source.stop()
+        second.source.stop()
     assert [(m["name"], m["mode"], m["max_tokens"]) for m in found["models"]] == [
         ("embedded", "none", 12),
         ("embedded", "none", 12),

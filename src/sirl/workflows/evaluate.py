@@ -64,7 +64,7 @@ def evaluate(
             what = measured(about, settings, models, rows_set_aside(run))
             figures = {"judge_faults": faults, "measured": what, "models": models}
             summary = frame.finish(run, {**figures, "recorded": recorded(run)})
-            write_report(run.path, summary, about, setup.suite.unseen)
+            write_report(run.path, summary, about)
             return summary
 
 

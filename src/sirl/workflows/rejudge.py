@@ -33,6 +33,7 @@ from sirl.evaluation.second_judges import (
 )
 from sirl.evaluation.suite import ModelResults, resumable
 from sirl.models.folder import is_hardened
+from sirl.registry.suites import unseen_attacks
 from sirl.roles import Console, Judge, Progress
 from sirl.runs import Existing, Run, RunReader, open_run
 from sirl.runs.disk import check_has
@@ -89,7 +90,7 @@ def rejudge(
             what = measured(provenance.document, settings, models, rows_set_aside(before))
             figures = {"judge_faults": faults, "measured": what, "models": models}
             summary = frame.finish(run, {**figures, "recorded": recorded(run)})
-            write_report(run.path, summary, provenance.document, frozenset())
+            write_report(run.path, summary, provenance.document)
             kept.path.unlink(missing_ok=True)
             return summary
 
@@ -164,6 +165,7 @@ def judged_models(
     return {
         name: summarise(
             of(name, figures.get("skipped", {})),
+            unseen_attacks(settings["model"]),
             new_tokens=settings.get("new_tokens"),
             hardened=trained or name == "hardened",
         )

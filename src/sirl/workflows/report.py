@@ -47,9 +47,7 @@ EACH = 2
 """Examples of each kind."""
 
 
-def write_report(
-    path: Path, summary: Mapping[str, Any], facts: Mapping[str, Any], unseen: frozenset[str]
-) -> None:
+def write_report(path: Path, summary: Mapping[str, Any], facts: Mapping[str, Any]) -> None:
     """Draw the page of a run from the files in its folder."""
     run = RunReader(path)
     records = read_records(run)
@@ -70,7 +68,7 @@ def write_report(
         },
         examples=[replace(e, model=names.get(e.model, e.model)) for e in examples(records)],
         facts=words(facts) | last_step(summary) | ({"steps lost": lost} if lost else {}),
-        unseen=unseen,
+        unseen=unseen_attacks(str(run.settings()["model"])),
         differences=differences(records, list(names)),
     )
     write_page(run.path / "report.html", data)
@@ -90,8 +88,8 @@ def redraw(path: Path) -> Path:
     check_whole(run)
     summary = run.read("summary.json")
     check_complete(path, summary, facts)
-    check_has(path / "config.yaml", settings := run.settings(), ["model"])
-    write_report(path, summary, facts, unseen_attacks(str(settings["model"])))
+    check_has(path / "config.yaml", run.settings(), ["model"])
+    write_report(path, summary, facts)
     return path / "report.html"
 
 

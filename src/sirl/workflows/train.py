@@ -83,7 +83,7 @@ def written(session: Session, frame: Frame, figures: dict[str, Any]) -> dict[str
     what = measured(about, settings, figures["models"], rows_set_aside(run))
     summary = frame.finish(run, {"measured": what, **figures})
     if session.ranks.main:
-        write_report(run.path, summary, about, session.setup.suite.unseen)
+        write_report(run.path, summary, about)
     return summary
 
 

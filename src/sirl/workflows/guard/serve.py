@@ -21,6 +21,7 @@ from sirl.workflows.guard.upstream import check_upstream, upstream_service
 
 if TYPE_CHECKING:
     from sirl.guard.scoring import Guard
+    from sirl.guard.server.alarms import AlarmLog
     from sirl.guard.server.keys import Keys
     from sirl.guard.server.playground import Playground
     from sirl.guard.server.service import Service
@@ -46,18 +47,24 @@ def serve_guard(config: GuardServeConfig, console: Console) -> None:
     """
     check_serving(config)
     keys = keys_of(config)
+    from sirl.guard.server.alarms import AlarmLog
     from sirl.guard.server.app import app_of
     from sirl.guard.server.listening import bound, listen
 
     with ExitStack() as stack:
-        at = bound(config.host, config.port)  # before the model is loaded
+        # What may be taken by another server, before the model is loaded.
+        at = bound(config.host, config.port)
         stack.callback(at.close)
-        opened = opened_service(config, keys, console)
-        stack.callback(opened.close)
+        alarms = None
+        if config.out:
+            alarms = AlarmLog(Path(config.out), log_text=config.log_text)
+            stack.callback(alarms.close)
+        opened = opened_service(config, keys, console, alarms)
+        stack.callback(opened.source.stop)
         compared = None
         if config.compare is not None:
             beside = compared_service(config, opened.service)
-            stack.callback(beside.close)
+            stack.callback(beside.source.stop)
             compared = beside.service
         listen(
             app_of(opened.service, playground_of(config, compared)),
@@ -153,14 +160,16 @@ def keys_of(config: GuardServeConfig) -> "Keys":
     return Keys(found.values())
 
 
-def opened_service(config: GuardServeConfig, keys: "Keys", console: Console) -> Opened:
+def opened_service(
+    config: GuardServeConfig, keys: "Keys", console: Console, alarms: "AlarmLog | None" = None
+) -> Opened:
     """The model and its guard as a service.
 
     Raises:
         SirlError: The guard is of another model, or the model cannot be served.
     """
     if config.upstream is not None:
-        return upstream_service(config, keys, console)
+        return upstream_service(config, keys, console, alarms)
     from sirl.guard.local_source import LocalSource
     from sirl.guard.monitor import Watch
 
@@ -177,7 +186,7 @@ def opened_service(config: GuardServeConfig, keys: "Keys", console: Console) -> 
     source = LocalSource(name_of(config.model), chat, scorer, watch, streams)
     source.start()
     rule = rule_of(guard) if guard else None
-    return service_with(config, source, rule, tokens, streams, keys)
+    return service_with(config, source, rule, tokens, streams, keys, alarms)
 
 
 def compared_service(config: GuardServeConfig, first: "Service") -> Opened:

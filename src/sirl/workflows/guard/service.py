@@ -1,7 +1,6 @@
 """Builds the service around a source of answers: its rule, bounds, alarms and session risk."""
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sirl.config import GuardServeConfig
@@ -11,6 +10,7 @@ from sirl.guard.session import SessionRisk
 if TYPE_CHECKING:
     from sirl.guard.calibration import Calibration
     from sirl.guard.local_source import LocalSource
+    from sirl.guard.server.alarms import AlarmLog
     from sirl.guard.server.keys import Keys
     from sirl.guard.server.service import Service
     from sirl.guard.upstream.source import UpstreamSource
@@ -28,12 +28,6 @@ class Opened:
     service: "Service"
     source: "LocalSource | UpstreamSource"
 
-    def close(self) -> None:
-        """Stop decoding and end the log of alarms."""
-        self.source.stop()
-        if self.service.alarms:
-            self.service.alarms.close()
-
 
 def service_with(
     config: GuardServeConfig,
@@ -42,6 +36,7 @@ def service_with(
     tokens: int,
     streams: int,
     keys: "Keys",
+    alarms: "AlarmLog | None",
 ) -> Opened:
     """A source as a service.
 
@@ -52,14 +47,10 @@ def service_with(
         tokens: Maximum tokens of an answer.
         streams: Answers at the same time.
         keys: API keys.
-
-    Raises:
-        RunError: The log of alarms cannot be written.
+        alarms: Their log.
     """
-    from sirl.guard.server.alarms import AlarmLog
     from sirl.guard.server.service import Service
 
-    alarms = AlarmLog(Path(config.out), log_text=config.log_text) if config.out else None
     risk = None
     if config.throttle is not None:
         risk = SessionRisk(config.throttle, config.throttle_half_life)

@@ -13,6 +13,7 @@ from sirl.workflows.guard.folder import calibrating, guard_document
 from sirl.workflows.guard.service import NONE, Opened, answer_tokens, service_with
 
 if TYPE_CHECKING:
+    from sirl.guard.server.alarms import AlarmLog
     from sirl.guard.server.keys import Keys
     from sirl.guard.upstream.endpoint_guard import EndpointGuard
 
@@ -48,7 +49,9 @@ def check_upstream(config: GuardServeConfig) -> None:
         )
 
 
-def upstream_service(config: GuardServeConfig, keys: "Keys", console: Console) -> Opened:
+def upstream_service(
+    config: GuardServeConfig, keys: "Keys", console: Console, alarms: "AlarmLog | None"
+) -> Opened:
     """The upstream and its guard as a service.
 
     Raises:
@@ -70,7 +73,7 @@ def upstream_service(config: GuardServeConfig, keys: "Keys", console: Console) -
         console.warn([f"checks: at least one request per {guard.watch.every} tokens of an answer"])
     source = UpstreamSource(registry.served_upstream(config, engine), guard)
     rule = Rule(guard.watch, guard.threshold) if guard else None
-    return service_with(config, source, rule, tokens, config.max_streams, keys)
+    return service_with(config, source, rule, tokens, config.max_streams, keys, alarms)
 
 
 def model_at(config: GuardServeConfig) -> str:
