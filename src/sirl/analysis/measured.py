@@ -7,6 +7,7 @@ from sirl.text import many
 from sirl.types import HARMLESS, Question, Record
 
 __all__ = [
+    "PENALTY",
     "TARGET",
     "called",
     "counted_prompts",
@@ -35,8 +36,8 @@ TRAINING = (
     "learning_rate", "schedule", "weight_decay", "kl", "kl_estimator", "clip", "reward",
     "temperature", "mini_batches", "lora", "lora_rank", "disguised", "sentinel",
 )  # fmt: skip
-SAMPLED_ONLY = ("kl", "kl_estimator", "clip")
-"""Settings that decision points do not use."""
+PENALTY = ("kl", "kl_estimator")
+"""Settings of the KL penalty, which decision points do not have."""
 UNUSED: Mapping[tuple[str, bool], tuple[str, ...]] = {
     ("instinct", True): ("reward", "disguised", "sentinel"),
     ("instinct", False): ("reward", "disguised"),
@@ -132,7 +133,7 @@ def training_settings(config: Document) -> dict[str, Any]:
     """The settings that a training run used."""
     unused = {*UNUSED.get((config.get("method", ""), bool(config.get("sentinel"))), ())}
     if config.get("taught_by") == "decision points" and not config.get("sources"):
-        unused |= {*SAMPLED_ONLY}
+        unused |= {*PENALTY}
     return {k: config[k] for k in TRAINING if k in config and k not in unused}
 
 

@@ -7,8 +7,9 @@ from textwrap import shorten
 from typing import TYPE_CHECKING, Any
 
 from sirl import registry
+from sirl.analysis.measured import PENALTY
 from sirl.config import TrainingSettings
-from sirl.errors import ConfigError, ModelError
+from sirl.errors import ConfigError, InputError, ModelError
 from sirl.roles import BatchSource, Engine
 from sirl.types import Completion, Prompt, Sampling
 from sirl.workflows.console import interruptible
@@ -29,8 +30,6 @@ if TYPE_CHECKING:
 __all__ = ["Method", "StartReading", "method_of", "reading_of"]
 
 MODES = ("refuse", "comply")
-PENALTY = ("kl", "kl_estimator")
-"""Settings of the KL penalty."""
 WATCHED_ANSWERS = 4
 """Answers to each watched prompt at a look."""
 PER_PROMPT = 4
@@ -80,6 +79,8 @@ def method_of(
     whole, sentinel = reading.curriculum, session.config.sentinel
     of = reading.instinct.of
     curriculum, watch = watched(whole, lambda p: of(p.id)) if sentinel else (whole, [])
+    if sentinel:
+        watch = graded_alike(watch, whole, of)
     grader = grader_of(reading, learner)
     if session.config.method == "instinct":
         batches = instinct_batches(session, reading, curriculum, grader, engine, learner)
@@ -92,6 +93,28 @@ def method_of(
         sentinel_of(session, reading, watch, grader, engine, learner) if sentinel else None,
         {"instinct": summarise_instinct(reading.instinct)},
     )
+
+
+def graded_alike(
+    watch: Sequence[Prompt], whole: "Curriculum", of: "Callable[[str], Mode | None]"
+) -> list[Prompt]:
+    """The watched prompts whose mode, by which their answers are graded, is that of the curriculum.
+
+    Decision points split the pool by first tokens, answers are graded by entropy. Where these
+    differ, a model that does as it was taught would raise the price or lower the gain.
+
+    Raises:
+        InputError: None of a mode is left.
+    """
+    refused = {p.id for p in whole.refused}
+    kept = [p for p in watch if of(p.id) == ("refuse" if p.id in refused else "comply")]
+    if len({p.id in refused for p in kept}) < len(MODES):
+        raise InputError(
+            "of the prompts that the sentinel could watch, entropy and first tokens agree on none "
+            "that the model refuses, or on none that it answers: give more --prompts, or train "
+            "with --no-sentinel"
+        )
+    return kept
 
 
 def entropy_batches(session: Session, trained: Sequence[Prompt], engine: Engine) -> BatchSource:
