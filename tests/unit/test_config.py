@@ -14,6 +14,7 @@ from sirl.config import (
     ProbeConfig,
     TrainConfig,
     resolve,
+    sampled_rate,
 )
 from sirl.config.groups import Group
 from sirl.errors import ConfigError
@@ -321,6 +322,20 @@ def test_an_adapter_learns_at_five_times_the_rate_of_all_weights_but_for_the_pap
 
     assert (rate(), rate(depth=True)) == pytest.approx((1e-3, 5e-4))
     assert (rate(method="entropy"), rate(learning_rate=3e-5)) == (1e-4, 3e-5)
+
+
+@pytest.mark.parametrize(
+    ("given", "rate"),
+    [
+        ({}, 1e-4),
+        ({"lora": True}, 5e-4),
+        ({"depth": True}, 1e-4),
+        ({"learning_rate": 3e-5}, 3e-5),
+        ({"learning_rate": 1e-3}, 1e-3),
+    ],
+)
+def test_sampled_answers_have_a_lower_learning_rate_unless_one_is_given(given, rate) -> None:
+    assert sampled_rate(vars(TrainConfig(model="embedded", out="x", **given))) == rate
 
 
 def test_help_says_required_or_the_default_and_names_the_user_s_code_in_one_way():

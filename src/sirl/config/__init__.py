@@ -4,11 +4,10 @@ This package does not import torch.
 """
 
 from sirl.config.groups import (
-    SAMPLED_PACE,
     ModelSettings,
     RequestSettings,
     TargetEndpointSettings,
-    is_at_points_rate,
+    sampled_rate,
 )
 from sirl.config.resolving import ALIASES, own_name, parse_value, resolve
 from sirl.config.serving import GuardServeConfig
@@ -29,7 +28,6 @@ from sirl.config.verbs import (
 
 __all__ = [
     "ALIASES",
-    "SAMPLED_PACE",
     "DemoConfig",
     "EvaluateConfig",
     "EvaluationSettings",
@@ -46,8 +44,8 @@ __all__ = [
     "TargetEndpointSettings",
     "TrainConfig",
     "TrainingSettings",
-    "is_at_points_rate",
     "own_name",
     "parse_value",
     "resolve",
+    "sampled_rate",
 ]

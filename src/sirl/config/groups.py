@@ -169,23 +169,26 @@ POINTS_RATE, SAMPLED_RATE = 2e-4, 1e-4
 ADAPTER_PACE = 5
 """Factor of the default learning rate of --method instinct with LoRA, which moves fewer weights: on
 a model of 135 million parameters it gains as much as all weights, with a tenth of the drift."""
-SAMPLED_PACE = SAMPLED_RATE / POINTS_RATE
-"""Factor of the learning rate where decision points were meant, and whole answers are sampled."""
-
-
-def is_at_points_rate(known: Mapping[str, Any]) -> bool:
-    """Whether the learning rate is meant for decision points, which have no noise of sampling.
-
-    With depth, decision points and sampled answers have the same rate.
-    """
-    return known.get("method") == "instinct" and not known.get("depth")
 
 
 def usual_rate(known: Mapping[str, Any]) -> float:
-    """The learning rate where none is given."""
-    rate = POINTS_RATE if is_at_points_rate(known) else SAMPLED_RATE
-    is_adapter = known.get("method") == "instinct" and known.get("lora")
-    return rate * ADAPTER_PACE if is_adapter else rate
+    """The learning rate where none is given.
+
+    Decision points have no noise of sampling, and so a higher one; with depth both have the same.
+    """
+    at_points = known.get("method") == "instinct" and not known.get("depth")
+    return (POINTS_RATE if at_points else SAMPLED_RATE) * adapter_pace(known)
+
+
+def sampled_rate(known: Mapping[str, Any]) -> float:
+    """The learning rate of sampled answers; one that is not the usual one stays as it is."""
+    given = float(known["learning_rate"])
+    return SAMPLED_RATE * adapter_pace(known) if given == usual_rate(known) else given
+
+
+def adapter_pace(known: Mapping[str, Any]) -> int:
+    """The factor of the default learning rate: that of adapters for the instinct with LoRA."""
+    return ADAPTER_PACE if known.get("method") == "instinct" and known.get("lora") else 1
 
 
 class OptimizationSettings(Group):

@@ -126,7 +126,7 @@ class Provenance:
         self.write()
 
     def teaching(self, by: str, learning_rate: float) -> None:
-        """Add what training learns from and at which peak rate, which may be the halved one."""
+        """Add what training learns from, and its peak learning rate, which depends on that."""
         self.document["teaching"] = {"taught_by": by, "learning_rate": learning_rate}
         self.write()
 

@@ -86,16 +86,16 @@ def kept_answers(
 
 
 def decision_notes(
-    decisions: Decisions, pieces: Callable[[Sequence[int]], Sequence[str]], *, halved: bool
+    decisions: Decisions, pieces: Callable[[Sequence[int]], Sequence[str]], sampled_rate: float
 ) -> list[str]:
-    """What was found, in a sentence; `halved` says whether sampling halves the learning rate."""
+    """What was found, in a sentence; `sampled_rate` is the learning rate of sampled answers."""
     words = ", ".join(repr(piece) for piece in pieces(decisions.openers)) or "none"
     if not decisions.is_shown:
         return [
             f"decisions: first tokens (of refusals: {words}) agree with only "
             f"{100 * decisions.agreement:.0f}% of the clear decisions of whole answers, so "
-            "training samples whole answers, which takes longer"
-            + (", at half the learning rate" if halved else "")
+            f"training samples whole answers, which takes longer, at a learning rate of "
+            f"{sampled_rate:g}"
         ]
     refused = sum(decisions.of(id) == "refuse" for id in decisions.masses)
     return [

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sirl import registry
-from sirl.config import SAMPLED_PACE, TrainingSettings, is_at_points_rate
+from sirl.config import TrainingSettings, sampled_rate
 from sirl.errors import ConfigError, RunError, first_line
 from sirl.roles import Observer
 from sirl.runs.disk import checkpoint_name, step_of
@@ -44,7 +44,7 @@ class Learned:
     """The last checkpoint."""
     last_step: int
     chosen: Path
-    """The checkpoint to use: the recommended one, or the last."""
+    """The recommended checkpoint, or the best if none is; the last without a sentinel."""
     chosen_step: int
     figures: Mapping[str, Any]
     """The instinct, what the sentinel saw, and why training ended before its last step (`ended`),
@@ -141,10 +141,10 @@ def closed_at_the_end(
 
 
 def paced(config: TrainingSettings, reading: StartReading | None) -> TrainingSettings:
-    """The settings with half the learning rate if the instinct is taught by sampled answers."""
-    if not reading or reading.choices or not is_at_points_rate(vars(config)):
+    """The settings with the learning rate of sampled answers if these teach the instinct."""
+    if not reading or reading.choices:
         return config
-    return config.model_copy(update={"learning_rate": config.learning_rate * SAMPLED_PACE})
+    return config.model_copy(update={"learning_rate": sampled_rate(vars(config))})
 
 
 def no_more_steps(reason: str, left: int, steps: int) -> str:

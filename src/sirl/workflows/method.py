@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from sirl import registry
 from sirl.analysis.measured import PENALTY
-from sirl.config import TrainingSettings
+from sirl.config import TrainingSettings, sampled_rate
 from sirl.errors import ConfigError, InputError, ModelError
 from sirl.roles import BatchSource, Engine
 from sirl.types import Completion, Prompt, Sampling
@@ -253,7 +253,7 @@ def choices_of(
     choices = read_choices(
         session.run, instinct, answers, setup.prompts, start, session.ranks, progress
     )
-    session.warn(decision_notes(choices.decisions, start.pieces, halved=not config.depth))
+    session.warn(decision_notes(choices.decisions, start.pieces, sampled_rate(vars(config))))
     return choices if choices.decisions.is_shown else None
 
 
