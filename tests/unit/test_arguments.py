@@ -121,7 +121,7 @@ def test_a_guard_is_evaluated_at_its_own_length_unless_another_is_given_by_eithe
 
 
 def test_a_model_behind_an_address_answers_without_the_packages_of_local_ones(monkeypatch):
-    monkeypatch.setattr(registry, "MODEL_PACKAGES", ("package_that_is_missing",))
+    monkeypatch.setattr(registry, "EXTRAS", {"train": ("package_that_is_missing",)})
     with served() as played:
         answers = sirl.load(f"{played.url}#m").ask("Hello!", "Mend a hat", new_tokens=8)
         assert [answer.text for answer in answers] == ["Hello!", "Mend a hat"]

@@ -6,12 +6,14 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
+from sirl.cli.judge import claims
 from sirl.errors import InputError, RunError
 from sirl.judges.classifier import SEPARATOR, HarmClassifier, Labelled
 from sirl.judges.features import letter_grams, measures, word_grams
 from sirl.judges.fitted_on import ANSWERS, digest, fitted_on
 from sirl.judges.fitting import corpus, cross_validate, fit, kappa_of, probabilities
 from sirl.roles import Judge
+from sirl.runs import plain
 from sirl.types import Attempt, Message, Prompt
 from tests.conftest import shared
 
@@ -227,6 +229,13 @@ def test_a_family_is_judged_by_what_was_learned_without_it_and_its_behaviours():
     assert {name: part["n"] for name, part in found.items()} == {"all": 40, "a": 20, "b": 20}
     assert found["all"]["kappa"] == found["a"]["kappa"] == -1
     assert (found["b"]["sensitivity"], found["b"]["specificity"]) == (0, 0)
+
+
+def test_a_family_of_one_label_has_a_dash_for_its_kappa():
+    rows = [replace(r, family="ab"[n >= 30]) for n, r in enumerate(made_up(60))]
+    found = plain(cross_validate([r for r in rows if r.family == "a" or not r.harmful], repeats=1))
+    assert found["by_family"]["b"]["kappa"] is None
+    assert claims(found)[-1].endswith("b – (n 15)")
 
 
 def test_kappa_of_counts_is_that_of_a_hand_reckoned_table():

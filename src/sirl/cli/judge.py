@@ -256,7 +256,7 @@ def claims(found: Mapping[str, Any]) -> list[str]:
     if families:
         lines.append(f"with an attack family left out as well: {claim(families.pop('all'))}")
         one_by_one = (
-            f"{name} {part['kappa']:.2f} (n {part['n']})" for name, part in families.items()
+            f"{name} {two_digits(part['kappa'])} (n {part['n']})" for name, part in families.items()
         )
         lines.append(f"kappa per left-out family: {', '.join(one_by_one)}")
     return lines
@@ -264,9 +264,18 @@ def claims(found: Mapping[str, Any]) -> list[str]:
 
 def claim(part: Mapping[str, Any]) -> str:
     """The agreement with human labels in words."""
-    interval = f"{part['low']:.2f} to {part['high']:.2f}"
+    interval = f"{two_digits(part['low'])} to {two_digits(part['high'])}"
     return (
-        f"kappa {part['kappa']:.2f} with the human labels (95% over {part['behaviours']} "
-        f"behaviours: {interval}), sensitivity {part['sensitivity']:.2f}, specificity "
-        f"{part['specificity']:.2f}"
+        f"kappa {two_digits(part['kappa'])} with the human labels (95% over {part['behaviours']} "
+        f"behaviours: {interval}), sensitivity {two_digits(part['sensitivity'])}, specificity "
+        f"{two_digits(part['specificity'])}"
     )
+
+
+def two_digits(value: float | None) -> str:
+    """A figure; a dash where there is none, since all answers have one label.
+
+    >>> two_digits(0.876), two_digits(None)
+    ('0.88', '–')
+    """
+    return "–" if value is None else f"{value:.2f}"

@@ -17,7 +17,14 @@ from scipy.special import betaincinv
 from sirl.errors import ConfigError, InputError
 from sirl.guard.documents import CalibrationShape, check_shape
 
-__all__ = ["Binding", "Calibration", "false_alarm_range", "rank_of", "threshold_of"]
+__all__ = [
+    "Binding",
+    "Calibration",
+    "false_alarm_range",
+    "needed",
+    "rank_of",
+    "threshold_of",
+]
 
 
 GIVEN = {
@@ -37,12 +44,11 @@ def rank_of(n: int, alpha: float, group: str = "ordinary") -> int:
     Raises:
         InputError: n answers cannot support alpha.
     """
-    share = Fraction(str(alpha))  # the decimal that was written, not its binary neighbour
+    share = decimal(alpha)
     if not 0 < share < 1:
         raise InputError(f"alpha {alpha} is not a false-alarm rate: give one between 0 and 1")
     rank = n + 1 - floor((n + 1) * share)
     if rank > n:
-        needed = -(-1 // share) - 1
         if not n:
             raise InputError(
                 f"no answer to {group} prompts is left, since refusals do not count: give more of "
@@ -50,10 +56,24 @@ def rank_of(n: int, alpha: float, group: str = "ordinary") -> int:
             )
         raise InputError(
             f"{n} answers to {group} prompts cannot support alpha {alpha}, which needs at least "
-            f"{needed} (refusals do not count): give more of these prompts, a higher --limit, or "
-            f"an alpha of at least {ceil(1e4 / (n + 1)) / 1e4}"
+            f"{needed(alpha)} (refusals do not count): give more of these prompts, a higher "
+            f"--limit, or an alpha of at least {ceil(1e4 / (n + 1)) / 1e4}"
         )
     return rank
+
+
+def needed(alpha: float) -> int:
+    """The fewest answers of a group that support alpha.
+
+    >>> needed(0.01), needed(0.03)
+    (99, 33)
+    """
+    return -(-1 // decimal(alpha)) - 1
+
+
+def decimal(alpha: float) -> Fraction:
+    """The decimal that was written, not its binary neighbour."""
+    return Fraction(str(alpha))
 
 
 def threshold_of(scores: Sequence[float], alpha: float) -> float:

@@ -28,7 +28,16 @@ from sirl.models.template import PLACE
 from sirl.rollouts.local import left_padded, like_lengths
 from sirl.types import Completion, Message
 
-__all__ = ["ROWS", "Check", "CheckReader", "Readings", "candidate_layers", "fork", "fresh_header"]
+__all__ = [
+    "ROWS",
+    "Check",
+    "CheckReader",
+    "Readings",
+    "candidate_layers",
+    "fork",
+    "fresh_header",
+    "room_before",
+]
 
 ROWS = 64
 """Checks per padded forward pass, and logits at once."""
@@ -67,6 +76,15 @@ def candidate_layers(chat: ChatModel) -> tuple[int, ...]:
     """
     depth = int(chat.model.config.get_text_config().num_hidden_layers)
     return tuple(sorted({max(1, depth // 2), max(1, 3 * depth // 4), depth}))
+
+
+def room_before(chat: ChatModel, new_tokens: int) -> int:
+    """Maximum tokens of a prompt so that an answer and a check behind it fit the context.
+
+    Raises:
+        ModelError: The template has no way to ask again.
+    """
+    return chat.context - new_tokens - len(fresh_header(chat))
 
 
 def fresh_header(chat: ChatModel) -> tuple[int, ...]:

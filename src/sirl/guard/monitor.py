@@ -52,6 +52,16 @@ class Watch:
         if min(lengths) < 1 or self.soonest > self.every or math.isnan(self.entropy_cut):
             raise ValueError(f"{self} cannot be kept: every length is at least 1")
 
+    @property
+    def mode(self) -> dict[str, int]:
+        """What a calibration is bound to, by the names of its file."""
+        return {
+            "every": self.every,
+            "soonest": self.soonest,
+            "averaged behind the answer": self.averaged,
+            "in_a_row": self.in_a_row,
+        }
+
 
 class Decision(NamedTuple):
     """What to do with an answer now."""

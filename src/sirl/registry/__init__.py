@@ -15,6 +15,7 @@ from sirl.registry.collaborators import (
     reward_named,
 )
 from sirl.registry.effects import check_effects
+from sirl.registry.environment import EXTRAS
 from sirl.registry.guard import (
     GuardSetup,
     guard_searches,
@@ -102,6 +103,7 @@ __all__ = [
     "rates",
     "remembering",
     "require_collaborators",
+    "require_extra",
     "require_models",
     "require_sampler",
     "reward_named",
@@ -117,17 +119,6 @@ __all__ = [
     "world_disguises",
 ]
 
-MODEL_PACKAGES = (
-    "diptest",
-    "jaxtyping",
-    "peft",
-    "safetensors",
-    "tokenizers",
-    "torch",
-    "transformers",
-)
-"""Packages of the extra `train`."""
-
 
 def require_models(feature: str) -> None:
     """Check that the packages that run models are installed, before any other work.
@@ -135,5 +126,14 @@ def require_models(feature: str) -> None:
     Raises:
         MissingExtraError: A package is missing.
     """
-    if any(importlib.util.find_spec(name) is None for name in MODEL_PACKAGES):
-        raise MissingExtraError(feature, "train")
+    require_extra("train", feature)
+
+
+def require_extra(extra: str, feature: str) -> None:
+    """Check that the packages of an extra are installed.
+
+    Raises:
+        MissingExtraError: A package is missing.
+    """
+    if any(importlib.util.find_spec(name) is None for name in EXTRAS[extra]):
+        raise MissingExtraError(feature, extra)

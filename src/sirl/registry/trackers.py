@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from sirl.config import TrainingSettings
 from sirl.errors import MissingExtraError, unknown_name
+from sirl.registry.plugins import names_in
 from sirl.runs import RunReader
 from sirl.runs.places import ABOUT
 
@@ -34,7 +35,7 @@ def trackers(config: TrainingSettings) -> "dict[str, Start]":
         ConfigError: A name is unknown.
         MissingExtraError: A package is missing.
     """
-    names = [name.strip() for name in (config.track or "").split(",") if name.strip()]
+    names = names_in(config.track)
     for name in names:
         if name not in TRACKERS:
             raise unknown_name("tracker", name, TRACKERS)

@@ -87,10 +87,7 @@ def endpoint_binding(
         "served_model": identity.served,
         "openers": hashlib.sha256(json.dumps(sorted(openers)).encode()).hexdigest()[:16],
         **{f"check_{key}": value for key, value in asdict(manner).items()},
-        "every": watch.every,
-        "soonest": watch.soonest,
-        "averaged behind the answer": watch.averaged,
-        "in_a_row": watch.in_a_row,
+        **watch.mode,
         "new_tokens": new_tokens,
     }
     return Binding(UNKNOWN, UNKNOWN, mode)

@@ -1,6 +1,6 @@
 """Asks and judges the questions of `sirl guard evaluate`."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -49,19 +49,22 @@ class EvaluationJob:
 def readable(work: EvaluationJob) -> tuple[list[Query], list[Rejected]]:
     """The suite's questions that leave room for an answer and a check behind it; the others."""
     every, unasked = askable(work.suite, work.target)
-    kept, long = ([q for q in every if has_room(work, q) == fits] for fits in (True, False))
+    kept, long = by_room(work, every)
     reason = "leaves no room for a check of the guard in the context"
     unasked += [Rejected(q.attempt.behaviour.source, 0, f"{q.prompt.id} {reason}", 1) for q in long]
     return kept, unasked
 
 
-def has_room(work: EvaluationJob, query: Query) -> bool:
-    """Whether a check behind the longest answer fits the context."""
-    from sirl.guard.checks import fresh_header
+def by_room(work: EvaluationJob, queries: Iterable[Query]) -> tuple[list[Query], list[Query]]:
+    """The queries that leave room for an answer and a check behind it, and the others."""
+    from sirl.guard.checks import room_before
 
-    chat, found = work.target.chat, work.target.read(query.prompt)
-    room = chat.context - work.config.new_tokens - len(fresh_header(chat))
-    return not found.fault and found.size <= room
+    room = room_before(work.target.chat, work.config.new_tokens)
+    kept, long = list[Query](), list[Query]()
+    for query in queries:
+        found = work.target.read(query.prompt)
+        (kept if not found.fault and found.size <= room else long).append(query)
+    return kept, long
 
 
 def asked(work: EvaluationJob, queries: Sequence[Query]) -> Iterator[Judged]:
@@ -113,9 +116,9 @@ def prefills(work: EvaluationJob, answers: Sequence[Judged]) -> list[Query]:
         Help(j.query.attempt.behaviour.id, len(j.completion.token_ids), j.completion.text)
         for j in helped
     )
-    return [
+    every = (
         query
         for id, text in texts.items()
         for query in begun(OWN_PREFILL, behaviours[id], text, work.target, DEPTHS)
-        if has_room(work, query)
-    ]
+    )
+    return by_room(work, every)[0]

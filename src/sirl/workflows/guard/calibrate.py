@@ -112,10 +112,7 @@ def binding_of(about: dict[str, str], new_tokens: int, dtype: str, watch: Watch)
     """What a calibration holds for: weights, template, and how answers are sampled and watched."""
     mode = {
         "statistic": "header probes, behind the answer and at cuts of the prompt",
-        "every": watch.every,
-        "soonest": watch.soonest,
-        "averaged behind the answer": watch.averaged,
-        "in_a_row": watch.in_a_row,
+        **watch.mode,
         "new_tokens": new_tokens,
         "dtype": dtype,
     }
@@ -235,9 +232,9 @@ def sampled(
 
 def readable(work: CalibrationJob, prompts: Sequence[Prompt]) -> list[Prompt]:
     """The prompts that leave room for an answer and a check behind it."""
-    from sirl.guard.checks import fresh_header
+    from sirl.guard.checks import room_before
 
-    room = work.chat.context - work.config.new_tokens - len(fresh_header(work.chat))
+    room = room_before(work.chat, work.config.new_tokens)
     kept = [p for p in prompts if len(work.chat.render(p.messages)) <= room]
     if len(kept) < len(prompts):
         work.console.warn(

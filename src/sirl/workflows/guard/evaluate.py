@@ -179,11 +179,13 @@ def figures_of(answers: "Sequence[ScoredAnswer]", alarms: "AlarmRule") -> dict[s
 
 def too_few(calibration: "Calibration", alpha: float) -> str:
     """Why a calibration cannot support a false-alarm rate; empty if it can."""
+    from sirl.guard.calibration import needed
+
     group, n = min(calibration.sizes.items(), key=lambda item: item[1])
-    if n >= (needed := round(1 / alpha) - 1):
+    if n >= (fewest := needed(alpha)):
         return ""
     return (
-        f"A false-alarm rate of {alpha:.1%} is not reported: it needs at least {needed} answers in "
+        f"A false-alarm rate of {alpha:.1%} is not reported: it needs at least {fewest} answers in "
         f"each group of the calibration, and {group} has {n}."
     )
 

@@ -12,6 +12,7 @@ from sirl.evaluation.costs import Meter
 from sirl.evaluation.records import Log, SearchResult
 from sirl.evaluation.suite import unmet
 from sirl.evaluation.target import PromptReading, Target, digest
+from sirl.guard.checks import room_before
 from sirl.guard.detectors import ACTING, STREAM
 from sirl.guard.guarded import GuardedEngine, ScorePenalty, StopsAreSafe, penalised
 from sirl.roles import Search
@@ -91,7 +92,7 @@ def guarded(work: EvaluationJob, search: Search, state: str, detector: str) -> M
     target, fitted = work.target, work.guard.fitted
     reader = fitted.reader(target.chat)
     threshold = work.guard.calibration.threshold(detector)
-    room = target.chat.context - work.config.new_tokens - len(reader.header)
+    room = room_before(target.chat, work.config.new_tokens)
 
     def engine(sampling: Sampling) -> GuardedEngine:
         return GuardedEngine(target.engine(sampling), reader, fitted, threshold, detector, alarms)

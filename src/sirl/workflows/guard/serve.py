@@ -1,6 +1,5 @@
 """The workflow of `sirl guard serve`: open a model and its guard, and serve them."""
 
-import importlib.util
 import os
 from contextlib import ExitStack
 from dataclasses import replace
@@ -9,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from sirl import registry
 from sirl.config import GuardServeConfig
-from sirl.errors import ConfigError, MissingExtraError
+from sirl.errors import ConfigError
 from sirl.guard.detectors import ACTING
 from sirl.guard.server.policy import Rule
 from sirl.roles import Console
@@ -31,8 +30,6 @@ if TYPE_CHECKING:
 __all__ = ["compared_service", "keys_of", "opened_service", "playground_of", "serve_guard"]
 
 KEYS = "SIRL_KEYS"
-PACKAGES = ("fastapi", "httpx", "prometheus_client", "uvicorn")
-"""Packages of the extra `serve`."""
 UNGUARDED_TOKENS = 512
 SHORTEST_KEY = 8
 COMMENT = "#"
@@ -95,8 +92,7 @@ def check_serving(config: GuardServeConfig) -> None:
         )
     if config.upstream is None:
         registry.require_models("sirl guard serve")
-    if any(importlib.util.find_spec(name) is None for name in PACKAGES):
-        raise MissingExtraError("sirl guard serve", "serve")
+    registry.require_extra("serve", "sirl guard serve")
 
 
 def check_source(config: GuardServeConfig) -> None:
