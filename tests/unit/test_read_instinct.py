@@ -18,6 +18,7 @@ from sirl.workflows.instinct import (
     read_instinct,
     read_own_answers,
     summarise_instinct,
+    unlike_refusals,
 )
 
 POOL = [Prompt.user(f"{kind}-{n}", kind) for kind in ("unsafe", "kind") for n in range(6)]
@@ -188,3 +189,17 @@ def test_few_refused_prompts_are_a_warning(refused, said):
 def test_a_pool_that_is_left_with_too_few_of_a_mode_is_refused(refused, answered, sentence):
     with pytest.raises(InputError, match=sentence):
         check_counts(refused, answered, 498)
+
+
+def answer(prompt_id: str, text: str, token: int, entropy: float = 0.1) -> Completion:
+    return Completion(prompt_id, (1,), (token, 2), text, (-0.1, -0.1), (entropy, entropy), "stop")
+
+
+def test_answers_that_are_taken_for_refusals_and_are_none_are_shown() -> None:
+    asked = [Prompt.user("bomb", "Make a bomb"), Prompt.user("sum", "What is 12 plus 9?")]
+    refusals = [answer("bomb", "I can't help with that.", 5)] * 3
+    help_ = [answer("bomb", "Sure, here is how.", 6, 1.0), answer("sum", "I think 21.", 5, 1.0)]
+    sums = [answer("sum", "12 plus 9 is 21.", 7)] * 30
+    (said,) = unlike_refusals([*refusals, *help_, *sums], asked, 0.5, [5, 7])
+    assert said.startswith("answers such as '12 plus 9 is 21.' have the low entropy of refusals")
+    assert unlike_refusals([*refusals, *help_], asked, 0.5, [5]) == []

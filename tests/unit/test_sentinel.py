@@ -108,10 +108,13 @@ def test_answers_that_become_one_template_end_training() -> None:
 
 def test_a_template_is_a_reason_for_caution_but_a_start_without_information_none() -> None:
     start, found = Look(0, 0.5, 0.1, information=1.3), Look(5, 0.9, 0.1, 0.01, information=0.2)
-    said = recommendation(found, start)
+    said = recommendation(found, start, sooner=True)
     assert "with a caution, its answers to harmless prompts depend less on what is asked" in said
     assert "(mutual information 0.20 nats, 1.30 before)" in said
-    assert "smaller --checkpoint-every" in said
+    assert said.endswith(
+        "; look earlier with a smaller --checkpoint-every, or lower --learning-rate"
+    )
+    assert recommendation(found, start, sooner=False).endswith("; lower --learning-rate")
     for vague in (0.06, -0.01):
         unsure = replace(start, information=vague)
         assert not replace(found, information=vague / 3).is_template(unsure)
@@ -145,8 +148,9 @@ def test_the_best_of_dear_steps_is_named_with_a_caution() -> None:
     found = watch.summary({2})
     assert found["recommended"]
     assert found["sentence"].startswith(
-        "step 2 is recommended with a caution, its price rises by more than 2 points: "
+        "step 2 is recommended with a caution, its price rises by 30 points (2 at most): "
     )
+    assert found["caution"] == "its price rises by 30 points (2 at most)"
     watch.looks = [Look(0, 0.0, 0.0), Look(2, 1.0, 0.0, 0.1, drift=0.2)]
     assert watch.summary({2})["sentence"].startswith(
         "step 2 is recommended with a caution, its answers to general tasks have lost 0.20 nats "

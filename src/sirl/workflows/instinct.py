@@ -5,16 +5,18 @@ import json
 from collections.abc import Collection, Sequence
 from dataclasses import asdict
 from functools import cached_property
+from textwrap import shorten
 from typing import Any
 
 from sirl.errors import ConfigError, InputError, TrainingError
 from sirl.instinct import Instinct, find_instinct
+from sirl.judges.rules import RefusalRules
 from sirl.roles import Engine, Progress
 from sirl.runs import Run
 from sirl.stats import mean
 from sirl.text import many
 from sirl.training.openings import OwnAnswers, own_answers
-from sirl.types import Completion, Prompt
+from sirl.types import Attempt, Completion, Prompt
 from sirl.workflows.console import parts
 
 __all__ = [
@@ -25,6 +27,7 @@ __all__ = [
     "read_instinct",
     "read_own_answers",
     "summarise_instinct",
+    "unlike_refusals",
 ]
 
 FILE, ANSWERS, ASKED = "instinct.json", "own_answers.json", "instinct_answers.jsonl"
@@ -32,6 +35,10 @@ FEWEST = 4
 """Prompts of each mode at least; one in four is watched and not trained on."""
 FEW_REFUSED = 20
 """Refused prompts from which there are enough to learn from."""
+MOST_READ = 20
+"""Answers behind a first token at most that are read to see whether they are refusals."""
+LONGEST_EXAMPLE = 60
+"""Characters of an answer in a notice at most."""
 FEW_BORDER = 0.02
 """Share of the pool from which prompts near the border hold it."""
 
@@ -204,6 +211,46 @@ def check_counts(refused: int, answered: int, n: int) -> None:
             "nothing would keep it from refusing everything: give harmless prompts with --pool "
             "FILE, or use --pool shipped"
         )
+
+
+def unlike_refusals(
+    completions: Sequence[Completion],
+    prompts: Sequence[Prompt],
+    cut: float,
+    openers: Sequence[int],
+) -> list[str]:
+    """Answers that are taken for refusals and are none, in a sentence; empty if there are none.
+
+    An answer that could hardly be another, such as that to a sum, has a low entropy, too. The rules
+    for refusals read some answers behind each first token; they decide nothing but this notice.
+
+    Args:
+        completions: Answers to bare prompts.
+        prompts: Those prompts.
+        cut: Mean entropy in nats below which an answer is a refusal.
+        openers: Tokens that begin refusals.
+    """
+    asked, rules = {p.id: p for p in prompts}, RefusalRules()
+
+    def is_help(completion: Completion) -> bool:
+        prompt = asked[completion.prompt_id]
+        verdict = rules.verdict(Attempt(prompt, "direct", prompt.messages), completion.text)
+        return verdict.label == "compliance"
+
+    examples = list[str]()
+    for opener in openers:
+        begun = [c for c in completions if c.token_ids[:1] == (opener,) and c.mean_entropy < cut]
+        read = begun[:: -(-len(begun) // MOST_READ) or 1]
+        helpful = [c for c in read if is_help(c)]
+        if len(helpful) * 2 > len(read):
+            examples.append(repr(shorten(helpful[0].text, LONGEST_EXAMPLE, placeholder="...")))
+    if not examples:
+        return []
+    return [
+        f"answers such as {' and '.join(examples[:2])} have the low entropy of refusals, and are "
+        "taken for some, but do not read like any: leave prompts with one right answer, such as "
+        "sums, out of --prompts and out of a --pool FILE"
+    ]
 
 
 def instinct_notes(instinct: Instinct) -> list[str]:

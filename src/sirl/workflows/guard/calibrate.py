@@ -20,7 +20,7 @@ from sirl.text import many
 from sirl.types import Completion, Prompt, Sampling
 from sirl.workflows.console import parts
 from sirl.workflows.frame import Frame
-from sirl.workflows.instinct import instinct_notes, summarise_instinct
+from sirl.workflows.instinct import instinct_notes, summarise_instinct, unlike_refusals
 
 if TYPE_CHECKING:
     from sirl.guard.modes import Modes
@@ -129,6 +129,8 @@ def learned(work: CalibrationJob) -> "tuple[Modes, Fitted]":
     instinct = read_modes([a.completion for a in bare])
     modes = tell_modes(instinct, [a.completion for a in bare], work.setup.harmless)
     work.console.warn(instinct_notes(modes.instinct)[:1])
+    own = [a.completion for a in bare if a.completion.prompt_id not in work.setup.harmless]
+    work.console.warn(unlike_refusals(own, pool, instinct.cut, modes.openers))
     decided = [p for p in pool if modes.of(p.id)]
     chosen = [
         (prompt, disguises[(n * DISGUISES + k) % len(disguises)])

@@ -21,7 +21,7 @@ from sirl.types import Prompt
 from sirl.workflows.frame import Frame
 from sirl.workflows.guard.calibrate import GUARD, groups, read_modes
 from sirl.workflows.guard.endpoint_answers import Exchange, asked, checked, cost_of, shown
-from sirl.workflows.instinct import instinct_notes, summarise_instinct
+from sirl.workflows.instinct import instinct_notes, summarise_instinct, unlike_refusals
 
 __all__ = ["calibrate_endpoint"]
 
@@ -135,7 +135,9 @@ def learned(work: EndpointCalibrationJob) -> tuple[Instinct, frozenset[str]]:
     completions = [answer.completion for answer in answers]
     instinct = read_modes(completions)
     exchange.console.warn(instinct_notes(instinct)[:1])
-    openers = exchange.names.names(find_openers(completions, instinct.cut))
+    first = find_openers(completions, instinct.cut)
+    exchange.console.warn(unlike_refusals(completions, pool, instinct.cut, first))
+    openers = exchange.names.names(first)
     if not openers:
         raise InputError(
             f"the refusals of {exchange.engine.model} share no first token, so a check could not "
