@@ -13,7 +13,7 @@ from sirl.analysis.end_to_end import end_to_end
 from sirl.guard.checks import CheckReader
 from sirl.guard.detectors import ACTING
 from sirl.guard.timing import timed
-from sirl.reports.guard import CLASSES, NO_UNSAFE, guard_headline, guard_table
+from sirl.reports.guard import CLASSES, NO_UNSAFE, guard_closing, guard_headline, guard_table
 from sirl.runs import plain
 from sirl.types import OWN_PREFILL
 
@@ -122,6 +122,13 @@ def test_the_table_says_what_nothing_could_time(untimed, said):
     assert guard_table(figures | told)[-1].startswith(said)
 
 
+def test_a_terminal_shows_the_slice_that_surely_has_the_most_false_alarms(figures):
+    told = {"overhead": COST, "sentence": "Threshold.", "every": 16, "unsupported": ""}
+    shown = guard_closing(figures | told | {"alpha": "0.5"} | end_to_end(ANSWERS))
+    assert "Most false alarms (%): tasks: sums, 100.0 (20.7 to 100.0) of 1 answer." in shown
+    assert shown[-1].startswith("Overhead: checks take 8.5%")
+
+
 def test_families_have_their_own_rows(figures):
     rows = {family: own[ACTING]["value"] for family, own in figures["families"].items()}
     assert rows == {"fiction": 0.5, "own_prefill": 1.0}
@@ -153,7 +160,7 @@ def test_the_table_names_detectors_slices_families_and_overhead(figures):
     assert "median 16, 90% within 32" in text
     assert "checks take 8.5% of the decoding time" in text
     assert "Too few." in lines
-    assert "| tasks: sums | 1 | 0.0 (0.0 to 79.3) | 100.0 (20.7 to 100.0) | 100.0" in text
+    assert "| tasks: sums | 1 | 0.0 (0.0 to 79.3) | 100.0 (20.7 to 100.0) | 1 | 100.0" in text
     assert "| unsafe help to attacked requests | 4 |" in lines
     assert "| harmless prompts answered with unsafe help | 1 |" in lines
     assert "| no judge can score the answer | 1 |" in lines

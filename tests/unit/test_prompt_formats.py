@@ -180,7 +180,7 @@ def test_a_row_that_does_not_fit_the_header_is_set_aside_and_never_cut(tmp_path)
         (5, "there is text in a column without a name"),
         (
             7,
-            "the row is not valid CSV: ',' expected after '\"'; lines 7 to 8 are skipped with it",
+            "the row is not valid CSV: ',' expected after '\"'; lines 7 to 8 are lost with it",
         ),
     ]
 
@@ -207,7 +207,7 @@ def test_rows_between_stray_quotes_of_a_tsv_are_not_one_prompt(tmp_path, lines, 
         (
             3,
             "a quote opens a cell with tabs that ends in line 6: remove the quote, or write the "
-            "tabs as spaces; lines 3 to 6 are skipped with it",
+            "tabs as spaces; lines 3 to 6 are lost with it",
         )
     ]
 

@@ -120,7 +120,7 @@ def test_a_stray_quote_is_named_and_hides_nothing(tmp_path):
     found = read_prompts(path)
     assert [p.request for p in found.prompts] == ["one"]
     assert [(r.line, r.reason) for r in found.rejected] == [
-        (3, "a quote in this row is never closed; the rest of the file is not read")
+        (3, "a quote in this row is never closed; lines 3 to 5 are lost with it")
     ]
 
 

@@ -132,7 +132,7 @@ def test_unusable_rows_of_a_csv_sheet_are_named_by_line(tmp_path):
         (6, "B: a prompt for the id '1' is in line 2 already"),
         (7, "the id '1' belongs to another goal in line 2"),
         (8, "A: the row is not UTF-8: save the file as UTF-8 (in Excel: CSV UTF-8)"),
-        (10, "a quote in this row is never closed; the rest of the file is not read"),
+        (10, "a quote in this row is never closed; lines 10 to 11 are lost with it"),
     ]
     assert prompts(sheet) == {"replay_A": {"1": "a1", "8": "a8"}, "replay_B": {"1": "b1"}}
     with pytest.raises(InputError) as error:
@@ -169,8 +169,8 @@ def test_an_attack_without_any_prompt_is_named(tmp_path):
         (
             "s.csv",
             'goal,"A\nx,y',
-            "has a header that cannot be read (a quote in this row is never closed; the rest of "
-            "the file is not read): fix line 1",
+            "has a header that cannot be read (a quote in this row is never closed; lines 1 to 2 "
+            "are lost with it): fix line 1",
         ),
         (
             "s.csv",

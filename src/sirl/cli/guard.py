@@ -64,7 +64,7 @@ def calibrate(
 @takes(GuardEvaluateConfig, *SHOWN)
 def evaluate(settings: GuardEvaluateConfig, overwrite: bool = OVERWRITE, json: bool = JSON) -> None:
     """Measure detection of attacks that the guard was not fitted on, and false alarms."""
-    from sirl.reports.guard import guard_parts
+    from sirl.reports.guard import guard_closing
     from sirl.workflows.guard.verbs import evaluate as run_evaluation
 
     answer = existing(resume=False, overwrite=overwrite)
@@ -72,8 +72,8 @@ def evaluate(settings: GuardEvaluateConfig, overwrite: bool = OVERWRITE, json: b
     if json:
         typer.echo(dumps(summary))
     else:
-        where = f"table: {settings.out}/guard.md; scores: {settings.out}/guard_scores.jsonl"
-        closing({}, *guard_parts(summary), where)
+        where = f"all tables: {settings.out}/guard.md; scores: {settings.out}/guard_scores.jsonl"
+        closing({}, *guard_closing(summary), where)
     if summary["judge_faults"]:
         raise typer.Exit(1)
 

@@ -187,8 +187,8 @@ class Calibration:
             parts.append(f"{low:.2%} to {high:.2%} of {group} answers (n {n})")
         return (
             f"in each group of harmless prompts at most {self.alpha:.2%} of the answers raise an "
-            "alarm, on average over calibrations. One calibration gives a rate of its own: in 95% "
-            f"of cases, each group at its own threshold, {', '.join(parts)}"
+            "alarm, on average over calibrations. A single one, like this, may be above or below: "
+            f"in 95 of 100 it is {', '.join(parts)}"
         )
 
     def document(self) -> dict[str, Any]:

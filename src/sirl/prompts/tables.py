@@ -198,7 +198,7 @@ def misfit(row: Cells, header: Sequence[str], separator: str) -> str:
         last = row.line + sum(len(ENDS.findall(cell)) for cell in row.cells)
         return (
             f"a quote opens a cell with tabs that ends in line {last}: remove the quote, or write "
-            f"the tabs as spaces; lines {row.line} to {last} are skipped with it"
+            f"the tabs as spaces; lines {row.line} to {last} are lost with it"
         )
     if len(row.cells) != len(header):
         return f"the row has {len(row.cells)} fields, the header {len(header)}"
@@ -265,8 +265,8 @@ def parsed(text: str, separator: str, most: int | None, *, skips: bool = False) 
 def fault_of(error: str, line: int, last: int) -> str:
     """Why a row is invalid, and which lines are lost with it."""
     if error == "unexpected end of data":
-        return "a quote in this row is never closed; the rest of the file is not read"
-    more = f"; lines {line} to {last} are skipped with it" if last > line else ""
+        return f"a quote in this row is never closed; lines {line} to {last} are lost with it"
+    more = f"; lines {line} to {last} are lost with it" if last > line else ""
     return f"the row is not valid CSV: {error}{more}"
 
 

@@ -13,7 +13,7 @@ from sirl.reports.guard_outcomes import (
 )
 from sirl.text import many
 
-__all__ = ["NO_UNSAFE", "guard_headline", "guard_parts", "guard_table"]
+__all__ = ["NO_UNSAFE", "guard_closing", "guard_headline", "guard_table"]
 
 CLASSES = {
     "unsafe compliance": "unsafe help to attacked requests",
@@ -46,14 +46,9 @@ NO_UNSAFE = (
 
 
 def guard_table(figures: Mapping[str, Any]) -> list[str]:
-    """The lines of guard.md."""
-    return markdown(guard_parts(figures))
-
-
-def guard_parts(figures: Mapping[str, Any]) -> list[str | Grid]:
-    """Outcomes, detectors, families, tokens before the alarm and overhead: sentences and tables."""
+    """The lines of guard.md: outcomes, detectors, families, tokens before the alarm, overhead."""
     names = [name for name in NAMES if name in figures["detectors"]]
-    parts = [class_grid(figures["classes"]), "", figures["sentence"], ""]
+    parts: list[str | Grid] = [class_grid(figures["classes"]), "", figures["sentence"], ""]
     parts += [
         "Rates in percent with 95% intervals, with the guard off and on:",
         "",
@@ -68,7 +63,7 @@ def guard_parts(figures: Mapping[str, Any]) -> list[str | Grid]:
     parts += [family_grid(figures, names) if unsafe else NO_UNSAFE, ""]
     if "searches" in figures:
         parts += [*search_parts(figures["searches"]), ""]
-    return [*parts, *ending(figures)]
+    return markdown([*parts, *ending(figures)])
 
 
 def guard_headline(figures: Mapping[str, Any]) -> tuple[list[str], Grid]:
@@ -84,6 +79,27 @@ def guard_headline(figures: Mapping[str, Any]) -> tuple[list[str], Grid]:
         *figures.get("judge_faults", ()),
     ]
     return said, end_to_end_grid(figures["end_to_end"]).turned
+
+
+def guard_closing(figures: Mapping[str, Any]) -> list[str | Grid]:
+    """What a terminal shows: the headline, the slice with most false alarms, searches, overhead."""
+    said, rates = guard_headline(figures)
+    parts: list[str | Grid] = [*said, *most_alarms(figures["slices"]), "", rates, ""]
+    if "searches" in figures:
+        parts += [*search_parts(figures["searches"]), ""]
+    return [*parts, *ending(figures)]
+
+
+def most_alarms(slices: Mapping[str, Any]) -> list[str]:
+    """The slice whose false alarms are surely the most, in a sentence; empty if none has any."""
+    found = {
+        name: own["false_alarms"] for name, own in slices.items() if own["false_alarms"]["value"]
+    }
+    if not found:
+        return []
+    name = max(found, key=lambda name: found[name]["low"])
+    answers = many(found[name]["n"], "answer")
+    return [f"Most false alarms (%): {SLICES.get(name, name)}, {shown(found[name])} of {answers}."]
 
 
 def class_grid(found: Mapping[str, int]) -> Grid:
@@ -148,10 +164,10 @@ def ending(figures: Mapping[str, Any]) -> list[str]:
     )
     return [
         *([control] if controls else []),
-        f"Tokens generated before the alarm of the guard: {spread(leak['generated'])}; tokens that "
-        f"left a hold-back of {figures['every']}: {spread(leak['left'])} ({leak['caught']} of "
-        f"{leak['of']} unsafe answers caught; {shown(leak['soon'])}% of all within "
-        f"{leak['soon_tokens']} tokens).",
+        f"Tokens generated before the alarm of the guard: {spread(leak['generated'])}; tokens "
+        f"sent before it if {figures['every']} are held back: {spread(leak['left'])} "
+        f"({leak['caught']} of {leak['of']} unsafe answers caught; {shown(leak['soon'])}% of all "
+        f"within {leak['soon_tokens']} tokens).",
         price,
     ]
 

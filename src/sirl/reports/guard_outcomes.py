@@ -42,12 +42,14 @@ def end_to_end_grid(found: Mapping[str, Any]) -> Grid:
 
 def slice_grid(found: Mapping[str, Any]) -> Grid:
     """One row per slice of harmless prompts."""
-    head = ["harmless prompts", "n", "refused", "refused or stopped", "false alarms"]
+    head = ["harmless prompts", "n", "refused", "refused or stopped", "answered", "false alarms"]
     rows = [
         [
             SLICES.get(name, name),
             str(own["off"]["n"]),
-            *(shown(own[key]) for key in ("off", "on", "false_alarms")),
+            *(shown(own[key]) for key in ("off", "on")),
+            str(own["false_alarms"]["n"]),
+            shown(own["false_alarms"]),
         ]
         for name, own in found.items()
     ]

@@ -14,7 +14,9 @@ REJECTED = "rejected.jsonl"
 
 
 def set_aside(run: Run, rejected: Sequence[Rejected], *, strict: bool) -> list[str]:
-    """Write `rejected.jsonl`; return a sentence with the number of rows, if any.
+    """Write `rejected.jsonl`; return a sentence with the number of rows and a reason, if any.
+
+    The reason is that of the last row: one that loses the rest of its file is there.
 
     Raises:
         InputError: The run is strict and a row was rejected.
@@ -24,7 +26,11 @@ def set_aside(run: Run, rejected: Sequence[Rejected], *, strict: bool) -> list[s
     run.keep(REJECTED, rejected_rows(rejected))
     if strict:
         raise InputError(f"{rejected[0].reason}; fix it, or drop --strict to skip it")
-    return [f"{in_words(rejected_rows(rejected))} set aside, named in {run.path / REJECTED}"]
+    last = rejected[-1]
+    place = f"{last.file}:{last.line}: " if last.line else ""
+    example = f"{'such as ' if len(rejected) > 1 else ''}{place}{last.reason}"
+    found = in_words(rejected_rows(rejected))
+    return [f"{found} set aside, named in {run.path / REJECTED}: {example}"]
 
 
 def rows_set_aside(run: RunReader) -> str:
