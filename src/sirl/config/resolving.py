@@ -37,7 +37,8 @@ def resolve(
     `resumed` reads the settings of the run in a folder: they stand in for the defaults.
 
     Raises:
-        ConfigError: A key is unknown, a value does not fit, or the file holds no mapping.
+        ConfigError: A key is unknown, a value does not fit or is empty, or the file holds no
+            mapping.
     """
     settings, where = named_in(file)
     for key, (value, given) in overridden(overrides).items():
@@ -58,6 +59,10 @@ def resolve(
             present = SETTINGS.get(key) or meant(str(key), verb.model_fields) or str(key)
             hint = did_you_mean(present, verb.model_fields)
             raise ConfigError(f"{where[key]}: there is no setting {str(key)!r}. {hint}")
+    # An unset variable of a shell would otherwise stand for "not given".
+    if blank := next((k for k, v in settings.items() if isinstance(v, str) and not v.strip()), ""):
+        name = where[blank].split("=", 1)[0].strip()
+        raise ConfigError(f"{name}: {blank} is empty: give a value, or leave it out")
     try:
         return verb.model_validate(settings)
     except ValidationError as error:

@@ -235,7 +235,7 @@ def sampled(model: str, requests: Iterable[str], *, new_tokens: int, seed: int) 
     if not registry.is_remote(model):
         registry.require_models("Model.ask")
     numbers = {"new_tokens": as_flag("new_tokens", new_tokens), "seed": as_flag("seed", seed)}
-    flags = {"model": model, "out": "", **numbers}
+    flags = {"model": model, "out": "not written", **numbers}
     config = resolve(EvaluateConfig, file=None, overrides=[], flags=flags)
     target = registry.subject(config).target
     prompts = [Prompt.user(str(n), text) for n, text in enumerate(requests)]
