@@ -128,7 +128,8 @@ def test_hints_name_training_only_for_a_model_with_an_instinct_that_can_be_train
     assert said("my/model", **instinct, doubts=[{"says": "in doubt"}]) == []
     assert said("my/model", entropy={"finding": "rarely refuses"}) == []
     assert said("my/model", entropy={"finding": "too few"}) == [
-        "next: sirl probe --model my/model --behaviours FILE --out DIR, with more requests"
+        "next: sirl probe --model my/model --behaviours FILE --attacks quick --out DIR, with more "
+        "requests, and these in disguises"
     ]
     (tmp_path / "manifest.json").write_text("{}")
     assert said(str(tmp_path), **instinct)[0].startswith("next: sirl compare BEFORE ")

@@ -32,5 +32,7 @@ def hints(config: EvaluationSettings, figures: Mapping[str, Any]) -> list[str]:
         prompts = "" if config.model == registry.EMBEDDED else " --prompts FILE"
         return [f"next: sirl train {model}{prompts} --out DIR"]
     if found in ("too few", "undecided"):
-        return [f"next: sirl probe {model} --behaviours FILE --out DIR, with more requests"]
+        file = "" if config.model == registry.EMBEDDED else " --behaviours FILE"
+        more = "requests in disguises" if not file else "more requests, and these in disguises"
+        return [f"next: sirl probe {model}{file} --attacks quick --out DIR, with {more}"]
     return []

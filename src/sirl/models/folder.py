@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from difflib import get_close_matches
 from hashlib import file_digest, sha256
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ __all__ = [
     "inside",
     "is_adapter",
     "is_hardened",
+    "meant",
 ]
 
 EMBEDDED_PATH = Path(__file__).parent / "world-chat"
@@ -30,6 +32,12 @@ READ = {".safetensors", ".json", ".jinja", ".model", ".txt"}
 """Suffixes of the files that loading reads."""
 MANIFEST = "manifest.json"
 """Marks a checkpoint that sirl wrote."""
+
+
+def meant(where: str) -> str:
+    """A question if a name is nearly that of the embedded model; else empty."""
+    near = get_close_matches(where, ["embedded"], cutoff=0.8)
+    return "did you mean embedded? Else " if near else ""
 
 
 def document(path: Path) -> dict[str, Any]:

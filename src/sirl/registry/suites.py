@@ -3,13 +3,13 @@
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from sirl.config import EvaluationSettings, GuardEvaluateConfig, ProbeConfig, TrainingSettings
 from sirl.errors import ConfigError
+from sirl.models.folder import meant
 from sirl.prompts import PromptSet, Rejected, asked_text, read_pool, read_prompts, read_targets
 from sirl.registry.attacks import APART, attack_names, attacks_named, own_attacks, prefills_named
 from sirl.registry.benchmarks import benchmarks_of, limited
@@ -155,13 +155,11 @@ def check_asked(
     if isinstance(config, ProbeConfig) and not unsafe:
         raise ConfigError(f"sirl probe of {config.model} needs unsafe requests: give --behaviours")
     if not (unsafe or harmless or benchmarks):
-        meant = get_close_matches(config.model, ["embedded"], cutoff=0.8)
         wanted = "--behaviours, --sheet, --ordinary, --lookalikes or --benchmarks"
         if isinstance(config, GuardEvaluateConfig):
             wanted = "--behaviours and --ordinary"
         raise ConfigError(
-            f"there is nothing to ask {config.model}: {'did you mean embedded? Else ' * len(meant)}"
-            f"give {wanted}"
+            f"there is nothing to ask {config.model}: {meant(config.model)}give {wanted}"
         )
 
 
