@@ -25,7 +25,7 @@ def test_a_run_that_is_resumed_for_nothing_keeps_its_own_start_and_command(tmp_p
     for words in (
         "model: python:signpost:chat",
         "asked: 2 behaviours",
-        "(2 prompts, sha256 ",
+        "(2 prompts used, sha256 ",
         "judged by: rules (was it refused?)",
         "set aside: 1 row, named in rejected.jsonl",
     ):

@@ -47,7 +47,7 @@ def test_what_was_measured_is_named_with_its_files_judges_and_settings():
     assert words == {
         "model": "my/model",
         "asked": "12 behaviours",
-        "files": "deeds.csv (40 prompts, sha256 abababababab); sheet.json (sha256 cdcdcdcdcdcd)",
+        "files": "deeds.csv (40 prompts used, sha256 abababababab); sheet.json (sha256 cdcdcdcdcdcd)",
         "attacks": "quick: direct, story",
         "judged by": "rules (was it refused?), my-judge (was it harmful help?)",
         "answers": "up to 64 new tokens, temperature 1",
@@ -163,4 +163,4 @@ def test_an_endpoint_that_takes_no_seed_is_compared(tmp_path):
 def test_one_prompt_is_one_prompt():
     file = {"file": "a.csv", "n": 1, "sha256": "0123456789abcdef"}
     assert file_in_words(file).startswith("a.csv (1 prompt, sha256 ")
-    assert file_in_words({**file, "n": 2}).startswith("a.csv (2 prompts, sha256 ")
+    assert file_in_words({**file, "n": 2}).startswith("a.csv (2 prompts used, sha256 ")

@@ -208,8 +208,8 @@ def best(found: Document) -> str:
 
 
 def file_in_words(file: Document) -> str:
-    """A file with its number of prompts and the beginning of its hash."""
-    prompts = f"{many(file['n'], 'prompt')}, " if "n" in file else ""
+    """A file with its number of used prompts and the beginning of its hash."""
+    prompts = f"{many(file['n'], 'prompt')} used, " if "n" in file else ""
     return f"{file['file']} ({prompts}sha256 {file['sha256'][:DIGITS]})"
 
 
