@@ -162,5 +162,5 @@ def test_an_endpoint_that_takes_no_seed_is_compared(tmp_path):
 
 def test_one_prompt_is_one_prompt():
     file = {"file": "a.csv", "n": 1, "sha256": "0123456789abcdef"}
-    assert file_in_words(file).startswith("a.csv (1 prompt, sha256 ")
+    assert file_in_words(file).startswith("a.csv (1 prompt used, sha256 ")
     assert file_in_words({**file, "n": 2}).startswith("a.csv (2 prompts used, sha256 ")
