@@ -281,7 +281,7 @@ def recommendation(best: Look, start: Look, *, sooner: bool) -> str:
     found = (
         "on prompts that were not trained on, the model keeps to its own refusals under disguises "
         f"in {100 * best.gain:.0f}% of the cases (before training {100 * start.gain:.0f}%) and "
-        f"refuses {100 * best.price:.0f}% of what it would answer ({100 * start.price:.0f}%)"
+        f"refuses {100 * best.price:.0f}% of what it would answer (before {100 * start.price:.0f}%)"
     )
     if not is_better(best, start):
         return (
