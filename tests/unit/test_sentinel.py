@@ -226,7 +226,7 @@ def test_a_step_without_a_checkpoint_is_not_recommended() -> None:
     walk(watch, 4)
     assert watch.summary([2, 4])["step"] == 2
     assert watch.summary([4])["step"] == 4
-    assert "refuses 0% of what it would answer (0%)" in watch.summary([2, 4])["sentence"]
+    assert "refuses 0% of what it would answer (before 0%)" in watch.summary([2, 4])["sentence"]
     assert watch.summary([3])["step"] == 3  # its checkpoint alone is left
 
 
