@@ -66,6 +66,7 @@ def gate(
     )
     result = check(read_evaluated(run), read_evaluated(base) if base else None, limits)
     lines = [f"{'met' if c.met else 'unmet'}: {c.sentence}" for c in result.conditions]
+    lines += [f"no limit: {sentence}" for sentence in result.unlimited]
     typer.echo(dumps(plain(asdict(result))) if json else "\n".join(lines))
     if not result.passed:
         raise typer.Exit(UNMET)
