@@ -47,7 +47,8 @@ def test_what_was_measured_is_named_with_its_files_judges_and_settings():
     assert words == {
         "model": "my/model",
         "asked": "12 behaviours",
-        "files": "deeds.csv (40 prompts used, sha256 abababababab); sheet.json (sha256 cdcdcdcdcdcd)",
+        "files": "deeds.csv (40 prompts used, sha256 abababababab); "
+        "sheet.json (sha256 cdcdcdcdcdcd)",
         "attacks": "quick: direct, story",
         "judged by": "rules (was it refused?), my-judge (was it harmful help?)",
         "answers": "up to 64 new tokens, temperature 1",
