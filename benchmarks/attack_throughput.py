@@ -75,7 +75,7 @@ def in_process(chat: ChatModel, asked: Sequence[tuple[str, Attempt]], new_tokens
     from sirl.config import EvaluateConfig, resolve  # noqa: PLC0415
     from sirl.registry import in_process as target  # noqa: PLC0415 - after torch's threads are set
 
-    flags = {"model": "embedded", "out": "", "new_tokens": new_tokens}
+    flags = {"model": "embedded", "out": "not written", "new_tokens": new_tokens}
     config = resolve(EvaluateConfig, file=None, overrides=[], flags=flags)
     judge = WorldOracle()
     evaluated = target("target", chat, config, weights="benchmark")
