@@ -1,6 +1,7 @@
 """A finished run whose files were edited: every verb that reads it names the file in a sentence."""
 
 import json
+import re
 import shutil
 
 import pytest
@@ -52,8 +53,9 @@ def refused(folder, said):
 def test_an_edited_file_is_named_by_every_verb_and_not_taken_on_by_a_resumed_run(folder, name):
     file = folder / "run" / name
     text = file.read_text()
-    file.write_text(text.replace("1", "2"))
-    assert file.read_text() != text
+    file.write_text(
+        re.sub(r"\d", lambda d: "8" if d[0] == "9" else str(int(d[0]) + 1), text, count=1)
+    )
     refused(folder, f"run/{name} is not as the run wrote it: restore the file, or give the command")
     file.write_text(text)
     for words in READERS[2:]:
