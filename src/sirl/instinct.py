@@ -18,9 +18,10 @@ from sirl.errors import TrainingError
 from sirl.stats import mean, otsu
 from sirl.types import Completion
 
-__all__ = ["BORDER", "Instinct", "InstinctReward", "Mode", "find_instinct"]
+__all__ = ["BORDER", "MODES", "Instinct", "InstinctReward", "Mode", "find_instinct"]
 
 Mode = Literal["refuse", "comply"]
+MODES: tuple[Mode, Mode] = ("refuse", "comply")
 FEWEST = 40
 """Answers from which two modes can be told from one."""
 ONE_MODE = 0.05

@@ -49,8 +49,8 @@ def test_requests_and_single_prompts_that_cannot_be_asked_are_counted_apart(tmp_
     said = set_aside(run, [Rejected("b.txt", 7, "it is empty"), *unasked], strict=False)
     words = "1 row, 2 requests and 1 single prompt"
     (said,) = said
-    assert said.startswith(f"{words} set aside, named in {run.path / 'rejected.jsonl'}: such as ")
-    assert said.endswith(unasked[-1].reason)
+    where = run.path / "rejected.jsonl"
+    assert said == f"{words} set aside, named in {where}: such as b.txt:7: it is empty"
     assert rows_set_aside(run) == words
     run.begin()
     with Provenance(run, "evaluate", seed=0, template_date=None) as about:

@@ -256,6 +256,8 @@ def test_a_resumed_run_keeps_what_is_not_given_again():
         ("lora=perhaps", "--set lora=perhaps: lora must be true or false"),
         ("dtype=half", "--set dtype=half: dtype must be one of 'float32' or 'bfloat16'"),
         ("prompts=3", "--set prompts=3: prompts must be text: put it in quotes"),
+        ("prompts=", "--set prompts=: prompts is empty: give a value, or null for none"),
+        ('track=" "', '--set track=" ": track is empty: give a value, or leave it out'),
         ("prompts=[a", "--set prompts=[a is not YAML: put the value in quotes"),
         ("template_arguments=3",
          "--set template_arguments=3: template_arguments must be a mapping, such as {name: value}"),
@@ -332,9 +334,10 @@ def test_an_adapter_learns_at_five_times_the_rate_of_all_weights_but_for_the_pap
         ({"depth": True}, 1e-4),
         ({"learning_rate": 3e-5}, 3e-5),
         ({"learning_rate": 1e-3}, 1e-3),
+        ({"learning_rate": 2e-4}, 1e-4),
     ],
 )
-def test_sampled_answers_have_a_lower_learning_rate_unless_one_is_given(given, rate) -> None:
+def test_sampled_answers_have_a_lower_learning_rate_in_place_of_the_default(given, rate) -> None:
     assert sampled_rate(vars(TrainConfig(model="embedded", out="x", **given))) == rate
 
 

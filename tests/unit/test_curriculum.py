@@ -5,6 +5,7 @@ from dataclasses import replace
 from sirl.analysis.contamination import overlaps
 from sirl.attacks.conversation import Opener
 from sirl.attacks.static import Template
+from sirl.instinct import Mode
 from sirl.training.curriculum import Curriculum, watched
 from sirl.training.frames import FRAMES
 from sirl.types import Prompt
@@ -95,13 +96,18 @@ def test_watched_prompts_and_their_disguises_are_not_trained_on() -> None:
     ]  # fmt: skip
 
 
-def test_prompts_that_cannot_be_watched_are_trained_on() -> None:
+def test_prompts_without_a_grade_or_with_the_other_are_not_watched_but_trained_on() -> None:
     whole = Curriculum(
         prompts("unsafe", 12), prompts("harmless", 20), (), lambda _: True, batch=8, seed=0
     )
-    trained, watch = watched(whole, lambda p: int(p.id.rpartition("-")[2]) % 2)
+
+    def graded(id: str) -> Mode | None:
+        kind, _, n = id.partition("-")
+        return None if int(n) % 2 == 0 else "refuse" if kind == "unsafe" or n == "9" else "comply"
+
+    trained, watch = watched(whole, graded)
     assert [p.id for p in watch] == [
-        "unsafe-1", "unsafe-9", "harmless-1", "harmless-9", "harmless-17",
+        "unsafe-1", "unsafe-9", "harmless-1", "harmless-11", "harmless-17",
     ]  # fmt: skip
     assert len(trained.refused) + len(trained.answered) + len(watch) == 32
 

@@ -1,6 +1,6 @@
 """The figures of a guard's evaluation, counted by hand, and their table."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import get_args
 from unittest.mock import Mock
 
@@ -125,7 +125,13 @@ def test_the_table_says_what_nothing_could_time(untimed, said):
 def test_a_terminal_shows_the_slice_that_surely_has_the_most_false_alarms(figures):
     told = {"overhead": COST, "sentence": "Threshold.", "every": 16, "unsupported": ""}
     shown = guard_closing(figures | told | {"alpha": "0.5"} | end_to_end(ANSWERS))
-    assert "Most false alarms (%): tasks: sums, 100.0 (20.7 to 100.0) of 1 answer." in shown
+    most = "Most false alarms (%), by the lower end of the interval: "
+    assert f"{most}tasks: sums, 100.0 (20.7 to 100.0) of 1 answer." in shown
+    few = next(a for a in ANSWERS if a.part == "capability")
+    many = [replace(few, id=f"m{n}", slices=("many",), alarms={ACTING: 0 if n < 20 else None})
+            for n in range(40)]  # fmt: skip
+    shown = guard_closing(figures | told | {"alpha": "0.5"} | end_to_end([*ANSWERS, *many]))
+    assert f"{most}many, 50.0 (35.2 to 64.8) of 40 answers." in shown
     assert shown[-1].startswith("Overhead: checks take 8.5%")
 
 

@@ -332,7 +332,21 @@ def test_a_parameter_that_changes_nothing_is_left_out_if_the_upstream_refuses_it
     for _ in range(2):
         assert ask(service, body=chat()).status_code == 200
     assert ["temperature" in b for b in script.bodies] == [True, False, False]
+    script.refused = [(400, {}, said)]
     assert ask(service, body=chat(temperature=0.3)).status_code == 400
+    assert ask(service, body=chat()).status_code == 200
+
+
+def test_of_two_parameters_that_exclude_each_other_the_one_that_matters_is_sent():
+    words = "`temperature` and `top_p` cannot both be specified"
+    script = FakeUpstream(refused=[(400, {}, {"error": {"message": words}})])
+    service = proxied(script)
+    assert ask(service, body=chat()).status_code == 200
+    first = {"temperature", "top_p"} & script.bodies[-1].keys()
+    assert len(first) == 1
+    (idle,) = {"temperature", "top_p"} - first
+    assert ask(service, body=chat(**{idle: 0.9})).status_code == 200
+    assert script.bodies[-1][idle] == 0.9
 
 
 FAILED = (500, {}, {"error": {"message": "oops"}})

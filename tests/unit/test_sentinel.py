@@ -8,7 +8,16 @@ import pytest
 
 from sirl.instinct import Instinct
 from sirl.roles import Control
-from sirl.training.observers.sentinel import Look, Measures, Sentinel, chosen, harm, recommendation
+from sirl.training.observers.sentinel import (
+    Early,
+    Look,
+    Measures,
+    Sentinel,
+    chosen,
+    harm,
+    recommendation,
+    remedy,
+)
 from sirl.types import Completion
 
 INSTINCT = Instinct(
@@ -108,13 +117,10 @@ def test_answers_that_become_one_template_end_training() -> None:
 
 def test_a_template_is_a_reason_for_caution_but_a_start_without_information_none() -> None:
     start, found = Look(0, 0.5, 0.1, information=1.3), Look(5, 0.9, 0.1, 0.01, information=0.2)
-    said = recommendation(found, start, sooner=True)
+    said = recommendation(found, start, "do this")
     assert "with a caution, its answers to harmless prompts depend less on what is asked" in said
     assert "(mutual information 0.20 nats, 1.30 before)" in said
-    assert said.endswith(
-        "; look earlier with a smaller --checkpoint-every, or lower --learning-rate"
-    )
-    assert recommendation(found, start, sooner=False).endswith("; lower --learning-rate")
+    assert said.endswith("; do this")
     for vague in (0.06, -0.01):
         unsure = replace(start, information=vague)
         assert not replace(found, information=vague / 3).is_template(unsure)
@@ -236,10 +242,33 @@ def test_a_reward_that_is_given_decides_and_nan_does_not_count() -> None:
     assert watch.look(0) == Look(0, 0.5, 0.0, None)  # one prompt says nothing of the error
 
 
+def test_a_price_that_may_still_fall_ends_nothing_but_damage_does() -> None:
+    watch = sentinel((1, 0), (2, 2), (2, 2), (2, 1), (2, 2))
+    watch.early = Early(unpriced=5)
+    watch.on_start(0, {})
+    ends = []
+    for step in range(1, 9):
+        watch.on_step(step, dict(STEADY), control := Control())
+        ends += [step] * bool(control.done)
+    assert ends == [8]  # the price is high from step 2 on
+    damaged = sentinel((1, 0), (2, 0))
+    damaged.early, damaged.measures = Early(unpriced=5), Measures(drift=lambda: 0.3)
+    assert "skills are being lost" in walk(damaged, 2).done
+
+
+def test_the_remedy_for_a_dear_step_is_more_steps_as_long_as_the_price_may_fall() -> None:
+    start, dear = Look(0, 0.5, 0.0), Look(8, 1.0, 0.3, 0.05)
+    more = "take more steps, since the price often falls after the first 9"
+    sooner = "look earlier with a smaller --checkpoint-every, or lower --learning-rate"
+    assert (remedy(dear, start, 9), remedy(dear, start, 0)) == (more, sooner)
+    assert remedy(replace(dear, step=10), start, 9) == "lower --learning-rate"
+    assert remedy(replace(dear, drift=0.2), start, 9) == "lower --learning-rate"
+
+
 def test_unjudged_steps_are_not_recommended_and_do_not_end_training() -> None:
     """The price is high in steps 2 and 4, as are the KL and the agreement of the first four."""
     watch = sentinel((1, 0), (2, 2), (2, 2), (1, 0), (1, 0))
-    watch.unjudged = 4
+    watch.early = Early(unjudged=4)
     watch.on_start(0, {})
     done = ""
     for step in range(1, 9):

@@ -61,8 +61,9 @@ def resolve(
             raise ConfigError(f"{where[key]}: there is no setting {str(key)!r}. {hint}")
     # An unset variable of a shell would otherwise stand for "not given".
     if blank := next((k for k, v in settings.items() if isinstance(v, str) and not v.strip()), ""):
-        name = where[blank].split("=", 1)[0].strip()
-        raise ConfigError(f"{name}: {blank} is empty: give a value, or leave it out")
+        raise ConfigError(
+            f"{where[blank].strip()}: {blank} is empty: give a value, or leave it out"
+        )
     try:
         return verb.model_validate(settings)
     except ValidationError as error:
@@ -101,6 +102,8 @@ def overridden(overrides: Sequence[str]) -> dict[str, tuple[Any, str]]:
         if not equals:
             raise ConfigError(f"--set {override} is not key=value")
         key, given = own_name(named.strip()), f"--set {override}"
+        if not text.strip():
+            raise ConfigError(f"{given}: {key} is empty: give a value, or null for none")
         value = parse_value(given, text)
         if key in found and found[key][0] != value:
             raise ConfigError(f"{given} and {found[key][1]} contradict each other: give one")

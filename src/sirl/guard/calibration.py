@@ -187,8 +187,9 @@ class Calibration:
             parts.append(f"{low:.2%} to {high:.2%} of {group} answers (n {n})")
         return (
             f"in each group of harmless prompts at most {self.alpha:.2%} of the answers raise an "
-            "alarm, on average over calibrations. A single one, like this, may be above or below: "
-            f"in 95 of 100 it is {', '.join(parts)}"
+            "alarm, on average over calibrations. One calibration may be above or below this: at a "
+            f"group's own threshold, 95 of 100 calibrations give {', '.join(parts)}. The threshold "
+            "is the highest of these, so the other groups have fewer alarms"
         )
 
     def document(self) -> dict[str, Any]:

@@ -22,7 +22,7 @@ __all__ = [
     "inside",
     "is_adapter",
     "is_hardened",
-    "meant",
+    "perhaps_embedded",
 ]
 
 EMBEDDED_PATH = Path(__file__).parent / "world-chat"
@@ -34,7 +34,7 @@ MANIFEST = "manifest.json"
 """Marks a checkpoint that sirl wrote."""
 
 
-def meant(where: str) -> str:
+def perhaps_embedded(where: str) -> str:
     """A question if a name is nearly that of the embedded model; else empty."""
     near = get_close_matches(where, ["embedded"], cutoff=0.8)
     return "did you mean embedded? Else " if near else ""

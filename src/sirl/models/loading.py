@@ -35,7 +35,7 @@ from sirl.models.folder import (
     document,
     inside,
     is_adapter,
-    meant,
+    perhaps_embedded,
 )
 from sirl.models.template import PLACE, Voice, dates_written, fitted
 from sirl.models.trial import adopt
@@ -230,14 +230,15 @@ def check_hub(where: str) -> None:
         ) from error
     except RepositoryNotFoundError as error:
         raise ModelError(
-            f"--model {where} is neither a local folder nor a model on the hub: {meant(where)}"
-            "check the spelling, or log in with hf auth login if it is private"
+            f"--model {where} is neither a local folder nor a model on the hub: "
+            f"{perhaps_embedded(where)}check the spelling, or log in with hf auth login "
+            "if it is private"
         ) from error
     except LocalEntryNotFoundError as error:
         raise ModelError(
             f"--model {where} is neither a local folder nor in the hub's cache, and the hub "
-            f"cannot be reached: {meant(where)}give a checkpoint folder, or try again with a "
-            "connection"
+            f"cannot be reached: {perhaps_embedded(where)}give a checkpoint folder, or try again "
+            "with a connection"
         ) from error
     except EntryNotFoundError as error:
         raise ModelError(f"--model {where} is not a model: it has no config.json") from error

@@ -264,9 +264,9 @@ def parsed(text: str, separator: str, most: int | None, *, skips: bool = False) 
 
 def fault_of(error: str, line: int, last: int) -> str:
     """Why a row is invalid, and which lines are lost with it."""
-    if error == "unexpected end of data":
-        return f"a quote in this row is never closed; lines {line} to {last} are lost with it"
     more = f"; lines {line} to {last} are lost with it" if last > line else ""
+    if error == "unexpected end of data":
+        return f"a quote in this row is never closed{more}"
     return f"the row is not valid CSV: {error}{more}"
 
 

@@ -5,7 +5,6 @@ Each is built in, the entry point of an installed package, or
 before training, and returns the object. Sources are given the model.
 """
 
-from collections.abc import Mapping
 from contextlib import suppress
 from inspect import signature
 from typing import TYPE_CHECKING
@@ -20,9 +19,6 @@ if TYPE_CHECKING:
 
 __all__ = ["example_sources", "observers", "require_collaborators", "reward_named"]
 
-NONE: Mapping[str, object] = {}
-"""Observers and sources that come with sirl and have a name."""
-
 
 def require_collaborators(config: TrainingSettings) -> None:
     """Check that the reward and the sources exist, before anything is loaded or written.
@@ -32,7 +28,7 @@ def require_collaborators(config: TrainingSettings) -> None:
     """
     reward_named(config.reward)
     for name in names_in(config.sources):
-        member("source", name, NONE)
+        member("source", name)
 
 
 def reward_named(name: str) -> Reward:
@@ -66,7 +62,7 @@ def observers(config: TrainingSettings) -> dict[str, Observer]:
 
     found: dict[str, Observer] = {}
     for name in names_in(config.observers):
-        observer = from_plugin("observer", name, member("observer", name, NONE), Observer)
+        observer = from_plugin("observer", name, member("observer", name), Observer)
         if name in OWN_NAMES:
             raise ConfigError(
                 f"the observer {name} has the name of one of sirl's own: give its entry point "
@@ -88,7 +84,7 @@ def example_sources(config: TrainingSettings, chat: "ChatModel") -> tuple[Exampl
     return tuple(
         CheckedSource(
             name,
-            from_plugin("source", name, member("source", name, NONE), ExampleSource, given),
+            from_plugin("source", name, member("source", name), ExampleSource, given),
             vocabulary=chat.rows,
             context=chat.context,
         )

@@ -109,7 +109,7 @@ def in_present_folder() -> None:
         sys.path.insert(0, here)
 
 
-def member(kind: str, name: str, known: Mapping[str, Any]) -> Any:  # noqa: ANN401 - of any family
+def member(kind: str, name: str, known: Mapping[str, Any] = MappingProxyType({})) -> Any:  # noqa: ANN401 - of any family
     """The member of a family that has a name; plug-ins are of the entry point group `sirl.KINDs`.
 
     Raises:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 from sirl.config import EvaluationSettings, GuardEvaluateConfig, ProbeConfig, TrainingSettings
 from sirl.errors import ConfigError
-from sirl.models.folder import meant
+from sirl.models.folder import perhaps_embedded
 from sirl.prompts import PromptSet, Rejected, asked_text, read_pool, read_prompts, read_targets
 from sirl.registry.attacks import APART, attack_names, attacks_named, own_attacks, prefills_named
 from sirl.registry.benchmarks import benchmarks_of, limited
@@ -159,7 +159,7 @@ def check_asked(
         if isinstance(config, GuardEvaluateConfig):
             wanted = "--behaviours and --ordinary"
         raise ConfigError(
-            f"there is nothing to ask {config.model}: {meant(config.model)}give {wanted}"
+            f"there is nothing to ask {config.model}: {perhaps_embedded(config.model)}give {wanted}"
         )
 
 

@@ -84,14 +84,15 @@ def guard_headline(figures: Mapping[str, Any]) -> tuple[list[str], Grid]:
 def guard_closing(figures: Mapping[str, Any]) -> list[str | Grid]:
     """What a terminal shows: the headline, the slice with most false alarms, searches, overhead."""
     said, rates = guard_headline(figures)
-    parts: list[str | Grid] = [*said, *most_alarms(figures["slices"]), "", rates, ""]
+    few = [figures["unsupported"]] if figures["unsupported"] else []
+    parts: list[str | Grid] = [*said, *most_alarms(figures["slices"]), *few, "", rates, ""]
     if "searches" in figures:
         parts += [*search_parts(figures["searches"]), ""]
     return [*parts, *ending(figures)]
 
 
 def most_alarms(slices: Mapping[str, Any]) -> list[str]:
-    """The slice whose false alarms are surely the most, in a sentence; empty if none has any."""
+    """The slice whose interval of false alarms begins highest, in a sentence; empty without any."""
     found = {
         name: own["false_alarms"] for name, own in slices.items() if own["false_alarms"]["value"]
     }
@@ -99,7 +100,8 @@ def most_alarms(slices: Mapping[str, Any]) -> list[str]:
         return []
     name = max(found, key=lambda name: found[name]["low"])
     answers = many(found[name]["n"], "answer")
-    return [f"Most false alarms (%): {SLICES.get(name, name)}, {shown(found[name])} of {answers}."]
+    rates = f"{SLICES.get(name, name)}, {shown(found[name])} of {answers}"
+    return [f"Most false alarms (%), by the lower end of the interval: {rates}."]
 
 
 def class_grid(found: Mapping[str, int]) -> Grid:

@@ -16,7 +16,7 @@ REJECTED = "rejected.jsonl"
 def set_aside(run: Run, rejected: Sequence[Rejected], *, strict: bool) -> list[str]:
     """Write `rejected.jsonl`; return a sentence with the number of rows and a reason, if any.
 
-    The reason is that of the last row: one that loses the rest of its file is there.
+    The reasons are those of the last rows of files: one that loses the rest of a file is there.
 
     Raises:
         InputError: The run is strict and a row was rejected.
@@ -26,11 +26,12 @@ def set_aside(run: Run, rejected: Sequence[Rejected], *, strict: bool) -> list[s
     run.keep(REJECTED, rejected_rows(rejected))
     if strict:
         raise InputError(f"{rejected[0].reason}; fix it, or drop --strict to skip it")
-    last = rejected[-1]
-    place = f"{last.file}:{last.line}: " if last.line else ""
-    example = f"{'such as ' if len(rejected) > 1 else ''}{place}{last.reason}"
+    last = {row.file: row for row in rejected if row.line} or {"": rejected[-1]}
+    examples = [f"{r.file}:{r.line}: {r.reason}" if r.line else r.reason for r in last.values()]
+    such = "such as " if len(rejected) > len(examples) else ""
     found = in_words(rejected_rows(rejected))
-    return [f"{found} set aside, named in {run.path / REJECTED}: {example}"]
+    where = run.path / REJECTED
+    return [f"{found} set aside, named in {where}: {such}{'; '.join(examples)}"]
 
 
 def rows_set_aside(run: RunReader) -> str:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from random import Random
 
+from sirl.instinct import MODES, Mode
 from sirl.roles import Disguise, disguised
 from sirl.training.batches import prompts_of
 from sirl.training.openings import Openings
@@ -94,14 +95,19 @@ def begins_answer(disguise: Disguise, prompt: Prompt) -> bool:
 
 
 def watched(
-    whole: Curriculum, watchable: Callable[[Prompt], object] = lambda _: True
+    whole: Curriculum, graded: Callable[[str], Mode | None] | None = None
 ) -> tuple[Curriculum, list[Prompt]]:
     """What is trained on, and prompts that are not, as a sentinel presents them.
 
-    Only prompts that are `watchable` are watched; by default every prompt is.
     They are in disguises that training does not use and that do not begin the answer; with
     openings the answer to every other refused one is begun. A curriculum with a single disguise
     uses it for both.
+
+    Args:
+        whole: The curriculum with all prompts.
+        graded: The mode by which answers to a prompt are graded, by its id; by default that of its
+            part of the curriculum. Where these differ, a model that does as it was taught would
+            look worse than it is, so such a prompt is not watched.
     """
     some = [*whole.refused, *whole.answered][:1]
     framing = [d for d in whole.disguises if not any(begins_answer(d, p) for p in some)]
@@ -112,7 +118,7 @@ def watched(
         return whole.inside(disguises[n % len(disguises)], prompt) if disguises else prompt
 
     kinds = (whole.refused, whole.answered)
-    parts = [[p for p in kind if watchable(p)][::WATCHED][:MOST_WATCHED] for kind in kinds]
+    parts = [one_in_four(k, mode, graded) for k, mode in zip(kinds, MODES, strict=True)]
     unseen = {p.id for part in parts for p in part}
     kept = [[p for p in kind if p.id not in unseen] for kind in kinds]
 
@@ -125,3 +131,14 @@ def watched(
     watch = [begun(shown(p, n), n) for n, p in enumerate(parts[0])]
     watch += [shown(p, n) for n, p in enumerate(parts[1])]
     return replace(whole, refused=kept[0], answered=kept[1], disguises=rest), watch
+
+
+def one_in_four(
+    prompts: Sequence[Prompt], mode: Mode, graded: Callable[[str], Mode | None] | None
+) -> list[Prompt]:
+    """Of each four prompts with a grade the first whose grade is the mode of the part."""
+    graded = graded or (lambda _: mode)
+    known = [p for p in prompts if graded(p.id)]
+    fours = [known[n : n + WATCHED] for n in range(0, len(known), WATCHED)][:MOST_WATCHED]
+    firsts = (next((p for p in four if graded(p.id) == mode), None) for four in fours)
+    return [p for p in firsts if p]

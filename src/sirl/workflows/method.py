@@ -10,6 +10,7 @@ from sirl import registry
 from sirl.analysis.measured import PENALTY
 from sirl.config import TrainingSettings, sampled_rate
 from sirl.errors import ConfigError, InputError, ModelError
+from sirl.instinct import MODES
 from sirl.roles import BatchSource, Engine
 from sirl.types import Completion, Prompt, Sampling
 from sirl.workflows.console import interruptible
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Method", "StartReading", "method_of", "reading_of"]
 
-MODES = ("refuse", "comply")
 WATCHED_ANSWERS = 4
 """Answers to each watched prompt at a look."""
 PER_PROMPT = 4
@@ -38,7 +38,7 @@ REFUSED = 0.4
 """Share of decision points where the model refuses: with half, disguises become a reason to."""
 BEGUN = 0.25
 """Share of disguised decision points behind the beginning of an answer as well."""
-EARLY = 9
+UNPRICED = 9
 """First steps of decision points, in which the price rises and falls again: on the embedded model
 by 10 and 11 points at step 4, by 2 and 4 at step 12 (two seeds)."""
 LOOK = -1
@@ -81,9 +81,10 @@ def method_of(
         return Method(entropy_batches(session, session.setup.prompts, engine))
     whole, sentinel = reading.curriculum, session.config.sentinel
     of = reading.instinct.of
-    curriculum, watch = watched(whole, lambda p: of(p.id)) if sentinel else (whole, [])
+    curriculum, watch = whole, list[Prompt]()
     if sentinel:
-        watch = graded_alike(watch, whole, of)
+        curriculum, watch = watched(whole, of)
+        check_watched(watch, of)
     grader = grader_of(reading, learner)
     if session.config.method == "instinct":
         batches = instinct_batches(session, reading, curriculum, grader, engine, learner)
@@ -98,26 +99,17 @@ def method_of(
     )
 
 
-def graded_alike(
-    watch: Sequence[Prompt], whole: "Curriculum", of: "Callable[[str], Mode | None]"
-) -> list[Prompt]:
-    """The watched prompts whose mode, by which their answers are graded, is that of the curriculum.
-
-    Decision points split the pool by first tokens, answers are graded by entropy. Where these
-    differ, a model that does as it was taught would raise the price or lower the gain.
+def check_watched(watch: Sequence[Prompt], of: "Callable[[str], Mode | None]") -> None:
+    """Refuse to watch no prompt of a mode.
 
     Raises:
-        InputError: None of a mode is left.
+        InputError: Of one mode, first tokens and whole answers agree on no prompt.
     """
-    refused = {p.id for p in whole.refused}
-    kept = [p for p in watch if of(p.id) == ("refuse" if p.id in refused else "comply")]
-    if len({p.id in refused for p in kept}) < len(MODES):
+    if {of(p.id) for p in watch} != {*MODES}:
         raise InputError(
-            "of the prompts that the sentinel could watch, entropy and first tokens agree on none "
-            "that the model refuses, or on none that it answers: give more --prompts, or train "
-            "with --no-sentinel"
+            "the sentinel finds no prompt that the model refuses, or none that it answers, both by "
+            "first tokens and by whole answers: give more --prompts, or train with --no-sentinel"
         )
-    return kept
 
 
 def entropy_batches(session: Session, trained: Sequence[Prompt], engine: Engine) -> BatchSource:
@@ -346,7 +338,7 @@ def sentinel_of(
 ) -> "Sentinel":
     """Watches prompts that have an instinct."""
     from sirl.training.information import mutual_information
-    from sirl.training.observers.sentinel import Measures, Sentinel
+    from sirl.training.observers.sentinel import Early, Measures, Sentinel
 
     config, openings = session.config, reading.curriculum.openings
     return Sentinel(
@@ -355,7 +347,7 @@ def sentinel_of(
         config.checkpoint_every,
         config.steps,
         partial(grader.rewards, watch),
-        openings.settled if openings else EARLY if reading.choices else 0,
+        Early(openings.settled if openings else 0, UNPRICED if reading.choices else 0),
         Measures(
             drift_of(learner, reading.said),
             partial(mutual_information, likelihoods=learner.likelihoods_of_policy),

@@ -87,7 +87,7 @@ class Upstream:
             AskError: The upstream does not take the request.
             SourceError: It does not answer.
         """
-        if lost := sorted(needed(self.dialect.left_out, body)):
+        if lost := sorted((self.dialect.left_out & set(body)) - SPARED):
             raise AskError(f"the upstream does not take {', '.join(lost)}", lost[0])
         for again in reversed(range(LONGEST_ROUNDS)):
             sent = self.dialect.translated(body | STREAMED)
@@ -156,14 +156,12 @@ class Upstream:
         before = set(self.dialect.left_out)
         if not self.dialect.learn(sent, failure.status, failure.payload):
             return False
-        lost = needed(self.dialect.left_out - before, sent)
-        self.dialect.left_out -= lost
-        return not lost
-
-
-def needed(names: set[str], body: AskedBody) -> set[str]:
-    """Those of some parameters without which an answer is not what the client asked for."""
-    return {n for n in names & body.keys() - SPARED if n not in NEUTRAL or body[n] != NEUTRAL[n]}
+        learned = self.dialect.left_out - before
+        # One refused at its neutral value may still be wanted at another by the next client.
+        idle = {name for name in learned if name in NEUTRAL and sent.get(name) == NEUTRAL[name]}
+        self.dialect.left_out_if_neutral |= idle
+        self.dialect.left_out -= learned - SPARED
+        return not learned - SPARED - idle
 
 
 def content_type(response: httpx.Response) -> str:

@@ -47,7 +47,7 @@ def service_with(
         tokens: Maximum tokens of an answer.
         streams: Answers at the same time.
         keys: API keys.
-        alarms: Their log.
+        alarms: Where alarms are logged; None for no log.
     """
     from sirl.guard.server.service import Service
 
