@@ -212,6 +212,19 @@ def test_rows_between_stray_quotes_of_a_tsv_are_not_one_prompt(tmp_path, lines, 
     ]
 
 
+def test_numbered_rows_between_stray_quotes_of_a_csv_are_not_one_prompt(tmp_path):
+    text = 'id,prompt\n1,"Mend\n2,Wash a hat\n3,Iron"\n4,Fold\n5,"First\n2. Sew\n7,Knit"\n'
+    found = read_prompts(write(tmp_path, "a.csv", text))
+    assert [p.request for p in found.prompts] == ["Fold", "First\n2. Sew\n7,Knit"]
+    assert faults(found) == [
+        (
+            2,
+            "a quote opens a cell that ends in line 4 and holds the next rows: remove it, or write "
+            "a quote in a cell as two; lines 2 to 4 are lost with it",
+        )
+    ]
+
+
 def test_a_cell_of_a_tsv_may_hold_tabs_or_line_breaks(tmp_path):
     text = 'id\tprompt\n1\t"a\tb"\n2\t"c\nd"\n'
     assert asked(tmp_path, "a.tsv", text) == ["a\tb", "c\nd"]

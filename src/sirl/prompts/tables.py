@@ -192,14 +192,8 @@ def fitted(row: Cells, header: Sequence[str], separator: str) -> Cells:
 
 def misfit(row: Cells, header: Sequence[str], separator: str) -> str:
     """Why a row does not fit the header; empty if it does."""
-    mixed = any("\t" in cell and ENDS.search(cell) for cell in row.cells)
-    if separator == "\t" and mixed and len(header) > 1:
-        # Two stray quotes make one cell of the rows in between.
-        last = row.line + sum(len(ENDS.findall(cell)) for cell in row.cells)
-        return (
-            f"a quote opens a cell with tabs that ends in line {last}: remove the quote, or write "
-            f"the tabs as spaces; lines {row.line} to {last} are lost with it"
-        )
+    if fault := stray_quotes(row, separator, len(header)):
+        return fault
     if len(row.cells) != len(header):
         return f"the row has {len(row.cells)} fields, the header {len(header)}"
     if list(map(folded_name, row.cells)) == list(map(folded_name, header)):
@@ -213,6 +207,40 @@ def misfit(row: Cells, header: Sequence[str], separator: str) -> str:
     if any(cell.strip() and not name.strip() for name, cell in columns):
         return "there is text in a column without a name"
     return ""
+
+
+def stray_quotes(row: Cells, separator: str, columns: int) -> str:
+    """Why a row holds those that follow it, since two stray quotes make them one cell; or empty."""
+    last = row.line + sum(len(ENDS.findall(cell)) for cell in row.cells)
+    lost = f"; lines {row.line} to {last} are lost with it"
+    mixed = any("\t" in cell and ENDS.search(cell) for cell in row.cells)
+    if separator == "\t" and mixed and columns > 1:
+        return (
+            f"a quote opens a cell with tabs that ends in line {last}: remove the quote, or write "
+            f"the tabs as spaces{lost}"
+        )
+    if holds_numbered(row, separator):
+        return (
+            f"a quote opens a cell that ends in line {last} and holds the next rows: remove it, or "
+            f"write a quote in a cell as two{lost}"
+        )
+    return ""
+
+
+def holds_numbered(row: Cells, separator: str) -> bool:
+    r"""Whether a cell goes on with rows whose first column continues the number of its row.
+
+    >>> holds_numbered(Cells(2, ("1", "How do I rob the mill?\n2,How do I burn it")), ",")
+    True
+    """
+    number = row.cells[0].strip() if row.cells else ""
+    if not (number.isascii() and number.isdigit()):
+        return False
+    inner = [ENDS.split(cell)[1:] for cell in row.cells[1:]]
+    return any(
+        lines and all(x.startswith(f"{int(number) + n}{separator}") for n, x in enumerate(lines, 1))
+        for lines in inner
+    )
 
 
 def records(text: str, separator: str, most: int | None = None) -> list[Cells]:
