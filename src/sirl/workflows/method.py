@@ -168,6 +168,7 @@ def reading_of(session: Session, start: "ChatModel") -> StartReading:
     config, pool = session.config, session.setup.asked
     check_enough(session.setup.prompts, session.setup.harmless)
     starting = registry.local_engine(config, start, Sampling(config.temperature))
+    session.warn(unusual_temperature(config))
     once = AskedOnce(shared(starting, session.ranks), session.run)
     how = (config.group, config.sampling_batch_size, interruptible(*session.working))
     instinct = read_instinct(session.run, once, pool, *how)
@@ -195,6 +196,16 @@ def reading_of(session: Session, start: "ChatModel") -> StartReading:
     share = POINTS if choices else SAMPLED
     openings = Openings.of(answers, start.decode, config.steps, share)
     return StartReading(instinct, replace(whole, openings=openings), answers, choices, said)
+
+
+def unusual_temperature(config: TrainingSettings) -> list[str]:
+    """What --temperature changes about the reading of the instinct, in a sentence."""
+    if config.temperature == 1:
+        return []
+    return [
+        f"--temperature {config.temperature:g} also holds for the answers that the instinct is "
+        "read from; refusals and help are told apart most surely at 1"
+    ]
 
 
 def choosable(session: Session, decisions: "Decisions") -> list[Prompt]:
