@@ -13,10 +13,10 @@ from sirl.training.observers.sentinel import (
     Look,
     Measures,
     Sentinel,
+    caution,
     chosen,
     harm,
     recommendation,
-    remedy,
 )
 from sirl.types import Completion
 
@@ -117,10 +117,13 @@ def test_answers_that_become_one_template_end_training() -> None:
 
 def test_a_template_is_a_reason_for_caution_but_a_start_without_information_none() -> None:
     start, found = Look(0, 0.5, 0.1, information=1.3), Look(5, 0.9, 0.1, 0.01, information=0.2)
-    said = recommendation(found, start, "do this")
+    said = recommendation(found, start, 0)
     assert "with a caution, its answers to harmless prompts depend less on what is asked" in said
     assert "(mutual information 0.20 nats, 1.30 before)" in said
-    assert said.endswith("; do this")
+    assert said.endswith(
+        "; look earlier with a smaller --checkpoint-every, or lower --learning-rate"
+    )
+    assert recommendation(found, start, 4).endswith("; lower --learning-rate")
     for vague in (0.06, -0.01):
         unsure = replace(start, information=vague)
         assert not replace(found, information=vague / 3).is_template(unsure)
@@ -260,9 +263,9 @@ def test_the_remedy_for_a_dear_step_is_more_steps_as_long_as_the_price_may_fall(
     start, dear = Look(0, 0.5, 0.0), Look(8, 1.0, 0.3, 0.05)
     more = "take more steps, since the price often falls after the first 9"
     sooner = "look earlier with a smaller --checkpoint-every, or lower --learning-rate"
-    assert (remedy(dear, start, 9), remedy(dear, start, 0)) == (more, sooner)
-    assert remedy(replace(dear, step=10), start, 9) == "lower --learning-rate"
-    assert remedy(replace(dear, drift=0.2), start, 9) == "lower --learning-rate"
+    assert (caution(dear, start, 9)[1], caution(dear, start, 0)[1]) == (more, sooner)
+    assert caution(replace(dear, step=10), start, 9)[1] == "lower --learning-rate"
+    assert caution(replace(dear, drift=0.2), start, 9)[1] == "lower --learning-rate"
 
 
 def test_unjudged_steps_are_not_recommended_and_do_not_end_training() -> None:
