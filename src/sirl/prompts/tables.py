@@ -211,10 +211,12 @@ def misfit(row: Cells, header: Sequence[str], separator: str) -> str:
 
 def stray_quotes(row: Cells, separator: str, columns: int) -> str:
     """Why a row holds those that follow it, since two stray quotes make them one cell; or empty."""
-    last = row.line + sum(len(ENDS.findall(cell)) for cell in row.cells)
+    broken = [cell for cell in row.cells if ENDS.search(cell)]
+    if not broken:
+        return ""
+    last = row.line + sum(len(ENDS.findall(cell)) for cell in broken)
     lost = f"; lines {row.line} to {last} are lost with it"
-    mixed = any("\t" in cell and ENDS.search(cell) for cell in row.cells)
-    if separator == "\t" and mixed and columns > 1:
+    if separator == "\t" and columns > 1 and any("\t" in cell for cell in broken):
         return (
             f"a quote opens a cell with tabs that ends in line {last}: remove the quote, or write "
             f"the tabs as spaces{lost}"
