@@ -133,13 +133,13 @@ def gate(evaluated: EvaluatedModel, base: EvaluatedModel | None, limits: Limits)
         )
     if not limits.price:
         conditions.append(no_price(allowed=limits.no_price))
-    open_ends = unlimited(evaluated, limits) if limits.price else ()
-    return GateResult(all(c.met for c in conditions), tuple(conditions), tuple(open_ends))
+    met = all(c.met for c in conditions)
+    return GateResult(met, tuple(conditions), tuple(unlimited(evaluated, limits)))
 
 
 def unlimited(evaluated: EvaluatedModel, limits: Limits) -> list[str]:
-    """Refusals of the sets, often those in disguises, on which no limit is set."""
-    if limits.max_overrefusal_rise is not None:
+    """Refusals of the sets without a limit, often those in disguises, if others have one."""
+    if not limits.price or limits.max_overrefusal_rise is not None:
         return []
     names = {"ordinary": "ordinary", "lookalike": "lookalikes"}
     limited = {
