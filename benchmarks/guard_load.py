@@ -141,6 +141,10 @@ class Noting:
         """Whether it can answer."""
         return self.source.ready
 
+    def stop(self) -> None:
+        """Stop the source."""
+        self.source.stop()
+
     async def open(self, ask: Ask) -> Watched:
         """Begin an answer."""
         self.answers[ask.seed] = found = Watched(await self.source.open(ask), self.rule)

@@ -137,9 +137,9 @@ def served(guard, **settings):
         log = AlarmLog(Path(config.out), log_text=config.log_text) if config.out else None
         if log:
             stack.callback(log.close)
-        opened = opened_service(config, Keys(), Terminal(), log)
-        stack.callback(opened.source.stop)
-        yield opened.service
+        service = opened_service(config, Keys(), Terminal(), log)
+        stack.callback(service.source.stop)
+        yield service
 
 
 def asked(text, **fields):

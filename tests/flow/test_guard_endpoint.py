@@ -97,7 +97,7 @@ def opened(server, folder, name="toy", **settings):
     own = {"upstream": server.url, "upstream_model": name, "guard": str(folder)}
     config = GuardServeConfig(**own | settings)
     check_serving(config)
-    return opened_service(config, Keys(), Terminal()).service
+    return opened_service(config, Keys(), Terminal())
 
 
 def test_a_calibration_learns_openers_and_counts_every_request_that_it_sends(guard):

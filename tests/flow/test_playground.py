@@ -28,13 +28,13 @@ def test_two_models_answer_side_by_side_with_entropies():
         model="embedded", guard="none", compare="embedded", new_tokens=12, details=True
     )
     first = opened_service(config, Keys(), Terminal())
-    second = compared_service(config, first.service)
-    playground = playground_of(config, second.service)
+    second = compared_service(config, first)
+    playground = playground_of(config, second)
     try:
-        settings = ask(first.service, "/playground/settings", method="GET", playground=playground)
+        settings = ask(first, "/playground/settings", method="GET", playground=playground)
         found = settings.json()
         answers = [
-            events(ask(first.service, model["path"], ASKED, playground=playground))
+            events(ask(first, model["path"], ASKED, playground=playground))
             for model in found["models"]
         ]
     finally:

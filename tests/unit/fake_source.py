@@ -67,6 +67,9 @@ class FakeSource:
     answers: list = field(default_factory=list)
     asked: list = field(default_factory=list)
 
+    def stop(self):
+        """Nothing runs."""
+
     async def open(self, ask):
         if any("too long" in m.content for m in ask.messages):
             raise AskError("the prompt is too long", "messages", "context_length_exceeded")

@@ -106,6 +106,9 @@ class Source(Protocol):
     def ready(self) -> bool:
         """Whether it can answer; False once it has failed for good."""
 
+    def stop(self) -> None:
+        """End what runs between requests."""
+
     async def open(self, ask: Ask) -> Answer:
         """Begin an answer.
 

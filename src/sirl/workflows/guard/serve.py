@@ -15,7 +15,7 @@ from sirl.roles import Console
 from sirl.workflows.guard.calibrate import GUARD, binding_of
 from sirl.workflows.guard.evaluate import read_guard
 from sirl.workflows.guard.folder import calibrating
-from sirl.workflows.guard.service import NONE, Opened, answer_tokens, service_with
+from sirl.workflows.guard.service import NONE, answer_tokens, service_with
 from sirl.workflows.guard.upstream import check_upstream, upstream_service
 
 if TYPE_CHECKING:
@@ -56,18 +56,17 @@ def serve_guard(config: GuardServeConfig, console: Console) -> None:
         if config.out:
             alarms = AlarmLog(Path(config.out), log_text=config.log_text)
             stack.callback(alarms.close)
-        opened = opened_service(config, keys, console, alarms)
-        stack.callback(opened.source.stop)
+        service = opened_service(config, keys, console, alarms)
+        stack.callback(service.source.stop)
         compared = None
         if config.compare is not None:
-            beside = compared_service(config, opened.service)
-            stack.callback(beside.source.stop)
-            compared = beside.service
+            compared = compared_service(config, service)
+            stack.callback(compared.source.stop)
         listen(
-            app_of(opened.service, playground_of(config, compared)),
+            app_of(service, playground_of(config, compared)),
             at,
             drain=config.drain_seconds,
-            ready=lambda url: console.warn([described(config, opened.service, url)]),
+            ready=lambda url: console.warn([described(config, service, url)]),
         )
 
 
@@ -158,7 +157,7 @@ def keys_of(config: GuardServeConfig) -> "Keys":
 
 def opened_service(
     config: GuardServeConfig, keys: "Keys", console: Console, alarms: "AlarmLog | None" = None
-) -> Opened:
+) -> "Service":
     """The model and its guard as a service.
 
     Raises:
@@ -185,7 +184,7 @@ def opened_service(
     return service_with(config, source, rule, tokens, streams, keys, alarms)
 
 
-def compared_service(config: GuardServeConfig, first: "Service") -> Opened:
+def compared_service(config: GuardServeConfig, first: "Service") -> "Service":
     """The model of --compare as an unwatched service with the bounds and keys of the first.
 
     Raises:
@@ -202,7 +201,7 @@ def compared_service(config: GuardServeConfig, first: "Service") -> Opened:
     source = LocalSource(name_of(name), chat, None, Watch(), streams)
     source.start()
     limits = replace(first.limits, streams=streams)
-    return Opened(Service.of(source, Policy(), limits, first.keys), source)
+    return Service.of(source, Policy(), limits, first.keys)
 
 
 def playground_of(config: GuardServeConfig, compared: "Service | None" = None) -> "Playground":

@@ -1,6 +1,5 @@
 """Builds the service around a source of answers: its rule, bounds, alarms and session risk."""
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sirl.config import GuardServeConfig
@@ -9,35 +8,26 @@ from sirl.guard.session import SessionRisk
 
 if TYPE_CHECKING:
     from sirl.guard.calibration import Calibration
-    from sirl.guard.local_source import LocalSource
     from sirl.guard.server.alarms import AlarmLog
     from sirl.guard.server.keys import Keys
     from sirl.guard.server.service import Service
-    from sirl.guard.upstream.source import UpstreamSource
+    from sirl.guard.server.source import Source
 
-__all__ = ["NONE", "Opened", "answer_tokens", "service_with"]
+__all__ = ["NONE", "answer_tokens", "service_with"]
 
 NONE = "none"
 """The value of --guard that serves a model without one."""
 
 
-@dataclass(frozen=True)
-class Opened:
-    """A service that is ready, and its source, which is stopped at the end."""
-
-    service: "Service"
-    source: "LocalSource | UpstreamSource"
-
-
 def service_with(
     config: GuardServeConfig,
-    source: "LocalSource | UpstreamSource",
+    source: "Source",
     rule: Rule | None,
     tokens: int,
     streams: int,
     keys: "Keys",
     alarms: "AlarmLog | None",
-) -> Opened:
+) -> "Service":
     """A source as a service.
 
     Args:
@@ -56,7 +46,7 @@ def service_with(
         risk = SessionRisk(config.throttle, config.throttle_half_life)
     policy = Policy(rule, config.mode, config.action, config.on_fault)
     bounds = limits_of(config, tokens, streams)
-    return Opened(Service.of(source, policy, bounds, keys, alarms, risk), source)
+    return Service.of(source, policy, bounds, keys, alarms, risk)
 
 
 def answer_tokens(

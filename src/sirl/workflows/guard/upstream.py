@@ -10,11 +10,12 @@ from sirl.guard.server.policy import Rule
 from sirl.roles import Console
 from sirl.workflows.guard.calibrate import GUARD
 from sirl.workflows.guard.folder import calibrating, guard_document
-from sirl.workflows.guard.service import NONE, Opened, answer_tokens, service_with
+from sirl.workflows.guard.service import NONE, answer_tokens, service_with
 
 if TYPE_CHECKING:
     from sirl.guard.server.alarms import AlarmLog
     from sirl.guard.server.keys import Keys
+    from sirl.guard.server.service import Service
     from sirl.guard.upstream.endpoint_guard import EndpointGuard
 
 __all__ = ["check_upstream", "read_endpoint_guard", "upstream_service"]
@@ -51,7 +52,7 @@ def check_upstream(config: GuardServeConfig) -> None:
 
 def upstream_service(
     config: GuardServeConfig, keys: "Keys", console: Console, alarms: "AlarmLog | None"
-) -> Opened:
+) -> "Service":
     """The upstream and its guard as a service.
 
     Raises:
